@@ -1,0 +1,30 @@
+# make train: the main job on the built-in data. make test: lint, types and tests. Both make the environment first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
+
+.PHONY: train test lint bench clean
+
+train: $(VENV)/ready
+	$(BIN)/ptapp vision train --epochs 6 --name demo
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/loop_cost.py
+
+$(VENV)/ready: constraints.txt $(PROJECTS)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		$(foreach package,core vision nlp rl audio,--editable packages/$(package)) --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,1 @@
+"""Sounds: features and spectrogram classification."""

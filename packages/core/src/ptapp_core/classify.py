@@ -1,0 +1,73 @@
+"""Classification: the task, and its evaluation over a whole set. Shared by images, text and sounds."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ptapp_core.loader import Batch, Columns, each_once
+from ptapp_core.metrics import classification_metrics, confusion
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Task
+
+
+class Classification(Task):
+    """Minimises `loss(model(batch["input"]), batch["target"])`.
+
+    Args:
+        model: (N, ...) -> logits (N, K).
+        loss: (logits (N, K), target (N,) or (N, K)) -> the loss summed over the samples.
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """Units are samples."""
+        target = batch["target"]
+        return self.loss(self.model(batch["input"]), target), len(target), {}
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of a whole set, in its order, on the CPU and on every rank."""
+
+    probabilities: Tensor
+    """(N, K) float32."""
+    target: Tensor
+    """(N,) int64."""
+
+    @property
+    def predicted(self) -> Tensor:
+        """(N,) int64."""
+        return self.probabilities.argmax(1)
+
+    def metrics(self) -> dict[str, float]:
+        """Accuracy, top-5, macro precision, recall and F1, ROC-AUC, calibration error, negative log-likelihood."""
+        return classification_metrics(self.probabilities, self.target)
+
+    def confusion(self) -> Tensor:
+        """(K, K) int64, rows are the truth."""
+        return confusion(self.target, self.predicted, self.probabilities.shape[1])
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, data: Columns | Dataset[Batch], runtime: Runtime, batch_size: int = 256, *, workers: int = 0
+) -> Predictions:
+    """What a model in eval mode says of every sample, each once: ranks share the work and pool the answers."""
+    index, probabilities, target = [], [], []
+    for batch in each_once(data, batch_size, runtime, workers=workers):
+        with runtime.autocast():
+            logits = model(batch["input"])
+        probabilities.append(logits.float().softmax(1).cpu())
+        target.append(batch["target"].cpu())
+        index.append(batch["index"].cpu())
+    shares = runtime.gather((index, probabilities, target))
+    order = torch.cat([part for share in shares for part in share[0]]).argsort()
+    return Predictions(
+        torch.cat([part for share in shares for part in share[1]])[order],
+        torch.cat([part for share in shares for part in share[2]])[order],
+    )

@@ -1,0 +1,334 @@
+"""Typed settings of a command: defaults, a TOML file and command-line options become one frozen object.
+
+A setting is written once, as a field with its help, group and bounds; `cli` makes the option, `to_toml` the file.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from inspect import get_annotations
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+
+from ptapp_core.errors import UserError, nearest
+
+ARGUMENTS = "Arguments"
+"""The group of the settings that are positional on the command line."""
+
+
+def option(default: Any, help: str, *, group: str, short: str | None = None, **bounds: Any) -> Any:
+    """A setting with its one-line `help`, the `group` it is listed under, and pydantic's bounds (`ge=1`, `lt=1`)."""
+    return Field(default, description=help, json_schema_extra={"group": group, "short": short, **bounds}, **bounds)
+
+
+def argument(help: str, *, default: Any = ...) -> Any:
+    """A setting that is positional on the command line; required unless it has a default."""
+    return Field(default, description=help, json_schema_extra={"group": ARGUMENTS})
+
+
+class Kind(NamedTuple):
+    """What the annotation of a setting allows: `base` values, one of `choices`, many of them, or none."""
+
+    base: Any
+    choices: tuple[str, ...]
+    many: bool
+    optional: bool
+
+
+def kind(field: FieldInfo) -> Kind:
+    """The kind of a field annotated `T`, `list[T]` or either `| None`, where T is a scalar, a Path or a Literal."""
+    base, optional, many = field.annotation, False, False
+    if get_origin(base) in (Union, UnionType):
+        optional = True
+        (base,) = (part for part in get_args(base) if part is not NoneType)
+    if get_origin(base) is list:
+        many = True
+        (base,) = get_args(base)
+    choices = get_args(base) if get_origin(base) is Literal else ()
+    return Kind(base, choices, many, optional)
+
+
+def flag(name: str) -> str:
+    """The command-line option of a field: `batch_size` -> `--batch-size`; a last `_` (as in `json_`) is dropped."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def group_of(field: FieldInfo) -> str:
+    """The group that a field is listed under in help and TOML."""
+    extra = field.json_schema_extra
+    return str(extra["group"]) if isinstance(extra, dict) else "Other"
+
+
+def help_of(field: FieldInfo) -> str:
+    """The help of a field, with its choices."""
+    choices = kind(field).choices
+    return f"{field.description}: {', '.join(choices)}" if choices else str(field.description)
+
+
+class Settings(BaseModel):
+    """The settings of one command: frozen, typed, every unknown name refused.
+
+    A subclass that redeclares a field with a plain default (`epochs: float = 15`) keeps its help, group and bounds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = cls.model_fields  # pydantic collects this class's own fields only after this
+        for name in get_annotations(cls).keys() & inherited.keys() & cls.__dict__.keys():
+            extra: Any = inherited[name].json_schema_extra
+            default = cls.__dict__[name]
+            if extra and not isinstance(default, FieldInfo):
+                setattr(cls, name, option(default, inherited[name].description or "", **extra))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_is_a_word(cls, values: Any) -> Any:
+        """TOML has no null and an option no empty value, so both say `none`."""
+        if not isinstance(values, Mapping):
+            return values
+        values = dict(values)
+        for name, field in cls.model_fields.items():
+            if values.get(name) in ("none", ["none"]):
+                what = kind(field)
+                if what.optional or what.many:
+                    values[name] = None if what.optional else []
+        return values
+
+    @classmethod
+    def groups(cls) -> dict[str, dict[str, FieldInfo]]:
+        """The fields by group, positional arguments first, groups in the order of their first field."""
+        grouped: dict[str, dict[str, FieldInfo]] = {ARGUMENTS: {}}
+        for name, field in cls.model_fields.items():
+            grouped.setdefault(group_of(field), {})[name] = field
+        return {group: fields for group, fields in grouped.items() if fields}
+
+    @classmethod
+    def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
+        """Defaults, overridden by the TOML file `config`, overridden by `options` (field name -> value or its text).
+
+        Raises:
+            UserError: the file cannot be read or is no TOML, a name is unknown, a value is out of bounds.
+        """
+        text, table = _read_toml(config) if config is not None else ("", {})
+        try:
+            return cls.model_validate({**table, **options})
+        except ValidationError as error:
+            raise UserError(cls._explain(error.errors(include_url=False)[0], config, text, options)) from error
+
+    @classmethod
+    def _explain(cls, error: Any, config: Path | None, text: str, options: Mapping[str, object]) -> str:
+        """One line for pydantic's `error`: where it is, the value, what is allowed."""
+        if not error["loc"]:  # a validator of the whole names its options itself
+            return str(error["ctx"]["error"])
+        name, value = str(error["loc"][0]), error["input"]
+        field = cls.model_fields.get(name)
+        if field is None:
+            where = f"{config}:{_line_of(name, text)}: unknown key {name!r}" if name not in options else flag(name)
+            return where + nearest(name, cls.model_fields)
+        where = name.upper() if group_of(field) == ARGUMENTS else flag(name)
+        if error["type"] == "missing":
+            return f"missing {where} ({field.description})"
+        if config is not None and name not in options:
+            where = f"{config}:{_line_of(name, text)}: {name}"
+        where += f" {','.join(map(str, value)) if isinstance(value, list) else str(value) or repr(value)}"
+        if error["type"] == "literal_error":
+            return f"{where}: unknown value{nearest(str(value), kind(field).choices)}"
+        if error["type"] == "value_error":
+            return f"{where}: {error['ctx']['error']}"
+        return f"{where}: {error['msg'].split(', unable')[0].replace('Input should be', 'must be')}"
+
+    def to_toml(self) -> str:
+        """A commented TOML file from which `resolve` makes these settings again, exactly."""
+        lines = []
+        for group, fields in self.groups().items():
+            lines.append(f"\n# {group}")
+            lines += [f"{name} = {_toml(getattr(self, name))}  # {help_of(field)}" for name, field in fields.items()]
+        return "\n".join(lines).lstrip() + "\n"
+
+
+def _toml(value: object) -> str:
+    match value:
+        case None:
+            return '"none"'
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{', '.join(map(_toml, value))}]"
+        case _:  # JSON and TOML escape alike, but TOML wants DEL escaped too
+            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a TOML file and what it says."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the settings ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        what, _, place = str(error).partition(" (at ")
+        found = re.findall(r"\d+", place) or [str(text.count("\n") + 1)]  # "line 3, column 5" or "end of document"
+        raise UserError(f"{path}:{':'.join(found)}: not valid TOML: {what[0].lower()}{what[1:]}") from error
+
+
+def _line_of(key: str, text: str) -> int:
+    """The line, from 1, that sets `key` in a TOML text (of a table: its header)."""
+    found = re.search(rf"^[ \t]*(\[+[ \t]*)?[\"']?{re.escape(key)}[\"']?[ \t]*[]=.]", text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else 1
+
+
+class TrainSettings(Settings):
+    """The settings that every domain's `train` shares; a domain subclasses it and adds its own."""
+
+    may_change: ClassVar[frozenset[str]] = frozenset(
+        ("epochs", "steps", "device", "nproc", "workers", "threads", "log_to", "keep", "run_dir", "profile")
+    )
+    """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
+
+    data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
+    batch_size: int = option(
+        64, "samples per optimizer step, over all ranks and micro-batches", group="Data", short="-b", ge=1
+    )
+    workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
+    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+    model: str = option("", "name of the model", group="Model", short="-m")
+    freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
+    activation_checkpointing: bool = option(False, "recompute activations: less memory, more time", group="Model")
+    compile: bool = option(False, "compile the model with torch.compile", group="Model")
+
+    epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
+    steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = option(
+        "adamw", "update rule", group="Optimisation"
+    )
+    lr: float = option(1e-3, "peak learning rate", group="Optimisation", gt=0)
+    backbone_lr: float | None = option(
+        None, "peak learning rate of the pretrained part; none: the same as --lr", group="Optimisation", ge=0
+    )
+    momentum: float = option(0.9, "momentum of sgd and rmsprop", group="Optimisation", ge=0, lt=1)
+    weight_decay: float = option(0.01, "weight decay, not on biases and normalisation", group="Optimisation", ge=0)
+    schedule: Literal[
+        "constant", "step", "multistep", "exponential", "cosine", "polynomial", "cyclic", "onecycle", "plateau"
+    ] = option("cosine", "how the learning rate goes after the warm-up", group="Optimisation")
+    warmup: float = option(0.05, "linear warm-up, as a share of all steps", group="Optimisation", ge=0, lt=1)
+    milestones: list[float] = option(
+        [0.5, 0.75], "when step and multistep multiply the rate by gamma, as shares of all steps", group="Optimisation"
+    )
+    gamma: float = option(
+        0.1, "factor of step, multistep and plateau; final over first rate of exponential", group="Optimisation", gt=0
+    )
+    power: float = option(1.0, "power of the polynomial schedule", group="Optimisation", gt=0)
+    accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
+    clip: float | None = option(None, "largest global norm of the gradient", group="Optimisation", gt=0)
+    average: Literal["none", "ema", "swa"] = option("none", "average the weights over steps", group="Optimisation")
+    average_decay: float = option(0.999, "decay per step of the ema average", group="Optimisation", ge=0, lt=1)
+    patience: int | None = option(
+        None, "stop after so many evaluations without improvement and restore the best", group="Optimisation", ge=1
+    )
+    monitor: str | None = option(None, "metric that says what is best; none: the task's own", group="Optimisation")
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
+    nproc: int = option(1, "processes on this machine, one for each device", group="Device", ge=1)
+    deterministic: bool = option(False, "same bits on every run of a GPU too, at some speed", group="Device")
+    threads: int | None = option(None, "CPU threads per process; none: torch decides", group="Device", ge=1)
+
+    seed: int = option(0, "seed of weights, order and augmentation", group="Run", ge=0, lt=2**32)
+    run_dir: Path = option(Path("runs"), "directory for runs", group="Run")
+    name: str | None = option(None, "name of this run, in place of the data's", group="Run")
+    resume: Path | None = option(None, "run directory to continue, exactly", group="Run")
+    log_every: int = option(50, "optimizer steps between logged losses", group="Run", ge=1)
+    eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
+    save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
+    keep: int = option(2, "checkpoints to keep, besides the best", group="Run", ge=1)
+    log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = option(
+        ["tensorboard"], "where metrics go, besides metrics.jsonl", group="Run"
+    )
+    profile: bool = option(False, "record a few steps with torch.profiler", group="Run")
+
+    @field_validator("device")
+    @classmethod
+    def _device_has_a_known_form(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+            raise ValueError(f"unknown device{nearest(device, ('auto', 'cpu', 'cuda', 'cuda:0', 'mps'))}")
+        return device
+
+    @field_validator("milestones")
+    @classmethod
+    def _milestones_ascend(cls, milestones: list[float]) -> list[float]:
+        if milestones != sorted(set(milestones)) or not all(0 < share < 1 for share in milestones):
+            raise ValueError("must be shares of all steps between 0 and 1, ascending")
+        return milestones
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_one_directory(cls, name: str | None) -> str | None:
+        if name is not None and (not name.strip() or name.startswith(".") or re.search(r"[/\\\0]", name)):
+            raise ValueError("must be a plain name: it becomes part of the run's directory")
+        return name
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Self:
+        if self.accumulate * self.nproc > self.batch_size:
+            raise ValueError(
+                f"--batch-size {self.batch_size} is too small for --accumulate {self.accumulate} micro-batches on "
+                f"--nproc {self.nproc}: give at least {self.accumulate * self.nproc}"
+            )
+        if self.patience is not None and self.steps is None and self.eval_every > self.epochs:
+            raise ValueError(
+                f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
+                f"--epochs {self.epochs:g}: make it smaller"
+            )
+        if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
+            raise ValueError(f"--device {self.device} is one device: --nproc {self.nproc} needs cpu, cuda or auto")
+        return self
+
+    @classmethod
+    def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
+        """As for all settings; with `resume` among the options, the settings of that run (see `resumed`)."""
+        run = options.get("resume")
+        if run not in (None, "none"):
+            if config is not None:
+                raise UserError("--resume continues with the run's own settings: leave --config out")
+            return cls.resumed(Path(str(run)), options)
+        settings = super().resolve(config, options)
+        if settings.resume is not None:
+            raise UserError(f"{config}: resume is for the command line: give --resume {settings.resume}")
+        return settings
+
+    @classmethod
+    def resumed(cls, run: Path, options: Mapping[str, object]) -> Self:
+        """The settings of the run directory `run`, with `options` over them and `resume` set to it.
+
+        Raises:
+            UserError: `run` is no run directory, or an option changes what the run computes (see `may_change`).
+        """
+        config = run / "config.toml"
+        if not config.is_file():
+            raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
+        before = super().resolve(config, {})
+        now = super().resolve(config, {**options, "resume": run})
+        for name in cls.model_fields:
+            old, new = getattr(before, name), getattr(now, name)
+            if old != new and name not in cls.may_change | {"resume"}:
+                raise UserError(
+                    f"{flag(name)} cannot change when a run is resumed: {run} has {_toml(old)}, now {_toml(new)}; "
+                    "leave it out, or start a new run"
+                )
+        return now
+
+    def to_toml(self) -> str:
+        """As for all settings, less `resume`: the file describes the job, not the call that continued it."""
+        return super(TrainSettings, self.model_copy(update={"resume": None})).to_toml()

@@ -1,0 +1,86 @@
+"""The training loop: the only one, of every domain."""
+
+from contextlib import nullcontext
+from itertools import islice
+from typing import Any
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ptapp_core.meter import Meter
+from ptapp_core.milestones import Evaluate, Milestones
+from ptapp_core.optim import Schedule
+from ptapp_core.plan import Plan
+from ptapp_core.run import Run
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Progress, Source, Task
+from ptapp_core.update import Update
+from ptapp_core.weights import Weights
+
+
+def fit(
+    plan: Plan,
+    runtime: Runtime,
+    run: Run,
+    task: Task,
+    source: Source,
+    optimizer: Optimizer,
+    schedule: Schedule | None = None,
+    evaluate: Evaluate | None = None,
+) -> Progress:
+    """Trains until the plan's last step, the source's end or early stopping; goes on where the run left off.
+
+    `task.model` ends with the weights to ship: the best that `evaluate` saw, averaged where the plan averages.
+
+    Raises:
+        Interrupted: on SIGTERM or Ctrl-C, after saving at the next step boundary.
+        UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
+    """
+    update, weights, meter = Update(optimizer, runtime, plan.clip), Weights(task, plan), Meter(runtime)
+    milestones = Milestones(plan, run, source, optimizer, schedule, evaluate, update, weights, meter)
+    progress, model = milestones.progress, runtime.parallel(task)
+    done = milestones.restore()
+    task.train()
+    with run.training(plan.steps, done) as stop, run.profiler(plan.profile) as profiler:
+        batches = iter(source)
+        while not milestones.done and (window := list(islice(batches, plan.accumulate))):
+            loss, own_units, figures, averaged = forward_backward(model, window, runtime, update)
+            # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
+            units, stopping = runtime.total(own_units, bool(stop))
+            update.step(loss, 1.0 if averaged else runtime.world / units)
+            if schedule:
+                schedule.step()
+            progress.step += 1
+            progress.units += int(units)
+            weights.update(progress.step)
+            task.after_step(progress)
+            meter.add(loss, int(units), figures)
+            if profiler:
+                profiler.step()
+            milestones.pass_step(bool(stopping))
+        return milestones.finish()
+
+
+def forward_backward(
+    model: nn.Module, window: list[Any], runtime: Runtime, update: Update
+) -> tuple[Tensor, int, dict[str, Tensor], bool]:
+    """The micro-batches of one step, whose gradients add up in `.grad`.
+
+    Returns:
+        This rank's summed loss, its units, its figures, and whether the gradient is divided by the units already: that
+        of a single batch on a single rank is, which makes it the same bits as that of the batch's mean loss.
+    """
+    window = [batch for batch in window if batch is not None] or [None]
+    alone = len(window) == 1 and runtime.world == 1
+    sums: dict[str, Tensor] = {}
+    units = 0
+    for number, batch in enumerate(window, start=1):
+        waits = runtime.world > 1 and number < len(window)  # gradients travel between ranks once a step
+        with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with runtime.autocast():
+                loss, count, figures = model(batch)
+            update.scaler.scale(loss / count if alone else loss).backward()
+        units += count
+        for name, value in {"loss": loss, **figures}.items():
+            sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+    return sums.pop("loss"), units, sums, alone

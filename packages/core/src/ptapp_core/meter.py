@@ -1,0 +1,49 @@
+"""Sums what the loop reports between two lines of the log."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptapp_core.runtime import Runtime
+
+
+class Meter:
+    """Losses and figures summed on the device; the host sees them when a line is written."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._sums: dict[str, Tensor] = {}
+        self.steps = 0
+        self._units = 0
+        self._since = time.monotonic()
+
+    def add(self, loss: Tensor, units: int, figures: dict[str, Tensor]) -> None:
+        """One step of this rank; `units` counts all ranks."""
+        self.steps += 1
+        self._units += units
+        for name, value in {"loss": loss, **figures}.items():
+            if name in self._sums:
+                self._sums[name] += value.detach()
+            else:
+                self._sums[name] = value.detach().clone()
+
+    def read(self) -> dict[str, float]:
+        """Means over the units of all ranks since the last call, and units a second; then starts again."""
+        names = list(self._sums)
+        sums = self._runtime.total(*torch.stack([self._sums[n].float() for n in names]).tolist()) if names else []
+        now = time.monotonic()
+        figures = {name: value / max(self._units, 1) for name, value in zip(names, sums, strict=True)}
+        figures["units/s"] = self._units / max(now - self._since, 1e-9)
+        self._sums, self.steps, self._units, self._since = {}, 0, 0, now
+        return figures
+
+    def state_dict(self) -> dict[str, Any]:
+        """The sums of an unfinished line."""
+        return {"sums": self._sums, "steps": self.steps, "units": self._units}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with an unfinished line."""
+        self._sums = {name: value.to(self._runtime.device) for name, value in state["sums"].items()}
+        self.steps, self._units = state["steps"], state["units"]

@@ -1,0 +1,137 @@
+"""What happens between two steps: log, evaluate, save, stop."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ptapp_core.checkpoint import Stateful, load_weights
+from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.meter import Meter
+from ptapp_core.optim import Schedule
+from ptapp_core.plan import Plan
+from ptapp_core.run import Run, StopRequest
+from ptapp_core.task import Progress, Source
+from ptapp_core.update import NotFinite, Update
+from ptapp_core.weights import Weights
+
+Evaluate = Callable[[nn.Module], Mapping[str, float]]
+"""Measures a module (in eval mode, without gradients): figures of the whole set, the same on every rank."""
+
+
+class Milestones:
+    """Does at a step boundary what the plan has due there, in this order: check, log, evaluate, save, stop.
+
+    The loop's counters are all in the checkpoint, so a resumed job meets the same milestones with the same numbers.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: Run,
+        source: Source,
+        optimizer: Optimizer,
+        schedule: Schedule | None,
+        evaluate: Evaluate | None,
+        update: Update,
+        weights: Weights,
+        meter: Meter,
+    ) -> None:
+        self._plan, self._run, self._source = plan, run, source
+        self._optimizer, self._schedule, self._evaluate = optimizer, schedule, evaluate
+        self._update, self._weights, self._meter = update, weights, meter
+        self.progress = Progress()
+        self._shared: dict[str, Stateful] = {"model": weights.shipped, "weights": weights, "optimizer": optimizer}
+        self._shared |= {"scaler": update.scaler, "progress": self.progress}
+        self._shared |= {"schedule": schedule} if schedule else {}
+        self._own: dict[str, Stateful] = {"source": source, "random": run.runtime.random, "meter": meter}
+        self._saved: int | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether no step is left."""
+        return self.progress.stopped_early or self.progress.step >= self._plan.steps
+
+    def restore(self) -> int | None:
+        """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
+        self._saved = self._run.checkpoints.restore(self._shared, self._own)
+        if self._saved is not None and self.progress.best is not None:
+            self._run.checkpoints.mark_best(self.progress.best_step)
+        return self._saved
+
+    def pass_step(self, stop: bool) -> None:
+        """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
+        plan, step = self._plan, self.progress.step
+        logs = step % plan.log_every == 0
+        evaluates = plan.eval_every is not None and step % plan.eval_every == 0
+        saves = evaluates if plan.save_every is None else step % plan.save_every == 0
+        if logs or evaluates or saves or stop:
+            self._pause(logs, evaluates, saves or stop)
+            if stop and not self.done:
+                raise Interrupted(f"stopped and saved at step {step} of {plan.steps}; go on with --resume {self._run.path}")
+
+    def finish(self) -> Progress:
+        """Logs, evaluates and saves what the last steps left over; then `task.model` gets the weights to ship."""
+        self._pause(True, True, True)
+        checkpoints = self._run.checkpoints
+        chosen = checkpoints.best or checkpoints.steps()[-1]
+        load_weights(self._weights.task.model, chosen / "model.safetensors")
+        return self.progress
+
+    def _pause(self, logs: bool, evaluates: bool, saves: bool) -> None:
+        progress = self.progress
+        self._check()
+        if logs and self._meter.steps:
+            self._run.log(progress.step, {**self._meter.read(), **self._rates()})
+        improved = evaluates and progress.evaluated < progress.step and self._measure()
+        if (saves or improved) and self._saved != progress.step:
+            self._run.checkpoints.save(progress.step, self._shared, self._own, best=improved)
+            self._saved = progress.step
+
+    def _check(self) -> None:
+        """No number is logged and no weight is saved of a step that went wrong."""
+        try:
+            self.progress.skipped += self._update.check()
+        except NotFinite as error:
+            step = self.progress.step - error.steps_ago + 1
+            names = ", ".join(self._source.names(step)[:8])
+            steps = self._run.checkpoints.steps()
+            raise UserError(
+                f"step {step}: the loss or a gradient is not finite"
+                + (f" (batch: {names}, ...)" if names else "")
+                + f"; last good checkpoint: {steps[-1] if steps else 'none yet'}; try a lower --lr, --clip 1, or fp32"
+            ) from None
+
+    def _rates(self) -> dict[str, float]:
+        rates = {"lr": float(self._optimizer.param_groups[-1]["lr"])}
+        if self._update.norm is not None:
+            rates["grad_norm"] = self._update.norm.item()
+        if self.progress.skipped:
+            rates["skipped"] = self.progress.skipped
+        return rates
+
+    def _measure(self) -> bool:
+        """Evaluates, where there is something to evaluate with; returns whether it is the best so far."""
+        if self._evaluate is None:
+            return False
+        module, plan, progress = self._weights.shipped, self._plan, self.progress
+        training = module.training
+        module.eval()
+        with torch.no_grad():
+            figures = self._evaluate(module)
+        module.train(training)
+        self._run.log(progress.step, {f"val/{name}": value for name, value in figures.items()})
+        progress.evaluated = progress.step
+        if plan.monitor not in figures:
+            raise UserError(f"--monitor {plan.monitor}: the evaluation has only {', '.join(sorted(figures))}")
+        score = figures[plan.monitor]
+        if self._schedule:
+            self._schedule.observe(score)
+        improved = progress.best is None or (score > progress.best if plan.maximise else score < progress.best)
+        if improved:
+            progress.best, progress.best_step, progress.waited = score, progress.step, 0
+        else:
+            progress.waited += 1
+            progress.stopped_early = plan.patience is not None and progress.waited >= plan.patience
+        return improved

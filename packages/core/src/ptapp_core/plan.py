@@ -1,0 +1,74 @@
+"""A job in optimizer steps, the one clock of the loop: epochs and shares are converted before training begins."""
+
+from dataclasses import dataclass
+
+from ptapp_core.config import TrainSettings
+from ptapp_core.log import lower_is_better
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When the loop does what. All counts are optimizer steps, and none depends on the number of ranks."""
+
+    steps: int
+    warmup: int = 0
+    """First steps, over which the learning rate rises."""
+    accumulate: int = 1
+    """Micro-batches a step."""
+    clip: float | None = None
+    """Largest global norm of the gradient."""
+    average: str = "none"
+    """Averaged weights are evaluated and exported: `ema`, or `swa` (the last quarter of the steps, equally)."""
+    average_decay: float = 0.999
+    log_every: int = 50
+    eval_every: int | None = None
+    """None: once, at the end."""
+    save_every: int | None = None
+    """None: at each evaluation. The end, a stop request and the best evaluation are always saved."""
+    monitor: str = "loss"
+    """The evaluation's figure that tells the best."""
+    maximise: bool = False
+    patience: int | None = None
+    """Evaluations without a better one before training stops."""
+    profile: bool = False
+
+    @classmethod
+    def of(cls, settings: TrainSettings, steps_per_epoch: int, *, monitor: str = "loss") -> "Plan":
+        """The plan of a job's settings; `monitor` is the task's own choice where the user made none.
+
+        Losses and errors (`log.lower_is_better`) are minimised, all other figures maximised.
+        """
+
+        def in_steps(epochs: float) -> int:
+            return max(1, round(epochs * steps_per_epoch))
+
+        steps = settings.steps if settings.steps is not None else in_steps(settings.epochs)
+        watched = settings.monitor or monitor
+        return cls(
+            steps=steps,
+            warmup=round(settings.warmup * steps),
+            accumulate=settings.accumulate,
+            clip=settings.clip,
+            average=settings.average,
+            average_decay=settings.average_decay,
+            log_every=settings.log_every,
+            eval_every=in_steps(settings.eval_every),
+            save_every=None if settings.save_every is None else in_steps(settings.save_every),
+            monitor=watched,
+            maximise=not lower_is_better(watched),
+            patience=settings.patience,
+            profile=settings.profile,
+        )
+
+    def describe(self, steps_per_epoch: int, batch_size: int, ranks: int) -> str:
+        """One line for the console."""
+        epochs = self.steps / steps_per_epoch
+        parts = [f"{self.steps:,} steps ({epochs:g} epochs of {steps_per_epoch:,})"]
+        if self.warmup:
+            parts.append(f"warm-up {self.warmup:,}")
+        parts.append(f"batch {batch_size}")
+        if ranks * self.accumulate > 1:
+            parts.append(f"in {self.accumulate} micro-batches on {ranks} ranks")
+        if self.eval_every:
+            parts.append(f"evaluation every {min(self.eval_every, self.steps):,}")
+        return "plan: " + ", ".join(parts)

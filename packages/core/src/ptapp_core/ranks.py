@@ -1,0 +1,48 @@
+"""Several processes of one job on this machine: `--nproc N` is torchrun on a free port."""
+
+import logging
+import os
+import sys
+from uuid import uuid4
+
+from ptapp_core.errors import UserError
+
+
+def relaunch(nproc: int) -> bool:
+    """Runs this command again as `nproc` ranks and returns True when they are done; False if there is no need to.
+
+    The ranks are processes of torch's elastic launcher, which is what `torchrun` starts: under torchrun itself, on one
+    or many nodes, the ranks are there already and the job simply begins.
+
+    Raises:
+        SystemExit: with the exit code of the ranks, of which rank 0 has said why.
+        UserError: a rank was killed.
+    """
+    if nproc == 1 or "WORLD_SIZE" in os.environ:
+        return False
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # it would report each exit code at length
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=nproc,
+        run_id=uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "ptapp_core.main", *sys.argv[1:])
+    except SignalException:  # this process was asked to stop, and its ranks with it
+        raise SystemExit(75) from None
+    except ChildFailedError as error:
+        codes = {failure.exitcode for failure in error.failures.values()}
+        for code in (2, 75):
+            if code in codes:
+                raise SystemExit(code) from None
+        raise UserError(f"a rank ended with exit code {min(codes)}; go on from the last checkpoint with --resume") from None
+    return True

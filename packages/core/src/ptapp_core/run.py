@@ -1,0 +1,223 @@
+"""A run: the directory that is the whole record of a job.
+
+    runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
+        config.toml      the settings; `--config` reproduces the job, `--resume` continues it
+        meta.json        command, versions, git, device, status
+        metrics.jsonl    one line of figures a logging step or evaluation; tensorboard/ the same
+        checkpoints/     see `checkpoint`
+        report/ export/  what the job's end and `export` leave
+"""
+
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+
+from ptapp_core.checkpoint import Checkpoints
+from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.log import Console, Writer, build_writers
+from ptapp_core.runtime import Runtime
+
+
+def new_path(root: Path, job: str, data: str, seed: int, runtime: Runtime) -> Path:
+    """A fresh path under `root`, the same on every rank: `root/JOB/DATE-TIME-DATA-sSEED`."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path = root / job.replace("/", "-") / f"{stamp}-{data}-s{seed}"
+    number = 2
+    while path.exists():
+        path = path.with_name(f"{stamp}-{data}-s{seed}-{number}")
+        number += 1
+    return runtime.gather(path)[0]
+
+
+class Run:
+    """The record of one job and its console; use it as a context, which notes how the job ended.
+
+    Args:
+        path: the run directory; made where missing.
+        runtime: rank 0 writes and speaks, the others only save their part of a checkpoint.
+        config: the settings as TOML.
+        about: what else `meta.json` tells (domain, data, classes, ...).
+        resume: go on with the run that is there. Without it, a directory that already holds one is refused.
+        keep: latest checkpoints that stay.
+        log_to: tensorboard, wandb, mlflow.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        runtime: Runtime,
+        *,
+        config: str = "",
+        about: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        keep: int = 2,
+        log_to: tuple[str, ...] | list[str] = (),
+    ) -> None:
+        self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say)
+        self._console: Console | None = None
+        self._writers: list[Writer] = []
+        meta = self.path / "meta.json"
+        if meta.exists() and not resume:
+            raise UserError(f"{self.path} already holds a run; resume it or choose another directory")
+        runtime.barrier()  # every rank has looked before rank 0 writes
+        if runtime.is_main:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if config:
+                (self.path / "config.toml").write_text(config)
+            created = read_json(meta).get("created") if meta.exists() else None
+            now = datetime.now().astimezone().isoformat(timespec="seconds")
+            self._meta = {**(about or {}), **_circumstances(runtime), "created": created or now}
+            self._status("running")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.runtime.is_main:
+            self._status("finished" if kind is None else "interrupted" if kind is Interrupted else "failed")
+
+    def say(self, text: str) -> None:
+        """A line for the user, above the progress line if there is one."""
+        if self._console:
+            self._console.say(text)
+        elif self.runtime.is_main:
+            print(text, flush=True)
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Figures of a step to the record and the console."""
+        for writer in self._writers:
+            writer.write(step, figures)
+        if self._console:
+            self._console.update(step, figures)
+
+    @contextmanager
+    def training(self, steps: int, done: int | None) -> Iterator["StopRequest"]:
+        """Opens the record and the console for a loop over `steps`, of which `done` are (None: a new run).
+
+        Yields what SIGTERM and Ctrl-C set, for the loop to end at a step boundary.
+        """
+        if self.runtime.is_main:
+            self._writers = build_writers(self._log_to, self.path, done or 0)
+        self._console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
+        try:
+            with StopRequest() as stop:
+                yield stop
+        finally:
+            self._console.close()
+            self._console = None
+            for writer in self._writers:
+                writer.close()
+            self._writers = []
+
+    @contextmanager
+    def profiler(self, active: bool) -> Iterator[Any]:
+        """torch.profiler over steps 10 to 15 where `active`: `profile/trace.json` and `profile/table.txt`."""
+        if not active or not self.runtime.is_main:
+            yield None
+            return
+        folder = self.path / "profile"
+        folder.mkdir(exist_ok=True)
+
+        def write(profiler: torch.profiler.profile) -> None:
+            profiler.export_chrome_trace(str(folder / "trace.json"))
+            order = "self_cuda_time_total" if self.runtime.device.type == "cuda" else "self_cpu_time_total"
+            (folder / "table.txt").write_text(profiler.key_averages().table(sort_by=order, row_limit=40))
+            self.say(f"profile of steps 10 to 15: {folder}/table.txt, {folder}/trace.json (chrome://tracing)")
+
+        plan = torch.profiler.schedule(wait=8, warmup=1, active=6, repeat=1)
+        with torch.profiler.profile(schedule=plan, on_trace_ready=write, profile_memory=True) as profiler:
+            yield profiler
+
+    def _status(self, status: str) -> None:
+        write_json(self.path / "meta.json", {**self._meta, "status": status})
+
+
+class StopRequest:
+    """True once SIGTERM or Ctrl-C has come; a second Ctrl-C stops at once."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self._before: dict[int, Any] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
+
+    def __enter__(self) -> Self:
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._ask)
+        except ValueError:  # not the main thread: signals are its caller's business
+            self._before = {}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.name and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; raises UserError naming the file if it holds anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; is this a run directory?") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Written beside and renamed, so that a reader finds the old or the new, never half."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+def _circumstances(runtime: Runtime) -> dict[str, Any]:
+    """What a reader of an old run wants to know."""
+    versions = {"python": platform.python_version()}
+    for name in ("ptapp-core", "torch", "torchvision", "torchaudio", "numpy"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "command": " ".join(["ptapp", *sys.argv[1:]]),
+        "versions": versions,
+        "git": _git_commit(),
+        "device": str(runtime),
+        "threads": torch.get_num_threads(),
+        "host": platform.node(),
+        "pid": os.getpid(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the working directory, with `+` if it has changes."""
+    try:
+        commit = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() or None

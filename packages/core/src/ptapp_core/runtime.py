@@ -1,0 +1,214 @@
+"""Where a job runs: device, precision, ranks, random numbers."""
+
+import gc
+import os
+import random
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ptapp_core.errors import UserError
+
+T = TypeVar("T")
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def bf16_supported(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; a processor that only emulates it is slower than in fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    cpuinfo = Path("/proc/cpuinfo")
+    if device.type != "cpu" or not cpuinfo.exists():
+        return False
+    for line in cpuinfo.read_text().splitlines():
+        key, _, flags = line.partition(":")
+        if key.strip() in ("flags", "Features"):  # x86, Arm
+            return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+    return False
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA, else Apple's MPS, else the processor. Raises UserError for a device that is not there."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"--device: {name!r} is no device; use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        index = local if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            found = torch.cuda.device_count()
+            raise UserError(f"--device {name}: this machine has {found} CUDA devices that torch {torch.__version__} sees")
+        torch.cuda.set_device(index)
+        return torch.device("cuda", index)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: this machine has no Metal device that torch sees")
+    return device
+
+
+class Runtime:
+    """Device, precision, ranks and random numbers of one process.
+
+    Under `torchrun` (or `--nproc`) every process makes one, and finds its rank in the environment. All methods do the
+    right thing on a single process, so no caller asks how many there are.
+
+    Args:
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto (bf16 where the device has it, else fp32), fp32, bf16 or fp16 (with loss scaling).
+        seed: of every generator; the same on each rank until `parallel` tells them apart.
+        deterministic: refuse operations whose result may differ between two runs; slower on a GPU.
+        threads: of this process; None keeps torch's choice.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        precision: str = "auto",
+        *,
+        seed: int = 0,
+        deterministic: bool = False,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.device = choose_device(device)
+        if precision == "auto":
+            precision = "bf16" if bf16_supported(self.device) else "fp32"
+        elif precision == "bf16" and not bf16_supported(self.device):
+            raise UserError(f"--precision bf16: this {self.device.type} device does not compute in bfloat16; use fp32")
+        self.precision = precision
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+        self._grouped = "WORLD_SIZE" in os.environ and not dist.is_initialized()
+        if self._grouped:
+            # Control messages (counts, stop flags, metrics) are host numbers: gloo carries them without a device sync.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.seed = seed
+        self.random = RandomState()
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files and speaks to the user."""
+        return self.rank == 0
+
+    def __str__(self) -> str:
+        ranks = f", {self.world} ranks" if self.world > 1 else ""
+        return f"{self.device} {self.precision}{ranks}"
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of forward passes: matrix products in the chosen precision, reductions in fp32."""
+        if self.precision == "fp32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling for fp16, whose small gradients would round to zero; passes values through otherwise."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def to_device(self, batch: T) -> T:
+        """Moves every tensor in a tensor, dict, list or tuple; on the processor it returns the batch itself."""
+        if self.device.type == "cpu":
+            return batch
+        return _map_tensors(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
+
+    def parallel(self, task: nn.Module) -> nn.Module:
+        """The task as the loop calls it: itself, or under DistributedDataParallel, from where on ranks draw apart."""
+        if self.world == 1:
+            return task
+        torch.manual_seed(self.seed + 1_000_003 * self.rank)
+        devices = [self.device] if self.device.type == "cuda" else None
+        return nn.parallel.DistributedDataParallel(_Share(task), device_ids=devices)
+
+    def total(self, *numbers: float) -> list[float]:
+        """Each number summed over the ranks, in float64."""
+        if self.world == 1:
+            return list(numbers)
+        sums = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(sums)
+        return sums.tolist()
+
+    def gather(self, value: T) -> list[T]:
+        """The value of every rank, in order of rank, on every rank."""
+        if self.world == 1:
+            return [value]
+        values: list[Any] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return values
+
+    def barrier(self) -> None:
+        """Waits until every rank is here."""
+        if self.world > 1:
+            self.total(0.0)
+
+    def close(self) -> None:
+        """Leaves the process group that this runtime joined, when all ranks are done with it."""
+        if self._grouped:
+            self.barrier()
+            gc.collect()  # DistributedDataParallel holds on to the group in a cycle, and its threads must end first
+            dist.destroy_process_group()
+
+
+class _Share(nn.Module):
+    """What DistributedDataParallel wraps: the task, or zero where this rank's share of a batch is empty.
+
+    Shards are not padded, so the last batch of an epoch may leave a rank without a sample. It still takes part in the
+    gradients' sum, with a zero that touches every parameter.
+    """
+
+    def __init__(self, task: nn.Module) -> None:
+        super().__init__()
+        self.task = task
+
+    def forward(self, batch: Any) -> Any:
+        if batch is not None:
+            return self.task(batch)
+        touched = [parameter.sum() for parameter in self.task.parameters() if parameter.requires_grad]
+        return torch.stack(touched).nan_to_num().sum() * 0.0, 0, {}
+
+
+class RandomState:
+    """The state of this process's global generators (torch, CUDA, NumPy, Python), as plain data."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors, numbers and tuples only, so that it loads without running code."""
+        kind, keys, position, has_gauss, cached = np.random.get_state()  # the legacy state is a tuple of five
+        return {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            "numpy": (str(kind), torch.from_numpy(np.asarray(keys).copy()), position, has_gauss, cached),
+            "python": random.getstate(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Sets all generators."""
+        torch.set_rng_state(state["torch"])
+        if state["cuda"] is not None and torch.cuda.is_available():
+            torch.cuda.set_rng_state(state["cuda"])
+        kind, keys, *rest = state["numpy"]
+        np.random.set_state((kind, keys.numpy(), *rest))
+        random.setstate(state["python"])
+
+
+def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_tensors(item, change) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_map_tensors(item, change) for item in value)
+    return value

@@ -1,0 +1,84 @@
+"""The two roles that a domain plays for the loop: a Task says what to minimise, a Source where batches come from."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass
+class Progress:
+    """How far a job is. Steps are optimizer steps, the only clock of a job."""
+
+    step: int = 0
+    units: int = 0
+    """Samples, tokens or transitions learnt from, over all ranks."""
+    best: float | None = None
+    """Best value of the watched metric."""
+    best_step: int = 0
+    waited: int = 0
+    """Evaluations since the best one."""
+    evaluated: int = 0
+    """Step of the latest evaluation."""
+    stopped_early: bool = False
+    skipped: int = 0
+    """Steps that fp16 left out because its loss scale was too large."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers."""
+        return asdict(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Sets every field."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class Task(nn.Module, ABC):
+    """What to minimise. A subclass sets `self.model`, the module that is evaluated and exported, and writes `forward`.
+
+    Everything else that learns or must survive a crash (a target network, a second optimised module) is an ordinary
+    submodule or buffer of the task.
+    """
+
+    model: nn.Module
+
+    @abstractmethod
+    def forward(self, batch: Any) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """One micro-batch.
+
+        Returns:
+            The loss *summed* over the batch's units, a scalar with a gradient; the number of units (samples, tokens,
+            transitions), which the loop divides by, over the whole window and all ranks; and figures to log, detached
+            and summed over the units like the loss.
+        """
+
+    def after_step(self, progress: Progress) -> None:  # noqa: B027  (a hook, not an obligation)
+        """Called after each optimizer step: the place for a target network's update."""
+
+
+class Source(Protocol):
+    """Where batches come from: a loader over a data set, a replay buffer, a rollout.
+
+    Lazy: the loop asks for the micro-batches of one optimizer step at a time and never ahead. When it ends, training
+    ends. Its state at a step boundary is all that it needs to go on. `None` in place of a batch means that this rank
+    has no sample in it (ranks of a data-parallel job only).
+    """
+
+    def __iter__(self) -> Iterator[Any]:
+        """Micro-batches, from the current state on."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data (tensors, numbers, strings)."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on where the state was taken."""
+        ...
+
+    def names(self, step: int) -> list[str]:
+        """What the samples of optimizer step `step` (from 1) are called, for messages; may be empty."""
+        ...

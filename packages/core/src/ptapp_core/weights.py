@@ -1,0 +1,50 @@
+"""The weights of a job: those that learn, and those that are evaluated and shipped."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from ptapp_core.plan import Plan
+from ptapp_core.task import Task
+
+
+class Weights:
+    """Averages the weights where the plan says so, and tells which module to evaluate.
+
+    Its state is what the shipped module's own does not hold, so that a checkpoint keeps every tensor once.
+    """
+
+    def __init__(self, task: Task, plan: Plan) -> None:
+        self.task = task
+        self._average: AveragedModel | None = None
+        self._from_step = round(0.75 * plan.steps) if plan.average == "swa" else 0
+        if plan.average != "none":
+            rule = get_ema_multi_avg_fn(plan.average_decay) if plan.average == "ema" else get_swa_multi_avg_fn()
+            self._average = AveragedModel(task.model, multi_avg_fn=rule, use_buffers=True)
+
+    @property
+    def shipped(self) -> nn.Module:
+        """What is evaluated, saved as `model.safetensors` and exported: the average where there is one."""
+        return self.task.model if self._average is None else self._average.module
+
+    def update(self, step: int) -> None:
+        """Takes the weights after a step into the average."""
+        if self._average is not None:
+            if step <= self._from_step:
+                self._average.n_averaged.zero_()  # the next update copies
+            self._average.update_parameters(self.task.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors."""
+        if self._average is not None:
+            return {"task": self.task.state_dict(), "averaged": self._average.n_averaged}
+        return {"task": {k: v for k, v in self.task.state_dict().items() if not k.startswith("model.")}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores in place; the shipped module is restored by its own state."""
+        self.task.load_state_dict(state["task"], strict=self._average is not None)
+        if self._average is not None:
+            with torch.no_grad():
+                self._average.n_averaged.copy_(state["averaged"])

@@ -1,0 +1,1 @@
+"""Text: classification, tagging, translation and generation."""

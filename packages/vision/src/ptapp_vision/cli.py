@@ -1,0 +1,67 @@
+"""`ptapp vision`: the commands; each imports what it needs when it runs."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ptapp_core.cli import command, domain
+
+if TYPE_CHECKING:
+    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, TrainVision
+
+app = domain("Images: train, evaluate and export classifiers and autoencoders.")
+
+
+@command(app, "ptapp_vision.config:TrainVision")
+def train(settings: "TrainVision") -> None:
+    """Train a model; with nothing given, on faces that the program draws."""
+    from ptapp_vision.train import train
+
+    train(settings)
+
+
+@command(app, "ptapp_vision.config:EvaluateVision")
+def evaluate(settings: "EvaluateVision") -> None:
+    """Measure a trained model on the data's test part, and write a report."""
+    from ptapp_vision.evaluate import evaluate
+
+    evaluate(settings)
+
+
+@command(app, "ptapp_vision.config:PredictVision")
+def predict(settings: "PredictVision") -> None:
+    """Classify image files."""
+    from ptapp_vision.predict import predict
+
+    predict(settings)
+
+
+@command(app, "ptapp_vision.config:ExportVision")
+def export(settings: "ExportVision") -> None:
+    """Write a trained model as pt2, ONNX or TorchScript, proven equal."""
+    from ptapp_vision.export import export
+
+    export(settings)
+
+
+@app.command()
+def models() -> None:
+    """List the models."""
+    from ptapp_vision.models import names
+
+    typer.echo("\n".join(names()))
+
+
+@app.command()
+def datasets() -> None:
+    """List the data that `--data` takes."""
+    typer.echo(DATASETS)
+
+
+DATASETS = """\
+nothing               faces that the program draws: 7 expressions, 48x48 grey
+mnist, fashion-mnist, cifar10
+                      downloaded once, where a network is there
+FILE.csv              FER2013: columns emotion, pixels, Usage
+FOLDER                a folder per class, or train/ val/ test/ of such folders
+FOLDER                IDX files, plain or gzipped (the MNIST family)"""

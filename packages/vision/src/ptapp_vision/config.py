@@ -1,0 +1,113 @@
+"""The settings of `ptapp vision`."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from ptapp_core.config import Settings, TrainSettings, argument, option
+
+
+class TrainVision(TrainSettings):
+    """`ptapp vision train`."""
+
+    model: str = "fercnn"
+    batch_size: int = 128
+    lr: float = 3e-3
+    weight_decay: float = 0.05
+
+    size: int | None = option(None, "pixels of a side; none: as in the data", group="Data", ge=8, le=1024)
+    channels: Literal["auto", "grey", "rgb"] = option("auto", "channels of the images", group="Data")
+    cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded images are kept", group="Data")
+    balance: Literal["none", "weights", "sampler"] = option(
+        "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
+    )
+
+    flip: bool = option(True, "mirror half of the images", group="Augmentation")
+    shift: float = option(0.08, "largest shift, as a share of the side", group="Augmentation", ge=0, le=0.5)
+    crop: int = option(0, "crop at random from the image with a border of so many pixels", group="Augmentation", ge=0)
+    rotation: float = option(0.0, "largest rotation in degrees", group="Augmentation", ge=0, le=180)
+    erasing: float = option(0.0, "share of the images that lose a rectangle", group="Augmentation", ge=0, le=1)
+    brightness: float = option(0.0, "largest relative change of brightness", group="Augmentation", ge=0, le=1)
+    contrast: float = option(0.0, "largest relative change of contrast", group="Augmentation", ge=0, le=1)
+    policy: Literal["none", "randaugment", "autoaugment", "trivialaugment"] = option(
+        "none", "published augmentation policy", group="Augmentation"
+    )
+    mixup: float = option(0.0, "alpha of MixUp; 0 is off", group="Augmentation", ge=0)
+    cutmix: float = option(0.0, "alpha of CutMix; 0 is off", group="Augmentation", ge=0)
+
+    pretrained: bool = option(False, "start from torchvision's weights (torchvision/NAME)", group="Model")
+    weights: Path | None = option(None, "start from the weights in this file", group="Model")
+    stem: Literal["auto", "small", "large"] = option("auto", "first layers of a resnet", group="Model")
+    se: bool = option(True, "squeeze-and-excitation in a resnet", group="Model")
+    preactivation: bool = option(True, "full pre-activation in a resnet", group="Model")
+    antialias: bool = option(True, "blur before a resnet downsamples", group="Model")
+    stochastic_depth: float = option(0.1, "share of samples that skip a resnet's last block", group="Model", ge=0, lt=1)
+    channels_last: bool = option(True, "keep images as (N, H, W, C) in memory, faster for convolutions", group="Device")
+    sync_batchnorm: bool = option(False, "batch statistics over all ranks (CUDA)", group="Device")
+
+    loss: Literal["cross-entropy", "focal", "mse", "l1"] | None = option(
+        None, "loss; none: cross-entropy, or mse for the autoencoder", group="Optimisation"
+    )
+    label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the model tells classes; an autoencoder reproduces its input."""
+        return self.model != "autoencoder"
+
+    @property
+    def network_options(self) -> dict[str, object]:
+        """The options of the chosen family of networks, as `models.build` takes them."""
+        if not self.model.startswith("resnet"):
+            return {}
+        names = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
+        return {name: getattr(self, name) for name in names}
+
+    @model_validator(mode="after")
+    def _loss_fits_the_model(self) -> Self:
+        if self.loss is not None and self.classifies == (self.loss in ("mse", "l1")):
+            fitting = "cross-entropy or focal" if self.classifies else "mse or l1"
+            raise ValueError(f"--loss {self.loss} does not fit --model {self.model}: use {fitting}")
+        if not self.classifies and (self.mixup or self.cutmix or self.balance != "none"):
+            raise ValueError("--model autoencoder learns without classes: leave --mixup, --cutmix and --balance out")
+        if self.loss == "focal" and (self.mixup or self.cutmix):
+            raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
+        return self
+
+
+class _OfRun(Settings):
+    run: Path = argument("run directory")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
+
+
+class EvaluateVision(_OfRun):
+    """`ptapp vision evaluate`."""
+
+    data: str | None = option(None, "other data than the run's own", group="Data")
+    split: Literal["train", "val", "test"] = option("test", "which part of the data", group="Data")
+    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+
+class PredictVision(_OfRun):
+    """`ptapp vision predict`."""
+
+    files: list[Path] = argument("image files, or folders of them")
+    json_: bool = option(False, "one JSON object a line", group="Output")
+    csv: bool = option(False, "comma-separated values", group="Output")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.json_ and self.csv:
+            raise ValueError("--json and --csv are two forms of output: choose one")
+        return self
+
+
+class ExportVision(Settings):
+    """`ptapp vision export`."""
+
+    run: Path = argument("run directory")
+    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")

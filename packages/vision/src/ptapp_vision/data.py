@@ -1,0 +1,76 @@
+"""Images to train on, recognised from what is there: a path, a data set's name, or nothing."""
+
+import os
+from pathlib import Path
+
+from ptapp_core.errors import UserError, nearest
+from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
+from ptapp_vision.fer import has_fer_header, read_fer
+from ptapp_vision.files import visible
+from ptapp_vision.folder import Cache, list_images, read_folder
+from ptapp_vision.idx import find_idx, read_idx
+from ptapp_vision.named import SOURCES, read_named
+from ptapp_vision.splits import Images, Splits
+
+__all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "list_images", "load", "read_images"]
+
+NAMES = ("faces", *SOURCES)
+_EXPECTED = "a FER2013 CSV, a folder with a folder for each class, or a folder of IDX files"
+
+
+def load(
+    data: str | None,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    seed: int = 0,
+    skip_bad: bool = False,
+    cache: Cache = "auto",
+) -> Splits:
+    """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
+
+    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder` for folders). A path
+    that exists is meant before a name. A missing val or test split takes 10 % of each class of train, by `seed`.
+    `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's images are kept.
+    Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind.
+    """
+    if data and os.path.exists(path := Path(data).expanduser()):
+        splits = _recognise(path, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=cache)
+    elif data is None or data == "faces":
+        from ptapp_vision.faces import load_faces  # it takes Images and Splits from here
+
+        splits = load_faces()
+    elif data in SOURCES:
+        splits = read_named(data, seed=seed)
+    else:
+        raise UserError(f"--data {data}: no such file or folder, and no data set of that name{nearest(data, NAMES)}")
+    return splits.conform(size, channels)
+
+
+def _recognise(
+    path: Path, *, size: int | None, channels: int | None, seed: int, skip_bad: bool, cache: Cache
+) -> Splits:
+    if not path.is_dir():
+        if ".csv" in map(str.lower, path.suffixes):
+            return read_fer(path, seed=seed, skip_bad=skip_bad)
+        if "-ubyte" in path.name:
+            return read_idx(path.parent, seed=seed)
+        kind = "one image" if path.suffix.lower() in SUFFIXES else "data of no known kind"
+        raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
+
+    folders = find_idx(path)
+    tables = [entry for entry in visible(path) if entry.name.lower().endswith((".csv", ".csv.gz"))]
+    faces = [table for table in tables if has_fer_header(table)]
+    for found in (folders, faces):
+        if len(found) > 1:
+            raise UserError(f"{path}: more than one data set in it; choose one of {', '.join(map(str, found))}")
+    if folders:
+        return read_idx(folders[0], seed=seed)
+    if faces:
+        return read_fer(faces[0], seed=seed, skip_bad=skip_bad)
+    entries = visible(path)
+    if not entries:
+        raise UserError(f"{path}: is empty; expected {_EXPECTED}")
+    if entries == tables:  # nothing else can be meant: say what is wrong with it as a FER2013 CSV
+        return read_fer(tables[0], seed=seed, skip_bad=skip_bad)
+    return read_folder(path, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=cache)

@@ -1,0 +1,104 @@
+"""Measuring a trained model on a whole split: figures, pictures, and `ptapp vision evaluate`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptapp_core.classify import Predictions, predict
+from ptapp_core.errors import UserError, nearest
+from ptapp_core.jobs import Trained
+from ptapp_core.metrics import per_class
+from ptapp_core.report import confusion_matrix
+from ptapp_core.run import write_json
+from ptapp_core.runtime import Runtime
+from ptapp_vision.config import EvaluateVision, TrainVision
+from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.pixels import Pixels, columns, rebuild
+from ptapp_vision.reconstruct import reconstruction_metrics
+from ptapp_vision.sheet import mistakes
+
+
+def evaluate(settings: EvaluateVision) -> None:
+    """Measures a run's model on a split of its own or of other data, and writes `report/` in the run directory."""
+    runtime = Runtime(settings.device, settings.precision)
+    trained = Trained.find(settings.run, "vision", settings.checkpoint)
+    card = trained.about["model"]
+    job = TrainVision.resolve(settings.run / "config.toml", {})
+    data = load(
+        settings.data or job.data,
+        size=card["size"],
+        channels=card["channels"],
+        seed=job.seed,
+        skip_bad=settings.skip_bad or job.skip_bad,
+        cache=job.cache,
+    )
+    model = trained.load(rebuild(card)).to(runtime.device)
+    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
+    part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
+    measure(model, part, card, runtime, settings.run / "report", settings.split, drawn=data.drawn)
+
+
+def measure(
+    model: Pixels,
+    images: Images,
+    card: dict[str, Any],
+    runtime: Runtime,
+    folder: Path,
+    split: str,
+    *,
+    drawn: bool,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Figures of a split to the console, and `metrics.json` with pictures to `folder` (rank 0 of the job writes)."""
+    workers = 0 if isinstance(images.images, Tensor) else 2
+    note = " (drawn faces)" if drawn else ""
+    if card["name"] == "autoencoder":
+        figures = reconstruction_metrics(model, columns(images), runtime, workers=workers)
+        record: dict[str, Any] = {split: figures}
+    else:
+        predictions = predict(model, columns(images), runtime, workers=workers)
+        figures, counts = predictions.metrics(), predictions.confusion()
+        record = {split: figures, "classes": per_class(counts), "confusion": counts.tolist()}
+    if not runtime.is_main:
+        return
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "metrics.json", {**record, "drawn": drawn})
+    say(f"{split}{note}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    if card["name"] != "autoencoder":
+        say(_table(record["classes"], card["classes"]))
+        confusion_matrix(counts, card["classes"], folder / "confusion.png")
+        _sheet(predictions, images, card["classes"], folder / "mistakes.png")
+    say(f"report: {folder}")
+
+
+def _table(rows: list[dict[str, float]], classes: list[str]) -> str:
+    width = min(28, max(len("class"), *map(len, classes)))
+    lines = [f"{'class':<{width}}  precision  recall      f1  support"]
+    for name, row in zip(classes, rows, strict=True):
+        lines.append(
+            f"{name[:width]:<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}"
+            f"  {row['support']:7,.0f}"
+        )
+    return "\n".join(lines)
+
+
+def _sheet(predictions: Predictions, images: Images, classes: list[str], out: Path, most: int = 30) -> None:
+    """The most confident mistakes."""
+    confidence, predicted = predictions.probabilities.max(1)
+    wrong = (predicted != predictions.target).nonzero().flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True)][:most]
+    part = images.take(worst)
+    pixels = part.images if isinstance(part.images, Tensor) else torch.stack([part.images[i] for i in range(len(part))])
+    mistakes(pixels, part.labels, predicted[worst], confidence[worst], part.names, classes, out)
+
+
+def _with_labels_of(classes: list[str], data: Splits, part: Images) -> Images:
+    """The split with its labels counted as the model counts them; raises UserError for a class that it lacks."""
+    for name in data.classes:
+        if name not in classes:
+            raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, classes)}")
+    order = torch.tensor([classes.index(name) for name in data.classes])
+    return Images(part.images, order[part.labels], part.names)

@@ -1,0 +1,41 @@
+"""Opening a data file, plain or gzipped, and finding what stands beside it."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ptapp_core.errors import UserError
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[BinaryIO]:
+    """The bytes of `file`, unpacked if it is gzipped (told by its first two bytes, not by its name).
+
+    Raises UserError, naming the file, where it cannot be read or its gzip stream is corrupt or cut short.
+    """
+    try:
+        with file.open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            if zipped:
+                with gzip.open(plain) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+            else:
+                yield plain
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{file}: corrupt or truncated gzip file ({one_line(error)}); fetch it again") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or one_line(error)})") from error
+
+
+def visible(folder: Path) -> list[Path]:
+    """What `folder` holds, by name, without hidden entries and the extra folder of macOS archives."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message on one line; its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,77 @@
+"""The image models by name."""
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from ptapp_core.errors import UserError, nearest
+from ptapp_vision.models.autoencoder import Autoencoder
+from ptapp_vision.models.fercnn import FerCNN
+from ptapp_vision.models.resnet import ResNet
+from ptapp_vision.models.torchvision_models import TorchvisionClassifier
+from ptapp_vision.models.torchvision_models import names as torchvision_names
+from ptapp_vision.models.weights import load_weights, read_weights
+
+__all__ = ["Autoencoder", "FerCNN", "ResNet", "TorchvisionClassifier", "build", "names"]
+
+BUILDERS: dict[str, Callable[..., nn.Module]] = {
+    "fercnn": FerCNN,
+    "resnet18": partial(ResNet, (2, 2, 2, 2), False),
+    "resnet34": partial(ResNet, (3, 4, 6, 3), False),
+    "resnet50": partial(ResNet, (3, 4, 6, 3), True),
+    "resnet101": partial(ResNet, (3, 4, 23, 3), True),
+    "autoencoder": Autoencoder,
+}
+SMALLEST = 16  # pixels a side
+
+
+def names() -> list[str]:
+    """Every name that `build` knows."""
+    return [*BUILDERS, *(f"torchvision/{name}" for name in torchvision_names())]
+
+
+def build(
+    name: str,
+    *,
+    classes: int,
+    channels: int,
+    size: int,
+    pretrained: bool = False,
+    weights: Path | None = None,
+    **options: object,
+) -> nn.Module:
+    """The model `name` for normalised float images (N, channels, size, size); `options` are its own keywords.
+
+    It returns logits (N, classes), or, the autoencoder, images. Each model has `head_prefix`, the state-dict prefix
+    of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` is a file
+    with a state dict; a head for other classes starts fresh.
+
+    Raises UserError for an unknown name or option, an image too small, or weights that do not fit or do not exist.
+    """
+    shape = {"classes": classes, "channels": channels, "size": size}
+    if name.startswith("torchvision/"):
+        _refuse_unknown(name, options, [])
+        return TorchvisionClassifier(name.removeprefix("torchvision/"), pretrained=pretrained, weights=weights, **shape)
+    if name not in BUILDERS:
+        raise UserError(f"unknown model {name!r}{nearest(name, names())}")
+    if pretrained:
+        raise UserError(f"--pretrained: {name} has no published weights; take torchvision/NAME, or --weights FILE")
+    if size < SMALLEST:
+        raise UserError(f"{name} needs images of at least {SMALLEST}x{SMALLEST} pixels, not {size}x{size}; use --size")
+    known = inspect.signature(BUILDERS[name]).parameters
+    _refuse_unknown(name, options, [key for key in known if key not in shape])
+    model = BUILDERS[name](**{key: value for key, value in shape.items() if key in known}, **options)
+    if weights is not None:
+        head = model.head_prefix
+        load_weights(model, read_weights(weights), head=head, source=f"--weights {weights}")
+    return model
+
+
+def _refuse_unknown(name: str, options: dict[str, object], known: list[str]) -> None:
+    for option in options:
+        if option not in known:
+            hint = nearest(option, known) if known else "; it has none"
+            raise UserError(f"{name} has no option {option!r}{hint}")

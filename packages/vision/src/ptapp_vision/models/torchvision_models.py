@@ -1,0 +1,157 @@
+"""Every classifier of torchvision, fitted to other classes, channels and image sizes."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from types import MethodType
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.mnasnet import MNASNet
+from torchvision.models.vision_transformer import interpolate_embeddings
+
+from ptapp_core.errors import UserError, nearest
+from ptapp_vision.models.weights import load_weights, read_weights
+
+
+class TorchvisionClassifier(nn.Module):
+    """The torchvision classifier `name`, whose state dict lies under "net.".
+
+    Input (N, channels, size, size), float normalised as ImageNet is; output (N, classes) logits. Departures: the
+    auxiliary heads of googlenet and inception_v3 are left out; with channels other than 3 the first convolution takes
+    each channel with the mean of its colour weights, scaled so that a grey picture in one channel gives what it gave
+    in three. A vision transformer is built for `size`, and the position embedding of its weights is interpolated.
+
+    `pretrained` downloads torchvision's default weights; `weights` reads a file, of torchvision's names or of this
+    module's own. A head for other classes starts fresh. Raises UserError for an unknown name, a size that the network
+    cannot take, weights that cannot be had, or weights of another model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        classes: int,
+        channels: int = 3,
+        size: int = 224,
+        pretrained: bool = False,
+        weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        if name not in names():
+            raise UserError(f"unknown torchvision model {name!r}{nearest(name, names())}")
+        _refuse_size(name, size)
+        self.net = _construct(name, classes, size)
+        _replace_first_convolution(self.net, channels)
+        head = [n for n, module in self.net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
+        self.head_prefix = f"net.{head}."
+        if weights is not None:
+            self._load(read_weights(weights), f"--weights {weights}")
+        elif pretrained:
+            self._load(_download(name), f"torchvision/{name}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes) of the images (N, channels, size, size)."""
+        logits: Tensor = self.net(x)
+        return logits
+
+    def blocks(self) -> list[nn.Module]:
+        """What activation checkpointing recomputes: the outermost repeated modules with two or more layers of weights.
+
+        Empty for a plain stack of convolutions (alexnet, vgg), where nothing is saved by recomputing single layers.
+        """
+        kinds = Counter(type(module) for module in self.net.modules())
+        found: list[nn.Module] = []
+
+        def visit(module: nn.Module) -> None:
+            layers = sum(isinstance(part, nn.Linear | nn.Conv2d) for part in module.modules())
+            if kinds[type(module)] > 1 and layers > 1 and not isinstance(module, nn.Sequential | nn.ModuleList):
+                found.append(module)
+            else:
+                for child in module.children():
+                    visit(child)
+
+        visit(self.net)
+        return found
+
+    def _load(self, state: dict[str, Tensor], source: str) -> None:
+        """Copies weights under torchvision's names or this module's, old or new, in."""
+        state = {name.removeprefix("net."): value for name, value in state.items()}
+        # Weights published for densenet still have the layer names of its first version.
+        state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name): state[name] for name in state}
+        if isinstance(self.net, torchvision.models.GoogLeNet | torchvision.models.Inception3):
+            state = {name: value for name, value in state.items() if not name.startswith(("aux", "AuxLogits."))}
+        first = _first_convolution(self.net)
+        colours = state.get(f"{first}.weight")
+        if colours is not None and colours.ndim == 4:
+            state[f"{first}.weight"] = _recolour(colours, self.net.get_submodule(first).in_channels)
+        if isinstance(self.net, torchvision.models.VisionTransformer) and "encoder.pos_embedding" in state:
+            state = dict(interpolate_embeddings(self.net.image_size, self.net.patch_size, state))
+        load_weights(self.net, state, head=self.head_prefix.removeprefix("net."), source=source)
+
+
+def names() -> list[str]:
+    """The classifiers that torchvision has, without the prefix "torchvision/"."""
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def _construct(name: str, classes: int, size: int) -> nn.Module:
+    options: dict[str, object] = {}
+    if name in ("googlenet", "inception_v3"):
+        # `transform_input` undoes ImageNet's normalisation: these weights were trained with another one. It is part of
+        # the model, weights or none, so that a checkpoint means the same however the model was first made.
+        options = {"aux_logits": False, "init_weights": True}
+    elif name.startswith("vit_"):
+        options = {"image_size": size}
+    elif name.startswith("maxvit_"):
+        options = {"input_size": (size, size)}
+    net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    if isinstance(net, MNASNet):
+        # It refuses a state dict without torch.save's version numbers, and safetensors has no place for them.
+        net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)
+    return net
+
+
+def _refuse_size(name: str, size: int) -> None:
+    """Tries one image on a model without storage, for a network says only in passing what sizes it takes."""
+    try:
+        with torch.device("meta"):
+            _construct(name, 2, size).eval()(torch.empty(1, 3, size, size))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"torchvision/{name} cannot take {size}x{size} images ({reason}); choose another --size"
+        ) from None
+
+
+def _first_convolution(net: nn.Module) -> str:
+    return next(name for name, module in net.named_modules() if isinstance(module, nn.Conv2d))
+
+
+def _replace_first_convolution(net: nn.Module, channels: int) -> None:
+    first = net.get_submodule(_first_convolution(net))
+    first.in_channels = channels
+    first.weight = nn.Parameter(_recolour(first.weight.detach(), channels))
+
+
+def _recolour(weight: Tensor, channels: int) -> Tensor:
+    """Weights (out, c, h, w) of a first convolution for `channels` channels: the sum over colours, shared out evenly."""
+    if weight.shape[1] == channels:
+        return weight
+    return weight.sum(1, keepdim=True).div(channels).repeat(1, channels, 1, 1)
+
+
+def _download(name: str) -> dict[str, Tensor]:
+    """torchvision's default weights, from its cache or the network."""
+    default = torchvision.models.get_model_weights(name).DEFAULT
+    try:
+        state: dict[str, Tensor] = default.get_state_dict(
+            progress=False, check_hash=True, map_location="cpu", weights_only=True
+        )
+    except OSError as error:  # URLError and the like
+        raise UserError(
+            f"--pretrained: cannot get the weights of torchvision/{name} ({error}); "
+            f"download {default.url} elsewhere and pass it as --weights FILE"
+        ) from None
+    return state

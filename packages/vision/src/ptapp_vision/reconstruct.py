@@ -1,0 +1,50 @@
+"""Learning to reproduce images: the autoencoder's task and its evaluation."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptapp_core.loader import Batch, each_once
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Task
+from ptapp_vision.pixels import Pixels
+
+
+class Reconstruction(Task):
+    """Minimises `loss(model(images), normalised images)`; units are samples.
+
+    Args:
+        model: (N, C, H, W) pixels -> (N, C, H, W) normalised.
+        loss: summed over the samples.
+    """
+
+    model: Pixels
+
+    def __init__(self, model: Pixels, loss: nn.Module) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """The labels of the batch are not looked at."""
+        images = batch["input"]
+        return self.loss(self.model(images), self.model.normalise(images)), len(images), {}
+
+
+@torch.no_grad()
+def reconstruction_metrics(
+    model: Pixels, data: Any, runtime: Runtime, batch_size: int = 256, *, workers: int = 0
+) -> dict[str, float]:
+    """Over a whole set: `loss` is the mean squared error of normalised pixels, `psnr` in dB of pixels in [0, 1]."""
+    squared = normalised = 0.0
+    count = 0
+    for batch in each_once(data, batch_size, runtime, workers=workers):
+        with runtime.autocast():
+            output = model(batch["input"])
+        difference = output.float() - model.normalise(batch["input"])
+        normalised += difference.square().mean((1, 2, 3)).sum().item()
+        squared += (difference * model.std / 255).square().mean((1, 2, 3)).sum().item()
+        count += len(output)
+    squared, normalised, samples = runtime.total(squared, normalised, count)
+    psnr = -10 * torch.tensor(max(squared / samples, 1e-12)).log10().item()
+    return {"loss": normalised / samples, "psnr": psnr}

@@ -1,0 +1,147 @@
+"""What every reader returns: three splits of images, those that the data lacks taken from its training samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ptapp_core.draws import Draws
+from ptapp_core.errors import UserError
+from ptapp_vision.decode import OnDisk, conform
+
+SplitName = Literal["train", "val", "test"]
+_HELD_OUT_SPLITS: tuple[SplitName, ...] = ("val", "test")
+_ALL_SPLITS: tuple[SplitName, ...] = ("train", *_HELD_OUT_SPLITS)
+HELD_OUT = 10  # a missing split takes one in this many of each class
+
+
+@dataclass(frozen=True)
+class Images:
+    """One split: `images` uint8 (N, C, H, W), or on disk; `labels` int64 (N,); `names`, for messages."""
+
+    images: Tensor | OnDisk
+    labels: Tensor
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        if isinstance(self.images, OnDisk):
+            return self.images.channels, self.images.size, self.images.size
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def take(self, rows: Tensor) -> "Images":
+        """The samples `rows` (int64), in that order."""
+        order: list[int] = rows.tolist()
+        if isinstance(self.images, OnDisk):
+            files = [self.images.files[row] for row in order]
+            images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
+        else:
+            images = self.images[rows]
+        return Images(images, self.labels[rows], [self.names[row] for row in order])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a job; `about` is a line for the console, `skipped` "path: reason" of each bad sample left out."""
+
+    train: Images
+    val: Images
+    test: Images
+    classes: tuple[str, ...]
+    about: str
+    drawn: bool = False
+    skipped: tuple[str, ...] = ()
+
+    def conform(self, size: int | None, channels: int | None) -> "Splits":
+        """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""
+        had, height, width = self.train.shape
+        shape = (channels or had, size or max(height, width), size or max(height, width))
+        if shape == (had, height, width):
+            return self
+
+        def one(part: Images) -> Images:
+            assert isinstance(part.images, Tensor), "images on disk are decoded to the size asked for"
+            return replace(part, images=conform(part.images, shape[1], shape[0]))
+
+        about = f"{self.about}, made {shape_text(shape)}"
+        return replace(self, train=one(self.train), val=one(self.val), test=one(self.test), about=about)
+
+
+def divide(
+    parts: dict[SplitName, Images],
+    classes: tuple[str, ...],
+    *,
+    where: object,
+    what: str,
+    seed: int,
+    skipped: Sequence[str] = (),
+) -> Splits:
+    """Checks the labels and completes the splits.
+
+    A split that `parts` lacks takes 10 % of each class of train, at least one sample, drawn by (seed, position) alone;
+    val is never taken from test. `where` names the data in messages and `what` says in `about` what was recognised.
+    Raises UserError where train has fewer than two classes, val or test has a class that train lacks, or a class has
+    too few samples to be divided.
+    """
+    train = parts["train"]
+    missing: list[SplitName] = [name for name in _HELD_OUT_SPLITS if name not in parts]
+    held_out = _held_out(parts, classes, missing, where)
+    done = dict(parts)
+    if missing:
+        rows = _draw(train.labels, held_out, len(missing), seed)
+        done |= {name: train.take(own) for name, own in zip(["train", *missing], rows, strict=True)}
+
+    origin = f" (10 % of each class of train, seed {seed})"
+    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in _ALL_SPLITS)
+    about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(train.shape)}"
+    if skipped:
+        about += f"; {len(skipped):,} bad samples left out"
+    return Splits(done["train"], done["val"], done["test"], classes, about, skipped=tuple(skipped))
+
+
+def shape_text(shape: tuple[int, int, int]) -> str:
+    """`48x48 grey` (width x height) for a shape (channels, height, width)."""
+    channels, height, width = shape
+    return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
+
+
+def _held_out(
+    parts: Mapping[SplitName, Images], classes: Sequence[str], missing: Sequence[SplitName], where: object
+) -> Tensor:
+    """How many samples of each class a missing split takes, int64 (classes,); refuses labels that allow no division."""
+    train = parts["train"]
+    counts = train.labels.bincount(minlength=len(classes))
+    present: list[int] = counts.nonzero().flatten().tolist()
+    if len(present) < 2:
+        only = f"{len(train):,} training images, all of class {classes[present[0]]!r}"
+        raise UserError(f"{where}: {only}; a classifier needs at least two classes")
+    for name, part in parts.items():
+        strange = (part.labels.bincount(minlength=len(classes)) * (counts == 0)).nonzero().flatten().tolist()
+        if strange:
+            raise UserError(f"{where}: {name} has images of class {classes[strange[0]]!r}, of which train has none")
+    held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
+    for label in present:
+        if counts[label] <= held_out[label] * len(missing):
+            raise UserError(
+                f"{where}: class {classes[label]!r} has {counts[label]} training images, too few to take "
+                f"{' and '.join(missing)} from; add images of it, or provide {' and '.join(missing)} images"
+            )
+    return held_out
+
+
+def _draw(labels: Tensor, held_out: Tensor, times: int, seed: int) -> list[Tensor]:
+    """Rows left for train, then rows of `times` splits with held_out[c] of each class c, each in the data's order."""
+    keys = Draws(seed, 0, torch.arange(len(labels))).bits("split", 1).flatten()
+    place = torch.empty_like(labels)  # of a sample in the shuffled order of its class
+    for label in range(len(held_out)):
+        own = (labels == label).nonzero().flatten()
+        place[own[keys[own].argsort(stable=True)]] = torch.arange(len(own))
+    split = place // held_out[labels]  # 0 and, of two, 1 are held out; from `times` on it is train
+    return [(split >= times).nonzero().flatten()] + [(split == part).nonzero().flatten() for part in range(times)]

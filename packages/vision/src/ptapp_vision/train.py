@@ -1,0 +1,166 @@
+"""`ptapp vision train`: data, model, task and loader for the loop, and a report at its end."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_core.classify import Classification, predict
+from ptapp_core.draws import Draws
+from ptapp_core.fit import fit
+from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
+from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.loader import Batch, Loader
+from ptapp_core.losses import build_loss
+from ptapp_core.milestones import Evaluate
+from ptapp_core.plan import Plan
+from ptapp_core.ranks import relaunch
+from ptapp_core.report import curves
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Task
+from ptapp_vision.augment import Augment, mix
+from ptapp_vision.config import TrainVision
+from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.evaluate import measure
+from ptapp_vision.models import build
+from ptapp_vision.pixels import Pixels, columns, pixel_statistics
+from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
+
+
+def train(settings: TrainVision) -> None:
+    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
+    if relaunch(settings.nproc):
+        return
+    runtime = runtime_of(settings)
+    data = load(
+        settings.data,
+        size=settings.size,
+        channels={"auto": None, "grey": 1, "rgb": 3}[settings.channels],
+        seed=settings.seed,
+        skip_bad=settings.skip_bad,
+        cache=settings.cache,
+    )
+    card = _card(settings, data)
+    model = _model(settings, data.train, card, runtime)
+    loader = _loader(settings, data, runtime)
+    plan = Plan.of(settings, loader.steps_per_epoch, monitor="accuracy" if settings.classifies else "loss")
+    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
+    schedule = schedule_of(settings, optimizer, plan)
+    about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
+    with run_of(settings, runtime, f"vision-{settings.model}", _data_name(settings), about) as run:
+        run.say(f"data: {data.about}")
+        for reason in data.skipped[:20]:
+            run.say(f"left out: {reason}")
+        run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world))
+        run.say(f"run: {run.path}")
+        if settings.compile:
+            compile_in_place(model, run.say)
+        evaluate = _evaluation(settings, data.val, runtime)
+        fit(plan, runtime, run, _task(settings, model, data.train), loader, optimizer, schedule, evaluate)
+        if runtime.is_main:
+            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
+        measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
+    runtime.close()
+
+
+def _card(settings: TrainVision, data: Splits) -> dict[str, Any]:
+    """What it takes to build the model again, and to use it."""
+    channels, _, size = data.train.shape
+    return {
+        "name": settings.model,
+        "options": settings.network_options,
+        "classes": list(data.classes),
+        "channels": channels,
+        "size": size,
+        "channels_last": settings.channels_last,
+    }
+
+
+def _model(settings: TrainVision, images: Images, card: dict[str, Any], runtime: Runtime) -> Pixels:
+    network = build(
+        settings.model,
+        classes=len(card["classes"]),
+        channels=card["channels"],
+        size=card["size"],
+        pretrained=settings.pretrained,
+        weights=settings.weights,
+        **settings.network_options,
+    )
+    if settings.activation_checkpointing:
+        recompute_activations(network.blocks())
+    if settings.sync_batchnorm:
+        network = synchronise_batchnorm(network, runtime)
+    return Pixels(network, *pixel_statistics(images), settings.channels_last).to(runtime.device)
+
+
+def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:
+    counts = data.train.labels.bincount()
+    return Loader(
+        columns(data.train),
+        settings.batch_size,
+        runtime,
+        seed=settings.seed,
+        accumulate=settings.accumulate,
+        transform=_transform(settings, len(data.classes)),
+        weights=(1.0 / counts)[data.train.labels] if settings.balance == "sampler" else None,
+        names=data.train.names,
+        workers=settings.workers,
+    )
+
+
+def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], Batch]:
+    augment = Augment(
+        flip=settings.flip,
+        shift=settings.shift,
+        crop=settings.crop,
+        rotation=settings.rotation,
+        erasing=settings.erasing,
+        brightness=settings.brightness,
+        contrast=settings.contrast,
+        policy=settings.policy,
+    )
+
+    def transform(batch: Batch, draws: Draws) -> Batch:
+        images, target = augment(batch["input"], draws), batch["target"]
+        if settings.mixup or settings.cutmix:
+            soft = functional.one_hot(target, classes).float()
+            images, target = mix(images.float(), soft, draws, mixup=settings.mixup, cutmix=settings.cutmix)
+        return {**batch, "input": images, "target": target}
+
+    return transform
+
+
+def _task(settings: TrainVision, model: Pixels, images: Images) -> Task:
+    if not settings.classifies:
+        return Reconstruction(model, build_loss(settings.loss or "mse"))
+    if settings.loss == "focal":
+        return Classification(model, build_loss("focal"))
+    weight = None
+    if settings.balance == "weights":  # such that their mean over the samples is one
+        counts = images.labels.bincount().float()
+        weight = len(images) / (len(counts) * counts)
+    loss = build_loss("cross_entropy", weight=weight, label_smoothing=settings.label_smoothing)
+    return Classification(model, loss.to(next(model.parameters()).device))
+
+
+def _evaluation(settings: TrainVision, images: Images, runtime: Runtime) -> Evaluate:
+    measured = columns(images)
+
+    def classification(model: nn.Module) -> Mapping[str, float]:
+        figures = predict(model, measured, runtime, workers=settings.workers).metrics()
+        return {"loss": figures["nll"], "accuracy": figures["accuracy"], "f1": figures["f1"]}
+
+    def reconstruction(model: nn.Module) -> Mapping[str, float]:
+        assert isinstance(model, Pixels)
+        return reconstruction_metrics(model, measured, runtime, workers=settings.workers)
+
+    return classification if settings.classifies else reconstruction
+
+
+def _data_name(settings: TrainVision) -> str:
+    """A word for the run directory."""
+    name = Path(settings.data).expanduser().resolve().name if settings.data else "faces"
+    return name.split(".")[0].lower().replace(" ", "-") or "data"

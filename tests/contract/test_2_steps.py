@@ -1,0 +1,20 @@
+"""Contract 2: optimizer steps are the clock, whatever the micro-batches."""
+
+from pathlib import Path
+
+import pytest
+from contract.rows import ROWS, Row, command, only_run, record
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_the_plan_is_printed_and_the_rates_do_not_depend_on_micro_batches(
+    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rates = []
+    for accumulate in ("1", "2"):
+        folder = tmp_path / accumulate
+        assert command([*row.train(folder), "--accumulate", accumulate]) == 0
+        assert "plan: " in capsys.readouterr().out
+        rates.append([(line["step"], line["lr"]) for line in record(only_run(folder)) if "lr" in line])
+    assert rates[0] == rates[1]
+    assert len({rate for _, rate in rates[0]}) > 2

@@ -1,0 +1,87 @@
+"""Contract 5: a checkpoint is never half there."""
+
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
+
+
+@pytest.fixture(params=ROWS, ids=str)
+def stopped(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[str], Path]:
+    """The words that resume a job with several checkpoints and steps to go, and its run directory."""
+    row: Row = request.param
+    assert process(row.train(tmp_path), signal_at=(21, signal.SIGTERM)).returncode == 75
+    run = only_run(tmp_path)
+    return [*row.train(tmp_path)[:2], "--resume", str(run)], run
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_said(
+    stopped: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, run = stopped
+    damaged = last_checkpoint(run)
+    weights = damaged / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    assert command(words) == 0
+    assert f"{weights}: " in capsys.readouterr().out.replace("\n    ", " ")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest"])
+def test_when_none_is_whole_it_says_which_file_and_leaves_them(
+    stopped: tuple[list[str], Path], damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, run = stopped
+    for folder in (run / "checkpoints").glob("step-*"):
+        file = folder / ("manifest.json" if damage == "no manifest" else "state.pt")
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        if damage == "truncated":
+            file.write_bytes(content[:100])
+        elif damage == "flipped":
+            file.write_bytes(content)
+        else:
+            file.unlink()
+    assert command(words) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert ("manifest.json" if damage == "no manifest" else "state.pt") in error
+    assert list((run / "checkpoints").glob("step-*"))
+
+
+def test_a_save_that_runs_out_of_space_keeps_the_last_good_one(
+    stopped: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, run = stopped
+    last = last_checkpoint(run)
+    before = {file: file.read_bytes() for file in last.iterdir()}
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (max(f.stat().st_size for f in last.iterdir()) // 2, hard))
+    try:
+        assert command(words) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    error = capsys.readouterr().err
+    assert "not saved" in error
+    assert last.name in error
+    assert before == {file: file.read_bytes() for file in last.iterdir()}
+    assert not list((run / "checkpoints").glob(".step-*"))
+    assert command(words) == 0
+
+
+def test_pruning_leaves_strangers_alone(stopped: tuple[list[str], Path]) -> None:
+    words, run = stopped
+    strangers = [run / "checkpoints" / name for name in ("step-1", "step-00000001-mine", "notes")]
+    for stranger in strangers:
+        stranger.mkdir()
+    assert command([*words, "--keep", "1"]) == 0
+    assert all(stranger.exists() for stranger in strangers)
+    best = (run / "checkpoints" / "best").resolve()
+    kept = {p.name for p in (run / "checkpoints").glob("step-????????")}
+    assert kept == {best.name, last_checkpoint_of(run)}
+
+
+def last_checkpoint_of(run: Path) -> str:
+    """The last step's folder by its number, whatever strangers are there."""
+    return max(p.name for p in (run / "checkpoints").glob("step-????????"))

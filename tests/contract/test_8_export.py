@@ -1,0 +1,43 @@
+"""Contract 8: an export equals the model, or fails."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from contract.rows import ROWS, Row, command, only_run
+from ptapp_core.errors import UserError
+from ptapp_core.export import export
+from torch import Tensor, nn
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_every_form_is_proven_and_tells_what_it_takes(
+    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(row.train(tmp_path)) == 0
+    run = only_run(tmp_path)
+    for form in row.formats:
+        assert command([row.train(tmp_path)[0], "export", str(run), "--format", form]) == 0
+        assert "greatest difference" in capsys.readouterr().out
+    cards = [json.loads(path.read_text()) for path in (run / "export").glob("*.json")]
+    assert len(cards) == len(row.formats)
+    for card in cards:
+        assert card["greatest_difference"] < 1e-4
+        assert card["compared_at_batch"] == [1, 2, 7]
+        assert card["classes"]
+        assert card["input"]
+
+
+class Unlike(nn.Module):
+    """Gives another answer whenever it is asked, so that no export of it can be equal."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand_like(x)
+
+
+@pytest.mark.parametrize("form", ["pt2", "onnx", "torchscript"])
+def test_an_export_that_differs_is_not_written(form: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"--format {form}"):
+        export(Unlike(), torch.rand(8, 3), tmp_path, form, {})  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
