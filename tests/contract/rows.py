@@ -77,7 +77,7 @@ def _vision_learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Ev
         figures = predict(measured, data, runtime, batch_size=10).metrics()
         return {**figures, "loss": figures["nll"]}
 
-    return Classification(model, build_loss("cross_entropy")), loader, evaluate
+    return Classification(model, build_loss("cross-entropy")), loader, evaluate
 
 
 ROWS = [
@@ -105,7 +105,9 @@ def command(words: list[str]) -> int:
     return main(words)
 
 
-def process(words: list[str], *, signal_at: tuple[int, signal.Signals] | None = None) -> subprocess.CompletedProcess[str]:
+def process(
+    words: list[str], *, signal_at: tuple[int, signal.Signals] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step."""
     code = "import os, sys\nfrom ptapp_core.main import main\n"
     if signal_at:

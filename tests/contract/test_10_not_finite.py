@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from contract.rows import ROWS, Row
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
@@ -14,7 +16,6 @@ from ptapp_core.plan import Plan
 from ptapp_core.run import Run
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Source
-from torch import nn
 
 
 class Poisoned:
@@ -41,9 +42,8 @@ def test_the_job_stops_with_the_step_and_the_samples_and_the_weights_before_it(
     chosen = build_optimizer(task, optimizer, lr=0.1)
     before: list[list[torch.Tensor]] = []
     task.after_step = lambda progress: before.append([p.detach().clone() for p in task.parameters()])
+    plan, run = Plan(20, log_every=10, eval_every=5), Run(tmp_path / "run", runtime)
     with pytest.raises(UserError, match="step 7") as stopped:
-        plan = Plan(20, log_every=10, eval_every=5)
-        run = Run(tmp_path / "run", runtime)
         fit(plan, runtime, run, task, Poisoned(source, 7), chosen, evaluate=lambda model: {"loss": 1.0})
     assert source.names(7)[0] in str(stopped.value)
     assert "step-00000005" in str(stopped.value)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
 from contract.two_ranks import learn
-from safetensors.torch import load_file
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from contract.rows import ROWS, Row, command, only_run, record
 
 

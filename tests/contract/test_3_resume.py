@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
 
 

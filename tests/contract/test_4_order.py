@@ -1,13 +1,14 @@
 """Contract 4: order depends on (seed, epoch), augmentation on (seed, epoch, index)."""
 
-from itertools import islice
+from itertools import chain, islice
 
 import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
 from ptapp_core.draws import Draws
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.runtime import Runtime
-from torch import Tensor
-from torch.utils.data import Dataset
 
 
 class Numbers(Dataset[Batch]):
@@ -52,7 +53,7 @@ def test_an_epoch_gives_each_sample_once_and_another_epoch_another_order_and_oth
     assert sorted(index for step in first for index, _ in step) == list(range(23))
     assert sorted(index for step in second for index, _ in step) == list(range(23))
     assert first != second
-    assert not set(sum(first, [])) & set(sum(second, []))
+    assert not set(chain(*first)) & set(chain(*second))
 
 
 def test_workers_change_nothing() -> None:
@@ -68,7 +69,7 @@ def test_ranks_and_micro_batches_share_the_same_steps() -> None:
             steps(Loader(columns(), 5, Rank(rank, world), accumulate=accumulate, transform=noisy), 12, accumulate)
             for rank in range(world)
         ]
-        together = [sorted(sum(parts, [])) for parts in zip(*shares, strict=True)]
+        together = [sorted(chain(*parts)) for parts in zip(*shares, strict=True)]
         assert together == [sorted(step) for step in whole]
 
 

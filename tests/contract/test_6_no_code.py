@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from contract.rows import ROWS, Row, command, only_run, process
 
 

@@ -1,9 +1,10 @@
 """Contract 7: metrics are those of the whole set (ranks: see contract 1)."""
 
 import torch
+from torch import nn
+
 from ptapp_core.classify import predict
 from ptapp_core.runtime import Runtime
-from torch import nn
 
 
 def test_figures_do_not_depend_on_the_batches_that_they_were_measured_in() -> None:

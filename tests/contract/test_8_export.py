@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from contract.rows import ROWS, Row, command, only_run
 from ptapp_core.errors import UserError
 from ptapp_core.export import export
-from torch import Tensor, nn
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from contract.rows import ROWS, Row, command
 
 CASES = [(row, name) for row in ROWS for name in row.mistakes]

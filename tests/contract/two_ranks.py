@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
+
 from contract.rows import ROWS, Row
 from ptapp_core.fit import fit
 from ptapp_core.plan import Plan
 from ptapp_core.run import Run
 from ptapp_core.runtime import Runtime
-from torch import Tensor
 
 
 def learn(row: Row, folder: Path, accumulate: int = 1) -> dict[str, Tensor]:

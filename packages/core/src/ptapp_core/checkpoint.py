@@ -192,7 +192,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
         if wanted[key].shape != found[key].shape
     ]
     if wrong:
-        raise UserError(f"{path}: weights of another model: {min(wrong)}" + (f" and {len(wrong) - 1} more" * (len(wrong) > 1)))
+        raise UserError(
+            f"{path}: weights of another model: {min(wrong)}" + (f" and {len(wrong) - 1} more" * (len(wrong) > 1))
+        )
     model.load_state_dict(found)
 
 

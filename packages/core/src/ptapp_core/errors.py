@@ -1,7 +1,7 @@
 """What the program says to its user when it stops; `cli` turns each into one line and an exit code."""
 
-from difflib import get_close_matches
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class UserError(Exception):

@@ -59,8 +59,8 @@ def export(
     if not difference <= tolerance:
         part.unlink()
         raise UserError(
-            f"export --format {format}: outputs differ from the model's by {difference:.3g}, more than {tolerance:.0e}; "
-            "nothing was written"
+            f"export --format {format}: outputs differ from the model's by {difference:.3g}, more than "
+            f"{tolerance:.0e}; nothing was written"
         )
     part.replace(final)
     card = {**about, "format": format, "greatest_difference": difference, "compared_at_batch": list(_BATCHES)}

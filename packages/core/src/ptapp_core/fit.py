@@ -44,17 +44,17 @@ def fit(
     with run.training(plan.steps, done) as stop, run.profiler(plan.profile) as profiler:
         batches = iter(source)
         while not milestones.done and (window := list(islice(batches, plan.accumulate))):
-            loss, own_units, figures, averaged = forward_backward(model, window, runtime, update)
+            figures, own_units, averaged = forward_backward(model, window, runtime, update)
             # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
             units, stopping = runtime.total(own_units, bool(stop))
-            update.step(loss, 1.0 if averaged else runtime.world / units)
+            update.step(figures["loss"], 1.0 if averaged else runtime.world / units)
             if schedule:
                 schedule.step()
             progress.step += 1
             progress.units += int(units)
             weights.update(progress.step)
             task.after_step(progress)
-            meter.add(loss, int(units), figures)
+            meter.add(int(units), figures)
             if profiler:
                 profiler.step()
             milestones.pass_step(bool(stopping))
@@ -63,12 +63,13 @@ def fit(
 
 def forward_backward(
     model: nn.Module, window: list[Any], runtime: Runtime, update: Update
-) -> tuple[Tensor, int, dict[str, Tensor], bool]:
+) -> tuple[dict[str, Tensor], int, bool]:
     """The micro-batches of one step, whose gradients add up in `.grad`.
 
     Returns:
-        This rank's summed loss, its units, its figures, and whether the gradient is divided by the units already: that
-        of a single batch on a single rank is, which makes it the same bits as that of the batch's mean loss.
+        This rank's figures, summed and detached, the loss among them; its units; and whether the gradient is divided
+        by the units already: that of a single batch on a single rank is, which makes it the same bits as that of the
+        batch's mean loss.
     """
     window = [batch for batch in window if batch is not None] or [None]
     alone = len(window) == 1 and runtime.world == 1
@@ -79,8 +80,11 @@ def forward_backward(
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with runtime.autocast():
                 loss, count, figures = model(batch)
-            update.scaler.scale(loss / count if alone else loss).backward()
+            # d(loss / count), without a division in the graph
+            upstream = loss.new_full((), 1 / count) if alone else None
+            update.scaler.scale(loss).backward(upstream)
         units += count
-        for name, value in {"loss": loss, **figures}.items():
+        figures["loss"] = loss
+        for name, value in figures.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-    return sums.pop("loss"), units, sums, alone
+    return sums, units, alone

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from torch import nn
 from torch.optim import Optimizer
@@ -73,6 +73,7 @@ def run_of(settings: TrainSettings, runtime: Runtime, job: str, data: str, about
     )
 
 
+M = TypeVar("M", bound=nn.Module)
 Which = Literal["best", "last"]
 
 
@@ -103,7 +104,7 @@ class Trained:
             raise UserError(f"{problem}; try --checkpoint {'last' if which == 'best' else 'best'}")
         return cls(run, about, checkpoint)
 
-    def load(self, model: nn.Module) -> nn.Module:
+    def load(self, model: M) -> M:
         """The trained weights into a model built as the run built it; in eval mode."""
         load_weights(model, self.checkpoint / "model.safetensors")
         return model.eval()

@@ -91,12 +91,15 @@ class Loader:
             return torch.randperm(self.size, generator=generator)
         return torch.multinomial(self._weights, self.size, replacement=True, generator=generator)
 
-    def _shares(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor]]:
+    def _shares(self, first_epoch: int, step: int) -> Iterator[tuple[int, Tensor]]:
         """From that step on: the epoch, and this rank's part of the next micro-batch as indices."""
         rank, world = self._runtime.rank, self._runtime.world
-        for epoch in count(epoch):
+        for epoch in count(first_epoch):
             order = self._order(epoch)
             for samples in order[step * self._batch_size :].split(self._batch_size):
+                if self._accumulate * world == 1:
+                    yield epoch, samples
+                    continue
                 for micro in samples.tensor_split(self._accumulate):
                     yield epoch, micro.tensor_split(world)[rank]
             step = 0
@@ -124,6 +127,7 @@ def each_once(
     """Every sample of this rank's share once, in order, for evaluation; `index` tells which they are."""
     index = torch.arange(runtime.rank, size_of(data), runtime.world)
     shares = [part for part in index.split(batch_size) if len(part)]
+    batches: Iterator[Batch]
     if isinstance(data, Mapping):
         batches = (_gather(data, part) for part in shares)
     else:
@@ -139,7 +143,7 @@ def _gather(data: Columns, index: Tensor) -> Batch:
 
 def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) -> Iterator[Batch]:
     # A generator of its own: DataLoader would draw a seed from the global one each time that it starts.
-    loader = DataLoader(data, batch_sampler=wanted, num_workers=workers, generator=torch.Generator())  # type: ignore[arg-type]
+    loader = DataLoader(data, batch_sampler=wanted, num_workers=workers, generator=torch.Generator())
     try:
         yield from loader
     except UserError as error:  # a worker's error arrives with its traceback as text; the last line is the message

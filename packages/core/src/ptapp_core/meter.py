@@ -19,15 +19,12 @@ class Meter:
         self._units = 0
         self._since = time.monotonic()
 
-    def add(self, loss: Tensor, units: int, figures: dict[str, Tensor]) -> None:
-        """One step of this rank; `units` counts all ranks."""
+    def add(self, units: int, figures: dict[str, Tensor]) -> None:
+        """One step of this rank, its loss among the figures (all detached); `units` counts all ranks."""
         self.steps += 1
         self._units += units
-        for name, value in {"loss": loss, **figures}.items():
-            if name in self._sums:
-                self._sums[name] += value.detach()
-            else:
-                self._sums[name] = value.detach().clone()
+        for name, value in figures.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def read(self) -> dict[str, float]:
         """Means over the units of all ranks since the last call, and units a second; then starts again."""

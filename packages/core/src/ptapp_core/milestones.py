@@ -11,7 +11,7 @@ from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.meter import Meter
 from ptapp_core.optim import Schedule
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run, StopRequest
+from ptapp_core.run import Run
 from ptapp_core.task import Progress, Source
 from ptapp_core.update import NotFinite, Update
 from ptapp_core.weights import Weights
@@ -69,7 +69,9 @@ class Milestones:
         if logs or evaluates or saves or stop:
             self._pause(logs, evaluates, saves or stop)
             if stop and not self.done:
-                raise Interrupted(f"stopped and saved at step {step} of {plan.steps}; go on with --resume {self._run.path}")
+                raise Interrupted(
+                    f"stopped and saved at step {step} of {plan.steps}; go on with --resume {self._run.path}"
+                )
 
     def finish(self) -> Progress:
         """Logs, evaluates and saves what the last steps left over; then `task.model` gets the weights to ship."""

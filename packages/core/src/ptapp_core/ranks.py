@@ -44,5 +44,7 @@ def relaunch(nproc: int) -> bool:
         for code in (2, 75):
             if code in codes:
                 raise SystemExit(code) from None
-        raise UserError(f"a rank ended with exit code {min(codes)}; go on from the last checkpoint with --resume") from None
+        raise UserError(
+            f"a rank ended with exit code {min(codes)}; go on from the last checkpoint with --resume"
+        ) from None
     return True

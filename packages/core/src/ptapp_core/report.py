@@ -142,7 +142,7 @@ def _perhaps_logarithmic(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path) -> Path:
+def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path, title: str = "") -> Path:
     """Draw a confusion matrix and write it to `out`.
 
     The colour is the share of the true class (of the row), so a rare class is as easy to read as a frequent one, on a
@@ -153,6 +153,7 @@ def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path) -
         counts: Shape (K, K), true class by predicted class.
         classes: The K names.
         out: The PNG file.
+        title: Stands above it.
 
     Raises:
         ValueError: `counts` is not K by K.
@@ -178,6 +179,7 @@ def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path) -
     axes.spines[:].set_visible(False)
     axes.set_xlabel("predicted", fontsize=10, color=INK)
     axes.set_ylabel("true", fontsize=10, color=INK)
+    axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
     bar = figure.colorbar(picture, ax=axes, shrink=0.6, aspect=30, ticks=[0, 0.05, 0.25, 0.5, 1], format="{x:.0%}")
     bar.set_label("share of the true class", fontsize=9, color=INK)
     bar.ax.tick_params(length=0, labelsize=9)

@@ -1,11 +1,11 @@
 """A run: the directory that is the whole record of a job.
 
-    runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
-        config.toml      the settings; `--config` reproduces the job, `--resume` continues it
-        meta.json        command, versions, git, device, status
-        metrics.jsonl    one line of figures a logging step or evaluation; tensorboard/ the same
-        checkpoints/     see `checkpoint`
-        report/ export/  what the job's end and `export` leave
+runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
+    config.toml      the settings; `--config` reproduces the job, `--resume` continues it
+    meta.json        command, versions, git, device, status
+    metrics.jsonl    one line of figures a logging step or evaluation; tensorboard/ the same
+    checkpoints/     see `checkpoint`
+    report/ export/  what the job's end and `export` leave
 """
 
 import json
@@ -14,7 +14,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from importlib import metadata
@@ -63,7 +63,7 @@ class Run:
         about: Mapping[str, Any] | None = None,
         resume: bool = False,
         keep: int = 2,
-        log_to: tuple[str, ...] | list[str] = (),
+        log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
         self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say)

@@ -46,7 +46,9 @@ def choose_device(name: str) -> torch.device:
         index = local if device.index is None else device.index
         if index >= torch.cuda.device_count():
             found = torch.cuda.device_count()
-            raise UserError(f"--device {name}: this machine has {found} CUDA devices that torch {torch.__version__} sees")
+            raise UserError(
+                f"--device {name}: this machine has {found} CUDA devices that torch {torch.__version__} sees"
+            )
         torch.cuda.set_device(index)
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():

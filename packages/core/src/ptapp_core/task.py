@@ -55,7 +55,7 @@ class Task(nn.Module, ABC):
             and summed over the units like the loss.
         """
 
-    def after_step(self, progress: Progress) -> None:  # noqa: B027  (a hook, not an obligation)
+    def after_step(self, progress: Progress) -> None:
         """Called after each optimizer step: the place for a target network's update."""
 
 

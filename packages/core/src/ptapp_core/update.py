@@ -33,7 +33,8 @@ class Update:
         self._bad_steps = torch.zeros((), device=runtime.device)
         self._one = torch.ones((), device=runtime.device)
         self._steps = 0  # since the last look
-        self._on_device = bool(optimizer.defaults.get("fused"))
+        # On the processor the host may look at once, which is cheaper than the kernel's own look.
+        self._on_device = runtime.device.type != "cpu" and bool(optimizer.defaults.get("fused"))
         if self._on_device and not self.scaler.is_enabled():
             optimizer.found_inf = self._bad  # type: ignore[attr-defined]
 

@@ -1,5 +1,6 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp vision evaluate`."""
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_core.classify import Predictions, predict
+from ptapp_core.classify import predict
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import Trained
 from ptapp_core.metrics import per_class
@@ -66,11 +67,13 @@ def measure(
         return
     folder.mkdir(exist_ok=True)
     write_json(folder / "metrics.json", {**record, "drawn": drawn})
-    say(f"{split}{note}: " + "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
+    say(textwrap.fill(f"{split}{note}:  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), 80))
     if card["name"] != "autoencoder":
         say(_table(record["classes"], card["classes"]))
-        confusion_matrix(counts, card["classes"], folder / "confusion.png")
-        _sheet(predictions, images, card["classes"], folder / "mistakes.png")
+        confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
+        confidence, predicted = predictions.probabilities.max(1)
+        out = folder / "mistakes.png"
+        mistakes(images.images, images.labels, predicted, confidence, images.names, card["classes"], out)
     say(f"report: {folder}")
 
 
@@ -83,16 +86,6 @@ def _table(rows: list[dict[str, float]], classes: list[str]) -> str:
             f"  {row['support']:7,.0f}"
         )
     return "\n".join(lines)
-
-
-def _sheet(predictions: Predictions, images: Images, classes: list[str], out: Path, most: int = 30) -> None:
-    """The most confident mistakes."""
-    confidence, predicted = predictions.probabilities.max(1)
-    wrong = (predicted != predictions.target).nonzero().flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True)][:most]
-    part = images.take(worst)
-    pixels = part.images if isinstance(part.images, Tensor) else torch.stack([part.images[i] for i in range(len(part))])
-    mistakes(pixels, part.labels, predicted[worst], confidence[worst], part.names, classes, out)
 
 
 def _with_labels_of(classes: list[str], data: Splits, part: Images) -> Images:

@@ -11,7 +11,7 @@ from ptapp_vision.splits import Images
 
 
 class Pixels(nn.Module):
-    """Takes images as they are stored, uint8 or float of 0 to 255, shape (N, C, H, W), to what the network makes of them.
+    """Takes images as they are stored, uint8 or float of 0 to 255, (N, C, H, W), to what the network makes of them.
 
     The mean and deviation of the training pixels are buffers, so they travel with the weights and into every export.
 

@@ -32,6 +32,8 @@ def predict(settings: PredictVision) -> None:
     model = trained.load(rebuild(card)).to(runtime.device)
     files = list(_files(settings.files))
     write = _json_line if settings.json_ else _csv_line(card["classes"]) if settings.csv else _table_line(files)
+    if trained.about["drawn"]:
+        print("ptapp: note: this model learnt from drawn faces, not from photographs", file=sys.stderr)
     unreadable = 0
     for start in range(0, len(files), _BATCH):
         images, names, bad = read_images(files[start : start + _BATCH], card["size"], card["channels"])

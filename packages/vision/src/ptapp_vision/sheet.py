@@ -8,12 +8,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ptapp_core.report import INK, clip, save
+from ptapp_vision.decode import OnDisk
 
 _COLUMNS = 6
 
 
 def mistakes(
-    images: Tensor,
+    images: Tensor | OnDisk,
     truth: Tensor,
     predicted: Tensor,
     confidence: Tensor,
@@ -28,7 +29,7 @@ def mistakes(
     sheet says so.
 
     Args:
-        images: uint8, shape (M, C, H, W), C = 1 (grey) or 3 (RGB): the samples, right and wrong ones.
+        images: uint8, shape (M, C, H, W), C = 1 (grey) or 3 (RGB), or on disk: the samples, right and wrong ones.
         truth: int64, shape (M,), the true classes.
         predicted: int64, shape (M,), the classes that the model chose.
         confidence: Shape (M,), the probabilities that it gave them, in [0, 1].

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from ptapp_core.classify import Classification, predict
@@ -142,7 +142,7 @@ def _task(settings: TrainVision, model: Pixels, images: Images) -> Task:
     if settings.balance == "weights":  # such that their mean over the samples is one
         counts = images.labels.bincount().float()
         weight = len(images) / (len(counts) * counts)
-    loss = build_loss("cross_entropy", weight=weight, label_smoothing=settings.label_smoothing)
+    loss = build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
     return Classification(model, loss.to(next(model.parameters()).device))
 
 

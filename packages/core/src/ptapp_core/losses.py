@@ -1,0 +1,181 @@
+"""Losses, each *summed* over the samples: the loop divides by their number, over micro-batches and ranks."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_core.errors import UserError, nearest
+
+
+class CrossEntropy(nn.Module):
+    """Cross-entropy of logits (N, K) with classes (N,) int64, or with probabilities (N, K) as MixUp makes them.
+
+    `weight` (K,) weighs each sample by its class. The sum is divided by the number of samples, as for every loss here,
+    where torch's mean would divide by the sum of the weights: weights of mean one over the data keep the scale.
+    """
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Tensor | None = None, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight, persistent=False)
+        self.label_smoothing = label_smoothing
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        return functional.cross_entropy(
+            logits, target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
+        )
+
+
+class Focal(nn.Module):
+    """-(1 - p)^gamma log p of the true class (Lin et al. 2017, "Focal loss for dense object detection").
+
+    Logits (N, K), classes (N,) int64; `alpha` (K,) weighs the classes. gamma = 0 is cross-entropy.
+    """
+
+    alpha: Tensor | None
+
+    def __init__(self, gamma: float = 2.0, alpha: Tensor | None = None) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("alpha", alpha, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        log_p = functional.log_softmax(logits.float(), 1).gather(1, target[:, None]).squeeze(1)
+        loss = -((1 - log_p.exp()) ** self.gamma) * log_p
+        return (loss if self.alpha is None else loss * self.alpha[target]).sum()
+
+
+class BCEWithLogits(nn.Module):
+    """Binary cross-entropy of logits (N, ...) with targets in [0, 1], a mean over each sample's elements.
+
+    `pos_weight`, of the shape of a sample or broadcastable to it, weighs the positive part.
+    """
+
+    pos_weight: Tensor | None
+
+    def __init__(self, pos_weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.register_buffer("pos_weight", pos_weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        loss = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=self.pos_weight, reduction="sum")
+        return loss / _elements(logits)
+
+
+class Elementwise(nn.Module):
+    """A loss of two tensors (N, ...), summed over the samples and a mean over each sample's elements.
+
+    Divided by the samples it is torch's own mean.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], **options: float) -> None:
+        super().__init__()
+        self._function, self._options = function, options
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        return self._function(prediction.float(), target, reduction="sum", **self._options) / _elements(prediction)
+
+
+class TripletMargin(nn.Module):
+    """max(0, d(a, p) - d(a, n) + margin) of embeddings (N, D) (Schroff et al. 2015, "FaceNet")."""
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """Scalar."""
+        return functional.triplet_margin_loss(anchor, positive, negative, self.margin, reduction="sum")
+
+
+class MultiTask(nn.Module):
+    """The weighted sum of named losses, each of its own pair of outputs and targets."""
+
+    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        if losses.keys() != weights.keys():
+            raise ValueError(f"losses {sorted(losses)} and weights {sorted(weights)} must have the same names")
+        self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
+
+    def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
+        """Scalar."""
+        parts = [self.weights[name] * loss(outputs[name], targets[name]) for name, loss in self.losses.items()]
+        return torch.stack(parts).sum()
+
+
+Array = npt.NDArray[Any]
+
+
+class NumpyLoss(nn.Module):
+    """A loss written in NumPy, with its gradient by hand.
+
+    `function(prediction, target)` returns the loss summed over the samples and its gradient by the prediction; autograd
+    carries that gradient on through the network. A new loss is one function:
+
+        def squared_error(prediction, target):
+            difference = prediction - target
+            per_sample = difference[0].size
+            return (difference**2).sum() / per_sample, 2 * difference / per_sample
+
+        loss = NumpyLoss(squared_error)
+
+    `torch.autograd.gradcheck` in float64 tells whether the gradient is right. Everything passes through the processor's
+    memory, so on a GPU it waits for the device at each step.
+    """
+
+    def __init__(self, function: Callable[[Array, Array], tuple[Any, Array]]) -> None:
+        super().__init__()
+        self._function = function
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        loss: Tensor = _Numpy.apply(prediction, target, self._function)
+        return loss
+
+
+class _Numpy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, prediction: Tensor, target: Tensor, function: Callable[[Array, Array], tuple[Any, Array]]
+    ) -> Tensor:
+        loss, gradient = function(prediction.detach().cpu().numpy(), target.detach().cpu().numpy())
+        ctx.save_for_backward(torch.as_tensor(gradient, dtype=prediction.dtype, device=prediction.device))
+        return torch.as_tensor(np.asarray(loss), dtype=prediction.dtype, device=prediction.device)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return upstream[0] * gradient, None, None
+
+
+LOSSES: dict[str, Callable[..., nn.Module]] = {
+    "cross-entropy": CrossEntropy,
+    "focal": Focal,
+    "bce": BCEWithLogits,
+    "mse": lambda: Elementwise(functional.mse_loss),
+    "l1": lambda: Elementwise(functional.l1_loss),
+    "huber": lambda delta=1.0: Elementwise(functional.huber_loss, delta=delta),
+    "triplet": TripletMargin,
+}
+
+
+def build_loss(name: str, **options: Any) -> nn.Module:
+    """The loss of this name; raises UserError for an unknown one."""
+    if name not in LOSSES:
+        raise UserError(f"--loss {name}: unknown{nearest(name, LOSSES)}")
+    return LOSSES[name](**options)
+
+
+def _elements(tensor: Tensor) -> int:
+    """How many elements a sample has."""
+    return tensor[0].numel() if tensor.ndim > 1 else 1
