@@ -239,7 +239,7 @@ def test_a_state_saved_at_any_step_goes_on_with_exactly_the_same_rates(name: str
 
 
 @pytest.mark.parametrize("saved_at", [3, 20, STEPS])
-@pytest.mark.parametrize("name", ["exponential", "cosine", "polynomial", "onecycle"])
+@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "plateau"])
 def test_a_job_resumed_with_more_steps_takes_the_rates_of_the_longer_plan(name: str, saved_at: int) -> None:
     optimizer, planned = schedule(name, warmup=4)
     advance(optimizer, planned, 1, saved_at)
@@ -249,6 +249,21 @@ def test_a_job_resumed_with_more_steps_takes_the_rates_of_the_longer_plan(name: 
     expected = advance(*schedule(name, steps=2 * STEPS, warmup=8), 1, 2 * STEPS)[saved_at:]
     for got, rates in zip(advance(longer, continued, saved_at + 1, 2 * STEPS), expected, strict=True):
         assert got == pytest.approx(rates, rel=1e-9)
+
+
+def test_a_plateau_resumed_with_another_plan_keeps_what_the_scores_made_of_the_rates() -> None:
+    optimizer, planned = schedule("plateau", warmup=8)
+    advance(optimizer, planned, 1, 5)
+    in_warmup, shorter = schedule("plateau", steps=2 * STEPS, warmup=2)
+    in_warmup.load_state_dict(optimizer.state_dict())
+    shorter.load_state_dict(planned.state_dict())
+    assert shorter.lr == LR
+    advance(optimizer, planned, 6, 20)
+    longer, continued = schedule("plateau", steps=2 * STEPS, warmup=8)
+    longer.load_state_dict(optimizer.state_dict())
+    continued.load_state_dict(planned.state_dict())
+    assert continued.lr == LR / 2
+    assert advance(longer, continued, 21, 30) == advance(optimizer, planned, 21, 30)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -15,9 +15,9 @@ from ptapp_vision.faces import CLASSES, COUNTS, draw_faces, load_faces
 DIGEST = "cb53d79fd32205edf51de40e303ee6ee167b1548783420126c65a38cf0af738b"
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Networks this small run no faster on more, and far slower where the other cores are busy."""
+    """Work this small runs no faster on more, and far slower where the other cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,14 +44,10 @@ def test_the_bits_are_the_same_on_a_processor_without_vector_instructions() -> N
 
 
 def test_the_bits_do_not_depend_on_the_number_of_threads() -> None:
-    before = torch.get_num_threads()
     digests = set()
-    try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            digests.add(digest(draw_faces(40, seed=3)[0]))
-    finally:
-        torch.set_num_threads(before)
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        digests.add(digest(draw_faces(40, seed=3)[0]))
     assert len(digests) == 1
 
 
@@ -119,9 +115,8 @@ def convolution(inputs: int, outputs: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_shapes_must_be_seen_a_small_convolutional_network_beats_a_linear_model() -> None:
     stages = [convolution(1, 16), convolution(16, 32), convolution(32, 64), convolution(64, 64)]
     small = nn.Sequential(*stages, nn.Flatten(), nn.Linear(64 * 9, len(CLASSES)))
-    assert learned(small, steps=250) > 0.85
-    assert 0.3 < learned(nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, len(CLASSES))), steps=250) < 0.75
+    assert learned(small, steps=250) > 0.75
+    assert 0.3 < learned(nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, len(CLASSES))), steps=250) < 0.6

@@ -59,7 +59,7 @@ class Checkpoints:
 
     def steps(self) -> list[Path]:
         """The folders that are there, oldest first."""
-        return sorted(p for p in self.folder.glob("step-*") if _STEP.fullmatch(p.name) and p.is_dir())
+        return steps_in(self.folder)
 
     @property
     def best(self) -> Path | None:
@@ -153,6 +153,11 @@ class Checkpoints:
         for folder in self.steps()[: -self._keep]:
             if folder != best:
                 shutil.rmtree(folder)
+
+
+def steps_in(checkpoints: Path) -> list[Path]:
+    """The checkpoints in a run's folder of them, oldest first."""
+    return sorted(p for p in checkpoints.glob("step-*") if _STEP.fullmatch(p.name) and p.is_dir())
 
 
 def verify(folder: Path) -> str:

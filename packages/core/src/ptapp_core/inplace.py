@@ -54,12 +54,15 @@ def _first_and_second_run(block: nn.Module) -> tuple[AbstractContextManager[Any]
 
 class _StatisticsHeld(AbstractContextManager[None]):
     def __init__(self, block: nn.Module) -> None:
-        self._norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._norms = [(norm, norm.momentum) for norm in norms if norm.num_batches_tracked is not None]
 
     def __enter__(self) -> None:
-        for norm in self._norms:
-            norm.track_running_stats = False
+        for norm, _ in self._norms:
+            norm.momentum = 0.0  # running = 1 * running + 0 * batch
 
     def __exit__(self, *_: object) -> None:
-        for norm in self._norms:
-            norm.track_running_stats = True
+        for norm, momentum in self._norms:
+            norm.momentum = momentum
+            assert norm.num_batches_tracked is not None
+            norm.num_batches_tracked -= 1

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeVar
 from torch import nn
 from torch.optim import Optimizer
 
-from ptapp_core.checkpoint import load_weights, verify
+from ptapp_core.checkpoint import load_weights, steps_in, verify
 from ptapp_core.config import TrainSettings
 from ptapp_core.errors import UserError
 from ptapp_core.optim import Schedule, build_optimizer, build_schedule
@@ -95,7 +95,7 @@ class Trained:
         if about.get("domain") != domain:
             raise UserError(f"{run}: a run of `ptapp {about.get('domain')}`, not of `ptapp {domain}`")
         folder = run / "checkpoints"
-        steps = sorted(folder.glob("step-*"))
+        steps = steps_in(folder)
         best = (folder / "best").resolve()
         checkpoint = best if which == "best" and best.exists() else steps[-1] if steps else None
         if checkpoint is None:

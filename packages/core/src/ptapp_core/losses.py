@@ -1,4 +1,7 @@
-"""Losses, each *summed* over the samples: the loop divides by their number, over micro-batches and ranks."""
+"""Losses, each *summed* over the samples: the loop divides by their number, over micro-batches and ranks.
+
+Half-precision outputs are widened to float32 first: a sum over a batch has more digits than they hold.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +32,7 @@ class CrossEntropy(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
         return functional.cross_entropy(
-            logits, target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
+            _wide(logits), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
         )
 
 
@@ -48,8 +51,10 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        log_p = functional.log_softmax(logits.float(), 1).gather(1, target[:, None]).squeeze(1)
-        loss = -((1 - log_p.exp()) ** self.gamma) * log_p
+        log_p = functional.log_softmax(_wide(logits), 1).gather(1, target[:, None]).squeeze(1)
+        # 1 - p; of a certain answer it is 0, whose power has an infinite derivative where gamma < 1
+        doubt = (-log_p.expm1()).clamp(min=torch.finfo(log_p.dtype).tiny)
+        loss = -(doubt**self.gamma) * log_p
         return (loss if self.alpha is None else loss * self.alpha[target]).sum()
 
 
@@ -67,7 +72,9 @@ class BCEWithLogits(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        loss = functional.binary_cross_entropy_with_logits(logits, target, pos_weight=self.pos_weight, reduction="sum")
+        loss = functional.binary_cross_entropy_with_logits(
+            _wide(logits), target, pos_weight=self.pos_weight, reduction="sum"
+        )
         return loss / _elements(logits)
 
 
@@ -83,7 +90,7 @@ class Elementwise(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        return self._function(prediction.float(), target, reduction="sum", **self._options) / _elements(prediction)
+        return self._function(_wide(prediction), target, reduction="sum", **self._options) / _elements(prediction)
 
 
 class TripletMargin(nn.Module):
@@ -95,6 +102,7 @@ class TripletMargin(nn.Module):
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar."""
+        anchor, positive, negative = _wide(anchor), _wide(positive), _wide(negative)
         return functional.triplet_margin_loss(anchor, positive, negative, self.margin, reduction="sum")
 
 
@@ -179,3 +187,8 @@ def build_loss(name: str, **options: Any) -> nn.Module:
 def _elements(tensor: Tensor) -> int:
     """How many elements a sample has."""
     return tensor[0].numel() if tensor.ndim > 1 else 1
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """float32 of a half-precision tensor; others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

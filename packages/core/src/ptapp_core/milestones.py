@@ -56,8 +56,10 @@ class Milestones:
     def restore(self) -> int | None:
         """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
-        if self._saved is not None and self.progress.best is not None:
-            self._run.checkpoints.mark_best(self.progress.best_step)
+        if self._saved is not None:
+            self._run.say(f"going on from step {self._saved}")
+            if self.progress.best is not None:  # the job may have been killed between the save and its mark
+                self._run.checkpoints.mark_best(self.progress.best_step)
         return self._saved
 
     def pass_step(self, stop: bool) -> None:

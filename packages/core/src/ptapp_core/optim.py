@@ -199,22 +199,45 @@ class Schedule:
             self._scheduler.step(score)
 
     def state_dict(self) -> dict[str, Any]:
-        """Numbers only: what moves, not what the schedule was built from."""
+        """Numbers only: what moves, and the plan that it moved along."""
         moving = {key: value for key, value in vars(self._scheduler or object).items() if key in _MOVING}
         rates = [float(group["lr"]) for group in self._optimizer.param_groups]
-        return {"done": self._done, "rates": rates, "scheduler": moving}
+        return {"plan": [self._steps, self._warmup], "done": self._done, "rates": rates, "scheduler": moving}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the state was taken, to the bit; built for more steps than before, it goes on to those."""
+        """Goes on where the state was taken, to the bit; with another number of steps, at the rates of this plan."""
         self._done = state["done"]
-        for group, rate in zip(self._optimizer.param_groups, state["rates"], strict=True):
-            group["lr"] = rate
-        if self._scheduler is not None:
+        self._set(state["rates"])
+        steps, warmup = state["plan"]
+        moved_by_score = self._by_score and self._done >= warmup
+        if (steps, warmup) != (self._steps, self._warmup) and not moved_by_score:
+            self._join()
+        elif self._scheduler is not None:
             vars(self._scheduler).update(state["scheduler"])
 
+    def _join(self) -> None:
+        """Takes the rate that this plan has for the next step.
+
+        Most of torch's schedulers multiply the latest rate, and that of a longer plan is not where a shorter one ends:
+        a finished cosine would stay at its end, next to zero.
+        """
+        place = min(self._done, self._steps - 1) - self._warmup
+        if place < 0:
+            self._warm_up()
+        elif self._scheduler is None or self._by_score:
+            self._set(self._start)
+        else:
+            with warnings.catch_warnings():
+                # Deprecated for daily use, and torch's one way to its closed forms.
+                warnings.simplefilter("ignore")
+                self._scheduler.step(place)
+
+    def _set(self, rates: Sequence[float]) -> None:
+        for group, rate in zip(self._optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
     def _warm_up(self) -> None:
-        for group, start in zip(self._optimizer.param_groups, self._start, strict=True):
-            group["lr"] = start * ((self._done + 1) / self._warmup)
+        self._set([start * ((self._done + 1) / self._warmup) for start in self._start])
 
 
 # The attributes of torch's schedulers that change as they step (the last three are those of ReduceLROnPlateau).

@@ -76,7 +76,7 @@ class Run:
         if runtime.is_main:
             self.path.mkdir(parents=True, exist_ok=True)
             if config:
-                (self.path / "config.toml").write_text(config)
+                write_text(self.path / "config.toml", config)
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             self._meta = {**(about or {}), **_circumstances(runtime), "created": created or now}
@@ -189,9 +189,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON object, written as `write_text` does."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Written beside and renamed, so that a reader finds the old or the new, never half."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8")
     part.replace(path)
 
 

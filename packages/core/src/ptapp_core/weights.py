@@ -1,9 +1,10 @@
 """The weights of a job: those that learn, and those that are evaluated and shipped."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from ptapp_core.plan import Plan
@@ -19,10 +20,10 @@ class Weights:
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task = task
         self._average: AveragedModel | None = None
-        self._from_step = round(0.75 * plan.steps) if plan.average == "swa" else 0
+        self._first_step = round(0.75 * plan.steps) + 1 if plan.average == "swa" else 1
         if plan.average != "none":
             rule = get_ema_multi_avg_fn(plan.average_decay) if plan.average == "ema" else get_swa_multi_avg_fn()
-            self._average = AveragedModel(task.model, multi_avg_fn=rule, use_buffers=True)
+            self._average = AveragedModel(task.model, multi_avg_fn=_averaging(rule), use_buffers=True)
 
     @property
     def shipped(self) -> nn.Module:
@@ -32,8 +33,8 @@ class Weights:
     def update(self, step: int) -> None:
         """Takes the weights after a step into the average."""
         if self._average is not None:
-            if step <= self._from_step:
-                self._average.n_averaged.zero_()  # the next update copies
+            if step <= self._first_step:
+                self._average.n_averaged.zero_()  # an average of none yet: this update copies
             self._average.update_parameters(self.task.model)
 
     def state_dict(self) -> dict[str, Any]:
@@ -48,3 +49,15 @@ class Weights:
         if self._average is not None:
             with torch.no_grad():
                 self._average.n_averaged.copy_(state["averaged"])
+
+
+def _averaging(rule: Callable[..., None]) -> Callable[..., None]:
+    """The rule for what has a mean; integers (the batches that batch normalisation counted) are the latest."""
+
+    def update(averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
+        if averages[0].is_floating_point() or averages[0].is_complex():
+            rule(averages, latest, count)
+        else:
+            torch._foreach_copy_(averages, latest)
+
+    return update

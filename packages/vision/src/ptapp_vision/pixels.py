@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ptapp_core.loader import Batch
 from ptapp_vision.models import build
+from ptapp_vision.decode import OnDisk
 from ptapp_vision.splits import Images
 
 
@@ -43,12 +44,13 @@ class Pixels(nn.Module):
         return output
 
 
-def pixel_statistics(images: Images, most: int = 5_000) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each channel, shape (C,), of pixels in [0, 1], over at most `most` images spread evenly."""
-    step = -(-len(images) // most)
-    rows = range(0, len(images), step)
-    stored = images.images
-    part = stored[::step] if isinstance(stored, Tensor) else torch.stack([stored[row] for row in rows])
+def pixel_statistics(images: Tensor | OnDisk, most: int = 5_000) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel, shape (C,), of pixels in [0, 1], over at most `most` images spread evenly.
+
+    The images are uint8, (N, C, H, W).
+    """
+    rows = range(0, len(images), -(-len(images) // most))
+    part = torch.stack([images[row] for row in rows])
     pixels = part.transpose(0, 1).reshape(part.shape[1], -1).float().div_(255)
     return pixels.mean(1), pixels.std(1).clamp(min=1e-3)
 

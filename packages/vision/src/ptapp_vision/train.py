@@ -93,7 +93,7 @@ def _model(settings: TrainVision, images: Images, card: dict[str, Any], runtime:
         recompute_activations(network.blocks())
     if settings.sync_batchnorm:
         network = synchronise_batchnorm(network, runtime)
-    return Pixels(network, *pixel_statistics(images), settings.channels_last).to(runtime.device)
+    return Pixels(network, *pixel_statistics(images.images), settings.channels_last).to(runtime.device)
 
 
 def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:

@@ -1,0 +1,45 @@
+"""Images on ptapp's loop, as a library: the names below, each imported when it is first used.
+
+The command line imports this package too, and should not wait for torch only to print its help.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ptapp_core.classify import Classification as Classification
+    from ptapp_core.fit import fit as fit
+    from ptapp_core.loader import Loader as Loader
+    from ptapp_core.losses import build_loss as build_loss
+    from ptapp_core.optim import build_optimizer as build_optimizer
+    from ptapp_core.plan import Plan as Plan
+    from ptapp_core.run import Run as Run
+    from ptapp_core.runtime import Runtime as Runtime
+    from ptapp_vision.augment import Augment as Augment
+    from ptapp_vision.data import load as load
+    from ptapp_vision.models import build as build
+    from ptapp_vision.pixels import Pixels as Pixels
+    from ptapp_vision.pixels import pixel_statistics as pixel_statistics
+
+_HOME = {
+    "Classification": "ptapp_core.classify",
+    "fit": "ptapp_core.fit",
+    "Loader": "ptapp_core.loader",
+    "build_loss": "ptapp_core.losses",
+    "build_optimizer": "ptapp_core.optim",
+    "Plan": "ptapp_core.plan",
+    "Run": "ptapp_core.run",
+    "Runtime": "ptapp_core.runtime",
+    "Augment": "ptapp_vision.augment",
+    "load": "ptapp_vision.data",
+    "build": "ptapp_vision.models",
+    "Pixels": "ptapp_vision.pixels",
+    "pixel_statistics": "ptapp_vision.pixels",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
