@@ -15,25 +15,26 @@ from ptapp_core.runtime import Runtime
 
 def compile_in_place(model: nn.Module, say: Callable[[str], None]) -> None:
     """torch.compile without renaming a key; `say` is told how long the first call took."""
-    started: list[float] = []
-
-    def before(*_: object) -> None:
-        started.append(time.monotonic())
-
-    def after(*_: object) -> None:
-        say(f"compiled in {time.monotonic() - started[0]:.1f} s (forward pass; the backward follows in the first step)")
-        for hook in hooks:
-            hook.remove()
-
-    hooks = [model.register_forward_pre_hook(before), model.register_forward_hook(after)]
     model.compile()
+    compiled = model._compiled_call_impl
+    assert compiled is not None
+
+    def first_call(*args: Any, **kwargs: Any) -> Any:
+        model._compiled_call_impl = compiled
+        started = time.monotonic()
+        output = compiled(*args, **kwargs)
+        say(f"compiled in {time.monotonic() - started:.1f} s (forward pass; the backward follows in the first step)")
+        return output
+
+    # Not by a hook: those are compiled as well, and a copy of the model (averaged weights) would inherit it.
+    model._compiled_call_impl = first_call
 
 
-def synchronise_batchnorm(model: nn.Module, runtime: Runtime) -> nn.Module:
+def synchronise_batchnorm(model: nn.Module, runtime: Runtime) -> None:
     """Batch statistics over the samples of all ranks, as on a single one; raises UserError where torch has none."""
     if runtime.device.type != "cuda":
         raise UserError(f"--sync-batchnorm: torch has it on CUDA alone, not on {runtime.device.type}; leave it out")
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
 def recompute_activations(blocks: Iterable[nn.Module]) -> None:
@@ -55,14 +56,13 @@ def _first_and_second_run(block: nn.Module) -> tuple[AbstractContextManager[Any]
 class _StatisticsHeld(AbstractContextManager[None]):
     def __init__(self, block: nn.Module) -> None:
         norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        self._norms = [(norm, norm.momentum) for norm in norms if norm.num_batches_tracked is not None]
+        self._held = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
 
     def __enter__(self) -> None:
-        for norm, _ in self._norms:
+        for norm, _, _ in self._held:
             norm.momentum = 0.0  # running = 1 * running + 0 * batch
+            norm.num_batches_tracked = None
 
     def __exit__(self, *_: object) -> None:
-        for norm, momentum in self._norms:
-            norm.momentum = momentum
-            assert norm.num_batches_tracked is not None
-            norm.num_batches_tracked -= 1
+        for norm, momentum, batches in self._held:
+            norm.momentum, norm.num_batches_tracked = momentum, batches

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.loader import Batch
-from ptapp_vision.models import build
 from ptapp_vision.decode import OnDisk
+from ptapp_vision.models import Network, build
 from ptapp_vision.splits import Images
 
 
@@ -25,9 +25,11 @@ class Pixels(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: nn.Module, mean: Tensor, std: Tensor, channels_last: bool = False) -> None:
+    def __init__(self, network: Network, mean: Tensor, std: Tensor, channels_last: bool = False) -> None:
         super().__init__()
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.network = network
+        if channels_last:
+            network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", 255 * mean.view(1, -1, 1, 1))
         self.register_buffer("std", 255 * std.view(1, -1, 1, 1))
         self.channels_last = channels_last
@@ -53,6 +55,12 @@ def pixel_statistics(images: Tensor | OnDisk, most: int = 5_000) -> tuple[Tensor
     part = torch.stack([images[row] for row in rows])
     pixels = part.transpose(0, 1).reshape(part.shape[1], -1).float().div_(255)
     return pixels.mean(1), pixels.std(1).clamp(min=1e-3)
+
+
+def imagenet_statistics(channels: int) -> tuple[Tensor, Tensor]:
+    """Those that torchvision's weights were trained with; for grey images the mean over the colours."""
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (mean, std) if channels == 3 else (mean.mean().expand(channels), std.mean().expand(channels))
 
 
 def columns(images: Images) -> Any:

@@ -25,7 +25,7 @@ from ptapp_vision.config import TrainVision
 from ptapp_vision.data import Images, Splits, load
 from ptapp_vision.evaluate import measure
 from ptapp_vision.models import build
-from ptapp_vision.pixels import Pixels, columns, pixel_statistics
+from ptapp_vision.pixels import Pixels, columns, imagenet_statistics, pixel_statistics
 from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
 
@@ -91,9 +91,14 @@ def _model(settings: TrainVision, images: Images, card: dict[str, Any], runtime:
     )
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())
+    if settings.pretrained or (settings.weights and settings.model.startswith("torchvision/")):
+        mean, std = imagenet_statistics(card["channels"])  # what such weights were trained with
+    else:
+        mean, std = pixel_statistics(images.images)
+    model = Pixels(network, mean, std, settings.channels_last)
     if settings.sync_batchnorm:
-        network = synchronise_batchnorm(network, runtime)
-    return Pixels(network, *pixel_statistics(images.images), settings.channels_last).to(runtime.device)
+        synchronise_batchnorm(model, runtime)
+    return model.to(runtime.device)
 
 
 def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:

@@ -5,19 +5,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from torch import nn
-
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision.models.autoencoder import Autoencoder
 from ptapp_vision.models.fercnn import FerCNN
+from ptapp_vision.models.network import Network
 from ptapp_vision.models.resnet import ResNet
 from ptapp_vision.models.torchvision_models import TorchvisionClassifier
 from ptapp_vision.models.torchvision_models import names as torchvision_names
 from ptapp_vision.models.weights import load_weights, read_weights
 
-__all__ = ["Autoencoder", "FerCNN", "ResNet", "TorchvisionClassifier", "build", "names"]
+__all__ = ["Autoencoder", "FerCNN", "Network", "ResNet", "TorchvisionClassifier", "build", "names"]
 
-BUILDERS: dict[str, Callable[..., nn.Module]] = {
+BUILDERS: dict[str, Callable[..., Network]] = {
     "fercnn": FerCNN,
     "resnet18": partial(ResNet, (2, 2, 2, 2), False),
     "resnet34": partial(ResNet, (3, 4, 6, 3), False),
@@ -42,7 +41,7 @@ def build(
     pretrained: bool = False,
     weights: Path | None = None,
     **options: object,
-) -> nn.Module:
+) -> Network:
     """The model `name` for normalised float images (N, channels, size, size); `options` are its own keywords.
 
     It returns logits (N, classes), or, the autoencoder, images. Each model has `head_prefix`, the state-dict prefix
@@ -65,8 +64,7 @@ def build(
     _refuse_unknown(name, options, [key for key in known if key not in shape])
     model = BUILDERS[name](**{key: value for key, value in shape.items() if key in known}, **options)
     if weights is not None:
-        head = model.head_prefix
-        load_weights(model, read_weights(weights), head=head, source=f"--weights {weights}")
+        load_weights(model, read_weights(weights), head=model.head_prefix, source=f"--weights {weights}")
     return model
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ptapp_vision.models.network import Network
 
-class Autoencoder(nn.Module):
+
+class Autoencoder(Network):
     """Compresses an image into `code` numbers and draws it again (Hinton & Salakhutdinov 2006, here convolutional).
 
     Input and output (N, channels, size, size), normalised float: the reconstruction is unbounded, as the normalised

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from ptapp_vision.models.network import Network
 
-class FerCNN(nn.Module):
+
+class FerCNN(Network):
     """A compact VGG-style network for facial-expression recognition on 48×48 grey faces, or any image of 16×16 and up.
 
-    Input (N, channels, H, W) normalised float; output (N, classes) logits. Each stage is two 3×3 convolutions with batch
-    normalisation and ReLU, and halves the image; global average pooling feeds one linear layer.
+    Input (N, channels, H, W) normalised float; output (N, classes) logits. Each stage is two 3×3 convolutions with
+    batch normalisation and ReLU, and halves the image; global average pooling feeds one linear layer.
 
     After Simonyan & Zisserman 2014 ("Very deep convolutional networks for large-scale image recognition"), with these
     departures: batch normalisation (Ioffe & Szegedy 2015); average pooling in place of the two large hidden layers, so

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_vision.models.network import Network
 
 SMALL_IMAGE = 64  # up to this many pixels a side, a stem that divides the image by four would leave too little
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """Residual network (He et al. 2016a, "Deep residual learning for image recognition").
 
     Input (N, channels, size, size) normalised float; output (N, classes) logits. `layers` counts the blocks of each of

@@ -12,10 +12,11 @@ from torchvision.models.mnasnet import MNASNet
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_vision.models.network import Network
 from ptapp_vision.models.weights import load_weights, read_weights
 
 
-class TorchvisionClassifier(nn.Module):
+class TorchvisionClassifier(Network):
     """The torchvision classifier `name`, whose state dict lies under "net.".
 
     Input (N, channels, size, size), float normalised as ImageNet is; output (N, classes) logits. Departures: the
@@ -85,7 +86,7 @@ class TorchvisionClassifier(nn.Module):
         first = _first_convolution(self.net)
         colours = state.get(f"{first}.weight")
         if colours is not None and colours.ndim == 4:
-            state[f"{first}.weight"] = _recolour(colours, self.net.get_submodule(first).in_channels)
+            state[f"{first}.weight"] = _recolour(colours, self.net.state_dict()[f"{first}.weight"].shape[1])
         if isinstance(self.net, torchvision.models.VisionTransformer) and "encoder.pos_embedding" in state:
             state = dict(interpolate_embeddings(self.net.image_size, self.net.patch_size, state))
         load_weights(self.net, state, head=self.head_prefix.removeprefix("net."), source=source)
@@ -131,12 +132,13 @@ def _first_convolution(net: nn.Module) -> str:
 
 def _replace_first_convolution(net: nn.Module, channels: int) -> None:
     first = net.get_submodule(_first_convolution(net))
+    assert isinstance(first, nn.Conv2d)
     first.in_channels = channels
     first.weight = nn.Parameter(_recolour(first.weight.detach(), channels))
 
 
 def _recolour(weight: Tensor, channels: int) -> Tensor:
-    """Weights (out, c, h, w) of a first convolution for `channels` channels: the sum over colours, shared out evenly."""
+    """A first convolution's weights (out, c, h, w) for `channels` channels: the sum over colours, shared out evenly."""
     if weight.shape[1] == channels:
         return weight
     return weight.sum(1, keepdim=True).div(channels).repeat(1, channels, 1, 1)

@@ -1,0 +1,20 @@
+"""What every image model is, besides a module."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """Takes normalised float images (N, C, H, W)."""
+
+    head_prefix: str
+    """The beginning of the state-dict keys of its head; everything else is the backbone."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K), or an autoencoder's images."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The modules that activation checkpointing runs again in the backward pass."""
