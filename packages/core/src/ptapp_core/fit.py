@@ -30,7 +30,8 @@ def fit(
 ) -> Progress:
     """Trains until the plan's last step, the source's end or early stopping; goes on where the run left off.
 
-    `task.model` ends with the weights to ship: the best that `evaluate` saw, averaged where the plan averages.
+    `task.model` ends in eval mode with the weights to ship: the best that `evaluate` saw, averaged where the plan
+    averages.
 
     Raises:
         Interrupted: on SIGTERM or Ctrl-C, after saving at the next step boundary.

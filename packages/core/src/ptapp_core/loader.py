@@ -71,11 +71,13 @@ class Loader:
             yield self._transform(batch, Draws(self._seed, epoch, batch["index"])) if self._transform else batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and step that come next."""
-        return {"epoch": self._epoch, "step": self._step}
+        """The epoch and step that come next, and the number of samples that this order is one of."""
+        return {"epoch": self._epoch, "step": self._step, "size": self.size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on at an epoch and step."""
+        """Goes on at an epoch and step; raises ValueError if the data set has another size."""
+        if state["size"] != self.size:
+            raise ValueError(f"the data had {state['size']} training samples, now {self.size}")
         self._epoch, self._step = state["epoch"], state["step"]
 
     def names(self, step: int) -> list[str]:

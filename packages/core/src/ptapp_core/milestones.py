@@ -1,6 +1,7 @@
 """What happens between two steps: log, evaluate, save, stop."""
 
 from collections.abc import Callable, Mapping
+from math import isfinite
 
 import torch
 from torch import nn
@@ -76,11 +77,11 @@ class Milestones:
                 )
 
     def finish(self) -> Progress:
-        """Logs, evaluates and saves what the last steps left over; then `task.model` gets the weights to ship."""
+        """Logs, evaluates and saves what the last steps left over; then `task.model` gets the weights to ship, in eval mode."""
         self._pause(True, True, True)
         checkpoints = self._run.checkpoints
         chosen = checkpoints.best or checkpoints.steps()[-1]
-        load_weights(self._weights.task.model, chosen / "model.safetensors")
+        load_weights(self._weights.task.model.eval(), chosen / "model.safetensors")
         return self.progress
 
     def _pause(self, logs: bool, evaluates: bool, saves: bool) -> None:
@@ -132,7 +133,8 @@ class Milestones:
         score = figures[plan.monitor]
         if self._schedule:
             self._schedule.observe(score)
-        improved = progress.best is None or (score > progress.best if plan.maximise else score < progress.best)
+        sign = 1.0 if plan.maximise else -1.0
+        improved = isfinite(score) and (progress.best is None or sign * score > sign * progress.best)
         if improved:
             progress.best, progress.best_step, progress.waited = score, progress.step, 0
         else:

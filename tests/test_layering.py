@@ -1,0 +1,115 @@
+"""The house rules, read from the source: who may import whom, what must load without torch, how long a file may be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).resolve().parents[1] / "packages"
+DOMAINS = ("vision", "nlp", "rl", "audio")
+LONGEST = 400
+# What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
+LIGHT = ("config", "options", "cli", "main", "errors", "log", "runs", "record")
+HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
+
+
+def source(module: str) -> Path | None:
+    """The file of a module of ours; None for another's and for a package without code of its own."""
+    package, *rest = module.split(".")
+    base = PACKAGES.joinpath(package.removeprefix("ptapp_"), "src", package, *rest)
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGES).with_suffix("").parts[2:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path, *, on_loading: bool) -> Iterator[str]:
+    """Dotted names that a file imports: anywhere in it, or only what loading it imports."""
+    return _imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path), path.stem == "__init__", on_loading)
+
+
+def _imports(node: ast.AST, module: str, is_package: bool, on_loading: bool) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if on_loading and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if on_loading and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            up = module.split(".")[: len(module.split(".")) - child.level + is_package] if child.level else []
+            base = ".".join([*up, *([child.module] if child.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in child.names)  # a name may be a module
+        yield from _imports(child, module, is_package, on_loading)
+
+
+def loaded_by(module: str) -> dict[str, list[str]]:
+    """All that importing a module of ours imports, each with the way there; it looks into our own modules alone."""
+    ways = {module: [module]}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        parts = name.split(".")
+        parents = [".".join(parts[:n]) for n in range(1, len(parts))]  # their __init__.py runs first
+        path = source(name)
+        for found in [*parents, *(imports(path, on_loading=True) if path else [])]:
+            if found not in ways:
+                ways[found] = [*ways[name], found]
+                waiting.append(found)
+    return ways
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGES.glob("*/src/**/*.py"))
+
+
+def test_imports_run_from_domain_to_core_alone() -> None:
+    assert {path.name for path in PACKAGES.iterdir() if path.is_dir()} == {"core", *DOMAINS}
+    for path in files():
+        own = module_name(path).split(".")[0]
+        others = {f"ptapp_{name}" for name in DOMAINS} - {own}
+        taken = {name.split(".")[0] for name in imports(path, on_loading=False)} & others
+        assert not taken, f"{path.relative_to(PACKAGES)} imports {', '.join(sorted(taken))}"
+
+
+@pytest.mark.parametrize(
+    "module",
+    [f"ptapp_core.{name}" for name in LIGHT]
+    + [f"ptapp_{domain}.{name}" for domain in DOMAINS for name in ("cli", "config")],
+)
+def test_what_the_command_line_needs_loads_without_torch_or_a_model_library(module: str) -> None:
+    if source(module) is None:
+        assert not module.startswith("ptapp_core.")
+        pytest.skip(f"{module} is not there yet")
+    for found, way in loaded_by(module).items():
+        assert found.split(".")[0] not in HEAVY, " -> ".join(way)
+
+
+def test_every_package_tells_type_checkers_that_it_is_typed() -> None:
+    for name in ("core", *DOMAINS):
+        assert (PACKAGES / name / "src" / f"ptapp_{name}" / "py.typed").is_file()
+
+
+def test_no_file_is_longer_than_a_reader_likes() -> None:
+    lengths = {path.relative_to(PACKAGES): len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
+    assert lengths
+    assert not {str(path): length for path, length in lengths.items() if length > LONGEST}
+
+
+def test_these_rules_can_fail(tmp_path: Path) -> None:
+    file = tmp_path / "sample.py"
+    file.write_text(
+        "import torch.nn as nn\nfrom ptapp_vision import cli\nif TYPE_CHECKING:\n    import onnx\n"
+        "try:\n    import wandb\nexcept ImportError:\n    pass\n"
+        "class A:\n    import mlflow\n    def late(self):\n        from torchvision import models\n"
+    )
+    tree = ast.parse(file.read_text())
+    loading = set(_imports(tree, "sample", False, True))
+    assert loading == {"torch.nn", "ptapp_vision", "ptapp_vision.cli", "wandb", "mlflow"}
+    assert set(_imports(tree, "sample", False, False)) - loading == {"onnx", "torchvision", "torchvision.models"}
+    assert "torch" in loaded_by("ptapp_core.fit")
+    assert "torch" not in loaded_by("ptapp_core.errors")

@@ -1,0 +1,149 @@
+"""The commands of `ptapp vision`, end to end on a small folder of images."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from PIL import Image
+
+from contract.rows import command, only_run, write_images
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `bars/`, the data, and one run trained on it."""
+    folder = tmp_path_factory.mktemp("vision")
+    data = write_images(folder / "bars")
+    words = ["--data", str(data), "--run-dir", str(folder / "runs"), "--epochs", "6", "--threads", "1"]
+    assert command(["vision", "train", *words, "--batch-size", "16", "--log-to", "none"]) == 0
+    return folder
+
+
+def test_a_job_learns_and_leaves_a_report(trained: Path) -> None:
+    run = only_run(trained)
+    report = json.loads((run / "report" / "metrics.json").read_text())
+    assert report["test"]["accuracy"] > 0.9
+    assert sum(map(sum, report["confusion"])) == 12
+    assert {p.name for p in (run / "report").iterdir()} == {
+        "confusion.png",
+        "curves.png",
+        "metrics.json",
+        "mistakes.png",
+    }
+    assert json.loads((run / "meta.json").read_text())["status"] == "finished"
+
+
+def test_evaluate_measures_what_training_reported(trained: Path) -> None:
+    run = only_run(trained)
+    before = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    assert command(["vision", "evaluate", str(run)]) == 0
+    after = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    assert after == pytest.approx(before)
+
+
+def test_evaluate_counts_labels_as_the_model_does(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = only_run(trained)
+    fewer = trained / "fewer"
+    shutil.copytree(trained / "bars", fewer, dirs_exist_ok=True)
+    shutil.rmtree(fewer / "across")
+    assert command(["vision", "evaluate", str(run), "--data", str(fewer), "--split", "train"]) == 0
+    figures = json.loads((run / "report" / "metrics.json").read_text())["train"]
+    assert figures["accuracy"] > 0.9
+    shutil.copytree(trained / "bars" / "both", fewer / "neither", dirs_exist_ok=True)
+    capsys.readouterr()
+    assert command(["vision", "evaluate", str(run), "--data", str(fewer)]) == 2
+    assert "'neither'" in capsys.readouterr().err
+
+
+def test_predict_names_what_it_cannot_read_and_goes_on(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, mixed = only_run(trained), trained / "mixed"
+    mixed.mkdir()
+    for name in ("across", "down"):
+        shutil.copy(trained / "bars" / name / "3.png", mixed / f"{name}.png")
+    (mixed / "broken.png").write_bytes(b"not an image")
+    assert command(["vision", "predict", str(run), str(mixed), str(mixed / "gone.png"), "--json"]) == 2
+    output = capsys.readouterr()
+    lines = [json.loads(line) for line in output.out.splitlines()]
+    assert {Path(line["file"]).name: line["class"] for line in lines} == {"across.png": "across", "down.png": "down"}
+    assert all(sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-4) for line in lines)
+    assert "broken.png" in output.err
+    assert "gone.png" in output.err
+
+
+def test_predict_writes_csv(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = trained / "bars" / "both" / "1.png"
+    assert command(["vision", "predict", str(only_run(trained)), str(file), "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["file"] == str(file)
+    assert row["class"] == "both"
+
+
+def test_an_export_under_onnxruntime_says_what_predict_says(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = only_run(trained)
+    assert command(["vision", "export", str(run), "--format", "onnx"]) == 0
+    card = json.loads((run / "export" / "model.onnx.json").read_text())
+    files = [trained / "bars" / name / "5.png" for name in card["classes"]]
+    images = np.stack([np.asarray(Image.open(file))[None] for file in files])
+    session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
+    (got,) = session.run(None, {"input": images})
+    capsys.readouterr()
+    assert command(["vision", "predict", str(run), *map(str, files), "--json", "--precision", "fp32"]) == 0
+    for row, line in zip(got, capsys.readouterr().out.splitlines(), strict=True):
+        assert list(json.loads(line)["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-4)
+
+
+def test_a_run_of_another_kind_or_with_other_weights_is_refused(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, other = only_run(trained), trained / "other"
+    shutil.copytree(run, other, symlinks=True)
+    meta = json.loads((other / "meta.json").read_text())
+    meta["model"]["classes"].append("more")
+    (other / "meta.json").write_text(json.dumps(meta))
+    assert command(["vision", "evaluate", str(other)]) == 2
+    assert "weights of another model" in capsys.readouterr().err
+    (other / "meta.json").write_text(json.dumps({**meta, "domain": "nlp"}))
+    assert command(["vision", "evaluate", str(other)]) == 2
+    assert "ptapp nlp" in capsys.readouterr().err
+    assert command(["vision", "export", str(trained)]) == 2
+    assert "not a run directory" in capsys.readouterr().err
+
+
+def test_the_autoencoder_learns_to_reproduce(trained: Path) -> None:
+    folder = trained / "auto"
+    words = ["--data", str(trained / "bars"), "--run-dir", str(folder / "runs"), "--model", "autoencoder"]
+    more = ["--epochs", "8", "--threads", "1", "--batch-size", "16", "--log-to", "none", "--precision", "fp32"]
+    assert command(["vision", "train", *words, *more]) == 0
+    run = only_run(folder)
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    errors = [line["val/loss"] for line in lines if "val/loss" in line]
+    assert errors[-1] < 0.9 * errors[0]  # noise does not compress
+    assert command(["vision", "export", str(run), "--format", "onnx"]) == 0
+
+
+def test_data_that_changed_is_noticed_on_resume(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained / "changed"
+    data = write_images(folder / "bars")
+    words = ["--data", str(data), "--run-dir", str(folder / "runs"), "--steps", "3", "--batch-size", "16"]
+    assert command(["vision", "train", *words, "--threads", "1", "--log-to", "none"]) == 0
+    for number in range(100, 120):
+        shutil.copy(data / "both" / "1.png", data / "both" / f"{number}.png")
+    assert command(["vision", "train", "--resume", str(only_run(folder)), "--steps", "6"]) == 2
+    assert "training samples" in capsys.readouterr().err
+
+
+def test_the_library_example_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tutorial = Path(__file__).resolve().parents[2] / "docs" / "vision.md"
+    code = tutorial.read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    exec(compile(code.replace("steps=100", "steps=3"), str(tutorial), "exec"), {})
+    torch.set_num_threads(threads)
+    assert (tmp_path / "runs" / "mine" / "checkpoints" / "step-00000003").is_dir()
