@@ -19,12 +19,13 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
@@ -101,8 +102,6 @@ class Checkpoints:
                 _write_torch(part / "state.pt", _states(shared))
         except OSError as error:
             failure = f"{error.strerror or error} ({error.filename or part})"
-        except RuntimeError as error:  # what torch and safetensors make of a failed write
-            failure = f"{str(error).splitlines()[0]} ({part})"
         failures = [text for text in self._runtime.gather(failure) if text]
         if not failures and self._runtime.is_main:
             try:
@@ -249,10 +248,9 @@ def _restore_states(path: Path, objects: Mapping[str, Stateful]) -> None:
 
 
 def _write_torch(path: Path, state: dict[str, Any]) -> None:
-    with path.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
+    buffer = BytesIO()
+    torch.save(state, buffer)
+    _write(path, buffer.getbuffer())
 
 
 def _write_weights(path: Path, module: nn.Module) -> None:
@@ -263,15 +261,21 @@ def _write_weights(path: Path, module: nn.Module) -> None:
         # safetensors wants each tensor in memory of its own; tied weights share theirs
         tensors[key] = tensor.clone() if tensor.data_ptr() in seen else tensor
         seen.add(tensor.data_ptr())
-    save_file(tensors, path)
-    _flush(path)
+    _write(path, memoryview(save(tensors)))
+
+
+def _write(path: Path, content: memoryview) -> None:
+    # Both libraries can write the file themselves, but make something else of the system's "no space left".
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _finish(part: Path, final: Path, about: dict[str, Any]) -> None:
     files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(part.iterdir())}
     manifest = part / "manifest.json"
-    manifest.write_text(json.dumps({**about, "files": files}, indent=1) + "\n")
-    _flush(manifest)
+    _write(manifest, memoryview((json.dumps({**about, "files": files}, indent=1) + "\n").encode()))
     _flush(part)
     shutil.rmtree(final, ignore_errors=True)
     part.rename(final)

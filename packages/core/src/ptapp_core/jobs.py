@@ -94,6 +94,8 @@ class Trained:
         about = read_json(run / "meta.json")
         if about.get("domain") != domain:
             raise UserError(f"{run}: a run of `ptapp {about.get('domain')}`, not of `ptapp {domain}`")
+        if "model" not in about:
+            raise UserError(f"{run / 'meta.json'}: does not describe the model; the file was changed")
         folder = run / "checkpoints"
         steps = steps_in(folder)
         best = (folder / "best").resolve()

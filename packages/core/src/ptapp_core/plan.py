@@ -63,7 +63,7 @@ class Plan:
     def describe(self, steps_per_epoch: int, batch_size: int, ranks: int) -> str:
         """One line for the console."""
         epochs = self.steps / steps_per_epoch
-        parts = [f"{self.steps:,} steps ({epochs:g} epochs of {steps_per_epoch:,})"]
+        parts = [f"{self.steps:,} steps ({epochs:.3g} epochs of {steps_per_epoch:,})"]
         if self.warmup:
             parts.append(f"warm-up {self.warmup:,}")
         parts.append(f"batch {batch_size}")
