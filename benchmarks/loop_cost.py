@@ -99,7 +99,9 @@ def fabric() -> None:
     from tqdm import tqdm
 
     engine = Fabric(accelerator="cpu", devices=1)
-    model, optimizer = engine.setup(model := network(), torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0))
+    model, optimizer = engine.setup(
+        model := network(), torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0)
+    )
     losses = []
     for step, (x, y) in enumerate(tqdm(epochs(engine.setup_dataloaders(loader())), total=STEPS), start=1):
         optimizer.zero_grad()
@@ -116,7 +118,9 @@ def accelerate() -> None:
 
     engine = Accelerator(cpu=True)
     model = network()
-    model, optimizer, batches = engine.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0), loader())
+    model, optimizer, batches = engine.prepare(
+        model, torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.0), loader()
+    )
     losses = []
     for step, (x, y) in enumerate(tqdm(epochs(batches), total=STEPS), start=1):
         optimizer.zero_grad()

@@ -77,7 +77,7 @@ class Milestones:
                 )
 
     def finish(self) -> Progress:
-        """Logs, evaluates and saves what the last steps left over; `task.model` gets the weights to ship, in eval mode."""
+        """Logs, evaluates and saves what is left; then `task.model` gets the weights to ship, in eval mode."""
         self._pause(True, True, True)
         checkpoints = self._run.checkpoints
         chosen = checkpoints.best or checkpoints.steps()[-1]
