@@ -53,7 +53,8 @@ def test_evaluate_counts_labels_as_the_model_does(trained: Path, capsys: pytest.
     shutil.copytree(trained / "bars", fewer, dirs_exist_ok=True)
     shutil.rmtree(fewer / "across")
     assert command(["vision", "evaluate", str(run), "--data", str(fewer), "--split", "train"]) == 0
-    figures = json.loads((run / "report" / "metrics.json").read_text())["train"]
+    figures = json.loads((run / "evaluation" / "fewer-train" / "metrics.json").read_text())["train"]
+    assert "test" in json.loads((run / "report" / "metrics.json").read_text())
     assert figures["accuracy"] > 0.9
     shutil.copytree(trained / "bars" / "both", fewer / "neither", dirs_exist_ok=True)
     capsys.readouterr()
@@ -136,6 +137,10 @@ def test_data_that_changed_is_noticed_on_resume(trained: Path, capsys: pytest.Ca
         shutil.copy(data / "both" / "1.png", data / "both" / f"{number}.png")
     assert command(["vision", "train", "--resume", str(only_run(folder)), "--steps", "6"]) == 2
     assert "training samples" in capsys.readouterr().err
+    shutil.copytree(data / "both", data / "another")
+    before = {p: p.read_bytes() for p in only_run(folder).iterdir() if p.is_file()}
+    assert command(["vision", "train", "--resume", str(only_run(folder)), "--steps", "6"]) == 2
+    assert before == {p: p.read_bytes() for p in only_run(folder).iterdir() if p.is_file()}
 
 
 def test_the_library_example_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

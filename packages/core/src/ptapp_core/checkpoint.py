@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -205,7 +206,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def load_plain(path: Path) -> dict[str, Any]:
     """torch.load that runs no code; raises UserError naming a file that holds anything but plain data."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it refuses
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file may fail in any of the unpickler's ways
         reason = "it holds Python objects or code" if "Unsupported" in str(error) else "not a whole state file"
         raise UserError(f"{path}: refused: {reason}") from None

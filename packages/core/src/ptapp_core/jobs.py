@@ -61,6 +61,8 @@ def run_of(settings: TrainSettings, runtime: Runtime, job: str, data: str, about
 
     `about` is kept in `meta.json`, where `Trained` finds what it takes to build the model again.
     """
+    if settings.data is not None and Path(settings.data).expanduser().exists():  # the run outlives this directory
+        settings = settings.model_copy(update={"data": str(Path(settings.data).expanduser().resolve())})
     path = settings.resume or new_path(settings.run_dir, job, settings.name or data, settings.seed, runtime)
     return Run(
         path,

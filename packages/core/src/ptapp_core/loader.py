@@ -49,7 +49,9 @@ class Loader:
     ) -> None:
         self.size = size_of(data)
         if batch_size > self.size:
-            raise UserError(f"--batch-size {batch_size} is larger than the training set of {self.size} samples")
+            raise UserError(
+                f"--batch-size {batch_size} is larger than the training set of {self.size} samples; make it smaller"
+            )
         self.steps_per_epoch = -(-self.size // batch_size)
         self._data, self._batch_size, self._runtime = data, batch_size, runtime
         self._seed, self._accumulate, self._transform = seed, accumulate, transform

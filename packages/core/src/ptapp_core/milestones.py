@@ -58,6 +58,10 @@ class Milestones:
         """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
         if self._saved is not None:
+            if self._saved > self._plan.steps:
+                raise UserError(
+                    f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; raise --epochs"
+                )
             self._run.say(f"going on from step {self._saved}")
             if self.progress.best is not None:  # the job may have been killed between the save and its mark
                 self._run.checkpoints.mark_best(self.progress.best_step)
@@ -66,7 +70,7 @@ class Milestones:
     def pass_step(self, stop: bool) -> None:
         """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
         plan, step = self._plan, self.progress.step
-        logs = step % plan.log_every == 0
+        logs = step % plan.log_every == 0 or step == plan.steps
         evaluates = plan.eval_every is not None and step % plan.eval_every == 0
         saves = evaluates if plan.save_every is None else step % plan.save_every == 0
         if logs or evaluates or saves or stop:
@@ -140,4 +144,6 @@ class Milestones:
         else:
             progress.waited += 1
             progress.stopped_early = plan.patience is not None and progress.waited >= plan.patience
+            if progress.stopped_early:
+                self._run.say(f"stopped early: {plan.monitor} was best at step {progress.best_step}")
         return improved

@@ -73,14 +73,14 @@ class Run:
         if meta.exists() and not resume:
             raise UserError(f"{self.path} already holds a run; resume it or choose another directory")
         runtime.barrier()  # every rank has looked before rank 0 writes
+        self._config, self._described = config, False
         if runtime.is_main:
             self.path.mkdir(parents=True, exist_ok=True)
-            if config:
-                write_text(self.path / "config.toml", config)
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             self._meta = {**(about or {}), **_circumstances(runtime), "created": created or now}
-            self._status("running")
+            if not meta.exists():
+                self._describe()
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +88,7 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.runtime.is_main:
+        if self.runtime.is_main and self._described:
             self._status("finished" if kind is None else "interrupted" if kind is Interrupted else "failed")
 
     def say(self, text: str) -> None:
@@ -112,6 +112,7 @@ class Run:
         Yields what SIGTERM and Ctrl-C set, for the loop to end at a step boundary.
         """
         if self.runtime.is_main:
+            self._describe()  # a run that could not be resumed stays as it was
             self._writers = build_writers(self._log_to, self.path, done or 0)
         self._console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
         try:
@@ -142,6 +143,12 @@ class Run:
         plan = torch.profiler.schedule(wait=8, warmup=1, active=6, repeat=1)
         with torch.profiler.profile(schedule=plan, on_trace_ready=write, profile_memory=True) as profiler:
             yield profiler
+
+    def _describe(self) -> None:
+        if self._config:
+            write_text(self.path / "config.toml", self._config)
+        self._status("running")
+        self._described = True
 
     def _status(self, status: str) -> None:
         write_json(self.path / "meta.json", {**self._meta, "status": status})

@@ -23,7 +23,11 @@ from ptapp_vision.sheet import mistakes
 
 
 def evaluate(settings: EvaluateVision) -> None:
-    """Measures a run's model on a split of its own or of other data, and writes `report/` in the run directory."""
+    """Measures a run's model on a split of its own or of other data.
+
+    The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
+    job's own result stays.
+    """
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "vision", settings.checkpoint)
     card = trained.about["model"]
@@ -39,7 +43,11 @@ def evaluate(settings: EvaluateVision) -> None:
     model = trained.load(rebuild(card)).to(runtime.device)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
     part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
-    measure(model, part, card, runtime, settings.run / "report", settings.split, drawn=data.drawn)
+    folder = settings.run / "report"
+    if settings.data is not None or settings.split != "test":
+        name = Path(settings.data).resolve().name if settings.data else "own"
+        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
+    measure(model, part, card, runtime, folder, settings.split, drawn=data.drawn)
 
 
 def measure(
@@ -65,9 +73,10 @@ def measure(
         record = {split: figures, "classes": per_class(counts), "confusion": counts.tolist()}
     if not runtime.is_main:
         return
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", {**record, "drawn": drawn})
-    say(textwrap.fill(f"{split}{note}:  " + "  ".join(f"{k} {v:.4f}" for k, v in figures.items()), 80))
+    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
+    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     if card["name"] != "autoencoder":
         say(_table(record["classes"], card["classes"]))
         confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
