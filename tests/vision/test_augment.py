@@ -1,6 +1,5 @@
 """Augmentation: each option does what it says, to each sample by itself."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from math import sqrt
 from typing import Any
@@ -28,15 +27,6 @@ OPTIONS: list[dict[str, Any]] = [
     {"policy": "trivialaugment"},
 ]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Work this small runs no faster on more, and far slower where the other cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def draws(count: int, epoch: int = 0, seed: int = 0) -> Draws:

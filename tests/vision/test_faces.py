@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from hashlib import sha256
 
 import pytest
@@ -13,15 +12,6 @@ from torch import Tensor, nn
 from ptapp_vision.faces import CLASSES, COUNTS, draw_faces, load_faces
 
 DIGEST = "cb53d79fd32205edf51de40e303ee6ee167b1548783420126c65a38cf0af738b"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Work this small runs no faster on more, and far slower where the other cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def digest(images: Tensor) -> str:

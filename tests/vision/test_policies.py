@@ -1,7 +1,7 @@
 """The operations of the policies against torchvision's, and the laws by which images draw them."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import atan, degrees, sqrt
 
 import pytest
@@ -13,15 +13,6 @@ from torchvision.transforms.v2 import functional
 from ptapp_core.draws import Draws
 from ptapp_vision import image_ops, policies
 from ptapp_vision.faces import draw_faces
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Work this small runs no faster on more, and far slower where the other cores are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def pictures(count: int, channels: int = 3) -> Tensor:
