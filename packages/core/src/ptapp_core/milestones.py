@@ -63,7 +63,9 @@ class Milestones:
                     f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; raise --epochs"
                 )
             self._run.say(f"going on from step {self._saved}")
-            if self.progress.best is not None:  # the job may have been killed between the save and its mark
+            if (
+                self.progress.best is not None and self._run.runtime.is_main
+            ):  # the job may have been killed between the save and its mark
                 self._run.checkpoints.mark_best(self.progress.best_step)
         return self._saved
 

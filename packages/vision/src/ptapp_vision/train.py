@@ -59,7 +59,16 @@ def train(settings: TrainVision) -> None:
         if settings.compile:
             compile_in_place(model, run.say)
         evaluate = _evaluation(settings, data.val, runtime)
-        fit(plan, runtime, run, _task(settings, model, data.train), loader, optimizer, schedule, evaluate)
+        fit(
+            plan,
+            runtime,
+            run,
+            _task(settings, model, data.train, len(data.classes)),
+            loader,
+            optimizer,
+            schedule,
+            evaluate,
+        )
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
         measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
@@ -138,14 +147,14 @@ def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], 
     return transform
 
 
-def _task(settings: TrainVision, model: Pixels, images: Images) -> Task:
+def _task(settings: TrainVision, model: Pixels, images: Images, classes: int) -> Task:
     if not settings.classifies:
         return Reconstruction(model, build_loss(settings.loss or "mse"))
     if settings.loss == "focal":
         return Classification(model, build_loss("focal"))
     weight = None
     if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = images.labels.bincount().float()
+        counts = images.labels.bincount(minlength=classes).clamp(min=1).float()
         weight = len(images) / (len(counts) * counts)
     loss = build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
     return Classification(model, loss.to(next(model.parameters()).device))
