@@ -31,6 +31,8 @@ class Row:
     train: Callable[[Path], list[str]]
     """Given a folder for its data: the command of a job of some 30 steps with random augmentation, and a checkpoint
     every 8 steps."""
+    variants: dict[str, str]
+    """Further options under which such a job must resume exactly as well."""
     learner: Callable[[Runtime, int], tuple[Task, Source, Evaluate]]
     """Given the number of micro-batches: a task without batch statistics (the exception to contract 1) or dropout, a
     source with a ragged last batch, and an evaluation; the same at each call."""
@@ -84,6 +86,12 @@ ROWS = [
     Row(
         "vision",
         _vision_train,
+        {
+            "plain": "",
+            "sampled from disk by workers": "--balance sampler --cache disk --workers 2 --shift 0",
+            "averaged late in micro-batches": "--average swa --schedule plateau --accumulate 2 --patience 2",
+            "fp16 with pairs": "--precision fp16 --mixup 0.2 --optimizer sgd --average none",
+        },
         _vision_learner,
         formats=("pt2", "onnx", "torchscript"),
         mistakes={
@@ -106,9 +114,17 @@ def command(words: list[str]) -> int:
 
 
 def process(
-    words: list[str], *, signal_at: tuple[int, signal.Signals] | None = None
+    words: list[str],
+    *,
+    signal_at: tuple[int, signal.Signals] | None = None,
+    to_group: bool = False,
+    ranks_in: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step."""
+    """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step.
+
+    `to_group` sends it to the workers as well, as a terminal does with Ctrl-C. With `ranks_in`, a folder for a script,
+    two ranks run it under torchrun.
+    """
     code = "import os, sys\nfrom ptapp_core.main import main\n"
     if signal_at:
         step, number = signal_at
@@ -117,14 +133,24 @@ from ptapp_core.milestones import Milestones
 original = Milestones.pass_step
 def pass_step(self, stop):
     if self.progress.step == {step}:
-        os.kill(os.getpid(), {int(number)})
+        os.kill({0 if to_group else "os.getpid()"}, {int(number)})
     original(self, stop)
 Milestones.pass_step = pass_step
 """
     code += "sys.exit(main(sys.argv[1:]))"
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    launched = [sys.executable, "-c", code]
+    if ranks_in:
+        (ranks_in / "rank.py").write_text(code)
+        launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        launched.append(str(ranks_in / "rank.py"))
     return subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, env=environment, timeout=300
+        [*launched, *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        start_new_session=True,
     )
 
 

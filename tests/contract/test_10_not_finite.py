@@ -1,6 +1,7 @@
 """Contract 10: a not-finite loss or gradient never reaches the weights."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ptapp_core.optim import build_optimizer
 from ptapp_core.plan import Plan
 from ptapp_core.run import Run
 from ptapp_core.runtime import Runtime
-from ptapp_core.task import Source
+from ptapp_core.task import Source, Task
 
 
 class Poisoned:
@@ -52,21 +53,47 @@ def test_the_job_stops_with_the_step_and_the_samples_and_the_weights_before_it(
     assert [p.name for p in run.checkpoints.steps()] == ["step-00000005"]
 
 
-def test_fp16_skips_the_step_counts_it_and_goes_on(tmp_path: Path) -> None:
+def overflowing(task: Task, steps: range) -> None:
+    """Makes a gradient of the task infinite in these steps, as a too large loss scale does."""
+    parameter, step = next(task.parameters()), count(1)
+    parameter.register_hook(lambda gradient: gradient * float("inf") if next(step) in steps else gradient)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_fp16_skips_a_gradient_that_overflows_counts_it_and_goes_on(row: Row, tmp_path: Path) -> None:
     runtime = Runtime("cpu", "fp16")
-    row = ROWS[0]
     task, source, _ = row.learner(runtime, 1)
-    progress = fit(
-        Plan(20, log_every=10),
-        runtime,
-        Run(tmp_path / "run", runtime),
-        task,
-        Poisoned(source, 7),
-        build_optimizer(task, "sgd", lr=0.1),
-    )
+    overflowing(task, range(7, 9))
+    weights: list[torch.Tensor] = []
+    task.after_step = lambda progress: weights.append(next(task.parameters()).detach().clone())
+    run = Run(tmp_path / "run", runtime)
+    progress = fit(Plan(20, log_every=10), runtime, run, task, source, build_optimizer(task, "sgd", lr=0.1))
     assert progress.step == 20
-    assert progress.skipped >= 1
+    assert progress.skipped >= 2  # the first loss scale may be too large as well
+    assert torch.equal(weights[5], weights[7])
+    assert not torch.equal(weights[7], weights[8])
     assert all(parameter.isfinite().all() for parameter in task.parameters())
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize(("steps", "every"), [(12, 5), (60, 7)], ids=["short", "long"])
+def test_fp16_stops_where_every_gradient_overflows(row: Row, steps: int, every: int, tmp_path: Path) -> None:
+    runtime = Runtime("cpu", "fp16")
+    task, source, _ = row.learner(runtime, 1)
+    overflowing(task, range(1, 100))
+    optimizer = build_optimizer(task, "sgd", lr=0.1)
+    with pytest.raises(UserError, match="fp32"):
+        fit(Plan(steps, log_every=every), runtime, Run(tmp_path, runtime), task, source, optimizer)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_fp16_stops_at_a_loss_that_is_not_finite(row: Row, tmp_path: Path) -> None:
+    # which no loss scale mends, and which batch normalisation would remember
+    runtime = Runtime("cpu", "fp16")
+    task, source, _ = row.learner(runtime, 1)
+    optimizer = build_optimizer(task, "sgd", lr=0.1)
+    with pytest.raises(UserError, match="step 7"):
+        fit(Plan(20), runtime, Run(tmp_path, runtime), task, Poisoned(source, 7), optimizer)
 
 
 def test_a_loss_that_is_infinite_with_finite_gradients_stops_too(tmp_path: Path) -> None:

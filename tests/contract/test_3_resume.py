@@ -1,5 +1,6 @@
 """Contract 3: resume is exact, at any step."""
 
+import fcntl
 import signal
 from pathlib import Path
 
@@ -7,30 +8,69 @@ import pytest
 
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
 
+JOBS = [
+    pytest.param(row, options.split(), id=f"{row}-{name}") for row in ROWS for name, options in row.variants.items()
+]
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
-def test_a_killed_and_resumed_job_ends_with_the_bytes_of_one_that_was_not_killed(row: Row, tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(("row", "options"), JOBS)
+def test_a_killed_and_resumed_job_ends_with_the_bytes_of_one_that_was_not_killed(
+    row: Row, options: list[str], tmp_path: Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert process(row.train(whole)).returncode == 0
+    assert process([*row.train(whole), *options]).returncode == 0
     # the 19th step lies between two checkpoints, in the middle of an epoch and of a logging interval
-    assert process(row.train(killed), signal_at=(19, signal.SIGKILL)).returncode == -signal.SIGKILL
+    first = process([*row.train(killed), *options], signal_at=(19, signal.SIGKILL))
+    assert first.returncode == -signal.SIGKILL, first.stderr
     run = only_run(killed)
     assert last_checkpoint(run).name < "step-00000019"
     resumed = process([*row.train(killed)[:2], "--resume", str(run)])
     assert resumed.returncode == 0, resumed.stderr
+    assert_same_job(only_run(whole), run)
 
-    expected, got = last_checkpoint(only_run(whole)), last_checkpoint(run)
-    assert expected.name == got.name
-    assert sorted(p.name for p in expected.iterdir()) == sorted(p.name for p in got.iterdir())
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_so_does_a_job_of_two_ranks(row: Row, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    assert process(row.train(whole), ranks_in=whole).returncode == 0
+    assert process(row.train(killed), ranks_in=killed, signal_at=(19, signal.SIGKILL)).returncode != 0
+    run = only_run(killed)
+    assert last_checkpoint(run).name < "step-00000019"
+    resumed = process([*row.train(killed)[:2], "--resume", str(run)], ranks_in=killed)
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_job(only_run(whole), run)
+
+
+def assert_same_job(whole: Path, got: Path) -> None:
+    """Two runs ended with the same bytes and the same record."""
+    expected, last = last_checkpoint(whole), last_checkpoint(got)
+    assert expected.name == last.name
+    assert sorted(p.name for p in expected.iterdir()) == sorted(p.name for p in last.iterdir())
     for file in expected.iterdir():
-        assert file.read_bytes() == (got / file.name).read_bytes(), file.name
-    assert record(only_run(whole)) == record(run)
+        assert file.read_bytes() == (last / file.name).read_bytes(), file.name
+    assert record(whole) == record(got)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_run_that_is_being_trained_is_not_trained_by_another_process(row: Row, tmp_path: Path) -> None:
+    assert process(row.train(tmp_path), signal_at=(11, signal.SIGTERM)).returncode == 75
+    run = only_run(tmp_path)
+    before = record(run)
+    with (run / ".lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        refused = process([*row.train(tmp_path)[:2], "--resume", str(run)])
+    assert refused.returncode == 2
+    assert "another process" in refused.stderr
+    assert record(run) == before
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_stop_request_saves_at_the_next_step_and_says_so(row: Row, number: signal.Signals, tmp_path: Path) -> None:
-    stopped = process(row.train(tmp_path), signal_at=(11, number))
+    workers = list(row.variants.values())[1].split()
+    stopped = process([*row.train(tmp_path), *workers], signal_at=(11, number), to_group=True)
     assert stopped.returncode == 75
     assert "--resume" in stopped.stderr
     assert len(stopped.stderr.strip().splitlines()) == 1

@@ -1,12 +1,14 @@
 """Contract 5: a checkpoint is never half there."""
 
 import resource
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
+from ptapp_core.checkpoint import verify
 
 
 @pytest.fixture(params=ROWS, ids=str)
@@ -27,6 +29,38 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     weights.write_bytes(weights.read_bytes()[:-10])
     assert command(words) == 0
     assert f"{weights}: " in capsys.readouterr().out.replace("\n    ", " ")
+
+
+def test_what_is_saved_after_going_back_outlives_the_damaged_one(stopped: tuple[list[str], Path]) -> None:
+    words, run = stopped
+    (last_checkpoint(run) / "state.pt").unlink()
+    again = process([*words, "--keep", "1"], signal_at=(18, signal.SIGTERM))
+    assert again.returncode == 75, again.stderr
+    assert last_checkpoint(run).name in ("step-00000018", "step-00000019")
+    assert not verify(last_checkpoint(run))
+    assert command(words) == 0
+
+
+def test_a_best_one_that_is_damaged_is_replaced_by_the_next(stopped: tuple[list[str], Path]) -> None:
+    words, run = stopped
+    for folder in (run / "checkpoints").glob("step-????????"):
+        if folder != last_checkpoint(run):
+            shutil.rmtree(folder)
+    assert command(words) == 0
+    best = (run / "checkpoints" / "best").resolve()
+    assert best.name > "step-00000021"
+    assert not verify(best)
+
+
+def test_a_save_that_was_killed_while_it_replaced_one_is_undone(stopped: tuple[list[str], Path]) -> None:
+    words, run = stopped
+    for folder in (run / "checkpoints").glob("step-????????"):
+        if folder != last_checkpoint(run):
+            shutil.rmtree(folder)
+    last = last_checkpoint(run)
+    last.rename(last.with_name(f".{last.name}.old"))
+    assert command(words) == 0
+    assert not list((run / "checkpoints").glob(".step-*"))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "missing", "no manifest"])

@@ -144,6 +144,8 @@ def test_a_mistake_is_one_line_on_stderr_and_exit_code_2(
         (Interrupted("saved at step 3"), 75, "ptapp: saved at step 3"),
         (OSError(errno.ENOSPC, "No space", "a.pt"), 2, "ptapp: error: a.pt: No space; free some space"),
         (OSError(errno.EROFS, "Read-only", "a.pt"), 2, "ptapp: error: a.pt: Read-only; choose another place"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.pt"), 2, "ptapp: error: a.pt: No such file"),
+        (FileExistsError(errno.EEXIST, "File exists", "runs"), 2, "ptapp: error: runs: File exists; choose another"),
         (PermissionError(errno.EACCES, "Permission denied", "a.pt"), 2, "ptapp: error: a.pt: Permission denied; "),
     ],
 )
@@ -169,7 +171,7 @@ def test_ctrl_c_is_exit_code_130_without_a_word(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("bug", [ZeroDivisionError("bug"), FileNotFoundError(errno.ENOENT, "bug", "a")])
+@pytest.mark.parametrize("bug", [ZeroDivisionError("bug"), OSError("bug, not of the system")])
 def test_a_bug_keeps_its_traceback(bug: Exception) -> None:
     with pytest.raises(type(bug), match="bug"):
         run(failing(bug), ["bake"])

@@ -31,8 +31,8 @@ def steps(path: Path) -> list[int]:
     return [record["step"] for record in records(path)]
 
 
-def write_steps(path: Path, first: int, last: int, resume_step: int | None = None) -> None:
-    writer = JsonLines(path, resume_step)
+def write_steps(path: Path, first: int, last: int, lines: int | None = None) -> None:
+    writer = JsonLines(path, lines)
     for step in range(first, last + 1):
         writer.write(step, {"loss": 1 / step})
     writer.close()
@@ -53,7 +53,7 @@ def test_a_resumed_record_has_neither_gap_nor_duplicate(tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole.jsonl", tmp_path / "resumed.jsonl"
     write_steps(whole, 1, 9)
     write_steps(resumed, 1, 7)  # killed after step 7, its last checkpoint is of step 4
-    write_steps(resumed, 5, 9, resume_step=4)
+    write_steps(resumed, 5, 9, lines=4)
     assert resumed.read_bytes() == whole.read_bytes()
     assert set(tmp_path.iterdir()) == {whole, resumed}
 

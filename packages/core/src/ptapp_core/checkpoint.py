@@ -89,35 +89,39 @@ class Checkpoints:
         """
         final = self.folder / f"step-{step:08d}"
         part = self.folder / f".{final.name}.part"
-        failure = ""
-        try:
-            if self._runtime.is_main:
-                for left in self.folder.glob(".step-*.part"):  # of a save that was killed
-                    shutil.rmtree(left)
-                part.mkdir(parents=True)
-            self._runtime.barrier()
+        main, together = self._runtime.is_main, self._runtime.together
+
+        def make_room() -> None:
+            for left in self.folder.glob(".step-*.part"):  # of a save that was killed
+                shutil.rmtree(left)
+            part.mkdir(parents=True)
+
+        def write() -> None:
             _write_torch(part / f"rank{self._runtime.rank}.pt", _states(own))
-            if self._runtime.is_main:
+            if main:
                 for name, module in _modules(shared).items():
                     _write_weights(part / f"{name}.safetensors", module)
                 _write_torch(part / "state.pt", _states(shared))
+
+        def finish() -> None:
+            _finish(part, final, {"step": step, "ranks": self._runtime.world})
+
+        def tidy() -> None:
+            if best:
+                self.mark_best(step)
+            self._prune(final)
+
+        try:
+            together(make_room if main else _nothing)
+            together(write)
+            together(finish if main else _nothing)
         except OSError as error:
-            failure = f"{error.strerror or error} ({error.filename or part})"
-        failures = [text for text in self._runtime.gather(failure) if text]
-        if not failures and self._runtime.is_main:
-            try:
-                _finish(part, final, {"step": step, "ranks": self._runtime.world})
-                if best:
-                    self.mark_best(step)
-                self._prune()
-            except OSError as error:
-                failures.append(f"{error.strerror} ({error.filename or final})")
-        failures = self._runtime.gather(failures)[0]
-        if failures:
-            if self._runtime.is_main:
+            if main:
                 shutil.rmtree(part, ignore_errors=True)
             last = self.steps()[-1].name if self.steps() else "none"
-            raise UserError(f"checkpoint of step {step} was not saved: {failures[0]}; last good one: {last}")
+            reason = f"{error.strerror or error} ({error.filename or part})"
+            raise UserError(f"checkpoint of step {step} was not saved: {reason}; last good one: {last}") from None
+        together(tidy if main else _nothing)
         return final
 
     def restore(self, shared: Mapping[str, Stateful], own: Mapping[str, Stateful]) -> int | None:
@@ -126,6 +130,7 @@ class Checkpoints:
         Raises UserError when there are checkpoints and none is whole, when it was saved by another number of ranks, or
         when it is one of another model.
         """
+        self._runtime.together(self._finish_replacing if self._runtime.is_main else _nothing)
         damaged = []
         for folder in reversed(self.steps()):
             problem = verify(folder)
@@ -148,11 +153,27 @@ class Checkpoints:
         _restore_states(folder / f"rank{self._runtime.rank}.pt", own)
         return int(manifest["step"])
 
-    def _prune(self) -> None:
-        best = self.best
-        for folder in self.steps()[: -self._keep]:
+    def _finish_replacing(self) -> None:
+        """Puts back what was moved aside by a save that was killed before the new one had its name."""
+        for old in self.folder.glob(".step-*.old"):
+            final = old.with_name(old.stem.removeprefix("."))
+            if final.exists():
+                shutil.rmtree(old)
+            else:
+                old.rename(final)
+
+    def _prune(self, latest: Path) -> None:
+        steps, best = self.steps(), self.best
+        end = steps.index(latest) + 1
+        for folder in steps[: max(end - self._keep, 0)]:
             if folder != best:
                 shutil.rmtree(folder)
+        for folder in steps[end:]:  # damaged: `restore` would have begun there otherwise
+            shutil.rmtree(folder)
+
+
+def _nothing() -> None:
+    """The part of the other ranks in what rank 0 does alone."""
 
 
 def steps_in(checkpoints: Path) -> list[Path]:
@@ -280,9 +301,12 @@ def _finish(part: Path, final: Path, about: dict[str, Any]) -> None:
     manifest = part / "manifest.json"
     _write(manifest, memoryview((json.dumps({**about, "files": files}, indent=1) + "\n").encode()))
     _flush(part)
-    shutil.rmtree(final, ignore_errors=True)
+    old = final.with_name(f".{final.name}.old")
+    if final.exists():  # damaged, or the job's end changed what it had saved at this step
+        final.rename(old)
     part.rename(final)
     _flush(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

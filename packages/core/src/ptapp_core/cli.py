@@ -6,8 +6,10 @@
 import errno
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -21,7 +23,11 @@ if TYPE_CHECKING:  # listing commands does without pydantic
 
 S = TypeVar("S", bound="Settings")
 
-_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+_ADVICE = {
+    "; free some space": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    "; choose another place, or its rights": (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST),
+    "; choose a shorter name": (errno.ENAMETOOLONG,),
+}
 
 
 class Lazy(TyperCommand):
@@ -89,7 +95,7 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     """Run the program with `argv` (None: the process's own) and return its exit code.
 
     0 done, 2 the user's mistake (one line on stderr; a traceback too with `--debug`), 75 interrupted and resumable,
-    130 Ctrl-C. Any other exception is a bug and passes through.
+    130 Ctrl-C, 1 where another rank of the job failed and says why. Any other exception is a bug and passes through.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -107,9 +113,16 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
+        advice = next((advice for advice, numbers in _ADVICE.items() if error.errno in numbers), "")
+        if error.filename is None and not advice:
             raise
-        return _stop(f"ptapp: error: {_unwritable(error)}", error, debug)
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return _stop(f"ptapp: error: {where}{error.strerror}{advice}", error, debug)
+    except RuntimeError as error:
+        if "RANK" not in os.environ or not any(word in str(error) for word in ("gloo/", "NCCL")):
+            raise
+        time.sleep(10)  # the launcher ends this rank when it has seen the failed one; only that one's code counts
+        return 1
 
 
 def _invoke(app: typer.Typer, words: list[str]) -> int:
@@ -128,9 +141,23 @@ def _stop(line: str, error: BaseException, debug: bool, code: int = 2) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if os.environ.get("RANK", "0") == "0":  # of several ranks that stop for one reason, one says it
+    if _speaks_first():
         print(line.replace("\n", " "), file=sys.stderr)
     return code
+
+
+def _speaks_first() -> bool:
+    """Of several ranks that stop for one reason, one says it; and one rank may stop alone."""
+    own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # in a folder of its own, in one that the ranks share
+    if own_file is None:
+        return os.environ.get("RANK", "0") == "0"
+    try:
+        (Path(own_file).parent.parent / "said").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _usage(error: typer.TyperException) -> str:
@@ -141,9 +168,3 @@ def _usage(error: typer.TyperException) -> str:
         text += f"; did you mean {possible[0]!r}?"
     ctx = getattr(error, "ctx", None)
     return text if ctx is None or text.endswith("?") else f"{text}; see '{ctx.command_path} --help'"
-
-
-def _unwritable(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename is not None else ""
-    advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose another place, or its rights"
-    return f"{where}{error.strerror}; {advice}"

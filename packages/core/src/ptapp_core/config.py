@@ -7,6 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from inspect import get_annotations
 from pathlib import Path
 from types import NoneType, UnionType
@@ -264,6 +265,14 @@ class TrainSettings(Settings):
         if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
             raise ValueError(f"unknown device{nearest(device, ('auto', 'cpu', 'cuda', 'cuda:0', 'mps'))}")
         return device
+
+    @field_validator("log_to")
+    @classmethod
+    def _trackers_are_installed(cls, trackers: list[str]) -> list[str]:
+        for name in trackers:
+            if find_spec(name) is None:
+                raise ValueError(f"{name} is not installed: pip install 'ptapp-core[{name}]'")
+        return trackers
 
     @field_validator("milestones")
     @classmethod

@@ -48,7 +48,7 @@ def fit(
             figures, own_units, averaged = forward_backward(model, window, runtime, update)
             # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
             units, stopping = runtime.total(own_units, bool(stop))
-            update.step(figures["loss"], 1.0 if averaged else runtime.world / units)
+            update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
             if schedule:
                 schedule.step()
             progress.step += 1
@@ -82,7 +82,7 @@ def forward_backward(
             with runtime.autocast():
                 loss, count, figures = model(batch)
             # d(loss / count), without a division in the graph
-            upstream = loss.new_full((), 1 / count) if alone else None
+            upstream = loss.new_full((), 1 / max(count, 1)) if alone else None
             update.scaler.scale(loss).backward(upstream)
         units += count
         figures["loss"] = loss

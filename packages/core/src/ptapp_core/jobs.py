@@ -1,5 +1,6 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,8 +62,16 @@ def run_of(settings: TrainSettings, runtime: Runtime, job: str, data: str, about
 
     `about` is kept in `meta.json`, where `Trained` finds what it takes to build the model again.
     """
+    pinned = {"precision": runtime.precision}  # `auto` may be another one on the machine that resumes the run
     if settings.data is not None and Path(settings.data).expanduser().exists():  # the run outlives this directory
-        settings = settings.model_copy(update={"data": str(Path(settings.data).expanduser().resolve())})
+        pinned["data"] = str(Path(settings.data).expanduser().resolve())
+    settings = settings.model_copy(update=pinned)
+    if settings.resume is not None:
+        before = read_json(settings.resume / "meta.json").get("model")
+        if before != json.loads(json.dumps(about["model"])):
+            raise UserError(
+                f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"
+            )
     path = settings.resume or new_path(settings.run_dir, job, settings.name or data, settings.seed, runtime)
     return Run(
         path,

@@ -1,5 +1,6 @@
 """Batches in a seeded, resumable order."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
@@ -145,10 +146,29 @@ def _gather(data: Columns, index: Tensor) -> Batch:
     return {name: column.index_select(0, index) for name, column in data.items()}
 
 
+def _outlive_stop_request(worker: int) -> None:
+    """Ctrl-C, and often SIGTERM, reach every process of a job, which still needs its workers to end the step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not for ever: Python ends its children by SIGTERM too, where the job died without closing them.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+
+
 def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) -> Iterator[Batch]:
     # A generator of its own: DataLoader would draw a seed from the global one each time that it starts.
-    loader = DataLoader(data, batch_sampler=wanted, num_workers=workers, generator=torch.Generator())
+    loader = DataLoader(
+        data,
+        batch_sampler=wanted,
+        num_workers=workers,
+        generator=torch.Generator(),
+        worker_init_fn=_outlive_stop_request if workers else None,
+    )
     try:
         yield from loader
     except UserError as error:  # a worker's error arrives with its traceback as text; the last line is the message
         raise UserError(str(error).splitlines()[-1].removeprefix("ptapp_core.errors.UserError: ")) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "a process that loads data was killed, as happens when memory is short: fewer --workers"
+        ) from error

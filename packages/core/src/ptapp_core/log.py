@@ -13,6 +13,7 @@ import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
@@ -77,16 +78,15 @@ class JsonLines:
     """The record of a run, a line for each `write`.
 
     A line has reached the operating system when `write` returns, so SIGKILL loses none. JSON knows no NaN and no
-    infinity: they are written as null. When a job resumes at `resume_step`, the lines after that step are cut off, for
-    it will write them again: the record has neither a gap nor a duplicate.
+    infinity: they are written as null. A job that resumes keeps the first `lines`, those that its checkpoint knew of,
+    for it will write the others again: the record has neither a gap nor a duplicate.
     """
 
-    def __init__(self, path: Path, resume_step: int | None = None) -> None:
+    def __init__(self, path: Path, lines: int | None = None) -> None:
         if path.exists():
-            last = math.inf if resume_step is None else resume_step
             beside = path.with_name(f"{path.name}.part")
             with beside.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in records(path) if record["step"] <= last)
+                file.writelines(json.dumps(record) + "\n" for record in islice(records(path), lines))
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
@@ -192,8 +192,12 @@ def _settings(run_path: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def build_writers(names: Sequence[str], run_path: Path, resume_step: int | None = None) -> list[Writer]:
+def build_writers(
+    names: Sequence[str], run_path: Path, resume_step: int | None = None, lines: int | None = None
+) -> list[Writer]:
     """The writers of a run, the JSON lines first and then those of `names` ("tensorboard", "wandb", "mlflow").
+
+    A resumed job goes on after `resume_step`, at which its record had so many `lines`.
 
     Raises:
         UserError: No such writer, or its package is not installed.
@@ -207,7 +211,7 @@ def build_writers(names: Sequence[str], run_path: Path, resume_step: int | None 
         if name not in makers:
             raise UserError(f"--log-to: no writer is called {name!r}{nearest(name, makers)}")
     trackers = [makers[name]() for name in dict.fromkeys(names)]
-    return [JsonLines(run_path / "metrics.jsonl", resume_step), *trackers]
+    return [JsonLines(run_path / "metrics.jsonl", lines), *trackers]
 
 
 class Console:

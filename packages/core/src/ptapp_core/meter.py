@@ -28,10 +28,14 @@ class Meter:
 
     def read(self) -> dict[str, float]:
         """Means over the units of all ranks since the last call, and units a second; then starts again."""
-        names = list(self._sums)
-        sums = self._runtime.total(*torch.stack([self._sums[n].float() for n in names]).tolist()) if names else []
+        own = torch.stack([value.float() for value in self._sums.values()]).tolist() if self._sums else []
+        sums: dict[str, float] = {}
+        # By name: a rank whose shares were all empty has none, and ranks may have met theirs in another order.
+        for share in self._runtime.gather(dict(zip(self._sums, own, strict=True))):
+            for name, value in share.items():
+                sums[name] = sums.get(name, 0.0) + value
         now = time.monotonic()
-        figures = {name: value / max(self._units, 1) for name, value in zip(names, sums, strict=True)}
+        figures = {name: value / max(self._units, 1) for name, value in sums.items()}
         figures["units/s"] = self._units / max(now - self._since, 1e-9)
         self._sums, self.steps, self._units, self._since = {}, 0, 0, now
         return figures

@@ -44,7 +44,7 @@ class Milestones:
         self._update, self._weights, self._meter = update, weights, meter
         self.progress = Progress()
         self._shared: dict[str, Stateful] = {"model": weights.shipped, "weights": weights, "optimizer": optimizer}
-        self._shared |= {"scaler": update.scaler, "progress": self.progress}
+        self._shared |= {"scaler": update.scaler, "progress": self.progress, "run": run}
         self._shared |= {"schedule": schedule} if schedule else {}
         self._own: dict[str, Stateful] = {"source": source, "random": run.runtime.random, "meter": meter}
         self._saved: int | None = None
@@ -63,16 +63,25 @@ class Milestones:
                     f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; raise --epochs"
                 )
             self._run.say(f"going on from step {self._saved}")
-            if (
-                self.progress.best is not None and self._run.runtime.is_main
-            ):  # the job may have been killed between the save and its mark
-                self._run.checkpoints.mark_best(self.progress.best_step)
+            self._restore_best()
         return self._saved
+
+    def _restore_best(self) -> None:
+        """Marks the best again: the job may have been killed between the save and its mark."""
+        progress, runtime, checkpoints = self.progress, self._run.runtime, self._run.checkpoints
+        if progress.best is None:
+            return
+        marked = runtime.together(lambda: runtime.is_main and checkpoints.mark_best(progress.best_step))
+        if not marked[0]:  # it went when a later one was best, which turned out to be damaged
+            self._run.say(f"the best checkpoint, of step {progress.best_step}, is gone: the next one counts as best")
+            progress.best = None
 
     def pass_step(self, stop: bool) -> None:
         """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
         plan, step = self._plan, self.progress.step
-        logs = step % plan.log_every == 0 or step == plan.steps
+        if step >= plan.steps:
+            return  # `finish` follows
+        logs = step % plan.log_every == 0
         evaluates = plan.eval_every is not None and step % plan.eval_every == 0
         saves = evaluates if plan.save_every is None else step % plan.save_every == 0
         if logs or evaluates or saves or stop:
@@ -85,6 +94,8 @@ class Milestones:
     def finish(self) -> Progress:
         """Logs, evaluates and saves what is left; then `task.model` gets the weights to ship, in eval mode."""
         self._pause(True, True, True)
+        if self.progress.skipped == self.progress.step > 0:
+            raise UserError("fp16 skipped every step, its gradients overflow: use bf16 or fp32")
         checkpoints = self._run.checkpoints
         chosen = checkpoints.best or checkpoints.steps()[-1]
         load_weights(self._weights.task.model.eval(), chosen / "model.safetensors")
@@ -93,12 +104,17 @@ class Milestones:
     def _pause(self, logs: bool, evaluates: bool, saves: bool) -> None:
         progress = self.progress
         self._check()
+        measures = evaluates and self._evaluate is not None and progress.evaluated < progress.step
         if logs and self._meter.steps:
-            self._run.log(progress.step, {**self._meter.read(), **self._rates()})
-        improved = evaluates and progress.evaluated < progress.step and self._measure()
+            self._log({**self._meter.read(), **self._rates()})
+        improved = measures and self._measure()
         if (saves or improved) and self._saved != progress.step:
             self._run.checkpoints.save(progress.step, self._shared, self._own, best=improved)
             self._saved = progress.step
+
+    def _log(self, figures: Mapping[str, float]) -> None:
+        self._run.log(self.progress.step, figures)
+        self._saved = None  # a checkpoint of this step, where the source ended right after it, knows nothing of this
 
     def _check(self) -> None:
         """No number is logged and no weight is saved of a step that went wrong."""
@@ -123,16 +139,16 @@ class Milestones:
         return rates
 
     def _measure(self) -> bool:
-        """Evaluates, where there is something to evaluate with; returns whether it is the best so far."""
-        if self._evaluate is None:
-            return False
+        """Evaluates; returns whether it is the best so far."""
+        assert self._evaluate is not None
         module, plan, progress = self._weights.shipped, self._plan, self.progress
+        self._run.runtime.broadcast(module.buffers())  # ranks gather batch statistics of their own
         training = module.training
         module.eval()
         with torch.no_grad():
             figures = self._evaluate(module)
         module.train(training)
-        self._run.log(progress.step, {f"val/{name}": value for name, value in figures.items()})
+        self._log({f"val/{name}": value for name, value in figures.items()})
         progress.evaluated = progress.step
         if plan.monitor not in figures:
             raise UserError(f"--monitor {plan.monitor}: the evaluation has only {', '.join(sorted(figures))}")
@@ -141,11 +157,11 @@ class Milestones:
             self._schedule.observe(score)
         sign = 1.0 if plan.maximise else -1.0
         improved = isfinite(score) and (progress.best is None or sign * score > sign * progress.best)
-        if improved:
-            progress.best, progress.best_step, progress.waited = score, progress.step, 0
-        else:
-            progress.waited += 1
-            progress.stopped_early = plan.patience is not None and progress.waited >= plan.patience
-            if progress.stopped_early:
-                self._run.say(f"stopped early: {plan.monitor} was best at step {progress.best_step}")
-        return improved
+        progress.waited = 0 if improved else progress.waited + 1
+        progress.stopped_early = plan.patience is not None and progress.waited >= plan.patience
+        if progress.stopped_early:
+            self._run.say(f"stopped early: {plan.monitor} was best at step {progress.best_step}")
+        if improved or score == progress.best:  # of equals the later, which has learnt more
+            progress.best, progress.best_step = score, progress.step
+            return True
+        return False

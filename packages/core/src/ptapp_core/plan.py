@@ -1,8 +1,10 @@
 """A job in optimizer steps, the one clock of the loop: epochs and shares are converted before training begins."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptapp_core.config import TrainSettings
+from ptapp_core.errors import UserError, nearest
 from ptapp_core.log import lower_is_better
 
 
@@ -33,17 +35,23 @@ class Plan:
     profile: bool = False
 
     @classmethod
-    def of(cls, settings: TrainSettings, steps_per_epoch: int, *, monitor: str = "loss") -> "Plan":
-        """The plan of a job's settings; `monitor` is the task's own choice where the user made none.
+    def of(cls, settings: TrainSettings, steps_per_epoch: int, figures: Sequence[str] = ("loss",)) -> "Plan":
+        """The plan of a job's settings.
 
-        Losses and errors (`log.lower_is_better`) are minimised, all other figures maximised.
+        The evaluation will have these `figures`; the first is watched where the user chose none. Losses and errors
+        (`log.lower_is_better`) are minimised, all other figures maximised.
+
+        Raises:
+            UserError: `--monitor` names another figure.
         """
 
         def in_steps(epochs: float) -> int:
             return max(1, round(epochs * steps_per_epoch))
 
         steps = settings.steps if settings.steps is not None else in_steps(settings.epochs)
-        watched = settings.monitor or monitor
+        watched = settings.monitor or figures[0]
+        if watched not in figures:
+            raise UserError(f"--monitor {watched}: the evaluation has no such figure{nearest(watched, figures)}")
         return cls(
             steps=steps,
             warmup=round(settings.warmup * steps),

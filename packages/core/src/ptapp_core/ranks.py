@@ -25,7 +25,7 @@ def relaunch(nproc: int) -> bool:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # it would report each exit code at length
+    logging.disable(logging.ERROR)  # the launcher would report each signal and exit code at length
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -36,7 +36,7 @@ def relaunch(nproc: int) -> bool:
         max_restarts=0,
     )
     try:
-        elastic_launch(config, sys.executable)("-m", "ptapp_core.main", *sys.argv[1:])
+        elastic_launch(config, sys.executable)("-P", "-m", "ptapp_core.main", *sys.argv[1:])
     except SignalException:  # this process was asked to stop, and its ranks with it
         raise SystemExit(75) from None
     except ChildFailedError as error:

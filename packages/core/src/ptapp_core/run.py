@@ -8,6 +8,7 @@ runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
     report/ export/  what the job's end and `export` leave
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -15,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -67,6 +68,7 @@ class Run:
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
         self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say)
+        self._lines = 0
         self._console: Console | None = None
         self._writers: list[Writer] = []
         meta = self.path / "meta.json"
@@ -89,7 +91,9 @@ class Run:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.runtime.is_main and self._described:
-            self._status("finished" if kind is None else "interrupted" if kind is Interrupted else "failed")
+            status = "finished" if kind is None else "interrupted" if kind is Interrupted else "failed"
+            with suppress(OSError) if kind else nullcontext():  # what ended the job is the error to report
+                self._status(status)
 
     def say(self, text: str) -> None:
         """A line for the user, above the progress line if there is one."""
@@ -102,8 +106,17 @@ class Run:
         """Figures of a step to the record and the console."""
         for writer in self._writers:
             writer.write(step, figures)
+        self._lines += 1
         if self._console:
             self._console.update(step, figures)
+
+    def state_dict(self) -> dict[str, int]:
+        """How long the record is: what a killed job wrote after its checkpoint is cut off."""
+        return {"lines": self._lines}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Goes on after so many lines."""
+        self._lines = state["lines"]
 
     @contextmanager
     def training(self, steps: int, done: int | None) -> Iterator["StopRequest"]:
@@ -111,19 +124,20 @@ class Run:
 
         Yields what SIGTERM and Ctrl-C set, for the loop to end at a step boundary.
         """
-        if self.runtime.is_main:
-            self._describe()  # a run that could not be resumed stays as it was
-            self._writers = build_writers(self._log_to, self.path, done or 0)
-        self._console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
-        try:
-            with StopRequest() as stop:
+        with self._lock() if self.runtime.is_main else nullcontext(), StopRequest() as stop:
+            if self.runtime.is_main:
+                self._describe()  # a run that could not be resumed stays as it was
+                self._writers = build_writers(self._log_to, self.path, done or 0, self._lines)
+            self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
+            try:
                 yield stop
-        finally:
-            self._console.close()
-            self._console = None
-            for writer in self._writers:
-                writer.close()
-            self._writers = []
+            finally:
+                console.close()
+                self._console = None
+                writers, self._writers = self._writers, []
+                with suppress(OSError) if sys.exception() else nullcontext():  # the first error is the one to report
+                    for writer in writers:
+                        writer.close()
 
     @contextmanager
     def profiler(self, active: bool) -> Iterator[Any]:
@@ -143,6 +157,18 @@ class Run:
         plan = torch.profiler.schedule(wait=8, warmup=1, active=6, repeat=1)
         with torch.profiler.profile(schedule=plan, on_trace_ready=write, profile_memory=True) as profiler:
             yield profiler
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Keeps a second process from training this run; the system gives the lock back however this one ends."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                raise UserError(f"{self.path}: another process is training this run; stop it first") from None
+            except OSError:  # a file system without locks
+                pass
+            yield
 
     def _describe(self) -> None:
         if self._config:

@@ -3,7 +3,7 @@
 import gc
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -152,6 +152,27 @@ class Runtime:
         dist.all_gather_object(values, value)
         return values
 
+    def together(self, action: Callable[[], T]) -> list[T]:
+        """What `action` returns on every rank; a UserError or OSError of one rank is raised on all of them."""
+        if self.world == 1:
+            return [action()]
+        result, error = None, None
+        try:
+            result = action()
+        except (UserError, OSError) as raised:
+            error = raised
+        answers = self.gather((result, error))
+        for _, failure in answers:
+            if failure is not None:
+                raise failure
+        return [answer for answer, _ in answers]  # type: ignore[misc]
+
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Gives the tensors of rank 0 to all ranks, in place."""
+        if self.world > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
     def barrier(self) -> None:
         """Waits until every rank is here."""
         if self.world > 1:
@@ -192,6 +213,7 @@ class RandomState:
         return {
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
             "numpy": (str(kind), torch.from_numpy(np.asarray(keys).copy()), position, has_gauss, cached),
             "python": random.getstate(),
         }
@@ -201,6 +223,8 @@ class RandomState:
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None and torch.cuda.is_available():
             torch.cuda.set_rng_state(state["cuda"])
+        if state["mps"] is not None and torch.backends.mps.is_available():
+            torch.mps.set_rng_state(state["mps"])
         kind, keys, *rest = state["numpy"]
         np.random.set_state((kind, keys.numpy(), *rest))
         random.setstate(state["python"])

@@ -8,7 +8,7 @@ from ptapp_core.runtime import Runtime
 
 
 class NotFinite(Exception):
-    """A loss or gradient was not finite; no weight was touched by it. `step` tells when it first was."""
+    """A loss or gradient was not finite, first so many steps ago; no weight was touched by it."""
 
     def __init__(self, steps_ago: int) -> None:
         super().__init__(f"{steps_ago} steps ago")
@@ -20,19 +20,19 @@ class Update:
 
     The check writes a flag on the device, and fused optimizers read it there and leave the weights alone (as they do
     for GradScaler); the host looks at the flag only when it logs. The flag stays up, so no later step moves the weights
-    either. With fp16 it is lowered again: a too large loss scale is normal there, and the step is skipped and counted.
+    either. With fp16 a gradient may overflow because its scale is too large: GradScaler skips that step, which is
+    counted, and the loss alone raises the flag.
     """
 
     def __init__(self, optimizer: Optimizer, runtime: Runtime, clip: float | None = None) -> None:
         self.scaler = runtime.scaler()
         self.norm: Tensor | None = None
         """Global norm of the latest gradient before clipping; None without clipping."""
-        self._optimizer, self._clip = optimizer, clip
+        self._optimizer, self._runtime, self._clip = optimizer, runtime, clip
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self._bad = torch.zeros((), device=runtime.device)
-        self._bad_steps = torch.zeros((), device=runtime.device)
-        self._one = torch.ones((), device=runtime.device)
+        self._bad, self._bad_steps, self._one, self._overflows = torch.tensor([0.0, 0, 1, 0], device=runtime.device)
         self._steps = 0  # since the last look
+        self._overflows_in_a_row = 0
         # On the processor the host may look at once, which is cheaper than the kernel's own look.
         self._on_device = runtime.device.type != "cpu" and bool(optimizer.defaults.get("fused"))
         if self._on_device and not self.scaler.is_enabled():
@@ -41,34 +41,43 @@ class Update:
     def step(self, loss: Tensor, scale: float) -> None:
         """Multiplies the gradients by `scale` and takes the step unless `loss` or a gradient is not finite."""
         self._steps += 1
-        fp16 = self.scaler.is_enabled()
-        if fp16:
-            self.scaler.unscale_(self._optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if self.scaler.is_enabled():
+            gradients[0].add_(loss.detach() * 0.0)  # a not-finite loss is a not-finite gradient, which GradScaler skips
+            self.scaler.unscale_(self._optimizer)
         if scale != 1.0:
             torch._foreach_mul_(gradients, scale)
         if self._clip is not None:
             self.norm = torch.nn.utils.clip_grad_norm_(self._parameters, self._clip)
-        # GradScaler's own kernel: raises the flag if any value is not finite, in one pass (and multiplies by one).
-        torch._amp_foreach_non_finite_check_and_unscale_([*gradients, loss.detach()], self._bad, self._one)
-        self._bad_steps.add_(self._bad)
-        if fp16:
+        if self.scaler.is_enabled():
+            self._raise(torch.zeros_like(self._bad), gradients, self._overflows)
+            self._raise(self._bad, [loss.detach()], self._bad_steps)
             self.scaler.step(self._optimizer)
             self.scaler.update()
-            self._bad.zero_()
-        elif self._on_device or not self._bad.item():
-            self._optimizer.step()
+        else:
+            self._raise(self._bad, [*gradients, loss.detach()], self._bad_steps)
+            if self._on_device or not self._bad.item():
+                self._optimizer.step()
         for parameter in self._parameters:
             parameter.grad = None
 
     def check(self) -> int:
         """Looks at the flag: how many steps fp16 skipped since the last look.
 
-        Raises NotFinite if a step was not finite without fp16, or if fp16 skipped all of 20 or more.
+        Raises NotFinite, on all ranks, if a step was not finite on one, or if fp16 skipped 20 or more in a row.
         """
-        bad, steps = int(self._bad_steps.item()), self._steps
-        if bad and (not self.scaler.is_enabled() or bad == steps >= 20):
+        steps, self._steps = self._steps, 0
+        if bad := max(self._runtime.gather(int(self._bad_steps.item()))):
             raise NotFinite(bad)
-        self._bad_steps.zero_()
-        self._steps = 0
-        return bad
+        skipped = int(self._overflows.item())
+        self._overflows.zero_()
+        self._overflows_in_a_row = self._overflows_in_a_row + steps if skipped == steps else 0
+        if self._overflows_in_a_row >= 20:
+            raise NotFinite(self._overflows_in_a_row)
+        return skipped
+
+    def _raise(self, flag: Tensor, tensors: list[Tensor], steps: Tensor) -> None:
+        """Raises the flag if any value is not finite, and counts the step if it is up."""
+        # GradScaler's own kernel, in one pass; it multiplies as well (by one).
+        torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, self._one)
+        steps.add_(flag)

@@ -45,7 +45,10 @@ class Weights:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores in place; the shipped module is restored by its own state."""
-        self.task.load_state_dict(state["task"], strict=self._average is not None)
+        missing, unexpected = self.task.load_state_dict(state["task"], strict=False)
+        wrong = [key for key in missing if self._average or not key.startswith("model.")] + unexpected
+        if wrong:
+            raise KeyError(wrong[0])
         if self._average is not None:
             with torch.no_grad():
                 self._average.n_averaged.copy_(state["averaged"])

@@ -45,7 +45,9 @@ def train(settings: TrainVision) -> None:
     card = _card(settings, data)
     model = _model(settings, data.train, card, runtime)
     loader = _loader(settings, data, runtime)
-    plan = Plan.of(settings, loader.steps_per_epoch, monitor="accuracy" if settings.classifies else "loss")
+    plan = Plan.of(
+        settings, loader.steps_per_epoch, ("accuracy", "loss", "f1") if settings.classifies else ("loss", "psnr")
+    )
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}

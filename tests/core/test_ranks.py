@@ -1,0 +1,84 @@
+"""Several processes agree, and end together where one cannot go on."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from contract.rows import record
+from core.ranks_job import job
+from ptapp_core.errors import UserError
+from ptapp_core.loader import Loader
+from ptapp_core.runtime import Runtime
+
+
+def on_two_ranks(case: str, folder: Path) -> str:
+    """What a case of `ranks_job` says on stderr on two ranks; empty if it succeeds."""
+    script = Path(__file__).with_name("ranks_job.py")
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [*launched, "start", case, str(folder)], env=environment, capture_output=True, text=True, timeout=60
+    )
+    return done.stderr if done.returncode else ""
+
+
+def test_a_figure_of_a_step_in_which_a_rank_had_no_sample_is_that_of_one_rank(tmp_path: Path) -> None:
+    job("figures", tmp_path / "one")
+    assert not on_two_ranks("figures", tmp_path / "two")
+    expected, got = record(tmp_path / "one"), record(tmp_path / "two")
+    assert [line["right"] for line in expected if "right" in line] == [
+        pytest.approx(line["right"]) for line in got if "right" in line
+    ]
+    assert len(expected) == len(got)
+
+
+def test_ranks_evaluate_the_same_batch_statistics(tmp_path: Path) -> None:
+    assert not on_two_ranks("batchnorm", tmp_path)
+    measured = [line["val/apart"] for line in record(tmp_path) if "val/apart" in line]
+    assert measured == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("unwritable", "step 3 was not saved: Not a directory"),
+        ("infinite", "step 1: the loss or a gradient is not finite"),
+        ("mistake", "photo.png: cannot be read"),
+    ],
+)
+def test_all_ranks_stop_where_one_must_and_one_line_says_why(case: str, said: str, tmp_path: Path) -> None:
+    stderr = on_two_ranks(case, tmp_path)
+    assert stderr.count("ptapp: error: ") == 1
+    assert said in stderr
+    assert "gloo" not in stderr
+    assert '"status": "failed"' in (tmp_path / "meta.json").read_text()
+
+
+def test_a_killed_rank_ends_the_others_without_their_tracebacks(tmp_path: Path) -> None:
+    stderr = on_two_ranks("killed", tmp_path)
+    assert "SIGKILL" in stderr  # torchrun's report
+    assert "gloo" not in stderr
+    assert '"status": "failed"' in (tmp_path / "meta.json").read_text()
+
+
+class Deadly(Dataset[dict[str, torch.Tensor]]):
+    """Data whose reading ends the process that reads."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_killed_loader_process_is_one_line() -> None:
+    batches = iter(Loader(Deadly(), 2, Runtime("cpu"), workers=1))
+    with pytest.raises(UserError, match="--workers"):
+        next(batches)
