@@ -1,6 +1,7 @@
 """Contract 8: an export equals the model, or fails."""
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,22 @@ def test_every_form_is_proven_and_tells_what_it_takes(
         assert card["compared_at_batch"] == [1, 2, 7]
         assert card["classes"]
         assert card["input"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_a_full_disk_is_one_line_and_leaves_no_half_export(
+    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(row.train(tmp_path)) == 0
+    run = only_run(tmp_path)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        assert command([row.train(tmp_path)[0], "export", str(run), "--format", row.formats[0]]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "free some space" in capsys.readouterr().err
+    assert not list((run / "export").iterdir())
 
 
 class Unlike(nn.Module):

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +51,11 @@ def export(
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters warn of their own internals and of their deprecation
-            _WRITERS[format](model, samples[:2].contiguous(), part)
+            part.write_bytes(_EXPORTERS[format](model, samples[:2].contiguous()))
             difference = _greatest_difference(model, _READERS[format](part), samples)
+    except OSError:  # the place is to blame, not the model
+        part.unlink(missing_ok=True)
+        raise
     except Exception as error:  # the exporters fail in many ways; each means that this model has no such form
         part.unlink(missing_ok=True)
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -80,27 +84,29 @@ def _greatest_difference(model: nn.Module, exported: Callable[[Tensor], Tensor],
     return torch.tensor(differences).max().item()  # which does not lose a NaN
 
 
-def _write_pt2(model: nn.Module, example: Tensor, path: Path) -> None:
+def _pt2(model: nn.Module, example: Tensor) -> bytes:
     program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
-    torch.export.save(program, path)
+    buffer = BytesIO()
+    torch.export.save(program, buffer)
+    return buffer.getvalue()
 
 
 def _read_pt2(path: Path) -> Callable[[Tensor], Tensor]:
     return torch.export.load(path).module()
 
 
-def _write_onnx(model: nn.Module, example: Tensor, path: Path) -> None:
-    torch.onnx.export(
+def _onnx(model: nn.Module, example: Tensor) -> bytes:
+    program = torch.onnx.export(
         model,
         (example,),
-        path,
         dynamo=True,
         input_names=["input"],
         output_names=["output"],
         dynamic_shapes=({0: torch.export.Dim("batch")},),
-        external_data=False,
         verbose=False,
     )
+    assert program is not None
+    return bytes(program.model_proto.SerializeToString())
 
 
 def _read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
@@ -110,17 +116,19 @@ def _read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     return lambda batch: torch.from_numpy(session.run(None, {"input": batch.numpy()})[0])
 
 
-def _write_torchscript(model: nn.Module, example: Tensor, path: Path) -> None:
+def _torchscript(model: nn.Module, example: Tensor) -> bytes:
     try:
         scripted = torch.jit.script(model)
     except Exception:  # whatever the script compiler cannot read; a trace needs only one run
         scripted = torch.jit.trace(model, example)
-    torch.jit.save(scripted, str(path))
+    buffer = BytesIO()
+    torch.jit.save(scripted, buffer)
+    return buffer.getvalue()
 
 
 def _read_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
     return torch.jit.load(str(path))
 
 
-_WRITERS = {"pt2": _write_pt2, "onnx": _write_onnx, "torchscript": _write_torchscript}
+_EXPORTERS = {"pt2": _pt2, "onnx": _onnx, "torchscript": _torchscript}
 _READERS = {"pt2": _read_pt2, "onnx": _read_onnx, "torchscript": _read_torchscript}
