@@ -227,7 +227,11 @@ class TrainSettings(Settings):
         [0.5, 0.75], "when step and multistep multiply the rate by gamma, as shares of all steps", group="Optimisation"
     )
     gamma: float = option(
-        0.1, "factor of step, multistep and plateau; final over first rate of exponential", group="Optimisation", gt=0
+        0.1,
+        "factor of step, multistep and plateau; final over first rate of exponential",
+        group="Optimisation",
+        gt=0,
+        lt=1,
     )
     power: float = option(1.0, "power of the polynomial schedule", group="Optimisation", gt=0)
     accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
@@ -291,6 +295,8 @@ class TrainSettings(Settings):
                 f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
                 f"--epochs {self.epochs:g}: make it smaller"
             )
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
             raise ValueError(f"--device {self.device} is one device: --nproc {self.nproc} needs cpu, cuda or auto")
         return self
@@ -306,6 +312,7 @@ class TrainSettings(Settings):
         settings = super().resolve(config, options)
         if settings.resume is not None:
             raise UserError(f"{config}: resume is for the command line: give --resume {settings.resume}")
+        settings._refuse_two_lengths(options)
         return settings
 
     @classmethod
@@ -320,6 +327,7 @@ class TrainSettings(Settings):
             raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
         before = super().resolve(config, {})
         now = super().resolve(config, {**options, "resume": run})
+        now._refuse_two_lengths(options)
         for name in cls.model_fields:
             old, new = getattr(before, name), getattr(now, name)
             if old != new and name not in cls.may_change | {"resume"}:
@@ -328,6 +336,12 @@ class TrainSettings(Settings):
                     "leave it out, or start a new run"
                 )
         return now
+
+    def _refuse_two_lengths(self, options: Mapping[str, object]) -> None:
+        """--epochs on the command line would do nothing beside steps, given there too or in the file."""
+        if "epochs" in options and self.steps is not None:
+            remedy = "leave one of them out" if "steps" in options else "add --steps none to go by epochs"
+            raise UserError(f"--epochs and --steps {self.steps} both say how long to train: {remedy}")
 
     def to_toml(self) -> str:
         """As for all settings, less `resume`: the file describes the job, not the call that continued it."""
