@@ -121,6 +121,8 @@ def test_resume_reads_the_settings_of_the_run(tmp_path: Path, capsys: pytest.Cap
         (["bake", "--minutes", "0"], "--minutes 0: must be greater than or equal to 1"),
         (["bake", "--oven", "electrik"], "--oven electrik: unknown value; did you mean 'electric'?"),
         (["bake", "--minuts", "3"], "no such option: --minuts; did you mean '--minutes'?"),
+        (["bake", "--cover"], "no such option: --cover; did you mean '--covered'?"),
+        (["bake", "--loner"], "no such option: --loner; see 'ptapp bake --help'"),  # hardly like '--covered'
         (["bake", "--zzz"], "no such option: --zzz; see 'ptapp bake --help'"),
         (["bake", "--minutes"], "option '--minutes' requires an argument"),
         (["bake", "bread"], "got unexpected extra argument(s) (bread); see 'ptapp bake --help'"),

@@ -185,6 +185,9 @@ def test_training_settings_survive_a_round_trip_without_the_resumed_run(tmp_path
         ({"milestones": [0.7, 0.2]}, "--milestones 0.7,0.2: must be shares .* ascending"),
         ({"milestones": [0.5, 1.5]}, "--milestones 0.5,1.5: must be shares of all steps between 0 and 1"),
         ({"name": "../b"}, "--name ../b: must be a plain name"),
+        ({"gamma": 2}, "--gamma 2: must be less than 1"),
+        ({"compile": True, "activation_checkpointing": True}, "--compile and --activation-checkpointing do not work"),
+        ({"epochs": "3", "steps": "5"}, "--epochs and --steps 5 both say how long to train: leave one of them out"),
         ({"warmup": 1}, "--warmup 1: must be less than 1"),
         ({"log_to": ["wandbb"]}, "--log-to wandbb: unknown value; did you mean 'wandb'?"),
     ],
@@ -204,6 +207,14 @@ def test_a_resumed_run_keeps_its_settings_and_takes_what_may_change(tmp_path: Pa
     run = make_run(tmp_path / "run", lr=0.5, epochs=3)
     settings = TrainSettings.resolve(None, {"resume": str(run), "epochs": "5", "device": "cpu"})
     assert (settings.lr, settings.epochs, settings.device, settings.resume) == (0.5, 5, "cpu", run)
+
+
+def test_epochs_beside_the_steps_of_a_file_are_refused_rather_than_ignored(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", steps=7)
+    line = "--epochs and --steps 7 both say how long to train: add --steps none to go by epochs"
+    assert complaint(TrainSettings, None, {"resume": str(run), "epochs": "5"}) == line
+    assert complaint(TrainSettings, run / "config.toml", {"epochs": "5"}) == line
+    assert TrainSettings.resolve(run / "config.toml", {"epochs": "5", "steps": "none"}).epochs == 5
 
 
 def test_a_resumed_run_accepts_an_option_that_repeats_its_own_value(tmp_path: Path) -> None:

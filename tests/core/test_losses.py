@@ -183,6 +183,19 @@ def test_a_loss_in_numpy_passes_gradcheck_and_a_wrong_gradient_does_not() -> Non
         torch.autograd.gradcheck(NumpyLoss(forgotten_factor), (prediction, target))
 
 
+def test_a_loss_in_numpy_takes_what_autocast_makes_of_a_network() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(3, K)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = layer(torch.randn(N, 3))
+        assert output.dtype == torch.bfloat16
+        loss = NumpyLoss(squared_error)(output, logits(7))
+    loss.backward()
+    assert torch.equal(loss, build_loss("mse")(output, logits(7)))
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.any()
+
+
 def test_a_loss_in_numpy_carries_its_gradient_through_the_network() -> None:
     torch.manual_seed(0)
     layer, x, y = nn.Linear(3, K), torch.randn(N, 3), logits(7)

@@ -80,10 +80,10 @@ def test_frozen_prefixes_do_not_learn_and_match_whole_components() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"freeze": ["bodi"]}, r"freeze 'bodi'.*did you mean 'body'"),
+        ({"freeze": ["bodi"]}, r"--freeze bodi: .*did you mean 'body'"),
         ({"freeze": ["body.wieght"]}, r"did you mean 'body.weight'"),
         ({"freeze": ["body", "norm", "fc", "fc2", "scale"]}, "nothing is left to learn"),
-        ({"backbone_lr": 0.1, "head_prefix": "fc3"}, r"head_prefix 'fc3'.*did you mean 'fc"),
+        ({"backbone_lr": 0.1, "head_prefix": "fc3"}, r"head_prefix fc3: .*did you mean 'fc"),
         ({"backbone_lr": 0.1}, "backbone_lr needs head_prefix"),
         ({"name": "admw"}, r"'admw'; did you mean 'adamw'"),
     ],

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from contract.rows import command, only_run, write_images
+from contract.rows import command, last_checkpoint, only_run, record, write_images
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +30,7 @@ def test_a_job_learns_and_leaves_a_report(trained: Path) -> None:
     report = json.loads((run / "report" / "metrics.json").read_text())
     assert report["test"]["accuracy"] > 0.9
     assert sum(map(sum, report["confusion"])) == 12
+    assert [(row["class"], row["support"]) for row in report["classes"]] == [("across", 4), ("both", 4), ("down", 4)]
     assert {p.name for p in (run / "report").iterdir()} == {
         "confusion.png",
         "curves.png",
@@ -126,6 +127,38 @@ def test_the_autoencoder_learns_to_reproduce(trained: Path) -> None:
     errors = [line["val/loss"] for line in lines if "val/loss" in line]
     assert errors[-1] < 0.9 * errors[0]  # noise does not compress
     assert command(["vision", "export", str(run), "--format", "onnx"]) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--loss", "focal", "--balance", "weights"],
+        ["--model", "autoencoder", "--loss", "l1"],
+    ],
+    ids=" ".join,
+)
+def test_the_evaluations_loss_is_the_one_that_is_trained_with(trained: Path, tmp_path: Path, words: list[str]) -> None:
+    # Without augmentation, dropout and batch statistics' part, the two would be one number; so they are close.
+    more = ["--data", str(trained / "bars"), "--run-dir", str(tmp_path / "runs"), "--no-flip", "--shift", "0", *words]
+    still = ["--lr", "1e-9", "--steps", "60", "--log-every", "60", "--threads", "1", "--precision", "fp32"]
+    assert command(["vision", "train", *more, *still, "--batch-size", "96", "--log-to", "none"]) == 0
+    (logged, *_), evaluated = [
+        [line[name] for line in record(only_run(tmp_path)) if name in line] for name in ("loss", "val/loss")
+    ]
+    assert evaluated[-1] == pytest.approx(logged, rel=0.15)
+
+
+def test_a_newcomers_sixty_images_just_train_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_images(tmp_path / "bars", per_class=20)
+    words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
+    assert command(["vision", "train", *words, "--log-to", "none"]) == 0
+    assert (
+        "batch 12, evaluation every 4 (not the default 128: there are 48 training samples)" in capsys.readouterr().out
+    )
+    run = only_run(tmp_path)
+    assert "\nbatch_size = 12 " in (run / "config.toml").read_text()
+    assert command(["vision", "train", "--resume", str(run), "--epochs", "2"]) == 0
+    assert last_checkpoint(run).name == "step-00000008"
 
 
 def test_data_that_changed_is_noticed_on_resume(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

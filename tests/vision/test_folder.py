@@ -10,6 +10,7 @@ from PIL import Image
 from ptapp_core.errors import UserError
 from ptapp_vision.data import list_images, load, read_images
 from ptapp_vision.decode import OnDisk, Unreadable, decode
+from ptapp_vision.pixels import pixel_statistics
 
 
 def picture(file: Path, mode: str = "L", size: tuple[int, int] = (8, 8), value: int = 0) -> Path:
@@ -41,7 +42,7 @@ def test_one_folder_a_class_is_divided_by_class(tmp_path: Path) -> None:
     assert [part.labels.bincount().tolist() for part in (data.train, data.val, data.test)] == [[16, 16], [2, 2], [2, 2]]
     assert data.train.shape == (1, 8, 8)
     assert data.about == (
-        f"folder {tmp_path} (16 looked at: 8 pixels square, all grey, in memory): 32 train, "
+        f"{tmp_path}, a folder per class (16 images looked at: 8 pixels square, all grey, in memory): 32 train, "
         "4 val (10 % of each class of train, seed 0), 4 test (10 % of each class of train, seed 0); 2 classes; 8x8 grey"
     )
     for row in (0, -1):
@@ -124,6 +125,23 @@ def test_a_bad_image_on_disk_is_named_when_it_is_read(tmp_path: Path) -> None:
     assert images[0].shape == (1, 8, 8)
     with pytest.raises(UserError, match=r"b.png: cannot be opened \(No such file or directory\); leave .* --skip-bad"):
         images[1]
+
+
+def test_pixel_statistics_are_those_of_all_pixels_in_memory_or_on_disk(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    files = [tmp_path / f"{number}.png" for number in range(1500)]
+    for file in files:
+        Image.fromarray(random.integers(0, 256, (4, 4, 3)).astype(np.uint8)).save(file)
+    images = read_images(files, 4, 3)[0]
+    pixels = images.transpose(0, 1).flatten(1).double() / 255
+    for got, expected in zip(pixel_statistics(images), (pixels.mean(1), pixels.std(1)), strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=1e-4, atol=0)
+    disk = OnDisk(files, 4, 3)
+    for got, expected in zip(pixel_statistics(disk), pixel_statistics(images[::2]), strict=True):
+        assert torch.equal(got, expected)
+    files[2].write_bytes(b"x")
+    with pytest.raises(UserError, match=r"2.png: is no image of a known format; leave .* --skip-bad"):
+        pixel_statistics(disk)
 
 
 def test_a_class_that_loses_every_image_is_an_error_even_when_skipping(tmp_path: Path) -> None:

@@ -48,6 +48,12 @@ class Predictions:
         """Accuracy, top-5, macro precision, recall and F1, ROC-AUC, calibration error, negative log-likelihood."""
         return classification_metrics(self.probabilities, self.target)
 
+    def loss(self, loss: nn.Module) -> float:
+        """The mean over the samples of a loss as `Classification` takes it."""
+        device = next(loss.buffers(), self.target).device  # of the class weights, where it has some
+        logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
+        return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
+
     def confusion(self) -> Tensor:
         """(K, K) int64, rows are the truth."""
         return confusion(self.target, self.predicted, self.probabilities.shape[1])

@@ -211,7 +211,11 @@ class JobSettings(Settings):
         [0.5, 0.75], "when step and multistep multiply the rate by gamma, as shares of all steps", group="Optimisation"
     )
     gamma: float = option(
-        0.1, "factor of step, multistep and plateau; final over first rate of exponential", group="Optimisation", gt=0
+        0.1,
+        "factor of step, multistep and plateau; final over first rate of exponential",
+        group="Optimisation",
+        gt=0,
+        lt=1,
     )
     power: float = option(1.0, "power of the polynomial schedule", group="Optimisation", gt=0)
     clip: float | None = option(None, "largest global norm of the gradient", group="Optimisation", gt=0)
@@ -361,6 +365,8 @@ class TrainSettings(JobSettings):
                 f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
                 f"--epochs {self.epochs:g}: make it smaller"
             )
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         return self
 
     def with_full_paths(self) -> Self:
@@ -368,3 +374,12 @@ class TrainSettings(JobSettings):
         if self.data is None or not Path(self.data).expanduser().exists():
             return self
         return self.model_copy(update={"data": str(Path(self.data).expanduser().resolve())})
+
+    @classmethod
+    def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
+        """As for every job; --epochs on the command line would do nothing beside steps, and is refused."""
+        settings = super().resolve(config, options)
+        if "epochs" in options and settings.steps is not None:
+            remedy = "leave one of them out" if "steps" in options else "add --steps none to go by epochs"
+            raise UserError(f"--epochs and --steps {settings.steps} both say how long to train: {remedy}")
+        return settings

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_CLOSE, _FEW = 0.65, 12  # how alike words must be to suggest one (1: the same), and how many are listed in full
+
 
 class UserError(Exception):
     """Something the user can mend: what is wrong, where (file, line, column, option), what to do. Exit code 2."""
@@ -13,7 +15,24 @@ class Interrupted(Exception):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'adamw'?"` for the known word closest to `word`, or the list of known ones if none is close."""
+    """`"; did you mean 'adamw'?"` for the known word closest to `word`, where one is close.
+
+    Else the known ones, or of many the few that are least unlike.
+    """
     known = sorted(known)
-    close = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+    if close := close_to(word, known):
+        return f"; did you mean {close[0]!r}?"
+    if len(known) <= _FEW:
+        return f"; known: {', '.join(known)}"
+    return f"; of the {len(known)} known ones the nearest are {', '.join(get_close_matches(word, known, 5, 0.0))}"
+
+
+def close_to(word: str, known: Iterable[str]) -> list[str]:
+    """The known words so much alike that one may well be meant, the closest first."""
+    return get_close_matches(word, list(known), cutoff=_CLOSE)
+
+
+def counted(number: float, noun: str) -> str:
+    """`1 epoch`, `2.5 epochs`, `4 micro-batches`."""
+    plural = "" if number == 1 else "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
+    return f"{number:,.6g} {noun}{plural}" if isinstance(number, float) else f"{number:,} {noun}{plural}"

@@ -147,7 +147,7 @@ class NumpyLoss(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        loss: Tensor = _Numpy.apply(prediction, target, self._function)
+        loss: Tensor = _Numpy.apply(_wide(prediction), target, self._function)  # NumPy has no bfloat16
         return loss
 
 

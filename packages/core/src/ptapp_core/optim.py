@@ -77,7 +77,7 @@ def build_optimizer(
     if name not in OPTIMIZERS:
         raise UserError(f"no optimizer is called {name!r}{nearest(name, OPTIMIZERS)}")
     for prefix in freeze:
-        for parameter in _under(model, prefix, "freeze").values():
+        for parameter in _under(model, prefix, "--freeze").values():
             parameter.requires_grad_(False)
     groups = parameter_groups(model, lr, weight_decay, backbone_lr, head_prefix)
     build = OPTIMIZERS[name]
@@ -103,7 +103,7 @@ def parameter_groups(
     """
     learning = {name: p for name, p in model.named_parameters() if p.requires_grad}
     if not learning:
-        raise UserError("nothing is left to learn: freeze leaves out every parameter of the model")
+        raise UserError("nothing is left to learn: --freeze leaves out every parameter of the model")
     if backbone_lr is None:
         parts = [("model", lr, list(learning.values()))]
     elif not head_prefix:
@@ -134,7 +134,7 @@ def _under(model: nn.Module, prefix: str, option: str) -> dict[str, nn.Parameter
     if not found:
         depth = prefix.count(".") + 1
         known = {".".join(name.split(".")[:depth]) for name in names}
-        raise UserError(f"{option} {prefix!r}: no parameter of the model has this prefix{nearest(prefix, known)}")
+        raise UserError(f"{option} {prefix}: no parameter of the model has this prefix{nearest(prefix, known)}")
     return found
 
 
@@ -289,7 +289,7 @@ def build_schedule(
     if not 0 <= warmup < steps:
         raise UserError(f"warm-up of {warmup} steps does not fit into a training of {steps}; give a shorter warm-up")
     if not 0 < gamma < 1:
-        raise UserError(f"gamma {gamma:g}: a learning rate falls by a factor above 0 and below 1")
+        raise UserError(f"--gamma {gamma:g}: a learning rate falls by a factor above 0 and below 1")
     if name in ("step", "multistep"):
         first = 1 if name == "step" else warmup + 1
         if not milestones or min(milestones) < first:

@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ptapp_core.config import ARGUMENTS, Settings, flag, help_of, kind
+from ptapp_core.errors import close_to
 
 S = TypeVar("S", bound=Settings)
 
@@ -23,6 +24,14 @@ _HARD_SPACE = "\N{NO-BREAK SPACE}"  # keeps `[default: 1]` on one line while hel
 
 class _SettingsCommand(TyperCommand):
     """A command whose help lists the options by group, in columns of one width."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:  # of an unknown option Typer offers even those that are hardly alike
+            if possible := getattr(error, "possibilities", None):
+                error.possibilities = close_to(error.option_name, possible)  # type: ignore[attr-defined]
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return ["[OPTIONS]", *(_left(param) for param in self.get_params(ctx) if param.param_type_name == "argument")]

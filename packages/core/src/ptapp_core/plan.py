@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptapp_core.config import TrainSettings
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.log import lower_is_better
 
 
@@ -71,12 +71,12 @@ class Plan:
     def describe(self, steps_per_epoch: int, batch_size: int, ranks: int) -> str:
         """One line for the console."""
         epochs = self.steps / steps_per_epoch
-        parts = [f"{self.steps:,} steps ({epochs:.3g} epochs of {steps_per_epoch:,})"]
+        parts = [f"{counted(self.steps, 'step')} ({counted(round(epochs, 3), 'epoch')} of {steps_per_epoch:,})"]
         if self.warmup:
             parts.append(f"warm-up {self.warmup:,}")
         parts.append(f"batch {batch_size}")
         if ranks * self.accumulate > 1:
-            parts.append(f"in {self.accumulate} micro-batches on {ranks} ranks")
+            parts.append(f"in {counted(self.accumulate, 'micro-batch')} on {counted(ranks, 'rank')}")
         if self.eval_every:
             parts.append(f"evaluation every {min(self.eval_every, self.steps):,}")
         return "plan: " + ", ".join(parts)

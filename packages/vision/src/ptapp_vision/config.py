@@ -5,7 +5,9 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.config import Settings, TrainSettings, argument, flag, option
+
+_OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 
 
 class TrainVision(TrainSettings):
@@ -59,10 +61,7 @@ class TrainVision(TrainSettings):
     @property
     def network_options(self) -> dict[str, object]:
         """The options of the chosen family of networks, as `models.build` takes them."""
-        if not self.model.startswith("resnet"):
-            return {}
-        names = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in _OF_RESNETS} if self.model.startswith("resnet") else {}
 
     @model_validator(mode="after")
     def _loss_fits_the_model(self) -> Self:
@@ -71,8 +70,24 @@ class TrainVision(TrainSettings):
             raise ValueError(f"--loss {self.loss} does not fit --model {self.model}: use {fitting}")
         if not self.classifies and (self.mixup or self.cutmix or self.balance != "none"):
             raise ValueError("--model autoencoder learns without classes: leave --mixup, --cutmix and --balance out")
+        if not self.classifies and self.label_smoothing:
+            raise ValueError("--model autoencoder learns without classes: leave --label-smoothing out")
         if self.loss == "focal" and (self.mixup or self.cutmix):
             raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
+        if self.loss == "focal" and self.label_smoothing:
+            raise ValueError("--label-smoothing is of cross-entropy: leave it or --loss focal out")
+        return self
+
+    @model_validator(mode="after")
+    def _options_fit_the_model(self) -> Self:
+        if not self.model.startswith("resnet"):
+            for name in _OF_RESNETS:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
+        if self.pretrained and self.weights:
+            raise ValueError("--pretrained and --weights are two beginnings: leave one of them out")
+        if self.sync_batchnorm and self.activation_checkpointing:
+            raise ValueError("--sync-batchnorm and --activation-checkpointing do not work together: leave one out")
         return self
 
 

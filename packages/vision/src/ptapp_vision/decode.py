@@ -97,7 +97,18 @@ class OnDisk:
             with _quiet():
                 return decode(self.files[index], self.size, self.channels)
         except Unreadable as error:
-            raise UserError(f"{self.files[index]}: {error}; leave such images out with --skip-bad") from error
+            raise UserError(_cannot_be_used(self.files[index], error)) from error
+
+    def read(self, rows: Sequence[int]) -> Tensor:
+        """The images `rows`, uint8 (n, channels, size, size), decoded by threads; raises UserError as an item does."""
+        images, _, bad = read_files([self.files[row] for row in rows], self.size, self.channels)
+        if bad:
+            raise UserError(_cannot_be_used(*bad[0]))
+        return images
+
+
+def _cannot_be_used(file: Path, reason: object) -> str:
+    return f"{file}: {reason}; leave such images out with --skip-bad"
 
 
 def conform(images: Tensor, size: int, channels: int) -> Tensor:

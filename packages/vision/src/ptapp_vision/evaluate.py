@@ -11,6 +11,7 @@ from torch import Tensor
 from ptapp_core.classify import predict
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import Trained
+from ptapp_core.losses import build_loss
 from ptapp_core.metrics import per_class
 from ptapp_core.report import confusion_matrix
 from ptapp_core.run import write_json
@@ -65,12 +66,14 @@ def measure(
     workers = 0 if isinstance(images.images, Tensor) else 2
     note = " (drawn faces)" if drawn else ""
     if card["name"] == "autoencoder":
-        figures = reconstruction_metrics(model, columns(images), runtime, workers=workers)
+        figures = reconstruction_metrics(model, columns(images), runtime, build_loss("mse"), workers=workers)
+        figures = {"mse": figures["loss"], "psnr": figures["psnr"]}  # the same figure whatever it was trained with
         record: dict[str, Any] = {split: figures}
     else:
         predictions = predict(model, columns(images), runtime, workers=workers)
         figures, counts = predictions.metrics(), predictions.confusion()
-        record = {split: figures, "classes": per_class(counts), "confusion": counts.tolist()}
+        rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
+        record = {split: figures, "classes": rows, "confusion": counts.tolist()}
     if not runtime.is_main:
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +81,7 @@ def measure(
     pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
     say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     if card["name"] != "autoencoder":
-        say(_table(record["classes"], card["classes"]))
+        say(_table(rows))
         confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
         confidence, predicted = predictions.probabilities.max(1)
         out = folder / "mistakes.png"
@@ -86,12 +89,12 @@ def measure(
     say(f"report: {folder}")
 
 
-def _table(rows: list[dict[str, float]], classes: list[str]) -> str:
-    width = min(28, max(len("class"), *map(len, classes)))
+def _table(rows: list[dict[str, Any]]) -> str:
+    width = min(28, max(len(name) for name in ("class", *(row["class"] for row in rows))))
     lines = [f"{'class':<{width}}  precision  recall      f1  support"]
-    for name, row in zip(classes, rows, strict=True):
+    for row in rows:
         lines.append(
-            f"{name[:width]:<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}"
+            f"{row['class'][:width]:<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}"
             f"  {row['support']:7,.0f}"
         )
     return "\n".join(lines)

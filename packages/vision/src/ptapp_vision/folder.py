@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
 from ptapp_vision.files import visible
 from ptapp_vision.splits import Images, SplitName, Splits, divide
@@ -74,7 +74,7 @@ def read_folder(
         skipped += bad
     for label in set(range(len(classes))) - set(parts["train"].labels.tolist()):
         raise UserError(f"{listed['train'][classes[label]][0]}: not one training image of this class can be read")
-    what = f"folder {root} ({guess.about}, {'in memory' if in_memory else 'read from disk'})"
+    what = f"{root}, a folder per class ({guess.about}, {'in memory' if in_memory else 'read from disk'})"
     return divide(parts, classes, where=root, what=what, seed=seed, skipped=skipped)
 
 
@@ -125,7 +125,9 @@ def _guess(files: Sequence[Path]) -> _Guess:
         size = 224 if median(min(width, height) for _, width, height in seen) >= 224 else 64
         origin = f"{min(sides)} to {max(sides)} pixels a side"
     grey = bool(seen) and all(is_grey for is_grey, _, _ in seen)
-    return _Guess(size, 1 if grey else 3, f"{len(seen)} looked at: {origin}, {'all grey' if grey else 'colour'}")
+    return _Guess(
+        size, 1 if grey else 3, f"{counted(len(seen), 'image')} looked at: {origin}, {'all grey' if grey else 'colour'}"
+    )
 
 
 def _read(

@@ -33,18 +33,19 @@ class Reconstruction(Task):
 
 @torch.no_grad()
 def reconstruction_metrics(
-    model: Pixels, data: Any, runtime: Runtime, batch_size: int = 256, *, workers: int = 0
+    model: Pixels, data: Any, runtime: Runtime, loss: nn.Module, batch_size: int = 256, *, workers: int = 0
 ) -> dict[str, float]:
-    """Over a whole set: `loss` is the mean squared error of normalised pixels, `psnr` in dB of pixels in [0, 1]."""
-    squared = normalised = 0.0
+    """Over a whole set: the `loss` as `Reconstruction` takes it, and `psnr` in dB of pixels in [0, 1]."""
+    squared = total = 0.0
     count = 0
     for batch in each_once(data, batch_size, runtime, workers=workers):
         with runtime.autocast():
             output = model(batch["input"])
-        difference = output.float() - model.normalise(batch["input"])
-        normalised += difference.square().mean((1, 2, 3)).sum().item()
+        truth = model.normalise(batch["input"])
+        total += loss(output, truth).item()
+        difference = output.float() - truth
         squared += (difference * model.std / 255).square().mean((1, 2, 3)).sum().item()
         count += len(output)
-    squared, normalised, samples = runtime.total(squared, normalised, count)
+    squared, total, samples = runtime.total(squared, total, count)
     psnr = -10 * torch.tensor(max(squared / samples, 1e-12)).log10().item()
-    return {"loss": normalised / samples, "psnr": psnr}
+    return {"loss": total / samples, "psnr": psnr}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.draws import Draws
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 from ptapp_vision.decode import OnDisk, conform
 
 SplitName = Literal["train", "val", "test"]
@@ -102,7 +102,7 @@ def divide(
     sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in _ALL_SPLITS)
     about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(train.shape)}"
     if skipped:
-        about += f"; {len(skipped):,} bad samples left out"
+        about += f"; {counted(len(skipped), 'bad sample')} left out"
     return Splits(done["train"], done["val"], done["test"], classes, about, skipped=tuple(skipped))
 
 

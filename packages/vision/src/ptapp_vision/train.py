@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
+from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
 from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
@@ -42,9 +43,13 @@ def train(settings: TrainVision) -> None:
         skip_bad=settings.skip_bad,
         cache=settings.cache,
     )
+    settings, note = fit_batch_size(settings, len(data.train))
     card = _card(settings, data)
     model = _model(settings, data.train, card, runtime)
+    if settings.sync_batchnorm:
+        refuse_empty_shares(len(data.train), settings.batch_size, settings.accumulate, runtime.world)
     loader = _loader(settings, data, runtime)
+    loss = build_task_loss(settings, data.train.labels, len(data.classes)).to(runtime.device)
     plan = Plan.of(
         settings, loader.steps_per_epoch, ("accuracy", "loss", "f1") if settings.classifies else ("loss", "psnr")
     )
@@ -56,25 +61,30 @@ def train(settings: TrainVision) -> None:
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world))
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)
-        evaluate = _evaluation(settings, data.val, runtime)
-        fit(
-            plan,
-            runtime,
-            run,
-            _task(settings, model, data.train, len(data.classes)),
-            loader,
-            optimizer,
-            schedule,
-            evaluate,
-        )
+        evaluate = _evaluation(settings, data.val, loss, runtime)
+        fit(plan, runtime, run, _task(settings, model, loss), loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
         measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
     runtime.close()
+
+
+def fit_batch_size(settings: TrainVision, size: int) -> tuple[TrainVision, str]:
+    """For fewer training samples than the default batch, batches of a quarter of them, and a note that says so.
+
+    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
+    is left to the loader, which refuses one that is too large.
+    """
+    default = TrainVision.model_fields["batch_size"].default
+    if settings.batch_size != default or size >= default:
+        return settings, ""
+    batch_size = max(size // 4, settings.accumulate * settings.nproc)
+    note = f" (not the default {default}: there are {size} training samples)"
+    return settings.model_copy(update={"batch_size": batch_size}), note
 
 
 def _card(settings: TrainVision, data: Splits) -> dict[str, Any]:
@@ -127,6 +137,19 @@ def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:
     )
 
 
+def refuse_empty_shares(size: int, batch_size: int, accumulate: int, ranks: int) -> None:
+    """Where ranks wait for each other within a forward pass, all of them must have a sample in each micro-batch.
+
+    Raises UserError where the last batch of an epoch leaves one without.
+    """
+    last, shares = size % batch_size, accumulate * ranks
+    if ranks > 1 and 0 < last < shares:
+        raise UserError(
+            f"--sync-batchnorm: with --batch-size {batch_size} the last batch of an epoch has {last} of {size:,} "
+            f"samples, too few for {ranks} ranks and --accumulate {accumulate}; choose another --batch-size"
+        )
+
+
 def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], Batch]:
     augment = Augment(
         flip=settings.flip,
@@ -149,29 +172,35 @@ def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], 
     return transform
 
 
-def _task(settings: TrainVision, model: Pixels, images: Images, classes: int) -> Task:
+def build_task_loss(settings: TrainVision, labels: Tensor, classes: int) -> nn.Module:
+    """The loss of the settings; `labels` are those of the training set."""
     if not settings.classifies:
-        return Reconstruction(model, build_loss(settings.loss or "mse"))
-    if settings.loss == "focal":
-        return Classification(model, build_loss("focal"))
+        return build_loss(settings.loss or "mse")
     weight = None
     if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = images.labels.bincount(minlength=classes).clamp(min=1).float()
-        weight = len(images) / (len(counts) * counts)
-    loss = build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
-    return Classification(model, loss.to(next(model.parameters()).device))
+        counts = labels.bincount(minlength=classes).clamp(min=1).float()
+        weight = len(labels) / (len(counts) * counts)
+    if settings.loss == "focal":
+        return build_loss("focal", alpha=weight)
+    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
 
 
-def _evaluation(settings: TrainVision, images: Images, runtime: Runtime) -> Evaluate:
+def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
+    return Classification(model, loss) if settings.classifies else Reconstruction(model, loss)
+
+
+def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime: Runtime) -> Evaluate:
+    """Its loss is the one that is trained with: weighed, smoothed or focal alike, so that the two can be compared."""
     measured = columns(images)
 
     def classification(model: nn.Module) -> Mapping[str, float]:
-        figures = predict(model, measured, runtime, workers=settings.workers).metrics()
-        return {"loss": figures["nll"], "accuracy": figures["accuracy"], "f1": figures["f1"]}
+        predictions = predict(model, measured, runtime, workers=settings.workers)
+        figures = predictions.metrics()
+        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
 
     def reconstruction(model: nn.Module) -> Mapping[str, float]:
         assert isinstance(model, Pixels)
-        return reconstruction_metrics(model, measured, runtime, workers=settings.workers)
+        return reconstruction_metrics(model, measured, runtime, loss, workers=settings.workers)
 
     return classification if settings.classifies else reconstruction
 

@@ -1,0 +1,64 @@
+"""The settings of `ptapp vision train`: what does not go together is refused, and what is chosen is used."""
+
+import pytest
+import torch
+
+from ptapp_core.errors import UserError
+from ptapp_core.losses import CrossEntropy, Focal
+from ptapp_vision.config import TrainVision
+from ptapp_vision.train import build_task_loss, fit_batch_size, refuse_empty_shares
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"loss": "focal", "label_smoothing": 0.1}, "--label-smoothing is of cross-entropy: leave it or --loss focal"),
+        ({"model": "autoencoder", "label_smoothing": 0.1}, "learns without classes: leave --label-smoothing out"),
+        ({"stem": "small"}, "--stem is an option of the resnets, not of --model fercnn"),
+        (
+            {"se": False, "model": "torchvision/resnet18"},
+            "--se is an option of the resnets, not of --model torchvision/",
+        ),
+        ({"stochastic_depth": 0.2, "model": "autoencoder"}, "--stochastic-depth is an option of the resnets"),
+        ({"pretrained": True, "weights": "w.pt", "model": "torchvision/resnet18"}, "--pretrained and --weights"),
+        ({"sync_batchnorm": True, "activation_checkpointing": True}, "--sync-batchnorm and --activation-checkpointing"),
+    ],
+)
+def test_options_that_would_do_nothing_or_break_are_refused(options: dict[str, object], line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        TrainVision.resolve(None, options)
+
+
+def test_options_of_the_resnets_are_theirs() -> None:
+    settings = TrainVision.resolve(None, {"model": "resnet18", "stem": "small", "se": False})
+    assert settings.network_options["se"] is False
+    assert TrainVision.resolve(None, {"stem": "auto"}).network_options == {}  # the default, spelt out
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "weights"), [("cross-entropy", CrossEntropy, "weight"), ("focal", Focal, "alpha")]
+)
+def test_balanced_weights_reach_either_loss(name: str, kind: type, weights: str) -> None:
+    settings = TrainVision.resolve(None, {"loss": name, "balance": "weights"})
+    loss = build_task_loss(settings, torch.tensor([0, 0, 0, 1]), 2)
+    assert isinstance(loss, kind)
+    torch.testing.assert_close(getattr(loss, weights), torch.tensor([4 / 6, 4 / 2]))
+
+
+def test_a_small_set_gets_small_batches_which_the_record_holds() -> None:
+    settings, note = fit_batch_size(TrainVision(), 48)
+    assert settings.batch_size == 12
+    assert "batch_size = 12" in settings.to_toml()
+    assert note == " (not the default 128: there are 48 training samples)"
+    assert fit_batch_size(TrainVision(), 128) == (TrainVision(), "")
+    assert fit_batch_size(TrainVision(batch_size=64), 48)[0].batch_size == 64  # the loader says no
+    assert fit_batch_size(TrainVision(accumulate=20), 48)[0].batch_size == 20
+
+
+@pytest.mark.parametrize(("size", "accumulate", "ranks"), [(97, 1, 2), (99, 2, 2)])
+def test_an_epoch_that_leaves_a_rank_without_a_sample_is_refused(size: int, accumulate: int, ranks: int) -> None:
+    with pytest.raises(UserError, match="--batch-size 32 the last batch of an epoch has"):
+        refuse_empty_shares(size, 32, accumulate, ranks)
+    refuse_empty_shares(96, 32, accumulate, ranks)
+    refuse_empty_shares(96 + accumulate * ranks, 32, accumulate, ranks)
+    refuse_empty_shares(size, 32, accumulate, 1)
