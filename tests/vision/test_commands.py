@@ -200,9 +200,8 @@ def test_a_newcomers_sixty_images_just_train_and_resume(tmp_path: Path, capsys: 
     data = write_images(tmp_path / "bars", per_class=20)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
     assert command(["vision", "train", *words, "--log-to", "none"]) == 0
-    assert (
-        "batch 12, evaluation every 4 (not the default 128: there are 48 training samples)" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "plan: 4 steps (1 epoch of 4), batch 12, evaluation every 4 (not the default 128: there are 48 " in said
     run = only_run(tmp_path)
     assert "\nbatch_size = 12 " in (run / "config.toml").read_text()
     assert command(["vision", "train", "--resume", str(run), "--epochs", "2"]) == 0
