@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from contract.rows import command, last_checkpoint, only_run, record, write_images
+from ptapp_vision import Classification, Loader, Plan, Run, Runtime, build_loss, build_optimizer, fit
+from ptapp_vision.data import NAMES
+from ptapp_vision.models import names
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +105,49 @@ def test_an_export_under_onnxruntime_says_what_predict_says(trained: Path, capsy
         assert list(json.loads(line)["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-4)
 
 
+def test_an_export_needs_the_run_alone(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(only_run(trained), run, symlinks=True)
+    config = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(config.replace(f'"{trained}/bars"', '"/gone"'))
+    assert command(["vision", "export", str(run), "--format", "torchscript"]) == 0
+    (run / "samples.safetensors").write_bytes(b"x")
+    assert command(["vision", "export", str(run), "--format", "torchscript"]) == 2
+    assert "samples.safetensors: damaged" in capsys.readouterr().err
+    (run / "samples.safetensors").unlink()
+    assert command(["vision", "export", str(run), "--format", "torchscript"]) == 2
+    assert "/gone" in capsys.readouterr().err
+    (run / "config.toml").write_text(config)
+    assert command(["vision", "export", str(run), "--format", "torchscript"]) == 0
+
+
+def test_a_run_of_ones_own_program_is_listed_and_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime, model = Runtime("cpu", "fp32"), nn.Linear(2, 2)
+    task = Classification(model, build_loss("cross-entropy"))
+    loader = Loader({"input": torch.randn(8, 2), "target": torch.arange(8) % 2}, 4, runtime)
+    with Run(tmp_path / "runs" / "mine", runtime) as run:
+        fit(Plan(steps=2), runtime, run, task, loader, build_optimizer(model, "sgd", lr=0.1))
+    capsys.readouterr()
+    assert command(["runs", "list", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("  mine")  # and no complaint below it
+    assert command(["vision", "evaluate", str(run.path)]) == 2
+    said = f"ptapp: error: {run.path}: a run of your own program, which does not tell its model; its weights are "
+    assert capsys.readouterr().err.startswith(said)
+
+
+def test_every_model_and_data_set_has_a_line_of_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["vision", "models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == names()
+    assert all(len(line) <= 80 and len(line.split()) > 3 for line in lines)
+    assert command(["vision", "datasets"]) == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"\b{name}\b", text) for name in NAMES)
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_a_run_of_another_kind_or_with_other_weights_is_refused(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -152,9 +200,8 @@ def test_a_newcomers_sixty_images_just_train_and_resume(tmp_path: Path, capsys: 
     data = write_images(tmp_path / "bars", per_class=20)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
     assert command(["vision", "train", *words, "--log-to", "none"]) == 0
-    assert (
-        "batch 12, evaluation every 4 (not the default 128: there are 48 training samples)" in capsys.readouterr().out
-    )
+    said = capsys.readouterr().out
+    assert "plan: 4 steps (1 epoch of 4), batch 12, evaluation every 4 (not the default 128: there are 48 " in said
     run = only_run(tmp_path)
     assert "\nbatch_size = 12 " in (run / "config.toml").read_text()
     assert command(["vision", "train", "--resume", str(run), "--epochs", "2"]) == 0

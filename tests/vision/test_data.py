@@ -67,6 +67,7 @@ def test_complete_data_is_passed_on_without_a_copy() -> None:
     [
         ([9, 0], "9 training images, all of class 'a'; a classifier needs at least two"),
         ([9, 2], "class 'b' has 2 training images, too few to take val and test from"),
+        ([9, 1], "class 'b' has 1 training image, too few to take val and test from"),
     ],
 )
 def test_labels_that_allow_no_division_are_refused(counts: list[int], message: str) -> None:

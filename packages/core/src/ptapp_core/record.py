@@ -28,8 +28,10 @@ class Record:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problems: list[str] = []
-        self.config = self._read("config.toml", tomllib.loads)
         self.meta = self._read("meta.json", json.loads)
+        of_a_library = bool(self.meta) and "domain" not in self.meta  # there were no settings to write down
+        has_settings = (path / "config.toml").exists() or not of_a_library
+        self.config = self._read("config.toml", tomllib.loads) if has_settings else {}
         report = self._read("report/metrics.json", json.loads) if (path / "report/metrics.json").exists() else {}
         self.test = _finite(report.get("test"))
         self.steps = 0

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ptapp_core.cli import domain
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.log import EVALUATED, lower_is_better
 from ptapp_core.record import Record
 
@@ -115,7 +115,7 @@ def best(
         typer.echo(json.dumps({"run": str(run.path), "metric": metric, "value": score.value, "step": score.step}))
         return
     typer.echo(str(run.path))
-    typer.echo(f"{metric} {score.value:.6g} at step {score.step}, the best of {len(ranked)} runs", err=True)
+    typer.echo(f"{metric} {score.value:.6g} at step {score.step}, the best of {counted(len(ranked), 'run')}", err=True)
 
 
 def find(folder: Path) -> list[Record]:

@@ -46,10 +46,11 @@ def export(settings: "ExportVision") -> None:
 
 @app.command()
 def models() -> None:
-    """List the models."""
-    from ptapp_vision.models import names
+    """List the models, with their millions of parameters."""
+    from ptapp_vision.models import descriptions
 
-    typer.echo("\n".join(names()))
+    for name, about in descriptions().items():
+        typer.echo(f"{name:<{12 if '/' not in name else 32}}  {about}")
 
 
 @app.command()
@@ -59,7 +60,7 @@ def datasets() -> None:
 
 
 DATASETS = """\
-nothing               faces that the program draws: 7 expressions, 48x48 grey
+nothing, or faces     faces that the program draws: 7 expressions, 48x48 grey
 mnist, fashion-mnist, cifar10
                       downloaded once, where a network is there
 FILE.csv              FER2013: columns emotion, pixels, Usage

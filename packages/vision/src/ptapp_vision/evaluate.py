@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ptapp_core.classify import predict
 from ptapp_core.errors import UserError, nearest
-from ptapp_core.jobs import Trained
 from ptapp_core.losses import build_loss
 from ptapp_core.metrics import per_class
 from ptapp_core.report import confusion_matrix
@@ -21,6 +20,7 @@ from ptapp_vision.data import Images, Splits, load
 from ptapp_vision.pixels import Pixels, columns, rebuild
 from ptapp_vision.reconstruct import reconstruction_metrics
 from ptapp_vision.sheet import mistakes
+from ptapp_vision.trained import find_trained
 
 
 def evaluate(settings: EvaluateVision) -> None:
@@ -30,7 +30,7 @@ def evaluate(settings: EvaluateVision) -> None:
     job's own result stays.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "vision", settings.checkpoint)
+    trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
     data = load(

@@ -1,30 +1,32 @@
 """`ptapp vision export`: the trained model as a file of its own, from stored pixels to probabilities."""
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
-from ptapp_core.jobs import Trained
 from ptapp_vision.config import ExportVision, TrainVision
 from ptapp_vision.data import Images, load
 from ptapp_vision.pixels import rebuild
+from ptapp_vision.trained import find_trained
 
-_SAMPLES = 16
+_SAMPLES, _FILE = 16, "samples.safetensors"
 
 
 def export(settings: ExportVision) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on images of its own test split."""
-    trained = Trained.find(settings.run, "vision", settings.checkpoint)
+    trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     # The layout in memory is a matter of speed, and the exporters know better than the graph.
     model: nn.Module = trained.load(rebuild({**card, "channels_last": False}))
     classifies = card["name"] != "autoencoder"
     if classifies:
         model = nn.Sequential(model, nn.Softmax(dim=1))
-    job = TrainVision.resolve(settings.run / "config.toml", {})
-    data = load(
-        job.data, size=card["size"], channels=card["channels"], seed=job.seed, skip_bad=job.skip_bad, cache=job.cache
-    )
     about = {
         "input": f"uint8 (batch, {card['channels']}, {card['size']}, {card['size']}), pixels of 0 to 255",
         "output": "probabilities (batch, classes)" if classifies else "normalised images, as the input",
@@ -33,11 +35,24 @@ def export(settings: ExportVision) -> None:
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }
-    path, difference = write(model, _samples(data.test), settings.run / "export", settings.format, about)
+    path, difference = write(model, _samples(settings.run, card), settings.run / "export", settings.format, about)
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on real images: greatest difference {difference:.2e}")
 
 
-def _samples(images: Images) -> Tensor:
+def keep_samples(images: Images, run: Path) -> None:
+    """Leaves a few images, as they are stored, in the run directory, so that its export does not need the data."""
     rows = [row % len(images) for row in range(_SAMPLES)]
-    return torch.stack([images.images[row] for row in rows])
+    save_file({"input": torch.stack([images.images[row] for row in rows])}, run / _FILE)
+
+
+def _samples(run: Path, card: dict[str, Any]) -> Tensor:
+    """What `keep_samples` left; of a run that did not come to its end, images of its test split."""
+    if not (run / _FILE).exists():
+        job = TrainVision.resolve(run / "config.toml", {})
+        form = {"size": card["size"], "channels": card["channels"]}
+        keep_samples(load(job.data, **form, seed=job.seed, skip_bad=job.skip_bad, cache=job.cache).test, run)
+    try:
+        return load_file(run / _FILE)["input"]
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"{run / _FILE}: damaged ({error}); remove it, and the data is asked again") from None

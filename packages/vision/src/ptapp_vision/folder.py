@@ -152,7 +152,10 @@ def _read(
         (file, reason), rest = bad[0], f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{file}: {reason}{rest}; leave such images out with --skip-bad")
     if not good:
-        raise UserError(f"{bad[0][0]}: {bad[0][1]}, and so are all the other {len(bad) - 1:,} of its split")
+        rest = (
+            f", and so are all the other {len(bad) - 1:,} of its split" if len(bad) > 1 else ", and alone in its split"
+        )
+        raise UserError(f"{bad[0][0]}: {bad[0][1]}{rest}")
     names = [files[row].relative_to(root).as_posix() for row in good]
     skipped = [f"{file.relative_to(root).as_posix()}: {reason}" for file, reason in bad]
     return Images(images, torch.tensor([labels[row] for row in good]), names), skipped

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import PredictVision
 from ptapp_vision.data import list_images, read_images
 from ptapp_vision.pixels import rebuild
+from ptapp_vision.trained import find_trained
 
 _BATCH = 256
 
@@ -25,7 +25,7 @@ def predict(settings: PredictVision) -> None:
     Raises UserError, after all others are printed, where some could not be read.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "vision", settings.checkpoint)
+    trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     if card["name"] == "autoencoder":
         raise UserError(f"{settings.run}: an autoencoder tells no classes; see its report, or export it")

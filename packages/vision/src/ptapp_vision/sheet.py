@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ptapp_core.errors import counted
 from ptapp_core.report import INK, clip, save
 from ptapp_vision.decode import OnDisk
 
@@ -41,7 +42,7 @@ def mistakes(
     wrong = (truth != predicted).nonzero().flatten()
     order = torch.sort(confidence[wrong], descending=True, stable=True).indices
     shown = wrong[order[:most]].tolist()
-    heading = f"{len(wrong) or 'no'} mistakes in {len(truth)} images"
+    heading = f"{counted(len(wrong), 'mistake') if len(wrong) else 'no mistakes'} in {counted(len(truth), 'image')}"
     if len(shown) < len(wrong):
         heading = f"the {len(shown)} most confident of {heading}"
     rows = -(-len(shown) // _COLUMNS)

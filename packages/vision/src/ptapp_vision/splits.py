@@ -129,8 +129,9 @@ def _held_out(
     held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
     for label in present:
         if counts[label] <= held_out[label] * len(missing):
+            there = counted(int(counts[label]), "training image")
             raise UserError(
-                f"{where}: class {classes[label]!r} has {counts[label]} training images, too few to take "
+                f"{where}: class {classes[label]!r} has {there}, too few to take "
                 f"{' and '.join(missing)} from; add images of it, or provide {' and '.join(missing)} images"
             )
     return held_out

@@ -25,6 +25,7 @@ from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data import Images, Splits, load
 from ptapp_vision.evaluate import measure
+from ptapp_vision.export import keep_samples
 from ptapp_vision.models import build
 from ptapp_vision.pixels import Pixels, columns, imagenet_statistics, pixel_statistics
 from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
@@ -69,6 +70,7 @@ def train(settings: TrainVision) -> None:
         fit(plan, runtime, run, _task(settings, model, loss), loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
+            keep_samples(data.test, run.path)
         measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
     runtime.close()
 

@@ -10,7 +10,7 @@ from ptapp_vision.models.autoencoder import Autoencoder
 from ptapp_vision.models.fercnn import FerCNN
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.resnet import ResNet
-from ptapp_vision.models.torchvision_models import TorchvisionClassifier
+from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe
 from ptapp_vision.models.torchvision_models import names as torchvision_names
 from ptapp_vision.models.weights import load_weights, read_weights
 
@@ -24,12 +24,26 @@ BUILDERS: dict[str, Callable[..., Network]] = {
     "resnet101": partial(ResNet, (3, 4, 23, 3), True),
     "autoencoder": Autoencoder,
 }
+ABOUT = {
+    "fercnn": "small VGG-style network for faces, quick on a CPU (0.3 M)",
+    "resnet18": "residual network with five later improvements (11 M)",
+    "resnet34": "the same, twice as deep (21 M)",
+    "resnet50": "the same with bottleneck blocks (26 M)",
+    "resnet101": "the same, twice as deep again (47 M)",
+    "autoencoder": "learns without classes: an image to 32 numbers and back",
+}
+"""A line for each of `BUILDERS`; millions of parameters with ten classes of small images."""
 SMALLEST = 16  # pixels a side
 
 
 def names() -> list[str]:
     """Every name that `build` knows."""
     return [*BUILDERS, *(f"torchvision/{name}" for name in torchvision_names())]
+
+
+def descriptions() -> dict[str, str]:
+    """A line about each of `names`."""
+    return {**ABOUT, **{f"torchvision/{name}": describe(name) for name in torchvision_names()}}
 
 
 def build(

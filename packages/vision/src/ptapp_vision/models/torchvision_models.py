@@ -97,6 +97,13 @@ def names() -> list[str]:
     return list(torchvision.models.list_models(module=torchvision.models))
 
 
+def describe(name: str) -> str:
+    """Size and accuracy of the weights that `pretrained` takes, as torchvision tells them."""
+    meta = torchvision.models.get_model_weights(name).DEFAULT.meta
+    top1 = meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    return f"{meta['num_params'] / 1e6:5.1f} M, pretrained {top1:.1f} % on ImageNet"
+
+
 def _construct(name: str, classes: int, size: int) -> nn.Module:
     options: dict[str, object] = {}
     if name in ("googlenet", "inception_v3"):
