@@ -188,35 +188,18 @@ def _line_of(key: str, text: str) -> int:
     return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
-class TrainSettings(Settings):
-    """The settings that every domain's `train` shares; a domain subclasses it and adds its own."""
+class JobSettings(Settings):
+    """The settings of any job that trains: how it optimises, where it runs, what it leaves."""
 
     may_change: ClassVar[frozenset[str]] = frozenset(
-        ("epochs", "steps", "device", "nproc", "workers", "threads", "log_to", "keep", "run_dir", "profile")
+        ("device", "nproc", "threads", "log_to", "keep", "run_dir", "profile")
     )
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
 
-    data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
-    batch_size: int = option(
-        64, "samples per optimizer step, over all ranks and micro-batches", group="Data", short="-b", ge=1
-    )
-    workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
-    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
-
-    model: str = option("", "name of the model", group="Model", short="-m")
-    freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
-    activation_checkpointing: bool = option(False, "recompute activations: less memory, more time", group="Model")
-    compile: bool = option(False, "compile the model with torch.compile", group="Model")
-
-    epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
-    steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = option(
         "adamw", "update rule", group="Optimisation"
     )
     lr: float = option(1e-3, "peak learning rate", group="Optimisation", gt=0)
-    backbone_lr: float | None = option(
-        None, "peak learning rate of the pretrained part; none: the same as --lr", group="Optimisation", ge=0
-    )
     momentum: float = option(0.9, "momentum of sgd and rmsprop", group="Optimisation", ge=0, lt=1)
     weight_decay: float = option(0.01, "weight decay, not on biases and normalisation", group="Optimisation", ge=0)
     schedule: Literal[
@@ -230,7 +213,6 @@ class TrainSettings(Settings):
         0.1, "factor of step, multistep and plateau; final over first rate of exponential", group="Optimisation", gt=0
     )
     power: float = option(1.0, "power of the polynomial schedule", group="Optimisation", gt=0)
-    accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
     clip: float | None = option(None, "largest global norm of the gradient", group="Optimisation", gt=0)
     average: Literal["none", "ema", "swa"] = option("none", "average the weights over steps", group="Optimisation")
     average_decay: float = option(0.999, "decay per step of the ema average", group="Optimisation", ge=0, lt=1)
@@ -250,8 +232,6 @@ class TrainSettings(Settings):
     name: str | None = option(None, "name of this run, in place of the data's", group="Run")
     resume: Path | None = option(None, "run directory to continue, exactly", group="Run")
     log_every: int = option(50, "optimizer steps between logged losses", group="Run", ge=1)
-    eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
-    save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
     keep: int = option(2, "checkpoints to keep, besides the best", group="Run", ge=1)
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = option(
         ["tensorboard"], "where metrics go, besides metrics.jsonl", group="Run"
@@ -280,17 +260,7 @@ class TrainSettings(Settings):
         return name
 
     @model_validator(mode="after")
-    def _possible_together(self) -> Self:
-        if self.accumulate * self.nproc > self.batch_size:
-            raise ValueError(
-                f"--batch-size {self.batch_size} is too small for --accumulate {self.accumulate} micro-batches on "
-                f"--nproc {self.nproc}: give at least {self.accumulate * self.nproc}"
-            )
-        if self.patience is not None and self.steps is None and self.eval_every > self.epochs:
-            raise ValueError(
-                f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
-                f"--epochs {self.epochs:g}: make it smaller"
-            )
+    def _one_device_for_each_process(self) -> Self:
         if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
             raise ValueError(f"--device {self.device} is one device: --nproc {self.nproc} needs cpu, cuda or auto")
         return self
@@ -331,4 +301,61 @@ class TrainSettings(Settings):
 
     def to_toml(self) -> str:
         """As for all settings, less `resume`: the file describes the job, not the call that continued it."""
-        return super(TrainSettings, self.model_copy(update={"resume": None})).to_toml()
+        return super(JobSettings, self.model_copy(update={"resume": None})).to_toml()
+
+    @classmethod
+    def groups(cls) -> dict[str, dict[str, FieldInfo]]:
+        """As for all settings, those of every job last."""
+        grouped, common = super().groups(), {group_of(field) for field in JobSettings.model_fields.values()}
+        return dict(sorted(grouped.items(), key=lambda item: item[0] in common))
+
+    def with_full_paths(self) -> Self:
+        """The settings with the paths that the job's record must name wherever it is read from."""
+        return self
+
+
+class TrainSettings(JobSettings):
+    """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
+
+    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers"}
+
+    data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
+    batch_size: int = option(
+        64, "samples per optimizer step, over all ranks and micro-batches", group="Data", short="-b", ge=1
+    )
+    workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
+    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+    model: str = option("", "name of the model", group="Model", short="-m")
+    freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
+    activation_checkpointing: bool = option(False, "recompute activations: less memory, more time", group="Model")
+    compile: bool = option(False, "compile the model with torch.compile", group="Model")
+
+    epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
+    steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
+    backbone_lr: float | None = option(
+        None, "peak learning rate of the pretrained part; none: the same as --lr", group="Optimisation", ge=0
+    )
+    accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
+    eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
+    save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Self:
+        if self.accumulate * self.nproc > self.batch_size:
+            raise ValueError(
+                f"--batch-size {self.batch_size} is too small for --accumulate {self.accumulate} micro-batches on "
+                f"--nproc {self.nproc}: give at least {self.accumulate * self.nproc}"
+            )
+        if self.patience is not None and self.steps is None and self.eval_every > self.epochs:
+            raise ValueError(
+                f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
+                f"--epochs {self.epochs:g}: make it smaller"
+            )
+        return self
+
+    def with_full_paths(self) -> Self:
+        """The data's path, where it is one: the run outlives this directory."""
+        if self.data is None or not Path(self.data).expanduser().exists():
+            return self
+        return self.model_copy(update={"data": str(Path(self.data).expanduser().resolve())})

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ptapp_core.checkpoint import load_weights, steps_in, verify
-from ptapp_core.config import TrainSettings
+from ptapp_core.config import JobSettings, TrainSettings
 from ptapp_core.errors import UserError
 from ptapp_core.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.plan import Plan
@@ -17,7 +17,7 @@ from ptapp_core.run import Run, new_path, read_json
 from ptapp_core.runtime import Runtime
 
 
-def runtime_of(settings: TrainSettings) -> Runtime:
+def runtime_of(settings: JobSettings) -> Runtime:
     """The device, precision and seeds that the settings ask for."""
     return Runtime(
         settings.device,
@@ -42,7 +42,7 @@ def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "
     )
 
 
-def schedule_of(settings: TrainSettings, optimizer: Optimizer, plan: Plan) -> Schedule:
+def schedule_of(settings: JobSettings, optimizer: Optimizer, plan: Plan) -> Schedule:
     """The schedule of the settings over the steps of the plan."""
     return build_schedule(
         optimizer,
@@ -56,13 +56,12 @@ def schedule_of(settings: TrainSettings, optimizer: Optimizer, plan: Plan) -> Sc
     )
 
 
-def run_of(settings: TrainSettings, runtime: Runtime, job: str, data: str, about: Mapping[str, Any]) -> Run:
+def run_of(settings: JobSettings, runtime: Runtime, job: str, data: str, about: Mapping[str, Any]) -> Run:
     """A new run directory named after the job and the data, or the one to resume.
 
     `about` is kept in `meta.json`, where `Trained` finds what it takes to build the model again.
     """
-    if settings.data is not None and Path(settings.data).expanduser().exists():  # the run outlives this directory
-        settings = settings.model_copy(update={"data": str(Path(settings.data).expanduser().resolve())})
+    settings = settings.with_full_paths()
     path = settings.resume or new_path(settings.run_dir, job, settings.name or data, settings.seed, runtime)
     return Run(
         path,
