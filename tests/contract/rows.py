@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from ptapp_core.main import main
 from ptapp_core.milestones import Evaluate
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Source, Task
+from ptapp_rl.algos import build as build_policy
+from ptapp_rl.dqn import DQN
+from ptapp_rl.ppo import PPO
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,12 @@ class Row:
     """What it exports to."""
     mistakes: dict[str, tuple[list[str], str]]
     """Options that are wrong -> the word that the message must contain."""
+    same_clock: tuple[list[str], list[str]] = (["--accumulate", "1"], ["--accumulate", "2"])
+    """Options between which steps and learning rates must not differ."""
+    input: str = "input"
+    """What the learner's batches call the input of the model."""
+    exported: str = "classes"
+    """What an export's card must tell besides its input."""
 
     def __str__(self) -> str:
         return self.name
@@ -80,6 +90,50 @@ def _vision_learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Ev
     return Classification(model, build_loss("cross-entropy")), loader, evaluate
 
 
+_COMMON = "--device cpu --threads 1 --log-to none --log-every 5 --eval-episodes 3 --test-episodes 3 --schedule cosine"
+_RL = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
+    "ppo": "--envs 4 --rollout 16 --batch-size 32 --passes 3 --frames 320 --save-every 85 --eval-every 107 "
+    "--normalise --normalise-rewards --average ema --average-decay 0.9",
+    "dqn": "--envs 2 --train-every 4 --learning-starts 100 --frames 220 --save-every 32 --eval-every 40 --buffer 150 "
+    "--hidden 16,16 --n-step 3 --prioritised --dueling --atoms 11 --vector sync --target-every 7",
+    "a2c": "--env Pendulum --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+    "reinforce": "--env Acrobot --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+}
+
+
+def _rl_train(algorithm: str, folder: Path) -> list[str]:
+    return ["rl", "train", "--algo", algorithm, *f"{_RL[algorithm]} {_COMMON} --run-dir {folder}/runs".split()]
+
+
+def _rl_learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    card = {"observation": {"kind": "vector", "shape": [4]}, "action": {"kind": "discrete", "n": 2, "start": 0}}
+    card |= {"normalise": False, "hidden": [8], "activation": "tanh", "atoms": 1, "dueling": True, "algo": algorithm}
+    model: Any = build_policy({**card, "value_min": 0.0, "value_max": 1.0})
+    task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)
+    numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob", "return")
+    data = {name: torch.rand(49) for name in numbers} | {"action": torch.randint(0, 2, (49,))}
+    data |= {"observation": torch.randn(49, 4), "following": torch.randn(49, 4)}
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:
+        return {"loss": sum(float(parameter.square().sum()) for parameter in measured.parameters())}
+
+    return task, Loader(data, 12, runtime, accumulate=accumulate), evaluate
+
+
+def _rl_row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
+    return Row(
+        f"rl-{algorithm}",
+        partial(_rl_train, algorithm),
+        partial(_rl_learner, algorithm),
+        formats=("pt2", "onnx", "torchscript"),
+        mistakes=mistakes,
+        same_clock=(["--vector", "sync"], ["--vector", "async"]),
+        input="observation",
+        exported="action",
+    )
+
+
 ROWS = [
     Row(
         "vision",
@@ -97,7 +151,28 @@ ROWS = [
             "not a run": (["--resume", "."], "config.toml"),
         },
     ),
+    _rl_row(
+        "ppo",
+        {
+            "unknown environment": (["--env", "CartPol"], "CartPole"),
+            "unknown algorithm": (["--algo", "poo"], "ppo"),
+            "another algorithm's option": (["--double", "--dueling"], "--dueling is an option of dqn"),
+            "batch that does not divide": (["--batch-size", "30"], "--batch-size 30"),
+            "not a run": (["--resume", "."], "config.toml"),
+        },
+    ),
+    _rl_row(
+        "dqn",
+        {
+            "actions that do not fit": (["--env", "Pendulum"], "reinforce, a2c, ppo"),
+            "buffer beyond the memory": (["--buffer", "1000000000000"], "free"),
+            "nothing to learn from": (["--frames", "50"], "--learning-starts"),
+            "module that is not there": (["--env", "nowhere:Game"], "nowhere"),
+        },
+    ),
 ]
+RESUMED = [*ROWS, _rl_row("a2c", {}), _rl_row("reinforce", {})]
+"""Those of the exactness of a resumed job, where every algorithm has something of its own."""
 
 
 def command(words: list[str]) -> int:

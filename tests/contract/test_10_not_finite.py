@@ -21,12 +21,12 @@ from ptapp_core.task import Source
 class Poisoned:
     """A source whose batch of one step is not finite."""
 
-    def __init__(self, source: Source, step: int) -> None:
-        self.source, self.step = source, step
+    def __init__(self, row: Row, source: Source, step: int) -> None:
+        self.source, self.step, self.input = source, step, row.input
 
     def __iter__(self) -> Iterator[Any]:
         for step, batch in enumerate(self.source, start=1):
-            yield {**batch, "input": batch["input"] * float("nan")} if step == self.step else batch
+            yield {**batch, self.input: batch[self.input] * float("nan")} if step == self.step else batch
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.source, name)
@@ -44,7 +44,7 @@ def test_the_job_stops_with_the_step_and_the_samples_and_the_weights_before_it(
     task.after_step = lambda progress: before.append([p.detach().clone() for p in task.parameters()])
     plan, run = Plan(20, log_every=10, eval_every=5), Run(tmp_path / "run", runtime)
     with pytest.raises(UserError, match="step 7") as stopped:
-        fit(plan, runtime, run, task, Poisoned(source, 7), chosen, evaluate=lambda model: {"loss": 1.0})
+        fit(plan, runtime, run, task, Poisoned(row, source, 7), chosen, evaluate=lambda model: {"loss": 1.0})
     assert source.names(7)[0] in str(stopped.value)
     assert "step-00000005" in str(stopped.value)
     for parameter, good in zip(task.parameters(), before[5], strict=True):
@@ -61,7 +61,7 @@ def test_fp16_skips_the_step_counts_it_and_goes_on(tmp_path: Path) -> None:
         runtime,
         Run(tmp_path / "run", runtime),
         task,
-        Poisoned(source, 7),
+        Poisoned(row, source, 7),
         build_optimizer(task, "sgd", lr=0.1),
     )
     assert progress.step == 20

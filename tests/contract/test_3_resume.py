@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
+from contract.rows import RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", RESUMED, ids=str)
 def test_a_killed_and_resumed_job_ends_with_the_bytes_of_one_that_was_not_killed(row: Row, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert process(row.train(whole)).returncode == 0
