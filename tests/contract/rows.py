@@ -111,12 +111,16 @@ def _rl_learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task
     card |= {"normalise": False, "hidden": [8], "activation": "tanh", "atoms": 1, "dueling": True, "algo": algorithm}
     model: Any = build_policy({**card, "value_min": 0.0, "value_max": 1.0})
     task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)
+    # batches of 12, 12, 12, 12 and 2
     numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob", "return")
-    data = {name: torch.rand(49) for name in numbers} | {"action": torch.randint(0, 2, (49,))}
-    data |= {"observation": torch.randn(49, 4), "following": torch.randn(49, 4)}
+    data = {name: torch.rand(50) for name in numbers} | {"action": torch.randint(0, 2, (50,))}
+    data |= {"observation": torch.randn(50, 4), "following": torch.randn(50, 4)}
 
-    def evaluate(measured: nn.Module) -> dict[str, float]:
-        return {"loss": sum(float(parameter.square().sum()) for parameter in measured.parameters())}
+    first = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:  # falls with each step, so that the last is the best
+        moved = [(now - before).square().sum() for now, before in zip(measured.parameters(), first, strict=True)]
+        return {"loss": -float(sum(moved))}
 
     return task, Loader(data, 12, runtime, accumulate=accumulate), evaluate
 
