@@ -1,111 +1,20 @@
-"""The rows of the contract tests: a domain joins all of them by adding one."""
+"""The rows of the contract tests, and how the tests run their jobs. A domain joins all of them by adding a row."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from PIL import Image
-from torch import nn
-
-from ptapp_core.classify import Classification, predict
-from ptapp_core.loader import Loader
-from ptapp_core.losses import build_loss
+from contract import of_rl, of_vision
+from contract.row import Row
 from ptapp_core.main import main
-from ptapp_core.milestones import Evaluate
-from ptapp_core.runtime import Runtime
-from ptapp_core.task import Source, Task
 
-
-@dataclass(frozen=True)
-class Row:
-    """What a domain brings to the contract tests."""
-
-    name: str
-    train: Callable[[Path], list[str]]
-    """Given a folder for its data: the command of a job of some 30 steps with random augmentation, and a checkpoint
-    every 8 steps."""
-    variants: dict[str, str]
-    """Further options under which such a job must resume exactly as well."""
-    learner: Callable[[Runtime, int], tuple[Task, Source, Evaluate]]
-    """Given the number of micro-batches: a task without batch statistics (the exception to contract 1) or dropout, a
-    source with a ragged last batch, and an evaluation; the same at each call."""
-    formats: tuple[str, ...]
-    """What it exports to."""
-    mistakes: dict[str, tuple[list[str], str]]
-    """Options that are wrong -> the word that the message must contain."""
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def write_images(folder: Path, per_class: int = 40, size: int = 16) -> Path:
-    """A folder per class of noisy bars: `across`, `down` and `both`."""
-    random = np.random.default_rng(0)
-    for name in ("across", "both", "down"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(per_class):
-            image = random.integers(0, 120, (size, size))
-            row, column = random.integers(2, size - 3, 2)
-            if name != "down":
-                image[row : row + 2] += 130
-            if name != "across":
-                image[:, column : column + 2] += 130
-            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
-    return folder
-
-
-def _vision_train(folder: Path) -> list[str]:
-    data = write_images(folder / "bars")
-    words = "vision train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
-    words += " --average-decay 0.9 --shift 0.1 --rotation 10 --device cpu --threads 1 --clip 1 --log-to none"
-    return [*words.split(), "--data", str(data), "--run-dir", str(folder / "runs")]
-
-
-def _vision_learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
-    # batches of 12, 12, 12, 12 and 1: with two ranks or micro-batches, some have no sample in the last
-    data = {"input": torch.randn(49, 1, 8, 8), "target": torch.randint(0, 3, (49,))}
-    loader = Loader(data, 12, runtime, accumulate=accumulate)
-
-    def evaluate(measured: nn.Module) -> dict[str, float]:
-        figures = predict(measured, data, runtime, batch_size=10).metrics()
-        return {**figures, "loss": figures["nll"]}
-
-    return Classification(model, build_loss("cross-entropy")), loader, evaluate
-
-
-ROWS = [
-    Row(
-        "vision",
-        _vision_train,
-        {
-            "plain": "",
-            "sampled from disk by workers": "--balance sampler --cache disk --workers 2 --shift 0",
-            "averaged late in micro-batches": "--average swa --schedule plateau --accumulate 2 --patience 2",
-            "fp16 with pairs": "--precision fp16 --mixup 0.2 --optimizer sgd --average none",
-        },
-        _vision_learner,
-        formats=("pt2", "onnx", "torchscript"),
-        mistakes={
-            "missing path": (["--data", "no/such/folder"], "no/such/folder"),
-            "unknown model": (["--model", "fercn"], "fercnn"),
-            "unknown choice": (["--optimizer", "admw"], "adamw"),
-            "out of bounds": (["--lr", "-1"], "--lr"),
-            "not a number": (["--epochs", "ten"], "--epochs"),
-            "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
-            "unknown option": (["--batchsize", "5"], "--batch-size"),
-            "not a run": (["--resume", "."], "config.toml"),
-        },
-    ),
-]
+ROWS: list[Row] = [*of_vision.ROWS, *of_rl.ROWS]
+RESUMED: list[Row] = [*ROWS, *of_rl.RESUMED]
+"""Those of the exactness of a resumed job, where each has something of its own."""
 
 
 def command(words: list[str]) -> int:
@@ -167,7 +76,5 @@ def last_checkpoint(run: Path) -> Path:
 
 def record(run: Path) -> list[dict[str, Any]]:
     """The metrics of a run without its speeds."""
-    import json
-
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if k != "units/s"} for line in lines]

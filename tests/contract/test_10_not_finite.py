@@ -22,12 +22,12 @@ from ptapp_core.task import Source, Task
 class Poisoned:
     """A source whose batch of one step is not finite."""
 
-    def __init__(self, source: Source, step: int) -> None:
-        self.source, self.step = source, step
+    def __init__(self, row: Row, source: Source, step: int) -> None:
+        self.source, self.step, self.input = source, step, row.input
 
     def __iter__(self) -> Iterator[Any]:
         for step, batch in enumerate(self.source, start=1):
-            yield {**batch, "input": batch["input"] * float("nan")} if step == self.step else batch
+            yield {**batch, self.input: batch[self.input] * float("nan")} if step == self.step else batch
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.source, name)
@@ -45,7 +45,7 @@ def test_the_job_stops_with_the_step_and_the_samples_and_the_weights_before_it(
     task.after_step = lambda progress: before.append([p.detach().clone() for p in task.parameters()])
     plan, run = Plan(20, log_every=10, eval_every=5), Run(tmp_path / "run", runtime)
     with pytest.raises(UserError, match="step 7") as stopped:
-        fit(plan, runtime, run, task, Poisoned(source, 7), chosen, evaluate=lambda model: {"loss": 1.0})
+        fit(plan, runtime, run, task, Poisoned(row, source, 7), chosen, evaluate=lambda model: {"loss": 1.0})
     assert source.names(7)[0] in str(stopped.value)
     assert "step-00000005" in str(stopped.value)
     for parameter, good in zip(task.parameters(), before[5], strict=True):
@@ -93,7 +93,7 @@ def test_fp16_stops_at_a_loss_that_is_not_finite(row: Row, tmp_path: Path) -> No
     task, source, _ = row.learner(runtime, 1)
     optimizer = build_optimizer(task, "sgd", lr=0.1)
     with pytest.raises(UserError, match="step 7"):
-        fit(Plan(20), runtime, Run(tmp_path, runtime), task, Poisoned(source, 7), optimizer)
+        fit(Plan(20), runtime, Run(tmp_path, runtime), task, Poisoned(row, source, 7), optimizer)
 
 
 def test_a_loss_that_is_infinite_with_finite_gradients_stops_too(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_the_command_runs_on_two_ranks_and_one_mistake_is_one_line(row: Row, tmp
     wrong = process([*words[:2], "--resume", str(only_run(tmp_path)), "--nproc", "1"])
     assert wrong.returncode == 2
     assert "--nproc 2" in wrong.stderr
-    missing = process([*words, "--data", str(tmp_path / "nowhere")])
+    mistake, _ = next(iter(row.mistakes.values()))
+    missing = process([*words, *mistake])
     assert missing.returncode == 2
     assert len(missing.stderr.strip().splitlines()) == 1, missing.stderr

@@ -12,9 +12,9 @@ def test_the_plan_is_printed_and_the_rates_do_not_depend_on_micro_batches(
     row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rates = []
-    for accumulate in ("1", "2"):
-        folder = tmp_path / accumulate
-        assert command([*row.train(folder), "--accumulate", accumulate]) == 0
+    for options in row.same_clock:
+        folder = tmp_path / options[-1]
+        assert command([*row.train(folder), *options]) == 0
         assert "plan: " in capsys.readouterr().out
         rates.append([(line["step"], line["lr"]) for line in record(only_run(folder)) if "lr" in line])
     assert rates[0] == rates[1]

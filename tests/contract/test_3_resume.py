@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
+from contract.rows import RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
 
 JOBS = [
-    pytest.param(row, options.split(), id=f"{row}-{name}") for row in ROWS for name, options in row.variants.items()
+    pytest.param(row, options.split(), id=f"{row}-{name}") for row in RESUMED for name, options in row.variants.items()
 ]
 
 
@@ -69,7 +69,7 @@ def test_a_run_that_is_being_trained_is_not_trained_by_another_process(row: Row,
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_stop_request_saves_at_the_next_step_and_says_so(row: Row, number: signal.Signals, tmp_path: Path) -> None:
-    workers = list(row.variants.values())[1].split()
+    workers = row.variants["workers"].split()
     stopped = process([*row.train(tmp_path), *workers], signal_at=(11, number), to_group=True)
     assert stopped.returncode == 75
     assert "--resume" in stopped.stderr

@@ -1,6 +1,5 @@
 """Batches in a seeded, resumable order."""
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 
@@ -10,7 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
-from ptapp_core.runtime import Runtime
+from ptapp_core.runtime import Runtime, outlive_stop_request
 
 Batch = dict[str, Tensor]
 Columns = Mapping[str, Tensor]
@@ -146,13 +145,6 @@ def _gather(data: Columns, index: Tensor) -> Batch:
     return {name: column.index_select(0, index) for name, column in data.items()}
 
 
-def _outlive_stop_request(worker: int) -> None:
-    """Ctrl-C, and often SIGTERM, reach every process of a job, which still needs its workers to end the step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not for ever: Python ends its children by SIGTERM too, where the job died without closing them.
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
-
-
 def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) -> Iterator[Batch]:
     # A generator of its own: DataLoader would draw a seed from the global one each time that it starts.
     loader = DataLoader(
@@ -160,7 +152,7 @@ def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) ->
         batch_sampler=wanted,
         num_workers=workers,
         generator=torch.Generator(),
-        worker_init_fn=_outlive_stop_request if workers else None,
+        worker_init_fn=outlive_stop_request if workers else None,
     )
     try:
         yield from loader

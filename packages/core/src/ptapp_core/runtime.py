@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import signal
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -202,6 +203,16 @@ class _Share(nn.Module):
             return self.task(batch)
         touched = [parameter.sum() for parameter in self.task.parameters() if parameter.requires_grad]
         return torch.stack(touched).nan_to_num().sum() * 0.0, 0, {}
+
+
+def outlive_stop_request(worker: int) -> None:
+    """To be called in each process that serves a job: Ctrl-C, and often SIGTERM, reach those as well.
+
+    The job still needs them to end its step.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not for ever: Python ends its children by SIGTERM too, where the job died without closing them.
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
 
 
 class RandomState:

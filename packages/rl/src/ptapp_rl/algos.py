@@ -1,0 +1,167 @@
+"""From settings to an algorithm's parts: the model's card, the task, the source, and the plan in optimizer steps."""
+
+from typing import Any
+
+from torch import nn
+
+from ptapp_core.config import flag
+from ptapp_core.plan import Plan
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Source, Task
+from ptapp_rl.a2c import A2C
+from ptapp_rl.actor import ActorCritic
+from ptapp_rl.config import DEFAULTS, TrainRL
+from ptapp_rl.dqn import DQN, Experience, QNetwork
+from ptapp_rl.ppo import PPO
+from ptapp_rl.reinforce import Reinforce
+from ptapp_rl.replay import Replay, bytes_needed, check_memory
+from ptapp_rl.rollout import Rollouts
+from ptapp_rl.spaces import FAMILIES, TAKES, action_card
+from ptapp_rl.vector import Environments
+
+ABOUT = {
+    "dqn": "Q-learning from replay (Mnih et al. 2015); double, dueling, n-step, prioritised, C51 by option",
+    "reinforce": "policy gradient with whole returns and a baseline (Williams 1992)",
+    "a2c": "advantage actor-critic, a step for each short rollout (Mnih et al. 2016)",
+    "ppo": "proximal policy optimisation, many steps for each rollout (Schulman et al. 2017)",
+}
+
+
+def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
+    """What it takes to build the model again."""
+    card: dict[str, Any] = {
+        "algo": settings.algo,
+        "observation": environments.card,
+        "action": action_card(environments.action_space, environments.name, settings.algo),
+        "normalise": settings.normalise,
+        "hidden": settings.hidden,
+        "activation": settings.activation,
+    }
+    if settings.algo == "dqn":
+        names = ("atoms", "dueling", "value_min", "value_max")
+        card |= {name: getattr(settings, name) for name in names}
+    return card
+
+
+def build(card: dict[str, Any]) -> nn.Module:
+    """A new model of a card."""
+    return QNetwork(card) if card["algo"] == "dqn" else ActorCritic(card)
+
+
+def frames_per_step(settings: TrainRL) -> float:
+    """Frames of all environments and ranks for each optimizer step."""
+    if settings.algo == "dqn":
+        return settings.train_every
+    return settings.envs * settings.rollout / _steps_per_rollout(settings)
+
+
+def plan_of(settings: TrainRL) -> Plan:
+    """The job in optimizer steps."""
+    per_step = frames_per_step(settings)
+
+    def in_steps(frames: float) -> int:
+        return max(1, round(frames / per_step))
+
+    if settings.algo == "dqn":
+        steps = in_steps(settings.frames - settings.learning_starts)
+    else:
+        steps = rollouts_of(settings) * _steps_per_rollout(settings)
+    return Plan(
+        steps=steps,
+        warmup=round(settings.warmup * steps),
+        clip=settings.clip,
+        average=settings.average,
+        average_decay=settings.average_decay,
+        log_every=settings.log_every,
+        eval_every=in_steps(settings.eval_every),
+        save_every=None if settings.save_every is None else in_steps(settings.save_every),
+        monitor=settings.monitor or "return",
+        maximise=True,
+        patience=settings.patience,
+        profile=settings.profile,
+    )
+
+
+def rollouts_of(settings: TrainRL) -> int:
+    """How many rollouts the frames are."""
+    return max(1, round(settings.frames / (settings.envs * settings.rollout)))
+
+
+def _steps_per_rollout(settings: TrainRL) -> int:
+    if settings.algo != "ppo":
+        return 1
+    return settings.passes * (settings.envs * settings.rollout // settings.batch_size)
+
+
+def task_and_source(
+    settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
+) -> tuple[Task, Source]:
+    """What the loop needs of the algorithm."""
+    if settings.algo == "dqn":
+        return _dqn(settings, model, environments, runtime, say)
+    ppo = settings.algo == "ppo"
+    source = Rollouts(
+        model,
+        environments,
+        runtime,
+        rollouts=rollouts_of(settings),
+        length=settings.rollout,
+        gamma=settings.gamma,
+        gae=settings.gae,
+        passes=settings.passes if ppo else 1,
+        minibatches=settings.envs * settings.rollout // settings.batch_size if ppo else 1,
+        normalise_advantage=settings.normalise_advantage,
+        target_kl=settings.target_kl,
+        scale_rewards=settings.normalise_rewards,
+        seed=settings.seed,
+    )
+    weights = {"value_loss": settings.value_loss, "entropy": settings.entropy}
+    if ppo:
+        return PPO(model, clip_ratio=settings.clip_ratio, clip_value=settings.clip_value, **weights), source
+    return (A2C if settings.algo == "a2c" else Reinforce)(model, **weights), source
+
+
+def _dqn(
+    settings: TrainRL, model: QNetwork, environments: Environments, runtime: Runtime, say: Any
+) -> tuple[Task, Source]:
+    task = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
+    frames = settings.buffer // runtime.world
+    say(f"replay: {check_memory(bytes_needed(environments.observations, frames, settings.stack))}")
+    replay = Replay(
+        environments.observations,
+        frames,
+        n_step=settings.n_step,
+        gamma=settings.gamma,
+        stack=settings.stack,
+        priority=settings.priority_exponent if settings.prioritised else None,
+    )
+    source = Experience(
+        task,
+        environments,
+        replay,
+        runtime,
+        frames=settings.frames,
+        batch_size=settings.batch_size // runtime.world,
+        learning_starts=settings.learning_starts,
+        train_every=settings.train_every,
+        explore=settings.explore,
+        epsilon=settings.epsilon,
+        beta=settings.priority_correction,
+        seed=settings.seed,
+    )
+    return task, source
+
+
+def listing() -> str:
+    """A paragraph for each algorithm, with what it sets unlike PPO."""
+    lines = []
+    for name, about in ABOUT.items():
+        actions = ", ".join(FAMILIES[kind] for kind in TAKES[name])
+        lines.append(f"{name:<11}{about}\n{'':11}actions: {actions}")
+        own = " ".join(f"{flag(key)} {_shown(value)}" for key, value in DEFAULTS[name].items())
+        lines.append(f"{'':11}{own or 'the defaults that `ptapp rl train --help` shows'}\n")
+    return "\n".join(lines).rstrip()
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)

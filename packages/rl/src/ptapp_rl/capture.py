@@ -1,0 +1,180 @@
+"""The state of an environment as plain data, so that a resumed job plays on where it stopped.
+
+Two ways: an environment whose attributes are all numbers, arrays and generators (classic control) is captured
+whole; any other that repeats itself is restored by replaying the actions of its episode from that episode's seed. One
+that does neither is reset on resume.
+"""
+
+import json
+from collections import deque
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium.utils.env_checker import data_equivalence
+
+Way = Literal["plain", "replay", "reset"]
+
+_FIXED = {"env", "spec", "metadata", "observation_space", "action_space", "single_observation_space"}
+_FIXED |= {"single_action_space", "_action_space", "_observation_space", "_metadata", "_cached_spec"}
+_FIXED |= {"_saved_kwargs", "render_mode"}
+"""What no step changes."""
+
+
+class Resumable(gym.Wrapper[Any, Any, Any, Any]):
+    """Plays episodes of known seeds, remembers the actions of the present one, and can be put back into it.
+
+    Episode k of environment i is seeded by (seed, i, k) alone. Stepping a finished episode begins the next one, as
+    the vector does: a vector that was put back does not know that its environment was finished.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], seed: int, index: int, way: Way) -> None:
+        super().__init__(env)
+        self._seed, self._index, self._way = seed, index, way
+        self._episode, self._over = 0, False
+        self._actions: list[Any] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """The next episode; the vector's own seed is passed over."""
+        self._episode += 1
+        return self._begin()
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """One frame, or the first observation of the next episode where this one is over."""
+        if self._over:
+            observation, info = self.reset()
+            return observation, 0.0, False, False, info
+        if self._way == "replay":
+            self._actions.append(np.array(action))
+        result = self.env.step(action)
+        self._over = bool(result[2] or result[3])
+        return result
+
+    def capture(self) -> dict[str, Any]:
+        """Plain data for `restore`."""
+        state: dict[str, Any] = {"episode": self._episode, "over": self._over}
+        if self._way == "plain":
+            state["env"] = plain_state(self.env)
+        elif self._way == "replay" and self._actions:
+            state["actions"] = torch.from_numpy(np.stack(self._actions))
+        return state
+
+    def restore(self, states: list[dict[str, Any]]) -> None:
+        """Puts the environment back into its own one of the states; one of way `reset` begins its next episode."""
+        state = states[self._index]
+        self._episode = state["episode"] + (self._way == "reset")
+        self._begin()
+        if self._way == "plain":
+            restore_plain(self.env, state["env"])
+        elif self._way == "replay":
+            self._actions = list(state["actions"].numpy()) if "actions" in state else []
+            for action in self._actions:
+                self.env.step(action if action.ndim else action[()])
+        self._over = state["over"] and self._way != "reset"
+
+    def _begin(self) -> tuple[Any, dict[str, Any]]:
+        self._over, self._actions = False, []
+        seed = np.random.SeedSequence((self._seed, self._index, self._episode)).generate_state(1)[0]
+        return self.env.reset(seed=int(seed))
+
+
+def way_of(make: Any) -> Way:
+    """How environments that `make()` builds can be put back."""
+    first = make()
+    first.reset(seed=0)
+    if plain_state(first) is not None:
+        return "plain"
+    second = make()
+    try:
+        return "replay" if _repeats(first, second) else "reset"
+    finally:
+        first.close()
+        second.close()
+
+
+def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 50) -> bool:
+    """Whether two of them give the same observations for the same seed and actions."""
+    first.action_space.seed(0)
+    seen, other = first.reset(seed=0)[0], second.reset(seed=0)[0]
+    for _ in range(steps):
+        if not data_equivalence(seen, other, exact=True):
+            return False
+        action = first.action_space.sample()
+        seen, *_, over, cut, _ = first.step(action)
+        other = second.step(action)[0]
+        if over or cut:
+            seen, other = first.reset()[0], second.reset()[0]
+    return True
+
+
+def plain_state(env: Any) -> list[dict[str, Any]] | None:
+    """The attributes of an environment and its wrappers, outermost first; None where one is not plain data."""
+    layers: list[dict[str, Any]] = []
+    try:
+        while True:
+            layers.append({n: _encode(v) for n, v in vars(env).items() if n not in _FIXED})
+            if env is env.unwrapped:
+                return layers
+            env = env.env
+    except TypeError:
+        return None
+
+
+def restore_plain(env: Any, layers: list[dict[str, Any]]) -> None:
+    """Sets the attributes that `plain_state` gave."""
+    for layer in layers:
+        for name, value in layer.items():
+            setattr(env, name, _decode(value))
+        if env is not env.unwrapped:
+            env = env.env
+
+
+def _encode(value: Any) -> Any:
+    """As tensors, numbers, strings, lists and dicts, which torch.load(weights_only=True) takes."""
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, (np.ndarray, np.generic)):
+        kind = "array" if isinstance(value, np.ndarray) else "number"
+        return {kind: torch.from_numpy(np.array(value))}
+    if isinstance(value, np.random.Generator):
+        return {"generator": encode_generator(value)}
+    if isinstance(value, deque):
+        return {"deque": [_encode(item) for item in value], "maxlen": value.maxlen}
+    if type(value) in (list, tuple):
+        return {type(value).__name__: [_encode(item) for item in value]}
+    if type(value) is dict and all(type(key) in (str, int) for key in value):
+        return {"dict": {key: _encode(item) for key, item in value.items()}}
+    raise TypeError(f"{type(value).__name__} is not plain data")
+
+
+def _decode(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()))
+    match kind:
+        case "array":
+            return content.numpy().copy()
+        case "number":
+            return content.numpy()[()]
+        case "generator":
+            return decode_generator(content)
+        case "deque":
+            return deque(map(_decode, content), maxlen=value["maxlen"])
+        case "dict":
+            return {key: _decode(item) for key, item in content.items()}
+        case _:
+            return {"list": list, "tuple": tuple}[kind](map(_decode, content))
+
+
+def encode_generator(generator: np.random.Generator) -> str:
+    """A generator's state as text."""
+    return json.dumps(generator.bit_generator.state)
+
+
+def decode_generator(text: str) -> np.random.Generator:
+    """The generator of that state."""
+    state = json.loads(text)
+    generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
+    generator.bit_generator.state = state
+    return generator

@@ -1,0 +1,68 @@
+"""`ptapp rl`: the commands; each imports what it needs when it runs."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ptapp_core.cli import command, domain
+
+if TYPE_CHECKING:
+    from ptapp_rl.config import EvaluateRL, ExportRL, PlayRL, RecordRL, TrainRL
+
+app = domain("Games: train, evaluate, record and export policies on Gymnasium environments.")
+
+
+@command(app, "ptapp_rl.config:TrainRL")
+def train(settings: "TrainRL") -> None:
+    """Train a policy; with nothing given, PPO on CartPole. The defaults shown are PPO's."""
+    from ptapp_rl.seeds import train
+
+    train(settings)
+
+
+@command(app, "ptapp_rl.config:EvaluateRL")
+def evaluate(settings: "EvaluateRL") -> None:
+    """Play episodes with a trained policy: mean, interquartile mean and interval of the return."""
+    from ptapp_rl.evaluate import evaluate
+
+    evaluate(settings)
+
+
+@command(app, "ptapp_rl.config:RecordRL")
+def record(settings: "RecordRL") -> None:
+    """Write an episode as a GIF, with its return."""
+    from ptapp_rl.show import record
+
+    record(settings)
+
+
+@command(app, "ptapp_rl.config:PlayRL")
+def play(settings: "PlayRL") -> None:
+    """Watch a trained policy play in a window."""
+    from ptapp_rl.show import play
+
+    play(settings)
+
+
+@command(app, "ptapp_rl.config:ExportRL")
+def export(settings: "ExportRL") -> None:
+    """Write a policy as pt2, ONNX or TorchScript: raw observations to actions, proven equal."""
+    from ptapp_rl.export import export
+
+    export(settings)
+
+
+@app.command()
+def algos() -> None:
+    """List the algorithms, the actions that they take, and their defaults."""
+    from ptapp_rl.algos import listing
+
+    typer.echo(listing())
+
+
+@app.command()
+def envs() -> None:
+    """List the environments that are installed."""
+    from ptapp_rl.envs import names
+
+    typer.echo("\n".join(names()))

@@ -1,0 +1,238 @@
+"""The settings of `ptapp rl`. Frames are steps of an environment, summed over all of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from ptapp_core.config import JobSettings, Settings, argument, flag, option
+
+Algorithm = Literal["dqn", "reinforce", "a2c", "ppo"]
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ppo": {},  # the class's own
+    "a2c": {
+        "rollout": 16,
+        "frames": 200_000,
+        "envs": 8,
+        "optimizer": "rmsprop",
+        "lr": 2e-3,
+        "momentum": 0.0,
+        "gae": 1.0,
+        "entropy": 0.0,
+        "normalise_advantage": False,
+        "batch_size": 128,
+        "log_every": 100,
+    },
+    "reinforce": {
+        "rollout": 256,
+        "frames": 300_000,
+        "gae": 1.0,
+        "lr": 3e-3,
+        "gamma": 0.99,
+        "batch_size": 2048,
+        "log_every": 10,
+    },
+    "dqn": {
+        "frames": 50_000,
+        "envs": 4,
+        "hidden": [256, 256],
+        "activation": "relu",
+        "lr": 1e-3,
+        "schedule": "constant",
+        "gamma": 0.99,
+        "batch_size": 64,
+        "clip": 10.0,
+        "eval_every": 2_500,
+        "log_every": 500,
+    },
+}
+"""What an algorithm sets where the user did not; `ptapp rl algos` prints them."""
+
+_OF_DQN = (
+    *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
+    *("value_max", "buffer", "learning_starts", "train_every", "explore", "epsilon", "target_every", "tau"),
+)
+_OF_ACTORS = ("rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
+
+ONLY_OF: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_OF_DQN, ("dqn",)),
+    **dict.fromkeys(("passes", "clip_ratio", "clip_value", "target_kl"), ("ppo",)),
+    **dict.fromkeys(_OF_ACTORS, ("reinforce", "a2c", "ppo")),
+}
+"""Options that only these algorithms read; for another they must stay as they are."""
+
+
+class TrainRL(JobSettings):
+    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what the others change."""
+
+    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
+
+    env: str = option("CartPole", "environment; a bare name is its newest version", group="Environment")
+    algo: Algorithm = option("ppo", "algorithm", group="Environment")
+    frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
+    envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
+    vector: Literal["auto", "sync", "async"] = option(
+        "auto", "one process, one a environment, or the environment's own vector", group="Environment"
+    )
+    stack: int = option(1, "latest frames that make an observation", group="Environment", ge=1, le=16)
+    normalise: bool = option(False, "centre and scale observations by running statistics", group="Environment")
+    normalise_rewards: bool = option(False, "scale rewards by the spread of the return", group="Environment")
+
+    hidden: list[int] = option([64, 64], "units of the hidden layers", group="Model")
+    activation: Literal["tanh", "relu"] = option("tanh", "of the hidden layers", group="Model")
+
+    batch_size: int = option(
+        256, "transitions an optimizer step, over all ranks", group="Optimisation", short="-b", ge=1
+    )
+    gamma: float = option(0.98, "discount of a frame", group="Optimisation", ge=0, le=1)
+    rollout: int = option(32, "frames of each environment between updates", group="Actor-critic", ge=1)
+    gae: float = option(0.8, "lambda of generalised advantage estimation", group="Actor-critic", ge=0, le=1)
+    value_loss: float = option(0.5, "weight of the value loss", group="Actor-critic", ge=0)
+    entropy: float = option(0.0, "weight of the entropy bonus", group="Actor-critic", ge=0)
+    normalise_advantage: bool = option(True, "advantages of mean 0 and deviation 1 in a batch", group="Actor-critic")
+    passes: int = option(20, "passes over a rollout", group="PPO", ge=1)
+    clip_ratio: float = option(0.2, "how far the ratio of probabilities pays off", group="PPO", gt=0)
+    clip_value: float | None = option(None, "how far a value may move in a rollout's updates", group="PPO", gt=0)
+    target_kl: float | None = option(None, "drop the rest of a rollout beyond 1.5 times this KL", group="PPO", gt=0)
+
+    buffer: int = option(50_000, "frames that the replay buffer keeps", group="DQN", ge=1)
+    learning_starts: int = option(1_000, "frames before the first update", group="DQN", ge=1)
+    train_every: int = option(2, "frames for each update", group="DQN", ge=1)
+    explore: float = option(0.16, "share of the frames over which epsilon falls", group="DQN", gt=0, le=1)
+    epsilon: float = option(0.04, "final share of random actions", group="DQN", ge=0, le=1)
+    target_every: int = option(200, "updates between copies to the target network", group="DQN", ge=1)
+    tau: float | None = option(None, "Polyak step of the target network, instead of copies", group="DQN", gt=0, le=1)
+    double: bool = option(True, "choose the next action with the learning network", group="DQN")
+    dueling: bool = option(False, "separate state value and advantages", group="DQN")
+    n_step: int = option(1, "rewards before the bootstrap", group="DQN", ge=1, le=50)
+    prioritised: bool = option(False, "draw transitions by their last error", group="DQN")
+    priority_exponent: float = option(0.6, "alpha: how much priorities count", group="DQN", ge=0, le=1)
+    priority_correction: float = option(0.4, "first beta of the importance weights; ends at 1", group="DQN", ge=0, le=1)
+    atoms: int = option(1, "atoms of a return's distribution (C51 has 51); 1: its mean", group="DQN", ge=1)
+    value_min: float = option(0.0, "least return of the distribution", group="DQN")
+    value_max: float = option(100.0, "greatest return of the distribution", group="DQN")
+
+    optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    schedule: Literal[
+        "constant", "step", "multistep", "exponential", "cosine", "polynomial", "cyclic", "onecycle", "plateau"
+    ] = "polynomial"
+    warmup: float = 0.0
+    clip: float | None = 0.5
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    threads: int | None = 1
+
+    eval_every: int = option(10_000, "frames between evaluations", group="Run", ge=1)
+    eval_episodes: int = option(20, "episodes of an evaluation", group="Run", ge=1)
+    test_episodes: int = option(100, "episodes of the evaluation at the end", group="Run", ge=1)
+    save_every: int | None = option(None, "frames between checkpoints; none: at each evaluation", group="Run", ge=1)
+    seeds: str | None = option(None, "train a run for each, as 0-9 or 0,3,5, in place of --seed", group="Run")
+    parallel: int = option(1, "runs of --seeds at a time, each in a process", group="Run", ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_algorithm(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        return {**DEFAULTS.get(str(values.get("algo")), {}), **values}
+
+    @field_validator("hidden")
+    @classmethod
+    def _layers_have_units(cls, hidden: list[int]) -> list[int]:
+        if not all(units > 0 for units in hidden):
+            raise ValueError("must be numbers of units, as 64,64")
+        return hidden
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_can_be_read(cls, seeds: str | None) -> str | None:
+        if seeds is not None:
+            seed_list(seeds)
+        return seeds
+
+    @model_validator(mode="after")
+    def _options_are_the_algorithms(self) -> Self:
+        for name, algorithms in ONLY_OF.items():
+            if self.algo not in algorithms and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{flag(name)} is an option of {', '.join(algorithms)}, not of --algo {self.algo}")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_fit_together(self) -> Self:
+        if self.envs % self.nproc or self.batch_size % self.nproc:
+            raise ValueError(f"--envs and --batch-size must be multiples of --nproc {self.nproc}")
+        if self.algo == "dqn":
+            self._replay_fits()
+        elif self.algo == "ppo":
+            if self.envs * self.rollout % self.batch_size:
+                raise ValueError(
+                    f"--batch-size {self.batch_size} does not divide a rollout of {self.envs * self.rollout} frames "
+                    f"(--envs {self.envs} times --rollout {self.rollout})"
+                )
+        elif self.batch_size != self.envs * self.rollout:
+            raise ValueError(
+                f"--algo {self.algo} learns from a rollout at once: give --batch-size {self.envs * self.rollout} "
+                f"(--envs {self.envs} times --rollout {self.rollout})"
+            )
+        if self.seeds is not None and self.resume is not None:
+            raise ValueError("--resume goes on with one run: leave --seeds out")
+        return self
+
+    def _replay_fits(self) -> None:
+        if self.frames <= self.learning_starts:
+            raise ValueError(f"--frames {self.frames} ends before --learning-starts {self.learning_starts}")
+        if self.buffer // self.envs < self.n_step + self.stack + 1:
+            raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
+        if self.value_min >= self.value_max:
+            raise ValueError("--value-min must be less than --value-max")
+
+
+def seed_list(text: str) -> list[int]:
+    """`0-3,7` -> [0, 1, 2, 3, 7]; raises ValueError for anything else."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise ValueError("must be seeds as 0-9 or 0,3,5")
+        seeds += range(int(first), int(last or first) + 1)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError("must be different seeds, as 0-9 or 0,3,5")
+    return seeds
+
+
+class _OfRun(Settings):
+    run: Path = argument("run directory")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+
+
+class EvaluateRL(_OfRun):
+    """`ptapp rl evaluate`."""
+
+    episodes: int = option(100, "episodes to play", group="Evaluation", ge=1)
+    seed: int = option(0, "seed of the environments, apart from those of training", group="Evaluation", ge=0, lt=2**31)
+    device: str = option("cpu", "auto, cpu, cuda, cuda:N or mps", group="Device")
+
+
+class RecordRL(_OfRun):
+    """`ptapp rl record`."""
+
+    seed: int = option(0, "seed of the episode", group="Evaluation", ge=0, lt=2**31)
+    out: Path | None = option(None, "GIF to write; none: report/episode.gif of the run", group="Output")
+    length: int = option(1_000, "frames at most", group="Output", ge=1)
+    width: int = option(320, "pixels across", group="Output", ge=16, le=4096)
+
+
+class PlayRL(_OfRun):
+    """`ptapp rl play`."""
+
+    episodes: int = option(3, "episodes to play", group="Evaluation", ge=1)
+    seed: int = option(0, "seed of the first episode", group="Evaluation", ge=0, lt=2**31)
+
+
+class ExportRL(_OfRun):
+    """`ptapp rl export`."""
+
+    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported policy", group="Output")

@@ -1,0 +1,111 @@
+"""Environments by name: `CartPole` is the newest version of it, and an unknown name gets the nearest known one."""
+
+import importlib
+import re
+import warnings
+from typing import Any
+
+import gymnasium as gym
+from gymnasium import spaces
+
+from ptapp_core.errors import UserError, nearest
+
+_EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
+_SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
+
+
+def names() -> list[str]:
+    """The newest version of every environment that is registered."""
+    _register_atari()
+    newest: dict[str, str] = {}
+    for name in gym.registry:
+        if not name.startswith(_SKIPPED):
+            bare = _bare(name)
+            if bare not in newest or _version(name) > _version(newest[bare]):
+                newest[bare] = name
+    return sorted(newest.values())
+
+
+def resolve(name: str) -> str:
+    """The registered name that is meant: itself, or the newest version of a bare one; `module:Name` imports first.
+
+    Raises UserError with the nearest known name.
+    """
+    if ":" in name:
+        module, _, name = name.partition(":")
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"--env {module}:{name}: the module cannot be imported ({error})") from None
+    if name in gym.registry:
+        return name
+    known = names()
+    if name in gym.registry:  # only now that Atari is there
+        return name
+    wanted = name.lower()
+    for candidate in known:
+        if wanted in (_bare(candidate).lower(), _bare(candidate).rpartition("/")[2].lower()):
+            return candidate
+    bare = {_bare(candidate): candidate for candidate in known}
+    raise UserError(f"--env {name}: no such environment{nearest(name, [*bare, *bare.values()])}; see `ptapp rl envs`")
+
+
+def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any, Any]:
+    """One environment by its registered name, with what every algorithm here expects of it.
+
+    Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
+    training only. Discrete observations become one-hot vectors. `stack` frames make an observation.
+    """
+    atari = name.startswith("ALE/")
+    options: dict[str, Any] = {"frameskip": 1} if atari else {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of newer versions, and of libraries below
+            env = gym.make(name, render_mode=render, disable_env_checker=True, **options)
+            if atari:
+                env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
+        raise UserError(f"--env {name}: a library is missing ({error}){_remedy(str(error))}") from None
+    except Exception as error:
+        raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}") from error
+    if isinstance(env.observation_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Tuple)):
+        env = gym.wrappers.FlattenObservation(env)
+    return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
+
+
+def has_own_vector(name: str, stack: int = 1) -> bool:
+    """Whether the environment brings a vectorised implementation that resets on the step after an episode's end."""
+    if stack > 1 or name.startswith("ALE/") or gym.spec(name).vector_entry_point is None:
+        return False
+    probe = make_own_vector(name, 1)
+    fits = probe.metadata.get("autoreset_mode") == gym.vector.AutoresetMode.NEXT_STEP
+    fits = fits and isinstance(probe.single_observation_space, (spaces.Box, spaces.Dict))
+    probe.close()
+    return fits
+
+
+def make_own_vector(name: str, count: int) -> Any:
+    """The environment's own vectorised implementation."""
+    return gym.make_vec(name, num_envs=count, vectorization_mode="vector_entry_point")
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"-v\d+$", "", name)
+
+
+def _version(name: str) -> int:
+    found = re.search(r"-v(\d+)$", name)
+    return int(found[1]) if found else -1
+
+
+def _remedy(text: str) -> str:
+    extra = next((extra for word, extra in _EXTRAS.items() if word in text), None)
+    return f": pip install 'ptapp-rl[{extra}]'" if extra else ""
+
+
+def _register_atari() -> None:
+    try:
+        import ale_py
+    except ImportError:
+        return
+    gym.register_envs(ale_py)

@@ -1,0 +1,87 @@
+"""How good a policy is: episodes in environments of their own, and what can be said from so many."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ptapp_core.jobs import Trained
+from ptapp_core.run import write_json
+from ptapp_core.runtime import Runtime
+from ptapp_rl.algos import build
+from ptapp_rl.config import EvaluateRL, TrainRL
+from ptapp_rl.spaces import each
+from ptapp_rl.vector import Environments
+
+APART = 500_000_003  # evaluation seeds begin here, far from those of training
+_AT_ONCE = 32
+
+
+def evaluate(settings: EvaluateRL) -> None:
+    """Plays episodes with a run's policy, and leaves the figures in `evaluation/` of the run."""
+    runtime = Runtime(settings.device, "fp32")
+    trained = Trained.find(settings.run, "rl", settings.checkpoint)
+    model = trained.load(build(trained.about["model"])).to(runtime.device)
+    job = TrainRL.resolve(settings.run / "config.toml", {})
+    environments = evaluation_environments(job, trained.about["env"], settings.episodes, settings.seed + 1)
+    print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
+    report(play(model, environments, settings.episodes, runtime), settings.run / "evaluation")
+
+
+def evaluation_environments(settings: TrainRL, name: str, episodes: int, seed: int = 0) -> Environments:
+    """Environments to evaluate in, none of whose episodes training sees."""
+    at_once = min(episodes, _AT_ONCE)
+    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack)
+
+
+@torch.inference_mode()
+def play(model: nn.Module, environments: Environments, episodes: int, runtime: Runtime) -> list[float]:
+    """The returns of exactly so many episodes; each environment plays its share, so that short ones count no more."""
+    quotas = np.array([len(share) for share in np.array_split(np.arange(episodes), environments.count)])
+    returns: list[list[float]] = [[] for _ in quotas]
+    running = np.zeros(len(quotas))
+    while any(len(done) < quota for done, quota in zip(returns, quotas, strict=True)):
+        seen = runtime.to_device(each(environments.observations, torch.from_numpy))
+        environments.step(model(seen).cpu().numpy())
+        running += environments.raw_rewards
+        for index in environments.over.nonzero()[0]:
+            returns[index].append(float(running[index]))
+            running[index] = 0.0
+    return [value for done, quota in zip(returns, quotas, strict=True) for value in done[:quota]]
+
+
+def figures(returns: list[float]) -> dict[str, float]:
+    """Mean, interquartile mean, and the 95 % bootstrap interval of the mean (Agarwal et al. 2021 say why)."""
+    values = np.array(returns)
+    low, high = interval(values)
+    middle = np.sort(values)[len(values) // 4 : len(values) - len(values) // 4]
+    return {
+        "return": float(values.mean()),
+        "iqm": float(middle.mean()),
+        "low": low,
+        "high": high,
+        "least": float(values.min()),
+        "greatest": float(values.max()),
+    }
+
+
+def interval(values: Any, draws: int = 2_000) -> tuple[float, float]:
+    """The 95 % interval of the mean of (n,) values, by drawing them again with replacement."""
+    chosen = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
+    low, high = np.quantile(np.asarray(values)[chosen].mean(1), (0.025, 0.975))
+    return float(low), float(high)
+
+
+def report(returns: list[float], folder: Path, say: Any = print) -> None:
+    """Figures of the returns to the console, and with all of them to `folder`/metrics.json."""
+    found = figures(returns)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "metrics.json", {"test": found, "episodes": len(returns), "returns": returns})
+    say(
+        f"{len(returns)} episodes: mean return {found['return']:.1f}, 95 % interval {found['low']:.1f} to "
+        f"{found['high']:.1f}, interquartile mean {found['iqm']:.1f}, "
+        f"range {found['least']:.1f} to {found['greatest']:.1f}"
+    )
+    say(f"report: {folder}")

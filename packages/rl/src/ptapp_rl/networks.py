@@ -1,0 +1,134 @@
+"""From observations to features: layers for vectors, a convolutional network for images, and both for dictionaries."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_rl.normalise import RunningNorm
+from ptapp_rl.spaces import Observations
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+def layers(sizes: Sequence[int], activation: str) -> nn.Sequential:
+    """Linear layers of these sizes, each followed by the activation."""
+    modules: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        modules += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
+    return nn.Sequential(*modules)
+
+
+class Flat(nn.Module):
+    """(N, ...) numbers -> (N, features), centred and scaled by running statistics where asked."""
+
+    def __init__(self, card: dict[str, Any], normalise: bool) -> None:
+        super().__init__()
+        self.features = prod(card["shape"])
+        self.norm = RunningNorm(self.features) if normalise else nn.Identity()
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Float32."""
+        return self.norm(observations.flatten(1).float())
+
+
+class OneHot(nn.Module):
+    """(N,) whole numbers -> (N, n)."""
+
+    def __init__(self, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.features, self.start = card["n"], card["start"]
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Float32."""
+        return functional.one_hot(observations.long() - self.start, self.features).float()
+
+
+class NatureCNN(nn.Module):
+    """Three convolutions and a layer (Mnih et al. 2015), for uint8 images of 0 to 255.
+
+    Takes (N, H, W), (N, C, H, W), (N, H, W, C) or a stack of frames (N, k, H, W, C); few channels tell which axis
+    they are.
+    """
+
+    def __init__(self, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.shape = tuple(card["shape"])
+        channels, height, width = self._channels_first(torch.zeros(1, *self.shape)).shape[1:]
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, 32, 8, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 4, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
+        self.head = nn.Sequential(nn.Linear(size, 512), nn.ReLU())
+        self.features = 512
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(N, 512)."""
+        return self.head(self.convolutions(self._channels_first(observations).float() / 255.0))
+
+    def _channels_first(self, images: Tensor) -> Tensor:
+        if len(self.shape) == 2:
+            return images.unsqueeze(1)
+        if len(self.shape) == 4:
+            return images.permute(0, 1, 4, 2, 3).flatten(1, 2)
+        return images.permute(0, 3, 1, 2) if self.shape[-1] <= 4 < self.shape[0] else images
+
+
+class Parts(nn.Module):
+    """A dictionary of observations: the features of each part, side by side."""
+
+    def __init__(self, card: dict[str, Any], normalise: bool) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({name: encoder(part, normalise) for name, part in card["parts"].items()})
+        self.features = sum(width(part) for part in self.parts.values())
+
+    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+        """(N, features)."""
+        return torch.cat([part(observations[name]) for name, part in self.parts.items()], dim=1)
+
+
+def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
+    """The encoder of an observation's card; its `features` says how many numbers it gives."""
+    match card["kind"]:
+        case "dict":
+            return Parts(card, normalise)
+        case "image":
+            return NatureCNN(card)
+        case "number":
+            return OneHot(card)
+        case _:
+            return Flat(card, normalise)
+
+
+def width(module: nn.Module) -> int:
+    """How many features an encoder gives."""
+    return int(module.features)  # type: ignore[arg-type]
+
+
+def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
+    """Orthogonal weights and zero biases, as PPO's own code has them (Engstrom et al. 2020: it matters)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.orthogonal_(layer.weight, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module
+
+
+def update_statistics(model: nn.Module, observations: Observations) -> None:
+    """Takes new observations, (N, ...), into the running statistics of a model, where it has any."""
+    for name, part in observations.items() if isinstance(observations, dict) else [("", observations)]:
+        for path, module in model.named_modules():
+            if isinstance(module, RunningNorm) and path.removesuffix(".norm").endswith(name):
+                module.update(part)

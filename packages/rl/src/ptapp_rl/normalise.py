@@ -1,0 +1,75 @@
+"""Running statistics of observations and of returns, so that networks see numbers near one."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+
+class RunningNorm(nn.Module):
+    """Centres and scales by the mean and variance of all that it was shown; they are buffers, and travel with it."""
+
+    mean: Tensor
+    variance: Tensor
+    count: Tensor
+
+    def __init__(self, features: int, limit: float = 10.0) -> None:
+        super().__init__()
+        self.limit = limit
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("variance", torch.ones(features))
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, features), within the limit."""
+        return ((x - self.mean) * (self.variance + 1e-8).rsqrt()).clamp(-self.limit, self.limit)
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Takes (N, ...) more into the statistics (Chan et al. 1979, parallel form)."""
+        x = x.flatten(1).float()
+        variance, mean = torch.var_mean(x, dim=0, correction=0)
+        total = self.count + len(x)
+        delta = mean - self.mean
+        squares = self.variance * self.count + variance * len(x) + delta.square() * (self.count * len(x) / total)
+        self.mean.add_(delta * (len(x) / total))
+        self.variance.copy_(squares / total)
+        self.count.copy_(total)
+
+
+class RewardScale:
+    """Divides rewards by the standard deviation of the discounted return so far, which leaves their sign alone."""
+
+    def __init__(self, count: int, gamma: float, limit: float = 10.0) -> None:
+        self._gamma, self._limit = gamma, limit
+        self._returns = np.zeros(count)
+        self._mean = self._squares = 0.0
+        self._seen = 0
+
+    def __call__(self, rewards: npt.NDArray[Any], over: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+        """Takes a rollout's rewards, (T, N), into the statistics, and scales them."""
+        for row, ended in zip(rewards, over, strict=True):
+            self._returns = self._returns * self._gamma + row
+            self._add(self._returns)
+            self._returns[ended] = 0.0
+        deviation = (self._squares / self._seen) ** 0.5
+        return np.clip(rewards / (deviation + 1e-8), -self._limit, self._limit)
+
+    def _add(self, values: npt.NDArray[Any]) -> None:
+        mean, total = float(values.mean()), self._seen + len(values)
+        delta = mean - self._mean
+        self._squares += float(values.var()) * len(values) + delta * delta * self._seen * len(values) / total
+        self._mean += delta * len(values) / total
+        self._seen = total
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain numbers and a tensor."""
+        returns = torch.from_numpy(self._returns.copy())
+        return {"returns": returns, "mean": self._mean, "squares": self._squares, "seen": self._seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with those statistics."""
+        self._returns = state["returns"].numpy().copy()
+        self._mean, self._squares, self._seen = state["mean"], state["squares"], state["seen"]

@@ -1,0 +1,64 @@
+"""Proximal policy optimisation (Schulman et al. 2017), with the details of Huang et al. 2022 that matter.
+
+A rollout is learnt from several times. The ratio r of an action's probability now to that when it was played tells how
+far the policy has moved; the objective min(r A, clip(r, 1 - e, 1 + e) A) has no gain in moving it further than e.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptapp_core.task import Task
+from ptapp_rl.actor import ActorCritic
+
+
+class PPO(Task):
+    """The clipped objective (eq. 7), the value's squared error and an entropy bonus (eq. 9).
+
+    Args:
+        clip_ratio: e above.
+        clip_value: also keeps the value within this of what it was (as in the paper's own code).
+        value_loss: weight of the squared error.
+        entropy: weight of the bonus.
+    """
+
+    model: ActorCritic
+
+    def __init__(
+        self,
+        model: ActorCritic,
+        *,
+        clip_ratio: float = 0.2,
+        clip_value: float | None = None,
+        value_loss: float = 0.5,
+        entropy: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.clip_ratio, self.clip_value = clip_ratio, clip_value
+        self.value_loss, self.entropy = value_loss, entropy
+
+    def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """A minibatch of `Rollouts`."""
+        advantage = batch["advantage"]
+        parameters, value = self.model.both(batch["observation"])
+        log_prob, entropy = self.model.head.score(parameters, batch["action"])
+        ratio = (log_prob - batch["log_prob"]).exp()
+        clipped = ratio.clamp(1 - self.clip_ratio, 1 + self.clip_ratio)
+        gain = torch.minimum(ratio * advantage, clipped * advantage).sum()
+        error = self._value_error(value, batch)
+        loss = self.value_loss * error - gain
+        if self.entropy:
+            loss = loss - self.entropy * entropy.sum()
+        with torch.no_grad():
+            figures = {"value_error": error.detach(), "entropy": entropy.sum(), "return": batch["return"].sum()}
+            figures["clipped"] = (ratio != clipped).sum()
+        return loss, len(advantage), figures
+
+    def _value_error(self, value: Tensor, batch: dict[str, Any]) -> Tensor:
+        squares = (value - batch["target"]).square()
+        if self.clip_value is not None:
+            near = batch["value"] + (value - batch["value"]).clamp(-self.clip_value, self.clip_value)
+            squares = torch.maximum(squares, (near - batch["target"]).square())
+        return squares.sum()

@@ -1,0 +1,204 @@
+"""Rollouts as a Source: play for a while, learn from what was played, forget it. A2C, PPO and REINFORCE share it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptapp_core.runtime import Runtime
+from ptapp_rl.actor import ActorCritic
+from ptapp_rl.capture import decode_generator, encode_generator
+from ptapp_rl.networks import update_statistics
+from ptapp_rl.normalise import RewardScale
+from ptapp_rl.returns import advantages
+from ptapp_rl.spaces import each, empty, pick, rows_of, store
+from ptapp_rl.vector import Environments
+
+Batch = dict[str, Any]
+_AT_ONCE = 4096  # observations in a forward pass without gradients
+
+
+class Rollouts:
+    """Minibatches of rollouts, each played with the policy as it is when the loop asks for its first minibatch.
+
+    A minibatch holds, for n transitions: observation, action, log_prob, advantage, target (the return that the value
+    should tell), value, and `return`, the mean of the latest hundred episodes, for the log. Transitions across a reset
+    are left out.
+
+    Args:
+        rollouts: how many to play; then the source ends.
+        length: frames of each environment in one.
+        passes: times that a rollout is learnt from, each in another order.
+        minibatches: of one pass.
+        gamma, gae: see `returns.advantages`.
+        normalise_advantage: to mean 0 and deviation 1 in a minibatch (of each rank).
+        target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
+        scale_rewards: by the deviation of the return.
+    """
+
+    def __init__(
+        self,
+        model: ActorCritic,
+        environments: Environments,
+        runtime: Runtime,
+        *,
+        rollouts: int,
+        length: int,
+        gamma: float,
+        gae: float,
+        passes: int = 1,
+        minibatches: int = 1,
+        normalise_advantage: bool = False,
+        target_kl: float | None = None,
+        scale_rewards: bool = False,
+        seed: int = 0,
+    ) -> None:
+        self._model, self._environments, self._runtime = model, environments, runtime
+        self._rollouts, self._length, self._gamma, self._gae = rollouts, length, gamma, gae
+        self._passes, self._minibatches = passes, minibatches
+        self._normalise, self._target_kl = normalise_advantage, target_kl
+        self._random = np.random.default_rng((seed, runtime.rank))
+        count = environments.count
+        self._scale = RewardScale(count, gamma) if scale_rewards else None
+        head = model.head
+        self._observations = empty(environments.observations, length + 1, count)
+        self._actions = torch.zeros(length, count, *head.action_shape, dtype=head.dtype)
+        self._rewards = np.zeros((length, count), dtype=np.float32)
+        self._terminated = np.zeros((length, count), dtype=np.bool_)
+        self._over = np.zeros((length + 1, count), dtype=np.bool_)
+        self._columns: Batch = {}
+        self._order = torch.zeros(0, dtype=torch.int64)
+        self._played, self._given = 0, passes * minibatches
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Minibatches, until all rollouts are played."""
+        while True:
+            if self._given == self._passes * self._minibatches or (self._given and self._strayed()):
+                if self._played == self._rollouts:
+                    return
+                self._play()
+            yield self._minibatch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environments, the generator, and what is left of the present rollout."""
+        unused = self._given < self._passes * self._minibatches
+        return {
+            "environments": self._environments.state_dict(),
+            "random": encode_generator(self._random),
+            "scale": self._scale.state_dict() if self._scale else None,
+            "columns": {name: value.clone() for name, value in self._named().items()} if unused else {},
+            "order": self._order.clone(),
+            "played": self._played,
+            "given": self._given,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with the next minibatch."""
+        self._environments.load_state_dict(state["environments"])
+        self._random = decode_generator(state["random"])
+        if self._scale:
+            self._scale.load_state_dict(state["scale"])
+        columns = self._runtime.to_device(state["columns"])
+        parts = {name.partition("/")[2]: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
+        self._columns = {**columns, "observation": parts} if parts else columns
+        self._order, self._played, self._given = state["order"], state["played"], state["given"]
+
+    def names(self, step: int) -> list[str]:
+        """The environment, for all of its frames are one's own."""
+        return [f"frames of {self._environments.name}"]
+
+    def _play(self) -> None:
+        """Steps the environments `length` times, then values and advantages of the whole rollout at once."""
+        environments, head = self._environments, self._model.head
+        self._over[0] = environments.over
+        with torch.inference_mode():
+            noise = self._runtime.to_device(head.noise(self._random, self._length, environments.count))
+            for t in range(self._length):
+                store(self._observations, t, environments.observations)
+                now = self._runtime.to_device(pick(self._observations, t))
+                actions = head.sample(self._model.parameters_of(now), noise[t]).cpu()
+                self._actions[t] = actions
+                self._rewards[t], self._terminated[t], _ = environments.step(head.to_environment(actions))
+                self._over[t + 1] = environments.over
+            store(self._observations, self._length, environments.observations)
+        self._columns = self._finished()
+        self._played, self._given = self._played + 1, 0
+
+    @torch.no_grad()
+    def _finished(self) -> Batch:
+        """The rollout as columns of the transitions to learn from."""
+        shape = self._rewards.shape
+        rewards = self._scale(self._rewards, self._over[1:]) if self._scale else self._rewards
+        seen = each(self._observations, lambda part: part.flatten(0, 1))
+        parameters, values = self._judge(seen)
+        rows = self._runtime.to_device(torch.from_numpy(~self._over[:-1]).flatten().nonzero().squeeze(1))
+        tensors = [torch.as_tensor(a, dtype=t) for a, t in ((rewards, torch.float32), (self._terminated, torch.bool))]
+        rewarded, terminated = self._runtime.to_device(tensors)
+        over = self._runtime.to_device(torch.from_numpy(self._over[1:]))
+        values = values.view(shape[0] + 1, shape[1])
+        estimate = advantages(rewarded, values, terminated, over, self._gamma, self._gae)
+        actions = self._runtime.to_device(self._actions).flatten(0, 1)
+        log_prob, _ = self._model.head.score(parameters[: len(actions)], actions)
+        taken = self._runtime.to_device(pick(seen, slice(len(actions))))
+        update_statistics(self._model, taken)
+        columns = {
+            "action": actions,
+            "log_prob": log_prob,
+            "advantage": estimate.flatten(),
+            "target": (estimate + values[:-1]).flatten(),
+            "value": values[:-1].flatten(),
+            "return": rewarded.new_full((len(actions),), self._environments.mean_return),
+        }
+        chosen: Batch = {name: column.index_select(0, rows) for name, column in columns.items()}
+        return chosen | {"observation": rows_of(taken, rows)}
+
+    def _judge(self, observations: Any) -> tuple[Tensor, Tensor]:
+        """Distribution parameters and values of all the rollout's observations."""
+        size = len(self._rewards) * self._environments.count + self._environments.count
+        judged = []
+        for start in range(0, size, _AT_ONCE):
+            some = pick(observations, slice(start, start + _AT_ONCE))
+            judged.append(self._model.both(self._runtime.to_device(some)))
+        parameters, values = zip(*judged, strict=True)
+        return torch.cat(parameters), torch.cat(values)
+
+    def _minibatch(self) -> Batch:
+        """The next one of the rollout."""
+        place = self._given % self._minibatches
+        size = len(self._columns["advantage"])
+        self._given += 1
+        if self._passes * self._minibatches == 1:
+            batch = dict(self._columns)
+        else:
+            if place == 0:
+                self._order = torch.from_numpy(self._random.permutation(size))
+            rows = self._runtime.to_device(self._order.tensor_split(self._minibatches)[place])
+            batch = {name: rows_of(column, rows) for name, column in self._columns.items()}
+        if self._normalise and len(batch["advantage"]) > 1:
+            deviation, mean = torch.std_mean(batch["advantage"])
+            batch["advantage"] = (batch["advantage"] - mean) / (deviation + 1e-8)
+        return batch
+
+    @torch.no_grad()
+    def _strayed(self) -> bool:
+        """Whether the policy has gone too far from the one that played the rollout (on all ranks together).
+
+        The estimate of the divergence is that of Schulman (2020, "Approximating KL divergence"), (r - 1) - log r.
+        """
+        if self._target_kl is None:
+            return False
+        parameters = self._judge(self._columns["observation"])[0]
+        log_ratio = self._model.head.score(parameters, self._columns["action"])[0] - self._columns["log_prob"]
+        divergence = log_ratio.expm1() - log_ratio
+        total, count = self._runtime.total(divergence.sum().item(), len(divergence))
+        return total / count > 1.5 * self._target_kl
+
+    def _named(self) -> dict[str, Tensor]:
+        """The columns by name, the parts of a dictionary of observations as observation/NAME."""
+        named = dict(self._columns)
+        observation = named.pop("observation")
+        if isinstance(observation, Tensor):
+            return {**named, "observation": observation}
+        return named | {f"observation/{name}": part for name, part in observation.items()}

@@ -1,0 +1,81 @@
+"""`ptapp rl train`: environments, model, task and source for the loop, and a report at its end."""
+
+from collections.abc import Mapping
+from contextlib import closing
+
+import torch
+from torch import nn
+
+from ptapp_core.fit import fit
+from ptapp_core.jobs import run_of, runtime_of, schedule_of
+from ptapp_core.milestones import Evaluate
+from ptapp_core.optim import build_optimizer
+from ptapp_core.ranks import relaunch
+from ptapp_core.report import curves
+from ptapp_core.runtime import Runtime
+from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source
+from ptapp_rl.config import TrainRL
+from ptapp_rl.envs import resolve
+from ptapp_rl.evaluate import evaluation_environments, figures, play, report
+from ptapp_rl.vector import Environments
+
+
+def train(settings: TrainRL) -> None:
+    """Trains a policy as the settings say, and leaves a run directory with its record, weights and report."""
+    if relaunch(settings.nproc):
+        return
+    runtime = runtime_of(settings)
+    name = resolve(settings.env)
+    count = settings.envs // runtime.world
+    environments = Environments(
+        name, count, seed=settings.seed, first=count * runtime.rank, vector=settings.vector, stack=settings.stack
+    )
+    card = model_card(settings, environments)
+    torch.manual_seed(settings.seed)
+    model = build(card).to(runtime.device)
+    plan = plan_of(settings)
+    optimizer = build_optimizer(
+        model,
+        settings.optimizer,
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        momentum=settings.momentum,
+    )
+    schedule = schedule_of(settings, optimizer, plan)
+    about = {"domain": "rl", "data": name, "env": name, "model": card}
+    short = name.rpartition("/")[2].lower()
+    with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run, closing(environments):
+        run.say(f"environment: {name}, {settings.envs} at once; on resume: {_RESUMES[environments.way]}")
+        run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        task, source = task_and_source(settings, model, environments, runtime, run.say)
+        run.say(
+            f"plan: {plan.steps:,} steps of {frames_per_step(settings):g} frames ({settings.frames:,} frames), "
+            f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
+        )
+        run.say(f"run: {run.path}")
+        fit(plan, runtime, run, task, source, optimizer, schedule, _evaluation(settings, name, runtime))
+        if runtime.is_main:
+            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
+            tested = evaluation_environments(settings, name, settings.test_episodes, seed=1)
+            report(play(model, tested, settings.test_episodes, runtime), run.path / "report", run.say)
+            tested.close()
+    runtime.close()
+
+
+_RESUMES = {
+    "plain": "play on exactly",
+    "replay": "play on exactly, by replaying the episode's actions",
+    "reset": "environments are reset, for their state cannot be saved",
+}
+
+
+def _evaluation(settings: TrainRL, name: str, runtime: Runtime) -> Evaluate:
+    """The same episodes at each evaluation, on every rank, so that all choose the same best."""
+
+    def evaluate(model: nn.Module) -> Mapping[str, float]:
+        environments = evaluation_environments(settings, name, settings.eval_episodes)
+        returns = play(model, environments, settings.eval_episodes, runtime)
+        environments.close()
+        return {key: value for key, value in figures(returns).items() if key in ("return", "iqm")}
+
+    return evaluate

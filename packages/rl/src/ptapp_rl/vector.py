@@ -1,0 +1,171 @@
+"""A vector of environments that is stepped with one call, watched, and put back exactly.
+
+Autoreset mode, named once for the whole package: NEXT_STEP. The step that ends an episode returns its last
+observation; the step after it ignores the action and returns the first observation of the next episode. So row t+1 of
+what an environment returned is always the true successor of row t, except where row t ended an episode: the
+transition out of such a row is never learnt from (`valid`). A time limit bootstraps from its last observation, which
+needs no special case, and a termination does not bootstrap.
+"""
+
+import multiprocessing
+from collections import deque
+from collections.abc import Mapping
+from functools import partial
+from math import isfinite
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ptapp_core.errors import UserError
+from ptapp_core.runtime import outlive_stop_request
+from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
+from ptapp_rl.envs import has_own_vector, make, make_own_vector
+from ptapp_rl.spaces import each, observation_card
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[Any]
+_AUTORESET = gym.vector.AutoresetMode.NEXT_STEP
+_PATIENCE = 60.0  # seconds for a worker to answer
+
+
+class Environments:
+    """`count` environments of one name.
+
+    Args:
+        name: registered name.
+        count: of this rank.
+        seed: of all of them; environment i plays episodes that (seed, first + i, episode) decide.
+        first: how many environments other ranks have before these.
+        vector: auto (the environment's own vector, else sync), sync, async (a process each).
+        stack: frames an observation.
+    """
+
+    def __init__(
+        self, name: str, count: int, *, seed: int, first: int = 0, vector: str = "auto", stack: int = 1
+    ) -> None:
+        self.name, self.count = name, count
+        self.frames = 0
+        """Frames stepped, over all environments; a reset counts as one."""
+        self.returns: deque[float] = deque(maxlen=100)
+        """Of the episodes that ended last."""
+        self._running = np.zeros(count)
+        self.raw_rewards: Floats = np.zeros(count)
+        """Of the latest step, as the environment gives them."""
+        self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
+        self._own = vector == "auto" and has_own_vector(name, stack)
+        self._vector, self.way = self._make(seed, first, vector, stack)
+        self.observation_space, self.action_space = (
+            self._vector.single_observation_space,
+            self._vector.single_action_space,
+        )
+        self.card = observation_card(self.observation_space, name)
+        self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
+        try:
+            self.observations = self._vector.reset(seed=(seed * 1_000_003 + first) % 2**31)[0]
+        except Exception as error:
+            raise self._complaint(error) from error
+        self.over: Bools = np.zeros(count, dtype=np.bool_)
+        """Environments whose episode has ended: their next step is the reset."""
+
+    def _make(self, seed: int, first: int, vector: str, stack: int) -> tuple[Any, Way]:
+        if self._own:
+            own = make_own_vector(self.name, self.count)
+            own.reset(seed=0)
+            return own, "plain" if plain_state(own) is not None else "reset"
+        way = way_of(partial(make, self.name, stack=stack))
+
+        def one(index: int) -> gym.Env[Any, Any]:
+            if multiprocessing.parent_process():  # in a worker
+                outlive_stop_request(index)
+            return Resumable(make(self.name, stack=stack), seed * 1_000_003 + first, index, way)
+
+        makers = [partial(one, index) for index in range(self.count)]
+        if vector == "async":
+            return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
+        return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
+
+    def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
+        """Steps all; sets `observations` and `over`.
+
+        Returns:
+            Rewards, whether an episode terminated, and whether it was cut by a time limit, each of shape (count,).
+        """
+        try:
+            if self._wait:
+                self._vector.step_async(actions)
+                result = self._vector.step_wait(timeout=_PATIENCE)
+            else:
+                result = self._vector.step(actions)
+        except Exception as error:
+            raise self._complaint(error) from error
+        self.observations, rewards, terminated, truncated, _ = result
+        self.frames += self.count
+        self.raw_rewards = rewards
+        self._running += rewards
+        if not isfinite(self._running.sum()) or not _finite(self.observations):
+            raise UserError(f"environment {self.name}: an observation or reward is not finite (frame {self.frames:,})")
+        self.over = terminated | truncated
+        if self.over.any():
+            for index in self.over.nonzero()[0]:
+                self.returns.append(float(self._running[index]))
+                self._running[index] = 0.0
+        return (np.sign(rewards) if self._signs else rewards), terminated, truncated
+
+    @property
+    def mean_return(self) -> float:
+        """Of the latest hundred episodes; NaN before the first has ended."""
+        return sum(self.returns) / len(self.returns) if self.returns else float("nan")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain data, the environments' own state among it."""
+        states = plain_state(self._vector) if self._own else list(self._vector.call("capture"))
+        return {
+            "way": self.way,
+            "states": states,
+            "observations": each(self.observations, lambda value: torch.from_numpy(value.copy())),
+            "over": torch.from_numpy(self.over.copy()),
+            "running": torch.from_numpy(self._running.copy()),
+            "returns": list(self.returns),
+            "frames": self.frames,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Plays on where the state was taken; False where the environments had to be reset instead."""
+        self.returns = deque(state["returns"], maxlen=100)
+        self.frames = state["frames"]
+        if state["way"] == "reset":
+            if not self._own:
+                self._vector.call("restore", state["states"])
+                self.observations = self._vector.reset()[0]
+            return False
+        if self._own:
+            restore_plain(self._vector, state["states"])
+        else:
+            self._vector.call("restore", state["states"])
+        self.observations = each(state["observations"], lambda value: value.numpy().copy())
+        self.over = state["over"].numpy().copy()
+        self._running = state["running"].numpy().copy()
+        return True
+
+    def close(self) -> None:
+        """Ends the environments and their processes."""
+        if self._wait:  # one may hang, and all put SIGTERM off
+            for process in self._vector.processes:
+                process.kill()
+        self._vector.close(**({"terminate": True} if self._wait else {}))
+
+    def _complaint(self, error: Exception) -> UserError:
+        where = f"environment {self.name}"
+        if isinstance(error, multiprocessing.TimeoutError):
+            return UserError(f"{where}: a worker did not answer for {_PATIENCE:.0f} s (frame {self.frames:,})")
+        text = (str(error).strip().splitlines() or ["no message"])[0]
+        return UserError(f"{where}: {type(error).__name__}: {text} (frame {self.frames:,})")
+
+
+def _finite(observations: Any) -> bool:
+    if isinstance(observations, Mapping):
+        return all(_finite(part) for part in observations.values())
+    return observations.dtype.kind != "f" or isfinite(observations.sum())

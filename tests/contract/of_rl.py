@@ -1,0 +1,90 @@
+"""The rows of reinforcement learning: an algorithm each, for each has its own state."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from contract.row import Row
+from ptapp_core.loader import Loader
+from ptapp_core.milestones import Evaluate
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Source, Task
+from ptapp_rl.algos import build
+from ptapp_rl.dqn import DQN
+from ptapp_rl.ppo import PPO
+
+_COMMON = "--device cpu --threads 1 --log-to none --log-every 5 --eval-episodes 3 --test-episodes 3 --schedule cosine"
+_JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
+    "ppo": "--envs 4 --rollout 16 --batch-size 32 --passes 3 --frames 320 --save-every 85 --eval-every 107 "
+    "--normalise --normalise-rewards --average ema --average-decay 0.9",
+    "dqn": "--envs 2 --train-every 4 --learning-starts 100 --frames 220 --save-every 32 --eval-every 40 --buffer 150 "
+    "--hidden 16,16 --n-step 3 --prioritised --dueling --atoms 11 --vector sync --target-every 7",
+    "a2c": "--env Pendulum --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+    "reinforce": "--env Acrobot --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+}
+
+
+def _train(algorithm: str, folder: Path) -> list[str]:
+    return ["rl", "train", "--algo", algorithm, *f"{_JOBS[algorithm]} {_COMMON} --run-dir {folder}/runs".split()]
+
+
+def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    card = {"observation": {"kind": "vector", "shape": [4]}, "action": {"kind": "discrete", "n": 2, "start": 0}}
+    card |= {"normalise": False, "hidden": [8], "activation": "tanh", "atoms": 1, "dueling": True, "algo": algorithm}
+    model: Any = build({**card, "value_min": 0.0, "value_max": 1.0})
+    task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)
+    # batches of 12, 12, 12, 12 and 2
+    numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob", "return")
+    data = {name: torch.rand(50) for name in numbers} | {"action": torch.randint(0, 2, (50,))}
+    data |= {"observation": torch.randn(50, 4), "following": torch.randn(50, 4)}
+
+    first = [parameter.detach().clone() for parameter in model.parameters()]
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:  # falls with each step, so that the last is the best
+        moved = [(now - before).square().sum() for now, before in zip(measured.parameters(), first, strict=True)]
+        return {"loss": -float(sum(moved))}
+
+    return task, Loader(data, 12, runtime, accumulate=accumulate), evaluate
+
+
+def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
+    return Row(
+        f"rl-{algorithm}",
+        partial(_train, algorithm),
+        {"plain": "", "workers": "--vector async"},
+        partial(_learner, algorithm),
+        formats=("pt2", "onnx", "torchscript"),
+        mistakes=mistakes,
+        same_clock=(["--vector", "sync"], ["--vector", "async"]),
+        input="observation",
+        exported="action",
+    )
+
+
+ROWS = [
+    _row(
+        "ppo",
+        {
+            "unknown environment": (["--env", "CartPol"], "CartPole"),
+            "unknown algorithm": (["--algo", "poo"], "ppo"),
+            "another algorithm's option": (["--double", "--dueling"], "--dueling is an option of dqn"),
+            "batch that does not divide": (["--batch-size", "30"], "--batch-size 30"),
+            "not a run": (["--resume", "."], "config.toml"),
+        },
+    ),
+    _row(
+        "dqn",
+        {
+            "actions that do not fit": (["--env", "Pendulum"], "reinforce, a2c, ppo"),
+            "buffer beyond the memory": (["--buffer", "1000000000000"], "free"),
+            "nothing to learn from": (["--frames", "50"], "--learning-starts"),
+            "module that is not there": (["--env", "nowhere:Game"], "nowhere"),
+        },
+    ),
+]
+RESUMED = [_row("a2c", {}), _row("reinforce", {})]
+"""Those of the exactness of a resumed job alone."""

@@ -1,0 +1,79 @@
+"""The row of vision."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from contract.row import Row
+from ptapp_core.classify import Classification, predict
+from ptapp_core.loader import Loader
+from ptapp_core.losses import build_loss
+from ptapp_core.milestones import Evaluate
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Source, Task
+
+
+def write_images(folder: Path, per_class: int = 40, size: int = 16) -> Path:
+    """A folder per class of noisy bars: `across`, `down` and `both`."""
+    random = np.random.default_rng(0)
+    for name in ("across", "both", "down"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number in range(per_class):
+            image = random.integers(0, 120, (size, size))
+            row, column = random.integers(2, size - 3, 2)
+            if name != "down":
+                image[row : row + 2] += 130
+            if name != "across":
+                image[:, column : column + 2] += 130
+            Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / name / f"{number}.png")
+    return folder
+
+
+def _train(folder: Path) -> list[str]:
+    data = write_images(folder / "bars")
+    words = "vision train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
+    words += " --average-decay 0.9 --shift 0.1 --rotation 10 --device cpu --threads 1 --clip 1 --log-to none"
+    return [*words.split(), "--data", str(data), "--run-dir", str(folder / "runs")]
+
+
+def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    # batches of 12, 12, 12, 12 and 1: with two ranks or micro-batches, some have no sample in the last
+    data = {"input": torch.randn(49, 1, 8, 8), "target": torch.randint(0, 3, (49,))}
+    loader = Loader(data, 12, runtime, accumulate=accumulate)
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:
+        figures = predict(measured, data, runtime, batch_size=10).metrics()
+        return {**figures, "loss": figures["nll"]}
+
+    return Classification(model, build_loss("cross-entropy")), loader, evaluate
+
+
+ROWS = [
+    Row(
+        "vision",
+        _train,
+        {
+            "plain": "",
+            "workers": "--balance sampler --cache disk --workers 2 --shift 0",
+            "averaged late in micro-batches": "--average swa --schedule plateau --accumulate 2 --patience 2",
+            "fp16 with pairs": "--precision fp16 --mixup 0.2 --optimizer sgd --average none",
+        },
+        _learner,
+        formats=("pt2", "onnx", "torchscript"),
+        mistakes={
+            "missing path": (["--data", "no/such/folder"], "no/such/folder"),
+            "unknown model": (["--model", "fercn"], "fercnn"),
+            "unknown choice": (["--optimizer", "admw"], "adamw"),
+            "out of bounds": (["--lr", "-1"], "--lr"),
+            "not a number": (["--epochs", "ten"], "--epochs"),
+            "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
+            "unknown option": (["--batchsize", "5"], "--batch-size"),
+            "not a run": (["--resume", "."], "config.toml"),
+        },
+    ),
+]
