@@ -12,6 +12,7 @@ from ptapp_core.run import write_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build
 from ptapp_rl.config import EvaluateRL, TrainRL
+from ptapp_rl.envs import resolve
 from ptapp_rl.spaces import each
 from ptapp_rl.vector import Environments
 
@@ -25,7 +26,7 @@ def evaluate(settings: EvaluateRL) -> None:
     trained = Trained.find(settings.run, "rl", settings.checkpoint)
     model = trained.load(build(trained.about["model"])).to(runtime.device)
     job = TrainRL.resolve(settings.run / "config.toml", {})
-    environments = evaluation_environments(job, trained.about["env"], settings.episodes, settings.seed + 1)
+    environments = evaluation_environments(job, resolve(job.env), settings.episodes, settings.seed + 1)
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
     report(play(model, environments, settings.episodes, runtime), settings.run / "evaluation")
 

@@ -1,6 +1,7 @@
 """`ptapp rl train`: environments, model, task and source for the loop, and a report at its end."""
 
 from collections.abc import Mapping
+from contextlib import closing
 
 import torch
 from torch import nn
@@ -52,13 +53,13 @@ def train(settings: TrainRL) -> None:
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
         )
         run.say(f"run: {run.path}")
-        fit(plan, runtime, run, task, source, optimizer, schedule, _evaluation(settings, name, runtime))
-        environments.close()
+        with closing(environments):
+            fit(plan, runtime, run, task, source, optimizer, schedule, _evaluation(settings, name, runtime))
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-            tested = evaluation_environments(settings, name, settings.test_episodes, seed=1)
-            report(play(model, tested, settings.test_episodes, runtime), run.path / "report", run.say)
-            tested.close()
+            with closing(evaluation_environments(settings, name, settings.test_episodes, seed=1)) as tested:
+                returns = play(model, tested, settings.test_episodes, runtime)
+            report(returns, run.path / "report", run.say)
     runtime.close()
 
 
@@ -73,9 +74,8 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime) -> Evaluate:
     """The same episodes at each evaluation, on every rank, so that all choose the same best."""
 
     def evaluate(model: nn.Module) -> Mapping[str, float]:
-        environments = evaluation_environments(settings, name, settings.eval_episodes)
-        returns = play(model, environments, settings.eval_episodes, runtime)
-        environments.close()
+        with closing(evaluation_environments(settings, name, settings.eval_episodes)) as environments:
+            returns = play(model, environments, settings.eval_episodes, runtime)
         return {key: value for key, value in figures(returns).items() if key in ("return", "iqm")}
 
     return evaluate

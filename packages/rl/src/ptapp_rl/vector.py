@@ -27,6 +27,7 @@ from ptapp_rl.spaces import each, observation_card
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 _AUTORESET = gym.vector.AutoresetMode.NEXT_STEP
+gym.logger.min_level = gym.logger.ERROR + 1  # it would print a worker's traceback before we say it in a line
 _PATIENCE = 60.0  # seconds for a worker to answer
 
 
@@ -62,6 +63,7 @@ class Environments:
         )
         self.card = observation_card(self.observation_space, name)
         self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
+        self._broken = False
         try:
             self.observations = self._vector.reset(seed=(seed * 1_000_003 + first) % 2**31)[0]
         except Exception as error:
@@ -97,6 +99,7 @@ class Environments:
             else:
                 result = self._vector.step(actions)
         except Exception as error:
+            self._broken = True
             raise self._complaint(error) from error
         self.observations, rewards, terminated, truncated, _ = result
         self.frames += self.count
@@ -149,7 +152,12 @@ class Environments:
 
     def close(self) -> None:
         """Ends the environments and their processes."""
-        self._vector.close(**({"terminate": True} if self._wait else {}))
+        if self._wait and self._broken:
+            for process in self._vector.processes:  # whose pipes may be full or gone
+                process.terminate()
+            self._vector.closed = True
+        else:
+            self._vector.close()
 
     def _complaint(self, error: Exception) -> UserError:
         where = f"environment {self.name}"
