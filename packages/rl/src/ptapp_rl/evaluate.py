@@ -34,7 +34,7 @@ def evaluate(settings: EvaluateRL) -> None:
 def evaluation_environments(settings: TrainRL, name: str, episodes: int, seed: int = 0) -> Environments:
     """Environments to evaluate in, none of whose episodes training sees."""
     at_once = min(episodes, _AT_ONCE)
-    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack)
+    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack, saved=False)
 
 
 @torch.inference_mode()

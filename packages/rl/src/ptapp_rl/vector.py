@@ -41,10 +41,19 @@ class Environments:
         first: how many environments other ranks have before these.
         vector: auto (the environment's own vector, else sync), sync, async (a process each).
         stack: frames an observation.
+        saved: whether their state will be asked for; it is found out how, which takes a moment.
     """
 
     def __init__(
-        self, name: str, count: int, *, seed: int, first: int = 0, vector: str = "auto", stack: int = 1
+        self,
+        name: str,
+        count: int,
+        *,
+        seed: int,
+        first: int = 0,
+        vector: str = "auto",
+        stack: int = 1,
+        saved: bool = True,
     ) -> None:
         self.name, self.count = name, count
         self.frames = 0
@@ -56,7 +65,7 @@ class Environments:
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
         self._own = vector == "auto" and has_own_vector(name, stack)
-        self._vector, self.way = self._make(seed, first, vector, stack)
+        self._vector, self.way = self._make(seed, first, vector, stack, saved)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
@@ -71,12 +80,12 @@ class Environments:
         self.over: Bools = np.zeros(count, dtype=np.bool_)
         """Environments whose episode has ended: their next step is the reset."""
 
-    def _make(self, seed: int, first: int, vector: str, stack: int) -> tuple[Any, Way]:
+    def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
         if self._own:
             own = make_own_vector(self.name, self.count)
             own.reset(seed=0)
             return own, "plain" if plain_state(own) is not None else "reset"
-        way = way_of(partial(make, self.name, stack=stack))
+        way: Way = way_of(partial(make, self.name, stack=stack)) if saved else "reset"
 
         def one(index: int) -> gym.Env[Any, Any]:
             return Resumable(make(self.name, stack=stack), seed * 1_000_003 + first, index, way)
