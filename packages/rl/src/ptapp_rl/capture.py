@@ -7,6 +7,7 @@ that does neither is reset on resume.
 
 import json
 from collections import deque
+from contextlib import closing
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -81,16 +82,11 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
 
 def way_of(make: Any) -> Way:
     """How environments that `make()` builds can be put back."""
-    first = make()
-    first.reset(seed=0)
-    if plain_state(first) is not None:
-        return "plain"
-    second = make()
-    try:
+    with closing(make()) as first, closing(make()) as second:
+        first.reset(seed=0)
+        if plain_state(first) is not None:
+            return "plain"
         return "replay" if _repeats(first, second) else "reset"
-    finally:
-        first.close()
-        second.close()
 
 
 def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 50) -> bool:

@@ -58,10 +58,11 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
+    options |= {"render_mode": render} if render else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions, and of libraries below
-            env = gym.make(name, render_mode=render, disable_env_checker=True, **options)
+            env = gym.make(name, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
     except (gym.error.DependencyNotInstalled, ImportError) as error:

@@ -12,6 +12,7 @@ from ptapp_core.run import write_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build
 from ptapp_rl.config import EvaluateRL, TrainRL
+from ptapp_rl.envs import resolve
 from ptapp_rl.spaces import each
 from ptapp_rl.vector import Environments
 
@@ -25,7 +26,7 @@ def evaluate(settings: EvaluateRL) -> None:
     trained = Trained.find(settings.run, "rl", settings.checkpoint)
     model = trained.load(build(trained.about["model"])).to(runtime.device)
     job = TrainRL.resolve(settings.run / "config.toml", {})
-    environments = evaluation_environments(job, trained.about["env"], settings.episodes, settings.seed + 1)
+    environments = evaluation_environments(job, resolve(job.env), settings.episodes, settings.seed + 1)
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
     report(play(model, environments, settings.episodes, runtime), settings.run / "evaluation")
 
@@ -33,7 +34,7 @@ def evaluate(settings: EvaluateRL) -> None:
 def evaluation_environments(settings: TrainRL, name: str, episodes: int, seed: int = 0) -> Environments:
     """Environments to evaluate in, none of whose episodes training sees."""
     at_once = min(episodes, _AT_ONCE)
-    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack)
+    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack, saved=False)
 
 
 @torch.inference_mode()

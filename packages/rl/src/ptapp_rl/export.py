@@ -8,6 +8,7 @@ from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_rl.algos import build
 from ptapp_rl.config import ExportRL, TrainRL
+from ptapp_rl.envs import resolve
 from ptapp_rl.evaluate import evaluation_environments
 from ptapp_rl.vector import Environments
 
@@ -22,7 +23,7 @@ def export(settings: ExportRL) -> None:
         raise UserError("export takes policies of one input; this one's observations are a dictionary")
     model = trained.load(build(card))
     job = TrainRL.resolve(settings.run / "config.toml", {})
-    environments = evaluation_environments(job, trained.about["env"], 1)
+    environments = evaluation_environments(job, resolve(job.env), 1)
     samples = _played(model, environments)
     environments.close()
     shape = ", ".join(["batch", *map(str, samples.shape[1:])])

@@ -13,7 +13,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
 from ptapp_rl.algos import build
 from ptapp_rl.config import PlayRL, RecordRL, TrainRL
-from ptapp_rl.envs import make
+from ptapp_rl.envs import make, resolve
 from ptapp_rl.evaluate import APART
 from ptapp_rl.spaces import each
 
@@ -50,8 +50,9 @@ def play(settings: PlayRL) -> None:
 def _open(run: Path, checkpoint: Any, render: str) -> tuple[nn.Module, gym.Env[Any, Any]]:
     trained = Trained.find(run, "rl", checkpoint)
     model = trained.load(build(trained.about["model"]))
-    job, name = TrainRL.resolve(run / "config.toml", {}), trained.about["env"]
-    if render not in (gym.spec(name).make().metadata.get("render_modes") or ()):
+    job = TrainRL.resolve(run / "config.toml", {})
+    name = resolve(job.env)
+    if render not in (make(name).metadata.get("render_modes") or ()):
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
     return model, make(name, stack=job.stack, render=render)
 

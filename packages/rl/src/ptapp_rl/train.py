@@ -44,7 +44,7 @@ def train(settings: TrainRL) -> None:
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "rl", "data": name, "env": name, "model": card}
     short = name.rpartition("/")[2].lower()
-    with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run, closing(environments):
+    with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {_RESUMES[environments.way]}")
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         task, source = task_and_source(settings, model, environments, runtime, run.say)
@@ -53,12 +53,13 @@ def train(settings: TrainRL) -> None:
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
         )
         run.say(f"run: {run.path}")
-        fit(plan, runtime, run, task, source, optimizer, schedule, _evaluation(settings, name, runtime))
+        with closing(environments):
+            fit(plan, runtime, run, task, source, optimizer, schedule, _evaluation(settings, name, runtime))
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-            tested = evaluation_environments(settings, name, settings.test_episodes, seed=1)
-            report(play(model, tested, settings.test_episodes, runtime), run.path / "report", run.say)
-            tested.close()
+            with closing(evaluation_environments(settings, name, settings.test_episodes, seed=1)) as tested:
+                returns = play(model, tested, settings.test_episodes, runtime)
+            report(returns, run.path / "report", run.say)
     runtime.close()
 
 
@@ -73,9 +74,8 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime) -> Evaluate:
     """The same episodes at each evaluation, on every rank, so that all choose the same best."""
 
     def evaluate(model: nn.Module) -> Mapping[str, float]:
-        environments = evaluation_environments(settings, name, settings.eval_episodes)
-        returns = play(model, environments, settings.eval_episodes, runtime)
-        environments.close()
+        with closing(evaluation_environments(settings, name, settings.eval_episodes)) as environments:
+            returns = play(model, environments, settings.eval_episodes, runtime)
         return {key: value for key, value in figures(returns).items() if key in ("return", "iqm")}
 
     return evaluate

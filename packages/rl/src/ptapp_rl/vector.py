@@ -28,6 +28,7 @@ from ptapp_rl.spaces import each, observation_card
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 _AUTORESET = gym.vector.AutoresetMode.NEXT_STEP
+gym.logger.min_level = gym.logger.ERROR + 1  # it would print a worker's traceback before we say it in a line
 _PATIENCE = 60.0  # seconds for a worker to answer
 
 
@@ -41,10 +42,19 @@ class Environments:
         first: how many environments other ranks have before these.
         vector: auto (the environment's own vector, else sync), sync, async (a process each).
         stack: frames an observation.
+        saved: whether their state will be asked for; it is found out how, which takes a moment.
     """
 
     def __init__(
-        self, name: str, count: int, *, seed: int, first: int = 0, vector: str = "auto", stack: int = 1
+        self,
+        name: str,
+        count: int,
+        *,
+        seed: int,
+        first: int = 0,
+        vector: str = "auto",
+        stack: int = 1,
+        saved: bool = True,
     ) -> None:
         self.name, self.count = name, count
         self.frames = 0
@@ -56,13 +66,14 @@ class Environments:
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
         self._own = vector == "auto" and has_own_vector(name, stack)
-        self._vector, self.way = self._make(seed, first, vector, stack)
+        self._vector, self.way = self._make(seed, first, vector, stack, saved)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
         )
         self.card = observation_card(self.observation_space, name)
         self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
+        self._broken = False
         try:
             self.observations = self._vector.reset(seed=(seed * 1_000_003 + first) % 2**31)[0]
         except Exception as error:
@@ -70,12 +81,12 @@ class Environments:
         self.over: Bools = np.zeros(count, dtype=np.bool_)
         """Environments whose episode has ended: their next step is the reset."""
 
-    def _make(self, seed: int, first: int, vector: str, stack: int) -> tuple[Any, Way]:
+    def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
         if self._own:
             own = make_own_vector(self.name, self.count)
             own.reset(seed=0)
             return own, "plain" if plain_state(own) is not None else "reset"
-        way = way_of(partial(make, self.name, stack=stack))
+        way: Way = way_of(partial(make, self.name, stack=stack)) if saved else "reset"
 
         def one(index: int) -> gym.Env[Any, Any]:
             if multiprocessing.parent_process():  # in a worker
@@ -100,6 +111,7 @@ class Environments:
             else:
                 result = self._vector.step(actions)
         except Exception as error:
+            self._broken = True
             raise self._complaint(error) from error
         self.observations, rewards, terminated, truncated, _ = result
         self.frames += self.count
@@ -152,10 +164,12 @@ class Environments:
 
     def close(self) -> None:
         """Ends the environments and their processes."""
-        if self._wait:  # one may hang, and all put SIGTERM off
-            for process in self._vector.processes:
+        if self._wait and self._broken:
+            for process in self._vector.processes:  # whose pipes may be full or gone, and who put SIGTERM off
                 process.kill()
-        self._vector.close(**({"terminate": True} if self._wait else {}))
+            self._vector.closed = True
+        else:
+            self._vector.close()
 
     def _complaint(self, error: Exception) -> UserError:
         where = f"environment {self.name}"

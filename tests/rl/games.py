@@ -1,0 +1,106 @@
+"""Tiny games that every algorithm must solve, their broken twins, and games that misbehave."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+
+class Identity(gym.Env[Any, Any]):
+    """Tell what you see, in 8 frames: reward 1 for the right answer (continuous: minus the squared error)."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 10}  # noqa: RUF012  (gymnasium's own way)
+
+    def __init__(self, kind: str = "discrete", render_mode: str | None = None) -> None:
+        self.kind, self.render_mode = kind, render_mode
+        low, high = np.float32(-1), np.float32(1)
+        self.action_space = spaces.Discrete(3) if kind != "continuous" else spaces.Box(low, high, (1,))
+        if kind == "image":
+            self.observation_space: Any = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+        elif kind == "dict":
+            self.observation_space = spaces.Dict({"left": spaces.Box(low, high, (2,)), "right": spaces.Discrete(3)})
+        else:
+            self.observation_space = spaces.Box(low, high, (1,) if kind == "continuous" else (3,))
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self._frame = 0
+        return self._draw(), {}
+
+    def step(self, action: Any) -> Any:
+        self._frame += 1
+        right = -float((action[0] - self._answer) ** 2) if self.kind == "continuous" else float(action == self._answer)
+        return self._draw(), right, self._frame == 8, False, {}
+
+    def render(self) -> Any:
+        return np.full((20, 40, 3), 30 * self._frame, np.uint8)
+
+    def _draw(self) -> Any:
+        self._answer: Any = self.np_random.uniform(-1, 1) if self.kind == "continuous" else self.np_random.integers(3)
+        match self.kind:
+            case "continuous":
+                return np.array([self._answer], np.float32)
+            case "image":
+                image = np.zeros((36, 36, 1), np.uint8)
+                image[12 * self._answer : 12 * self._answer + 12] = 255
+                return image
+            case "dict":
+                return {"left": np.zeros(2, np.float32), "right": np.int64(self._answer)}
+        return np.eye(3, dtype=np.float32)[self._answer]
+
+
+class Misbehaving(gym.Env[Any, Any]):
+    """Plays well for some frames, then not."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, fault: str, after: int = 120) -> None:
+        self.fault, self.after, self.frame = fault, after, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.frame += 1
+        observation = self.np_random.uniform(-1, 1, 2).astype(np.float32)
+        if self.frame > self.after:
+            if self.fault == "raises":
+                raise RuntimeError("the game fell over\nand more")
+            if self.fault == "nan":
+                observation[0] = np.nan
+            if self.fault == "shape":
+                observation = np.zeros(3, np.float32)
+        return observation, 1.0, self.frame % 10 == 0, False, {}
+
+
+class Opaque(gym.Env[Any, Any]):
+    """A walk whose state is no plain data: it is put back by playing its actions again, or (`drifts`) not at all."""
+
+    observation_space = spaces.Box(-100, 100, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    drift = 0.0
+
+    def __init__(self, drifts: bool = False) -> None:
+        self.drifts = drifts
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.walk = iter([self.np_random.uniform() for _ in range(30)])  # an iterator is not plain
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        Opaque.drift += self.drifts
+        value = next(self.walk, None)
+        over = value is None
+        return np.array([(value or 0.0) * action + Opaque.drift % 7], np.float32), 1.0, over, False, {}
+
+
+for kind in ("discrete", "continuous", "image", "dict"):
+    gym.register(f"Identity{kind.capitalize()}-v0", Identity, kwargs={"kind": kind})
+for fault in ("raises", "nan", "shape"):
+    gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
+gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
+gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

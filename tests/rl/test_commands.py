@@ -1,0 +1,76 @@
+"""The commands on a trained policy, and several seeds at once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ptapp_core.main import main
+
+TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {tmp_path}"
+    assert main(words.split()) == 0
+    (found,) = tmp_path.glob("*/*")
+    return found
+
+
+def test_evaluate_plays_other_episodes_and_leaves_the_jobs_own_report(run: Path) -> None:
+    own = json.loads((run / "report" / "metrics.json").read_text())
+    assert len(own["returns"]) == 8
+    for seed in ("0", "5"):
+        assert main(["rl", "evaluate", str(run), "--episodes", "40", "--seed", seed]) == 0
+        got = json.loads((run / "evaluation" / "metrics.json").read_text())
+        assert len(got["returns"]) == 40
+        assert got["test"]["low"] <= got["test"]["return"] <= got["test"]["high"]
+    assert json.loads((run / "report" / "metrics.json").read_text()) == own
+
+
+def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "record", str(run), "--width", "80"]) == 0
+    assert "return" in capsys.readouterr().out
+    with Image.open(run / "report" / "episode.gif") as picture:
+        assert picture.size == (80, 40)
+        assert picture.n_frames > 1  # type: ignore[attr-defined]
+
+
+def test_play_says_where_there_is_nothing_to_see(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "play", str(run)]) == 2
+    assert "render mode" in capsys.readouterr().err
+
+
+def test_a_dictionary_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"rl train --env rl.games:IdentityDict {TINY} --run-dir {tmp_path}".split()) == 0
+    (found,) = tmp_path.glob("*/*")
+    assert main(["rl", "export", str(found)]) == 2
+    assert "dictionary" in capsys.readouterr().err
+
+
+def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path) -> None:
+    words = f"rl train --seeds 3,5 --parallel 2 {TINY} --eval-every 128 --run-dir {tmp_path}"
+    assert main(words.split()) == 0
+    (folder,) = tmp_path.glob("*/*")
+    assert set(json.loads((folder / "seeds.json").read_text())["seeds"]) == {"3", "5"}
+    assert len(list((folder / "runs").glob("*/*/report/metrics.json"))) == 2
+    assert (folder / "curves.png").stat().st_size > 1000
+
+
+def test_a_run_equals_itself_with_the_same_seed_and_differs_with_another(tmp_path: Path) -> None:
+    weights = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(f"rl train {TINY} --seed {seed} --run-dir {tmp_path / name}".split()) == 0
+        (file,) = (tmp_path / name).glob("*/*/checkpoints/step-00000004/model.safetensors")
+        weights.append(file.read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "algos"]) == 0
+    assert main(["rl", "envs"]) == 0
+    said = capsys.readouterr().out
+    assert "CartPole-v1" in said
+    assert "reinforce" in said

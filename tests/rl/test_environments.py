@@ -1,0 +1,159 @@
+"""Names, resets, faults and captured states of environments."""
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+import rl.games  # noqa: F401  (registers them)
+from ptapp_core.errors import UserError
+from ptapp_core.main import main
+from ptapp_rl.algos import listing
+from ptapp_rl.capture import plain_state
+from ptapp_rl.config import TrainRL
+from ptapp_rl.envs import make, names, resolve
+from ptapp_rl.evaluate import figures
+from ptapp_rl.normalise import RewardScale, RunningNorm
+from ptapp_rl.vector import Environments
+
+
+def test_a_bare_name_is_the_newest_version() -> None:
+    assert resolve("CartPole") == resolve("cartpole") == "CartPole-v1"
+    assert resolve("CartPole-v0") == "CartPole-v0"
+    assert resolve("rl.games:Opaque") == "Opaque-v0"
+    assert "CartPole-v1" in names()
+    assert "CartPole-v0" not in names()
+    with pytest.raises(UserError, match="CartPole"):
+        resolve("CartPoll")
+
+
+@pytest.mark.parametrize(
+    ("name", "vector", "way"),
+    [
+        ("CartPole-v1", "auto", "plain"),
+        ("CartPole-v1", "sync", "plain"),
+        ("Pendulum-v1", "async", "plain"),
+        ("Acrobot-v1", "sync", "plain"),
+        ("Opaque-v0", "sync", "replay"),
+        ("Opaque-v0", "async", "replay"),
+    ],
+)
+def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: str, vector: str, way: str) -> None:
+    first, second = (Environments(name, 3, seed=5, vector=vector) for _ in range(2))
+    assert first.way == way
+    random = np.random.default_rng(0)
+
+    def actions() -> Any:
+        if isinstance(first.action_space, gym.spaces.Box):
+            return random.uniform(-2, 2, (3, *first.action_space.shape)).astype(np.float32)
+        return random.integers(0, first.action_space.n, 3)
+
+    for _ in range(47):
+        first.step(actions())
+    state = first.state_dict()
+    second.step(actions())
+    assert second.load_state_dict(state)
+    for _ in range(60):
+        chosen = actions()
+        for a, b in zip(first.step(chosen), second.step(chosen), strict=True):
+            assert np.array_equal(a, b)
+        assert np.array_equal(first.observations, second.observations)
+    assert first.returns == second.returns
+    first.close()
+    second.close()
+
+
+def test_one_that_cannot_be_put_back_is_reset_and_says_so() -> None:
+    environments = Environments("Drifting-v0", 2, seed=0)
+    assert environments.way == "reset"
+    for _ in range(5):
+        environments.step(np.ones(2, np.int64))
+    assert not Environments("Drifting-v0", 2, seed=0).load_state_dict(environments.state_dict())
+
+
+def test_a_state_that_is_no_plain_data_is_told_from_one_that_is() -> None:
+    assert plain_state(make("CartPole-v1")) is not None
+    opaque = make("Opaque-v0")
+    opaque.reset()
+    assert plain_state(opaque) is None
+
+
+def test_seeds_and_indices_decide_what_is_played() -> None:
+    def start(**options: Any) -> Any:
+        return Environments("Acrobot-v1", 2, **options).observations.copy()
+
+    assert np.array_equal(start(seed=1), start(seed=1))
+    assert not np.array_equal(start(seed=1), start(seed=2))
+    assert not np.array_equal(start(seed=1), start(seed=1, first=2))
+    assert not np.array_equal(*start(seed=1))
+
+
+@pytest.mark.parametrize("vector", ["auto", "sync"])
+def test_the_row_after_an_episodes_end_is_the_reset(vector: str) -> None:
+    environments = Environments("CartPole-v1", 1, seed=0, vector=vector)
+    while not environments.over[0]:
+        environments.step(np.ones(1, np.int64))
+    last = environments.observations.copy()
+    assert abs(last[0, 0]) > 2.4 or abs(last[0, 2]) > 0.2
+    rewards, terminated, truncated = environments.step(np.ones(1, np.int64))
+    assert abs(environments.observations).max() <= 0.05
+    assert rewards[0] == 0
+    assert not terminated[0]
+    assert not truncated[0]
+    assert len(environments.returns) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"), [("raises", "the game fell over"), ("nan", "not finite"), ("shape", "FaultShape")]
+)
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_a_fault_is_one_line_and_loses_no_checkpoint(
+    fault: str, says: str, vector: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words = "rl train --envs 2 --rollout 8 --batch-size 16 --passes 1 --frames 4000 --eval-every 64 --eval-episodes 2"
+    words += f" --env rl.games:Fault{fault.capitalize()} --vector {vector} --device cpu --log-to none"
+    assert main([*words.split(), "--run-dir", str(tmp_path)]) == 2
+    error = capfd.readouterr().err
+    assert len(error.splitlines()) == 1, error
+    assert says in error
+    assert list(tmp_path.glob("*/*/checkpoints/step-*/manifest.json"))
+
+
+def test_options_are_the_algorithms_own() -> None:
+    assert TrainRL.resolve(None, {"algo": "dqn"}).hidden == [256, 256]
+    assert TrainRL.resolve(None, {"algo": "dqn", "hidden": ["8", "8"]}).hidden == [8, 8]
+    with pytest.raises(UserError, match="--n-step is an option of dqn, not of --algo ppo"):
+        TrainRL.resolve(None, {"n_step": "3"})
+    for algorithm in ("dqn", "reinforce", "a2c", "ppo"):
+        settings = TrainRL.resolve(None, {"algo": algorithm})
+        assert TrainRL.resolve(None, settings.model_dump()) == settings
+        assert algorithm in listing()
+
+
+def test_figures_of_known_returns() -> None:
+    got = figures([0.0, 10.0, 20.0, 1000.0])
+    assert got["return"] == 257.5
+    assert got["iqm"] == 15.0
+    assert got["low"] <= got["return"] <= got["high"]
+
+
+def test_running_statistics_are_those_of_all_that_was_seen() -> None:
+    seen = torch.randn(100, 3) * 5 + 2
+    norm = RunningNorm(3)
+    for part in seen.split([1, 39, 60]):
+        norm.update(part)
+    torch.testing.assert_close(norm.mean, seen.mean(0))
+    torch.testing.assert_close(norm.variance, seen.var(0, correction=0))
+    torch.testing.assert_close(norm(seen).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_rewards_are_scaled_by_the_spread_of_the_return() -> None:
+    scale, random = RewardScale(4, 0.9), np.random.default_rng(0)
+    rewards, over = random.normal(size=(500, 4)) * 7, np.zeros((500, 4), dtype=np.bool_)
+    scaled = scale(rewards, over)
+    returns = np.zeros(4)
+    every = [returns := returns * 0.9 + row for row in rewards]
+    np.testing.assert_allclose(scaled, rewards / np.std(every), rtol=1e-6)

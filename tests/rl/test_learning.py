@@ -1,0 +1,102 @@
+"""Each algorithm solves a game that it must solve, and does not when its key part is broken."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rl.games  # noqa: F401  (registers them)
+from ptapp_core.fit import fit
+from ptapp_core.optim import build_optimizer
+from ptapp_core.run import Run
+from ptapp_core.runtime import Runtime
+from ptapp_rl import rollout
+from ptapp_rl.algos import build, model_card, plan_of, task_and_source
+from ptapp_rl.config import TrainRL
+from ptapp_rl.evaluate import play
+from ptapp_rl.replay import Replay
+from ptapp_rl.vector import Environments
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "ppo": {"frames": 2048, "rollout": 32, "batch_size": 64, "passes": 4, "lr": 3e-3},
+    "a2c": {"frames": 3072, "rollout": 8, "batch_size": 64, "lr": 5e-3},
+    "reinforce": {"frames": 4096, "rollout": 16, "batch_size": 128, "lr": 1e-2},
+    "dqn": {"frames": 1536, "learning_starts": 64, "hidden": [32], "lr": 3e-3, "train_every": 4, "buffer": 1000},
+}
+GAMES = {"IdentityDiscrete-v0": 7.5, "IdentityContinuous-v0": -0.5, "IdentityImage-v0": 7.5, "IdentityDict-v0": 7.5}
+"""The return to reach; knowing nothing gives 2.7 of 8, or minus 2.7."""
+MORE: dict[str, dict[str, dict[str, Any]]] = {
+    "IdentityImage-v0": {algorithm: {"lr": 1e-3} for algorithm in OPTIONS},
+    "IdentityContinuous-v0": {
+        "ppo": {"frames": 6144},
+        "a2c": {"frames": 12_288},
+        "reinforce": {"frames": 16_384},
+    },
+}
+
+
+def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
+    """The mean return of 32 episodes after training."""
+    settings = TrainRL.resolve(None, {"algo": algorithm, "env": game, "gamma": 0.5, **OPTIONS[algorithm], **more})
+    runtime = Runtime("cpu", "fp32", seed=0)
+    environments = Environments(game, settings.envs, seed=0)
+    model = build(model_card(settings, environments))
+    optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
+    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    with Run(folder / "run", runtime) as run:
+        fit(plan_of(settings), runtime, run, task, source, optimizer, evaluate=lambda model: {"return": 0.0})
+    returns = play(model, Environments(game, 8, seed=99), 32, runtime)
+    return sum(returns) / len(returns)
+
+
+CASES = [(a, g) for a in OPTIONS for g in GAMES if (a, g) != ("dqn", "IdentityContinuous-v0")]
+
+
+@pytest.mark.parametrize(("algorithm", "game"), CASES)
+def test_it_learns_to_tell_what_it_sees(algorithm: str, game: str, tmp_path: Path) -> None:
+    assert trained(algorithm, game, tmp_path, **MORE.get(game, {}).get(algorithm, {})) > GAMES[game]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "reinforce"])
+@pytest.mark.parametrize("game", ["IdentityDiscrete-v0", "IdentityContinuous-v0"])
+def test_it_learns_nothing_of_advantages_that_are_another_frames(
+    algorithm: str, game: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = rollout.advantages
+    monkeypatch.setattr(rollout, "advantages", lambda *a: right(*a).roll(-1, 0))
+    assert trained(algorithm, game, tmp_path, **MORE.get(game, {}).get(algorithm, {})) < GAMES[game] - 1
+
+
+def test_it_learns_nothing_of_rewards_that_are_another_transitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = Replay.sample
+
+    def wrong(*arguments: Any) -> dict[str, Any]:
+        batch = right(*arguments)
+        return {**batch, "reward": batch["reward"].roll(1)}
+
+    monkeypatch.setattr(Replay, "sample", wrong)
+    assert trained("dqn", "IdentityDiscrete-v0", tmp_path) < 6.5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"double": False}, {"dueling": True}, {"n_step": 3}, {"prioritised": True}, {"tau": 0.02}, {"atoms": 21}],
+    ids=str,
+)
+def test_each_part_of_dqn_learns_too(options: dict[str, Any], tmp_path: Path) -> None:
+    bounds = {"value_max": 3.0} if "atoms" in options else {}
+    assert trained("dqn", "IdentityDiscrete-v0", tmp_path, **options, **bounds) > 7.5
+
+
+def test_a_small_divergence_ends_a_rollout_early(tmp_path: Path) -> None:
+    settings = TrainRL.resolve(None, {"env": "IdentityDiscrete-v0", "target_kl": 1e-4, **OPTIONS["ppo"]})
+    runtime, environments = Runtime("cpu", "fp32"), Environments("IdentityDiscrete-v0", settings.envs, seed=0)
+    model = build(model_card(settings, environments))
+    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    with Run(tmp_path / "run", runtime) as run:
+        progress = fit(plan_of(settings), runtime, run, task, source, torch.optim.Adam(model.parameters(), 1e-2))
+    assert environments.frames == settings.frames
+    assert progress.step < plan_of(settings).steps / 2
