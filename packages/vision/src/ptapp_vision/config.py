@@ -44,7 +44,7 @@ class TrainVision(TrainSettings):
     se: bool = option(True, "squeeze-and-excitation in a resnet", group="Model")
     preactivation: bool = option(True, "full pre-activation in a resnet", group="Model")
     antialias: bool = option(True, "blur before a resnet downsamples", group="Model")
-    stochastic_depth: float = option(0.1, "share of samples that skip a resnet's last block", group="Model", ge=0, lt=1)
+    stochastic_depth: float = option(0.0, "share of samples that skip a resnet's last block", group="Model", ge=0, lt=1)
     channels_last: bool = option(True, "keep images as (N, H, W, C) in memory, faster for convolutions", group="Device")
     sync_batchnorm: bool = option(False, "batch statistics over all ranks (CUDA)", group="Device")
 
