@@ -22,7 +22,7 @@ def test_every_form_is_proven_and_tells_what_it_takes(
     for form in row.formats:
         assert command([row.train(tmp_path)[0], "export", str(run), "--format", form]) == 0
         assert "greatest difference" in capsys.readouterr().out
-    cards = [json.loads(path.read_text()) for path in (run / "export").glob("*.json")]
+    cards = [json.loads(path.read_text()) for path in (run / "export").glob("model.*.json")]
     assert len(cards) == len(row.formats)
     for card in cards:
         assert card["greatest_difference"] < 1e-4

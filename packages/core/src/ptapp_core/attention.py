@@ -126,8 +126,8 @@ def visible(queries: int, keys: int, keep: Tensor | None, causal: bool, device: 
     return mask
 
 
-def sinusoidal(length: int, dim: int) -> Tensor:
+def sinusoidal(length: int, dim: int, device: torch.device | None = None) -> Tensor:
     """Positions as sines and cosines of wavelengths from 2π to 10,000·2π (Vaswani et al. 2017), shape (length, dim)."""
-    rates = torch.exp(torch.arange(0, dim, 2) * (-9.210340371976184 / dim))  # -ln 10,000
-    angles = torch.arange(length)[:, None] * rates
+    rates = torch.exp(torch.arange(0, dim, 2, device=device) * (-9.210340371976184 / dim))  # -ln 10,000
+    angles = torch.arange(length, device=device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :dim]
