@@ -18,7 +18,7 @@ class Row:
     """Given a folder for its data: the command of a job of some 30 steps with random augmentation, and a checkpoint
     every 8 steps."""
     variants: dict[str, str]
-    """Further options under which such a job must resume exactly as well; `workers`: with processes of its own."""
+    """Further options under which such a job must resume exactly as well; `workers`: processes of its own."""
     learner: Callable[[Runtime, int], tuple[Task, Source, Evaluate]]
     """Given the number of micro-batches: a task without batch statistics (the exception to contract 1) or dropout, a
     source with a ragged last batch, and an evaluation; the same at each call."""

@@ -69,7 +69,7 @@ def test_a_run_that_is_being_trained_is_not_trained_by_another_process(row: Row,
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 def test_a_stop_request_saves_at_the_next_step_and_says_so(row: Row, number: signal.Signals, tmp_path: Path) -> None:
-    workers = row.variants["workers"].split()
+    workers = row.variants.get("workers", "").split()
     stopped = process([*row.train(tmp_path), *workers], signal_at=(11, number), to_group=True)
     assert stopped.returncode == 75
     assert "--resume" in stopped.stderr

@@ -1,12 +1,13 @@
 """Classification: the task, and its evaluation over a whole set. Shared by images, text and sounds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from ptapp_core.loader import Batch, Columns, each_once
+from ptapp_core.loader import Batch, Data, each_once
 from ptapp_core.metrics import classification_metrics, confusion
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
@@ -60,9 +61,7 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module, data: Columns | Dataset[Batch], runtime: Runtime, batch_size: int = 256, *, workers: int = 0
-) -> Predictions:
+def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 256, *, workers: int = 0) -> Predictions:
     """What a model in eval mode says of every sample, each once: ranks share the work and pool the answers."""
     index, probabilities, target = [], [], []
     for batch in each_once(data, batch_size, runtime, workers=workers):
@@ -77,3 +76,15 @@ def predict(
         torch.cat([part for share in shares for part in share[1]])[order],
         torch.cat([part for share in shares for part in share[2]])[order],
     )
+
+
+def class_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a class for the console, of `metrics.per_class` with the names as `class`."""
+    width = min(28, max(len(name) for name in ("class", *(row["class"] for row in rows))))
+    lines = [f"{'class':<{width}}  precision  recall      f1  support"]
+    for row in rows:
+        lines.append(
+            f"{row['class'][:width]:<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}"
+            f"  {row['support']:7,.0f}"
+        )
+    return "\n".join(lines)

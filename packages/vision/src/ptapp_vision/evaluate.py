@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_core.classify import predict
+from ptapp_core.classify import class_table, predict
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.losses import build_loss
 from ptapp_core.metrics import per_class
@@ -81,23 +81,12 @@ def measure(
     pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
     say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     if card["name"] != "autoencoder":
-        say(_table(rows))
+        say(class_table(rows))
         confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
         confidence, predicted = predictions.probabilities.max(1)
         out = folder / "mistakes.png"
         mistakes(images.images, images.labels, predicted, confidence, images.names, card["classes"], out)
     say(f"report: {folder}")
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    width = min(28, max(len(name) for name in ("class", *(row["class"] for row in rows))))
-    lines = [f"{'class':<{width}}  precision  recall      f1  support"]
-    for row in rows:
-        lines.append(
-            f"{row['class'][:width]:<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}"
-            f"  {row['support']:7,.0f}"
-        )
-    return "\n".join(lines)
 
 
 def _with_labels_of(classes: list[str], data: Splits, part: Images) -> Images:

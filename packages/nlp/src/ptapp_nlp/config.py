@@ -1,0 +1,165 @@
+"""The settings of `ptapp nlp`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.errors import nearest
+
+MODELS = {
+    "classify": ("lstm", "gru", "transformer", "bert"),
+    "tag": ("lstm", "gru", "transformer", "bert"),
+    "translate": ("transformer",),
+    "generate": ("transformer", "lstm", "gru"),
+}
+_TRANSFORMER = {"lr": 5e-4, "dim": 128, "heads": 4, "layers": 2, "dropout": 0.3, "warmup": 0.1, "clip": 1.0}
+_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    ("classify", "transformer"): {**_TRANSFORMER, "word_dropout": 0.2},
+    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
+    ("tag", "lstm"): {"batch_size": 32},
+    ("translate", "transformer"): {
+        **_TRANSFORMER,
+        **{"tokenizer": "bpe", "lower": False, "dim": 256, "layers": 3, "lr": 1e-3, "batch_size": 128, "epochs": 20.0},
+        **{"dropout": 0.2, "label_smoothing": 0.1, "max_length": 128, "vocab": 8000, "weight_decay": 0.01},
+        **{"word_dropout": 0.0},
+    },
+    ("generate", "transformer"): {**_TRANSFORMER, "dropout": 0.1, "lr": 1e-3, "layers": 4},
+    ("generate", "lstm"): {"lr": 2e-3, "dropout": 0.2, "bidirectional": False},
+    ("classify", "bert"): {"lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "batch_size": 32},
+}
+_RECIPES["tag", "gru"], _RECIPES["generate", "gru"] = _RECIPES["tag", "lstm"], _RECIPES["generate", "lstm"]
+_RECIPES["classify", "bert"] |= {"pool": "first", "clip": 1.0, "dropout": 0.1, "word_dropout": 0.0, "max_length": 128}
+_RECIPES["tag", "bert"] = {**_RECIPES["classify", "bert"], "lr": 5e-5}
+for _model in ("transformer", "lstm", "gru"):
+    _RECIPES["generate", _model] |= {"tokenizer": "bpe", "lower": False, "max_length": 128, "batch_size": 32}
+    _RECIPES["generate", _model] |= {"word_dropout": 0.0, "vocab": 4000}
+
+_DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
+
+
+class TrainNLP(TrainSettings):
+    """`ptapp nlp train`. Defaults are the classification recipe's; other tasks and models bring their own."""
+
+    task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")
+    model: str = "lstm"
+    batch_size: int = 64
+    lr: float = 2e-3
+    clip: float | None = 1.0
+    epochs: float = 8.0
+
+    text_column: str | None = option(None, "name or position (from 1) of the text; none: detected", group=_DATA)
+    label_column: str | None = option(None, "name or position of the label; none: detected", group=_DATA)
+    pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
+    encoding: str = option("utf-8", "encoding of the files", group=_DATA)
+    tokenizer: Literal["word", "bpe", "wordpiece", "char"] = option("word", "how text is cut", group=_DATA)
+    vocab: int = option(20_000, "most tokens of the vocabulary", group=_DATA, ge=300, le=1_000_000)
+    least: int = option(2, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
+    lower: bool = option(True, "small letters alone", group=_DATA)
+    max_length: int = option(256, "tokens that a text is cut to", group=_DATA, ge=4, le=100_000)
+    word_dropout: float = option(0.3, "share of the tokens hidden in training", group=_DATA, ge=0, lt=1)
+    balance: Literal["none", "weights"] = option("none", "weigh rare classes more in the loss", group=_DATA)
+
+    dim: int = option(256, "width of embeddings and transformer layers", group=_MODEL, ge=4)
+    hidden: int | None = option(None, "width of an lstm or a feed-forward part; none: dim, 4 dim", group=_MODEL, ge=4)
+    layers: int = option(1, "layers", group=_MODEL, ge=1, le=100)
+    heads: int = option(4, "attention heads", group=_MODEL, ge=1)
+    dropout: float = option(0.5, "share of units dropped in training", group=_MODEL, ge=0, lt=1)
+    bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
+    pool: Literal["mean", "max", "attention", "last", "first"] = option("max", "states to one vector", group=_MODEL)
+    norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
+    pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
+    layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
+    label_smoothing: float = option(0.0, "of the cross-entropy", group=_BEST, ge=0, lt=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: Any) -> Any:
+        """The defaults of the chosen task and model, beneath what is given."""
+        if not isinstance(values, Mapping):
+            return values
+        task = values.get("task", "classify")
+        model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
+        return {"model": model, **_RECIPES.get((str(task), str(model)), {}), **values}
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        known = MODELS[self.task]
+        if self.model not in known:
+            if self.model in ("lstm", "gru", "bert"):
+                raise ValueError(f"--model {self.model} cannot {self.task}; take {' or '.join(known)}")
+            raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}")
+        if (self.model == "bert") != (self.pretrained is not None):
+            if self.pretrained is not None:
+                raise ValueError(f"--pretrained is for --model bert, not for {self.model}")
+            raise ValueError("--model bert needs --pretrained: a folder with an encoder, or its name on the hub")
+        if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
+            raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
+        if self.task == "generate" and self.model != "transformer" and self.bidirectional:
+            raise ValueError("--task generate reads one way: leave --bidirectional out")
+        if self.task == "generate" and self.word_dropout:
+            raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
+        if self.task != "classify" and self.balance != "none":
+            raise ValueError("--balance is for --task classify")
+        return self
+
+    def with_full_paths(self) -> Self:
+        """The encoder's folder too."""
+        settings = super().with_full_paths()
+        if settings.pretrained is None or not Path(settings.pretrained).expanduser().exists():
+            return settings
+        full = str(Path(settings.pretrained).expanduser().resolve())
+        return settings.model_copy(update={"pretrained": full})
+
+
+class _OfRun(Settings):
+    run: Path = argument("run directory")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group=_MODEL)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
+
+
+class EvaluateNLP(_OfRun):
+    """`ptapp nlp evaluate`."""
+
+    data: str | None = option(None, "other data than the run's own", group=_DATA)
+    split: Literal["train", "val", "test"] = option("test", "which part of the data", group=_DATA)
+    skip_bad: bool = option(False, "leave out rows that cannot be read, and count them", group=_DATA)
+    beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
+    length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
+
+
+class PredictNLP(_OfRun):
+    """`ptapp nlp predict`."""
+
+    texts: list[str] = argument("texts; none: lines of standard input", default=[])
+    file: Path | None = option(None, "a file with a text a line", group=_DATA)
+    batch_size: int = option(64, "lines that are read at once from a file", group="Device", ge=1)
+    beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
+    length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
+
+
+class TranslateNLP(PredictNLP):
+    """`ptapp nlp translate`."""
+
+
+class GenerateNLP(_OfRun):
+    """`ptapp nlp generate`."""
+
+    prompt: str = option("", "how the text begins", group="Decoding")
+    length: int = option(60, "most tokens to add", group="Decoding", ge=1, le=100_000)
+    temperature: float = option(0.8, "0 takes the likeliest token", group="Decoding", ge=0)
+    top_k: int | None = option(None, "choose among so many of the likeliest tokens", group="Decoding", ge=1)
+    top_p: float | None = option(None, "choose among the likeliest with this share", group="Decoding", gt=0, le=1)
+    number: int = option(1, "how many texts", group="Decoding", ge=1)
+    seed: int = option(0, "seed of the choices", group="Decoding", ge=0, lt=2**32)
+
+
+class ExportNLP(Settings):
+    """`ptapp nlp export`."""
+
+    run: Path = argument("run directory")
+    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group=_MODEL)

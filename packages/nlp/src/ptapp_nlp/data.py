@@ -1,0 +1,141 @@
+"""Texts to train on, recognised from what is there: a file, a folder, or nothing."""
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptapp_core.errors import UserError, nearest
+from ptapp_core.files import visible
+from ptapp_nlp.lines import Bad
+from ptapp_nlp.made import make
+from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
+from ptapp_nlp.splits import Examples, SplitName, Splits, divide, in_order
+from ptapp_nlp.tables import SUFFIXES, Columns, read_pairs, suffix_of
+
+_EXPECTED = {
+    "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
+    "tag": ((".conll", ".bio", ".iob", ".iob2", ".txt"), "a CoNLL file, or a folder with train, val and test of it"),
+    "translate": (SUFFIXES, "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns"),
+    "generate": ((".txt", ".text"), "a text file, or a folder with train, val and test of it"),
+}
+_SPLITS: dict[str, SplitName] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read the data of a task."""
+
+    task: str
+    columns: Columns = field(default_factory=Columns)
+    encoding: str = "utf-8"
+    pair: str | None = None
+    """Languages of a translation, "en-de"."""
+
+
+def load(data: str | None, reading: Reading, *, seed: int = 0, skip_bad: bool = False) -> Splits:
+    """Train, val and test examples from a path; None is the data that the program makes for the task.
+
+    A missing val or test split takes 10 % of train, by `seed`. Raises UserError, on one line that names the file and
+    row, where the data is missing, broken, or of no known kind.
+    """
+    if data is None:
+        parts, classes, about = make(reading.task)
+        return divide(parts, classes, where=about, what=about, seed=seed, made=True)
+    path = Path(data).expanduser()
+    if not os.path.exists(path):
+        raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
+    bad = Bad(skip_bad)
+    if reading.task == "translate" and path.is_dir():
+        texts, what = _parallel(path, reading, bad)
+        return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
+    files: dict[SplitName, Path] = _files(path, reading.task) if path.is_dir() else {"train": path}
+    if reading.task in ("classify", "translate"):
+        return _tables(path, files, reading, bad, seed)
+    read = read_conll if reading.task == "tag" else read_plain
+    done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
+    tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
+    return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
+
+
+def _files(folder: Path, task: str) -> dict[SplitName, Path]:
+    """The file of each split in a folder."""
+    suffixes, expected = _EXPECTED[task]
+    found: dict[SplitName, Path] = {}
+    for file in visible(folder):
+        split = _split_of(file)
+        if split and suffix_of(file) in suffixes:
+            if split in found:
+                raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
+            found[split] = file
+    if "train" not in found:
+        raise UserError(f"{folder}: no training file in it; expected {expected}")
+    return found
+
+
+def _split_of(file: Path) -> SplitName | None:
+    return _SPLITS.get(re.split(r"[._-]", file.name.lower())[0])
+
+
+def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, seed: int) -> Splits:
+    for file in files.values():
+        if suffix_of(file) not in SUFFIXES:
+            raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
+    pairs = {name: read_pairs(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    labels = in_order(Counter(label for _, _, label in pairs["train"])) if reading.task == "classify" else ()
+    parts: dict[SplitName, Examples] = {}
+    for name, rows in pairs.items():
+        kept = []
+        for number, text, label in rows:
+            if labels and label not in labels:
+                bad.row(files[name], number, f"the label {label!r} is not in the training data{nearest(label, labels)}")
+            else:
+                kept.append((text, labels.index(label) if labels else label, f"{files[name].name}:{number}"))
+        if not kept:
+            raise UserError(f"{files[name]}: holds no good row")
+        parts[name] = Examples(*map(list, zip(*kept, strict=True)))
+    what = f"{path.name} ({', '.join(sorted({suffix_of(file)[1:].upper() for file in files.values()}))})"
+    return divide(parts, _named(path, labels), where=path, what=what, seed=seed, skipped=bad.reasons)
+
+
+def _named(path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Names for numbered labels, from a `classes.txt` with a name a line beside them."""
+    names = (path if path.is_dir() else path.parent) / "classes.txt"
+    if not names.is_file() or not all(label.isdigit() for label in labels):
+        return labels
+    known = names.read_text(encoding="utf-8").split("\n")
+    known = [name.strip() for name in known if name.strip()]
+    return tuple(known) if len(known) == len(labels) else labels
+
+
+def _parallel(folder: Path, reading: Reading, bad: Bad) -> tuple[dict[SplitName, Examples], str]:
+    """Pairs of files STEM.XX and STEM.YY, plain or gzipped."""
+    found: dict[SplitName, dict[str, Path]] = {}
+    for file in visible(folder):
+        split, language = _split_of(file), suffix_of(file)[1:]
+        if split and re.fullmatch(r"[a-z]{2,3}", language):
+            found.setdefault(split, {})[language] = file
+    if "train" not in found:
+        if any(_split_of(file) and suffix_of(file) in SUFFIXES for file in visible(folder)):
+            raise UserError(f"{folder}: give the table itself, FILE.csv; a folder holds parallel files")
+        raise UserError(f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}")
+    languages = sorted(found["train"], key=lambda language: (language != "en", language))
+    source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")
+    if reading.pair is None and len(languages) == 2:
+        source, target = languages
+    if not {source, target} <= set(languages) or source == target:
+        raise UserError(f"{folder}: has {', '.join(languages)}; say which with --pair, such as --pair en-de")
+    parts = {
+        split: read_parallel(files[source], files[target], reading.encoding, bad)
+        for split, files in found.items()
+        if {source, target} <= files.keys()
+    }
+    return parts, f"{folder.name}, {source} to {target}"

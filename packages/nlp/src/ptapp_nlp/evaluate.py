@@ -1,0 +1,208 @@
+"""Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ptapp_core.classify import class_table, predict
+from ptapp_core.errors import UserError, nearest
+from ptapp_core.jobs import Trained
+from ptapp_core.losses import build_loss
+from ptapp_core.metrics import per_class
+from ptapp_core.report import confusion_matrix
+from ptapp_core.run import write_json, write_text
+from ptapp_core.runtime import Runtime
+from ptapp_nlp.batches import Texts
+from ptapp_nlp.config import EvaluateNLP, TrainNLP
+from ptapp_nlp.data import Reading, load
+from ptapp_nlp.decode import translations
+from ptapp_nlp.encode import encode, encode_tagged
+from ptapp_nlp.entities import tag_figures
+from ptapp_nlp.models import Translator, build
+from ptapp_nlp.pictures import attention_map, lengths
+from ptapp_nlp.splits import Examples, Splits
+from ptapp_nlp.tables import Columns
+from ptapp_nlp.tasks import OUTPUTS, predict_tags, token_figures
+from ptapp_nlp.tokens import Tokens
+
+_WORST = 50
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A split as numbers, with what its report needs to speak of it."""
+
+    texts: Texts
+    names: Sequence[str]
+    examples: Examples
+    """Shortest first, so that batches in order have little padding; of a generator as they come."""
+    places: list[list[int]]
+    """Of a tagger: where each word's first token stands."""
+
+    def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
+        """Precision, recall and F1 of entities, and the accuracy of words."""
+        fallback = classes.index("O") if "O" in classes else 0
+        predicted = predict_tags(model, self.texts, self.places, runtime, fallback)
+        padded = [row + [fallback] * (len(true) - len(row)) for row, true in zip(predicted, self.true, strict=True)]
+        return tag_figures(self.true, [[classes[number] for number in row] for row in padded])
+
+    @property
+    def true(self) -> Sequence[Sequence[str]]:
+        """The tags of each word."""
+        return self.examples.target
+
+
+def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Measured:
+    """A split as numbers."""
+    if card["task"] == "generate":
+        return Measured(*encode("generate", examples, tokens, card["max_length"]), examples, [])
+    examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
+    if card["task"] == "tag":
+        texts, places = encode_tagged(examples, card["classes"], tokens, card["max_length"])
+        return Measured(texts, examples.names, examples, places)
+    return Measured(*encode(card["task"], examples, tokens, card["max_length"]), examples, [])
+
+
+def reading_of(settings: TrainNLP) -> Reading:
+    """How the settings say that data is read."""
+    columns = Columns(settings.text_column, settings.label_column)
+    return Reading(settings.task, columns, settings.encoding, settings.pair)
+
+
+def rebuild(trained: Trained) -> nn.Module:
+    """The model of a run with its trained weights, in eval mode."""
+    return trained.load(build(trained.about["model"]))
+
+
+def evaluate(settings: EvaluateNLP) -> None:
+    """Measures a run's model on a split of its own or of other data.
+
+    The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
+    job's own result stays.
+    """
+    runtime = Runtime(settings.device, settings.precision)
+    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    card = trained.about["model"]
+    job = TrainNLP.resolve(settings.run / "config.toml", {})
+    data = load(settings.data or job.data, reading_of(job), seed=job.seed, skip_bad=settings.skip_bad or job.skip_bad)
+    tokens = Tokens.load(settings.run / "tokenizer.json")
+    model = rebuild(trained).to(runtime.device)
+    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
+    part = prepare(card, _with_labels_of(card, data, getattr(data, settings.split)), tokens)
+    folder = settings.run / "report"
+    if settings.data is not None or settings.split != "test":
+        name = Path(settings.data).resolve().name if settings.data else "own"
+        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
+    beam = (settings.beam, settings.length_penalty)
+    measure(model, part, card, tokens, runtime, folder, settings.split, made=data.made, beam=beam)
+
+
+def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Examples:
+    """The split with its labels counted as the model counts them; raises UserError for one that it lacks."""
+    classes = card["classes"]
+    for name in data.classes:
+        if name not in classes:
+            raise UserError(f"the data has a label {name!r} that the model was not trained on{nearest(name, classes)}")
+    if card["task"] != "classify":
+        return part
+    return Examples(part.source, [classes.index(data.classes[label]) for label in part.target], part.names)
+
+
+def measure(
+    model: nn.Module,
+    part: Measured,
+    card: Mapping[str, Any],
+    tokens: Tokens,
+    runtime: Runtime,
+    folder: Path,
+    split: str,
+    *,
+    made: bool,
+    beam: tuple[int, float] = (4, 1.0),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Figures of a split to the console, and `metrics.json` with pictures to `folder` (rank 0 of the job writes)."""
+    note = " (made texts)" if made else ""
+    measured = {"classify": _classes, "tag": _tags, "translate": _translation, "generate": _generation}[card["task"]]
+    figures, record, files, table = measured(model, part, card, tokens, runtime, beam)
+    if not runtime.is_main:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "metrics.json", {split: figures, **record, "made": made})
+    for name, text in files.items():
+        write_text(folder / name, text)
+    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
+    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
+    if table:
+        say(table)
+    if "confusion" in record:
+        confusion_matrix(record["confusion"], card["classes"], folder / "confusion.png", title=f"{split}{note}")
+    lengths(part.texts.lengths, folder / "lengths.png", title=f"{split}{note}")
+    attention_map(model, part.texts, tokens, runtime, folder / "attention.png")
+    say(f"report: {folder}")
+
+
+Result = tuple[dict[str, float], dict[str, Any], dict[str, str], str]
+"""Figures, what else goes to metrics.json, text files of the report, and a table for the console."""
+
+
+def _classes(
+    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
+) -> Result:
+    predictions = predict(model, part.texts, runtime)
+    counts = predictions.confusion()
+    rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
+    confidence, predicted = predictions.probabilities.max(1)
+    wrong = (predicted != predictions.target).nonzero().flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:_WORST].tolist()
+    lines = [f"{len(wrong):,} of {len(predicted):,} are wrong; the surest first: confidence, said, true, text"]
+    for row in worst:
+        said, true = (card["classes"][int(kind[row])] for kind in (predicted, predictions.target))
+        lines.append(f"{confidence[row]:.3f}  {said}  {true}  {part.names[row]}: {part.examples.source[row]}")
+    files = {"mistakes.txt": "\n".join(lines) + "\n"}
+    return predictions.metrics(), {"classes": rows, "confusion": counts.tolist()}, files, class_table(rows)
+
+
+def _tags(
+    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
+) -> Result:
+    figures = token_figures(model, OUTPUTS["tag"], part.texts, build_loss("cross-entropy"), runtime, card["pad"])
+    return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}, {}, {}, ""
+
+
+def _generation(
+    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
+) -> Result:
+    plain = build_loss("cross-entropy")
+    return token_figures(model, OUTPUTS["generate"], part.texts, plain, runtime, card["pad"]), {}, {}, ""
+
+
+def _translation(
+    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
+) -> Result:
+    """BLEU and chrF by sacrebleu, cased and untokenised, whose signature goes to the record."""
+    from sacrebleu.metrics.bleu import BLEU
+    from sacrebleu.metrics.chrf import CHRF
+
+    assert isinstance(model, Translator)
+    plain = build_loss("cross-entropy")
+    figures = token_figures(model, OUTPUTS["translate"], part.texts, plain, runtime, card["pad"])
+    own = list(range(runtime.rank, len(part.examples), runtime.world))
+    texts = [part.examples.source[row] for row in own]
+    said = translations(model, texts, tokens, runtime, card["max_length"], width=beam[0], penalty=beam[1])
+    pairs = [pair for share in runtime.gather(list(zip(own, said, strict=True))) for pair in share]
+    answers = [text for _, text in sorted(pairs)]
+    bleu, chrf = BLEU(), CHRF()
+    references = [list(part.examples.target)]
+    scores = {
+        "bleu": bleu.corpus_score(answers, references).score,
+        "chrf": chrf.corpus_score(answers, references).score,
+    }
+    signature = f"{bleu.get_signature()}, beam {beam[0]}, length penalty {beam[1]:g}"
+    rows = zip(part.examples.source, answers, part.examples.target, strict=True)
+    text = "\n\n".join(f"source: {one}\nsaid:   {two}\ntrue:   {three}" for one, two, three in rows)
+    return {**figures, **scores}, {"signature": signature}, {"translations.txt": text + "\n"}, f"BLEU: {signature}"

@@ -1,0 +1,42 @@
+"""`ptapp nlp generate`: a language model goes on with a prompt."""
+
+import json
+import sys
+
+import torch
+
+from ptapp_core.errors import UserError
+from ptapp_core.jobs import Trained
+from ptapp_core.runtime import Runtime
+from ptapp_nlp.config import GenerateNLP
+from ptapp_nlp.decode import sample, session_of
+from ptapp_nlp.evaluate import rebuild
+from ptapp_nlp.tokens import BOS, Tokens
+
+
+def generate(settings: GenerateNLP) -> None:
+    """Prints a line of JSON a text; a prompt longer than the model's blocks loses its beginning, and that is said."""
+    runtime = Runtime(settings.device, settings.precision)
+    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    card = trained.about["model"]
+    if card["task"] != "generate":
+        raise UserError(f"{settings.run}: learnt to {card['task']}, not to generate; use `ptapp nlp predict`")
+    tokens = Tokens.load(settings.run / "tokenizer.json")
+    model = rebuild(trained).to(runtime.device)
+    ids = tokens.encode([settings.prompt], sys.maxsize)[0] if settings.prompt.strip() else []
+    if len(ids) >= card["max_length"]:
+        ids = ids[1 - card["max_length"] :]
+        print(f"ptapp: note: only the last {len(ids)} tokens of the prompt are read", file=sys.stderr)
+    first = torch.tensor([[BOS, *ids]] * settings.number, device=runtime.device)
+    with torch.no_grad(), runtime.autocast():
+        rows = sample(
+            session_of(model).advance,
+            first,
+            settings.length,
+            temperature=settings.temperature,
+            top_k=settings.top_k,
+            top_p=settings.top_p,
+            seed=settings.seed,
+        )
+    for text in tokens.decode([ids + row for row in rows]):
+        print(json.dumps({"prompt": settings.prompt, "text": text}, ensure_ascii=False))

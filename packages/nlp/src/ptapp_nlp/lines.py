@@ -1,0 +1,37 @@
+"""Lines of text files, plain or gzipped, and what becomes of the bad ones."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptapp_core.errors import UserError
+from ptapp_core.files import opened
+
+
+@dataclass
+class Bad:
+    """Bad rows: the first stops the job, or with `skip` they are left out and kept here as "FILE:ROW: reason"."""
+
+    skip: bool = False
+    reasons: list[str] = field(default_factory=list)
+
+    def row(self, file: Path, number: int, reason: str) -> None:
+        """Raises UserError, naming the file and the row (from 1), unless bad rows are skipped."""
+        if not self.skip:
+            raise UserError(f"{file}:{number}: {reason}; mend it, or leave such rows out with --skip-bad")
+        self.reasons.append(f"{file}:{number}: {reason}")
+
+
+def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
+    """The lines of a file, numbered from 1, without their ends and without a byte-order mark."""
+    with opened(file) as raw:
+        for number, line in enumerate(raw, start=1):
+            line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if b"\0" in line:
+                bad.row(file, number, "holds a NUL byte, so it is no text")
+                continue
+            try:
+                yield number, line.decode(encoding).rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                hint = " (is it --encoding latin-1?)" if encoding == "utf-8" else ""
+                bad.row(file, number, f"not {encoding} text at byte {error.start + 1} of the line{hint}")

@@ -1,0 +1,82 @@
+"""Any encoder that transformers can load, as one of ours: fine-tuned whole, from a local folder or the hub."""
+
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging
+
+from ptapp_core.errors import UserError
+from ptapp_nlp.models.encoder import Encoder
+from ptapp_nlp.tokens import Tokens
+
+logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+class PretrainedEncoder(Encoder):
+    """An encoder of transformers without its pooling layer.
+
+    Args:
+        config: what describes it, as `describe` gives.
+        source: folder or hub name of the weights to start from; None: random ones.
+        pad: the number that is padding.
+    """
+
+    def __init__(self, config: Mapping[str, Any], source: str | None, pad: int) -> None:
+        super().__init__()
+        shape = AutoConfig.for_model(**config)
+        self.dim, self.pad = int(shape.hidden_size), pad
+        if source is None:
+            self.model = AutoModel.from_config(shape, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+        else:
+            self.model = _loaded(AutoModel, source, "its weights", use_safetensors=True, attn_implementation="sdpa")
+        self.model.float()
+        if getattr(self.model, "pooler", None) is not None:
+            self.model.pooler = None  # it would learn nothing: the heads here pool themselves
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(N, L) int64 -> (N, L, dim)."""
+        states: Tensor = self.model(input_ids=ids, attention_mask=(ids != self.pad).long()).last_hidden_state
+        return states
+
+
+def describe(source: str) -> dict[str, Any]:
+    """The configuration of an encoder, as plain data that `PretrainedEncoder` builds it from."""
+    config: dict[str, Any] = json.loads(_loaded(AutoConfig, source, "its configuration").to_json_string(use_diff=False))
+    return {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
+
+
+def pretrained_tokens(source: str) -> Tokens:
+    """The encoder's own tokenizer."""
+    tokenizer = _loaded(AutoTokenizer, source, "its tokenizer")
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(f"--pretrained {source}: has no tokenizer.json, which is needed")
+    return Tokens.read(backend.to_str())
+
+
+def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
+    """From a folder, or the hub; where that does not answer, from what was fetched before, without its many retries."""
+    local = Path(source).expanduser().is_dir() or not reachable()
+    try:
+        return kind.from_pretrained(source, local_files_only=local, **options)
+    except Exception as error:  # of many kinds; each means that it cannot be had
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "
+            "config.json, model.safetensors and tokenizer.json"
+        ) from error
+
+
+def reachable(host: str = "huggingface.co") -> bool:
+    """Whether the hub answers at all."""
+    try:
+        socket.create_connection((host, 443), timeout=5).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,145 @@
+"""Transformers over token numbers: an encoder, a language model, and the two halves of a translator."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_core.attention import sinusoidal
+from ptapp_core.transformer import Cache, Stack
+from ptapp_nlp.models.encoder import Encoder
+
+
+class Embedding(nn.Module):
+    """Token embeddings of unit variance plus sinusoidal positions, which have no last one.
+
+    Args:
+        vocab, pad: size of the vocabulary, and the number that is padding.
+    """
+
+    def __init__(self, vocab: int, dim: int, dropout: float, pad: int) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(vocab, dim, padding_idx=pad)
+        nn.init.normal_(self.tokens.weight, std=dim**-0.5)
+        self.tokens.weight.data[pad] = 0.0
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
+        """(N, L) int64 -> (N, L, dim); `places` (N, L) are the positions where they do not count from 0."""
+        dim = self.tokens.embedding_dim
+        x = self.tokens(ids) * dim**0.5
+        if places is None:
+            x = x + sinusoidal(ids.shape[1], dim, x.device)
+        else:
+            x = x + sinusoidal(int(places.max()) + 1, dim, x.device)[places]
+        embedded: Tensor = self.dropout(x)
+        return embedded
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., dim) -> (..., vocab), by the same weights (Press and Wolf 2017)."""
+        return functional.linear(states, self.tokens.weight)
+
+
+class TransformerEncoder(Encoder):
+    """Token numbers to states that see the whole text."""
+
+    def __init__(
+        self,
+        vocab: int,
+        dim: int,
+        heads: int,
+        hidden: int,
+        layers: int,
+        *,
+        dropout: float = 0.0,
+        pre_norm: bool = True,
+        pad: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad, self.dim = pad, dim
+        self.embedding = Embedding(vocab, dim, dropout, pad)
+        self.stack = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(N, L) int64 -> (N, L, dim)."""
+        states: Tensor = self.stack(self.embedding(ids), keep=ids != self.pad)
+        return states
+
+    def maps(self, ids: Tensor) -> list[Tensor]:
+        """The attention weights of each layer, (N, heads, L, L)."""
+        return list(self.stack.maps(self.embedding(ids), keep=ids != self.pad))
+
+
+class LanguageModel(nn.Module):
+    """The next token after each of a text."""
+
+    def __init__(
+        self,
+        vocab: int,
+        dim: int,
+        heads: int,
+        hidden: int,
+        layers: int,
+        *,
+        dropout: float = 0.0,
+        pre_norm: bool = True,
+        pad: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad = pad
+        self.embedding = Embedding(vocab, dim, dropout, pad)
+        self.stack = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(N, L) int64, padded on the right -> logits (N, L, vocab)."""
+        return self.embedding.logits(self.stack(self.embedding(ids), keep=ids != self.pad, causal=True))
+
+    def maps(self, ids: Tensor) -> list[Tensor]:
+        """The attention weights of each layer, (N, heads, L, L)."""
+        return list(self.stack.maps(self.embedding(ids), keep=ids != self.pad, causal=True))
+
+
+class Translator(nn.Module):
+    """Encoder and decoder with one embedding for both languages and the output."""
+
+    def __init__(
+        self,
+        vocab: int,
+        dim: int,
+        heads: int,
+        hidden: int,
+        layers: int,
+        *,
+        dropout: float = 0.0,
+        pre_norm: bool = True,
+        pad: int = 0,
+    ) -> None:
+        super().__init__()
+        self.pad = pad
+        self.embedding = Embedding(vocab, dim, dropout, pad)
+        self.encoder = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm)
+        self.decoder = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm, cross=True)
+
+    def forward(self, source: Tensor, target: Tensor) -> Tensor:
+        """Source (N, S) and target (N, T) int64 -> logits (N, T, vocab) of the token after each of the target."""
+        memory, keep = self.encode(source)
+        return self.decode(target, memory, keep)
+
+    def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, S) -> states (N, S, dim) and which of them are real (N, S)."""
+        keep = source != self.pad
+        return self.encoder(self.embedding(source), keep=keep), keep
+
+    def decode(self, target: Tensor, memory: Tensor, memory_keep: Tensor, cache: list[Cache] | None = None) -> Tensor:
+        """Logits (N, T, vocab). With a cache the target continues what the cache has seen."""
+        places = None
+        if cache is not None:
+            past = cache[0].own.length
+            places = torch.arange(past, past + target.shape[1], device=target.device).expand_as(target)
+        # A padded target is on the right, where no real position looks.
+        x = self.embedding(target, places)
+        return self.embedding.logits(self.decoder(x, memory, memory_keep=memory_keep, causal=True, cache=cache))
+
+    def maps(self, source: Tensor, target: Tensor) -> list[Tensor]:
+        """What each layer of the decoder looks at in the source, (N, heads, T, S)."""
+        memory, keep = self.encode(source)
+        return list(self.decoder.maps(self.embedding(target), memory, memory_keep=keep, causal=True))

@@ -1,0 +1,103 @@
+"""`ptapp nlp predict` and `translate`: a line of text in, a line of JSON out."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+
+from ptapp_core.errors import UserError
+from ptapp_core.jobs import Trained
+from ptapp_core.runtime import Runtime
+from ptapp_nlp.batches import Ragged
+from ptapp_nlp.config import PredictNLP
+from ptapp_nlp.decode import translations
+from ptapp_nlp.evaluate import rebuild
+from ptapp_nlp.lines import Bad, lines
+from ptapp_nlp.models import Translator
+from ptapp_nlp.tokens import Tokens
+
+Answer = Callable[[Sequence[str]], list[dict[str, Any]]]
+
+
+def predict(settings: PredictNLP, task: str | None = None) -> None:
+    """Prints what the model says of each argument, each line of a file, or each line of standard input as it comes.
+
+    Raises UserError where the run is of another task than `task`, or writes texts of its own.
+    """
+    runtime = Runtime(settings.device, settings.precision)
+    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    card = trained.about["model"]
+    if card["task"] == "generate":
+        raise UserError(f"{settings.run}: writes texts of its own; use `ptapp nlp generate`")
+    if task is not None and card["task"] != task:
+        raise UserError(f"{settings.run}: learnt to {card['task']}, not to {task}; use `ptapp nlp predict`")
+    answer = _answer(settings, trained, runtime)
+    if trained.about["made"]:
+        print("ptapp: note: this model learnt from texts that the program made", file=sys.stderr)
+    for texts in _texts(settings):
+        for text, said in zip(texts, answer(texts), strict=True):
+            print(json.dumps({"text": text, **said}, ensure_ascii=False))
+        sys.stdout.flush()  # the reader of a pipe waits for it
+
+
+def _texts(settings: PredictNLP) -> Iterator[list[str]]:
+    """Arguments at once, a file in batches, standard input line by line."""
+    if settings.texts and settings.file:
+        raise UserError("--file and texts on the command line are two inputs: leave one of them out")
+    if settings.texts:
+        yield settings.texts
+    elif settings.file is not None:
+        found: list[str] = []
+        for _, line in lines(settings.file, "utf-8", Bad()):
+            found.append(line)
+            if len(found) == settings.batch_size:
+                yield found
+                found = []
+        if found:
+            yield found
+    else:
+        for number, raw in enumerate(sys.stdin.buffer, start=1):
+            try:
+                yield [raw.decode().rstrip("\r\n")]
+            except UnicodeDecodeError as error:
+                raise UserError(f"standard input:{number}: not UTF-8 text at byte {error.start + 1}") from error
+
+
+def _answer(settings: PredictNLP, trained: Trained, runtime: Runtime) -> Answer:
+    card = trained.about["model"]
+    tokens = Tokens.load(settings.run / "tokenizer.json")
+    model = rebuild(trained).to(runtime.device)
+
+    def logits(rows: list[list[int]]) -> torch.Tensor:
+        ids = runtime.to_device(Ragged(rows, tokens.pad).gather(torch.arange(len(rows))))
+        with torch.no_grad(), runtime.autocast():
+            return model(ids).float().cpu()
+
+    def classes(texts: Sequence[str]) -> list[dict[str, Any]]:
+        answers = []
+        for row in logits(tokens.encode(texts, card["max_length"])).softmax(1).tolist():
+            shares = {name: round(share, 6) for name, share in zip(card["classes"], row, strict=True)}
+            best = max(shares, key=lambda name: shares[name])
+            answers.append({"class": best, "confidence": shares[best], "probabilities": shares})
+        return answers
+
+    def tags(texts: Sequence[str]) -> list[dict[str, Any]]:
+        words = [text.split() for text in texts]
+        coded = [tokens.encode_words(row, card["max_length"]) for row in words]
+        best = logits([ids for ids, _ in coded]).argmax(2)
+        answers = []
+        for row, (_, places) in enumerate(coded):
+            said = [card["classes"][int(best[row, place])] if place >= 0 else "O" for place in places]
+            said += ["O"] * (len(words[row]) - len(said))
+            answers.append({"words": words[row], "tags": said})
+        return answers
+
+    def translation(texts: Sequence[str]) -> list[dict[str, Any]]:
+        assert isinstance(model, Translator)
+        width, penalty = settings.beam, settings.length_penalty
+        said = translations(model, texts, tokens, runtime, card["max_length"], width=width, penalty=penalty)
+        return [{"translation": text} for text in said]
+
+    return {"classify": classes, "tag": tags, "translate": translation}[card["task"]]

@@ -1,0 +1,63 @@
+"""Sentences by line: tagged words in CoNLL columns, parallel files of two languages, and plain text."""
+
+from pathlib import Path
+
+from ptapp_core.errors import UserError
+from ptapp_nlp.lines import Bad, lines
+from ptapp_nlp.splits import Examples
+
+
+def read_conll(file: Path, encoding: str, bad: Bad) -> Examples:
+    """A word a line with its tag in the last column, columns apart by blanks, and an empty line after a sentence."""
+    source: list[list[str]] = []
+    target: list[list[str]] = []
+    names: list[str] = []
+    words: list[str] = []
+    tags: list[str] = []
+    started = 1
+    for number, line in [*lines(file, encoding, bad), (0, "")]:
+        cells = line.split()
+        if not cells or cells[0] == "-DOCSTART-":
+            if words:
+                source.append(words)
+                target.append(tags)
+                names.append(f"{file.name}:{started}")
+                words, tags = [], []
+            continue
+        if len(cells) < 2:
+            bad.row(file, number, "has one column where a word and its tag are needed")
+            continue
+        started = started if words else number
+        words.append(cells[0])
+        tags.append(cells[-1])
+    if not source:
+        raise UserError(f"{file}: holds no sentence")
+    return Examples(source, target, names)
+
+
+def read_parallel(source: Path, target: Path, encoding: str, bad: Bad) -> Examples:
+    """Line i of `source` is translated by line i of `target`."""
+    left, right = (dict(lines(file, encoding, bad)) for file in (source, target))
+    if bad.skip:  # a line that one file lost takes its partner with it
+        both = left.keys() & right.keys()
+        left, right = ({k: v for k, v in part.items() if k in both} for part in (left, right))
+    elif len(left) != len(right):
+        raise UserError(f"{source} has {len(left):,} lines and {target} {len(right):,}: they must go line by line")
+    kept = []
+    for number in left:
+        if left[number].strip() and right[number].strip():
+            kept.append(number)
+        else:
+            bad.row(source if not left[number].strip() else target, number, "the line is empty")
+    if not kept:
+        raise UserError(f"{source}: holds no sentence")
+    names = [f"{source.name}:{number}" for number in kept]
+    return Examples([left[n].strip() for n in kept], [right[n].strip() for n in kept], names)
+
+
+def read_plain(file: Path, encoding: str, bad: Bad) -> Examples:
+    """A text a line; empty lines are left out."""
+    found = [(number, line) for number, line in lines(file, encoding, bad) if line.strip()]
+    if not found:
+        raise UserError(f"{file}: holds no text")
+    return Examples([line for _, line in found], [None] * len(found), [f"{file.name}:{n}" for n, _ in found])

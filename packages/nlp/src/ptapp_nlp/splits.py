@@ -1,0 +1,98 @@
+"""What every reader returns: three splits of examples, those that the data lacks taken from its training examples."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from ptapp_core.errors import UserError, counted
+from ptapp_core.split import divide_rows
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+HELD_OUT = 10  # a missing split takes one in this many
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split. `names` are "FILE:ROW", for messages.
+
+    classify: `source` holds texts and `target` class numbers; tag: lists of words and of tags; translate: texts and
+    texts; generate: texts and None.
+    """
+
+    source: Sequence[Any]
+    target: Sequence[Any]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def take(self, rows: Sequence[int]) -> "Examples":
+        """The examples `rows`, in that order."""
+        return Examples(*([part[row] for row in rows] for part in (self.source, self.target, self.names)))
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The data of a job; `about` is a line for the console, `skipped` "FILE:ROW: reason" of each bad row left out."""
+
+    train: Examples
+    val: Examples
+    test: Examples
+    classes: tuple[str, ...]
+    """Names of the classes or tags; none in translation and generation."""
+    about: str
+    made: bool = False
+    """Whether the program made the examples itself."""
+    skipped: tuple[str, ...] = ()
+
+
+def divide(
+    parts: dict[SplitName, Examples],
+    classes: tuple[str, ...],
+    *,
+    where: object,
+    what: str,
+    seed: int,
+    skipped: Sequence[str] = (),
+    made: bool = False,
+) -> Splits:
+    """Completes the splits: one that `parts` lacks takes 10 % of train (of each class), never of test.
+
+    Raises UserError where train has fewer than two classes, or too few examples to be divided.
+    """
+    train = parts["train"]
+    by_class = bool(train) and isinstance(train.target[0], int)
+    labels = torch.tensor(train.target if by_class else [0] * len(train))
+    missing: list[SplitName] = [name for name in SPLITS if name not in parts]
+    counts = labels.bincount(minlength=len(classes) if by_class else 1)
+    if by_class and int((counts > 0).sum()) < 2:
+        only = classes[int(counts.argmax())]
+        raise UserError(f"{where}: all {len(train):,} training texts are of class {only!r}; it takes at least two")
+    done = dict(parts)
+    if missing:
+        held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
+        for label in (counts > 0).nonzero().flatten().tolist():
+            if counts[label] <= held_out[label] * len(missing):
+                whose = f"class {classes[label]!r} has" if by_class else "there are"
+                raise UserError(
+                    f"{where}: {whose} {counts[label]} training examples, too few to take {' and '.join(missing)} from"
+                )
+        rows = divide_rows(labels, held_out, len(missing), seed)
+        done |= {name: train.take(own.tolist()) for name, own in zip(["train", *missing], rows, strict=True)}
+    origin = f" (10 % of train, seed {seed})"
+    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in SPLITS)
+    about = f"{what}: {sizes}" + (f"; {len(classes)} {'classes' if by_class else 'tags'}" if classes else "")
+    if skipped:
+        about += f"; {counted(len(skipped), 'bad row')} left out"
+    return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped))
+
+
+def in_order(labels: Counter[str]) -> tuple[str, ...]:
+    """Class names in the order a reader expects: numbers by size, words by the alphabet."""
+    if all(name.lstrip("-").isdigit() for name in labels):
+        return tuple(sorted(labels, key=int))
+    return tuple(sorted(labels))

@@ -1,0 +1,157 @@
+"""Tables of two columns that matter: CSV, TSV and JSON lines, plain or gzipped."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptapp_core.errors import UserError, nearest
+from ptapp_nlp.lines import Bad, lines
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_TEXTS = ("text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "title")
+_LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
+_LOOK = 1000  # rows that decide which column is which
+
+Pair = tuple[int, str, str]
+"""Row number from 1, text, label."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns to read: their names, their positions from 1 as text, or None to find them."""
+
+    text: str | None = None
+    label: str | None = None
+
+
+def suffix_of(file: Path) -> str:
+    """The suffix without `.gz`, in small letters."""
+    return Path(file.name.lower().removesuffix(".gz")).suffix
+
+
+def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> list[Pair]:
+    """The two columns of every row; bad rows are those with too few columns, or an empty text or label."""
+    rows = list(_json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad))
+    if not rows:
+        raise UserError(f"{file}: holds no row")
+    header = _header(rows[0][1], columns)
+    body = rows[1:] if header else rows
+    if not body:
+        raise UserError(f"{file}: holds a header alone")
+    text, label = _places(file, columns, header, [cells for _, cells in body[:_LOOK]])
+    pairs = []
+    for number, cells in body:
+        if len(cells) <= max(text, label):
+            bad.row(file, number, f"has {len(cells)} columns where {max(text, label) + 1} are needed")
+        elif not cells[text].strip():
+            bad.row(file, number, "the text is empty")
+        elif not cells[label].strip():
+            bad.row(file, number, "the label is empty")
+        else:
+            pairs.append((number, cells[text], cells[label].strip()))
+    if not pairs:
+        raise UserError(f"{file}: holds no good row")
+    return pairs
+
+
+def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row. A TSV has no quotes, a CSV may: such a row is named after the line it starts on."""
+    if suffix_of(file) == ".tsv":
+        for number, line in lines(file, encoding, bad):
+            if line.strip():
+                yield number, line.split("\t")
+        return
+    limit = csv.field_size_limit(2**31 - 1)  # a text may be long
+    taken = {"number": 0}
+
+    def numbered() -> Iterator[str]:
+        for number, line in lines(file, encoding, bad):
+            taken["number"] = number
+            yield line + "\n"
+
+    try:
+        reader = csv.reader(numbered(), strict=True)
+        while True:
+            started = taken["number"] + 1
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                bad.row(file, started, f"broken quotes ({error})")
+                continue
+            if cells:
+                yield started, cells
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """A header of the first object's keys, then the values in its order."""
+    keys: list[str] = []
+    for number, line in lines(file, encoding, bad):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            bad.row(file, number, "not a JSON object")
+            continue
+        if not isinstance(row, dict):
+            bad.row(file, number, "not a JSON object")
+            continue
+        if not keys:
+            keys = list(row)
+            yield 0, keys
+        missing = [key for key in keys if key not in row]
+        if missing:
+            bad.row(file, number, f"has no {missing[0]!r}")
+            continue
+        yield number, [str(row[key]) for key in keys]
+
+
+def _header(cells: list[str], columns: Columns) -> list[str]:
+    """The first row where it names the columns, else nothing."""
+    names = [cell.strip().lower() for cell in cells]
+    asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdigit()]
+    known = any(name in (*_TEXTS, *_LABELS) for name in names) and all(name and len(name) < 40 for name in names)
+    return names if known or any(name in names for name in asked) else []
+
+
+def _places(file: Path, columns: Columns, header: list[str], body: list[list[str]]) -> tuple[int, int]:
+    """Positions of the text and of the label, as asked for, named, or guessed from their contents."""
+    width = Counter(map(len, body)).most_common(1)[0][0]
+    asked = (("--text-column", columns.text), ("--label-column", columns.label))
+    text, label = (_asked(file, option, name, header, width) for option, name in asked)
+    text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
+    label = label if label is not None else next((header.index(name) for name in _LABELS if name in header), None)
+    if width < 2:
+        raise UserError(f"{file}: has one column; it takes a text and a label (is another separator meant?)")
+    full = [cells for cells in body if len(cells) >= width]
+    places = [place for place in range(width) if place not in (text, label)]
+    if label is None and places:
+        label = min(places, key=lambda place: (len({cells[place] for cells in full}), _length(full, place)))
+        places.remove(label)
+    if text is None and places:
+        text = max(places, key=lambda place: _length(full, place))
+    if text is None or label is None:
+        raise UserError(f"{file}: which column is the text, which the label? Give --text-column and --label-column")
+    return text, label
+
+
+def _length(rows: list[list[str]], place: int) -> int:
+    return sum(len(cells[place]) for cells in rows)
+
+
+def _asked(file: Path, option: str, name: str | None, header: list[str], width: int) -> int | None:
+    if name is None:
+        return None
+    if name.lower() in header:
+        return header.index(name.lower())
+    if name.isdigit() and 1 <= int(name) <= width:
+        return int(name) - 1
+    known = nearest(name, header) if header else f"; it has {width} columns and no header: give a position from 1"
+    raise UserError(f"{option} {name}: {file} has no such column{known}")

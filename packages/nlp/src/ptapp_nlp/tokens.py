@@ -1,0 +1,113 @@
+"""Text to token numbers and back, by the `tokenizers` library; trained on the training split alone, or BERT's own."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from ptapp_core.errors import UserError
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
+KINDS = ("word", "bpe", "wordpiece", "char")
+_WORD = r"\w+(?:['\u2019]\w+)*|[^\w\s]"  # a word with its apostrophes, or one other character
+
+
+class Tokens:
+    """A tokenizer, and what the models must know of it."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        names = {token: number for number, token in enumerate(SPECIAL)}
+        for ours, theirs in zip(SPECIAL, ("<pad>", "<unk>", "[CLS]", "[SEP]"), strict=True):
+            found = [number for name in (ours, theirs) if (number := tokenizer.token_to_id(name)) is not None]
+            names[ours] = found[0] if found else names[ours]
+        self.pad, self.unk = names["[PAD]"], names["[UNK]"]
+
+    @classmethod
+    def load(cls, path: Path) -> "Tokens":
+        """From a `tokenizer.json`."""
+        try:
+            return cls.read(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from error
+
+    @classmethod
+    def read(cls, text: str) -> "Tokens":
+        """From what `json` gave."""
+        return cls(Tokenizer.from_str(text))
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return int(self.tokenizer.get_vocab_size())
+
+    def show(self, number: int) -> str:
+        """A token as one reads it."""
+        return str(self.tokenizer.id_to_token(number)).replace("\u0120", " ").strip() or "\u2423"
+
+    def json(self) -> str:
+        """What `tokenizer.json` holds."""
+        self.tokenizer.no_truncation()  # which `encode` sets as it needs
+        return str(self.tokenizer.to_str(pretty=True))
+
+    def encode(self, texts: Sequence[str], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
+        """Token numbers of each text, at most `limit` of them, at least one; `bos` and `eos` go around them."""
+        self.tokenizer.enable_truncation(limit - bos - eos)
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        return [[BOS] * bos + (row or [self.unk] * (not eos)) + [EOS] * eos for row in rows]
+
+    def encode_words(self, sentence: Sequence[str], limit: int) -> tuple[list[int], list[int]]:
+        """Token numbers of words, and the place of each word's first token (of those within the limit)."""
+        self.tokenizer.enable_truncation(limit)
+        encoding = self.tokenizer.encode(list(sentence), is_pretokenized=True)
+        first: list[int] = []
+        seen = -1
+        for place, word in enumerate(encoding.word_ids):
+            if word is not None and word > seen:
+                first += [-1] * (word - seen - 1)  # words of no token, such as a lone control character
+                first.append(place)
+                seen = word
+        return encoding.ids or [self.unk], first
+
+    def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
+        """The texts of token numbers, without the special ones."""
+        return [text.strip() for text in self.tokenizer.decode_batch([list(row) for row in rows])]
+
+
+def learn(kind: str, texts: Iterable[str], size: int, *, lower: bool, least: int = 2) -> Tokens:
+    """A tokenizer of a kind, of at most `size` tokens, from texts; a word or character counts if seen `least` times."""
+    if kind == "bpe":
+        tokenizer = Tokenizer(models.BPE(unk_token=None))
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer: Any = trainers.BpeTrainer(
+            vocab_size=size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+        )
+    elif kind == "wordpiece":
+        tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+    else:
+        tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+        pattern, how = (_WORD, "isolated") if kind == "word" else (r"[\s\S]", "isolated")
+        parts: list[Any] = [pre_tokenizers.Split(Regex(pattern), how)]
+        if kind == "word":
+            parts.insert(0, pre_tokenizers.WhitespaceSplit())
+        else:
+            tokenizer.decoder = decoders.Fuse()
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(parts)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=size, special_tokens=SPECIAL, min_frequency=least, show_progress=False
+        )
+    unicode = [normalizers.NFC(), *([normalizers.Lowercase()] if lower else [])]
+    tokenizer.normalizer = normalizers.Sequence(unicode)
+    tokenizer.train_from_iterator(texts, trainer)
+    return Tokens(tokenizer)

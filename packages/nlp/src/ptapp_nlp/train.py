@@ -1,0 +1,208 @@
+"""`ptapp nlp train`: data, tokens, model, task and loader for the loop, and a report at its end."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ptapp_core.classify import Classification, predict
+from ptapp_core.draws import Draws
+from ptapp_core.fit import fit
+from ptapp_core.inplace import compile_in_place, recompute_activations
+from ptapp_core.jobs import run_of, runtime_of, schedule_of
+from ptapp_core.loader import Batch, Loader
+from ptapp_core.losses import build_loss
+from ptapp_core.milestones import Evaluate
+from ptapp_core.plan import Plan
+from ptapp_core.ranks import relaunch
+from ptapp_core.report import curves
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Task
+from ptapp_nlp.batches import Texts, by_length, padding
+from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.data import load
+from ptapp_nlp.evaluate import Measured, measure, prepare, reading_of
+from ptapp_nlp.models import OPTIONS, build
+from ptapp_nlp.optimise import blocks_of, optimizer_of
+from ptapp_nlp.splits import Splits
+from ptapp_nlp.tasks import OUTPUTS, TokenTask, token_figures
+from ptapp_nlp.tokens import Tokens, learn
+
+_FIGURES = {
+    "classify": ("accuracy", "loss", "f1"),
+    "tag": ("f1", "loss", "accuracy"),
+    "translate": ("loss", "accuracy", "perplexity"),
+    "generate": ("loss", "accuracy", "perplexity"),
+}
+
+
+def train(settings: TrainNLP) -> None:
+    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
+    if relaunch(settings.nproc):
+        return
+    runtime = runtime_of(settings)
+    data = load(settings.data, reading_of(settings), seed=settings.seed, skip_bad=settings.skip_bad)
+    tokens = _tokens(settings, data, runtime)
+    card = _card(settings, data, tokens)
+    parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
+    settings, note = fit_batch_size(settings, len(parts["train"].texts))
+    torch.manual_seed(settings.seed)
+    model = build(card, pretrained=True).to(runtime.device)
+    if settings.activation_checkpointing:
+        recompute_activations(blocks_of(model))
+    loader, order = _loader(settings, parts["train"], tokens, runtime)
+    loss = _loss(settings, data).to(runtime.device)
+    plan = Plan.of(settings, loader.steps_per_epoch, _FIGURES[settings.task])
+    optimizer = optimizer_of(settings, model)
+    schedule = schedule_of(settings, optimizer, plan)
+    about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
+    with run_of(settings, runtime, f"nlp-{settings.task}-{settings.model}", _data_name(settings), about) as run:
+        if runtime.is_main:
+            (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
+        run.say(f"data: {data.about}")
+        for reason in data.skipped[:20]:
+            run.say(f"left out: {reason}")
+        run.say(_about_tokens(parts["train"].texts, tokens, order, settings.batch_size))
+        run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
+        run.say(f"run: {run.path}")
+        if settings.compile:
+            compile_in_place(model, run.say)
+        task = _task(settings, model, loss, tokens.pad)
+        evaluate = _evaluation(settings, parts["val"], loss, runtime, card)
+        fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
+        if runtime.is_main:
+            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
+        measure(model, parts["test"], card, tokens, runtime, run.path / "report", "test", made=data.made, say=run.say)
+    runtime.close()
+
+
+def fit_batch_size(settings: TrainNLP, size: int) -> tuple[TrainNLP, str]:
+    """For fewer training samples than a recipe's batch, batches of a quarter of them, and a note that says so."""
+    recipe = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
+    if settings.batch_size != recipe or size >= recipe:
+        return settings, ""
+    batch_size = max(size // 4, settings.accumulate * settings.nproc)
+    note = f" (not the usual {recipe}: there are {size} training samples)"
+    return settings.model_copy(update={"batch_size": batch_size}), note
+
+
+def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
+    """Those of the run that is resumed, or of the pretrained encoder, or learnt from the training split by rank 0."""
+    if settings.resume is not None:
+        return Tokens.load(settings.resume / "tokenizer.json")
+    if settings.pretrained is not None:
+        from ptapp_nlp.models.bert import pretrained_tokens
+
+        return pretrained_tokens(settings.pretrained)
+
+    def learnt() -> str | None:
+        if not runtime.is_main:
+            return None
+        texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
+        both = [*texts, *(data.train.target if settings.task == "translate" else ())]
+        return learn(settings.tokenizer, both, settings.vocab, lower=settings.lower, least=settings.least).json()
+
+    text = runtime.together(learnt)[0]
+    assert text is not None
+    return Tokens.read(text)
+
+
+def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
+    """What it takes to build the model again, and to use it."""
+    card = {
+        "task": settings.task,
+        "name": settings.model,
+        "vocab": tokens.size,
+        "pad": tokens.pad,
+        "classes": list(data.classes),
+        "max_length": settings.max_length,
+        "pretrained": settings.pretrained,
+        "options": {name: getattr(settings, name) for name in OPTIONS},
+    }
+    if settings.pretrained is not None:
+        from ptapp_nlp.models.bert import describe
+
+        card["encoder"] = describe(settings.pretrained)
+    return card
+
+
+def _loader(settings: TrainNLP, part: Measured, tokens: Tokens, runtime: Runtime) -> tuple[Loader, Any]:
+    order = by_length(part.texts.lengths, settings.batch_size)
+    loader = Loader(
+        part.texts,
+        settings.batch_size,
+        runtime,
+        seed=settings.seed,
+        accumulate=settings.accumulate,
+        transform=hide_words(settings.word_dropout, tokens) if settings.word_dropout else None,
+        order=order,
+        names=part.names,
+    )
+    return loader, order
+
+
+def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
+    """Replaces a share of the input tokens by the unknown one (Iyyer et al. 2015, "Deep unordered composition")."""
+
+    def transform(batch: Batch, draws: Draws) -> Batch:
+        name = "source" if "source" in batch else "input"
+        ids = batch[name]
+        hidden = draws.chance("word", share, ids.shape[1]) & (ids != tokens.pad)
+        return {**batch, name: ids.masked_fill(hidden, tokens.unk)}
+
+    return transform
+
+
+def _loss(settings: TrainNLP, data: Splits) -> nn.Module:
+    weight: Tensor | None = None
+    if settings.balance == "weights":  # such that their mean over the samples is one
+        counts = torch.tensor(data.train.target).bincount(minlength=len(data.classes)).clamp(min=1).float()
+        weight = len(data.train) / (len(counts) * counts)
+    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
+
+
+def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Task:
+    if settings.task == "classify":
+        return Classification(model, loss)
+    return TokenTask(model, loss, OUTPUTS[settings.task], pad)
+
+
+def _evaluation(
+    settings: TrainNLP, part: Measured, loss: nn.Module, runtime: Runtime, card: Mapping[str, Any]
+) -> Evaluate:
+    """Its loss is the one that is trained with, so that the two can be compared."""
+
+    def classification(model: nn.Module) -> Mapping[str, float]:
+        predictions = predict(model, part.texts, runtime)
+        figures = predictions.metrics()
+        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+
+    def of_tokens(model: nn.Module) -> Mapping[str, float]:
+        figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
+        if settings.task == "tag":
+            del figures["perplexity"]
+            return {**figures, "f1": part.tag_figures(model, card["classes"], runtime)["f1"]}
+        return figures
+
+    return classification if settings.task == "classify" else of_tokens
+
+
+def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> str:
+    """The vocabulary, the lengths and what sorting by length saves."""
+    generator = torch.Generator().manual_seed(0)
+    ours = padding(texts, order(generator), batch_size)
+    mixed = padding(texts, torch.randperm(len(texts), generator=generator), batch_size)
+    mean, longest = texts.lengths.double().mean(), int(texts.lengths.max())
+    return (
+        f"tokens: {tokens.size:,} known; {mean:.1f} a sample, at most {longest:,}; "
+        f"{ours:.1%} of a batch is padding (unsorted {mixed:.1%})"
+    )
+
+
+def _data_name(settings: TrainNLP) -> str:
+    """A word for the run directory."""
+    name = Path(settings.data).expanduser().resolve().name if settings.data else "made"
+    return name.split(".")[0].lower().replace(" ", "-") or "data"

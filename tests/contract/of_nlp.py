@@ -1,0 +1,99 @@
+"""The row of text."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from contract.row import Row
+from ptapp_core.loader import Batch, Loader
+from ptapp_core.losses import build_loss
+from ptapp_core.milestones import Evaluate
+from ptapp_core.runtime import Runtime
+from ptapp_core.task import Source, Task
+from ptapp_nlp.batches import by_length
+from ptapp_nlp.encode import IGNORED
+from ptapp_nlp.tasks import TokenTask, tagged, token_figures
+
+
+def write_texts(folder: Path, rows: int = 112) -> Path:
+    """A table of texts of unequal lengths, whose class is the one word that says something."""
+    if (folder / "texts.csv").exists():
+        return folder / "texts.csv"
+    random = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    lines = ["text,label"]
+    for _ in range(rows):
+        words = [f"word{number}" for number in random.integers(0, 30, random.integers(1, 12))]
+        label = str(random.choice(["cat", "dog", "bird"]))
+        words.insert(int(random.integers(0, len(words) + 1)), label)
+        lines.append(f"{' '.join(words)},{label}")
+    (folder / "texts.csv").write_text("\n".join(lines) + "\n")
+    return folder / "texts.csv"
+
+
+def _train(folder: Path) -> list[str]:
+    words = "nlp train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
+    words += " --average-decay 0.9 --word-dropout 0.1 --dim 16 --device cpu --threads 1 --clip 1 --log-to none"
+    return [*words.split(), "--data", str(write_texts(folder / "texts")), "--run-dir", str(folder / "runs")]
+
+
+class _Syllables:
+    """Texts of unequal lengths as rows of numbers that need no embedding, so that one may be made not finite."""
+
+    def __init__(self) -> None:
+        self.lengths = torch.randint(1, 9, (49,))
+        self.input, self.target = torch.randn(49, 8, 5), torch.randint(0, 3, (49, 8))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def gather(self, index: Tensor) -> Batch:
+        real = torch.arange(8) < self.lengths[index, None]
+        longest = int(self.lengths[index].max())
+        target = self.target[index].masked_fill(~real, IGNORED)
+        return {"input": self.input[index, :longest], "target": target[:, :longest]}
+
+
+def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    """Tags of tokens, whose number differs from one micro-batch and rank to the next."""
+    torch.manual_seed(0)
+    data, loss = _Syllables(), build_loss("cross-entropy")
+    model = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 3))
+    order = by_length(data.lengths, 12)
+    loader = Loader(data, 12, runtime, accumulate=accumulate, order=order)
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:
+        return token_figures(measured, tagged, data, loss, runtime, 0, batch_size=10)
+
+    return TokenTask(model, loss, tagged, 0), loader, evaluate
+
+
+ROWS = [
+    Row(
+        "nlp",
+        _train,
+        {
+            "plain": "",
+            "transformer": "--model transformer --pool attention --layers 2",
+            "translator": "--task translate --model transformer --dim 16 --layers 1 --vocab 300",
+            "tokens in micro-batches": "--model gru --tokenizer char --average swa --schedule plateau --accumulate 2",
+            "fp16": "--precision fp16 --model transformer --optimizer sgd --average none",
+        },
+        _learner,
+        formats=("pt2", "onnx", "torchscript"),
+        mistakes={
+            "missing path": (["--data", "no/such/file.csv"], "no/such/file.csv"),
+            "unknown model": (["--model", "lstn"], "lstm"),
+            "model of another task": (["--task", "translate", "--model", "lstm"], "transformer"),
+            "unknown column": (["--label-column", "labl"], "label"),
+            "out of bounds": (["--word-dropout", "1.5"], "--word-dropout"),
+            "heads that do not fit": (["--model", "transformer", "--dim", "18", "--heads", "4"], "--heads"),
+            "bert without weights": (["--model", "bert"], "--pretrained"),
+            "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
+            "unknown option": (["--tokeniser", "bpe"], "--tokenizer"),
+            "not a run": (["--resume", "."], "config.toml"),
+        },
+    ),
+]
