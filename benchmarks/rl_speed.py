@@ -28,7 +28,7 @@ from ptapp_rl.vector import Environments
 JOBS: dict[str, dict[str, Any]] = {
     "ppo": {"frames": 12_288, "envs": 8, "rollout": 32, "batch_size": 256, "passes": 20},
     "a2c": {"frames": 20_000, "envs": 8, "rollout": 5, "batch_size": 40},
-    "dqn": {"frames": 6_000, "envs": 1, "train_every": 2, "batch_size": 64, "double": False},
+    "dqn": {"frames": 6_000, "envs": 1, "train_every": 2, "batch_size": 64, "double": False, "n_step": 1},
 }
 
 

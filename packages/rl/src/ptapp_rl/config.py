@@ -44,6 +44,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "gamma": 0.99,
         "batch_size": 64,
         "clip": 10.0,
+        "n_step": 3,
         "eval_every": 2_500,
         "log_every": 500,
     },
