@@ -1,0 +1,171 @@
+"""The commands of `ptapp nlp`, end to end on small files."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import processors
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+
+from contract.rows import command, last_checkpoint, only_run, write_texts
+from ptapp_nlp.entities import tag_figures
+from ptapp_nlp.models import bert, build
+from ptapp_nlp.optimise import depths
+from ptapp_nlp.tokens import learn
+
+COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
+
+
+def train(folder: Path, *words: str) -> Path:
+    assert command(["nlp", "train", "--run-dir", str(folder / "runs"), *COMMON, *words]) == 0
+    return only_run(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Data, and a run on it that has learnt which of the words counts."""
+    folder = tmp_path_factory.mktemp("nlp")
+    data = write_texts(folder / "texts", rows=400)
+    words = ["--dim", "32", "--word-dropout", "0", "--dropout", "0.1", "--epochs", "8", "--batch-size", "16"]
+    return data, train(folder, "--data", str(data), *words)
+
+
+def test_a_job_learns_and_leaves_a_report(trained: tuple[Path, Path]) -> None:
+    _, run = trained
+    report = json.loads((run / "report" / "metrics.json").read_text())
+    assert report["test"]["accuracy"] > 0.9
+    names = {"confusion.png", "curves.png", "lengths.png", "metrics.json", "mistakes.txt"}
+    assert {path.name for path in (run / "report").iterdir()} == names
+    assert " are wrong; the surest first" in (run / "report" / "mistakes.txt").read_text()
+
+
+def test_evaluate_measures_what_training_reported(trained: tuple[Path, Path]) -> None:
+    data, run = trained
+    before = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    assert command(["nlp", "evaluate", str(run), "--precision", "fp32"]) == 0
+    after = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    assert after == pytest.approx(before)
+    assert command(["nlp", "evaluate", str(run), "--data", str(data), "--split", "train"]) == 0
+    assert (run / "evaluation" / "texts.csv-train" / "metrics.json").is_file()
+
+
+def test_predict_takes_arguments_a_file_and_a_pipe(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run = trained
+    texts = ["word1 cat word2 word3", "dog", "", "word9 word8 bird word7"]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    answers = []
+    for words in (texts, ["--file", str(tmp_path / "texts.txt"), "--batch-size", "3"], []):
+        stdin = io.TextIOWrapper(io.BytesIO((tmp_path / "texts.txt").read_bytes()))
+        monkeypatch.setattr("sys.stdin", stdin)
+        capsys.readouterr()
+        assert command(["nlp", "predict", str(run), "--precision", "fp32", *words]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    assert [line["text"] for line in answers[0]] == texts
+    assert [answers[0][row]["class"] for row in (0, 1, 3)] == ["cat", "dog", "bird"]
+    for other in answers[1:]:
+        assert [line["class"] for line in other] == [line["class"] for line in answers[0]]
+    assert command(["nlp", "generate", str(run)]) == 2
+    assert "learnt to classify" in capsys.readouterr().err
+
+
+def test_tags_of_words_and_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--task", "tag", "--dim", "32", "--epochs", "4", "--lr", "0.005", "--word-dropout", "0", "--dropout", "0"]
+    run = train(tmp_path, *words)
+    assert json.loads((run / "report" / "metrics.json").read_text())["test"]["f1"] > 0.95
+    capsys.readouterr()
+    assert command(["nlp", "predict", str(run), "Ada Lovelace lives in Oslo ."]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["tags"] == ["B-PER", "I-PER", "O", "O", "B-PLACE", "O"]
+    assert "texts that the program made" in output.err
+
+
+def test_entities_count_whole_and_other_tags_by_the_word() -> None:
+    true = [["B-PER", "I-PER", "O", "B-LOC"]]
+    half = tag_figures(true, [["B-PER", "O", "O", "B-LOC"]])
+    assert half == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.75}
+    assert tag_figures([["NN", "VB"]], [["NN", "NN"]])["f1"] == pytest.approx(1 / 3)
+
+
+def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--task", "generate", "--dim", "32", "--layers", "1", "--vocab", "400", "--max-length", "24"]
+    run = train(tmp_path, *words, "--epochs", "2")
+    said = []
+    for more in ([], [], ["--seed", "1"], ["--prompt", "two plus " * 30]):
+        capsys.readouterr()
+        assert command(["nlp", "generate", str(run), "--number", "2", "--length", "9", *more]) == 0
+        output = capsys.readouterr()
+        said.append([json.loads(line)["text"] for line in output.out.splitlines()])
+    assert said[0] == said[1] != said[2]
+    assert len(said[0]) == 2
+    assert "only the last 23 tokens" in output.err
+    assert {"attention.png", "curves.png", "lengths.png"} <= {path.name for path in (run / "report").iterdir()}
+
+
+def test_a_translator_is_measured_by_bleu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--task", "translate", "--dim", "32", "--layers", "1", "--vocab", "400", "--steps", "20"]
+    run = train(tmp_path, *words)
+    report = json.loads((run / "report" / "metrics.json").read_text())
+    assert {"bleu", "chrf", "perplexity"} <= report["test"].keys()
+    assert "case:mixed" in report["signature"]
+    capsys.readouterr()
+    assert command(["nlp", "translate", str(run), "forty seven", "two"]) == 0
+    assert [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()] == ["forty seven", "two"]
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """A small BERT of random weights in a folder, as transformers saves it."""
+    tokens = learn("wordpiece", ["cat dog bird word1 word2 word3"] * 3, 400, lower=True).tokenizer
+    tokens.add_special_tokens(["[CLS]", "[SEP]"])
+    marks = [(name, tokens.token_to_id(name)) for name in ("[SEP]", "[CLS]")]
+    tokens.post_processor = processors.BertProcessing(*marks)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokens, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]"
+    )
+    fast.save_pretrained(tmp_path / "bert")
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=tokens.get_vocab_size(), **shape)).save_pretrained(tmp_path / "bert")
+    return tmp_path / "bert"
+
+
+def test_bert_is_fine_tuned_from_a_folder_resumed_and_exported(encoder: Path, tmp_path: Path) -> None:
+    data = write_texts(tmp_path / "texts")
+    words = ["--model", "bert", "--pretrained", str(encoder), "--data", str(data), "--layer-decay", "0.8"]
+    run = train(tmp_path, *words, "--freeze", "encoder.model.embeddings", "--epochs", "1", "--batch-size", "16")
+    assert command(["nlp", "train", "--resume", str(run), "--epochs", "2"]) == 0
+    assert last_checkpoint(run).name == "step-00000012"
+    (encoder / "model.safetensors").unlink()  # the run has its own
+    assert command(["nlp", "export", str(run), "--format", "onnx"]) == 0
+
+
+def test_bert_says_what_transformers_says(encoder: Path) -> None:
+    tokens = bert.pretrained_tokens(str(encoder))
+    card = {"task": "classify", "name": "bert", "vocab": tokens.size, "pad": tokens.pad, "classes": ["a", "b"]}
+    card |= {"encoder": bert.describe(str(encoder)), "pretrained": str(encoder)}
+    card |= {"options": {"pool": "first", "dropout": 0.1}}
+    model = build(card, pretrained=True).eval()
+    texts = ["cat word1 bird", "dog"]
+    rows = tokens.encode(texts, 16)
+    ids = torch.tensor([rows[0], rows[1] + [tokens.pad] * (len(rows[0]) - len(rows[1]))])
+    theirs = AutoTokenizer.from_pretrained(encoder)(texts, padding=True, return_tensors="pt")
+    assert torch.equal(theirs["input_ids"], ids)
+    mask = theirs["attention_mask"]
+    expected = BertModel.from_pretrained(encoder).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(model.encoder(ids)[mask == 1], expected[mask == 1], atol=1e-5, rtol=1e-5)
+    assert sorted(set(depths(model).values())) == [0, 1, 2, 3]
+
+
+def test_without_a_network_one_line_says_what_to_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bert, "reachable", lambda: False)
+    words = ["--model", "bert", "--pretrained", "no/such-model", "--run-dir", str(tmp_path)]
+    assert command(["nlp", "train", *COMMON, *words]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "local folder" in error

@@ -1,0 +1,191 @@
+"""Models against torch's, padding that changes nothing, and a task that only a whole translator solves."""
+
+import pytest
+import torch
+from torch import nn
+
+from ptapp_core.losses import build_loss
+from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample
+from ptapp_nlp.encode import IGNORED
+from ptapp_nlp.models import LanguageModel, Translator, build
+from ptapp_nlp.models.recurrent import RecurrentEncoder
+from ptapp_nlp.tasks import TokenTask, translated
+from ptapp_nlp.tokens import BOS, EOS
+
+OPTIONS = {"dim": 16, "hidden": None, "layers": 2, "heads": 2, "dropout": 0.0, "bidirectional": True}
+IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
+
+
+def card(task: str, name: str, **options: object) -> dict[str, object]:
+    shape = {**OPTIONS, "pool": "max", "norm": "pre", **options}
+    return {"task": task, "name": name, "vocab": 12, "pad": 0, "classes": ["a", "b", "c"], "options": shape}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_recurrent_encoder_equals_torchs_over_packed_sequences(cell: str, bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    ours = RecurrentEncoder(cell, 12, 8, 6, 2, bidirectional=bidirectional).eval()  # type: ignore[arg-type]
+    theirs = getattr(nn, cell.upper())(8, 6, 2, batch_first=True, bidirectional=bidirectional)
+    for number in range(2):
+        for suffix, module in (("", ours.forwards), ("_reverse", ours.backwards))[: 1 + bidirectional]:
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+                getattr(theirs, f"{name}_l{number}{suffix}").data.copy_(getattr(module[number], f"{name}_l0").data)
+    packed = nn.utils.rnn.pack_padded_sequence(ours.embedding(IDS), (IDS != 0).sum(1), batch_first=True)
+    expected, _ = nn.utils.rnn.pad_packed_sequence(theirs(packed)[0], batch_first=True)
+    real = IDS != 0
+    torch.testing.assert_close(ours(IDS)[real], expected[real])
+
+
+@pytest.mark.parametrize("pool", ["mean", "max", "attention", "last", "first"])
+@pytest.mark.parametrize("name", ["lstm", "gru", "transformer"])
+@pytest.mark.parametrize("task", ["classify", "tag"])
+def test_padding_changes_nothing(task: str, name: str, pool: str) -> None:
+    torch.manual_seed(0)
+    model = build(card(task, name, pool=pool)).eval()
+    for row, length in zip(IDS, (6, 3, 1), strict=True):
+        alone = model(row[None, :length])
+        together = model(IDS)[(row == IDS).all(1)]
+        torch.testing.assert_close(together[:, :length] if task == "tag" else together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_later_token_changes_nothing_before_it() -> None:
+    torch.manual_seed(0)
+    for name in ("transformer", "lstm"):
+        model = build(card("generate", name)).eval()
+        other = IDS.clone()
+        other[0, 4] = 11
+        torch.testing.assert_close(model(IDS)[0, :4], model(other)[0, :4])
+        assert not torch.allclose(model(IDS)[0, 4], model(other)[0, 4])
+
+
+def copies(reverse: bool, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    """Sources of unequal lengths, and the same (or reversed) as targets."""
+    rows = [
+        torch.randint(4, 12, (int(n),), generator=generator) for n in torch.randint(1, 6, (32,), generator=generator)
+    ]
+    mark = torch.tensor
+    source = [torch.cat([row, mark([EOS])]) for row in rows]
+    target = [torch.cat([mark([BOS]), row.flip(0) if reverse else row, mark([EOS])]) for row in rows]
+    pad = nn.utils.rnn.pad_sequence
+    return {"source": pad(source, batch_first=True), "target": pad(target, batch_first=True)}
+
+
+def learn_to_copy(reverse: bool, blind: bool) -> float:
+    """The share of right tokens when the translator writes on its own; where `blind`, with no causal mask."""
+    torch.manual_seed(0)
+    model = Translator(12, 32, 2, 64, 1)
+    if blind:
+        decoder = model.decoder.forward
+        model.decoder.forward = lambda *given, **named: decoder(*given, **{**named, "causal": False})  # type: ignore
+    task = TokenTask(model, build_loss("cross-entropy"), translated, 0)
+    optimizer = torch.optim.Adam(task.parameters(), 3e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(450):
+        loss, count, _ = task(copies(reverse, generator))
+        optimizer.zero_grad()
+        (loss / count).backward()
+        optimizer.step()
+    model.eval()
+    batch = copies(reverse, generator)
+    said = sample(TranslatorSession(model, batch["source"]).advance, torch.full((32, 1), BOS), 8)
+    true = [[n for n in row if n > EOS] for row in batch["target"].tolist()]
+    return sum(one == other for one, other in zip(said, true, strict=True)) / 32
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_translator_learns_to_copy_and_to_reverse(reverse: bool) -> None:
+    assert learn_to_copy(reverse, blind=False) > 0.9
+
+
+def test_it_does_not_where_it_may_look_at_the_answer() -> None:
+    assert learn_to_copy(False, blind=True) < 0.3
+
+
+def test_targets_of_padding_do_not_count() -> None:
+    model = Translator(12, 16, 2, 32, 1).eval()
+    batch = copies(False, torch.Generator().manual_seed(0))
+    _, target = translated(model, batch, 0)
+    assert int((target != IGNORED).sum()) == int((batch["target"] != 0).sum()) - 32
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    torch.manual_seed(1)
+    model = Translator(12, 16, 2, 32, 2).eval()
+    for parameter in model.parameters():
+        parameter.data *= 2  # so that it is sure of something
+    return model
+
+
+def search(
+    model: Translator, width: int, penalty: float = 1.0, cached: bool = True
+) -> tuple[list[list[int]], list[float]]:
+    session = TranslatorSession(model, IDS, cached=cached)
+    return beam(session, torch.full((3, 1), BOS), torch.tensor([9, 9, 9]), width, penalty)
+
+
+@torch.no_grad()
+def log_probability(model: Translator, source: torch.Tensor, said: list[int], limit: int = 9) -> float:
+    target = torch.tensor([[BOS, *said, EOS][: limit + 1]])
+    logs = model(source[None], target[:, :-1]).log_softmax(2)
+    return float(logs.gather(2, target[:, 1:, None]).sum())
+
+
+def test_a_beam_of_one_is_greedy_and_no_cache_gives_the_same(translator: Translator) -> None:
+    greedy = sample(TranslatorSession(translator, IDS).advance, torch.full((3, 1), BOS), 9)
+    assert search(translator, 1)[0] == greedy
+    assert search(translator, 4)[0] == search(translator, 4, cached=False)[0]
+    uncached = TranslatorSession(translator, IDS, cached=False).advance
+    assert sample(uncached, torch.full((3, 1), BOS), 9) == greedy
+
+
+def test_a_beams_score_is_that_of_its_answer_and_not_below_greedy(translator: Translator) -> None:
+    greedy, _ = search(translator, 1, 0.0)
+    wide, scores = search(translator, 6, 0.0)
+    for row in range(3):
+        assert scores[row] == pytest.approx(log_probability(translator, IDS[row], wide[row]), abs=1e-4)
+        assert scores[row] >= log_probability(translator, IDS[row], greedy[row]) - 1e-4
+
+
+def test_a_beam_does_not_depend_on_its_neighbours(translator: Translator) -> None:
+    together, _ = search(translator, 3)
+    for row, length in enumerate((6, 3, 1)):
+        session = TranslatorSession(translator, IDS[row : row + 1, :length])
+        alone, _ = beam(session, torch.full((1, 1), BOS), torch.tensor([9]), 3)
+        assert alone[0] == together[row]
+
+
+@pytest.fixture(scope="module")
+def writer() -> LanguageModel:
+    torch.manual_seed(0)
+    return LanguageModel(12, 16, 2, 32, 2).eval()
+
+
+def test_sampling_follows_its_seed_and_its_limits(writer: LanguageModel) -> None:
+    first = torch.full((64, 1), BOS)
+
+    def draw(**options: object) -> list[list[int]]:
+        return sample(LanguageSession(writer).advance, first, 6, temperature=1.0, **options)  # type: ignore[arg-type]
+
+    assert draw(seed=1) == draw(seed=1) != draw(seed=2)
+    greedy = sample(LanguageSession(writer).advance, first, 6)
+    assert draw(top_k=1) == draw(top_p=1e-6) == greedy
+    assert draw(top_k=12, top_p=1.0) == draw()
+    assert draw()[:5] == sample(LanguageSession(writer).advance, first[:5], 6, temperature=1.0)
+
+
+def test_sampling_draws_in_proportion() -> None:
+    shares = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.5, 0.3, 0.2])
+    drawn = sample(lambda tokens: shares.log().expand(len(tokens), -1), torch.zeros(4000, 1).long(), 1, temperature=1.0)
+    counts = torch.tensor(drawn).flatten().bincount(minlength=7) / 4000
+    torch.testing.assert_close(counts, shares, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_prompts_padded_on_the_left_are_continued_as_alone(writer: LanguageModel, cached: bool) -> None:
+    prompts = [[BOS, 5, 6, 7, 8], [BOS, 9], [BOS]]
+    first = torch.tensor([[0] * (5 - len(row)) + row for row in prompts])
+    together = sample(LanguageSession(writer, cached=cached).advance, first, 8)
+    alone = [sample(LanguageSession(writer).advance, torch.tensor([row]), 8)[0] for row in prompts]
+    assert together == alone

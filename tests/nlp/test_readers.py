@@ -1,0 +1,159 @@
+"""Readers: what is recognised, and that every bad file is one line that names the file and the row."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from ptapp_core.errors import UserError
+from ptapp_nlp.data import Reading, load
+from ptapp_nlp.made import english, german
+from ptapp_nlp.tables import Columns
+
+ROWS = [(f"some words about number {i} and more", "yes" if i % 2 else "no") for i in range(40)]
+CLASSIFY = Reading("classify")
+
+
+def write(file: Path, text: str | bytes) -> Path:
+    raw = text.encode() if isinstance(text, str) else text
+    file.write_bytes(gzip.compress(raw) if file.suffix == ".gz" else raw)
+    return file
+
+
+def csv(rows: list[tuple[str, str]] = ROWS) -> str:
+    return "".join(f'"{text}",{label}\n' for text, label in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.csv", "text,label\n" + csv()),
+        ("a.csv", csv()),
+        ("a.csv.gz", "\ufeffid,Label,Sentence\n" + "".join(f'{i},{b},"{a}"\n' for i, (a, b) in enumerate(ROWS))),
+        ("a.tsv", "".join(f"{a}\t{b}\r\n" for a, b in ROWS)),
+        ("a.tsv", "".join(f"{b}\t{a}\n" for a, b in ROWS)),
+        ("a.jsonl", "".join(f'{{"label": "{b}", "text": "{a}"}}\n\n' for a, b in ROWS)),
+    ],
+)
+def test_a_table_is_recognised_with_its_columns_and_label_names(tmp_path: Path, name: str, text: str) -> None:
+    data = load(str(write(tmp_path / name, text)), CLASSIFY)
+    assert data.classes == ("no", "yes")
+    assert (len(data.train), len(data.val), len(data.test)) == (32, 4, 4)
+    for part in (data.train, data.val, data.test):
+        for source, target in zip(part.source, part.target, strict=True):
+            assert dict(ROWS)[source] == data.classes[target]
+    assert data.train.names[0].startswith(f"{name}:")
+
+
+def test_a_folder_brings_its_splits_and_class_names(tmp_path: Path) -> None:
+    numbered = [(text, "2" if label == "yes" else "10") for text, label in ROWS]
+    for name in ("train.csv.gz", "dev.csv", "test.csv"):
+        write(tmp_path / name, csv(numbered))
+    assert load(str(tmp_path), CLASSIFY).classes == ("2", "10")
+    write(tmp_path / "classes.txt", "Yes\nNo\n")
+    data = load(str(tmp_path), CLASSIFY)
+    assert data.classes == ("Yes", "No")
+    assert len(data.val) == len(data.train) == 40
+
+
+GOOD = csv()
+BAD = {
+    "latin-1": ("a.csv", GOOD.encode() + "ein Gruß,yes\n".encode("latin-1"), "a.csv:41: not utf-8", "--encoding"),
+    "NUL": ("a.tsv", "".join(f"{a}\t{b}\n" for a, b in ROWS) + "a\0b\tyes\n", "a.tsv:41: holds a NUL", ""),
+    "open quote": ("a.csv", GOOD + '"never closed,yes\nmore,no\n', "a.csv:41: broken quotes", ""),
+    "few columns": ("a.csv", GOOD + "alone\n", "a.csv:41: has 1 columns", ""),
+    "empty text": ("a.csv", GOOD + '" ",yes\n', "a.csv:41: the text is empty", ""),
+    "empty label": ("a.csv", GOOD + "words,\n", "a.csv:41: the label is empty", ""),
+    "not JSON": ("a.jsonl", '{"text": "a", "label": "b"}\n[1]\n', "a.jsonl:2: not a JSON object", ""),
+    "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: has no 'label'", ""),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_row_is_named_and_may_be_skipped(tmp_path: Path, case: str) -> None:
+    name, text, message, more = BAD[case]
+    file = write(tmp_path / name, text)
+    with pytest.raises(UserError) as raised:
+        load(str(file), CLASSIFY)
+    assert message in str(raised.value)
+    assert more in str(raised.value)
+    if "JSON" not in case and "key" not in case:
+        data = load(str(file), CLASSIFY, skip_bad=True)
+        assert len(data.skipped) == 1
+        assert message in data.skipped[0]
+        assert "1 bad row left out" in data.about
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "", "holds no row"),
+        ("a.csv", "text,label\n", "a header alone"),
+        ("a.csv", "one\ntwo\n", "one column"),
+        ("a.csv", "".join(f"text {i},same\n" for i in range(30)), "at least two"),
+        ("a.csv", "a,x\nb,y\n", "too few"),
+        ("a.parquet", "PAR1", "no known kind"),
+        ("a.csv.gz", b"\x1f\x8b broken", "gzip"),
+    ],
+)
+def test_a_file_that_cannot_serve_is_refused(tmp_path: Path, name: str, text: str | bytes, message: str) -> None:
+    file = tmp_path / name
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(UserError, match=message) as raised:
+        load(str(file), CLASSIFY)
+    assert name in str(raised.value)
+
+
+def test_an_unseen_label_in_another_split_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", GOOD)
+    write(tmp_path / "dev.csv", "words and more,yes\nother words,yse\n")
+    with pytest.raises(UserError, match=r"dev.csv:2: the label 'yse'.*did you mean 'yes'"):
+        load(str(tmp_path), CLASSIFY)
+    assert len(load(str(tmp_path), CLASSIFY, skip_bad=True).val) == 1
+
+
+def test_a_long_line_is_read_and_another_encoding_too(tmp_path: Path) -> None:
+    long = "word " * 2_000_000
+    file = write(tmp_path / "a.csv", (GOOD + f'"{long}ß",yes\n').encode("latin-1"))
+    data = load(str(file), Reading("classify", encoding="latin-1"))
+    assert any(text.endswith("ß") for part in (data.train, data.val, data.test) for text in part.source)
+
+
+def test_columns_by_name_and_position(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{a},{b},{i % 3}\n" for i, (a, b) in enumerate(ROWS))
+    file = write(tmp_path / "a.csv", "id,text,label,group\n" + rows)
+    assert load(str(file), Reading("classify", Columns("text", "group"))).classes == ("0", "1", "2")
+    assert load(str(file), Reading("classify", Columns("2", "3"))).classes == ("no", "yes")
+    with pytest.raises(UserError, match="did you mean 'group'"):
+        load(str(file), Reading("classify", Columns("text", "groop")))
+
+
+def test_conll_columns(tmp_path: Path) -> None:
+    text = "-DOCSTART- O\n\n" + "Ada NNP B-PER\nsleeps VBZ O\n\n\n" * 20
+    data = load(str(write(tmp_path / "a.conll", text)), Reading("tag"))
+    assert data.classes == ("B-PER", "O")
+    assert data.train.source[0] == ["Ada", "sleeps"]
+    assert data.train.target[0] == ["B-PER", "O"]
+    with pytest.raises(UserError, match=r"b.conll:83: has one column"):
+        load(str(write(tmp_path / "b.conll", text + "alone\n")), Reading("tag"))
+
+
+def test_parallel_files(tmp_path: Path) -> None:
+    for name in ("train", "val", "test_2016_flickr"):
+        write(tmp_path / f"{name}.en.gz", "one\ntwo\nthree\n")
+        write(tmp_path / f"{name}.de.gz", "eins\nzwei\ndrei\n")
+    data = load(str(tmp_path), Reading("translate"))
+    assert (list(data.test.source), list(data.test.target)) == (["one", "two", "three"], ["eins", "zwei", "drei"])
+    assert load(str(tmp_path), Reading("translate", pair="de-en")).train.source[1] == "zwei"
+    write(tmp_path / "val.de.gz", "eins\nzwei\n")
+    with pytest.raises(UserError, match=r"3 lines and .* 2"):
+        load(str(tmp_path), Reading("translate"))
+    write(tmp_path / "val.de.gz", "eins\n\ndrei\n")
+    with pytest.raises(UserError, match=r"val.de.gz:2: the line is empty"):
+        load(str(tmp_path), Reading("translate"))
+    assert len(load(str(tmp_path), Reading("translate"), skip_bad=True).val) == 2
+
+
+def test_numbers_are_said_as_people_say_them() -> None:
+    assert (english(2905), german(2905)) == ("two thousand nine hundred and five", "zwei tausend neun hundert fünf")
+    assert (english(47), german(47)) == ("forty seven", "sieben und vierzig")

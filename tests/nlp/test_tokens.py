@@ -1,0 +1,68 @@
+"""Tokenizers and the batches that are made of their numbers."""
+
+from itertools import islice
+
+import pytest
+import torch
+
+from ptapp_core.loader import Loader
+from ptapp_core.runtime import Runtime
+from ptapp_nlp.batches import Ragged, Texts, by_length, padding
+from ptapp_nlp.encode import cut
+from ptapp_nlp.tokens import BOS, EOS, KINDS, Tokens, learn
+
+TEXTS = ["The cat doesn't sleep.", "the cat sleeps , the dog sleeps", "Straße, 3 cafés!"] * 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_come_back_and_the_tokenizer_survives_its_file(kind: str) -> None:
+    tokens = learn(kind, TEXTS, 400, lower=False)
+    again = Tokens.read(tokens.json())
+    rows = tokens.encode(TEXTS, 100)
+    assert again.encode(TEXTS, 100) == rows
+    assert max(map(max, rows)) < tokens.size
+    if kind in ("bpe", "char"):
+        assert tokens.decode(rows) == TEXTS
+    assert (tokens.pad, tokens.unk) == (0, 1)
+
+
+def test_special_numbers_limits_and_empty_texts() -> None:
+    tokens = learn("word", TEXTS, 400, lower=True, least=1)
+    (row,) = tokens.encode([TEXTS[0]], 4, bos=True, eos=True)
+    assert (row[0], row[-1], len(row)) == (BOS, EOS, 4)
+    assert tokens.encode(["", "unheard"], 9) == [[1], [1]]
+    assert tokens.decode([row])[0].startswith("the cat")
+
+
+def test_a_words_tag_stands_at_its_first_token() -> None:
+    tokens = learn("char", TEXTS, 400, lower=False)
+    ids, first = tokens.encode_words(["The", "cat"], 100)
+    assert (len(ids), first) == (6, [0, 3])
+    assert tokens.encode_words(["The", "cat"], 3)[1] == [0]
+
+
+def test_batches_are_of_similar_lengths_each_sample_once_and_go_on_anywhere() -> None:
+    random = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 60, (501,), generator=random).tolist()
+    texts = Texts({"input": Ragged([[i % 97 + 1] * n for i, n in enumerate(lengths)], 0)})
+
+    def loader() -> Loader:
+        return Loader(texts, 8, Runtime("cpu", "fp32"), seed=3, order=by_length(texts.lengths, 8))
+
+    whole = [batch["input"] for batch in islice(loader(), 126)]
+    first = [batch["index"] for batch in islice(loader(), 63)]
+    assert torch.cat(first).sort().values.tolist() == list(range(501))
+    assert not torch.equal(whole[0], whole[63])
+    for batch, index in zip(whole, first, strict=False):
+        assert batch.shape == (len(index), max(lengths[i] for i in index.tolist()))
+        assert (batch != 0).sum(1).tolist() == [lengths[i] for i in index.tolist()]
+    resumed = loader()
+    resumed.load_state_dict({"epoch": 1, "step": 5, "size": 501})
+    assert torch.equal(next(iter(resumed))["input"], whole[68])
+    order = by_length(texts.lengths, 8)(torch.Generator().manual_seed(1))
+    assert padding(texts, order, 8) < 0.05 < 0.3 < padding(texts, torch.arange(501), 8)
+
+
+def test_a_stream_is_cut_into_blocks_that_lose_nothing() -> None:
+    blocks = cut([[5, 6, EOS], [7, EOS]], 3)
+    assert blocks == [[BOS, 5, 6, EOS], [EOS, 7, EOS]]
