@@ -10,7 +10,7 @@ train: $(VENV)/ready
 	$(BIN)/ptapp vision train --epochs 6 --name demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
