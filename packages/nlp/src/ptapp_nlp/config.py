@@ -18,6 +18,10 @@ MODELS = {
 _TRANSFORMER = {"lr": 5e-4, "dim": 128, "heads": 4, "layers": 2, "dropout": 0.3, "warmup": 0.1, "clip": 1.0}
 _RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("classify", "transformer"): {**_TRANSFORMER, "word_dropout": 0.2},
+    ("classify", "lstm"): {
+        **{"lr": 3e-3, "batch_size": 32, "least": 1, "hidden": 128, "pool": "mean"},
+        **{"average": "ema", "average_decay": 0.99},
+    },
     ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
     ("tag", "lstm"): {"batch_size": 32},
     ("translate", "transformer"): {
@@ -30,6 +34,7 @@ _RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("generate", "lstm"): {"lr": 2e-3, "dropout": 0.2, "bidirectional": False},
     ("classify", "bert"): {"lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "batch_size": 32},
 }
+_RECIPES["classify", "gru"] = _RECIPES["classify", "lstm"]
 _RECIPES["tag", "gru"], _RECIPES["generate", "gru"] = _RECIPES["tag", "lstm"], _RECIPES["generate", "lstm"]
 _RECIPES["classify", "bert"] |= {"pool": "first", "clip": 1.0, "dropout": 0.1, "word_dropout": 0.0, "max_length": 128}
 _RECIPES["tag", "bert"] = {**_RECIPES["classify", "bert"], "lr": 5e-5}

@@ -49,7 +49,7 @@ class Tokens:
 
     def show(self, number: int) -> str:
         """A token as one reads it."""
-        return str(self.tokenizer.id_to_token(number)).replace("\u0120", " ").strip() or "\u2423"
+        return str(self.tokenizer.decode([number], skip_special_tokens=False)).strip() or "\u2423"
 
     def json(self) -> str:
         """What `tokenizer.json` holds."""
