@@ -60,7 +60,7 @@ class Milestones:
         if self._saved is not None:
             if self._saved > self._plan.steps:
                 raise UserError(
-                    f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; raise --epochs"
+                    f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; ask for more"
                 )
             self._run.say(f"going on from step {self._saved}")
             self._restore_best()

@@ -1,5 +1,6 @@
 """From settings to an algorithm's parts: the model's card, the task, the source, and the plan in optimizer steps."""
 
+from textwrap import TextWrapper
 from typing import Any
 
 from torch import nn
@@ -157,11 +158,17 @@ def listing() -> str:
     lines = []
     for name, about in ABOUT.items():
         actions = ", ".join(FAMILIES[kind] for kind in TAKES[name])
-        lines.append(f"{name:<11}{about}\n{'':11}actions: {actions}")
-        own = " ".join(f"{flag(key)} {_shown(value)}" for key, value in DEFAULTS[name].items())
-        lines.append(f"{'':11}{own or 'the defaults that `ptapp rl train --help` shows'}\n")
+        own = "\n".join(_option(key, value) for key, value in DEFAULTS[name].items())
+        paragraphs = [about, f"actions: {actions}", own or "the defaults that `ptapp rl train --help` shows"]
+        fold = TextWrapper(80, initial_indent=" " * 11, subsequent_indent=" " * 11, break_on_hyphens=False)
+        text = "\n".join(fold.fill(paragraph).replace("\N{NO-BREAK SPACE}", " ") for paragraph in paragraphs)
+        lines.append(f"{name:<11}{text.lstrip()}\n")
     return "\n".join(lines).rstrip()
 
 
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _option(name: str, value: Any) -> str:
+    """As it is typed; a line is not broken inside it."""
+    if isinstance(value, bool):
+        return flag(name) if value else flag(name).replace("--", "--no-", 1)
+    shown = ",".join(map(str, value)) if isinstance(value, list) else value
+    return f"{flag(name)}\N{NO-BREAK SPACE}{shown}"

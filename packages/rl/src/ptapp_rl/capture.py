@@ -163,6 +163,15 @@ def _decode(value: Any) -> Any:
             return {"list": list, "tuple": tuple}[kind](map(_decode, content))
 
 
+_BIT_GENERATORS: dict[str, type[np.random.BitGenerator]] = {
+    "PCG64": np.random.PCG64,
+    "PCG64DXSM": np.random.PCG64DXSM,
+    "MT19937": np.random.MT19937,
+    "Philox": np.random.Philox,
+    "SFC64": np.random.SFC64,
+}
+
+
 def encode_generator(generator: np.random.Generator) -> str:
     """A generator's state as text."""
     return json.dumps(generator.bit_generator.state)
@@ -171,6 +180,8 @@ def encode_generator(generator: np.random.Generator) -> str:
 def decode_generator(text: str) -> np.random.Generator:
     """The generator of that state."""
     state = json.loads(text)
-    generator = np.random.Generator(getattr(np.random, state["bit_generator"])())
+    if state["bit_generator"] not in _BIT_GENERATORS:  # the text comes from a file
+        raise ValueError(f"no generator is called {state['bit_generator']!r}")
+    generator = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]]())
     generator.bit_generator.state = state
     return generator
