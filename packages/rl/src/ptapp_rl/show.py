@@ -1,5 +1,6 @@
 """Watching a policy: `record` writes an episode as a GIF, `play` opens a window."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ _FASTEST = 50  # frames a second that viewers of GIFs keep to
 
 def record(settings: RecordRL) -> None:
     """Plays one episode of a run's policy and writes its frames, with the return so far on each."""
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
     model, env = _open(settings.run, settings.checkpoint, "rgb_array")
     frames: list[Image.Image] = []
     total = _episode(model, env, APART + settings.seed, settings.length, settings.width, frames)
