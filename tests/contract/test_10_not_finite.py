@@ -76,6 +76,18 @@ def test_fp16_skips_a_gradient_that_overflows_counts_it_and_goes_on(row: Row, tm
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
+def test_fp16_begins_its_momentum_after_a_first_step_that_is_skipped(row: Row, tmp_path: Path) -> None:
+    runtime = Runtime("cpu", "fp16")
+    task, source, _ = row.learner(runtime, 1)
+    overflowing(task, range(1, 2))
+    before = [parameter.detach().clone() for parameter in task.model.parameters()]
+    optimizer = build_optimizer(task, "sgd", lr=1e-3, momentum=0.9)
+    fit(Plan(3), runtime, Run(tmp_path, runtime), task, source, optimizer)
+    for parameter, first in zip(task.model.parameters(), before, strict=True):
+        assert (parameter - first).abs().max() < 1.0
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize(("steps", "every"), [(12, 5), (60, 7)], ids=["short", "long"])
 def test_fp16_stops_where_every_gradient_overflows(row: Row, steps: int, every: int, tmp_path: Path) -> None:
     runtime = Runtime("cpu", "fp16")

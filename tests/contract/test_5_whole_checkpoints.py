@@ -52,6 +52,22 @@ def test_a_best_one_that_is_damaged_is_replaced_by_the_next(stopped: tuple[list[
     assert not verify(best)
 
 
+def test_a_damaged_best_one_is_not_shipped(stopped: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    words, run = stopped
+    assert command(words) == 0
+    best = (run / "checkpoints" / "best").resolve()
+    weights = best / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 64
+    weights.write_bytes(content)
+    capsys.readouterr()
+    code = command(words)
+    if best.name == last_checkpoint_of(run):  # then an earlier one was gone back to
+        assert code == 0
+    said = capsys.readouterr().out.replace("\n    ", " ")
+    assert "is gone" in said or f"{weights}: " in said
+
+
 def test_a_save_that_was_killed_while_it_replaced_one_is_undone(stopped: tuple[list[str], Path]) -> None:
     words, run = stopped
     for folder in (run / "checkpoints").glob("step-????????"):

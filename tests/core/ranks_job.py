@@ -46,12 +46,13 @@ class Failing:
         return getattr(self.loader, name)
 
 
-def job(case: str, folder: Path, resume: bool = False) -> None:
-    """Says what differs: `figures`, `batchnorm`, `unwritable`, `infinite`, `mistake`, `killed`."""
+def job(case: str, folder: Path, steps: int = 7, resume: bool = False) -> None:
+    """Says what differs: `figures`, `batchnorm`, `unwritable`, `infinite`, `mistake`, `killed`, `wide`."""
     runtime = Runtime("cpu", "fp32", threads=1)
     torch.manual_seed(0)
     norm: list[nn.Module] = [nn.BatchNorm1d(6)] if case == "batchnorm" else []
-    model = nn.Sequential(nn.Linear(6, 6), *norm, nn.Tanh(), nn.Linear(6, 3))
+    width = 300 if case == "wide" else 6
+    model = nn.Sequential(nn.Linear(6, width), *norm, nn.Tanh(), nn.Linear(width, 3))
     generator = torch.Generator().manual_seed(5)
     # batches of 8, 8 and 1: a single rank has the sample of the last
     data = {
@@ -73,7 +74,7 @@ def job(case: str, folder: Path, resume: bool = False) -> None:
         return {"loss": predict(measured, data, runtime).metrics()["nll"], "apart": apart}
 
     average = "ema" if case == "batchnorm" else "none"
-    plan = Plan(7, log_every=1, eval_every=3, average=average, average_decay=0.5)
+    plan = Plan(steps, log_every=1, eval_every=3, average=average, average_decay=0.5)
     optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
     with Run(folder, runtime, resume=resume) as record:
         if case == "unwritable" and runtime.is_main:
@@ -86,9 +87,9 @@ app = domain("Jobs of several ranks.")
 
 
 @app.command()
-def start(case: str, folder: Path) -> None:
+def start(case: str, folder: Path, steps: int = 7, resume: bool = False) -> None:
     """Runs a case."""
-    job(case, folder)
+    job(case, folder, steps, resume)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ptapp_core.log import (
     MLflow,
     TensorBoard,
     WandB,
-    build_writers,
+    build_trackers,
     last_record,
     lower_is_better,
     records,
@@ -189,20 +189,20 @@ def test_a_tracker_that_is_not_installed_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=rf"--log-to {name}: .*pip install 'ptapp-core\[{name}\]'"):
-        build_writers([name], tmp_path)
+        build_trackers([name], tmp_path)
 
 
 def test_an_unknown_writer_is_refused_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'tensorbord'; did you mean 'tensorboard'"):
-        build_writers(["tensorbord"], tmp_path)
+        build_trackers(["tensorbord"], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_json_lines_come_first_and_each_writer_once(tmp_path: Path) -> None:
-    writers = build_writers(["tensorboard", "tensorboard"], tmp_path)
+def test_each_tracker_is_made_once(tmp_path: Path) -> None:
+    writers = build_trackers(["tensorboard", "tensorboard"], tmp_path)
     for writer in writers:
         writer.close()
-    assert [type(writer) for writer in writers] == [JsonLines, TensorBoard]
+    assert [type(writer) for writer in writers] == [TensorBoard]
 
 
 def test_importing_the_log_imports_nothing_heavy() -> None:

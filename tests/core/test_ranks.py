@@ -10,27 +10,27 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from contract.rows import record
+from contract.rows import last_checkpoint, record
 from core.ranks_job import job
-from ptapp_core.errors import UserError
+from ptapp_core.cli import domain, run
 from ptapp_core.loader import Loader
 from ptapp_core.runtime import Runtime
 
 
-def on_two_ranks(case: str, folder: Path) -> str:
-    """What a case of `ranks_job` says on stderr on two ranks; empty if it succeeds."""
+def on_ranks(case: str, folder: Path, *options: str, ranks: int = 2) -> str:
+    """What a case of `ranks_job` says on stderr; empty if it succeeds."""
     script = Path(__file__).with_name("ranks_job.py")
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(script)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [*launched, "start", case, str(folder)], env=environment, capture_output=True, text=True, timeout=60
+        [*launched, "start", case, str(folder), *options], env=environment, capture_output=True, text=True, timeout=60
     )
     return done.stderr if done.returncode else ""
 
 
 def test_a_figure_of_a_step_in_which_a_rank_had_no_sample_is_that_of_one_rank(tmp_path: Path) -> None:
     job("figures", tmp_path / "one")
-    assert not on_two_ranks("figures", tmp_path / "two")
+    assert not on_ranks("figures", tmp_path / "two")
     expected, got = record(tmp_path / "one"), record(tmp_path / "two")
     assert [line["right"] for line in expected if "right" in line] == [
         pytest.approx(line["right"]) for line in got if "right" in line
@@ -38,8 +38,17 @@ def test_a_figure_of_a_step_in_which_a_rank_had_no_sample_is_that_of_one_rank(tm
     assert len(expected) == len(got)
 
 
+def test_a_resumed_job_of_three_ranks_sums_in_the_order_of_one_that_never_stopped(tmp_path: Path) -> None:
+    assert not on_ranks("wide", tmp_path / "whole", "--steps", "12", ranks=3)
+    assert not on_ranks("wide", tmp_path / "stopped", "--steps", "6", ranks=3)
+    assert not on_ranks("wide", tmp_path / "stopped", "--steps", "12", "--resume", ranks=3)
+    whole, got = (last_checkpoint(tmp_path / name) / "model.safetensors" for name in ("whole", "stopped"))
+    assert whole.parent.name == got.parent.name == "step-00000012"
+    assert whole.read_bytes() == got.read_bytes()
+
+
 def test_ranks_evaluate_the_same_batch_statistics(tmp_path: Path) -> None:
-    assert not on_two_ranks("batchnorm", tmp_path)
+    assert not on_ranks("batchnorm", tmp_path)
     measured = [line["val/apart"] for line in record(tmp_path) if "val/apart" in line]
     assert measured == [0.0, 0.0, 0.0]
 
@@ -53,7 +62,7 @@ def test_ranks_evaluate_the_same_batch_statistics(tmp_path: Path) -> None:
     ],
 )
 def test_all_ranks_stop_where_one_must_and_one_line_says_why(case: str, said: str, tmp_path: Path) -> None:
-    stderr = on_two_ranks(case, tmp_path)
+    stderr = on_ranks(case, tmp_path)
     assert stderr.count("ptapp: error: ") == 1
     assert said in stderr
     assert "gloo" not in stderr
@@ -61,7 +70,7 @@ def test_all_ranks_stop_where_one_must_and_one_line_says_why(case: str, said: st
 
 
 def test_a_killed_rank_ends_the_others_without_their_tracebacks(tmp_path: Path) -> None:
-    stderr = on_two_ranks("killed", tmp_path)
+    stderr = on_ranks("killed", tmp_path)
     assert "SIGKILL" in stderr  # torchrun's report
     assert "gloo" not in stderr
     assert '"status": "failed"' in (tmp_path / "meta.json").read_text()
@@ -78,7 +87,12 @@ class Deadly(Dataset[dict[str, torch.Tensor]]):
         raise AssertionError
 
 
-def test_a_killed_loader_process_is_one_line() -> None:
-    batches = iter(Loader(Deadly(), 2, Runtime("cpu"), workers=1))
-    with pytest.raises(UserError, match="--workers"):
-        next(batches)
+def test_a_killed_loader_process_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    app = domain("Reads.")
+
+    @app.command()
+    def read() -> None:
+        next(iter(Loader(Deadly(), 2, Runtime("cpu"), workers=1)))
+
+    assert run(app, ["read"]) == 2
+    assert "--workers" in capsys.readouterr().err

@@ -119,7 +119,10 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename is not None else ""
         return _stop(f"ptapp: error: {where}{error.strerror}{advice}", error, debug)
     except RuntimeError as error:
-        if "RANK" not in os.environ or not any(word in str(error) for word in ("gloo/", "NCCL")):
+        if "DataLoader worker" in str(error):  # torch raises it wherever the job is when a worker dies
+            text = "a process that loads data was killed, as happens when memory is short: give fewer --workers"
+            return _stop(f"ptapp: error: {text}", error, debug)
+        if "RANK" not in os.environ or "by peer" not in str(error) or debug:
             raise
         time.sleep(10)  # the launcher ends this rank when it has seen the failed one; only that one's code counts
         return 1
@@ -141,18 +144,23 @@ def _stop(line: str, error: BaseException, debug: bool, code: int = 2) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if _speaks_first():
+    if _speaks_first(code):
         print(line.replace("\n", " "), file=sys.stderr)
     return code
 
 
-def _speaks_first() -> bool:
+SAID = "said"
+"""The file in which the rank that says why the job stops leaves its exit code, for `ranks`."""
+
+
+def _speaks_first(code: int) -> bool:
     """Of several ranks that stop for one reason, one says it; and one rank may stop alone."""
     own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # in a folder of its own, in one that the ranks share
     if own_file is None:
         return os.environ.get("RANK", "0") == "0"
     try:
-        (Path(own_file).parent.parent / "said").touch(exist_ok=False)
+        with (Path(own_file).parent.parent / SAID).open("x") as file:
+            file.write(str(code))
     except FileExistsError:
         return False
     except OSError:

@@ -40,9 +40,8 @@ def fit(
     update, weights, meter = Update(optimizer, runtime, plan.clip), Weights(task, plan), Meter(runtime)
     milestones = Milestones(plan, run, source, optimizer, schedule, evaluate, update, weights, meter)
     progress, model = milestones.progress, runtime.parallel(task)
-    done = milestones.restore()
     task.train()
-    with run.training(plan.steps, done) as stop, run.profiler(plan.profile) as profiler:
+    with run.training(plan.steps, milestones.restore) as stop, run.profiler(plan.profile) as profiler:
         batches = iter(source)
         while not milestones.done and (window := list(islice(batches, plan.accumulate))):
             figures, own_units, averaged = forward_backward(model, window, runtime, update)

@@ -177,9 +177,3 @@ def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) ->
         yield from loader
     except UserError as error:  # a worker's error arrives with its traceback as text; the last line is the message
         raise UserError(str(error).splitlines()[-1].removeprefix("ptapp_core.errors.UserError: ")) from None
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise UserError(
-            "a process that loads data was killed, as happens when memory is short: fewer --workers"
-        ) from error

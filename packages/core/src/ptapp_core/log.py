@@ -83,10 +83,13 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, lines: int | None = None) -> None:
+        self._lines = 0
         if path.exists():
             beside = path.with_name(f"{path.name}.part")
             with beside.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(record) + "\n" for record in islice(records(path), lines))
+                for record in islice(records(path), lines):
+                    file.write(json.dumps(record) + "\n")
+                    self._lines += 1
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
@@ -96,6 +99,12 @@ class JsonLines:
         """Append one line."""
         finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         self._file.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
+        self._lines += 1
+
+    def sync(self) -> int:
+        """Brings the lines to the disk, and returns how many they are."""
+        os.fsync(self._file.fileno())
+        return self._lines
 
     def close(self) -> None:
         """Close the file."""
@@ -192,12 +201,8 @@ def _settings(run_path: Path) -> dict[str, Any]:
     return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def build_writers(
-    names: Sequence[str], run_path: Path, resume_step: int | None = None, lines: int | None = None
-) -> list[Writer]:
-    """The writers of a run, the JSON lines first and then those of `names` ("tensorboard", "wandb", "mlflow").
-
-    A resumed job goes on after `resume_step`, at which its record had so many `lines`.
+def build_trackers(names: Sequence[str], run_path: Path, resume_step: int | None = None) -> list[Writer]:
+    """The writers that `names` call ("tensorboard", "wandb", "mlflow"); a resumed job goes on after `resume_step`.
 
     Raises:
         UserError: No such writer, or its package is not installed.
@@ -210,8 +215,7 @@ def build_writers(
     for name in names:
         if name not in makers:
             raise UserError(f"--log-to: no writer is called {name!r}{nearest(name, makers)}")
-    trackers = [makers[name]() for name in dict.fromkeys(names)]
-    return [JsonLines(run_path / "metrics.jsonl", lines), *trackers]
+    return [makers[name]() for name in dict.fromkeys(names)]
 
 
 class Console:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ptapp_core.checkpoint import Stateful, load_weights
+from ptapp_core.checkpoint import Stateful, load_weights, verify
 from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.meter import Meter
 from ptapp_core.optim import Schedule
@@ -72,9 +72,12 @@ class Milestones:
         if progress.best is None:
             return
         marked = runtime.together(lambda: runtime.is_main and checkpoints.mark_best(progress.best_step))
-        if not marked[0]:  # it went when a later one was best, which turned out to be damaged
+        if not marked[0] or (checkpoints.best and verify(checkpoints.best)):
+            # damaged, or it went when a later one was best, which turned out to be damaged
             self._run.say(f"the best checkpoint, of step {progress.best_step}, is gone: the next one counts as best")
             progress.best = None
+        elif progress.stopped_early:
+            self._run.say(f"it stopped early, at step {progress.step}: nothing is left to do")
 
     def pass_step(self, stop: bool) -> None:
         """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
@@ -98,6 +101,9 @@ class Milestones:
             raise UserError("fp16 skipped every step, its gradients overflow: use bf16 or fp32")
         checkpoints = self._run.checkpoints
         chosen = checkpoints.best or checkpoints.steps()[-1]
+        if problem := verify(chosen):
+            chosen = checkpoints.steps()[-1]
+            self._run.say(f"{problem}; taking {chosen.name} in its place")
         load_weights(self._weights.task.model.eval(), chosen / "model.safetensors")
         return self.progress
 
@@ -159,9 +165,9 @@ class Milestones:
         improved = isfinite(score) and (progress.best is None or sign * score > sign * progress.best)
         progress.waited = 0 if improved else progress.waited + 1
         progress.stopped_early = plan.patience is not None and progress.waited >= plan.patience
+        improved = improved or score == progress.best  # of equals the later is the best, which has learnt more
+        if improved:
+            progress.best, progress.best_step = score, progress.step
         if progress.stopped_early:
             self._run.say(f"stopped early: {plan.monitor} was best at step {progress.best_step}")
-        if improved or score == progress.best:  # of equals the later, which has learnt more
-            progress.best, progress.best_step = score, progress.step
-            return True
-        return False
+        return improved

@@ -3,8 +3,11 @@
 import logging
 import os
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+from ptapp_core.cli import SAID
 from ptapp_core.errors import UserError
 
 
@@ -15,12 +18,18 @@ def relaunch(nproc: int) -> bool:
     or many nodes, the ranks are there already and the job simply begins.
 
     Raises:
-        SystemExit: with the exit code of the ranks, of which rank 0 has said why.
+        SystemExit: with the exit code of the ranks, of which one has said why.
         UserError: a rank was killed.
     """
     if nproc == 1 or "WORLD_SIZE" in os.environ:
         return False
-    from torch.distributed.elastic.multiprocessing import SignalException
+    with TemporaryDirectory(prefix="ptapp-") as logs:
+        _launch(nproc, logs)
+    return True
+
+
+def _launch(nproc: int, logs: str) -> None:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -34,17 +43,22 @@ def relaunch(nproc: int) -> bool:
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
     )
     try:
         elastic_launch(config, sys.executable)("-P", "-m", "ptapp_core.main", *sys.argv[1:])
-    except SignalException:  # this process was asked to stop, and its ranks with it
-        raise SystemExit(75) from None
+    except SignalException as stop:  # this process was asked to stop, and its ranks with it
+        raise SystemExit(_said(logs) or 128 + stop.sigval) from None
     except ChildFailedError as error:
-        codes = {failure.exitcode for failure in error.failures.values()}
-        for code in (2, 75):
-            if code in codes:
-                raise SystemExit(code) from None
+        if code := _said(logs):
+            raise SystemExit(code) from None
+        _, failure = error.get_first_failure()
         raise UserError(
-            f"a rank ended with exit code {min(codes)}; go on from the last checkpoint with --resume"
+            f"a rank ended with exit code {failure.exitcode}; go on from the last checkpoint with --resume"
         ) from None
-    return True
+
+
+def _said(logs: str) -> int | None:
+    """The exit code of the rank that said why it stopped."""
+    file = next(Path(logs).rglob(SAID), None)
+    return int(file.read_text()) if file else None

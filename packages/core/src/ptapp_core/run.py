@@ -15,7 +15,7 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from importlib import metadata
@@ -27,7 +27,7 @@ import torch
 
 from ptapp_core.checkpoint import Checkpoints
 from ptapp_core.errors import Interrupted, UserError
-from ptapp_core.log import Console, Writer, build_writers
+from ptapp_core.log import Console, JsonLines, Writer, build_trackers
 from ptapp_core.runtime import Runtime
 
 
@@ -68,6 +68,7 @@ class Run:
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
         self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say)
+        self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None
         self._writers: list[Writer] = []
@@ -106,37 +107,40 @@ class Run:
         """Figures of a step to the record and the console."""
         for writer in self._writers:
             writer.write(step, figures)
-        self._lines += 1
         if self._console:
             self._console.update(step, figures)
 
     def state_dict(self) -> dict[str, int]:
-        """How long the record is: what a killed job wrote after its checkpoint is cut off."""
-        return {"lines": self._lines}
+        """How long the record is, on the disk: what a killed job wrote after its checkpoint is cut off."""
+        return {"lines": self._record.sync() if self._record else 0}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Goes on after so many lines."""
         self._lines = state["lines"]
 
     @contextmanager
-    def training(self, steps: int, done: int | None) -> Iterator["StopRequest"]:
-        """Opens the record and the console for a loop over `steps`, of which `done` are (None: a new run).
+    def training(self, steps: int, restore: Callable[[], int | None]) -> Iterator["StopRequest"]:
+        """Opens the record and the console for a loop over `steps`, of which `restore` did some (None: a new run).
 
         Yields what SIGTERM and Ctrl-C set, for the loop to end at a step boundary.
         """
         with self._lock() if self.runtime.is_main else nullcontext(), StopRequest() as stop:
+            done = restore()
             if self.runtime.is_main:
                 self._describe()  # a run that could not be resumed stays as it was
-                self._writers = build_writers(self._log_to, self.path, done or 0, self._lines)
+                self._record = JsonLines(self.path / "metrics.jsonl", self._lines)
+                self._writers = [self._record, *build_trackers(self._log_to, self.path, done or 0)]
             self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
             try:
                 yield stop
             finally:
                 console.close()
                 self._console = None
-                writers, self._writers = self._writers, []
-                with suppress(OSError) if sys.exception() else nullcontext():  # the first error is the one to report
-                    for writer in writers:
+                writers, self._writers, self._record = self._writers, [], None
+                for writer in writers:
+                    with (
+                        suppress(OSError) if sys.exception() else nullcontext()
+                    ):  # the first error is the one to report
                         writer.close()
 
     @contextmanager

@@ -1,6 +1,8 @@
 """Where a job runs: device, precision, ranks, random numbers."""
 
+import atexit
 import gc
+import multiprocessing
 import os
 import random
 import signal
@@ -135,7 +137,12 @@ class Runtime:
             return task
         torch.manual_seed(self.seed + 1_000_003 * self.rank)
         devices = [self.device] if self.device.type == "cuda" else None
-        return nn.parallel.DistributedDataParallel(_Share(task), device_ids=devices)
+        model = nn.parallel.DistributedDataParallel(_Share(task), device_ids=devices)
+        # After its first backward pass it sums gradients in other groups, and so in another order. A pass of zeros
+        # puts that behind, so that the first step of a resumed job is the same bits as in one that never stopped.
+        model(None)[0].backward()
+        task.zero_grad(set_to_none=True)
+        return model
 
     def total(self, *numbers: float) -> list[float]:
         """Each number summed over the ranks, in float64."""
@@ -211,8 +218,14 @@ def outlive_stop_request(worker: int) -> None:
     The job still needs them to end its step.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not for ever: Python ends its children by SIGTERM too, where the job died without closing them.
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(60))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@atexit.register
+def _end_children() -> None:
+    """By SIGKILL, before Python ends by SIGTERM, and waits for, those of a job that died without closing them."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 class RandomState:

@@ -33,6 +33,8 @@ class Update:
         self._bad, self._bad_steps, self._one, self._overflows = torch.tensor([0.0, 0, 1, 0], device=runtime.device)
         self._steps = 0  # since the last look
         self._overflows_in_a_row = 0
+        if self.scaler.is_enabled():
+            _begin_momentum(optimizer)
         # On the processor the host may look at once, which is cheaper than the kernel's own look.
         self._on_device = runtime.device.type != "cpu" and bool(optimizer.defaults.get("fused"))
         if self._on_device and not self.scaler.is_enabled():
@@ -81,3 +83,11 @@ class Update:
         # GradScaler's own kernel, in one pass; it multiplies as well (by one).
         torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, self._one)
         steps.add_(flag)
+
+
+def _begin_momentum(optimizer: Optimizer) -> None:
+    """SGD makes its first momentum in the first step, and leaves it unwritten where that step is skipped."""
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
