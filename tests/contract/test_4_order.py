@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ptapp_core.draws import Draws
-from ptapp_core.loader import Batch, Loader
+from ptapp_core.loader import Batch, Loader, each_once
 from ptapp_core.runtime import Runtime
 
 
@@ -118,3 +118,26 @@ def test_draws_are_uniform_and_independent_of_the_batch() -> None:
     for other in (Draws(1, 3, index), Draws(0, 4, index)):
         assert abs(torch.corrcoef(torch.stack([drawn[:, 0], other.uniform("x", 2)[:, 0]]))[0, 1]) < 0.03
     assert abs(torch.corrcoef(torch.stack([drawn[:, 0], Draws(0, 3, index).uniform("y")]))[0, 1]) < 0.03
+
+
+class Ragged:
+    """Samples of unequal lengths that pad themselves: sample i is i + 1 ones."""
+
+    def __len__(self) -> int:
+        return 23
+
+    def gather(self, index: Tensor) -> Batch:
+        return {"input": (torch.arange(int(index.max()) + 1) <= index[:, None]).float()}
+
+
+def test_a_data_set_may_gather_its_own_batches_in_an_order_of_its_own() -> None:
+    def longest_last(generator: torch.Generator) -> Tensor:
+        return torch.randperm(23, generator=generator).sort().values
+
+    loader = Loader(Ragged(), 5, Rank(0, 1), order=longest_last)
+    batches = list(islice(loader, 5))
+    assert [tuple(batch["input"].shape) for batch in batches] == [(5, 5), (5, 10), (5, 15), (5, 20), (3, 23)]
+    assert all(torch.equal(batch["input"].sum(1), batch["index"] + 1.0) for batch in batches)
+    assert loader.names(5) == ["sample 20", "sample 21", "sample 22"]
+    measured = list(each_once(Ragged(), 8, Rank(1, 2)))
+    assert torch.cat([batch["input"].sum(1) for batch in measured]).tolist() == list(range(2, 24, 2))

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from ptapp_core.loader import Batch, Columns, each_once
+from ptapp_core.loader import Batch, Data, each_once
 from ptapp_core.metrics import classification_metrics, confusion
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
@@ -60,9 +59,7 @@ class Predictions:
 
 
 @torch.no_grad()
-def predict(
-    model: nn.Module, data: Columns | Dataset[Batch], runtime: Runtime, batch_size: int = 256, *, workers: int = 0
-) -> Predictions:
+def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 256, *, workers: int = 0) -> Predictions:
     """What a model in eval mode says of every sample, each once: ranks share the work and pool the answers."""
     index, probabilities, target = [], [], []
     for batch in each_once(data, batch_size, runtime, workers=workers):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -16,6 +17,20 @@ Columns = Mapping[str, Tensor]
 """A data set in memory: tensors whose first dimension counts the samples."""
 
 
+@runtime_checkable
+class Gathers(Protocol):
+    """A data set in memory that makes its own batches: samples of unequal lengths, padded to the batch's longest."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, index: Tensor) -> Batch:
+        """The samples `index`, int64 (n,), each tensor with n rows."""
+        ...
+
+
+Data = Columns | Gathers | Dataset[Batch]
+
+
 class Loader:
     """A Source over a data set: epoch after epoch, each in its own order, without end.
 
@@ -25,18 +40,19 @@ class Loader:
     interruption is a matter of two numbers, epoch and step.
 
     Args:
-        data: tensors in memory, gathered by index; or a map-style Dataset whose items are dicts of tensors, read by
-            `workers` processes.
+        data: tensors in memory, gathered by index; a data set that gathers batches itself; or a map-style Dataset
+            whose items are dicts of tensors, read by `workers` processes.
         batch_size: samples an optimizer step, over all micro-batches and ranks.
         runtime: for the device and the ranks.
         transform: called with (batch, draws) on the batch's own device; `draws` are the samples' random numbers.
         weights: shape (N,); samples are drawn with replacement in this proportion instead of each once an epoch.
+        order: from a generator, seeded with (seed, epoch), to the order of an epoch, int64 (N,); else it is random.
         names: what sample i is called in messages.
     """
 
     def __init__(
         self,
-        data: Columns | Dataset[Batch],
+        data: Data,
         batch_size: int,
         runtime: Runtime,
         *,
@@ -44,6 +60,7 @@ class Loader:
         accumulate: int = 1,
         transform: Callable[[Batch, Draws], Batch] | None = None,
         weights: Tensor | None = None,
+        order: Callable[[torch.Generator], Tensor] | None = None,
         names: Sequence[str] = (),
         workers: int = 0,
     ) -> None:
@@ -55,7 +72,7 @@ class Loader:
         self.steps_per_epoch = -(-self.size // batch_size)
         self._data, self._batch_size, self._runtime = data, batch_size, runtime
         self._seed, self._accumulate, self._transform = seed, accumulate, transform
-        self._weights, self._names, self._workers = weights, names, workers
+        self._weights, self._own_order, self._names, self._workers = weights, order, names, workers
         self._epoch = self._step = 0
 
     def __iter__(self) -> Iterator[Batch | None]:
@@ -91,6 +108,8 @@ class Loader:
     def _order(self, epoch: int) -> Tensor:
         key = Draws(self._seed, epoch, torch.zeros(1, dtype=torch.int64)).bits("order").item()
         generator = torch.Generator().manual_seed(int(key))
+        if self._own_order is not None:
+            return self._own_order(generator)
         if self._weights is None:
             return torch.randperm(self.size, generator=generator)
         return torch.multinomial(self._weights, self.size, replacement=True, generator=generator)
@@ -110,7 +129,7 @@ class Loader:
 
     def _read(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor, Batch | None]]:
         shares = self._shares(epoch, step)
-        if isinstance(self._data, Mapping):
+        if isinstance(self._data, Mapping | Gathers):
             for epoch, index in shares:
                 yield epoch, index, (_gather(self._data, index) if len(index) else None)
             return
@@ -120,19 +139,17 @@ class Loader:
             yield epoch, index, (next(batches) if len(index) else None)
 
 
-def size_of(data: Columns | Dataset[Batch]) -> int:
+def size_of(data: Data) -> int:
     """How many samples a data set has."""
     return len(next(iter(data.values()))) if isinstance(data, Mapping) else len(data)  # type: ignore[arg-type]
 
 
-def each_once(
-    data: Columns | Dataset[Batch], batch_size: int, runtime: Runtime, *, workers: int = 0
-) -> Iterator[Batch]:
+def each_once(data: Data, batch_size: int, runtime: Runtime, *, workers: int = 0) -> Iterator[Batch]:
     """Every sample of this rank's share once, in order, for evaluation; `index` tells which they are."""
     index = torch.arange(runtime.rank, size_of(data), runtime.world)
     shares = [part for part in index.split(batch_size) if len(part)]
     batches: Iterator[Batch]
-    if isinstance(data, Mapping):
+    if isinstance(data, Mapping | Gathers):
         batches = (_gather(data, part) for part in shares)
     else:
         batches = _decoded(data, (part.tolist() for part in shares), workers)
@@ -141,7 +158,9 @@ def each_once(
         yield runtime.to_device(batch)
 
 
-def _gather(data: Columns, index: Tensor) -> Batch:
+def _gather(data: Columns | Gathers, index: Tensor) -> Batch:
+    if isinstance(data, Gathers):
+        return data.gather(index)
     return {name: column.index_select(0, index) for name, column in data.items()}
 
 

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.files import visible
 from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
-from ptapp_vision.files import visible
 from ptapp_vision.folder import Cache, list_images, read_folder
 from ptapp_vision.idx import find_idx, read_idx
 from ptapp_vision.named import SOURCES, read_named

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.errors import UserError
-from ptapp_vision.files import one_line
+from ptapp_core.files import one_line
 
 # Named one by one, so that a file from a stranger never reaches the readers that call other programs (EPS, for one).
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_vision.files import opened
+from ptapp_core.files import opened
 from ptapp_vision.splits import Images, SplitName, Splits, divide
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
+from ptapp_core.files import visible
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
-from ptapp_vision.files import visible
 from ptapp_vision.splits import Images, SplitName, Splits, divide
 
 Cache = Literal["auto", "memory", "disk"]

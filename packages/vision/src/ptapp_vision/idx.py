@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError
-from ptapp_vision.files import opened
+from ptapp_core.files import opened
 from ptapp_vision.splits import Images, SplitName, Splits, divide
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError
-from ptapp_vision.files import one_line
+from ptapp_core.files import one_line
 from ptapp_vision.idx import FASHION, read_idx
 from ptapp_vision.splits import Images, SplitName, Splits, divide
 

@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import torch
 from torch import Tensor
 
-from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError, counted
+from ptapp_core.split import divide_rows
 from ptapp_vision.decode import OnDisk, conform
 
 SplitName = Literal["train", "val", "test"]
@@ -95,7 +94,7 @@ def divide(
     held_out = _held_out(parts, classes, missing, where)
     done = dict(parts)
     if missing:
-        rows = _draw(train.labels, held_out, len(missing), seed)
+        rows = divide_rows(train.labels, held_out, len(missing), seed)
         done |= {name: train.take(own) for name, own in zip(["train", *missing], rows, strict=True)}
 
     origin = f" (10 % of each class of train, seed {seed})"
@@ -135,14 +134,3 @@ def _held_out(
                 f"{' and '.join(missing)} from; add images of it, or provide {' and '.join(missing)} images"
             )
     return held_out
-
-
-def _draw(labels: Tensor, held_out: Tensor, times: int, seed: int) -> list[Tensor]:
-    """Rows left for train, then rows of `times` splits with held_out[c] of each class c, each in the data's order."""
-    keys = Draws(seed, 0, torch.arange(len(labels))).bits("split", 1).flatten()
-    place = torch.empty_like(labels)  # of a sample in the shuffled order of its class
-    for label in range(len(held_out)):
-        own = (labels == label).nonzero().flatten()
-        place[own[keys[own].argsort(stable=True)]] = torch.arange(len(own))
-    split = place // held_out[labels]  # 0 and, of two, 1 are held out; from `times` on it is train
-    return [(split >= times).nonzero().flatten()] + [(split == part).nonzero().flatten() for part in range(times)]
