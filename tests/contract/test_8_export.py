@@ -59,3 +59,18 @@ def test_an_export_that_differs_is_not_written(form: str, tmp_path: Path) -> Non
     with pytest.raises(UserError, match=f"--format {form}"):
         export(Unlike(), torch.rand(8, 3), tmp_path, form, {})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+class Between(nn.Module):
+    """Two inputs, of lengths of their own: (N, A) and (N, B) -> (N, A, B)."""
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        return one[:, :, None] * other[:, None]
+
+
+@pytest.mark.parametrize("form", ["pt2", "onnx", "torchscript"])
+def test_several_inputs_may_have_lengths_of_their_own(form: str, tmp_path: Path) -> None:
+    samples = torch.rand(8, 6), torch.rand(8, 9)
+    free = (("batch", "rows"), ("batch", "columns"))
+    _, difference = export(Between(), samples, tmp_path, form, {}, free=free, names=("one", "other"))  # type: ignore[arg-type]
+    assert difference < 1e-6

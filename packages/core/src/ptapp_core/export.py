@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -19,23 +20,27 @@ _BATCHES = (1, 2, 7)
 
 def export(
     model: nn.Module,
-    samples: Tensor,
+    samples: Tensor | tuple[Tensor, ...],
     folder: Path,
     format: Format,
     about: Mapping[str, Any],
     *,
+    free: Sequence[Sequence[str]] = (("batch",),),
+    names: Sequence[str] = ("input",),
     tolerance: float = 1e-4,
 ) -> tuple[Path, float]:
-    """Writes a model of one input and one output, both with a free batch dimension, and `export.json` beside it.
+    """Writes a model of one output, whose batch dimension is free like its inputs', and `export.json` beside it.
 
-    The file is read back and run on real samples at batch 1, 2 and 7; it stays only if every output is within
-    `tolerance` of the model's own.
+    The file is read back and run on real samples at batch 1, 2 and 7, and at half their length where that is free; it
+    stays only if every output is within `tolerance` of the model's own.
 
     Args:
         model: (N, ...) -> (N, ...); its preprocessing is part of it.
-        samples: at least 7 real inputs.
+        samples: at least 7 real inputs; of each, where there are several.
         folder: made where missing.
         about: what a user of the file must know (input, classes, ...), for `export.json`.
+        free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length").
+        names: of the inputs, in ONNX.
 
     Returns:
         The file, and the greatest absolute difference of any output.
@@ -44,15 +49,16 @@ def export(
         UserError: the model cannot be exported so, or the export's output differs.
     """
     model = model.eval().cpu()
-    samples = samples.cpu()
+    samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
+    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names))
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _FILES[format]
     part = folder / f".part-{final.name}"
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters warn of their own internals and of their deprecation
-            part.write_bytes(_EXPORTERS[format](model, samples[:2].contiguous()))
-            difference = _greatest_difference(model, _READERS[format](part), samples)
+            part.write_bytes(_EXPORTERS[format](model, tuple(sample[:2].contiguous() for sample in samples), form))
+            difference = _greatest_difference(model, _READERS[format](part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
         raise
@@ -72,51 +78,85 @@ def export(
     return final, difference
 
 
-def _greatest_difference(model: nn.Module, exported: Callable[[Tensor], Tensor], samples: Tensor) -> float:
-    differences = []
+@dataclass(frozen=True)
+class _Form:
+    """Of a model's inputs."""
+
+    free: tuple[dict[int, str], ...]
+    """Dimension -> its name, of each input."""
+    names: tuple[str, ...]
+
+    def dimensions(self) -> tuple[dict[int, Any], ...]:
+        """As torch.export takes them; one name is one size."""
+        known = {name: torch.export.Dim(name) for dims in self.free for name in dims.values()}
+        return tuple({place: known[name] for place, name in dims.items()} for dims in self.free)
+
+
+_Call = Callable[..., Tensor]
+
+
+def _greatest_difference(model: nn.Module, exported: _Call, samples: tuple[Tensor, ...], form: _Form) -> float:
+    inputs = []
     for size in _BATCHES:
-        for start in (0, len(samples) - size):
-            batch = samples[start : start + size].contiguous()
-            expected, got = model(batch), exported(batch)
-            if expected.shape != got.shape:
-                raise ValueError(f"output of shape {tuple(got.shape)} where the model gives {tuple(expected.shape)}")
-            differences.append((expected - got).abs().max().item())
+        for start in (0, len(samples[0]) - size):
+            inputs.append([part[start : start + size] for part in samples])
+    if any(1 in dims for dims in form.free):  # half as long
+        inputs += [
+            [
+                part[:, : -(-part.shape[1] // 2)] if 1 in dims else part
+                for part, dims in zip(batch, form.free, strict=True)
+            ]
+            for batch in inputs
+        ]
+    differences = []
+    for batch in inputs:
+        batch = [part.contiguous() for part in batch]
+        expected, got = model(*batch), exported(*batch)
+        if expected.shape != got.shape:
+            raise ValueError(f"output of shape {tuple(got.shape)} where the model gives {tuple(expected.shape)}")
+        differences.append((expected - got).abs().max().item())
     return torch.tensor(differences).max().item()  # which does not lose a NaN
 
 
-def _pt2(model: nn.Module, example: Tensor) -> bytes:
-    program = torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+def _pt2(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+    program = torch.export.export(model, example, dynamic_shapes=form.dimensions())
     buffer = BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
 
 
-def _read_pt2(path: Path) -> Callable[[Tensor], Tensor]:
+def _read_pt2(path: Path) -> _Call:
     return torch.export.load(path).module()
 
 
-def _onnx(model: nn.Module, example: Tensor) -> bytes:
+def _onnx(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
     program = torch.onnx.export(
         model,
-        (example,),
+        example,
         dynamo=True,
-        input_names=["input"],
+        input_names=list(form.names),
         output_names=["output"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        dynamic_shapes=form.dimensions(),
         verbose=False,
     )
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
 
 
-def _read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+def _read_onnx(path: Path) -> _Call:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda batch: torch.from_numpy(session.run(None, {"input": batch.numpy()})[0])
+    names = [each.name for each in session.get_inputs()]
+
+    def call(*batch: Tensor) -> Tensor:
+        values = {name: part.numpy() for name, part in zip(names, batch, strict=True)}
+        return torch.from_numpy(session.run(None, values)[0])
+
+    return call
 
 
-def _torchscript(model: nn.Module, example: Tensor) -> bytes:
+def _torchscript(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
     try:
         scripted = torch.jit.script(model)
     except Exception:  # whatever the script compiler cannot read; a trace needs only one run
@@ -126,7 +166,7 @@ def _torchscript(model: nn.Module, example: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _read_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
+def _read_torchscript(path: Path) -> _Call:
     return torch.jit.load(str(path))
 
 
