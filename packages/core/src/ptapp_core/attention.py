@@ -1,0 +1,133 @@
+"""Multi-head attention (Vaswani et al. 2017, "Attention is all you need"): a fast path, and one that shows its maps.
+
+Masks say what may be seen: `keep` (N, T) is true where a key is a real token, not padding; `causal` lets position i see
+the keys up to its own. A query that may see nothing gets zeros.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass
+class KeyValues:
+    """The keys and values (N, heads, T, width) of the tokens so far, so that each is computed once."""
+
+    keys: Tensor | None = None
+    values: Tensor | None = None
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """All of them, after the new ones are added at the end."""
+        if self.keys is not None and self.values is not None:
+            keys, values = torch.cat([self.keys, keys], 2), torch.cat([self.values, values], 2)
+        self.keys, self.values = keys, values
+        return keys, values
+
+    def select(self, rows: Tensor) -> None:
+        """Goes on with these rows, int64 (M,), of the batch: what a beam search keeps."""
+        if self.keys is not None and self.values is not None:
+            self.keys, self.values = self.keys[rows], self.values[rows]
+
+
+class MultiHeadAttention(nn.Module):
+    """softmax(QKᵀ/√width)·V in `heads` parts of the width; the weights are laid out as in `nn.MultiheadAttention`.
+
+    Args:
+        dim: width of queries, keys, values and output; a multiple of `heads`.
+        heads: parts that attend each on its own.
+        dropout: share of the attention weights that are dropped in training.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"a width of {dim} cannot be divided into {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        self.in_projection = nn.Linear(dim, 3 * dim)
+        self.out_projection = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_projection.weight)
+        nn.init.zeros_(self.in_projection.bias)
+        nn.init.zeros_(self.out_projection.bias)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor | None = None,
+        *,
+        keep: Tensor | None = None,
+        causal: bool = False,
+        cache: KeyValues | None = None,
+    ) -> Tensor:
+        """What x (N, S, dim) gathers from `memory` (N, T, dim), or from itself.
+
+        With a `cache` the keys are those of the cache and then of x (whose positions follow); a cache of a memory is
+        filled once. `keep` (N, T) spans all keys.
+        """
+        query, keys, values = self.project(x, memory, cache)
+        mask = visible(query.shape[2], keys.shape[2], keep, causal, x.device)
+        dropout = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(query, keys, values, mask, dropout)
+        if mask is not None and keep is not None:  # kernels differ in what they give a query that sees nothing
+            mixed = mixed.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+        return self.join(mixed)
+
+    def with_maps(
+        self, x: Tensor, memory: Tensor | None = None, *, keep: Tensor | None = None, causal: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The same, without dropout, and the attention weights (N, heads, S, T), for pictures."""
+        query, keys, values = self.project(x, memory, None)
+        scores = query @ keys.transpose(-1, -2) / query.shape[-1] ** 0.5
+        mask = visible(query.shape[2], keys.shape[2], keep, causal, x.device)
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        maps = scores.softmax(-1).nan_to_num(0.0)
+        return self.join(maps @ values), maps
+
+    def project(self, x: Tensor, memory: Tensor | None, cache: KeyValues | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (N, heads, length, width)."""
+        dim = x.shape[-1]
+        if memory is None:
+            query, keys, values = map(self.split, self.in_projection(x).split(dim, -1))
+            return (query, *cache.append(keys, values)) if cache is not None else (query, keys, values)
+        weight, bias = self.in_projection.weight, self.in_projection.bias
+        query = self.split(functional.linear(x, weight[:dim], bias[:dim]))
+        if cache is not None and cache.keys is not None and cache.values is not None:
+            return query, cache.keys, cache.values
+        both = functional.linear(memory, weight[dim:], bias[dim:]).split(dim, -1)
+        keys, values = map(self.split, both)
+        return (query, *cache.append(keys, values)) if cache is not None else (query, keys, values)
+
+    def split(self, x: Tensor) -> Tensor:
+        """(N, S, dim) -> (N, heads, S, dim / heads)."""
+        return x.view(x.shape[0], x.shape[1], self.heads, x.shape[2] // self.heads).transpose(1, 2)
+
+    def join(self, x: Tensor) -> Tensor:
+        """(N, heads, S, width) -> (N, S, dim), projected."""
+        joined: Tensor = self.out_projection(x.transpose(1, 2).flatten(2))
+        return joined
+
+
+def visible(queries: int, keys: int, keep: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
+    """The mask of attention, true where a query sees a key, broadcastable to (N, heads, S, T); None where all is seen.
+
+    The queries are the last of the keys' positions where there are more keys, as with a cache.
+    """
+    mask = keep[:, None, None] if keep is not None else None
+    if causal and queries > 1:
+        past = torch.arange(keys, device=device) <= torch.arange(keys - queries, keys, device=device)[:, None]
+        mask = past if mask is None else mask & past
+    return mask
+
+
+def sinusoidal(length: int, dim: int) -> Tensor:
+    """Positions as sines and cosines of wavelengths from 2π to 10,000·2π (Vaswani et al. 2017), shape (length, dim)."""
+    rates = torch.exp(torch.arange(0, dim, 2) * (-9.210340371976184 / dim))  # -ln 10,000
+    angles = torch.arange(length)[:, None] * rates
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :dim]
