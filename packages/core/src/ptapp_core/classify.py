@@ -1,6 +1,8 @@
 """Classification: the task, and its evaluation over a whole set. Shared by images, text and sounds."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,3 +76,15 @@ def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 25
         torch.cat([part for share in shares for part in share[1]])[order],
         torch.cat([part for share in shares for part in share[2]])[order],
     )
+
+
+def class_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line a class for the console, of `metrics.per_class` with the names as `class`."""
+    width = min(28, max(len(name) for name in ("class", *(row["class"] for row in rows))))
+    lines = [f"{'class':<{width}}  precision  recall      f1  support"]
+    for row in rows:
+        lines.append(
+            f"{row['class'][:width]:<{width}}  {row['precision']:9.3f}  {row['recall']:6.3f}  {row['f1']:6.3f}"
+            f"  {row['support']:7,.0f}"
+        )
+    return "\n".join(lines)
