@@ -308,3 +308,20 @@ def test_numbers_that_do_not_fit_together_are_one_line(name: str, options: dict[
 def test_a_training_of_a_few_steps_has_rates_too(name: str, steps: int) -> None:
     for rates in advance(*schedule(name, steps=steps), 1, steps):
         assert all(0 < rate <= LR for rate in rates)
+
+
+def test_momentum_starts_at_zero_where_fp16_skips_the_first_step() -> None:
+    model = nn.Linear(64, 64)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    optimizer = build_optimizer(model, "sgd", lr=0.1, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu")
+    for gradient in (float("inf"), 2.0):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        scaler.scale(torch.ones(()))  # makes the scale, which unscale_ needs
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+        scaler.update()
+    scale = 65536.0 / 2  # halved by the overflow
+    for old, new in zip(before, model.parameters(), strict=True):
+        torch.testing.assert_close(new, old - 0.1 * 2.0 / scale)

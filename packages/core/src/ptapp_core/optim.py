@@ -86,7 +86,13 @@ def build_optimizer(
         options["momentum"] = momentum
     if all(_has_fused(build, device) for device in {p.device for group in groups for p in group["params"]}):
         options["fused"] = True
-    return build(groups, **options)
+    optimizer = build(groups, **options)
+    if name == "sgd" and momentum:
+        # torch makes the buffers at the first step, and leaves them unfilled memory if fp16 skips that one
+        for group in groups:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def parameter_groups(
