@@ -13,12 +13,14 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import load
 from ptapp_audio.evaluate import measure, predict_clips
-from ptapp_audio.models import Network, build
+from ptapp_audio.models import Network, Wav2Vec2, build
+from ptapp_audio.models.wav2vec2 import RATE
 from ptapp_audio.read import FULL_SCALE
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Front, LogMelFront, UnitFront, Waveform, card_of
 from ptapp_core.classify import Classification
 from ptapp_core.draws import Draws
+from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
@@ -130,7 +132,16 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str,
 
 
 def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tuple[Network, dict[str, Any]]:
-    options: dict[str, Any] = {"width": settings.width, "dropout": settings.dropout}
+    """The network, and the options with which `build` makes one of the same form."""
+    options: dict[str, Any] = {"dropout": settings.dropout}
+    if settings.model == "wav2vec2":
+        if data.rate != RATE:
+            raise UserError(f"--model wav2vec2 hears {RATE:,} samples a second, not {data.rate:,}: give --rate {RATE}")
+        network = Wav2Vec2(classes=len(data.classes), pretrained=settings.pretrained, **options)
+        return network, {**options, "config": network.describe()}
+    options["dim" if settings.model == "transformer" else "width"] = settings.width * (
+        6 if settings.model == "transformer" else 1
+    )
     return build(settings.model, classes=len(data.classes), shape=shape, **options), options
 
 
