@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from contract import of_nlp, of_rl, of_vision
+from contract import of_audio, of_nlp, of_rl, of_vision
 from contract.row import Row
 from ptapp_core.main import main
 
-ROWS: list[Row] = [*of_vision.ROWS, *of_nlp.ROWS, *of_rl.ROWS]
+ROWS: list[Row] = [*of_vision.ROWS, *of_audio.ROWS, *of_nlp.ROWS, *of_rl.ROWS]
 RESUMED: list[Row] = [*ROWS, *of_rl.RESUMED]
 """Those of the exactness of a resumed job, where each has something of its own."""
 

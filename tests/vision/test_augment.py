@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptapp_core.draws import Draws
+from ptapp_core.draws import Draws, symmetric_beta
 from ptapp_core.errors import UserError
-from ptapp_vision.augment import Augment, mix, symmetric_beta
+from ptapp_vision.augment import Augment, mix
 from ptapp_vision.faces import draw_faces
 
 OPTIONS: list[dict[str, Any]] = [

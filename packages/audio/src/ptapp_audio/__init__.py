@@ -1,1 +1,1 @@
-"""Sounds: features and spectrogram classification."""
+"""Sounds on ptapp's loop: features, models and the commands of `ptapp audio`."""

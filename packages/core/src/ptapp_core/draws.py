@@ -55,3 +55,16 @@ class Draws:
     def chance(self, name: str, probability: float, *shape: int) -> Tensor:
         """Booleans that are true with `probability`, shape (n, *shape)."""
         return self.uniform(name, *shape) < probability
+
+
+def symmetric_beta(draws: Draws, name: str, alpha: float) -> Tensor:
+    """Beta(alpha, alpha) for each sample, float32 (n,), alpha > 0: two uniform numbers, nothing rejected.
+
+    Bailey (1994) draws Student's t with 2 alpha degrees of freedom from u and v as sqrt(2 alpha (u**(-1/alpha) - 1))
+    cos(2 pi v); and 1/2 + t / (2 sqrt(2 alpha + t**2)) is Beta(alpha, alpha). Put together without overflow below.
+    """
+    u = draws.uniform(f"{name} u") + 2.0**-25  # never zero
+    cosine = (2.0 * torch.pi * draws.uniform(f"{name} v")).cos()
+    small = u ** (1.0 / alpha)
+    square = (1.0 - small) * cosine * cosine
+    return 0.5 + 0.5 * cosine.sign() * (square / (square + small)).sqrt()

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ptapp_core.draws import Draws
+from ptapp_core.draws import Draws, symmetric_beta
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision import image_ops, policies
 
@@ -147,16 +147,3 @@ def _cutmix_share(images: Tensor, draws: Draws, alpha: float) -> Tensor:
         low, high = ((centre + edge) * len(places) for edge in (-half, half))
         inside.append((places >= low.round()[:, None]) & (places < high.round()[:, None]))
     return 1.0 - (inside[0][:, None, :, None] & inside[1][:, None, None, :]).float()
-
-
-def symmetric_beta(draws: Draws, name: str, alpha: float) -> Tensor:
-    """Beta(alpha, alpha) for each sample, float32 (n,), alpha > 0: two uniform numbers, nothing rejected.
-
-    Bailey (1994) draws Student's t with 2 alpha degrees of freedom from u and v as sqrt(2 alpha (u**(-1/alpha) - 1))
-    cos(2 pi v); and 1/2 + t / (2 sqrt(2 alpha + t**2)) is Beta(alpha, alpha). Put together without overflow below.
-    """
-    u = draws.uniform(f"{name} u") + 2.0**-25  # never zero
-    cosine = (2.0 * torch.pi * draws.uniform(f"{name} v")).cos()
-    small = u ** (1.0 / alpha)
-    square = (1.0 - small) * cosine * cosine
-    return 0.5 + 0.5 * cosine.sign() * (square / (square + small)).sqrt()

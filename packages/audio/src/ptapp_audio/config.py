@@ -1,0 +1,152 @@
+"""The settings of `ptapp audio`."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.errors import nearest
+
+MODELS = {
+    "cnn": "residual convolutions over the log-mel spectrogram",
+    "crnn": "convolutions, a bidirectional GRU and attention pooling",
+    "transformer": "self-attention over patches of the log-mel spectrogram",
+    "wav2vec2": "pretrained network on the waveform (--pretrained NAME_OR_PATH, needs transformers)",
+}
+
+
+class TrainAudio(TrainSettings):
+    """`ptapp audio train`."""
+
+    model: str = "cnn"
+    batch_size: int = 32
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    epochs: float = 30.0
+
+    rate: int | None = option(
+        None, "samples a second that the model works at; none: the data's own, at most 16000", group="Data", ge=1000
+    )
+    seconds: float | None = option(
+        None, "length of the model's window; none: as long as most clips, at most 5", group="Data", gt=0, le=60
+    )
+    cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded sounds are kept", group="Data")
+    val: float = option(
+        0.1, "share of the training clips that tells the best checkpoint, where the data brings none; 0: none of them",
+        group="Data", ge=0, le=0.5,
+    )  # fmt: skip
+    split_by: Literal["take", "speaker"] = option("take", "how CLASS_SPEAKER_TAKE.wav names are split", group="Data")
+    fold: int | None = option(None, "test on this fold alone, of the data or of --folds", group="Data", ge=0)
+    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
+    balance: Literal["none", "weights", "sampler"] = option(
+        "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
+    )
+
+    mels: int = option(64, "bands of the log-mel spectrogram", group="Features", ge=8, le=256)
+    frame: float = option(0.032, "seconds of a spectrum", group="Features", gt=0.001, le=0.5)
+    hop: float = option(0.01, "seconds between two spectra", group="Features", gt=0.0005, le=0.5)
+    low: float = option(20.0, "lowest frequency in Hz", group="Features", ge=0)
+
+    shift: float = option(0.1, "largest shift in time, as a share of the window", group="Augmentation", ge=0, le=1)
+    gain: float = option(0.0, "largest change of loudness in dB", group="Augmentation", ge=0, le=40)
+    noise: float = option(0.0, "share of the clips that get noise", group="Augmentation", ge=0, le=1)
+    snr: float = option(10.0, "loudest noise, as dB below the clip", group="Augmentation")
+    stretch: float = option(0.0, "largest relative change of tempo, pitch kept", group="Augmentation", ge=0, le=0.5)
+    pitch: float = option(0.0, "largest change of pitch in semitones, tempo kept", group="Augmentation", ge=0, le=12)
+    freq_mask: float = option(0.15, "widest band that SpecAugment hides, as a share", group="Augmentation", ge=0, le=1)
+    time_mask: float = option(0.15, "longest part that SpecAugment hides, as a share", group="Augmentation", ge=0, le=1)
+    masks: int = option(2, "bands and parts that SpecAugment hides, each", group="Augmentation", ge=0, le=10)
+    mixup: float = option(0.0, "alpha of MixUp; 0 is off", group="Augmentation", ge=0)
+
+    pretrained: str | None = option(None, "weights for wav2vec2: a name or a folder", group="Model")
+    width: int = option(32, "channels of the first layers; transformer: a sixth of its width", group="Model", ge=4)
+    dropout: float = option(
+        0.2, "share of the features that are dropped before the last layer", group="Model", ge=0, lt=1
+    )
+
+    loss: Literal["cross-entropy", "focal"] = option("cross-entropy", "loss", group="Optimisation")
+    label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.model not in MODELS:
+            raise ValueError(f"--model {self.model}: unknown{nearest(self.model, MODELS)}")
+        if self.loss == "focal" and (self.mixup or self.label_smoothing):
+            raise ValueError("--loss focal takes one class a sample: leave --mixup and --label-smoothing out")
+        if self.pretrained is not None and self.model != "wav2vec2":
+            raise ValueError(f"--pretrained is for --model wav2vec2, not for {self.model}")
+        if self.pretrained is None and self.model == "wav2vec2":
+            raise ValueError("--model wav2vec2 needs --pretrained NAME_OR_PATH, as facebook/wav2vec2-base or a folder")
+        if self.folds is not None and self.fold is None and self.nproc > 1:
+            raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if self.val == 0 and self.patience is not None:
+            raise ValueError("--patience needs an evaluation, --val 0 leaves none: leave one of them out")
+        return self
+
+
+class _OfRun(Settings):
+    run: Path = argument("run directory")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
+
+
+class EvaluateAudio(_OfRun):
+    """`ptapp audio evaluate`."""
+
+    data: str | None = option(None, "other data than the run's own", group="Data")
+    split: Literal["train", "val", "test"] = option("test", "which part of the data", group="Data")
+    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+
+class PredictAudio(_OfRun):
+    """`ptapp audio predict`."""
+
+    files: list[Path] = argument("sound files, or folders of them")
+    json_: bool = option(False, "one JSON object a line", group="Output")
+    csv: bool = option(False, "comma-separated values", group="Output")
+    timeline: bool = option(False, "classes along the time, by a sliding window", group="Output")
+    every: float | None = option(
+        None, "seconds between two windows of a time line; none: half a window", group="Output", gt=0
+    )
+    picture: Path | None = option(
+        None, "folder for a picture of each file: spectrogram, and the time line under it", group="Output"
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.json_ and self.csv:
+            raise ValueError("--json and --csv are two forms of output: choose one")
+        if self.csv and self.timeline:
+            raise ValueError("--timeline is printed as a table or with --json: leave --csv out")
+        if self.every is not None and not (self.timeline or self.picture):
+            raise ValueError("--every is of a time line: give --timeline or --picture too")
+        return self
+
+
+class ExportAudio(Settings):
+    """`ptapp audio export`."""
+
+    run: Path = argument("run directory")
+    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+
+
+class FeaturesAudio(Settings):
+    """`ptapp audio features`."""
+
+    files: list[Path] = argument("sound files, or folders of them")
+    out: Path = option(Path("features"), "folder for NAME.npz and NAME.png", group="Output")
+    rate: int | None = option(None, "samples a second; none: each file's own", group="Features", ge=1000)
+    n_fft: int = option(2048, "samples of a spectrum", group="Features", ge=16, le=65536)
+    hop: int = option(512, "samples between two spectra", group="Features", ge=1)
+    mels: int = option(128, "bands of the mel spectrogram", group="Features", ge=2, le=512)
+    mfccs: int = option(20, "cepstral coefficients", group="Features", ge=1, le=128)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.mfccs > self.mels:
+            raise ValueError(f"--mfccs {self.mfccs} is more than --mels {self.mels} give: make it smaller")
+        return self

@@ -1,0 +1,98 @@
+"""Measuring a trained model on a whole split: figures, pictures, and `ptapp audio evaluate`."""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ptapp_audio.clips import Clips, Windows
+from ptapp_audio.config import EvaluateAudio, TrainAudio
+from ptapp_audio.pictures import mistakes
+from ptapp_audio.splits import Splits
+from ptapp_audio.waveform import Waveform, rebuild
+from ptapp_core.classify import Predictions, class_table, predict
+from ptapp_core.errors import UserError, nearest
+from ptapp_core.jobs import Trained
+from ptapp_core.metrics import per_class
+from ptapp_core.report import confusion_matrix
+from ptapp_core.run import write_json
+from ptapp_core.runtime import Runtime
+
+
+def evaluate(settings: EvaluateAudio) -> None:
+    """Measures a run's model on a split of its own or of other data.
+
+    The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
+    job's own result stays.
+    """
+    from ptapp_audio.train import load_for  # which measures with what is here
+
+    runtime = Runtime(settings.device, settings.precision)
+    trained = Trained.find(settings.run, "audio", settings.checkpoint)
+    card = trained.about["model"]
+    job = TrainAudio.resolve(settings.run / "config.toml", {})
+    others: dict[str, Any] = {"rate": card["rate"], "skip_bad": settings.skip_bad or job.skip_bad}
+    if settings.data is not None:
+        others |= {"data": settings.data, "fold": None, "folds": None}
+    data = load_for(job, **others)
+    model = trained.load(rebuild(card)).to(runtime.device)
+    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
+    part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
+    if not len(part):
+        raise UserError(f"--split {settings.split}: the data has no such clips (the run was trained with --val 0)")
+    folder = settings.run / "report"
+    if settings.data is not None or settings.split != "test":
+        name = Path(settings.data).resolve().name if settings.data else "own"
+        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
+    measure(model, part, card, runtime, folder, settings.split, made=data.made)
+
+
+def predict_clips(model: nn.Module, clips: Clips, window: int, runtime: Runtime, batch_size: int = 64) -> Predictions:
+    """What a model in eval mode says of every whole clip: the mean probabilities of the windows that cover it."""
+    windows = Windows(clips, window)
+    single = predict(model, windows, runtime, batch_size)
+    summed = torch.zeros(len(clips), single.probabilities.shape[1], dtype=torch.float64)
+    summed.index_add_(0, windows.owner, single.probabilities.double())
+    counts = windows.owner.bincount(minlength=len(clips))[:, None]
+    return Predictions((summed / counts).float(), clips.labels)
+
+
+def measure(
+    model: Waveform,
+    clips: Clips,
+    card: dict[str, Any],
+    runtime: Runtime,
+    folder: Path,
+    split: str,
+    *,
+    made: bool,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Figures of a split to the console, and `metrics.json` with pictures to `folder` (rank 0 of the job writes)."""
+    note = " (sounds made by the program)" if made else ""
+    predictions = predict_clips(model, clips, card["window"], runtime)
+    if not runtime.is_main:
+        return
+    figures, counts = predictions.metrics(), predictions.confusion()
+    rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {split: figures, "classes": rows, "confusion": counts.tolist(), "made": made}
+    write_json(folder / "metrics.json", record)
+    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
+    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
+    say(class_table(rows))
+    confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
+    mistakes(clips, predictions, card, folder / "mistakes.png")
+    say(f"report: {folder}")
+
+
+def _with_labels_of(classes: list[str], data: Splits, part: Clips) -> Clips:
+    """The split with its labels counted as the model counts them; raises UserError for a class that it lacks."""
+    for name in data.classes:
+        if name not in classes:
+            raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, classes)}")
+    order = torch.tensor([classes.index(name) for name in data.classes])
+    return Clips(part.samples, part.starts, part.lengths, order[part.labels], part.names)

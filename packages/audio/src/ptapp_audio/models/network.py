@@ -1,0 +1,22 @@
+"""What every sound model is, besides a module."""
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor, nn
+
+
+class Network(nn.Module, ABC):
+    """Takes normalised float features (N, bands, frames), or, where `hears`, a waveform (N, samples)."""
+
+    head_prefix: str
+    """The beginning of the state-dict keys of its head; everything else is the backbone."""
+    hears: bool = False
+    """Its input is the waveform."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K)."""
+
+    @abstractmethod
+    def blocks(self) -> list[nn.Module]:
+        """The modules that activation checkpointing runs again in the backward pass."""

@@ -1,0 +1,178 @@
+"""Pictures of sounds: the mistakes of a classifier, a recording with its time line, and all features of a sound."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ptapp_audio.clips import Clips
+from ptapp_audio.features import LogMel
+from ptapp_audio.read import FULL_SCALE
+from ptapp_core.classify import Predictions
+from ptapp_core.report import GREY, INK, clip, save
+
+_COLUMNS = 5
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito
+_MOST_LINES = 6  # classes of a time line that are drawn
+
+
+def mistakes(clips: Clips, predictions: Predictions, card: Mapping[str, Any], out: Path, most: int = 20) -> Path:
+    """Draw the spectrograms of the wrongly classified clips, the most confident first, and write the sheet as PNG.
+
+    Under each stands `true → predicted` with the confidence, and below it the clip's name. Without a mistake the
+    sheet says so.
+    """
+    confidence, predicted = predictions.probabilities.max(1)
+    wrong = (predictions.target != predicted).nonzero().flatten()
+    order = torch.sort(confidence[wrong], descending=True, stable=True).indices
+    shown = wrong[order[:most]]
+    heading = f"{len(wrong) or 'no'} mistake{'' if len(wrong) == 1 else 's'} in {len(clips)} clips"
+    if len(shown) < len(wrong):
+        heading = f"the {len(shown)} most confident of {heading}"
+    rows = -(-len(shown) // _COLUMNS)
+    figure = Figure(figsize=(2.5 * _COLUMNS, 2.2 * rows + 0.5), layout="constrained")
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, color=INK)
+    classes = card["classes"]
+    for place, row in enumerate(shown.tolist(), start=1):
+        start, length = int(clips.starts[row]), int(clips.lengths[row])
+        axes = figure.add_subplot(rows, _COLUMNS, place)
+        spectrogram(axes, clips.samples[start : start + length], card["rate"], small=True)
+        true, said = clip(classes[int(predictions.target[row])], 14), clip(classes[int(predicted[row])], 14)
+        label = f"{true} → {said} {100 * float(confidence[row]):.0f} %\n{clip(clips.names[row][-30:], 30)}"
+        axes.set_xlabel(label, fontsize=8, color=INK, parse_math=False)
+    return save(figure, out)
+
+
+def spectrogram(axes: Axes, samples: Tensor, rate: int, *, small: bool = False) -> None:
+    """The log-mel spectrogram of int16 (samples,) with axes in seconds and Hz (`small`: without)."""
+    columns = 200 if small else 800
+    hop = max(len(samples) // columns, rate // 200)
+    n_fft = 2 ** (max(int(0.04 * rate), 64) - 1).bit_length()
+    bands = 48 if small else 96
+    wave = samples.float()[None] / FULL_SCALE
+    decibels = LogMel(rate, n_fft, hop, bands, fmin=30.0)(wave)[0].numpy()
+    seconds = len(samples) / rate
+    top = float(decibels.max())
+    axes.imshow(
+        decibels, origin="lower", aspect="auto", cmap="magma", extent=(0, seconds, 0, bands), vmin=top - 70, vmax=top
+    )
+    axes.spines[:].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=9, length=2)
+    if small:
+        axes.set(xticks=[], yticks=[])
+        return
+    wanted = [value for value in (100, 250, 500, 1000, 2000, 4000, 8000, 16000) if value < rate / 2]
+    low, high = _slaney(30.0), _slaney(rate / 2)
+    axes.set_yticks([(_slaney(value) - low) / (high - low) * bands for value in wanted], [_hertz(v) for v in wanted])
+    axes.set_ylabel("Hz", fontsize=9, color=INK)
+
+
+def timeline(
+    samples: Tensor, rate: int, at: Sequence[float], width: float, probabilities: Tensor, classes: Sequence[str],
+    out: Path, title: str,
+) -> Path:  # fmt: skip
+    """Draw a recording's spectrogram with what the model says of each window under it, and write it as PNG.
+
+    Args:
+        samples: int16 (samples,).
+        rate: of them.
+        at: seconds at which the M windows begin.
+        width: of a window, in seconds.
+        probabilities: (M, K).
+        classes: the K names.
+        out: the PNG file.
+        title: stands above it.
+    """
+    seconds = len(samples) / rate
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    above, band, below = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 0.32, 2))
+    spectrogram(above, samples, rate)
+    above.set_title(clip(title, 80), loc="left", fontsize=11, color=INK, parse_math=False)
+    often = probabilities.amax(0).argsort(descending=True)[:_MOST_LINES].tolist()
+    often = [label for label in often if float(probabilities[:, label].max()) >= 0.1]
+    middle = np.clip(np.array(at) + width / 2, 0, seconds)
+    edges = np.concatenate([[0.0], (middle[1:] + middle[:-1]) / 2, [seconds]])
+    said = probabilities.argmax(1).tolist()
+    colours = {label: _COLOURS[number % len(_COLOURS)] for number, label in enumerate(often)}
+    for first, last, label in _runs(said):
+        left, right = edges[first], edges[last + 1]
+        band.axvspan(left, right, color=colours.get(label, GREY), linewidth=0)
+        name = classes[label]
+        if (right - left) / seconds * 110 > len(name):
+            band.text((left + right) / 2, 0.5, name, ha="center", va="center", fontsize=8, color="white")
+    band.set(yticks=[], ylim=(0, 1))
+    for label in often:
+        values = probabilities[:, label].numpy()
+        below.plot(
+            [0, *middle, seconds], [values[0], *values, values[-1]], color=colours[label], linewidth=1.6,
+            label=clip(classes[label], 24),
+        )  # fmt: skip
+    below.set(ylim=(-0.02, 1.04), xlim=(0, seconds))
+    below.set_ylabel("probability", fontsize=9, color=INK)
+    below.set_xlabel("seconds", fontsize=9, color=INK)
+    below.grid(color="#E6E6E6", linewidth=0.8)
+    below.tick_params(colors=INK, labelsize=9, length=2)
+    for axes in (band, below):
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+    above.tick_params(labelbottom=False)
+    below.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.02))
+    return save(figure, out)
+
+
+def all_features(
+    samples: Tensor, rate: int, hop: int, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
+) -> Path:
+    """Draw the features of a sound, those of many bands as pictures and those of one as curves, and write it as PNG."""
+    seconds = len(samples) / rate
+    names = [name for name in found if name not in ("spectrogram", "mel")]
+    rows = -(-(1 + len(names)) // 2)
+    figure = Figure(figsize=(12, 1.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, 2, sharex=True).flatten()
+    grid[0].plot(np.arange(len(samples)) / rate, samples.numpy() / FULL_SCALE, color=_COLOURS[0], linewidth=0.5)
+    grid[0].set_title(clip(title, 60), loc="left", fontsize=10, color=INK, parse_math=False)
+    for axes, name in zip(grid[1:], names, strict=False):
+        values = found[name]
+        end = values.shape[1] * hop / rate
+        if len(values) == 1:
+            axes.plot(np.arange(values.shape[1]) * hop / rate, values[0], color=_COLOURS[1], linewidth=1.2)
+        else:
+            shown = 20 * np.log10(np.maximum(values, 1e-4 * values.max() + 1e-12)) if name == "scalogram" else values
+            shown = shown[1:] if name == "mfcc" else shown  # the first is the level, and would hide the others
+            axes.imshow(shown, origin="lower", aspect="auto", cmap="magma", extent=(0, end, 0, len(shown)))
+        axes.set_title(name.replace("_", " "), loc="left", fontsize=10, color=INK)
+    for axes in grid:
+        axes.set_xlim(0, seconds)
+        axes.spines[:].set_visible(False)
+        axes.tick_params(colors=INK, labelsize=8, length=2)
+    for axes in grid[len(names) + 1 :]:
+        axes.set_visible(False)
+    for axes in grid[-2:]:
+        axes.set_xlabel("seconds", fontsize=9, color=INK)
+    return save(figure, out)
+
+
+def _runs(values: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(first, last, value) of each stretch of equal values."""
+    runs: list[tuple[int, int, int]] = []
+    for place, value in enumerate(values):
+        if runs and runs[-1][2] == value:
+            runs[-1] = (runs[-1][0], place, value)
+        else:
+            runs.append((place, place, value))
+    return runs
+
+
+def _slaney(hertz: float) -> float:
+    """Slaney's mel: linear to 1 kHz, then logarithmic."""
+    return 3 * hertz / 200 if hertz < 1000 else 15 + 27 * float(np.log(hertz / 1000)) / float(np.log(6.4))
+
+
+def _hertz(value: int) -> str:
+    return f"{value // 1000}k" if value >= 1000 else str(value)

@@ -1,0 +1,130 @@
+"""From sound files to int16 waveforms at one rate: wav, flac, ogg, mp3 and more, by libsndfile; no ffmpeg."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+from torchaudio.functional import resample
+
+from ptapp_core.files import one_line, visible
+
+SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 .caf".split())  # noqa: SIM905
+FULL_SCALE = 32768.0
+_SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
+_GUESSED_FROM = 200
+
+
+class Unreadable(Exception):
+    """A sound that cannot be read; the message is the reason, on one line and without the file's name."""
+
+
+def list_sounds(folder: Path) -> list[Path]:
+    """Every sound file at or below `folder`, by path; hidden files and folders are left out."""
+    found: list[Path] = []
+    for entry in visible(folder):
+        if entry.is_dir() and not entry.is_symlink():  # a link to a folder above would never end
+            found += list_sounds(entry)
+        elif entry.suffix.lower() in SUFFIXES:
+            found.append(entry)
+    return found
+
+
+def look(file: Path) -> tuple[int, float]:
+    """(samples a second, seconds) from the header alone; raises Unreadable."""
+    try:
+        info = soundfile.info(str(file))
+    except (soundfile.SoundFileError, OSError) as error:
+        raise Unreadable(_reason(file, error)) from error
+    return info.samplerate, info.frames / max(info.samplerate, 1)
+
+
+def read(file: Path, rate: int | None = None) -> tuple[Tensor, int]:
+    """The sound as int16 (samples,), the mean of its channels, at `rate` (None: its own), and the rate.
+
+    16-bit samples stay as they are; others are rounded to 16 bits, and floats beyond ±1 clipped. Raises Unreadable
+    where the file is missing, empty, truncated, no sound, or holds samples that are no numbers.
+    """
+    try:
+        with soundfile.SoundFile(str(file)) as sound:
+            own, promised, kind = sound.samplerate, sound.frames, sound.format
+            channels = torch.from_numpy(sound.read(dtype="float32", always_2d=True))
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise Unreadable(_reason(file, error)) from error
+    if not len(channels):
+        raise Unreadable("holds no samples")
+    # libsndfile reads what is there of a WAV that was cut short, and says nothing
+    if len(channels) < promised or (kind == "WAV" and _is_cut_short(file)):
+        raise Unreadable("is cut short: its header promises more samples than it has")
+    if not _SLOWEST <= own <= _FASTEST:
+        raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
+    if not channels.isfinite().all():
+        raise Unreadable("has samples that are not finite numbers")
+    wave = to_rate(channels.mean(1), own, rate or own)
+    return (wave * FULL_SCALE).round().clamp(-32768, 32767).to(torch.int16), rate or own
+
+
+def to_rate(wave: Tensor, own: int, rate: int) -> Tensor:
+    """A waveform (..., samples) at another rate; odd proportions are rounded to within a millionth or so."""
+    if own == rate:
+        return wave
+    # The filters of 11127 to 16000 would fill memory, as the two have no common divisor.
+    ratio = Fraction(own, rate).limit_denominator(1000)
+    return resample(wave, ratio.numerator, ratio.denominator)
+
+
+def read_files(files: Sequence[Path], rate: int) -> list[Tensor | str]:
+    """For each file its int16 samples (samples,) at `rate`, or the reason why it cannot be read."""
+
+    def attempt(file: Path) -> Tensor | str:
+        try:
+            return read(file, rate)[0]
+        except Unreadable as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile decodes outside the interpreter lock
+        return list(pool.map(attempt, files))
+
+
+def usual(files: Sequence[Path]) -> tuple[int, int]:
+    """(the most frequent rate, how many bytes all take at it as int16), guessed from the headers of a few.
+
+    Files that cannot be read say nothing here; reading them will.
+    """
+    seen: list[tuple[int, float]] = []
+    for file in files[:: -(-len(files) // _GUESSED_FROM)]:
+        try:
+            seen.append(look(file))
+        except Unreadable:
+            continue
+    if not seen:
+        return 16_000, 0
+    rate = Counter(rate for rate, _ in seen).most_common(1)[0][0]
+    seconds = sum(seconds for _, seconds in seen) / len(seen)
+    return rate, int(2 * rate * seconds * len(files))
+
+
+def _is_cut_short(file: Path) -> bool:
+    """Whether a RIFF file is smaller than its header says (0 and all ones: written to a pipe, without a length)."""
+    with file.open("rb") as stream:
+        head = stream.read(8)
+    said = int.from_bytes(head[4:8], "little")
+    return head[:4] == b"RIFF" and said not in (0, 0xFFFFFFFF) and said + 8 > file.stat().st_size + 1
+
+
+def _reason(file: Path, error: Exception) -> str:
+    if not file.exists():
+        return "no such file"
+    if file.is_dir():
+        return "is a folder, not a sound"
+    if not file.stat().st_size:
+        return "is empty (0 bytes)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened ({error.strerror})"
+    text = one_line(error).split(": ", 1)[-1].rstrip(".")
+    return f"is no sound of a known format ({text})"

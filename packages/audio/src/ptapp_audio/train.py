@@ -1,0 +1,210 @@
+"""`ptapp audio train`: data, model, task and loader for the loop, and a report at its end."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_audio.augment import Augment, hidden_parts, mix, place_windows
+from ptapp_audio.clips import Clips
+from ptapp_audio.config import TrainAudio
+from ptapp_audio.data import load
+from ptapp_audio.evaluate import measure, predict_clips
+from ptapp_audio.models import Network, Wav2Vec2, build
+from ptapp_audio.models.wav2vec2 import RATE
+from ptapp_audio.read import FULL_SCALE
+from ptapp_audio.splits import Splits
+from ptapp_audio.waveform import Front, LogMelFront, UnitFront, Waveform, card_of
+from ptapp_core.classify import Classification
+from ptapp_core.draws import Draws
+from ptapp_core.errors import UserError
+from ptapp_core.fit import fit
+from ptapp_core.inplace import compile_in_place, recompute_activations
+from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.loader import Batch, Loader
+from ptapp_core.losses import build_loss
+from ptapp_core.milestones import Evaluate
+from ptapp_core.plan import Plan
+from ptapp_core.ranks import relaunch
+from ptapp_core.report import curves
+from ptapp_core.runtime import Runtime
+
+_LONGEST = 5.0  # seconds of the window, where the user chose none
+_MOST = 0.9  # of the clips fit into it
+
+
+class SoundClassification(Classification):
+    """Classification of windows, parts of whose features SpecAugment hides."""
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """Units are windows, one of each clip an epoch."""
+        target = batch["target"]
+        return self.loss(self.model(batch["input"], batch.get("hidden")), target), len(target), {}
+
+
+def train(settings: TrainAudio) -> Path | None:
+    """Trains a model as the settings say; the run directory, or None where other processes did the work."""
+    if relaunch(settings.nproc):
+        return None
+    runtime = runtime_of(settings)
+    data = load_for(settings)
+    settings, note = fit_batch_size(settings, len(data.train))
+    model, card = build_model(settings, data)
+    model = model.to(runtime.device)
+    loader = build_loader(settings, data, card["window"], runtime)
+    loss = build_task_loss(settings, data.train.labels, len(data.classes)).to(runtime.device)
+    figures = ("accuracy", "loss", "f1") if len(data.val) else ("loss",)
+    plan = Plan.of(settings, loader.steps_per_epoch, figures)
+    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
+    schedule = schedule_of(settings, optimizer, plan)
+    about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
+    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings), about) as run:
+        run.say(f"data: {data.about}")
+        for reason in data.skipped[:20]:
+            run.say(f"left out: {reason}")
+        parameters = sum(p.numel() for p in model.parameters())
+        seconds = card["window"] / data.rate
+        run.say(f"model: {settings.model}, windows of {seconds:.3g} s, {parameters:,} parameters; {runtime}")
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
+        run.say(f"run: {run.path}")
+        if settings.compile:
+            compile_in_place(model, run.say)
+        evaluate = _evaluation(data.val, card["window"], loss, runtime) if len(data.val) else None
+        fit(plan, runtime, run, SoundClassification(model, loss), loader, optimizer, schedule, evaluate)
+        if runtime.is_main:
+            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
+        measure(model, data.test, card, runtime, run.path / "report", "test", made=data.made, say=run.say)
+    runtime.close()
+    return run.path
+
+
+def load_for(settings: TrainAudio, **others: Any) -> Splits:
+    """The data that the settings name; `others` take the place of their arguments."""
+    arguments: dict[str, Any] = {
+        "data": settings.data,
+        "rate": settings.rate,
+        "seed": settings.seed,
+        "skip_bad": settings.skip_bad,
+        "cache": settings.cache,
+        "val": settings.val,
+        "split_by": settings.split_by,
+        "fold": settings.fold,
+        "folds": settings.folds,
+    }
+    return load(**{**arguments, **others})
+
+
+def fit_batch_size(settings: TrainAudio, size: int) -> tuple[TrainAudio, str]:
+    """For fewer training clips than the default batch, batches of a quarter of them, and a note that says so.
+
+    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
+    is left to the loader, which refuses one that is too large.
+    """
+    default = TrainAudio.model_fields["batch_size"].default
+    if settings.batch_size != default or size >= default:
+        return settings, ""
+    batch_size = max(size // 4, settings.accumulate * settings.nproc)
+    note = f" (not the default {default}: there are {size} training clips)"
+    return settings.model_copy(update={"batch_size": batch_size}), note
+
+
+def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
+    """Samples of the model's window: as the settings say, or so many that most training clips fit into it."""
+    if settings.seconds is not None:
+        return max(round(settings.seconds * rate), 1)
+    most = int(clips.lengths.double().quantile(_MOST).ceil())
+    return min(most, round(_LONGEST * rate))
+
+
+def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str, Any]]:
+    """The model with the statistics of the training clips, and what it takes to build it again."""
+    front = Front.of(data.rate, settings.frame, settings.hop, settings.mels, settings.low)
+    window = max(window_of(settings, data.train, data.rate), 8 * front.hop)
+    network, options = _network(settings, data, (front.mels, 1 + window // front.hop))
+    if settings.activation_checkpointing:
+        recompute_activations(network.blocks())
+    model = Waveform(UnitFront() if network.hears else LogMelFront(front), network, window)
+    model.measure(data.train)
+    return model, card_of(settings.model, options, data.classes, front, window)
+
+
+def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tuple[Network, dict[str, Any]]:
+    """The network, and the options with which `build` makes one of the same form."""
+    options: dict[str, Any] = {"dropout": settings.dropout}
+    if settings.model == "wav2vec2":
+        if data.rate != RATE:
+            raise UserError(f"--model wav2vec2 hears {RATE:,} samples a second, not {data.rate:,}: give --rate {RATE}")
+        network = Wav2Vec2(classes=len(data.classes), pretrained=settings.pretrained, **options)
+        return network, {**options, "config": network.describe()}
+    options["dim" if settings.model == "transformer" else "width"] = settings.width * (
+        6 if settings.model == "transformer" else 1
+    )
+    return build(settings.model, classes=len(data.classes), shape=shape, **options), options
+
+
+def build_loader(settings: TrainAudio, data: Splits, window: int, runtime: Runtime) -> Loader:
+    """The training clips, a window of each once an epoch."""
+    counts = data.train.labels.bincount()
+    return Loader(
+        {"target": data.train.labels},
+        settings.batch_size,
+        runtime,
+        seed=settings.seed,
+        accumulate=settings.accumulate,
+        transform=_transform(settings, data.train, window, len(data.classes), runtime.device),
+        weights=(1.0 / counts)[data.train.labels] if settings.balance == "sampler" else None,
+        names=data.train.names,
+    )
+
+
+def _transform(
+    settings: TrainAudio, clips: Clips, window: int, classes: int, device: torch.device
+) -> Callable[[Batch, Draws], Batch]:
+    """Cuts the batch's windows out of the clips, on the device where that holds them, and augments them."""
+    clips = clips.to(device)
+    augment = Augment(settings.stretch, settings.pitch, settings.gain, settings.noise, settings.snr)
+
+    def transform(batch: Batch, draws: Draws) -> Batch:
+        rows, target = batch["index"], batch["target"]
+        at = place_windows(clips.lengths[rows], window, settings.shift, draws)
+        x = augment(clips.windows(rows, at, window).float() / FULL_SCALE, draws)
+        if settings.mixup:
+            x, target = mix(x, functional.one_hot(target, classes).float(), draws, settings.mixup)
+        batch = {**batch, "input": x, "target": target}
+        if settings.masks and (settings.freq_mask or settings.time_mask):
+            batch["hidden"] = hidden_parts(draws, settings.freq_mask, settings.time_mask, settings.masks)
+        return batch
+
+    return transform
+
+
+def build_task_loss(settings: TrainAudio, labels: Tensor, classes: int) -> nn.Module:
+    """The loss of the settings; `labels` are those of the training set."""
+    weight = None
+    if settings.balance == "weights":  # such that their mean over the samples is one
+        counts = labels.bincount(minlength=classes).clamp(min=1).float()
+        weight = len(labels) / (len(counts) * counts)
+    if settings.loss == "focal":
+        return build_loss("focal", alpha=weight)
+    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
+
+
+def _evaluation(clips: Clips, window: int, loss: nn.Module, runtime: Runtime) -> Evaluate:
+    """Its loss is the one that is trained with: weighed, smoothed or focal alike, so that the two can be compared."""
+
+    def evaluate(model: nn.Module) -> Mapping[str, float]:
+        predictions = predict_clips(model, clips, window, runtime)
+        figures = predictions.metrics()
+        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+
+    return evaluate
+
+
+def data_name(settings: TrainAudio) -> str:
+    """A word for the run directory."""
+    name = Path(settings.data).expanduser().resolve().name if settings.data else "made"
+    name = name.split(".")[0].lower().replace(" ", "-") or "data"
+    return name if settings.fold is None else f"{name}-fold{settings.fold}"

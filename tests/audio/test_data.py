@@ -1,0 +1,201 @@
+"""Data recognised from what is there, and fold discipline."""
+
+import csv
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from contract.of_audio import RATE, write_sounds
+from ptapp_audio.clips import Clips, Windows, spread
+from ptapp_audio.data import load, recognise
+from ptapp_audio.splits import Splits, assign
+from ptapp_core.errors import UserError
+
+ESC10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "esc10"
+FSDD = Path(__file__).resolve().parents[3] / "shared" / "data" / "fsdd"
+
+
+def write(file: Path, value: float = 0.1) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(file, np.full(50, value), RATE)
+
+
+def write_manifest(folder: Path, folds: int = 3) -> Path:
+    """Two classes of recordings with three takes each, in `folds` folds."""
+    rows = []
+    for fold in range(1, folds + 1):
+        for label in ("cat", "dog"):
+            for recording in range(4):
+                for take in "ABC":
+                    name = f"{fold}-{fold}{recording}{len(label) + ord(label[0])}-{take}.wav"
+                    write(folder / "audio" / name)
+                    rows.append([name, str(fold), label])
+    with (folder / "meta.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["filename", "fold", "category"], *rows])
+    return folder / "meta.csv"
+
+
+def names(data: Splits) -> dict[str, list[str]]:
+    return {split: list(getattr(data, split).names) for split in ("train", "val", "test")}
+
+
+def test_a_folder_per_class_is_divided_by_class(tmp_path: Path) -> None:
+    data = load(str(write_sounds(tmp_path, 20)))
+    assert data.classes == ("high", "low", "rising")
+    for split, count in (("train", 16), ("val", 2), ("test", 2)):
+        assert getattr(data, split).labels.bincount().tolist() == [count] * 3
+    assert names(load(str(tmp_path))) == names(data)
+    assert names(load(str(tmp_path), seed=1)) != names(data)
+
+
+def test_train_val_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("valid", 2), ("test", 3)):
+        write_sounds(tmp_path / split, count)
+    data = load(str(tmp_path))
+    assert [len(data.train), len(data.val), len(data.test)] == [18, 6, 9]
+    (tmp_path / "test" / "strange").mkdir()
+    write(tmp_path / "test" / "strange" / "x.wav")
+    with pytest.raises(UserError, match="strange"):
+        load(str(tmp_path))
+
+
+def test_names_of_digit_speaker_and_take(tmp_path: Path) -> None:
+    for digit in range(3):
+        for speaker in ("ann", "bob", "cy"):
+            for take in range(12):
+                write(tmp_path / "recordings" / f"{digit}_{speaker}_{take}.wav")
+    data = load(str(tmp_path))
+    assert {int(Path(name).stem.split("_")[2]) for name in data.test.names} == {0, 1, 2, 3, 4}
+    assert min(int(Path(name).stem.split("_")[2]) for name in [*data.train.names, *data.val.names]) == 5
+    for fold, speaker in enumerate(("ann", "bob", "cy"), start=1):
+        data = load(str(tmp_path), split_by="speaker", fold=fold)
+        assert {Path(name).stem.split("_")[1] for name in data.test.names} == {speaker}
+        assert speaker not in {Path(name).stem.split("_")[1] for name in [*data.train.names, *data.val.names]}
+
+
+def test_the_lists_of_speech_commands(tmp_path: Path) -> None:
+    for word in ("yes", "no", "_background_noise_"):
+        for number in range(6):
+            write(tmp_path / word / f"{number}.wav")
+    (tmp_path / "validation_list.txt").write_text("yes/0.wav\nno/0.wav\n")
+    (tmp_path / "testing_list.txt").write_text("yes/1.wav\nno/1.wav\n")
+    data = load(str(tmp_path))
+    assert data.classes == ("no", "yes")
+    assert names(data)["val"] == ["no/0.wav", "yes/0.wav"]
+    assert names(data)["test"] == ["no/1.wav", "yes/1.wav"]
+    assert len(data.train) == 8
+    (tmp_path / "testing_list.txt").write_text("yes/1.wav\nyes/gone.wav\n")
+    with pytest.raises(UserError, match=r"testing_list\.txt:2: yes/gone\.wav"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("fold", [1, 2, 3])
+def test_no_recording_is_on_both_sides(fold: int, tmp_path: Path) -> None:
+    file = write_manifest(tmp_path)
+    for data in (load(str(file), fold=fold), load(str(tmp_path), fold=fold)):
+        sides = [{Path(name).name.split("-")[1] for name in own} for own in names(data).values()]
+        assert all(sides)
+        assert len(set.union(*sides)) == sum(map(len, sides))
+        assert {Path(name).name[0] for name in data.test.names} == {str(fold)}
+
+
+def test_made_folds_keep_recordings_whole_and_classes_even(tmp_path: Path) -> None:
+    file = write_manifest(tmp_path, folds=1)
+    text = file.read_text().replace(",1,", ",").replace("fold,", "")
+    file.write_text(text)
+    seen: list[str] = []
+    for fold in (1, 2):
+        data = load(str(file), fold=fold, folds=2)
+        assert data.test.labels.bincount().tolist() == [6, 6]
+        groups = [{Path(name).name.split("-")[1] for name in own} for own in names(data).values()]
+        assert not groups[0] & groups[2]
+        seen += data.test.names
+    assert len(set(seen)) == 24
+    with pytest.raises(UserError, match="--folds"):
+        load(str(file), fold=1)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "word"),
+    [
+        (1, "two", "fold 'two' is not a number"),
+        (1, "", "fold '' is not a number"),
+        (0, "gone.wav", "gone.wav: no such file"),
+        (0, "", "no file name"),
+        (2, "", "has no class"),
+    ],
+)
+def test_a_bad_row_is_one_line_that_names_it(column: int, value: str, word: str, tmp_path: Path) -> None:
+    file = write_manifest(tmp_path)
+    rows = [line.split(",") for line in file.read_text().splitlines()]
+    rows[40][column] = value
+    file.write_text("\n".join(map(",".join, rows)))
+    with pytest.raises(UserError) as stopped:
+        load(str(file), fold=1)
+    assert f"meta.csv:41: {word}" in str(stopped.value) or f"meta.csv:41: {rows[40][0]} {word}" in str(stopped.value)
+    data = load(str(file), fold=1, skip_bad=True)
+    assert "1 bad sample left out" in data.about
+    assert "meta.csv:41: " in data.skipped[0]
+
+
+def test_what_cannot_be_data_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    write(tmp_path / "loose" / "x.wav")
+    for name, word in {
+        "empty": "is empty",
+        "notes.txt": "no known kind",
+        "table.csv": "column",
+        "loose": "class",
+    }.items():
+        with pytest.raises(UserError, match=word) as stopped:
+            load(str(tmp_path / name))
+        assert name in str(stopped.value)
+    with pytest.raises(UserError, match="--fold 9"):
+        load(str(write_manifest(tmp_path / "m")), fold=9)
+
+
+def test_windows_cover_every_sample_of_every_clip() -> None:
+    lengths = torch.tensor([1, 99, 100, 101, 199, 200, 201, 1000, 1234])
+    owner, at = spread(lengths, 100)
+    for clip, length in enumerate(lengths.tolist()):
+        starts = at[owner == clip].tolist()
+        assert starts[0] == 0
+        assert len(starts) == 1 or starts[-1] == length - 100
+        assert all(b - a <= 100 for a, b in pairwise(starts))
+    starts = lengths.cumsum(0) - lengths
+    block = torch.arange(int(lengths.sum()), dtype=torch.int16)
+    clips = Clips(block, starts, lengths, torch.zeros(9, dtype=torch.int64), [""] * 9)
+    windows = Windows(clips, 100)
+    batch = windows.gather(torch.arange(len(windows)))["input"]
+    assert batch[owner == 1][0].tolist() == [*range(1, 100), 0]
+    assert set(batch[owner == 8].flatten().tolist()) == set(range(int(starts[8]), len(block)))
+    padded = clips.windows(torch.tensor([1]), torch.tensor([-3]), 105)[0].tolist()
+    assert padded == [0, 0, 0, *range(1, 100), 0, 0, 0]
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("fold", [1, 2, 3])
+def test_esc10s_recordings_stay_in_their_folds(fold: int) -> None:
+    if not ESC10.is_dir():
+        pytest.skip("ESC-10 is not in ../shared/data/esc10")
+    listing, _ = recognise(str(ESC10))
+    parts = assign(listing, fold, None, 0.1, 0)
+    assert (parts.count("test"), len(listing.classes)) == (80, 10)
+    assert listing.groups is not None
+    sides = [{g for g, part in zip(listing.groups, parts, strict=True) if part == own} for own in set(parts)]
+    assert sum(map(len, sides)) == len(set.union(*sides))
+
+
+@pytest.mark.shared_data
+def test_the_spoken_digits_official_split() -> None:
+    if not FSDD.is_dir():
+        pytest.skip("spoken digits are not in ../shared/data/fsdd")
+    listing, _ = recognise(str(FSDD))
+    parts = assign(listing, None, None, 0.1, 0)
+    assert (parts.count("test"), parts.count("val"), parts.count("train")) == (250, 220, 2030)
