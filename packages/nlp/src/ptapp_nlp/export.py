@@ -17,7 +17,7 @@ from ptapp_nlp.tokens import Tokens
 _Free = dict[str, tuple[str, ...]]
 """Inputs by name, with the names of their free dimensions."""
 _SAMPLES = 16
-_UNROLLED = 64  # tokens of a recurrent network in the forms that have no loop
+_UNROLLED = 64  # tokens, at most, of a recurrent network in the forms that have no loop
 
 
 class _Probabilities(nn.Module):
@@ -74,7 +74,11 @@ def _form(
         "generate": "probabilities of the next token (batch, length, vocabulary)",
     }[card["task"]]
     if recurrent and format != "torchscript":
-        return (_widened(batch["input"], card["pad"]),), {"input": ("batch",)}, output
+        return (
+            (_widened(batch["input"], card["pad"], min(_UNROLLED, card["max_length"])),),
+            {"input": ("batch",)},
+            output,
+        )
     return (batch["input"],), {"input": ("batch", "length")}, output
 
 
@@ -86,8 +90,8 @@ def _described(form: Mapping[str, Sequence[str]], inputs: Sequence[Tensor]) -> s
     )
 
 
-def _widened(ids: Tensor, pad: int) -> Tensor:
+def _widened(ids: Tensor, pad: int, length: int) -> Tensor:
     """Token numbers (N, L) cut or padded to the fixed length."""
-    wide = ids.new_full((len(ids), _UNROLLED), pad)
-    wide[:, : ids.shape[1]] = ids[:, :_UNROLLED]
+    wide = ids.new_full((len(ids), length), pad)
+    wide[:, : ids.shape[1]] = ids[:, :length]
     return wide
