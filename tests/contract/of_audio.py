@@ -21,7 +21,9 @@ RATE = 4000
 
 
 def write_sounds(folder: Path, per_class: int = 40, seconds: float = 0.25) -> Path:
-    """A folder per class of tones in noise: `high`, `low` and `rising`, of unequal lengths."""
+    """A folder per class of tones in noise: `high`, `low` and `rising`, of unequal lengths; once."""
+    if folder.exists():
+        return folder
     random = np.random.default_rng(0)
     for name, (first, last) in {"high": (900, 900), "low": (300, 300), "rising": (300, 1500)}.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

@@ -13,8 +13,9 @@ class SpectrogramTransformer(Network):
 
     The spectrogram is cut into patches by two convolutions of stride 2 and one that takes what is left of them, which
     learns from few clips where a single linear map does not (Xiao et al. 2021, "Early convolutions help transformers
-    see better"). To each patch come a learnt code of its band and one of its time; core's pre-norm layers follow, and
-    a mean over the patches. After Gong et al. 2021 ("AST: audio spectrogram transformer").
+    see better"). To each patch come a learnt code of its band and one of its time, which begins as sines and cosines;
+    core's pre-norm layers follow, and a mean over the patches. After Gong et al. 2021 ("AST: audio spectrogram
+    transformer").
 
     Args:
         classes: K.
@@ -48,8 +49,9 @@ class SpectrogramTransformer(Network):
         )
         self.bands = nn.Parameter(torch.empty(1, dim, rows, 1))
         self.times = nn.Parameter(torch.empty(1, dim, 1, columns))
-        nn.init.trunc_normal_(self.bands, std=0.02)
-        nn.init.trunc_normal_(self.times, std=0.02)
+        nn.init.trunc_normal_(self.bands, std=0.2)
+        with torch.no_grad():
+            self.times.copy_(_waves(dim, columns)[None, :, None])
         self.encoder = Stack(layers, dim, heads, 2 * dim, dropout)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, classes)
@@ -73,3 +75,9 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, 2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
     )
+
+
+def _waves(dim: int, places: int) -> Tensor:
+    """Sines and cosines of wavelengths from 2 pi to 20000 pi, (dim, places) (Vaswani et al. 2017)."""
+    angle = torch.arange(places) * 10_000.0 ** (-2 * torch.arange(-(-dim // 2))[:, None] / dim)
+    return torch.cat([angle.sin(), angle.cos()])[:dim]
