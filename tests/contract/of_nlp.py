@@ -35,7 +35,8 @@ def write_texts(folder: Path, rows: int = 112) -> Path:
 
 def _train(folder: Path) -> list[str]:
     words = "nlp train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
-    words += " --average-decay 0.9 --word-dropout 0.1 --dim 16 --max-length 16 --device cpu --threads 1 --clip 1 --log-to none"
+    words += " --average-decay 0.9 --word-dropout 0.1 --dim 16 --max-length 16 --device cpu --threads 1"
+    words += " --clip 1 --log-to none"
     return [*words.split(), "--data", str(write_texts(folder / "texts")), "--run-dir", str(folder / "runs")]
 
 
