@@ -68,7 +68,8 @@ class Mel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, n_mels, frames)."""
-        return self.bank @ self.spectrogram(x)
+        frames = self.spectrogram(x).transpose(1, 2)  # as they lie in memory, which the product likes
+        return (frames @ self.bank.T).transpose(1, 2)
 
 
 def mel_bank(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Tensor:

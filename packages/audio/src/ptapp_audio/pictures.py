@@ -19,7 +19,7 @@ from ptapp_core.report import GREY, INK, clip, save
 
 _COLUMNS = 5
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito
-_MOST_LINES = 6  # classes of a time line that are drawn
+_MOST_LINES = 8  # classes of a time line that are drawn
 
 
 def mistakes(clips: Clips, predictions: Predictions, card: Mapping[str, Any], out: Path, most: int = 20) -> Path:
@@ -94,7 +94,8 @@ def timeline(
     above, band, below = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 0.32, 2))
     spectrogram(above, samples, rate)
     above.set_title(clip(title, 80), loc="left", fontsize=11, color=INK, parse_math=False)
-    often = probabilities.amax(0).argsort(descending=True)[:_MOST_LINES].tolist()
+    wins = probabilities.argmax(1).bincount(minlength=probabilities.shape[1])
+    often = (wins + probabilities.amax(0)).argsort(descending=True)[:_MOST_LINES].tolist()
     often = [label for label in often if float(probabilities[:, label].max()) >= 0.1]
     middle = np.clip(np.array(at) + width / 2, 0, seconds)
     edges = np.concatenate([[0.0], (middle[1:] + middle[:-1]) / 2, [seconds]])

@@ -1,0 +1,157 @@
+"""The commands of `ptapp audio`, end to end on a small folder of sounds."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import soundfile
+import torch
+
+from contract.of_audio import RATE, write_sounds
+from contract.rows import command, last_checkpoint, only_run
+from ptapp_audio.read import read
+
+QUICK = ["--threads", "1", "--log-to", "none", "--width", "8", "--mels", "16", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tones/`, the data, and one run trained on it."""
+    folder = tmp_path_factory.mktemp("audio")
+    data = write_sounds(folder / "tones")
+    words = ["--data", str(data), "--run-dir", str(folder / "runs"), "--epochs", "12", "--seconds", "0.25"]
+    assert command(["audio", "train", *words, *QUICK, "--batch-size", "16"]) == 0
+    return folder
+
+
+def test_a_job_learns_and_leaves_a_report(trained: Path) -> None:
+    run = only_run(trained)
+    report = json.loads((run / "report" / "metrics.json").read_text())
+    assert report["test"]["accuracy"] > 0.9
+    assert [(row["class"], row["support"]) for row in report["classes"]] == [("high", 4), ("low", 4), ("rising", 4)]
+    pictures = {p.name for p in (run / "report").iterdir()}
+    assert pictures == {"confusion.png", "curves.png", "metrics.json", "mistakes.png"}
+    assert json.loads((run / "meta.json").read_text())["status"] == "finished"
+
+
+def test_evaluate_measures_what_training_reported(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = only_run(trained)
+    before = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    assert command(["audio", "evaluate", str(run)]) == 0
+    assert json.loads((run / "report" / "metrics.json").read_text())["test"] == pytest.approx(before)
+    other = trained / "other"
+    shutil.copytree(trained / "tones", other)
+    shutil.copytree(trained / "tones" / "low", other / "strange")
+    assert command(["audio", "evaluate", str(run), "--data", str(other)]) == 2
+    assert "'strange'" in capsys.readouterr().err
+
+
+def test_predict_names_what_it_cannot_read_and_goes_on(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, mixed = only_run(trained), trained / "mixed"
+    mixed.mkdir()
+    for name in ("high", "low"):
+        shutil.copy(trained / "tones" / name / "3.wav", mixed / f"{name}.wav")
+    (mixed / "broken.wav").write_bytes(b"not a sound")
+    assert command(["audio", "predict", str(run), str(mixed), str(mixed / "gone.wav"), "--json"]) == 2
+    output = capsys.readouterr()
+    lines = [json.loads(line) for line in output.out.splitlines()]
+    assert {Path(line["file"]).name: line["class"] for line in lines} == {"high.wav": "high", "low.wav": "low"}
+    assert all(sum(line["probabilities"].values()) == pytest.approx(1, abs=1e-4) for line in lines)
+    assert "broken.wav" in output.err
+    assert "gone.wav" in output.err
+
+
+def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, long = only_run(trained), trained / "long.wav"
+    time = np.arange(RATE) / RATE
+    parts = [0.5 * np.sin(2 * np.pi * hertz * time) for hertz in (300, 900, 300)]
+    wave = np.concatenate(parts) + 0.03 * np.random.default_rng(0).standard_normal(3 * RATE)
+    soundfile.write(long, wave, RATE)
+    words = ["audio", "predict", str(run), str(long), "--timeline", "--every", "0.2"]
+    assert command([*words, "--json", "--picture", str(trained / "pictures")]) == 0
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    for start, name in ((0.2, "low"), (0.6, "low"), (1.2, "high"), (1.6, "high"), (2.2, "low")):
+        (window,) = [each for each in line["windows"] if each["from"] == pytest.approx(start)]
+        assert window["class"] == name
+        assert window["to"] == pytest.approx(start + 0.25)
+    assert line["windows"][-1]["to"] == pytest.approx(3.0)
+    assert (trained / "pictures" / "long.png").stat().st_size > 10_000
+    assert command(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(line["windows"])
+
+
+def test_the_exported_model_says_what_predict_says(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = only_run(trained)
+    assert command(["audio", "export", str(run)]) == 0
+    card = json.loads((run / "export" / "model.onnx.json").read_text())
+    files = [trained / "tones" / name / f"{number}.wav" for name in ("high", "low", "rising") for number in (0, 1)]
+    capsys.readouterr()
+    assert command(["audio", "predict", str(run), *map(str, files), "--json", "--precision", "fp32"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
+    for file, line in zip(files, lines, strict=True):
+        samples, _ = read(file, card["rate"])
+        got = session.run(None, {"input": samples.numpy()[None].astype(np.float32) / 32768})[0][0]
+        assert got == pytest.approx([line["probabilities"][name] for name in card["classes"]], abs=1e-4)
+
+
+def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["audio", "features", str(trained / "tones" / "low" / "0.wav"), "--out", str(trained / "features")]
+    assert command([*words, "--n-fft", "256", "--hop", "64", "--mels", "32"]) == 0
+    with np.load(trained / "features" / "0.npz") as found:
+        assert found["mel"].shape[0] == 32
+        frames = {found[name].shape[1] for name in found.files if found[name].ndim == 2}
+        assert len(frames) == 1
+        assert found["rate"] == RATE
+    assert (trained / "features" / "0.png").stat().st_size > 10_000
+    assert command(["audio", "features", str(trained / "gone.wav")]) == 2
+    assert "gone.wav: no such file" in capsys.readouterr().err
+
+
+def test_cross_validation_tests_each_clip_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_sounds(tmp_path / "tones", 12)
+    words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "2", "--seconds", "0.25"]
+    assert command(["audio", "train", *words, *QUICK, "--folds", "3"]) == 0
+    output = capsys.readouterr().out
+    assert "mean" in output
+    (summary,) = (tmp_path / "runs").glob("*/*-folds-s0.json")
+    record = json.loads(summary.read_text())
+    assert [row["fold"] for row in record["folds"]] == ["1", "2", "3"]
+    accuracies = [row["accuracy"] for row in record["folds"]]
+    assert record["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    supports = [
+        sum(row["support"] for row in json.loads((Path(row["run"]) / "report" / "metrics.json").read_text())["classes"])
+        for row in record["folds"]
+    ]
+    assert supports == [12, 12, 12]
+    assert command(["runs", "list", str(tmp_path / "runs")]) == 0
+
+
+@pytest.mark.parametrize("model", ["crnn", "transformer"])
+def test_the_other_models_train_and_evaluate(model: str, trained: Path, tmp_path: Path) -> None:
+    words = ["--data", str(trained / "tones"), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--model", model]
+    assert command(["audio", "train", *words, *QUICK]) == 0
+    assert command(["audio", "evaluate", str(only_run(tmp_path)), "--split", "val"]) == 0
+    assert last_checkpoint(only_run(tmp_path)).is_dir()
+
+
+def test_wav2vec2_trains_and_goes_without_its_folder_after(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Wav2Vec2Config(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8, 8, 8),
+        conv_stride=(5, 4, 4), conv_kernel=(10, 8, 4), num_feat_extract_layers=3, num_conv_pos_embeddings=4,
+        num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    transformers.Wav2Vec2Model(config).save_pretrained(tmp_path / "tiny")
+    data = write_sounds(tmp_path / "tones", 10)
+    words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--model", "wav2vec2"]
+    words += ["--pretrained", str(tmp_path / "tiny"), "--rate", "16000", *QUICK[:4]]
+    assert command(["audio", "train", *words]) == 0
+    shutil.rmtree(tmp_path / "tiny")
+    assert command(["audio", "evaluate", str(only_run(tmp_path))]) == 0
+    assert command(["audio", "predict", str(only_run(tmp_path)), str(data / "low" / "0.wav")]) == 0
+    assert command(["audio", "export", str(only_run(tmp_path)), "--format", "onnx"]) == 0
