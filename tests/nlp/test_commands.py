@@ -9,7 +9,8 @@ import torch
 from tokenizers import processors
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
-from contract.rows import command, last_checkpoint, only_run, write_texts
+from contract.of_nlp import write_texts
+from contract.rows import command, last_checkpoint, only_run
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.optimise import depths
