@@ -24,6 +24,7 @@ from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data import load
 from ptapp_nlp.evaluate import Measured, measure, prepare, reading_of
+from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
 from ptapp_nlp.optimise import blocks_of, optimizer_of
 from ptapp_nlp.splits import Splits
@@ -157,6 +158,8 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
 
 
 def _loss(settings: TrainNLP, data: Splits) -> nn.Module:
+    if settings.task in ("translate", "generate"):
+        return VocabularyLoss(settings.label_smoothing)
     weight: Tensor | None = None
     if settings.balance == "weights":  # such that their mean over the samples is one
         counts = torch.tensor(data.train.target).bincount(minlength=len(data.classes)).clamp(min=1).float()
