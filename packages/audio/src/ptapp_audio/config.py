@@ -80,6 +80,8 @@ class TrainAudio(TrainSettings):
             raise ValueError("--model wav2vec2 needs --pretrained NAME_OR_PATH, as facebook/wav2vec2-base or a folder")
         if self.folds is not None and self.fold is None and self.nproc > 1:
             raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if not self.test and (self.val == 0 or self.folds is not None):
+            raise ValueError("--no-test measures on the validation split: leave --val 0 and --folds out")
         if self.val == 0 and self.patience is not None:
             raise ValueError("--patience needs an evaluation, --val 0 leaves none: leave one of them out")
         return self

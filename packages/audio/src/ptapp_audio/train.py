@@ -76,7 +76,8 @@ def train(settings: TrainAudio) -> Path | None:
         fit(plan, runtime, run, SoundClassification(model, loss), loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, data.test, card, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
     return run.path
 

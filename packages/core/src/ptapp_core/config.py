@@ -330,7 +330,7 @@ class JobSettings(Settings):
 class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
-    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers"}
+    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
 
     data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
     batch_size: int = option(
@@ -351,6 +351,7 @@ class TrainSettings(JobSettings):
     )
     accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
     eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
+    test: bool = option(True, "measure on the test split at the end; --no-test: on val, as tuning must", group="Run")
     save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
 
     @model_validator(mode="after")

@@ -76,7 +76,8 @@ def train(settings: TrainNLP) -> None:
         fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, parts["test"], card, tokens, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split = "test" if settings.test else "val"
+        measure(model, parts[split], card, tokens, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
 
 

@@ -71,7 +71,8 @@ def train(settings: TrainVision) -> None:
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             keep_samples(data.test, run.path)
-        measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, drawn=data.drawn, say=run.say)
     runtime.close()
 
 
