@@ -339,6 +339,9 @@ class TrainSettings(JobSettings):
     workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
+    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
+    fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
+
     model: str = option("", "name of the model", group="Model", short="-m")
     freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
     activation_checkpointing: bool = option(False, "recompute activations: less memory, more time", group="Model")
@@ -366,6 +369,10 @@ class TrainSettings(JobSettings):
                 f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
                 f"--epochs {self.epochs:g}: make it smaller"
             )
+        if self.folds is not None and self.fold is None and self.nproc > 1:
+            raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if self.folds is not None and not self.test:
+            raise ValueError("--folds measures each fold as the test: leave --no-test out")
         if self.compile and self.activation_checkpointing:
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         return self

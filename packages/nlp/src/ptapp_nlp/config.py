@@ -116,8 +116,10 @@ class TrainNLP(TrainSettings):
             raise ValueError("--task generate reads one way: leave --bidirectional out")
         if self.task == "generate" and self.word_dropout:
             raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
-        if self.task != "classify" and self.balance != "none":
-            raise ValueError("--balance is for --task classify")
+        if self.task != "classify" and (self.balance != "none" or self.folds is not None):
+            raise ValueError("--balance and --folds are for --task classify")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         return self
 
     def with_full_paths(self) -> Self:

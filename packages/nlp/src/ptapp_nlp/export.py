@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_nlp.config import ExportNLP, TrainNLP
-from ptapp_nlp.data import load
-from ptapp_nlp.evaluate import Measured, prepare, reading_of, rebuild
+from ptapp_nlp.evaluate import Measured, load_for, prepare, rebuild
 from ptapp_nlp.tokens import Tokens
 
 _Free = dict[str, tuple[str, ...]]
@@ -36,8 +35,7 @@ def export(settings: ExportNLP) -> None:
     card = trained.about["model"]
     model = rebuild(trained)
     job = TrainNLP.resolve(settings.run / "config.toml", {})
-    data = load(job.data, reading_of(job), seed=job.seed, skip_bad=job.skip_bad)
-    part = prepare(card, data.test, Tokens.load(settings.run / "tokenizer.json"))
+    part = prepare(card, load_for(job).test, Tokens.load(settings.run / "tokenizer.json"))
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.fit import fit
+from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
@@ -22,8 +23,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
-from ptapp_nlp.data import load
-from ptapp_nlp.evaluate import Measured, measure, prepare, reading_of
+from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
 from ptapp_nlp.optimise import blocks_of, optimizer_of
@@ -40,11 +40,26 @@ _FIGURES = {
 
 
 def train(settings: TrainNLP) -> None:
-    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
-    if relaunch(settings.nproc):
+    """Trains a model as the settings say, or one for each fold."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
         return
+
+    def train_fold(fold: int) -> Path:
+        run = train_once(settings.model_copy(update={"fold": fold}))
+        assert run is not None  # a single process
+        return run
+
+    folds = [(fold, str(fold)) for fold in range(1, settings.folds + 1)]
+    cross_validate(settings, _job(settings), _data_name(settings), folds, train_fold)
+
+
+def train_once(settings: TrainNLP) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
+    if relaunch(settings.nproc):
+        return None
     runtime = runtime_of(settings)
-    data = load(settings.data, reading_of(settings), seed=settings.seed, skip_bad=settings.skip_bad)
+    data = load_for(settings)
     tokens = _tokens(settings, data, runtime)
     card = _card(settings, data, tokens)
     parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
@@ -59,7 +74,7 @@ def train(settings: TrainNLP) -> None:
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"nlp-{settings.task}-{settings.model}", _data_name(settings), about) as run:
+    with run_of(settings, runtime, _job(settings), _data_name(settings), about) as run:
         if runtime.is_main:
             (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
         run.say(f"data: {data.about}")
@@ -79,6 +94,7 @@ def train(settings: TrainNLP) -> None:
         split = "test" if settings.test else "val"
         measure(model, parts[split], card, tokens, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
+    return run.path
 
 
 def fit_batch_size(settings: TrainNLP, size: int) -> tuple[TrainNLP, str]:
@@ -206,7 +222,12 @@ def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> 
     )
 
 
+def _job(settings: TrainNLP) -> str:
+    return f"nlp-{settings.task}-{settings.model}"
+
+
 def _data_name(settings: TrainNLP) -> str:
     """A word for the run directory."""
     name = Path(settings.data).expanduser().resolve().name if settings.data else "made"
-    return name.split(".")[0].lower().replace(" ", "-") or "data"
+    name = name.split(".")[0].lower().replace(" ", "-") or "data"
+    return name if settings.fold is None else f"{name}-fold{settings.fold}"

@@ -11,6 +11,7 @@ from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
+from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
 from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
@@ -23,7 +24,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.data import Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
 from ptapp_vision.models import build
@@ -32,18 +33,26 @@ from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
 
 def train(settings: TrainVision) -> None:
-    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
-    if relaunch(settings.nproc):
+    """Trains a model as the settings say, or one for each fold."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
         return
+
+    def train_fold(fold: int) -> Path:
+        run = train_once(settings.model_copy(update={"fold": fold}))
+        assert run is not None  # a single process
+        return run
+
+    folds = [(fold, str(fold)) for fold in range(1, settings.folds + 1)]
+    cross_validate(settings, _job(settings), _data_name(settings), folds, train_fold)
+
+
+def train_once(settings: TrainVision) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
+    if relaunch(settings.nproc):
+        return None
     runtime = runtime_of(settings)
-    data = load(
-        settings.data,
-        size=settings.size,
-        channels={"auto": None, "grey": 1, "rgb": 3}[settings.channels],
-        seed=settings.seed,
-        skip_bad=settings.skip_bad,
-        cache=settings.cache,
-    )
+    data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     settings, note = fit_batch_size(settings, len(data.train))
     card = _card(settings, data)
     model = _model(settings, data.train, card, runtime)
@@ -57,7 +66,7 @@ def train(settings: TrainVision) -> None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
-    with run_of(settings, runtime, f"vision-{settings.model}", _data_name(settings), about) as run:
+    with run_of(settings, runtime, _job(settings), _data_name(settings), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -74,6 +83,7 @@ def train(settings: TrainVision) -> None:
         split, part = ("test", data.test) if settings.test else ("val", data.val)
         measure(model, part, card, runtime, run.path / "report", split, drawn=data.drawn, say=run.say)
     runtime.close()
+    return run.path
 
 
 def fit_batch_size(settings: TrainVision, size: int) -> tuple[TrainVision, str]:
@@ -208,7 +218,12 @@ def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime:
     return classification if settings.classifies else reconstruction
 
 
+def _job(settings: TrainVision) -> str:
+    return f"vision-{settings.model}"
+
+
 def _data_name(settings: TrainVision) -> str:
     """A word for the run directory."""
     name = Path(settings.data).expanduser().resolve().name if settings.data else "faces"
-    return name.split(".")[0].lower().replace(" ", "-") or "data"
+    name = name.split(".")[0].lower().replace(" ", "-") or "data"
+    return name if settings.fold is None else f"{name}-fold{settings.fold}"
