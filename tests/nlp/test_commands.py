@@ -172,7 +172,7 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     tokens = bert.pretrained_tokens(str(encoder))
     card = {"task": "classify", "name": "bert", "vocab": tokens.size, "pad": tokens.pad, "classes": ["a", "b"]}
     card |= {"encoder": bert.describe(str(encoder)), "pretrained": str(encoder)}
-    card |= {"options": {"pool": "first", "dropout": 0.1}}
+    card |= {"options": {"pool": "first", "dropout": 0.1, "lora": None}}
     model = build(card, pretrained=True).eval()
     texts = ["cat word1 bird", "dog"]
     rows = tokens.encode(texts, 16)
@@ -183,6 +183,12 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     expected = BertModel.from_pretrained(encoder).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(model.encoder(ids)[mask == 1], expected[mask == 1], atol=1e-5, rtol=1e-5)
     assert sorted(set(depths(model).values())) == [0, 1, 2, 3]
+    adapted = build({**card, "options": {**card["options"], "lora": 2}}, pretrained=True).eval()
+    torch.testing.assert_close(adapted.encoder(ids), model.encoder(ids))  # before anything is learnt
+    learning = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    assert all("lora_" in name or name.startswith("head.") for name in learning)
+    assert len(learning) == 2 * 2 * 6 + 2  # two matrices for each of the six linear layers of two blocks
+    build({**card, "options": {**card["options"], "lora": 2}}).load_state_dict(adapted.state_dict())
 
 
 def test_without_a_network_one_line_says_what_to_give(

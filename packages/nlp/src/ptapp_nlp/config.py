@@ -22,6 +22,7 @@ _BERT = {
     **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
     **{"dropout": 0.1, "word_dropout": 0.0, "max_length": 128},
 }
+_LORA_LR = 4e-4  # Hu et al. 2021, table 9
 _GENERATE: dict[str, Any] = {
     **{"tokenizer": "bpe", "lower": False, "vocab": 4000, "max_length": 128, "word_dropout": 0.0, "batch_size": 32}
 }
@@ -82,6 +83,7 @@ class TrainNLP(TrainSettings):
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
     pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
+    lora: int | None = option(None, "rank of LoRA, for bert, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
     label_smoothing: float = option(0.0, "of the cross-entropy", group=_BEST, ge=0, lt=1)
 
@@ -93,7 +95,8 @@ class TrainNLP(TrainSettings):
             return values
         task = values.get("task", "classify")
         model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
-        return {"model": model, **RECIPES.get((str(task), str(model)), {}), **values}
+        rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
+        return {"model": model, **RECIPES.get((str(task), str(model)), {}), **rate, **values}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -106,6 +109,8 @@ class TrainNLP(TrainSettings):
             if self.pretrained is not None:
                 raise ValueError(f"--pretrained is for --model bert, not for {self.model}")
             raise ValueError("--model bert needs --pretrained: a folder with an encoder, or its name on the hub")
+        if self.lora is not None and self.model != "bert":
+            raise ValueError(f"--lora is for --model bert, not for {self.model}")
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
             raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
         if self.activation_checkpointing and self.model != "transformer":
