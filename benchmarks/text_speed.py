@@ -174,7 +174,9 @@ def cache(lengths: list[int], picture: Path | None) -> None:
         figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
         for name, own in rates.items():
             axes.plot(lengths, [1000 / rate for rate in own], marker="o", label=name)
-        axes.set(xlabel="length of the text in tokens", ylabel="ms a token", xscale="log", yscale="log")
+        axes.set(xlabel="length of the text in tokens", ylabel="ms a token", xscale="log", ylim=(0, None))
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths], minor=False)
+        axes.minorticks_off()
         axes.legend()
         figure.savefig(picture, dpi=100)
 
