@@ -90,16 +90,12 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
 
         return pretrained_tokens(settings.pretrained)
 
-    def learnt() -> str | None:
-        if not runtime.is_main:
-            return None
+    def learnt() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]
         return learn(settings.tokenizer, both, settings.vocab, lower=settings.lower, least=settings.least).json()
 
-    text = runtime.together(learnt)[0]
-    assert text is not None
-    return Tokens.read(text)
+    return Tokens.read(runtime.on_main(learnt))
 
 
 def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
