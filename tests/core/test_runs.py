@@ -53,7 +53,7 @@ def runs(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    make_run(tmp_path / "runs/vision-fercnn/20260131-154500-fashion-mnist-s0", [0.8, 0.93, 0.92])
+    make_run(tmp_path / "runs/vision-fercnn/20260131-154500-fashion-mnist-s0", [0.93, 0.93, 0.92])
     make_run(tmp_path / "runs/vision-fercnn/20260131-164500-fashion-mnist-s1", [0.7, 0.95])
     make_run(tmp_path / "runs/vision-resnet18/20260131-164500-fashion-mnist-s1", [0.6], status="interrupted")
     return tmp_path / "runs"
@@ -75,7 +75,7 @@ def test_the_list_shows_each_run_with_its_state_steps_and_best(
 def test_the_list_as_json_has_every_run_with_paths_and_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(runs(capsys, "list", folder, "--json")[1])
     assert [Path(row["run"]).parent.name for row in rows] == ["vision-fercnn", "vision-fercnn", "vision-resnet18"]
-    assert rows[0]["best"] == {"metric": "accuracy", "value": 0.93, "step": 200}
+    assert rows[0]["best"] == {"metric": "accuracy", "value": 0.93, "step": 200}  # of equals the later
     assert (rows[0]["domain"], rows[0]["model"], rows[0]["data"]) == ("vision", "fercnn", "fashion-mnist")
 
 

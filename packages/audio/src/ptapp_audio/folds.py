@@ -4,7 +4,6 @@ from pathlib import Path
 
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import recognise
-from ptapp_audio.train import data_name
 from ptapp_audio.train import train as train_once
 from ptapp_core.errors import UserError
 from ptapp_core.folds import cross_validate
@@ -14,14 +13,8 @@ def train(settings: TrainAudio) -> None:
     """Trains, or cross-validates: each fold is the test once, in a run of its own."""
     if settings.folds is None or settings.fold is not None:
         train_once(settings)
-        return
-
-    def train_fold(fold: int) -> Path:
-        run = train_once(settings.model_copy(update={"fold": fold}))
-        assert run is not None  # a single process
-        return run
-
-    cross_validate(settings, f"audio-{settings.model}", data_name(settings), _folds(settings), train_fold)
+    else:
+        cross_validate(settings, f"audio-{settings.model}", "made", train_once, _folds(settings))
 
 
 def _folds(settings: TrainAudio) -> list[tuple[int, str]]:

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, TypeVar
 
 from ptapp_core.config import TrainSettings
+from ptapp_core.jobs import data_name
 from ptapp_core.run import read_json, write_json
 
+S = TypeVar("S", bound=TrainSettings)
 _SHOWN = ("accuracy", "f1", "nll")
 # Student's t at 97.5 %, of 1 to 20 degrees of freedom
 _T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
@@ -15,23 +17,29 @@ _T += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
 
 
 def cross_validate(
-    settings: TrainSettings, job: str, data: str, folds: Iterable[tuple[int, str]], train: Callable[[int], Path]
+    settings: S,
+    job: str,
+    built_in: str,
+    train: Callable[[S], Path | None],
+    folds: Iterable[tuple[int, str]] | None = None,
 ) -> None:
     """Trains once for each fold, prints their test figures together, and writes them beside the runs.
 
     Args:
-        settings: of the job; `job` and `data` name the file, as they name the runs.
-        folds: number and name of each.
-        train: from a fold's number to its run directory.
+        settings: of the job, with `folds`.
+        job, built_in: name the file, as they name the runs.
+        train: from the settings with a `fold` to the run directory.
+        folds: number and name of each; None: from 1 to `settings.folds`.
     """
     rows: list[dict[str, Any]] = []
-    for fold, name in folds:
+    for fold, name in folds or [(number, str(number)) for number in range(1, (settings.folds or 0) + 1)]:
         print(f"fold {name}")
-        run = train(fold)
+        run = train(settings.model_copy(update={"fold": fold}))
+        assert run is not None  # a single process, as the settings make sure
         rows.append({"fold": name, "run": str(run), **read_json(run / "report" / "metrics.json")["test"]})
     table, record = summary(rows)
     print(table)
-    out = settings.run_dir / job / f"{settings.name or data}-folds-s{settings.seed}.json"
+    out = settings.run_dir / job / f"{settings.name or data_name(settings, built_in)}-folds-s{settings.seed}.json"
     write_json(out, {"folds": rows, **record})
     print(f"folds: {out}")
 
