@@ -1,9 +1,13 @@
-"""Setting samples aside for validation and test where the data brings none."""
+"""The splits, and setting samples aside for validation and test where the data brings none."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ptapp_core.draws import Draws
+
+SplitName = Literal["train", "val", "test"]
 
 
 def divide_rows(labels: Tensor, held_out: Tensor, times: int, seed: int) -> list[Tensor]:
