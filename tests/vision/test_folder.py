@@ -87,9 +87,9 @@ def test_disk_and_memory_hold_the_same_pixels_in_the_same_order(tmp_path: Path) 
 def test_what_fits_no_memory_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path)
     needed = 20 * 8 * 8
-    monkeypatch.setattr("ptapp_vision.folder._free_memory", lambda: 3 * needed)
+    monkeypatch.setattr("ptapp_vision.folder.free_memory", lambda: 3 * needed)
     assert isinstance(load(str(tmp_path)).train.images, torch.Tensor)
-    monkeypatch.setattr("ptapp_vision.folder._free_memory", lambda: 3 * needed - 1)
+    monkeypatch.setattr("ptapp_vision.folder.free_memory", lambda: 3 * needed - 1)
     assert isinstance(load(str(tmp_path)).train.images, OnDisk)
     assert isinstance(load(str(tmp_path), cache="memory").train.images, torch.Tensor)
 

@@ -16,6 +16,7 @@ from ptapp_audio.read import SUFFIXES, list_sounds, read_files, usual
 from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
+from ptapp_core.memory import free_memory
 
 T = TypeVar("T")
 Cache = Literal["auto", "memory", "disk"]
@@ -87,16 +88,6 @@ def recognise(
     if are_named(files):
         return read_named_files(path, files, split_by), []
     return read_folder(path), []
-
-
-def free_memory() -> int:
-    """Bytes that this process may fill: what Linux calls available, or 4 GiB, shared by the ranks of this machine."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        free = 4 * 2**30
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str]]:

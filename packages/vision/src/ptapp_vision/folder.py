@@ -1,6 +1,5 @@
 """A folder for each class: divided into train/ val/ test/ already, or to be divided by class with the seed."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
+from ptapp_core.memory import free_memory
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
 from ptapp_vision.splits import Images, SplitName, Splits, divide
 
@@ -62,7 +62,7 @@ def read_folder(
     guess = _guess([file for files in listed["train"].values() for file in files[:_LOOKED_AT]])
     size, channels = size or guess.size, channels or guess.channels
     total = sum(len(files) for by_class in listed.values() for files in by_class.values())
-    in_memory = cache == "memory" or (cache == "auto" and total * channels * size * size <= _free_memory() // 3)
+    in_memory = cache == "memory" or (cache == "auto" and total * channels * size * size <= free_memory() // 3)
 
     parts: dict[SplitName, Images] = {}
     skipped: list[str] = []
@@ -159,13 +159,3 @@ def _read(
     names = [files[row].relative_to(root).as_posix() for row in good]
     skipped = [f"{file.relative_to(root).as_posix()}: {reason}" for file, reason in bad]
     return Images(images, torch.tensor([labels[row] for row in good]), names), skipped
-
-
-def _free_memory() -> int:
-    """Bytes that this process may fill: what Linux calls available, or 4 GiB, shared by the ranks of this machine."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        free = 4 * 2**30
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
