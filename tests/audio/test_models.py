@@ -129,7 +129,7 @@ def waveform(name: str, window: int = 1600, classes: int = 3) -> Waveform:
     front = Front.of(8000, 0.032, 0.01, 32, 20.0)
     network = build(name, classes=classes, shape=(32, 1 + window // front.hop), **SMALL[name])
     model = Waveform(LogMelFront(front), network, window)
-    model.front.measure(torch.randn(8, window) * 0.1)
+    model.front.measure([torch.randn(8, window) * 0.1])
     return model.eval()
 
 
