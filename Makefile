@@ -10,7 +10,7 @@ train: $(VENV)/ready
 	$(BIN)/ptapp vision train --epochs 6 --name demo
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .

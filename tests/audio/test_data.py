@@ -44,12 +44,13 @@ def names(data: Splits) -> dict[str, list[str]]:
 
 
 def test_a_folder_per_class_is_divided_by_class(tmp_path: Path) -> None:
-    data = load(str(write_sounds(tmp_path, 20)))
+    folder = write_sounds(tmp_path / "sounds", 20)
+    data = load(str(folder))
     assert data.classes == ("high", "low", "rising")
     for split, count in (("train", 16), ("val", 2), ("test", 2)):
         assert getattr(data, split).labels.bincount().tolist() == [count] * 3
-    assert names(load(str(tmp_path))) == names(data)
-    assert names(load(str(tmp_path), seed=1)) != names(data)
+    assert names(load(str(folder))) == names(data)
+    assert names(load(str(folder), seed=1)) != names(data)
 
 
 def test_train_val_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:

@@ -5,6 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -27,39 +31,44 @@ def process(
     *,
     signal_at: tuple[int, signal.Signals] | None = None,
     to_group: bool = False,
-    ranks_in: Path | None = None,
+    ranks: int = 1,
+    function: str = "ptapp_core.main:main",
 ) -> subprocess.CompletedProcess[str]:
     """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step.
 
-    `to_group` sends it to the workers as well, as a terminal does with Ctrl-C. With `ranks_in`, a folder for a script,
-    two ranks run it under torchrun.
+    `to_group` sends it to the workers as well, as a terminal does with Ctrl-C.
     """
-    code = "import os, sys\nfrom ptapp_core.main import main\n"
-    if signal_at:
-        step, number = signal_at
-        code += f"""
-from ptapp_core.milestones import Milestones
-original = Milestones.pass_step
-def pass_step(self, stop):
-    if self.progress.step == {step}:
-        os.kill({0 if to_group else "os.getpid()"}, {int(number)})
-    original(self, stop)
-Milestones.pass_step = pass_step
-"""
-    code += "sys.exit(main(sys.argv[1:]))"
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    launched = [sys.executable, "-c", code]
-    if ranks_in:
-        (ranks_in / "rank.py").write_text(code)
-        launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        launched.append(str(ranks_in / "rank.py"))
-    return subprocess.run(
-        [*launched, *words],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-        start_new_session=True,
+    step, number = signal_at or (None, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: Path(folder, name) for name in ("out", "err")}
+        job = {
+            "function": function,
+            "words": words,
+            "step": step,
+            "signal": int(number),
+            "to_group": to_group,
+            "ranks": ranks,
+        }
+        job |= {name: str(file) for name, file in files.items()}
+        parent = next(_parents())
+        assert parent.stdin
+        assert parent.stdout
+        parent.stdin.write(json.dumps(job) + "\n")
+        parent.stdin.flush()
+        status = int(parent.stdout.readline())
+        return subprocess.CompletedProcess(words, status, *(file.read_text() for file in files.values()))
+
+
+@cache
+def _parents() -> Iterator[subprocess.Popen[str]]:
+    """Two in turn, with hashes of their own, that fork what is run. They end with this process, as their stdin does."""
+    script, pipe = str(Path(__file__).with_name("job.py")), subprocess.PIPE
+    environments = [
+        {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": seed}
+        for seed in "12"
+    ]
+    return cycle(
+        [subprocess.Popen([sys.executable, script], stdin=pipe, stdout=pipe, text=True, env=e) for e in environments]
     )
 
 

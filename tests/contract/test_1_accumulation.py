@@ -1,16 +1,13 @@
 """Contract 1: micro-batches and ranks give the gradient of the whole batch. (Also 2 and 7, for ranks.)"""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from contract.learner import learn
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
-from contract.two_ranks import learn
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -26,10 +23,8 @@ def test_micro_batches_learn_what_one_batch_does(row: Row, accumulate: int, tmp_
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_two_ranks_with_unequal_shares_learn_and_measure_what_one_does(row: Row, tmp_path: Path) -> None:
     one = learn(row, tmp_path / "one")
-    script = Path(__file__).with_name("two_ranks.py")
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*launched, row.name, str(tmp_path / "two")], env=environment, check=True, capture_output=True)
+    done = process([row.name, str(tmp_path / "two")], ranks=2, function="contract.learner:main")
+    assert done.returncode == 0, done.stderr
     two = load_file(last_checkpoint(tmp_path / "two") / "model.safetensors")
     for key, value in one.items():
         torch.testing.assert_close(two[key], value, rtol=1e-4, atol=1e-6)
@@ -38,18 +33,25 @@ def test_two_ranks_with_unequal_shares_learn_and_measure_what_one_does(row: Row,
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_the_command_runs_on_two_ranks_and_one_mistake_is_one_line(row: Row, tmp_path: Path) -> None:
+def test_a_job_of_two_ranks_has_the_steps_of_one_and_goes_on_with_two(row: Row, tmp_path: Path) -> None:
+    two, one = tmp_path / "two", tmp_path / "one"
+    done = process(row.train(two), ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert command(row.train(one)) == 0
+    steps = [[(line["step"], line.get("lr")) for line in record(only_run(folder))] for folder in (two, one)]
+    assert steps[0] == steps[1]
+    assert {"rank0.pt", "rank1.pt"} <= {p.name for p in last_checkpoint(only_run(two)).iterdir()}
+    wrong = process([*row.train(two)[:2], "--resume", str(only_run(two))])
+    assert wrong.returncode == 2
+    assert "--nproc 2" in wrong.stderr
+
+
+def test_the_command_launches_two_ranks_and_a_mistake_is_one_line(tmp_path: Path) -> None:
+    row = ROWS[0]
     words = [*row.train(tmp_path), "--nproc", "2"]
     done = process(words)
     assert done.returncode == 0, done.stderr
-    single = tmp_path / "single"
-    assert command(row.train(single)) == 0
-    steps = [[(line["step"], line.get("lr")) for line in record(only_run(f))] for f in (tmp_path, single)]
-    assert steps[0] == steps[1]
     assert {"rank0.pt", "rank1.pt"} <= {p.name for p in last_checkpoint(only_run(tmp_path)).iterdir()}
-    wrong = process([*words[:2], "--resume", str(only_run(tmp_path)), "--nproc", "1"])
-    assert wrong.returncode == 2
-    assert "--nproc 2" in wrong.stderr
     mistake, _ = next(iter(row.mistakes.values()))
     missing = process([*words, *mistake])
     assert missing.returncode == 2

@@ -32,13 +32,11 @@ def test_a_killed_and_resumed_job_ends_with_the_bytes_of_one_that_was_not_killed
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_so_does_a_job_of_two_ranks(row: Row, tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    for folder in (whole, killed):
-        folder.mkdir()
-    assert process(row.train(whole), ranks_in=whole).returncode == 0
-    assert process(row.train(killed), ranks_in=killed, signal_at=(19, signal.SIGKILL)).returncode != 0
+    assert process(row.train(whole), ranks=2).returncode == 0
+    assert process(row.train(killed), ranks=2, signal_at=(19, signal.SIGKILL)).returncode != 0
     run = only_run(killed)
     assert last_checkpoint(run).name < "step-00000019"
-    resumed = process([*row.train(killed)[:2], "--resume", str(run)], ranks_in=killed)
+    resumed = process([*row.train(killed)[:2], "--resume", str(run)], ranks=2)
     assert resumed.returncode == 0, resumed.stderr
     assert_same_job(only_run(whole), run)
 

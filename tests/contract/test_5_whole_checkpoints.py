@@ -11,13 +11,23 @@ from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
 from ptapp_core.checkpoint import verify
 
 
-@pytest.fixture(params=ROWS, ids=str)
-def stopped(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[list[str], Path]:
-    """The words that resume a job with several checkpoints and steps to go, and its run directory."""
+@pytest.fixture(params=ROWS, ids=str, scope="module")
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """The words that resume a job with several checkpoints and steps to go, up to its run directory."""
     row: Row = request.param
-    assert process(row.train(tmp_path), signal_at=(21, signal.SIGTERM)).returncode == 75
-    run = only_run(tmp_path)
-    return [*row.train(tmp_path)[:2], "--resume", str(run)], run
+    folder = tmp_path_factory.mktemp("original")
+    assert process(row.train(folder), signal_at=(21, signal.SIGTERM)).returncode == 75
+    run = only_run(folder)
+    return [*row.train(folder)[:2], "--resume"], run
+
+
+@pytest.fixture
+def stopped(original: tuple[list[str], Path], tmp_path: Path) -> tuple[list[str], Path]:
+    """A copy of it."""
+    words, run = original
+    copy = tmp_path / "runs" / run.parent.name / run.name
+    shutil.copytree(run, copy, symlinks=True)
+    return [*words, str(copy)], copy
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_said(
@@ -33,10 +43,12 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
 
 def test_what_is_saved_after_going_back_outlives_the_damaged_one(stopped: tuple[list[str], Path]) -> None:
     words, run = stopped
-    (last_checkpoint(run) / "state.pt").unlink()
-    again = process([*words, "--keep", "1"], signal_at=(18, signal.SIGTERM))
+    *_, intact, damaged = sorted((run / "checkpoints").glob("step-*"))
+    (damaged / "state.pt").unlink()
+    step = int(intact.name.removeprefix("step-"))
+    again = process([*words, "--keep", "1"], signal_at=(step + 2, signal.SIGTERM))
     assert again.returncode == 75, again.stderr
-    assert last_checkpoint(run).name in ("step-00000018", "step-00000019")
+    assert last_checkpoint(run) > intact
     assert not verify(last_checkpoint(run))
     assert command(words) == 0
 

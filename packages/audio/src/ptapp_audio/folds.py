@@ -5,7 +5,7 @@ from typing import Any
 
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import recognise
-from ptapp_audio.train import data_name
+from ptapp_audio.train import run_name
 from ptapp_audio.train import train as train_once
 from ptapp_core.errors import UserError
 from ptapp_core.folds import summary
@@ -29,7 +29,7 @@ def train(settings: TrainAudio) -> None:
     out = (
         settings.run_dir
         / f"audio-{settings.model}"
-        / f"{settings.name or data_name(settings)}-folds-s{settings.seed}.json"
+        / f"{settings.name or run_name(settings)}-folds-s{settings.seed}.json"
     )
     write_json(out, {"folds": rows, **record})
     print(f"folds: {out}")

@@ -55,6 +55,14 @@ class Predictions:
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
         return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
 
+    def figures(self, loss: nn.Module) -> dict[str, float]:
+        """What an evaluation during training tells.
+
+        The loss is the one that is trained with (weighed, smoothed or focal alike), so that the two can be compared.
+        """
+        figures = self.metrics()
+        return {"loss": self.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+
     def confusion(self) -> Tensor:
         """(K, K) int64, rows are the truth."""
         return confusion(self.target, self.predicted, self.probabilities.shape[1])

@@ -1,19 +1,18 @@
 """`ptapp nlp train`: data, tokens, model, task and loader for the loop, and a report at its end."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.fit import fit
 from ptapp_core.inplace import compile_in_place, recompute_activations
-from ptapp_core.jobs import run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss
+from ptapp_core.losses import CrossEntropy, classification_loss
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -47,7 +46,8 @@ def train(settings: TrainNLP) -> None:
     tokens = _tokens(settings, data, runtime)
     card = _card(settings, data, tokens)
     parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
-    settings, note = fit_batch_size(settings, len(parts["train"].texts))
+    usual = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
+    settings, note = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
     model = build(card, pretrained=True).to(runtime.device)
     if settings.activation_checkpointing:
@@ -58,7 +58,9 @@ def train(settings: TrainNLP) -> None:
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"nlp-{settings.task}-{settings.model}", _data_name(settings), about) as run:
+    with run_of(
+        settings, runtime, f"nlp-{settings.task}-{settings.model}", data_name(settings.data, "made"), about
+    ) as run:
         if runtime.is_main:
             (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
         run.say(f"data: {data.about}")
@@ -77,16 +79,6 @@ def train(settings: TrainNLP) -> None:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
         measure(model, parts["test"], card, tokens, runtime, run.path / "report", "test", made=data.made, say=run.say)
     runtime.close()
-
-
-def fit_batch_size(settings: TrainNLP, size: int) -> tuple[TrainNLP, str]:
-    """For fewer training samples than a recipe's batch, batches of a quarter of them, and a note that says so."""
-    recipe = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
-    if settings.batch_size != recipe or size >= recipe:
-        return settings, ""
-    batch_size = max(size // 4, settings.accumulate * settings.nproc)
-    note = f" (not the usual {recipe}: there are {size} training samples)"
-    return settings.model_copy(update={"batch_size": batch_size}), note
 
 
 def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
@@ -157,11 +149,11 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
 
 
 def _loss(settings: TrainNLP, data: Splits) -> nn.Module:
-    weight: Tensor | None = None
-    if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = torch.tensor(data.train.target).bincount(minlength=len(data.classes)).clamp(min=1).float()
-        weight = len(data.train) / (len(counts) * counts)
-    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
+    if settings.task != "classify":
+        return CrossEntropy(label_smoothing=settings.label_smoothing)
+    labels, weighed = torch.tensor(data.train.target), settings.balance == "weights"
+    smoothing = settings.label_smoothing
+    return classification_loss("cross-entropy", labels, len(data.classes), weighed=weighed, label_smoothing=smoothing)
 
 
 def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Task:
@@ -173,12 +165,8 @@ def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Ta
 def _evaluation(
     settings: TrainNLP, part: Measured, loss: nn.Module, runtime: Runtime, card: Mapping[str, Any]
 ) -> Evaluate:
-    """Its loss is the one that is trained with, so that the two can be compared."""
-
     def classification(model: nn.Module) -> Mapping[str, float]:
-        predictions = predict(model, part.texts, runtime)
-        figures = predictions.metrics()
-        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+        return predict(model, part.texts, runtime).figures(loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
@@ -200,9 +188,3 @@ def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> 
         f"tokens: {tokens.size:,} known; {mean:.1f} a sample, at most {longest:,}; "
         f"{ours:.1%} of a batch is padding (unsorted {mixed:.1%})"
     )
-
-
-def _data_name(settings: TrainNLP) -> str:
-    """A word for the run directory."""
-    name = Path(settings.data).expanduser().resolve().name if settings.data else "made"
-    return name.split(".")[0].lower().replace(" ", "-") or "data"

@@ -1,7 +1,6 @@
 """`ptapp vision train`: data, model, task and loader for the loop, and a report at its end."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,9 +11,9 @@ from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
-from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss
+from ptapp_core.losses import build_loss, classification_loss
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -44,7 +43,7 @@ def train(settings: TrainVision) -> None:
         skip_bad=settings.skip_bad,
         cache=settings.cache,
     )
-    settings, note = fit_batch_size(settings, len(data.train))
+    settings, note = fit_batch_size(settings, TrainVision.model_fields["batch_size"].default, len(data.train))
     card = _card(settings, data)
     model = _model(settings, data.train, card, runtime)
     if settings.sync_batchnorm:
@@ -57,7 +56,7 @@ def train(settings: TrainVision) -> None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
-    with run_of(settings, runtime, f"vision-{settings.model}", _data_name(settings), about) as run:
+    with run_of(settings, runtime, f"vision-{settings.model}", data_name(settings.data, "faces"), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -73,20 +72,6 @@ def train(settings: TrainVision) -> None:
             keep_samples(data.test, run.path)
         measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
     runtime.close()
-
-
-def fit_batch_size(settings: TrainVision, size: int) -> tuple[TrainVision, str]:
-    """For fewer training samples than the default batch, batches of a quarter of them, and a note that says so.
-
-    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
-    is left to the loader, which refuses one that is too large.
-    """
-    default = TrainVision.model_fields["batch_size"].default
-    if settings.batch_size != default or size >= default:
-        return settings, ""
-    batch_size = max(size // 4, settings.accumulate * settings.nproc)
-    note = f" (not the default {default}: there are {size} training samples)"
-    return settings.model_copy(update={"batch_size": batch_size}), note
 
 
 def _card(settings: TrainVision, data: Splits) -> dict[str, Any]:
@@ -178,13 +163,9 @@ def build_task_loss(settings: TrainVision, labels: Tensor, classes: int) -> nn.M
     """The loss of the settings; `labels` are those of the training set."""
     if not settings.classifies:
         return build_loss(settings.loss or "mse")
-    weight = None
-    if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = labels.bincount(minlength=classes).clamp(min=1).float()
-        weight = len(labels) / (len(counts) * counts)
-    if settings.loss == "focal":
-        return build_loss("focal", alpha=weight)
-    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
+    weighed = settings.balance == "weights"
+    name = settings.loss or "cross-entropy"
+    return classification_loss(name, labels, classes, weighed=weighed, label_smoothing=settings.label_smoothing)
 
 
 def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
@@ -192,22 +173,13 @@ def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
 
 
 def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime: Runtime) -> Evaluate:
-    """Its loss is the one that is trained with: weighed, smoothed or focal alike, so that the two can be compared."""
     measured = columns(images)
 
     def classification(model: nn.Module) -> Mapping[str, float]:
-        predictions = predict(model, measured, runtime, workers=settings.workers)
-        figures = predictions.metrics()
-        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+        return predict(model, measured, runtime, workers=settings.workers).figures(loss)
 
     def reconstruction(model: nn.Module) -> Mapping[str, float]:
         assert isinstance(model, Pixels)
         return reconstruction_metrics(model, measured, runtime, loss, workers=settings.workers)
 
     return classification if settings.classifies else reconstruction
-
-
-def _data_name(settings: TrainVision) -> str:
-    """A word for the run directory."""
-    name = Path(settings.data).expanduser().resolve().name if settings.data else "faces"
-    return name.split(".")[0].lower().replace(" ", "-") or "data"

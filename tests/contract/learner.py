@@ -1,6 +1,5 @@
-"""A row's learner through `fit`, in this process or (as a script) as one rank of several."""
+"""A row's learner through `fit`."""
 
-import sys
 from pathlib import Path
 
 import torch
@@ -25,5 +24,7 @@ def learn(row: Row, folder: Path, accumulate: int = 1) -> dict[str, Tensor]:
     return task.model.state_dict()
 
 
-if __name__ == "__main__":
-    learn(next(row for row in ROWS if row.name == sys.argv[1]), Path(sys.argv[2]))
+def main(words: list[str]) -> int:
+    """Learns the named row into a folder, as one of several ranks."""
+    learn(next(row for row in ROWS if row.name == words[0]), Path(words[1]))
+    return 0

@@ -1,0 +1,69 @@
+"""Runs jobs that are killed, each in processes of its own: forks of this one, which has imported all.
+
+A line of stdin is a job, in JSON: the name of a function and the `words` it is given; `ranks`; files for `out` and
+`err`; and where it sends itself a signal: `step`, `signal`, `to_group`. It is answered with a line, the exit status.
+(Importing takes most of a short job's time. A fork hashes as its parent does, so that jobs that are compared should
+come from different parents.)
+"""
+
+import importlib
+import json
+import os
+import pkgutil
+import signal
+import socket
+import sys
+from typing import Any
+
+from ptapp_core.milestones import Milestones
+
+SECONDS = 300
+
+
+def run(job: dict[str, Any]) -> int:
+    """Calls the function, which sends itself the signal right after the step, for its exit status."""
+    original = Milestones.pass_step
+
+    def pass_step(self: Milestones, stop: bool) -> None:
+        if self.progress.step == job["step"]:
+            os.kill(0 if job["to_group"] else os.getpid(), job["signal"])
+        original(self, stop)
+
+    if job["step"] is not None:
+        Milestones.pass_step = pass_step  # type: ignore[method-assign]
+    signal.alarm(SECONDS)
+    sys.argv[1:] = job["words"]
+    return int(pkgutil.resolve_name(job["function"])(job["words"]))
+
+
+def ranks_of(job: dict[str, Any]) -> list[dict[str, str]]:
+    """What torchrun would tell each rank."""
+    if job["ranks"] == 1:
+        return [{}]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    common = address | {"WORLD_SIZE": str(job["ranks"]), "LOCAL_WORLD_SIZE": str(job["ranks"])}
+    return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(job["ranks"])]
+
+
+def serve() -> None:
+    """Forks a process for each rank of each line; in that process, returns by way of `sys.exit`."""
+    for domain in ("vision", "audio", "nlp", "rl"):
+        importlib.import_module(f"ptapp_{domain}.train")
+    for line in sys.stdin:
+        job = json.loads(line)
+        children = []
+        for environment in ranks_of(job):
+            children.append(os.fork())
+            if not children[-1]:
+                os.environ.update(environment)
+                os.setsid()
+                for number, file in enumerate((os.devnull, job["out"], job["err"])):
+                    os.dup2(os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), number)
+                sys.exit(run(job))
+        statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+        print(max(statuses, key=abs), flush=True)
+
+
+if __name__ == "__main__":
+    serve()
