@@ -116,7 +116,6 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str,
     front = Front.of(data.rate, settings.frame, settings.hop, settings.mels, settings.low)
     window = max(window_of(settings, data.train, data.rate), 8 * front.hop)
     network, options = _network(settings, data, (front.mels, 1 + window // front.hop))
-    network.to(memory_format=torch.channels_last)  # half again as quick for convolutions
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())
     model = Waveform(UnitFront() if network.hears else LogMelFront(front), network, window)
