@@ -3,11 +3,12 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from ptapp_audio.clips import Clips, Store
+from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
@@ -15,8 +16,9 @@ from ptapp_audio.named import are_named, read_named_files
 from ptapp_audio.read import SUFFIXES, read_files, usual
 from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
-from ptapp_core.files import free_memory, visible
+from ptapp_core.files import visible
 from ptapp_core.folders import files_below
+from ptapp_core.memory import free_memory
 from ptapp_core.split import SplitName
 
 T = TypeVar("T")
@@ -61,6 +63,22 @@ def load(
     listing = _only(listing, good)
     parts = assign(listing, fold, folds, val, seed)
     return _divided(listing, clips, rate, [*bad_rows, *bad], parts, on_disk=on_disk)
+
+
+def load_for(settings: TrainAudio, **others: Any) -> Splits:
+    """The data that the settings name; `others` take the place of their arguments."""
+    arguments: dict[str, Any] = {
+        "data": settings.data,
+        "rate": settings.rate,
+        "seed": settings.seed,
+        "skip_bad": settings.skip_bad,
+        "cache": settings.cache,
+        "val": settings.val,
+        "split_by": settings.split_by,
+        "fold": settings.fold,
+        "folds": settings.folds,
+    }
+    return load(**{**arguments, **others})
 
 
 def recognise(

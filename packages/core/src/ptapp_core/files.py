@@ -1,7 +1,6 @@
 """Opening a data file, plain or gzipped, and finding what stands beside it."""
 
 import gzip
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,13 +39,3 @@ def visible(folder: Path) -> list[Path]:
 def one_line(error: BaseException) -> str:
     """The error's message on one line; its kind where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def free_memory() -> int:
-    """Bytes that this process may fill: what Linux calls available, or half of all; shared by the ranks."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

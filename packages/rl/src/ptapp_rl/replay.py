@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_core.files import free_memory
+from ptapp_core.memory import free_memory
 from ptapp_rl.returns import n_step as summed_rewards
 from ptapp_rl.spaces import Observations, each, empty, parts_of, store
 from ptapp_rl.sumtree import SumTree

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.files import free_memory
 from ptapp_core.folders import files_of_splits
+from ptapp_core.memory import free_memory
 from ptapp_core.split import SplitName
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
 from ptapp_vision.splits import Images, Splits, divide
