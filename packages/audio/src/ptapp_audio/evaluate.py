@@ -18,8 +18,9 @@ from ptapp_core.classify import Predictions, class_table, predict
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import Trained
 from ptapp_core.metrics import per_class
+from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.report import confusion_matrix
-from ptapp_core.run import write_json
+from ptapp_core.run import json_lines, write_json, write_text
 from ptapp_core.runtime import Runtime
 
 
@@ -83,6 +84,7 @@ def measure(
     pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
     say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     say(class_table(rows))
+    write_text(folder / PREDICTIONS, json_lines(predictions.rows(clips.names, card["classes"])))
     confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
     mistakes(clips, predictions, card, folder / "mistakes.png")
     say(f"report: {folder}")

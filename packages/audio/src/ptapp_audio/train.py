@@ -67,7 +67,7 @@ def train(settings: TrainAudio) -> Path | None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"audio-{settings.model}", run_name(settings), about) as run:
+    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -82,7 +82,8 @@ def train(settings: TrainAudio) -> Path | None:
         fit(plan, runtime, run, SoundClassification(model, loss), loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, data.test, card, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
     return run.path
 
@@ -162,9 +163,3 @@ def _evaluation(clips: Clips, window: int, loss: nn.Module, runtime: Runtime) ->
         return predict_clips(model, clips, window, runtime).figures(loss)
 
     return evaluate
-
-
-def run_name(settings: TrainAudio) -> str:
-    """A word for the run directory."""
-    name = data_name(settings.data, "made")
-    return name if settings.fold is None else f"{name}-fold{settings.fold}"
