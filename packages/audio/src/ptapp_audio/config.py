@@ -12,7 +12,7 @@ MODELS = {
     "cnn": "residual convolutions over the log-mel spectrogram",
     "crnn": "convolutions, a bidirectional GRU and attention pooling",
     "transformer": "self-attention over patches of the log-mel spectrogram",
-    "wav2vec2": "pretrained network on the waveform (--pretrained NAME_OR_PATH, needs transformers)",
+    "wav2vec2": "pretrained, on the waveform (--pretrained, needs transformers)",
 }
 
 

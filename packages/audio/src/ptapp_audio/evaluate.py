@@ -10,6 +10,7 @@ from torch import nn
 
 from ptapp_audio.clips import Clips, Windows
 from ptapp_audio.config import EvaluateAudio, TrainAudio
+from ptapp_audio.data import load_for
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Waveform, rebuild
@@ -29,8 +30,6 @@ def evaluate(settings: EvaluateAudio) -> None:
     The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
     job's own result stays.
     """
-    from ptapp_audio.train import load_for  # which measures with what is here
-
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]

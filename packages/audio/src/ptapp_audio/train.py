@@ -11,7 +11,7 @@ from torch.nn import functional
 from ptapp_audio.augment import Augment, hidden_parts, mix, place_windows
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import load
+from ptapp_audio.data import load_for
 from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
@@ -86,22 +86,6 @@ def train(settings: TrainAudio) -> Path | None:
         measure(model, part, card, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
     return run.path
-
-
-def load_for(settings: TrainAudio, **others: Any) -> Splits:
-    """The data that the settings name; `others` take the place of their arguments."""
-    arguments: dict[str, Any] = {
-        "data": settings.data,
-        "rate": settings.rate,
-        "seed": settings.seed,
-        "skip_bad": settings.skip_bad,
-        "cache": settings.cache,
-        "val": settings.val,
-        "split_by": settings.split_by,
-        "fold": settings.fold,
-        "folds": settings.folds,
-    }
-    return load(**{**arguments, **others})
 
 
 def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:

@@ -1,10 +1,14 @@
-"""Setting samples aside: for validation and test where the data brings none, and in folds."""
+"""The splits, and setting samples aside: for validation and test where the data brings none, and in folds."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
+
+SplitName = Literal["train", "val", "test"]
 
 
 def fold_rows(labels: Tensor, fold: int, folds: int, seed: int) -> tuple[Tensor, Tensor]:

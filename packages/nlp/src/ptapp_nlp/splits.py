@@ -4,14 +4,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.split import divide_rows, fold_rows
+from ptapp_core.split import SplitName, divide_rows, fold_rows
 
-SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 _COLUMNS = attrgetter("source"), attrgetter("target"), attrgetter("names")
 HELD_OUT = 10  # a missing split takes one in this many

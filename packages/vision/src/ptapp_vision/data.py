@@ -8,12 +8,12 @@ from ptapp_core.files import visible
 from ptapp_vision.config import TrainVision
 from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
-from ptapp_vision.folder import Cache, list_images, read_folder
+from ptapp_vision.folder import Cache, read_folder
 from ptapp_vision.idx import find_idx, read_idx
 from ptapp_vision.named import SOURCES, read_named
 from ptapp_vision.splits import Images, Splits
 
-__all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "list_images", "load", "load_for", "read_images"]
+__all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
 _EXPECTED = "a FER2013 CSV, a folder with a folder for each class, or a folder of IDX files"

@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.split import divide_rows, fold_rows
+from ptapp_core.split import SplitName, divide_rows, fold_rows
 from ptapp_vision.decode import OnDisk, conform
 
-SplitName = Literal["train", "val", "test"]
 _HELD_OUT_SPLITS: tuple[SplitName, ...] = ("val", "test")
 _ALL_SPLITS: tuple[SplitName, ...] = ("train", *_HELD_OUT_SPLITS)
 HELD_OUT = 10  # a missing split takes one in this many of each class

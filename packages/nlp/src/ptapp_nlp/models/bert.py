@@ -1,7 +1,6 @@
 """Any encoder that transformers can load, as one of ours: fine-tuned whole, from a local folder or the hub."""
 
 import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from ptapp_core.errors import UserError
+from ptapp_core.hub import reachable
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.tokens import Tokens
 
@@ -85,12 +85,3 @@ def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
             f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "
             "config.json, model.safetensors and tokenizer.json"
         ) from error
-
-
-def reachable(host: str = "huggingface.co") -> bool:
-    """Whether the hub answers at all."""
-    try:
-        socket.create_connection((host, 443), timeout=5).close()
-    except OSError:
-        return False
-    return True
