@@ -35,10 +35,10 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import recognise
+from ptapp_audio.data import load_for, recognise
 from ptapp_audio.models import build
 from ptapp_audio.splits import assign
-from ptapp_audio.train import SoundClassification, build_loader, build_model, load_for
+from ptapp_audio.train import SoundClassification, build_loader, build_model
 from ptapp_core.fit import fit
 from ptapp_core.losses import build_loss
 from ptapp_core.optim import build_optimizer

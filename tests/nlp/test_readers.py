@@ -10,6 +10,7 @@ from ptapp_nlp.data import Reading, load
 from ptapp_nlp.made import english, german
 from ptapp_nlp.tables import Columns
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROWS = [(f"some words about number {i} and more", "yes" if i % 2 else "no") for i in range(40)]
 CLASSIFY = Reading("classify")
 
@@ -152,6 +153,23 @@ def test_parallel_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"val.de.gz:2: the line is empty"):
         load(str(tmp_path), Reading("translate"))
     assert len(load(str(tmp_path), Reading("translate"), skip_bad=True).val) == 2
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not SHARED.exists(), reason=f"needs {SHARED}")
+@pytest.mark.parametrize(
+    ("name", "task", "sizes"),
+    [
+        ("sst2", "classify", (6920, 872, 1821)),
+        ("ag_news", "classify", (16920, 1880, 7600)),
+        ("multi30k_en_de", "translate", (29000, 1014, 1000)),
+    ],
+)
+def test_the_real_data_is_recognised(name: str, task: str, sizes: tuple[int, int, int]) -> None:
+    data = load(str(SHARED / name), Reading(task))
+    assert (len(data.train), len(data.val), len(data.test)) == sizes
+    if name == "ag_news":
+        assert data.classes == ("World", "Sports", "Business", "Sci/Tech")
 
 
 def test_numbers_are_said_as_people_say_them() -> None:

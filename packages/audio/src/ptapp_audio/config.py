@@ -38,7 +38,6 @@ class TrainAudio(TrainSettings):
     )  # fmt: skip
     split_by: Literal["take", "speaker"] = option("take", "how CLASS_SPEAKER_TAKE.wav names are split", group="Data")
     fold: int | None = option(None, "test on this fold alone, of the data or of --folds", group="Data", ge=0)
-    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     balance: Literal["none", "weights", "sampler"] = option(
         "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
     )
@@ -78,8 +77,8 @@ class TrainAudio(TrainSettings):
             raise ValueError(f"--pretrained is for --model wav2vec2, not for {self.model}")
         if self.pretrained is None and self.model == "wav2vec2":
             raise ValueError("--model wav2vec2 needs --pretrained NAME_OR_PATH, as facebook/wav2vec2-base or a folder")
-        if self.folds is not None and self.fold is None and self.nproc > 1:
-            raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if self.val == 0 and not self.test:
+            raise ValueError("--no-test measures on the validation split, --val 0 leaves none: leave one of them out")
         if self.val == 0 and self.patience is not None:
             raise ValueError("--patience needs an evaluation, --val 0 leaves none: leave one of them out")
         return self

@@ -10,6 +10,7 @@ from torch import nn
 
 from ptapp_audio.clips import Clips, Windows
 from ptapp_audio.config import EvaluateAudio, TrainAudio
+from ptapp_audio.data import load_for
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Waveform, rebuild
@@ -17,8 +18,9 @@ from ptapp_core.classify import Predictions, class_table, predict
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import Trained
 from ptapp_core.metrics import per_class
+from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.report import confusion_matrix
-from ptapp_core.run import write_json
+from ptapp_core.run import json_lines, write_json, write_text
 from ptapp_core.runtime import Runtime
 
 
@@ -28,8 +30,6 @@ def evaluate(settings: EvaluateAudio) -> None:
     The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
     job's own result stays.
     """
-    from ptapp_audio.train import load_for  # which measures with what is here
-
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]
@@ -84,6 +84,7 @@ def measure(
     pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
     say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     say(class_table(rows))
+    write_text(folder / PREDICTIONS, json_lines(predictions.rows(clips.names, card["classes"])))
     confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
     mistakes(clips, predictions, card, folder / "mistakes.png")
     say(f"report: {folder}")

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import ExportAudio, TrainAudio
+from ptapp_audio.data import load_for
 from ptapp_audio.read import FULL_SCALE
-from ptapp_audio.train import load_for
 from ptapp_audio.waveform import rebuild
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ptapp_audio.augment import Augment, hidden_parts, mix, place_windows
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import load
+from ptapp_audio.data import load_for
 from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
@@ -67,7 +67,7 @@ def train(settings: TrainAudio) -> Path | None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"audio-{settings.model}", run_name(settings), about) as run:
+    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -82,25 +82,10 @@ def train(settings: TrainAudio) -> Path | None:
         fit(plan, runtime, run, SoundClassification(model, loss), loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, data.test, card, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
     return run.path
-
-
-def load_for(settings: TrainAudio, **others: Any) -> Splits:
-    """The data that the settings name; `others` take the place of their arguments."""
-    arguments: dict[str, Any] = {
-        "data": settings.data,
-        "rate": settings.rate,
-        "seed": settings.seed,
-        "skip_bad": settings.skip_bad,
-        "cache": settings.cache,
-        "val": settings.val,
-        "split_by": settings.split_by,
-        "fold": settings.fold,
-        "folds": settings.folds,
-    }
-    return load(**{**arguments, **others})
 
 
 def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
@@ -178,9 +163,3 @@ def _evaluation(clips: Clips, window: int, loss: nn.Module, runtime: Runtime) ->
         return predict_clips(model, clips, window, runtime).figures(loss)
 
     return evaluate
-
-
-def run_name(settings: TrainAudio) -> str:
-    """A word for the run directory."""
-    name = data_name(settings.data, "made")
-    return name if settings.fold is None else f"{name}-fold{settings.fold}"

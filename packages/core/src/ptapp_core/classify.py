@@ -55,6 +55,15 @@ class Predictions:
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
         return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
 
+    def rows(self, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+        """Of each sample what `paired` compares."""
+        said = [classes[number] for number in self.predicted.tolist()]
+        true = [classes[number] for number in self.target.tolist()]
+        return [
+            {"name": name, "true": one, "said": other, "score": int(one == other)}
+            for name, one, other in zip(names, true, said, strict=True)
+        ]
+
     def figures(self, loss: nn.Module) -> dict[str, float]:
         """What an evaluation during training tells.
 

@@ -72,10 +72,11 @@ def fit_batch_size(settings: S, usual: int, size: int) -> tuple[S, str]:
     return settings.model_copy(update={"batch_size": batch_size}), note
 
 
-def data_name(data: str | None, built_in: str) -> str:
-    """A word for the run directory."""
-    name = Path(data).expanduser().resolve().name if data else built_in
-    return name.split(".")[0].lower().replace(" ", "-") or "data"
+def data_name(settings: TrainSettings, built_in: str) -> str:
+    """A word for the run directory: the data's, and its fold."""
+    name = Path(settings.data).expanduser().resolve().name if settings.data else built_in
+    name = name.split(".")[0].lower().replace(" ", "-") or "data"
+    return name if settings.fold is None else f"{name}-fold{settings.fold}"
 
 
 def run_of(settings: JobSettings, runtime: Runtime, job: str, data: str, about: Mapping[str, Any]) -> Run:

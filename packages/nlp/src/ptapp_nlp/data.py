@@ -8,10 +8,11 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
+from ptapp_core.split import SplitName
 from ptapp_nlp.lines import Bad
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
-from ptapp_nlp.splits import Examples, SplitName, Splits, divide, in_order
+from ptapp_nlp.splits import Examples, Splits, divide, in_order
 from ptapp_nlp.tables import SUFFIXES, Columns, read_pairs, suffix_of
 
 _EXPECTED = {

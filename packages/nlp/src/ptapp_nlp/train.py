@@ -1,6 +1,7 @@
 """`ptapp nlp train`: data, tokens, model, task and loader for the loop, and a report at its end."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.fit import fit
+from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
@@ -21,8 +23,8 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
-from ptapp_nlp.data import load
-from ptapp_nlp.evaluate import Measured, measure, prepare, reading_of
+from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
+from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
 from ptapp_nlp.optimise import blocks_of, optimizer_of
 from ptapp_nlp.splits import Splits
@@ -38,11 +40,19 @@ _FIGURES = {
 
 
 def train(settings: TrainNLP) -> None:
-    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
+    """Trains a model as the settings say, or one for each fold."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
+    else:
+        cross_validate(settings, _job(settings), "made", train_once)
+
+
+def train_once(settings: TrainNLP) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
     if relaunch(settings.nproc):
-        return
+        return None
     runtime = runtime_of(settings)
-    data = load(settings.data, reading_of(settings), seed=settings.seed, skip_bad=settings.skip_bad)
+    data = load_for(settings)
     tokens = _tokens(settings, data, runtime)
     card = _card(settings, data, tokens)
     parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
@@ -58,9 +68,7 @@ def train(settings: TrainNLP) -> None:
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
-    with run_of(
-        settings, runtime, f"nlp-{settings.task}-{settings.model}", data_name(settings.data, "made"), about
-    ) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
         if runtime.is_main:
             (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
         run.say(f"data: {data.about}")
@@ -77,8 +85,10 @@ def train(settings: TrainNLP) -> None:
         fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, parts["test"], card, tokens, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split = "test" if settings.test else "val"
+        measure(model, parts[split], card, tokens, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
+    return run.path
 
 
 def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
@@ -90,16 +100,12 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
 
         return pretrained_tokens(settings.pretrained)
 
-    def learnt() -> str | None:
-        if not runtime.is_main:
-            return None
+    def learnt() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]
         return learn(settings.tokenizer, both, settings.vocab, lower=settings.lower, least=settings.least).json()
 
-    text = runtime.together(learnt)[0]
-    assert text is not None
-    return Tokens.read(text)
+    return Tokens.read(runtime.on_main(learnt))
 
 
 def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
@@ -149,7 +155,9 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
 
 
 def _loss(settings: TrainNLP, data: Splits) -> nn.Module:
-    if settings.task != "classify":
+    if settings.task in ("translate", "generate"):
+        return VocabularyLoss(settings.label_smoothing)
+    if settings.task == "tag":
         return CrossEntropy(label_smoothing=settings.label_smoothing)
     labels, weighed = torch.tensor(data.train.target), settings.balance == "weights"
     smoothing = settings.label_smoothing
@@ -188,3 +196,7 @@ def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> 
         f"tokens: {tokens.size:,} known; {mean:.1f} a sample, at most {longest:,}; "
         f"{ours:.1%} of a batch is padding (unsorted {mixed:.1%})"
     )
+
+
+def _job(settings: TrainNLP) -> str:
+    return f"nlp-{settings.task}-{settings.model}"

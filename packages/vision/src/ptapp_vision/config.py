@@ -84,6 +84,10 @@ class TrainVision(TrainSettings):
             for name in _OF_RESNETS:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
+        if not self.classifies and self.folds is not None:
+            raise ValueError("--folds is for classification, not for --model autoencoder")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         if self.pretrained and self.weights:
             raise ValueError("--pretrained and --weights are two beginnings: leave one of them out")
         if self.sync_batchnorm and self.activation_checkpointing:

@@ -12,11 +12,12 @@ from ptapp_core.classify import class_table, predict
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.losses import build_loss
 from ptapp_core.metrics import per_class
+from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.report import confusion_matrix
-from ptapp_core.run import write_json
+from ptapp_core.run import json_lines, write_json, write_text
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import EvaluateVision, TrainVision
-from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.data import Images, Splits, load_for
 from ptapp_vision.pixels import Pixels, columns, rebuild
 from ptapp_vision.reconstruct import reconstruction_metrics
 from ptapp_vision.sheet import mistakes
@@ -33,14 +34,7 @@ def evaluate(settings: EvaluateVision) -> None:
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
-    data = load(
-        settings.data or job.data,
-        size=card["size"],
-        channels=card["channels"],
-        seed=job.seed,
-        skip_bad=settings.skip_bad or job.skip_bad,
-        cache=job.cache,
-    )
+    data = load_for(job, (card["size"], card["channels"]), settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild(card)).to(runtime.device)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
     part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
@@ -82,6 +76,7 @@ def measure(
     say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     if card["name"] != "autoencoder":
         say(class_table(rows))
+        write_text(folder / PREDICTIONS, json_lines(predictions.rows(images.names, card["classes"])))
         confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
         confidence, predicted = predictions.probabilities.max(1)
         out = folder / "mistakes.png"

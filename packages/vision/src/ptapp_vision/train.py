@@ -1,6 +1,7 @@
 """`ptapp vision train`: data, model, task and loader for the loop, and a report at its end."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
+from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
 from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
@@ -22,7 +24,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.data import Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
 from ptapp_vision.models import build
@@ -31,18 +33,19 @@ from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
 
 def train(settings: TrainVision) -> None:
-    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
+    """Trains a model as the settings say, or one for each fold."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
+    else:
+        cross_validate(settings, _job(settings), "faces", train_once)
+
+
+def train_once(settings: TrainVision) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
     if relaunch(settings.nproc):
-        return
+        return None
     runtime = runtime_of(settings)
-    data = load(
-        settings.data,
-        size=settings.size,
-        channels={"auto": None, "grey": 1, "rgb": 3}[settings.channels],
-        seed=settings.seed,
-        skip_bad=settings.skip_bad,
-        cache=settings.cache,
-    )
+    data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     settings, note = fit_batch_size(settings, TrainVision.model_fields["batch_size"].default, len(data.train))
     card = _card(settings, data)
     model = _model(settings, data.train, card, runtime)
@@ -56,7 +59,7 @@ def train(settings: TrainVision) -> None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
-    with run_of(settings, runtime, f"vision-{settings.model}", data_name(settings.data, "faces"), about) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -70,8 +73,10 @@ def train(settings: TrainVision) -> None:
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             keep_samples(data.test, run.path)
-        measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, drawn=data.drawn, say=run.say)
     runtime.close()
+    return run.path
 
 
 def _card(settings: TrainVision, data: Splits) -> dict[str, Any]:
@@ -183,3 +188,7 @@ def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime:
         return reconstruction_metrics(model, measured, runtime, loss, workers=settings.workers)
 
     return classification if settings.classifies else reconstruction
+
+
+def _job(settings: TrainVision) -> str:
+    return f"vision-{settings.model}"
