@@ -20,9 +20,9 @@ import threading
 from pathlib import Path
 
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import recognise
+from ptapp_audio.data import load_for, recognise
 from ptapp_audio.evaluate import predict_clips
-from ptapp_audio.train import SoundClassification, build_loader, build_model, load_for
+from ptapp_audio.train import SoundClassification, build_loader, build_model
 from ptapp_core.fit import fit
 from ptapp_core.jobs import optimizer_of
 from ptapp_core.losses import build_loss
