@@ -133,6 +133,15 @@ def waveform(name: str, window: int = 1600, classes: int = 3) -> Waveform:
     return model.eval()
 
 
+def test_the_statistics_are_those_of_all_batches_together() -> None:
+    front, x = LogMelFront(Front.of(8000, 0.032, 0.01, 32, 20.0)), torch.randn(9, 1600) * torch.rand(9, 1)
+    front.measure(x.split(4))
+    decibels = front.decibels(x)
+    torch.testing.assert_close(front.mean, decibels.mean((0, 2))[:, None])
+    torch.testing.assert_close(front.std[0], (decibels - front.mean).std(correction=0))
+    assert front(x).std().item() == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_loudness_and_the_form_of_the_samples_do_not_matter(name: str) -> None:
     model, x = waveform(name), 0.2 * torch.randn(3, 1600)
