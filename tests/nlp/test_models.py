@@ -73,6 +73,10 @@ def test_the_loss_over_a_vocabulary_equals_torchs_and_so_does_its_gradient(smoot
     torch.testing.assert_close(ours, theirs)
     gradients = [torch.autograd.grad(3 * loss, logits)[0] for loss in (ours, theirs)]
     torch.testing.assert_close(*gradients)
+    half = torch.tensor([[0.0, -18.0]], dtype=torch.float16, requires_grad=True)
+    (16384 * VocabularyLoss(smoothing)(half, torch.tensor([0]))).backward()
+    share = torch.tensor(-18.0).exp() - smoothing / 2  # less than fp16 holds without that scale
+    torch.testing.assert_close(half.grad[0, 1].float(), 16384 * share, rtol=1e-2, atol=0)
 
 
 def test_a_later_token_changes_nothing_before_it() -> None:

@@ -1,7 +1,9 @@
 """Readers: what is recognised, and that every bad file is one line that names the file and the row."""
 
 import gzip
+import sys
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
@@ -153,6 +155,35 @@ def test_parallel_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"val.de.gz:2: the line is empty"):
         load(str(tmp_path), Reading("translate"))
     assert len(load(str(tmp_path), Reading("translate"), skip_bad=True).val) == 2
+
+
+class OfHub(list[dict[str, object]]):
+    """A split as `datasets` has it: rows by name, columns by name, and class labels as numbers with names."""
+
+    features = MappingProxyType({"idx": None, "sentence": None, "label": SimpleNamespace(names=["bad", "good"])})
+
+    def __getitem__(self, name: str) -> list[object]:  # type: ignore[override]
+        return [row[name] for row in self]
+
+
+def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(*given: object) -> dict[str, OfHub]:
+        asked.append(given)
+        rows = [{"idx": i, "sentence": f"text number {i}", "label": i % 2} for i in range(40)]
+        return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    data = load("hub:some/glue:sst2", CLASSIFY)
+    assert asked == [("some/glue", "sst2")]
+    assert data.classes == ("bad", "good")
+    assert (len(data.train), len(data.val), len(data.test)) == (36, 7, 4)  # the test without labels is not used
+    assert data.val.source[1] == "text number 1"
+    assert data.val.target[1] == 1
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"ptapp-nlp\[hub\]"):
+        load("hub:some/glue", CLASSIFY)
 
 
 @pytest.mark.shared_data

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.loader import Batch, Data, each_once
-from ptapp_core.metrics import classification_metrics, confusion
+from ptapp_core.metrics import classification_metrics, confusion, per_class
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 
@@ -71,6 +71,12 @@ class Predictions:
         """
         figures = self.metrics()
         return {"loss": self.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+
+    def report(self, classes: Sequence[str]) -> tuple[dict[str, Any], str]:
+        """What `metrics.json` keeps of each class and their confusion, and a table for the console."""
+        counts = self.confusion()
+        rows = [{"class": name, **row} for name, row in zip(classes, per_class(counts), strict=True)]
+        return {"classes": rows, "confusion": counts.tolist()}, class_table(rows)
 
     def confusion(self) -> Tensor:
         """(K, K) int64, rows are the truth."""

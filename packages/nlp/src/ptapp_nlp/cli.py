@@ -94,4 +94,5 @@ FILE.csv .tsv .jsonl  classify: a text and a label; translate: a text and its tr
 FILE.conll .bio .txt  tag: a word a line with its tag, an empty line after a sentence
 FILE.txt              generate: a text a line
 FOLDER                train, val and test of such files; translate: train.en train.de ...
-all plain or gzipped (.gz)"""
+hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub (needs the extra hub)
+files plain or gzipped (.gz)"""

@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.config import TrainSettings, argument, option
 from ptapp_core.errors import nearest
+from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),
@@ -136,24 +137,14 @@ class TrainNLP(TrainSettings):
         return settings.model_copy(update={"pretrained": full})
 
 
-class _OfRun(Settings):
-    run: Path = argument("run directory")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group=_MODEL)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
-
-
-class EvaluateNLP(_OfRun):
+class EvaluateNLP(EvaluateSettings):
     """`ptapp nlp evaluate`."""
 
-    data: str | None = option(None, "other data than the run's own", group=_DATA)
-    split: Literal["train", "val", "test"] = option("test", "which part of the data", group=_DATA)
-    skip_bad: bool = option(False, "leave out rows that cannot be read, and count them", group=_DATA)
     beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
     length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
 
 
-class PredictNLP(_OfRun):
+class PredictNLP(ComputeSettings):
     """`ptapp nlp predict`."""
 
     texts: list[str] = argument("texts; none: lines of standard input", default=[])
@@ -167,7 +158,7 @@ class TranslateNLP(PredictNLP):
     """`ptapp nlp translate`."""
 
 
-class GenerateNLP(_OfRun):
+class GenerateNLP(ComputeSettings):
     """`ptapp nlp generate`."""
 
     prompt: str = option("", "how the text begins", group="Decoding")
@@ -179,9 +170,5 @@ class GenerateNLP(_OfRun):
     seed: int = option(0, "seed of the choices", group="Decoding", ge=0, lt=2**32)
 
 
-class ExportNLP(Settings):
+class ExportNLP(ExportSettings):
     """`ptapp nlp export`."""
-
-    run: Path = argument("run directory")
-    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group=_MODEL)

@@ -1,6 +1,5 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import eq
@@ -9,14 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from ptapp_core.classify import class_table, predict
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.classify import predict
 from ptapp_core.jobs import Trained
 from ptapp_core.losses import build_loss
-from ptapp_core.metrics import per_class
 from ptapp_core.paired import FILE as PREDICTIONS
-from ptapp_core.report import confusion_matrix
-from ptapp_core.run import json_lines, write_json, write_text
+from ptapp_core.results import class_numbers, write_results
+from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
@@ -103,23 +100,16 @@ def evaluate(settings: EvaluateNLP) -> None:
     model = rebuild(trained).to(runtime.device)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
     part = prepare(card, _with_labels_of(card, data, getattr(data, settings.split)), tokens)
-    folder = settings.run / "report"
-    if settings.data is not None or settings.split != "test":
-        name = Path(settings.data).resolve().name if settings.data else "own"
-        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
     beam = (settings.beam, settings.length_penalty)
-    measure(model, part, card, tokens, runtime, folder, settings.split, made=data.made, beam=beam)
+    measure(model, part, card, tokens, runtime, settings.folder, settings.split, made=data.made, beam=beam)
 
 
 def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Examples:
-    """The split with its labels counted as the model counts them; raises UserError for one that it lacks."""
-    classes = card["classes"]
-    for name in data.classes:
-        if name not in classes:
-            raise UserError(f"the data has a label {name!r} that the model was not trained on{nearest(name, classes)}")
+    """The split with its labels counted as the model counts them."""
+    numbers = class_numbers(data.classes, card["classes"])
     if card["task"] != "classify":
         return part
-    return Examples(part.source, [classes.index(data.classes[label]) for label in part.target], part.names)
+    return Examples(part.source, [numbers[label] for label in part.target], part.names)
 
 
 def measure(
@@ -141,16 +131,8 @@ def measure(
     figures, record, files, table = measured(model, part, card, tokens, runtime, beam)
     if not runtime.is_main:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "metrics.json", {split: figures, **record, "made": made})
-    for name, text in files.items():
-        write_text(folder / name, text)
-    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
-    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
-    if table:
-        say(table)
-    if "confusion" in record:
-        confusion_matrix(record["confusion"], card["classes"], folder / "confusion.png", title=f"{split}{note}")
+    record, classes = {**record, "made": made}, card["classes"]
+    write_results(folder, split, figures, record, files=files, table=table, note=note, classes=classes, say=say)
     lengths(part.texts.lengths, folder / "lengths.png", title=f"{split}{note}")
     attention_map(model, part.texts, tokens, runtime, folder / "attention.png")
     say(f"report: {folder}")
@@ -164,8 +146,7 @@ def _classes(
     model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
 ) -> Result:
     predictions = predict(model, part.texts, runtime)
-    counts = predictions.confusion()
-    rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
+    record, table = predictions.report(card["classes"])
     confidence, predicted = predictions.probabilities.max(1)
     wrong = (predicted != predictions.target).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:_WORST].tolist()
@@ -175,7 +156,7 @@ def _classes(
         lines.append(f"{confidence[row]:.3f}  {said}  {true}  {part.names[row]}: {part.examples.source[row]}")
     answers = json_lines(predictions.rows(part.names, card["classes"]))
     files = {"mistakes.txt": "\n".join(lines) + "\n", PREDICTIONS: answers}
-    return predictions.metrics(), {"classes": rows, "confusion": counts.tolist()}, files, class_table(rows)
+    return predictions.metrics(), record, files, table
 
 
 def _tags(

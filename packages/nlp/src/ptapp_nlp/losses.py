@@ -31,7 +31,10 @@ class _Summed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, smoothing: float) -> Tensor:
         loss = torch.zeros((), device=logits.device)
-        gradient = torch.empty_like(logits) if ctx.needs_input_grad[0] else None
+        # In fp16 small shares would be zero before the loss scaling of `upstream` reaches them.
+        kept = torch.float32 if logits.dtype == torch.float16 else logits.dtype
+        gradient = torch.empty_like(logits, dtype=kept) if ctx.needs_input_grad[0] else None
+        ctx.dtype = logits.dtype
         for start in range(0, len(logits), _ROWS):
             rows = slice(start, start + _ROWS)
             wide, keep = logits[rows].float(), target[rows] != IGNORED
@@ -50,4 +53,4 @@ class _Summed(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream, None, None
+        return (gradient * upstream).to(ctx.dtype), None, None
