@@ -29,8 +29,9 @@ _GENERATE: dict[str, Any] = {
 }
 _WRITE: dict[str, Any] = {**_GENERATE, "lr": 2e-3, "dropout": 0.2, "bidirectional": False}
 _TRANSLATE: dict[str, Any] = {
-    **{"tokenizer": "bpe", "lower": False, "vocab": 8000, "max_length": 128, "word_dropout": 0.0, "batch_size": 128},
-    **{"dim": 256, "layers": 3, "dropout": 0.2, "lr": 1e-3, "epochs": 20.0, "label_smoothing": 0.1},
+    **{"tokenizer": "bpe", "lower": False, "vocab": 8000, "max_length": 128, "word_dropout": 0.0},
+    **{"dim": 256, "layers": 3, "dropout": 0.25, "label_smoothing": 0.1, "lr": 7e-4, "warmup": 0.06, "epochs": 10.0},
+    **{"average": "ema", "average_decay": 0.998},
 }
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("classify", "lstm"): {},
