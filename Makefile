@@ -18,6 +18,8 @@ lint: $(VENV)/ready
 	$(BIN)/mypy
 
 bench: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
+		--requirement benchmarks/requirements.txt
 	$(BIN)/python benchmarks/loop_cost.py
 
 $(VENV)/ready: constraints.txt $(PROJECTS)

@@ -33,7 +33,7 @@ def test_a_job_learns_and_leaves_a_report(trained: Path) -> None:
     assert report["test"]["accuracy"] > 0.9
     assert [(row["class"], row["support"]) for row in report["classes"]] == [("high", 4), ("low", 4), ("rising", 4)]
     pictures = {p.name for p in (run / "report").iterdir()}
-    assert pictures == {"confusion.png", "curves.png", "metrics.json", "mistakes.png"}
+    assert pictures == {"confusion.png", "curves.png", "metrics.json", "mistakes.png", "predictions.jsonl"}
     assert json.loads((run / "meta.json").read_text())["status"] == "finished"
 
 

@@ -91,6 +91,8 @@ ROWS = [
             "unknown column": (["--label-column", "labl"], "label"),
             "out of bounds": (["--word-dropout", "1.5"], "--word-dropout"),
             "heads that do not fit": (["--model", "transformer", "--dim", "18", "--heads", "4"], "--heads"),
+            "checkpointing that would do nothing": (["--activation-checkpointing"], "--model transformer"),
+            "folds of what has no classes": (["--task", "tag", "--folds", "3"], "--task classify"),
             "bert without weights": (["--model", "bert"], "--pretrained"),
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--tokeniser", "bpe"], "--tokenizer"),

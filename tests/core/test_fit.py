@@ -1,6 +1,7 @@
 """The loop against plain PyTorch written by hand, and what it does at its milestones."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,19 @@ def test_early_stopping_stops_after_patience_evaluations_and_restores_the_best(a
     assert resumed == progress
     assert not unused.seen
     assert_same_bits(again.state_dict(), evaluate.seen[2])
+
+
+def test_a_job_that_stopped_early_goes_on_with_more_patience_as_if_it_had_had_it(tmp_path: Path) -> None:
+    scores = [3.0, 2.0, 1.0, 1.5, 1.2, 0.5, 0.6]
+    stopped, whole = network(), network()
+    plan = Plan(14, eval_every=2, log_every=2, patience=2)
+    train(tmp_path / "stopped", plan, stopped, build(stopped, "sgd"), evaluate=Scripted(scores))
+    patient = replace(plan, patience=3)
+    rest = Scripted(scores[5:])
+    progress = train(tmp_path / "stopped", patient, stopped, build(stopped, "sgd"), evaluate=rest, resume=True)
+    assert progress == train(tmp_path / "whole", patient, whole, build(whole, "sgd"), evaluate=Scripted(scores))
+    assert progress.best_step == 12
+    assert_same_bits(stopped.state_dict(), whole.state_dict())
 
 
 def test_of_equal_scores_the_later_ships_and_does_not_count_as_better(tmp_path: Path) -> None:

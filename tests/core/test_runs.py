@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ptapp_core.main import main
+from ptapp_core.paired import bootstrap, mcnemar
 from ptapp_core.record import Record
 
 
@@ -52,7 +53,7 @@ def runs(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    make_run(tmp_path / "runs/vision-fercnn/20260131-154500-fashion-mnist-s0", [0.8, 0.93, 0.92])
+    make_run(tmp_path / "runs/vision-fercnn/20260131-154500-fashion-mnist-s0", [0.93, 0.93, 0.92])
     make_run(tmp_path / "runs/vision-fercnn/20260131-164500-fashion-mnist-s1", [0.7, 0.95])
     make_run(tmp_path / "runs/vision-resnet18/20260131-164500-fashion-mnist-s1", [0.6], status="interrupted")
     return tmp_path / "runs"
@@ -74,7 +75,7 @@ def test_the_list_shows_each_run_with_its_state_steps_and_best(
 def test_the_list_as_json_has_every_run_with_paths_and_data(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(runs(capsys, "list", folder, "--json")[1])
     assert [Path(row["run"]).parent.name for row in rows] == ["vision-fercnn", "vision-fercnn", "vision-resnet18"]
-    assert rows[0]["best"] == {"metric": "accuracy", "value": 0.93, "step": 200}
+    assert rows[0]["best"] == {"metric": "accuracy", "value": 0.93, "step": 200}  # of equals the later
     assert (rows[0]["domain"], rows[0]["model"], rows[0]["data"]) == ("vision", "fercnn", "fashion-mnist")
 
 
@@ -145,6 +146,40 @@ def test_compare_shows_the_settings_that_differ_and_the_figures_side_by_side(
     found = json.loads(runs(capsys, "compare", a, b, "--json")[1])
     assert found["settings"] == {"lr": [0.1, 0.2], "clip": [1.0, None]}
     assert found["test"] == {"accuracy": [0.75, 0.875], "ece": [None, 0.5]}
+
+
+def predictions(run: Path, scores: list[float]) -> None:
+    (run / "report").mkdir(exist_ok=True)
+    lines = [json.dumps({"name": f"sample {number}", "score": score}) for number, score in enumerate(scores)]
+    (run / "report" / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_compare_tests_the_predictions_of_both_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = make_run(tmp_path / "a", [0.8]), make_run(tmp_path / "b", [0.9])
+    assert "paired" not in runs(capsys, "compare", a, b)[1]
+    predictions(a, [0] * 8 + [1] * 2 + [1] * 10)
+    assert "no paired test" in runs(capsys, "compare", a, b)[1]
+    predictions(b, [1] * 8 + [0] * 2 + [1] * 10)
+    out = " ".join(runs(capsys, "compare", a, b)[1].split())
+    assert "20 samples, mean score A 0.6000, B 0.9000: McNemar, exact, p = 0.109" in out
+    assert "2 right in A alone, 8 in B alone" in out
+    predictions(b, [0.5] * 20)
+    found = json.loads(runs(capsys, "compare", a, b, "--json")[1])["paired"]
+    assert found["test"] == "bootstrap"
+    assert found["p"] > 0.05
+    predictions(b, [1] * 19)
+    assert "different samples" in runs(capsys, "compare", a, b)[1]
+
+
+def test_a_paired_test_knows_a_difference_from_chance() -> None:
+    assert mcnemar(5, 5) == 1.0
+    assert mcnemar(1, 9) == pytest.approx(2 * 11 / 1024)  # of 10 tosses at most one is heads, either way round
+    assert mcnemar(700, 900) == pytest.approx(6.4e-7, rel=0.02)
+    noise = [(-1) ** number * 0.1 for number in range(400)]
+    assert bootstrap(noise)[0] > 0.5
+    p, low, high = bootstrap([each + 0.05 for each in noise])
+    assert p < 0.001
+    assert 0.03 < low < 0.05 < high < 0.07
 
 
 def test_compare_refuses_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.attention import KeyValues, MultiHeadAttention, sinusoidal
+from ptapp_core.dropout import Dropout
 from ptapp_core.transformer import Cache, Layer, Stack
 
 N, S, T, DIM, HEADS = 3, 6, 5, 16, 4
@@ -70,6 +71,17 @@ def copy_layer(ours: Layer, theirs: nn.Module, crossed: bool) -> None:
     for mine, other in [*pairs, (ours.feed_forward.up, theirs.linear1), (ours.feed_forward.down, theirs.linear2)]:
         nn.init.normal_(mine.bias)
         other.load_state_dict(mine.state_dict())
+
+
+def test_dropout_keeps_the_mean_and_drops_its_share() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(1001, 333, requires_grad=True)
+    y = Dropout(0.3)(x)
+    assert abs((y == 0).float().mean().item() - 0.3) < 5e-3
+    torch.testing.assert_close(y[y > 0].unique(), torch.tensor([1 / 0.7]), atol=1e-4, rtol=0)
+    y.sum().backward()
+    assert torch.equal(x.grad, y)  # of what was kept alone
+    assert torch.equal(Dropout(0.3).eval()(x), x)
 
 
 @pytest.mark.parametrize("pre_norm", [False, True])

@@ -37,7 +37,7 @@ def test_a_job_learns_and_leaves_a_report(trained: tuple[Path, Path]) -> None:
     _, run = trained
     report = json.loads((run / "report" / "metrics.json").read_text())
     assert report["test"]["accuracy"] > 0.9
-    names = {"confusion.png", "curves.png", "lengths.png", "metrics.json", "mistakes.txt"}
+    names = {"confusion.png", "curves.png", "lengths.png", "metrics.json", "mistakes.txt", "predictions.jsonl"}
     assert {path.name for path in (run / "report").iterdir()} == names
     assert " are wrong; the surest first" in (run / "report" / "mistakes.txt").read_text()
 
@@ -71,6 +71,30 @@ def test_predict_takes_arguments_a_file_and_a_pipe(
         assert [line["class"] for line in other] == [line["class"] for line in answers[0]]
     assert command(["nlp", "generate", str(run)]) == 2
     assert "learnt to classify" in capsys.readouterr().err
+
+
+def test_cross_validation_tests_each_text_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_texts(tmp_path / "texts", rows=40)
+    words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--dim", "8", "--hidden", "8", "--epochs", "1"]
+    assert command(["nlp", "train", *COMMON, *words, "--folds", "2"]) == 0
+    assert "95 % ±" in capsys.readouterr().out
+    (summary,) = (tmp_path / "runs").glob("*/texts-folds-s0.json")
+    runs = [Path(row["run"]) for row in json.loads(summary.read_text())["folds"]]
+    tested = [
+        {json.loads(line)["name"] for line in (run / "report" / "predictions.jsonl").read_text().splitlines()}
+        for run in runs
+    ]
+    assert [len(names) for names in tested] == [20, 20]
+    assert len(tested[0] | tested[1]) == 40
+    assert command(["nlp", "evaluate", str(runs[1])]) == 0  # of the same fold
+    assert {
+        json.loads(line)["name"] for line in (runs[1] / "report" / "predictions.jsonl").read_text().splitlines()
+    } == tested[1]
+    assert command(["nlp", "train", *COMMON, *words, "--fold", "3", "--folds", "2"]) == 2
+    assert "there are 1 to 2" in capsys.readouterr().err
+    assert command(["nlp", "train", *COMMON, *words, "--no-test"]) == 0
+    (untested,) = {path.parent for path in (tmp_path / "runs").glob("*/*/meta.json")} - set(runs)
+    assert "test" not in json.loads((untested / "report" / "metrics.json").read_text())
 
 
 def test_tags_of_words_and_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +172,7 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     tokens = bert.pretrained_tokens(str(encoder))
     card = {"task": "classify", "name": "bert", "vocab": tokens.size, "pad": tokens.pad, "classes": ["a", "b"]}
     card |= {"encoder": bert.describe(str(encoder)), "pretrained": str(encoder)}
-    card |= {"options": {"pool": "first", "dropout": 0.1}}
+    card |= {"options": {"pool": "first", "dropout": 0.1, "lora": None}}
     model = build(card, pretrained=True).eval()
     texts = ["cat word1 bird", "dog"]
     rows = tokens.encode(texts, 16)
@@ -159,6 +183,12 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     expected = BertModel.from_pretrained(encoder).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(model.encoder(ids)[mask == 1], expected[mask == 1], atol=1e-5, rtol=1e-5)
     assert sorted(set(depths(model).values())) == [0, 1, 2, 3]
+    adapted = build({**card, "options": {**card["options"], "lora": 2}}, pretrained=True).eval()
+    torch.testing.assert_close(adapted.encoder(ids), model.encoder(ids))  # before anything is learnt
+    learning = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    assert all("lora_" in name or name.startswith("head.") for name in learning)
+    assert len(learning) == 2 * 2 * 6 + 2  # two matrices for each of the six linear layers of two blocks
+    build({**card, "options": {**card["options"], "lora": 2}}).load_state_dict(adapted.state_dict())
 
 
 def test_without_a_network_one_line_says_what_to_give(

@@ -1,12 +1,17 @@
 """Models against torch's, padding that changes nothing, and a task that only a whole translator solves."""
 
+from pathlib import Path
+
+import onnxruntime
 import pytest
 import torch
 from torch import nn
 
+from ptapp_core.export import export
 from ptapp_core.losses import build_loss
 from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample
 from ptapp_nlp.encode import IGNORED
+from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import LanguageModel, Translator, build
 from ptapp_nlp.models.recurrent import RecurrentEncoder
 from ptapp_nlp.tasks import TokenTask, translated
@@ -47,6 +52,31 @@ def test_padding_changes_nothing(task: str, name: str, pool: str) -> None:
         alone = model(row[None, :length])
         together = model(IDS)[(row == IDS).all(1)]
         torch.testing.assert_close(together[:, :length] if task == "tag" else together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build(card("classify", "gru", bidirectional=False, layers=1)).eval()
+    path, _ = export(model, IDS.repeat(3, 1), tmp_path, "onnx", {}, free=(("batch", "length"),), recurrent=True)
+    longer = torch.randint(1, 12, (5, 23))
+    (got,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": longer.numpy()})
+    torch.testing.assert_close(torch.from_numpy(got), model(longer), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_loss_over_a_vocabulary_equals_torchs_and_so_does_its_gradient(smoothing: float) -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(150, 33, requires_grad=True), torch.randint(0, 33, (150,))
+    target[::5] = IGNORED
+    ours = VocabularyLoss(smoothing)(logits, target)
+    theirs = nn.functional.cross_entropy(logits, target, reduction="sum", label_smoothing=smoothing)
+    torch.testing.assert_close(ours, theirs)
+    gradients = [torch.autograd.grad(3 * loss, logits)[0] for loss in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
+    half = torch.tensor([[0.0, -18.0]], dtype=torch.float16, requires_grad=True)
+    (16384 * VocabularyLoss(smoothing)(half, torch.tensor([0]))).backward()
+    share = torch.tensor(-18.0).exp() - smoothing / 2  # less than fp16 holds without that scale
+    torch.testing.assert_close(half.grad[0, 1].float(), 16384 * share, rtol=1e-2, atol=0)
 
 
 def test_a_later_token_changes_nothing_before_it() -> None:

@@ -1,7 +1,9 @@
 """Readers: what is recognised, and that every bad file is one line that names the file and the row."""
 
 import gzip
+import sys
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
 
@@ -10,6 +12,7 @@ from ptapp_nlp.data import Reading, load
 from ptapp_nlp.made import english, german
 from ptapp_nlp.tables import Columns
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROWS = [(f"some words about number {i} and more", "yes" if i % 2 else "no") for i in range(40)]
 CLASSIFY = Reading("classify")
 
@@ -152,6 +155,52 @@ def test_parallel_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"val.de.gz:2: the line is empty"):
         load(str(tmp_path), Reading("translate"))
     assert len(load(str(tmp_path), Reading("translate"), skip_bad=True).val) == 2
+
+
+class OfHub(list[dict[str, object]]):
+    """A split as `datasets` has it: rows by name, columns by name, and class labels as numbers with names."""
+
+    features = MappingProxyType({"idx": None, "sentence": None, "label": SimpleNamespace(names=["bad", "good"])})
+
+    def __getitem__(self, name: str) -> list[object]:  # type: ignore[override]
+        return [row[name] for row in self]
+
+
+def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def load_dataset(*given: object) -> dict[str, OfHub]:
+        asked.append(given)
+        rows = [{"idx": i, "sentence": f"text number {i}", "label": i % 2} for i in range(40)]
+        return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    data = load("hub:some/glue:sst2", CLASSIFY)
+    assert asked == [("some/glue", "sst2")]
+    assert data.classes == ("bad", "good")
+    assert (len(data.train), len(data.val), len(data.test)) == (36, 7, 4)  # the test without labels is not used
+    assert data.val.source[1] == "text number 1"
+    assert data.val.target[1] == 1
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"ptapp-nlp\[hub\]"):
+        load("hub:some/glue", CLASSIFY)
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not SHARED.exists(), reason=f"needs {SHARED}")
+@pytest.mark.parametrize(
+    ("name", "task", "sizes"),
+    [
+        ("sst2", "classify", (6920, 872, 1821)),
+        ("ag_news", "classify", (16920, 1880, 7600)),
+        ("multi30k_en_de", "translate", (29000, 1014, 1000)),
+    ],
+)
+def test_the_real_data_is_recognised(name: str, task: str, sizes: tuple[int, int, int]) -> None:
+    data = load(str(SHARED / name), Reading(task))
+    assert (len(data.train), len(data.val), len(data.test)) == sizes
+    if name == "ag_news":
+        assert data.classes == ("World", "Sports", "Business", "Sci/Tech")
 
 
 def test_numbers_are_said_as_people_say_them() -> None:

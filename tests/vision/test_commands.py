@@ -42,6 +42,7 @@ def test_a_job_learns_and_leaves_a_report(trained: Path) -> None:
         "curves.png",
         "metrics.json",
         "mistakes.png",
+        "predictions.jsonl",
     }
     assert json.loads((run / "meta.json").read_text())["status"] == "finished"
 

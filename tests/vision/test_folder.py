@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from ptapp_core.errors import UserError
-from ptapp_vision.data import list_images, load, read_images
-from ptapp_vision.decode import OnDisk, Unreadable, decode
+from ptapp_core.folders import files_below
+from ptapp_vision.data import load, read_images
+from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, decode
 from ptapp_vision.pixels import pixel_statistics
 
 
@@ -87,9 +88,9 @@ def test_disk_and_memory_hold_the_same_pixels_in_the_same_order(tmp_path: Path) 
 def test_what_fits_no_memory_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path)
     needed = 20 * 8 * 8
-    monkeypatch.setattr("ptapp_vision.folder._free_memory", lambda: 3 * needed)
+    monkeypatch.setattr("ptapp_vision.folder.free_memory", lambda: 3 * needed)
     assert isinstance(load(str(tmp_path)).train.images, torch.Tensor)
-    monkeypatch.setattr("ptapp_vision.folder._free_memory", lambda: 3 * needed - 1)
+    monkeypatch.setattr("ptapp_vision.folder.free_memory", lambda: 3 * needed - 1)
     assert isinstance(load(str(tmp_path)).train.images, OnDisk)
     assert isinstance(load(str(tmp_path), cache="memory").train.images, torch.Tensor)
 
@@ -104,7 +105,7 @@ def test_other_files_hidden_folders_and_files_deeper_down_are_handled(tmp_path: 
     data = load(str(tmp_path))
     assert data.classes == ("cat", "dog")
     assert len(data.train) + len(data.val) + len(data.test) == 9
-    assert len(list_images(tmp_path / "cat")) == 5
+    assert len(files_below(tmp_path / "cat", SUFFIXES)) == 5
 
 
 def test_a_bad_image_is_named_and_left_out_on_request(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from ptapp_core.errors import UserError
+from ptapp_core.jobs import fit_batch_size
 from ptapp_core.losses import CrossEntropy, Focal
 from ptapp_vision.config import TrainVision
-from ptapp_vision.train import build_task_loss, fit_batch_size, refuse_empty_shares
+from ptapp_vision.train import build_task_loss, refuse_empty_shares
 
 
 @pytest.mark.parametrize(
@@ -46,13 +47,13 @@ def test_balanced_weights_reach_either_loss(name: str, kind: type, weights: str)
 
 
 def test_a_small_set_gets_small_batches_which_the_record_holds() -> None:
-    settings, note = fit_batch_size(TrainVision(), 48)
+    settings, note = fit_batch_size(TrainVision(), 128, 48)
     assert settings.batch_size == 12
     assert "batch_size = 12" in settings.to_toml()
     assert note == " (not the default 128: there are 48 training samples)"
-    assert fit_batch_size(TrainVision(), 128) == (TrainVision(), "")
-    assert fit_batch_size(TrainVision(batch_size=64), 48)[0].batch_size == 64  # the loader says no
-    assert fit_batch_size(TrainVision(accumulate=20), 48)[0].batch_size == 20
+    assert fit_batch_size(TrainVision(), 128, 128) == (TrainVision(), "")
+    assert fit_batch_size(TrainVision(batch_size=64), 128, 48)[0].batch_size == 64  # the loader says no
+    assert fit_batch_size(TrainVision(accumulate=20), 128, 48)[0].batch_size == 20
 
 
 @pytest.mark.parametrize(("size", "accumulate", "ranks"), [(97, 1, 2), (99, 2, 2)])

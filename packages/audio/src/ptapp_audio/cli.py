@@ -14,7 +14,7 @@ app = domain("Sounds: features, and classifiers from a waveform to a class.")
 
 @command(app, "ptapp_audio.config:TrainAudio")
 def train(settings: "TrainAudio") -> None:
-    """Train a model; with nothing given, on sounds that the program makes."""
+    """Train a model; with nothing given, on sounds that it makes."""
     from ptapp_audio.folds import train
 
     train(settings)
@@ -22,7 +22,7 @@ def train(settings: "TrainAudio") -> None:
 
 @command(app, "ptapp_audio.config:EvaluateAudio")
 def evaluate(settings: "EvaluateAudio") -> None:
-    """Measure a trained model on the data's test part, and write a report."""
+    """Measure a trained model on the test part; write a report."""
     from ptapp_audio.evaluate import evaluate
 
     evaluate(settings)
@@ -46,7 +46,7 @@ def export(settings: "ExportAudio") -> None:
 
 @command(app, "ptapp_audio.config:FeaturesAudio")
 def features(settings: "FeaturesAudio") -> None:
-    """Compute the features of sound files: an npz and a drawing of each."""
+    """Compute features of sound files: an npz and a drawing each."""
     from ptapp_audio.describe import describe
 
     describe(settings)
@@ -67,9 +67,12 @@ def datasets() -> None:
 
 
 DATASETS = """\
-nothing               sounds that the program makes: 6 kinds, 1 s at 16 kHz
-FILE.csv              a row per file: columns filename (or file, path), category (or label, class, target), fold,
-                      split and src_file where there are any (ESC-50's form); also a folder that holds such a file
-FOLDER                a folder per class, or train/ val/ test/ of such folders
-FOLDER                files named CLASS_SPEAKER_TAKE.wav (spoken digits): split by take, or --split-by speaker
-FOLDER                a folder per class with validation_list.txt and testing_list.txt (Speech Commands)"""
+nothing    sounds that the program makes: 6 kinds, 1 s at 16 kHz
+FILE.csv   a row per file: columns filename (or file, path), category (or label,
+           class, target); fold, split and src_file where there are any (ESC-50's
+           form); also a folder that holds such a file
+FOLDER     a folder per class, or train/ val/ test/ of such folders
+FOLDER     files named CLASS_SPEAKER_TAKE.wav (spoken digits): split by take, or
+           --split-by speaker
+FOLDER     a folder per class with validation_list.txt and testing_list.txt
+           (Speech Commands)"""

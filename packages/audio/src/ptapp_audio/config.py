@@ -7,12 +7,13 @@ from pydantic import model_validator
 
 from ptapp_core.config import Settings, TrainSettings, argument, option
 from ptapp_core.errors import nearest
+from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
 
 MODELS = {
     "cnn": "residual convolutions over the log-mel spectrogram",
     "crnn": "convolutions, a bidirectional GRU and attention pooling",
     "transformer": "self-attention over patches of the log-mel spectrogram",
-    "wav2vec2": "pretrained network on the waveform (--pretrained NAME_OR_PATH, needs transformers)",
+    "wav2vec2": "pretrained, on the waveform (--pretrained, needs transformers)",
 }
 
 
@@ -38,7 +39,6 @@ class TrainAudio(TrainSettings):
     )  # fmt: skip
     split_by: Literal["take", "speaker"] = option("take", "how CLASS_SPEAKER_TAKE.wav names are split", group="Data")
     fold: int | None = option(None, "test on this fold alone, of the data or of --folds", group="Data", ge=0)
-    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     balance: Literal["none", "weights", "sampler"] = option(
         "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
     )
@@ -78,34 +78,21 @@ class TrainAudio(TrainSettings):
             raise ValueError(f"--pretrained is for --model wav2vec2, not for {self.model}")
         if self.pretrained is None and self.model == "wav2vec2":
             raise ValueError("--model wav2vec2 needs --pretrained NAME_OR_PATH, as facebook/wav2vec2-base or a folder")
-        if self.folds is not None and self.fold is None and self.nproc > 1:
-            raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if self.val == 0 and not self.test:
+            raise ValueError("--no-test measures on the validation split, --val 0 leaves none: leave one of them out")
         if self.val == 0 and self.patience is not None:
             raise ValueError("--patience needs an evaluation, --val 0 leaves none: leave one of them out")
         return self
 
 
-class _OfRun(Settings):
-    run: Path = argument("run directory")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
-
-
-class EvaluateAudio(_OfRun):
+class EvaluateAudio(EvaluateSettings):
     """`ptapp audio evaluate`."""
 
-    data: str | None = option(None, "other data than the run's own", group="Data")
-    split: Literal["train", "val", "test"] = option("test", "which part of the data", group="Data")
-    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
-
-class PredictAudio(_OfRun):
+class PredictAudio(PredictFiles):
     """`ptapp audio predict`."""
 
     files: list[Path] = argument("sound files, or folders of them")
-    json_: bool = option(False, "one JSON object a line", group="Output")
-    csv: bool = option(False, "comma-separated values", group="Output")
     timeline: bool = option(False, "classes along the time, by a sliding window", group="Output")
     every: float | None = option(
         None, "seconds between two windows of a time line; none: half a window", group="Output", gt=0
@@ -115,9 +102,7 @@ class PredictAudio(_OfRun):
     )
 
     @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if self.json_ and self.csv:
-            raise ValueError("--json and --csv are two forms of output: choose one")
+    def _forms_of_time_lines(self) -> Self:
         if self.csv and self.timeline:
             raise ValueError("--timeline is printed as a table or with --json: leave --csv out")
         if self.every is not None and not (self.timeline or self.picture):
@@ -125,12 +110,8 @@ class PredictAudio(_OfRun):
         return self
 
 
-class ExportAudio(Settings):
+class ExportAudio(ExportSettings):
     """`ptapp audio export`."""
-
-    run: Path = argument("run directory")
-    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
 
 
 class FeaturesAudio(Settings):

@@ -3,19 +3,23 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from ptapp_audio.clips import Clips, Store
+from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
-from ptapp_audio.listing import Listing, SplitName
+from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
 from ptapp_audio.named import are_named, read_named_files
-from ptapp_audio.read import SUFFIXES, list_sounds, read_files, usual
+from ptapp_audio.read import SUFFIXES, read_files, usual
 from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
+from ptapp_core.folders import files_below
+from ptapp_core.memory import free_memory
+from ptapp_core.split import SplitName
 
 T = TypeVar("T")
 Cache = Literal["auto", "memory", "disk"]
@@ -61,6 +65,22 @@ def load(
     return _divided(listing, clips, rate, [*bad_rows, *bad], parts, on_disk=on_disk)
 
 
+def load_for(settings: TrainAudio, **others: Any) -> Splits:
+    """The data that the settings name; `others` take the place of their arguments."""
+    arguments: dict[str, Any] = {
+        "data": settings.data,
+        "rate": settings.rate,
+        "seed": settings.seed,
+        "skip_bad": settings.skip_bad,
+        "cache": settings.cache,
+        "val": settings.val,
+        "split_by": settings.split_by,
+        "fold": settings.fold,
+        "folds": settings.folds,
+    }
+    return load(**{**arguments, **others})
+
+
 def recognise(
     data: str, *, split_by: Literal["take", "speaker"] = "take", skip_bad: bool = False
 ) -> tuple[Listing, list[str]]:
@@ -83,20 +103,10 @@ def recognise(
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if has_lists(path):
         return read_lists(path), []
-    files = list_sounds(path)
+    files = files_below(path, SUFFIXES)
     if are_named(files):
         return read_named_files(path, files, split_by), []
     return read_folder(path), []
-
-
-def free_memory() -> int:
-    """Bytes that this process may fill: what Linux calls available, or 4 GiB, shared by the ranks of this machine."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        free = 4 * 2**30
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str]]:

@@ -1,6 +1,7 @@
 """`ptapp audio features`: the features of sound files as an npz and a drawing of each."""
 
 import sys
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,16 @@ from torch import Tensor, nn
 from ptapp_audio import features
 from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.pictures import all_features
-from ptapp_audio.predict import sound_files
-from ptapp_audio.read import FULL_SCALE, Unreadable, read
+from ptapp_audio.read import FULL_SCALE, SUFFIXES, Unreadable, read
 from ptapp_core.errors import UserError
+from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
 
 
 def describe(settings: FeaturesAudio) -> None:
     """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest go on."""
     runtime = Runtime(settings.device, "fp32")
-    files = list(sound_files(settings.files))
+    files = list(files_named(settings.files, SUFFIXES, "sound"))
     unreadable = 0
     for number, file in enumerate(files):
         try:
@@ -36,8 +37,11 @@ def describe(settings: FeaturesAudio) -> None:
         arrays: dict[str, Any] = {**parameters, **found}
         np.savez(out.with_name(out.name + ".npz"), **arrays)
         picture = all_features(samples, rate, settings.hop, found, out.with_name(out.name + ".png"), file.name)
-        sizes = ", ".join(f"{name} {'x'.join(map(str, values.shape))}" for name, values in found.items())
-        print(f"{file}: {len(samples) / rate:.3g} s at {rate:,} Hz: {sizes}\n{picture.with_suffix('.npz')}, {picture}")
+        bands = ", ".join(f"{name} {len(values)}" for name, values in found.items())
+        frames = next(iter(found.values())).shape[1]
+        print(f"{file}: {len(samples) / rate:.3g} s at {rate:,} Hz, {frames:,} frames; bands:")
+        print(textwrap.fill(bands, 80, initial_indent="  ", subsequent_indent="  "))
+        print(f"  {picture.with_suffix('.npz')}, {picture}")
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
 

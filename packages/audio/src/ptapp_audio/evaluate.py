@@ -1,6 +1,5 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp audio evaluate`."""
 
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,16 @@ from torch import nn
 
 from ptapp_audio.clips import Clips, Windows
 from ptapp_audio.config import EvaluateAudio, TrainAudio
+from ptapp_audio.data import load_for
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Waveform, rebuild
-from ptapp_core.classify import Predictions, class_table, predict
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.classify import Predictions, predict
+from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
-from ptapp_core.metrics import per_class
-from ptapp_core.report import confusion_matrix
-from ptapp_core.run import write_json
+from ptapp_core.paired import FILE as PREDICTIONS
+from ptapp_core.results import class_numbers, write_results
+from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 
 
@@ -28,8 +28,6 @@ def evaluate(settings: EvaluateAudio) -> None:
     The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
     job's own result stays.
     """
-    from ptapp_audio.train import load_for  # which measures with what is here
-
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]
@@ -43,11 +41,7 @@ def evaluate(settings: EvaluateAudio) -> None:
     part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
     if not len(part):
         raise UserError(f"--split {settings.split}: the data has no such clips (the run was trained with --val 0)")
-    folder = settings.run / "report"
-    if settings.data is not None or settings.split != "test":
-        name = Path(settings.data).resolve().name if settings.data else "own"
-        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
-    measure(model, part, card, runtime, folder, settings.split, made=data.made)
+    measure(model, part, card, runtime, settings.folder, settings.split, made=data.made)
 
 
 def predict_clips(model: nn.Module, clips: Clips, window: int, runtime: Runtime, batch_size: int = 64) -> Predictions:
@@ -76,23 +70,15 @@ def measure(
     predictions = predict_clips(model, clips, card["window"], runtime)
     if not runtime.is_main:
         return
-    figures, counts = predictions.metrics(), predictions.confusion()
-    rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
-    folder.mkdir(parents=True, exist_ok=True)
-    record = {split: figures, "classes": rows, "confusion": counts.tolist(), "made": made}
-    write_json(folder / "metrics.json", record)
-    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
-    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
-    say(class_table(rows))
-    confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
+    figures, (record, table) = predictions.metrics(), predictions.report(card["classes"])
+    files = {PREDICTIONS: json_lines(predictions.rows(clips.names, card["classes"]))}
+    record = {**record, "made": made}
+    write_results(folder, split, figures, record, files=files, table=table, note=note, classes=card["classes"], say=say)
     mistakes(clips, predictions, card, folder / "mistakes.png")
     say(f"report: {folder}")
 
 
 def _with_labels_of(classes: list[str], data: Splits, part: Clips) -> Clips:
-    """The split with its labels counted as the model counts them; raises UserError for a class that it lacks."""
-    for name in data.classes:
-        if name not in classes:
-            raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, classes)}")
-    order = torch.tensor([classes.index(name) for name in data.classes])
+    """The split with its labels counted as the model counts them."""
+    order = torch.tensor(class_numbers(data.classes, classes))
     return Clips(part.samples, part.starts, part.lengths, order[part.labels], part.names)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import ExportAudio, TrainAudio
+from ptapp_audio.data import load_for
 from ptapp_audio.read import FULL_SCALE
-from ptapp_audio.train import load_for
 from ptapp_audio.waveform import rebuild
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
@@ -33,8 +33,8 @@ def export(settings: ExportAudio) -> None:
     samples = _samples(data.test, card["window"])
     free = (("batch", "length"),)
     path, difference = write(model, samples, settings.run / "export", settings.format, about, free=free)
-    print(f"{path}: {about['input']} -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 and at two lengths on real sounds: greatest difference {difference:.2e}")
+    print(f"{path}\n  {about['input']}\n  -> {about['output']}")
+    print(f"proven at batch 1, 2, 7 and two lengths of the test: greatest difference {difference:.1e}")
 
 
 def _samples(clips: Clips, window: int) -> Tensor:

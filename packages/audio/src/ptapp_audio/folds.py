@@ -1,38 +1,20 @@
 """`ptapp audio train`, once or, with `--folds`, once for each fold with a summary."""
 
 from pathlib import Path
-from typing import Any
 
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import recognise
-from ptapp_audio.train import data_name
 from ptapp_audio.train import train as train_once
 from ptapp_core.errors import UserError
-from ptapp_core.folds import summary
-from ptapp_core.run import read_json, write_json
+from ptapp_core.folds import cross_validate
 
 
 def train(settings: TrainAudio) -> None:
     """Trains, or cross-validates: each fold is the test once, in a run of its own."""
     if settings.folds is None or settings.fold is not None:
         train_once(settings)
-        return
-    rows: list[dict[str, Any]] = []
-    for fold, name in _folds(settings):
-        print(f"fold {name}")
-        run = train_once(settings.model_copy(update={"fold": fold}))
-        assert run is not None
-        figures = read_json(run / "report" / "metrics.json")["test"]
-        rows.append({"fold": name, "run": str(run), **figures})
-    table, record = summary(rows)
-    print(table)
-    out = (
-        settings.run_dir
-        / f"audio-{settings.model}"
-        / f"{settings.name or data_name(settings)}-folds-s{settings.seed}.json"
-    )
-    write_json(out, {"folds": rows, **record})
-    print(f"folds: {out}")
+    else:
+        cross_validate(settings, f"audio-{settings.model}", "made", train_once, _folds(settings))
 
 
 def _folds(settings: TrainAudio) -> list[tuple[int, str]]:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-SplitName = Literal["train", "val", "test"]
+from ptapp_core.split import SplitName
 
 
 @dataclass(frozen=True)

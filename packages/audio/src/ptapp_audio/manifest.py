@@ -5,9 +5,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptapp_audio.folder import SPLIT_FOLDERS
-from ptapp_audio.listing import Listing, SplitName
+from ptapp_audio.listing import Listing
 from ptapp_core.errors import UserError
+from ptapp_core.folders import SPLIT_FOLDERS
+from ptapp_core.split import SplitName
 
 _FILE = ("filename", "file", "path")
 _LABEL = ("category", "label", "class", "target")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ptapp_audio.listing import Listing, SplitName
+from ptapp_audio.listing import Listing
+from ptapp_core.split import SplitName
 
 _NAME = re.compile(r"(?P<label>[^_]+)_(?P<speaker>[^_]+)_(?P<take>\d+)\.\w+")
 _TEST_TAKES = 5  # of the Free Spoken Digit Dataset: takes 0 to 4 are the test

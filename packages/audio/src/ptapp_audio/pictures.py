@@ -19,6 +19,7 @@ from ptapp_core.report import GREY, INK, clip, save
 
 _COLUMNS = 5
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito
+_UNITS = {"log_mel": "dB, by band", "centroid": "Hz", "bandwidth": "Hz", "roll_off": "Hz", "chroma": "by pitch class"}
 _MOST_LINES = 8  # classes of a time line that are drawn
 
 
@@ -147,15 +148,17 @@ def all_features(
             shown = 20 * np.log10(np.maximum(values, 1e-4 * values.max() + 1e-12)) if name == "scalogram" else values
             shown = shown[1:] if name == "mfcc" else shown  # the first is the level, and would hide the others
             axes.imshow(shown, origin="lower", aspect="auto", cmap="magma", extent=(0, end, 0, len(shown)))
-        axes.set_title(name.replace("_", " "), loc="left", fontsize=10, color=INK)
+        unit = _UNITS.get(name, "")
+        axes.set_title(name.replace("_", " ") + (f" ({unit})" if unit else ""), loc="left", fontsize=10, color=INK)
     for axes in grid:
         axes.set_xlim(0, seconds)
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=INK, labelsize=8, length=2)
     for axes in grid[len(names) + 1 :]:
         axes.set_visible(False)
-    for axes in grid[-2:]:
+    for axes in grid[len(names) - 1 : len(names) + 1]:  # the lowest of each column
         axes.set_xlabel("seconds", fontsize=9, color=INK)
+        axes.tick_params(labelbottom=True)
     return save(figure, out)
 
 

@@ -1,11 +1,7 @@
 """`ptapp audio predict`: classes of sound files, whole or along a time line, as a table, JSON lines, CSV, pictures."""
 
-import csv
 import json
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,9 +10,11 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.pictures import timeline
-from ptapp_audio.read import Unreadable, list_sounds, read
+from ptapp_audio.read import SUFFIXES, Unreadable, read
 from ptapp_audio.waveform import Waveform, rebuild
+from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
+from ptapp_core.folders import files_named
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
 
@@ -32,10 +30,11 @@ def predict(settings: PredictAudio) -> None:
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]
     model = trained.load(rebuild(card)).to(runtime.device)
-    files = list(sound_files(settings.files))
+    files = list(files_named(settings.files, SUFFIXES, "sound"))
     if trained.about["made"]:
         print("ptapp: note: this model learnt from sounds that the program made", file=sys.stderr)
-    write = _json_line if settings.json_ else _csv_line(card["classes"]) if settings.csv else _table_line(files)
+    paths = [str(file) for file in files]
+    answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(paths)
     unreadable = 0
     for number, file in enumerate(files):
         try:
@@ -45,7 +44,7 @@ def predict(settings: PredictAudio) -> None:
             unreadable += 1
             continue
         if not settings.timeline:
-            write(str(file), _named(card["classes"], _whole(model, samples, runtime)))
+            answer(str(file), _named(card["classes"], _whole(model, samples, runtime)))
         if settings.timeline or settings.picture:
             step = round((settings.every or card["window"] / rate / 2) * rate)
             at, probabilities = slide(model, samples, max(step, 1), runtime)
@@ -90,24 +89,8 @@ def _alone(samples: Tensor) -> Clips:
     return Clips(samples, one, torch.tensor([len(samples)]), one, ["sound"])
 
 
-def sound_files(paths: list[Path]) -> Iterator[Path]:
-    """The files, and of each folder those at or below it; raises UserError for a folder without any."""
-    for path in paths:
-        if path.is_dir():
-            found = list_sounds(path)
-            if not found:
-                raise UserError(f"{path}: holds no sound file")
-            yield from found
-        else:
-            yield path  # a file that is missing is named with those that cannot be read
-
-
 def _named(classes: list[str], probabilities: Tensor) -> dict[str, float]:
     return dict(zip(classes, probabilities.tolist(), strict=True))
-
-
-def _best(probabilities: dict[str, float]) -> tuple[str, float]:
-    return max(probabilities.items(), key=lambda item: item[1])
 
 
 def _print_line(
@@ -117,47 +100,12 @@ def _print_line(
     rows = [_named(classes, row) for row in probabilities]
     if as_json:
         windows = [
-            {
-                "from": round(start, 3),
-                "to": round(start + width, 3),
-                "class": _best(row)[0],
-                "confidence": round(_best(row)[1], 6),
-                "probabilities": {key: round(value, 6) for key, value in row.items()},
-            }
+            {"from": round(start, 3), "to": round(start + width, 3), **as_record(row)}
             for start, row in zip(times, rows, strict=True)
         ]
         print(json.dumps({"file": name, "windows": windows}, ensure_ascii=False))
         return
     print(name)
     for start, row in zip(times, rows, strict=True):
-        label, confidence = _best(row)
+        label, confidence = best(row)
         print(f"{start:9.2f} to {start + width:8.2f} s  {100 * confidence:5.1f} %  {label}")
-
-
-def _json_line(name: str, probabilities: dict[str, float]) -> None:
-    label, confidence = _best(probabilities)
-    record = {"file": name, "class": label, "confidence": round(confidence, 6)}
-    rounded = {key: round(value, 6) for key, value in probabilities.items()}
-    print(json.dumps({**record, "probabilities": rounded}, ensure_ascii=False))
-
-
-def _csv_line(classes: list[str]) -> Callable[[str, dict[str, float]], None]:
-    writer: Any = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["file", "class", "confidence", *classes])
-
-    def write(name: str, probabilities: dict[str, float]) -> None:
-        label, confidence = _best(probabilities)
-        writer.writerow([name, label, f"{confidence:.6f}", *(f"{value:.6f}" for value in probabilities.values())])
-
-    return write
-
-
-def _table_line(files: list[Path]) -> Callable[[str, dict[str, float]], None]:
-    width = min(44, max(len(str(file)) for file in files))
-
-    def write(name: str, probabilities: dict[str, float]) -> None:
-        label, confidence = _best(probabilities)
-        shown = name if len(name) <= width else "…" + name[1 - width :]
-        print(f"{shown:<{width}}  {100 * confidence:5.1f} %  {label}")
-
-    return write

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
-from ptapp_core.files import one_line, visible
+from ptapp_core.files import one_line
 
 SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 .caf".split())  # noqa: SIM905
 FULL_SCALE = 32768.0
@@ -22,17 +22,6 @@ _GUESSED_FROM = 200
 
 class Unreadable(Exception):
     """A sound that cannot be read; the message is the reason, on one line and without the file's name."""
-
-
-def list_sounds(folder: Path) -> list[Path]:
-    """Every sound file at or below `folder`, by path; hidden files and folders are left out."""
-    found: list[Path] = []
-    for entry in visible(folder):
-        if entry.is_dir() and not entry.is_symlink():  # a link to a folder above would never end
-            found += list_sounds(entry)
-        elif entry.suffix.lower() in SUFFIXES:
-            found.append(entry)
-    return found
 
 
 def look(file: Path) -> tuple[int, float]:

@@ -11,7 +11,7 @@ from torch.nn import functional
 from ptapp_audio.augment import Augment, hidden_parts, mix, place_windows
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import load
+from ptapp_audio.data import load_for
 from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
@@ -23,9 +23,9 @@ from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.inplace import compile_in_place, recompute_activations
-from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss
+from ptapp_core.losses import classification_loss
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -51,17 +51,23 @@ def train(settings: TrainAudio) -> Path | None:
         return None
     runtime = runtime_of(settings)
     data = load_for(settings)
-    settings, note = fit_batch_size(settings, len(data.train))
+    settings, note = fit_batch_size(settings, TrainAudio.model_fields["batch_size"].default, len(data.train))
     model, card = build_model(settings, data)
     model = model.to(runtime.device)
     loader = build_loader(settings, data, card["window"], runtime)
-    loss = build_task_loss(settings, data.train.labels, len(data.classes)).to(runtime.device)
+    loss = classification_loss(
+        settings.loss,
+        data.train.labels,
+        len(data.classes),
+        weighed=settings.balance == "weights",
+        label_smoothing=settings.label_smoothing,
+    ).to(runtime.device)
     figures = ("accuracy", "loss", "f1") if len(data.val) else ("loss",)
     plan = Plan.of(settings, loader.steps_per_epoch, figures)
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings), about) as run:
+    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -76,39 +82,10 @@ def train(settings: TrainAudio) -> Path | None:
         fit(plan, runtime, run, SoundClassification(model, loss), loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, data.test, card, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
     return run.path
-
-
-def load_for(settings: TrainAudio, **others: Any) -> Splits:
-    """The data that the settings name; `others` take the place of their arguments."""
-    arguments: dict[str, Any] = {
-        "data": settings.data,
-        "rate": settings.rate,
-        "seed": settings.seed,
-        "skip_bad": settings.skip_bad,
-        "cache": settings.cache,
-        "val": settings.val,
-        "split_by": settings.split_by,
-        "fold": settings.fold,
-        "folds": settings.folds,
-    }
-    return load(**{**arguments, **others})
-
-
-def fit_batch_size(settings: TrainAudio, size: int) -> tuple[TrainAudio, str]:
-    """For fewer training clips than the default batch, batches of a quarter of them, and a note that says so.
-
-    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
-    is left to the loader, which refuses one that is too large.
-    """
-    default = TrainAudio.model_fields["batch_size"].default
-    if settings.batch_size != default or size >= default:
-        return settings, ""
-    batch_size = max(size // 4, settings.accumulate * settings.nproc)
-    note = f" (not the default {default}: there are {size} training clips)"
-    return settings.model_copy(update={"batch_size": batch_size}), note
 
 
 def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
@@ -181,30 +158,8 @@ def _transform(
     return transform
 
 
-def build_task_loss(settings: TrainAudio, labels: Tensor, classes: int) -> nn.Module:
-    """The loss of the settings; `labels` are those of the training set."""
-    weight = None
-    if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = labels.bincount(minlength=classes).clamp(min=1).float()
-        weight = len(labels) / (len(counts) * counts)
-    if settings.loss == "focal":
-        return build_loss("focal", alpha=weight)
-    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
-
-
 def _evaluation(clips: Clips, window: int, loss: nn.Module, runtime: Runtime) -> Evaluate:
-    """Its loss is the one that is trained with: weighed, smoothed or focal alike, so that the two can be compared."""
-
     def evaluate(model: nn.Module) -> Mapping[str, float]:
-        predictions = predict_clips(model, clips, window, runtime)
-        figures = predictions.metrics()
-        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+        return predict_clips(model, clips, window, runtime).figures(loss)
 
     return evaluate
-
-
-def data_name(settings: TrainAudio) -> str:
-    """A word for the run directory."""
-    name = Path(settings.data).expanduser().resolve().name if settings.data else "made"
-    name = name.split(".")[0].lower().replace(" ", "-") or "data"
-    return name if settings.fold is None else f"{name}-fold{settings.fold}"

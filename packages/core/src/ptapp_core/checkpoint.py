@@ -89,7 +89,7 @@ class Checkpoints:
         """
         final = self.folder / f"step-{step:08d}"
         part = self.folder / f".{final.name}.part"
-        main, together = self._runtime.is_main, self._runtime.together
+        runtime = self._runtime
 
         def make_room() -> None:
             for left in self.folder.glob(".step-*.part"):  # of a save that was killed
@@ -97,14 +97,14 @@ class Checkpoints:
             part.mkdir(parents=True)
 
         def write() -> None:
-            _write_torch(part / f"rank{self._runtime.rank}.pt", _states(own))
-            if main:
+            _write_torch(part / f"rank{runtime.rank}.pt", _states(own))
+            if runtime.is_main:
                 for name, module in _modules(shared).items():
                     _write_weights(part / f"{name}.safetensors", module)
                 _write_torch(part / "state.pt", _states(shared))
 
         def finish() -> None:
-            _finish(part, final, {"step": step, "ranks": self._runtime.world})
+            _finish(part, final, {"step": step, "ranks": runtime.world})
 
         def tidy() -> None:
             if best:
@@ -112,16 +112,16 @@ class Checkpoints:
             self._prune(final)
 
         try:
-            together(make_room if main else _nothing)
-            together(write)
-            together(finish if main else _nothing)
+            runtime.on_main(make_room)
+            runtime.together(write)
+            runtime.on_main(finish)
         except OSError as error:
-            if main:
+            if runtime.is_main:
                 shutil.rmtree(part, ignore_errors=True)
             last = self.steps()[-1].name if self.steps() else "none"
             reason = f"{error.strerror or error} ({error.filename or part})"
             raise UserError(f"checkpoint of step {step} was not saved: {reason}; last good one: {last}") from None
-        together(tidy if main else _nothing)
+        runtime.on_main(tidy)
         return final
 
     def restore(self, shared: Mapping[str, Stateful], own: Mapping[str, Stateful]) -> int | None:
@@ -130,7 +130,7 @@ class Checkpoints:
         Raises UserError when there are checkpoints and none is whole, when it was saved by another number of ranks, or
         when it is one of another model.
         """
-        self._runtime.together(self._finish_replacing if self._runtime.is_main else _nothing)
+        self._runtime.on_main(self._finish_replacing)
         damaged = []
         for folder in reversed(self.steps()):
             problem = verify(folder)
@@ -170,10 +170,6 @@ class Checkpoints:
                 shutil.rmtree(folder)
         for folder in steps[end:]:  # damaged: `restore` would have begun there otherwise
             shutil.rmtree(folder)
-
-
-def _nothing() -> None:
-    """The part of the other ranks in what rank 0 does alone."""
 
 
 def steps_in(checkpoints: Path) -> list[Path]:

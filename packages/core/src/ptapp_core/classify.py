@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.loader import Batch, Data, each_once
-from ptapp_core.metrics import classification_metrics, confusion
+from ptapp_core.metrics import classification_metrics, confusion, per_class
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 
@@ -54,6 +54,29 @@ class Predictions:
         device = next(loss.buffers(), self.target).device  # of the class weights, where it has some
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
         return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
+
+    def rows(self, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
+        """Of each sample what `paired` compares."""
+        said = [classes[number] for number in self.predicted.tolist()]
+        true = [classes[number] for number in self.target.tolist()]
+        return [
+            {"name": name, "true": one, "said": other, "score": int(one == other)}
+            for name, one, other in zip(names, true, said, strict=True)
+        ]
+
+    def figures(self, loss: nn.Module) -> dict[str, float]:
+        """What an evaluation during training tells.
+
+        The loss is the one that is trained with (weighed, smoothed or focal alike), so that the two can be compared.
+        """
+        figures = self.metrics()
+        return {"loss": self.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+
+    def report(self, classes: Sequence[str]) -> tuple[dict[str, Any], str]:
+        """What `metrics.json` keeps of each class and their confusion, and a table for the console."""
+        counts = self.confusion()
+        rows = [{"class": name, **row} for name, row in zip(classes, per_class(counts), strict=True)]
+        return {"classes": rows, "confusion": counts.tolist()}, class_table(rows)
 
     def confusion(self) -> Tensor:
         """(K, K) int64, rows are the truth."""

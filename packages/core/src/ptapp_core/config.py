@@ -330,7 +330,7 @@ class JobSettings(Settings):
 class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
-    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers"}
+    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
 
     data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
     batch_size: int = option(
@@ -338,6 +338,9 @@ class TrainSettings(JobSettings):
     )
     workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
+    fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 
     model: str = option("", "name of the model", group="Model", short="-m")
     freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
@@ -351,6 +354,7 @@ class TrainSettings(JobSettings):
     )
     accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
     eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
+    test: bool = option(True, "measure on the test split at the end; --no-test: on val, as tuning must", group="Run")
     save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
 
     @model_validator(mode="after")
@@ -365,6 +369,10 @@ class TrainSettings(JobSettings):
                 f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
                 f"--epochs {self.epochs:g}: make it smaller"
             )
+        if self.folds is not None and self.fold is None and self.nproc > 1:
+            raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if self.folds is not None and not self.test:
+            raise ValueError("--folds measures each fold as the test: leave --no-test out")
         if self.compile and self.activation_checkpointing:
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         return self

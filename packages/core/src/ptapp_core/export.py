@@ -2,7 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,7 @@ def export(
     *,
     free: Sequence[Sequence[str]] = (("batch",),),
     names: Sequence[str] = ("input",),
+    recurrent: bool = False,
     tolerance: float = 1e-4,
 ) -> tuple[Path, float]:
     """Writes a model of one output, whose batch dimension is free like its inputs', and `export.json` beside it.
@@ -41,6 +43,7 @@ def export(
         about: what a user of the file must know (input, classes, ...), for `export.json`.
         free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length").
         names: of the inputs, in ONNX.
+        recurrent: an LSTM or GRU reads along a free dimension, where it becomes a loop (else it is unrolled).
 
     Returns:
         The file, and the greatest absolute difference of any output.
@@ -50,7 +53,7 @@ def export(
     """
     model = model.eval().cpu()
     samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
-    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names))
+    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), recurrent)
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _FILES[format]
     part = folder / f".part-{final.name}"
@@ -85,6 +88,7 @@ class _Form:
     free: tuple[dict[int, str], ...]
     """Dimension -> its name, of each input."""
     names: tuple[str, ...]
+    recurrent: bool
 
     def dimensions(self) -> tuple[dict[int, Any], ...]:
         """As torch.export takes them; one name is one size."""
@@ -119,10 +123,20 @@ def _greatest_difference(model: nn.Module, exported: _Call, samples: tuple[Tenso
 
 
 def _pt2(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
-    program = torch.export.export(model, example, dynamic_shapes=form.dimensions())
+    with _loops() if form.recurrent else nullcontext():
+        program = torch.export.export(model, example, dynamic_shapes=form.dimensions())
     buffer = BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
+
+
+@contextmanager
+def _loops() -> Iterator[None]:
+    """torch.export keeps loops of LSTMs and GRUs, which torch does not offer in a public place yet."""
+    from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
+
+    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
+        yield
 
 
 def _read_pt2(path: Path) -> _Call:
@@ -130,6 +144,8 @@ def _read_pt2(path: Path) -> _Call:
 
 
 def _onnx(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+    if form.recurrent:
+        return _onnx_by_tracing(model, example, form)
     program = torch.onnx.export(
         model,
         example,
@@ -141,6 +157,21 @@ def _onnx(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
     )
     assert program is not None
     return bytes(program.model_proto.SerializeToString())
+
+
+def _onnx_by_tracing(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+    """By the older exporter, which keeps an LSTM or GRU of any length as ONNX's own node; the newer one may not."""
+    buffer = BytesIO()
+    torch.onnx.export(
+        model,
+        example,
+        buffer,  # type: ignore[arg-type]  # which it takes, whatever its types say
+        dynamo=False,
+        input_names=list(form.names),
+        output_names=["output"],
+        dynamic_axes={**dict(zip(form.names, form.free, strict=True)), "output": {0: "batch"}},
+    )
+    return buffer.getvalue()
 
 
 def _read_onnx(path: Path) -> _Call:

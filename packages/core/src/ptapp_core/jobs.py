@@ -17,6 +17,8 @@ from ptapp_core.plan import Plan
 from ptapp_core.run import Run, new_path, read_json
 from ptapp_core.runtime import Runtime
 
+S = TypeVar("S", bound=TrainSettings)
+
 
 def runtime_of(settings: JobSettings) -> Runtime:
     """The device, precision and seeds that the settings ask for."""
@@ -55,6 +57,26 @@ def schedule_of(settings: JobSettings, optimizer: Optimizer, plan: Plan) -> Sche
         power=settings.power,
         mode="max" if plan.maximise else "min",
     )
+
+
+def fit_batch_size(settings: S, usual: int, size: int) -> tuple[S, str]:
+    """For fewer training samples than the usual batch, batches of a quarter of them, and a note that says so.
+
+    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
+    is left to the loader, which refuses one that is too large.
+    """
+    if settings.batch_size != usual or size >= usual:
+        return settings, ""
+    batch_size = max(size // 4, settings.accumulate * settings.nproc)
+    note = f" (not the default {usual}: there are {size} training samples)"
+    return settings.model_copy(update={"batch_size": batch_size}), note
+
+
+def data_name(settings: TrainSettings, built_in: str) -> str:
+    """A word for the run directory: the data's, and its fold."""
+    name = Path(settings.data).expanduser().resolve().name if settings.data else built_in
+    name = name.split(".")[0].lower().replace(" ", "-") or "data"
+    return name if settings.fold is None else f"{name}-fold{settings.fold}"
 
 
 def run_of(settings: JobSettings, runtime: Runtime, job: str, data: str, about: Mapping[str, Any]) -> Run:

@@ -184,6 +184,22 @@ def build_loss(name: str, **options: Any) -> nn.Module:
     return LOSSES[name](**options)
 
 
+def classification_loss(
+    name: str, labels: Tensor, classes: int, *, weighed: bool = False, label_smoothing: float = 0.0
+) -> nn.Module:
+    """`cross-entropy` or `focal`; `labels` (N,) int64 are those of the training set.
+
+    With `weighed`, classes count by the inverse of their number of samples, such that the mean over the samples is one.
+    """
+    weight = None
+    if weighed:
+        counts = labels.bincount(minlength=classes).clamp(min=1).float()
+        weight = len(labels) / (len(counts) * counts)
+    if name == "focal":
+        return Focal(alpha=weight)
+    return CrossEntropy(weight, label_smoothing)
+
+
 def _elements(tensor: Tensor) -> int:
     """How many elements a sample has."""
     return tensor[0].numel() if tensor.ndim > 1 else 1

@@ -54,6 +54,11 @@ class Milestones:
         """Whether no step is left."""
         return self.progress.stopped_early or self.progress.step >= self._plan.steps
 
+    @property
+    def _impatient(self) -> bool:
+        patience = self._plan.patience
+        return patience is not None and self.progress.waited >= patience
+
     def restore(self) -> int | None:
         """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
@@ -64,6 +69,7 @@ class Milestones:
                 )
             self._run.say(f"going on from step {self._saved}")
             self._restore_best()
+            self.progress.stopped_early = self._impatient  # the patience may have been changed
         return self._saved
 
     def _restore_best(self) -> None:
@@ -71,13 +77,13 @@ class Milestones:
         progress, runtime, checkpoints = self.progress, self._run.runtime, self._run.checkpoints
         if progress.best is None:
             return
-        marked = runtime.together(lambda: runtime.is_main and checkpoints.mark_best(progress.best_step))
-        if not marked[0] or (checkpoints.best and verify(checkpoints.best)):
+        marked = runtime.on_main(lambda: checkpoints.mark_best(progress.best_step))
+        if not marked or (checkpoints.best and verify(checkpoints.best)):
             # damaged, or it went when a later one was best, which turned out to be damaged
             self._run.say(f"the best checkpoint, of step {progress.best_step}, is gone: the next one counts as best")
             progress.best = None
-        elif progress.stopped_early:
-            self._run.say(f"it stopped early, at step {progress.step}: nothing is left to do")
+        elif self._impatient:
+            self._run.say(f"it stopped early, at step {progress.step}; with a larger --patience it goes on")
 
     def pass_step(self, stop: bool) -> None:
         """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
@@ -128,11 +134,12 @@ class Milestones:
             self.progress.skipped += self._update.check()
         except NotFinite as error:
             step = self.progress.step - error.steps_ago + 1
-            names = ", ".join(self._source.names(step)[:8])
+            names = self._source.names(step)
+            shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             steps = self._run.checkpoints.steps()
             raise UserError(
                 f"step {step}: the loss or a gradient is not finite"
-                + (f" (batch: {names}, ...)" if names else "")
+                + (f" (batch: {shown})" if names else "")
                 + f"; last good checkpoint: {steps[-1] if steps else 'none yet'}; try a lower --lr, --clip 1, or fp32"
             ) from None
 
@@ -164,7 +171,7 @@ class Milestones:
         sign = 1.0 if plan.maximise else -1.0
         improved = isfinite(score) and (progress.best is None or sign * score > sign * progress.best)
         progress.waited = 0 if improved else progress.waited + 1
-        progress.stopped_early = plan.patience is not None and progress.waited >= plan.patience
+        progress.stopped_early = self._impatient
         improved = improved or score == progress.best  # of equals the later is the best, which has learnt more
         if improved:
             progress.best, progress.best_step = score, progress.step

@@ -74,9 +74,12 @@ class Plan:
         parts = [f"{counted(self.steps, 'step')} ({counted(round(epochs, 3), 'epoch')} of {steps_per_epoch:,})"]
         if self.warmup:
             parts.append(f"warm-up {self.warmup:,}")
-        parts.append(f"batch {batch_size}")
-        if ranks * self.accumulate > 1:
-            parts.append(f"in {counted(self.accumulate, 'micro-batch')} on {counted(ranks, 'rank')}")
+        batch = f"batch {batch_size}"
+        if self.accumulate > 1:
+            batch += f" in {self.accumulate} micro-batches"
+        if ranks > 1:
+            batch += f" on {ranks} ranks"
+        parts.append(batch)
         if self.eval_every:
             parts.append(f"evaluation every {min(self.eval_every, self.steps):,}")
         return "plan: " + ", ".join(parts)

@@ -103,9 +103,11 @@ class Record:
         return "resumable" if any((self.path / "checkpoints").glob("step-*")) else "stopped"
 
     def best(self, metric: str, least: bool) -> Score | None:
-        """The best evaluation of a metric, the earliest among equals."""
+        """The best evaluation of a metric, the latest among equals, as the loop chooses."""
         name = EVALUATED + metric
-        scores = [Score(record[name], record["step"]) for record in self._evaluations if name in _finite(record)]
+        scores = [
+            Score(record[name], record["step"]) for record in reversed(self._evaluations) if name in _finite(record)
+        ]
         return (min if least else max)(scores, key=lambda score: score.value, default=None)
 
     def summary(self) -> dict[str, Any]:

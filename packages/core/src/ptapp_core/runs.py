@@ -2,6 +2,7 @@
 
 import json
 import textwrap
+from dataclasses import asdict
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 from ptapp_core.cli import domain
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.log import EVALUATED, lower_is_better
+from ptapp_core.paired import FILE, Paired
+from ptapp_core.paired import compare as paired_test
 from ptapp_core.record import Record
 
 app = domain("List, compare and rank runs.")
@@ -60,7 +63,7 @@ def compare(
     b: Annotated[Path, typer.Argument(metavar="B", help="another")],
     as_json: Json = False,
 ) -> None:
-    """Show where two runs differ, in settings and figures."""
+    """Show where two runs differ, in settings and figures, and whether by more than chance."""
     left, right = _existing(a), _existing(b)
     keys = {**left.config, **right.config}
     pairs = {key: (left.config.get(key), right.config.get(key)) for key in keys}
@@ -69,8 +72,10 @@ def compare(
         "test": _side_by_side(left.test, right.test),
         "last evaluation": _side_by_side(left.last_evaluation, right.last_evaluation),
     }
+    paired, reason = _paired(left, right)
     if as_json:
-        typer.echo(json.dumps({"a": str(a), "b": str(b), "settings": settings, **figures}, indent=2))
+        found = {"settings": settings, **figures, "paired": paired and asdict(paired)}
+        typer.echo(json.dumps({"a": str(a), "b": str(b), **found}, indent=2))
         return
     typer.echo(f"A: {a}\nB: {b}")
     for record, name in ((left, "A"), (right, "B")):
@@ -86,6 +91,8 @@ def compare(
         for name, (one, other) in table.items():
             change = None if one is None or other is None else other - one
             typer.echo(f"  {name:22}  {_number(one):>12}  {_number(other):>12}  {_number(change, '+'):>12}")
+    if paired or reason:
+        typer.echo("\n" + textwrap.fill(str(paired or reason), 80, break_on_hyphens=False))
 
 
 @app.command()
@@ -129,6 +136,17 @@ def find(folder: Path) -> list[Record]:
     marks = ("config.toml", "meta.json", "metrics.jsonl")
     paths = [path for path in sorted([*folder.glob("*"), *folder.glob("*/*")]) if path.is_dir()]
     return [Record(path) for path in paths if any((path / mark).exists() for mark in marks)]
+
+
+def _paired(left: Record, right: Record) -> tuple[Paired | None, str]:
+    """The paired test of two runs' predictions, or why there is none; neither where no run has predictions."""
+    files = [record.path / "report" / FILE for record in (left, right)]
+    if not any(file.exists() for file in files):
+        return None, ""
+    try:
+        return paired_test(*files), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def _existing(path: Path) -> Record:

@@ -175,6 +175,12 @@ class Runtime:
                 raise failure
         return [answer for answer, _ in answers]  # type: ignore[misc]
 
+    def on_main(self, action: Callable[[], T]) -> T:
+        """What `action` returns on rank 0, which alone does it; its UserError or OSError is raised on all ranks."""
+        answers: list[Any] = self.together(action if self.is_main else _nothing)
+        answer: T = answers[0]
+        return answer
+
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Gives the tensors of rank 0 to all ranks, in place."""
         if self.world > 1:
@@ -252,6 +258,10 @@ class RandomState:
         kind, keys, *rest = state["numpy"]
         np.random.set_state((kind, keys.numpy(), *rest))
         random.setstate(state["python"])
+
+
+def _nothing() -> None:
+    """The part of the other ranks in what rank 0 does alone."""
 
 
 def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

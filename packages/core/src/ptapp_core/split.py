@@ -1,9 +1,36 @@
-"""Setting samples aside for validation and test where the data brings none."""
+"""The splits, and setting samples aside: for validation and test where the data brings none, and in folds."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ptapp_core.draws import Draws
+from ptapp_core.errors import UserError
+
+SplitName = Literal["train", "val", "test"]
+
+
+def fold_rows(labels: Tensor, fold: int, folds: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Rows for train and for test, where `folds` parts take turns at being the test, this time the one called `fold`.
+
+    Args:
+        labels: class of each sample, int64 (N,). Folds differ by one sample at most, as do their shares of a class.
+        fold: from 1.
+        seed: which sample is in which fold depends on (seed, position) alone.
+
+    Raises:
+        UserError: there is no such fold.
+    """
+    if not 1 <= fold <= folds:
+        raise UserError(f"--fold {fold}: of --folds {folds} there are 1 to {folds}")
+    keys = Draws(seed, 0, torch.arange(len(labels))).bits("fold", 1).flatten()
+    mixed = keys.argsort(stable=True)
+    by_class = mixed[labels[mixed].argsort(stable=True)]
+    number = torch.empty_like(labels)
+    number[by_class] = torch.arange(len(labels)) % folds
+    test = number == fold - 1
+    return (~test).nonzero().flatten(), test.nonzero().flatten()
 
 
 def divide_rows(labels: Tensor, held_out: Tensor, times: int, seed: int) -> list[Tensor]:

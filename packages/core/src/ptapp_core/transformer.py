@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.attention import KeyValues, MultiHeadAttention
+from ptapp_core.dropout import Dropout
 
 
 class FeedForward(nn.Module):
@@ -20,7 +21,7 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, hidden: int, dropout: float = 0.0, activation: str = "gelu") -> None:
         super().__init__()
         self.up, self.down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.activation = nn.ReLU() if activation == "relu" else nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -71,7 +72,7 @@ class Layer(nn.Module):
         self.cross = MultiHeadAttention(dim, heads, dropout) if cross else None
         self.cross_norm = nn.LayerNorm(dim) if cross else None
         self.feed_forward, self.norm = FeedForward(dim, hidden, dropout, activation), nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self,

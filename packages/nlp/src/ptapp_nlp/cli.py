@@ -1,5 +1,6 @@
 """`ptapp nlp`: the commands; each imports what it needs when it runs."""
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,7 +15,10 @@ app = domain("Text: classification, tagging, translation and generation.")
 
 @command(app, "ptapp_nlp.config:TrainNLP")
 def train(settings: "TrainNLP") -> None:
-    """Train a model; with nothing given, on texts that the program makes."""
+    """Train a model; with nothing given, on texts that the program makes.
+
+    The defaults below are those of --task classify --model lstm; `ptapp nlp models` lists what others change.
+    """
     from ptapp_nlp.train import train
 
     train(settings)
@@ -62,11 +66,20 @@ def export(settings: "ExportNLP") -> None:
 
 @app.command()
 def models() -> None:
-    """List the models of each task."""
-    from ptapp_nlp.config import MODELS
+    """List the models of each task, with the defaults that they change."""
+    from ptapp_core.config import flag
+    from ptapp_nlp.config import RECIPES
 
-    for task, names in MODELS.items():
-        typer.echo(f"{task:<10} {', '.join(names)}")
+    for (task, model), changes in RECIPES.items():
+        options = " ".join(
+            f"--{'' if value else 'no-'}{flag(name)[2:]}"
+            if isinstance(value, bool)
+            else f"{flag(name)}\N{NO-BREAK SPACE}{value}"
+            for name, value in changes.items()
+        )
+        head = f"{task:<10} {model:<12}"
+        lines = textwrap.fill(options, 80, initial_indent=head, subsequent_indent=" " * 23, break_on_hyphens=False)
+        typer.echo((lines or head.rstrip()).replace("\N{NO-BREAK SPACE}", " ").replace("None", "none"))
 
 
 @app.command()
@@ -81,4 +94,5 @@ FILE.csv .tsv .jsonl  classify: a text and a label; translate: a text and its tr
 FILE.conll .bio .txt  tag: a word a line with its tag, an empty line after a sentence
 FILE.txt              generate: a text a line
 FOLDER                train, val and test of such files; translate: train.en train.de ...
-all plain or gzipped (.gz)"""
+hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub (needs the extra hub)
+files plain or gzipped (.gz)"""

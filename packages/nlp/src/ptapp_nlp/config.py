@@ -6,8 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.config import TrainSettings, argument, option
 from ptapp_core.errors import nearest
+from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),
@@ -15,45 +16,52 @@ MODELS = {
     "translate": ("transformer",),
     "generate": ("transformer", "lstm", "gru"),
 }
-_TRANSFORMER = {"lr": 5e-4, "dim": 128, "heads": 4, "layers": 2, "dropout": 0.3, "warmup": 0.1, "clip": 1.0}
-_RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("classify", "transformer"): {**_TRANSFORMER, "word_dropout": 0.2},
-    ("classify", "lstm"): {
-        **{"lr": 3e-3, "batch_size": 32, "least": 1, "hidden": 128, "pool": "mean"},
-        **{"average": "ema", "average_decay": 0.99},
-    },
-    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
-    ("tag", "lstm"): {"batch_size": 32},
-    ("translate", "transformer"): {
-        **_TRANSFORMER,
-        **{"tokenizer": "bpe", "lower": False, "dim": 256, "layers": 3, "lr": 1e-3, "batch_size": 128, "epochs": 20.0},
-        **{"dropout": 0.2, "label_smoothing": 0.1, "max_length": 128, "vocab": 8000, "weight_decay": 0.01},
-        **{"word_dropout": 0.0},
-    },
-    ("generate", "transformer"): {**_TRANSFORMER, "dropout": 0.1, "lr": 1e-3, "layers": 4},
-    ("generate", "lstm"): {"lr": 2e-3, "dropout": 0.2, "bidirectional": False},
-    ("classify", "bert"): {"lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "batch_size": 32},
+_PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2, "hidden": None, "pool": "max"}
+_TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
+_RECURRENT = {**_PLAIN, "lr": 2e-3}
+_BERT = {
+    **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
+    **{"dropout": 0.1, "word_dropout": 0.0, "max_length": 128},
 }
-_RECIPES["classify", "gru"] = _RECIPES["classify", "lstm"]
-_RECIPES["tag", "gru"], _RECIPES["generate", "gru"] = _RECIPES["tag", "lstm"], _RECIPES["generate", "lstm"]
-_RECIPES["classify", "bert"] |= {"pool": "first", "clip": 1.0, "dropout": 0.1, "word_dropout": 0.0, "max_length": 128}
-_RECIPES["tag", "bert"] = {**_RECIPES["classify", "bert"], "lr": 5e-5}
-for _model in ("transformer", "lstm", "gru"):
-    _RECIPES["generate", _model] |= {"tokenizer": "bpe", "lower": False, "max_length": 128, "batch_size": 32}
-    _RECIPES["generate", _model] |= {"word_dropout": 0.0, "vocab": 4000}
+_LORA_LR = 4e-4  # Hu et al. 2021, table 9
+_GENERATE: dict[str, Any] = {
+    **{"tokenizer": "bpe", "lower": False, "vocab": 4000, "max_length": 128, "word_dropout": 0.0, "batch_size": 32}
+}
+_WRITE: dict[str, Any] = {**_GENERATE, "lr": 2e-3, "dropout": 0.2, "bidirectional": False}
+_TRANSLATE: dict[str, Any] = {
+    **{"tokenizer": "bpe", "lower": False, "vocab": 8000, "max_length": 128, "word_dropout": 0.0, "batch_size": 128},
+    **{"dim": 256, "layers": 3, "dropout": 0.2, "lr": 1e-3, "epochs": 20.0, "label_smoothing": 0.1},
+}
+RECIPES: dict[tuple[str, str], dict[str, Any]] = {
+    ("classify", "lstm"): {},
+    ("classify", "gru"): {},
+    ("classify", "transformer"): {**_TRANSFORMER, "word_dropout": 0.2},
+    ("classify", "bert"): _BERT,
+    ("tag", "lstm"): _RECURRENT,
+    ("tag", "gru"): _RECURRENT,
+    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
+    ("tag", "bert"): {**_BERT, "lr": 5e-5},
+    ("translate", "transformer"): {**_TRANSFORMER, **_TRANSLATE},
+    ("generate", "transformer"): {**_TRANSFORMER, **_GENERATE, "dropout": 0.1, "lr": 1e-3, "layers": 4},
+    ("generate", "lstm"): {**_RECURRENT, **_WRITE},
+    ("generate", "gru"): {**_RECURRENT, **_WRITE},
+}
+"""What each task and model changes of the defaults, which are those of classification by an lstm."""
 
 _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
 
 
 class TrainNLP(TrainSettings):
-    """`ptapp nlp train`. Defaults are the classification recipe's; other tasks and models bring their own."""
+    """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
 
     task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")
     model: str = "lstm"
-    batch_size: int = 64
-    lr: float = 2e-3
+    batch_size: int = 32
+    lr: float = 3e-3
     clip: float | None = 1.0
     epochs: float = 8.0
+    average: Literal["none", "ema", "swa"] = "ema"
+    average_decay: float = 0.99
 
     text_column: str | None = option(None, "name or position (from 1) of the text; none: detected", group=_DATA)
     label_column: str | None = option(None, "name or position of the label; none: detected", group=_DATA)
@@ -61,21 +69,22 @@ class TrainNLP(TrainSettings):
     encoding: str = option("utf-8", "encoding of the files", group=_DATA)
     tokenizer: Literal["word", "bpe", "wordpiece", "char"] = option("word", "how text is cut", group=_DATA)
     vocab: int = option(20_000, "most tokens of the vocabulary", group=_DATA, ge=300, le=1_000_000)
-    least: int = option(2, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
+    least: int = option(1, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
     lower: bool = option(True, "small letters alone", group=_DATA)
     max_length: int = option(256, "tokens that a text is cut to", group=_DATA, ge=4, le=100_000)
     word_dropout: float = option(0.3, "share of the tokens hidden in training", group=_DATA, ge=0, lt=1)
     balance: Literal["none", "weights"] = option("none", "weigh rare classes more in the loss", group=_DATA)
 
     dim: int = option(256, "width of embeddings and transformer layers", group=_MODEL, ge=4)
-    hidden: int | None = option(None, "width of an lstm or a feed-forward part; none: dim, 4 dim", group=_MODEL, ge=4)
+    hidden: int | None = option(128, "width of an lstm or a feed-forward part; none: dim, 4 dim", group=_MODEL, ge=4)
     layers: int = option(1, "layers", group=_MODEL, ge=1, le=100)
     heads: int = option(4, "attention heads", group=_MODEL, ge=1)
     dropout: float = option(0.5, "share of units dropped in training", group=_MODEL, ge=0, lt=1)
     bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
-    pool: Literal["mean", "max", "attention", "last", "first"] = option("max", "states to one vector", group=_MODEL)
+    pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
     pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
+    lora: int | None = option(None, "rank of LoRA, for bert, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
     label_smoothing: float = option(0.0, "of the cross-entropy", group=_BEST, ge=0, lt=1)
 
@@ -87,7 +96,8 @@ class TrainNLP(TrainSettings):
             return values
         task = values.get("task", "classify")
         model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
-        return {"model": model, **_RECIPES.get((str(task), str(model)), {}), **values}
+        rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
+        return {"model": model, **RECIPES.get((str(task), str(model)), {}), **rate, **values}
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -100,14 +110,22 @@ class TrainNLP(TrainSettings):
             if self.pretrained is not None:
                 raise ValueError(f"--pretrained is for --model bert, not for {self.model}")
             raise ValueError("--model bert needs --pretrained: a folder with an encoder, or its name on the hub")
+        if self.lora is not None and self.model != "bert":
+            raise ValueError(f"--lora is for --model bert, not for {self.model}")
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
             raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
+        if self.activation_checkpointing and self.model != "transformer":
+            raise ValueError(
+                f"--activation-checkpointing is for --model transformer, not for {self.model}: leave it out"
+            )
         if self.task == "generate" and self.model != "transformer" and self.bidirectional:
             raise ValueError("--task generate reads one way: leave --bidirectional out")
         if self.task == "generate" and self.word_dropout:
             raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
-        if self.task != "classify" and self.balance != "none":
-            raise ValueError("--balance is for --task classify")
+        if self.task != "classify" and (self.balance != "none" or self.folds is not None):
+            raise ValueError("--balance and --folds are for --task classify")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         return self
 
     def with_full_paths(self) -> Self:
@@ -119,24 +137,14 @@ class TrainNLP(TrainSettings):
         return settings.model_copy(update={"pretrained": full})
 
 
-class _OfRun(Settings):
-    run: Path = argument("run directory")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group=_MODEL)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
-
-
-class EvaluateNLP(_OfRun):
+class EvaluateNLP(EvaluateSettings):
     """`ptapp nlp evaluate`."""
 
-    data: str | None = option(None, "other data than the run's own", group=_DATA)
-    split: Literal["train", "val", "test"] = option("test", "which part of the data", group=_DATA)
-    skip_bad: bool = option(False, "leave out rows that cannot be read, and count them", group=_DATA)
     beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
     length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
 
 
-class PredictNLP(_OfRun):
+class PredictNLP(ComputeSettings):
     """`ptapp nlp predict`."""
 
     texts: list[str] = argument("texts; none: lines of standard input", default=[])
@@ -150,7 +158,7 @@ class TranslateNLP(PredictNLP):
     """`ptapp nlp translate`."""
 
 
-class GenerateNLP(_OfRun):
+class GenerateNLP(ComputeSettings):
     """`ptapp nlp generate`."""
 
     prompt: str = option("", "how the text begins", group="Decoding")
@@ -162,9 +170,5 @@ class GenerateNLP(_OfRun):
     seed: int = option(0, "seed of the choices", group="Decoding", ge=0, lt=2**32)
 
 
-class ExportNLP(Settings):
+class ExportNLP(ExportSettings):
     """`ptapp nlp export`."""
-
-    run: Path = argument("run directory")
-    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group=_MODEL)

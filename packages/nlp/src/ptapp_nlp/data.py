@@ -8,11 +8,13 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
+from ptapp_core.split import SplitName
+from ptapp_nlp.hub import PREFIX, read_hub
 from ptapp_nlp.lines import Bad
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
-from ptapp_nlp.splits import Examples, SplitName, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, read_pairs, suffix_of
+from ptapp_nlp.splits import Examples, Splits, divide, in_order
+from ptapp_nlp.tables import SUFFIXES, Columns, Pair, pairs_of, read_pairs, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
@@ -50,10 +52,12 @@ def load(data: str | None, reading: Reading, *, seed: int = 0, skip_bad: bool = 
     if data is None:
         parts, classes, about = make(reading.task)
         return divide(parts, classes, where=about, what=about, seed=seed, made=True)
+    bad = Bad(skip_bad)
+    if data.startswith(PREFIX):
+        return _of_hub(data, reading, bad, seed)
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
-    bad = Bad(skip_bad)
     if reading.task == "translate" and path.is_dir():
         texts, what = _parallel(path, reading, bad)
         return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
@@ -90,6 +94,30 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
     pairs = {name: read_pairs(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    what = f"{path.name} ({', '.join(sorted({suffix_of(file)[1:].upper() for file in files.values()}))})"
+    return _divided(path, what, files, pairs, reading, bad, seed)
+
+
+def _of_hub(data: str, reading: Reading, bad: Bad, seed: int) -> Splits:
+    if reading.task not in ("classify", "translate"):
+        raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
+    found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
+    if "train" not in found:
+        raise UserError(f"--data {data}: has no labelled split called train")
+    files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
+    pairs = {_SPLITS[s]: pairs_of(Path(data) / s, rows, reading.columns, bad) for s, rows in found.items()}
+    return _divided(Path(data), data, files, pairs, reading, bad, seed)
+
+
+def _divided(
+    path: Path,
+    what: str,
+    files: dict[SplitName, Path],
+    pairs: dict[SplitName, list[Pair]],
+    reading: Reading,
+    bad: Bad,
+    seed: int,
+) -> Splits:
     labels = in_order(Counter(label for _, _, label in pairs["train"])) if reading.task == "classify" else ()
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
@@ -102,7 +130,6 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         parts[name] = Examples(*map(list, zip(*kept, strict=True)))
-    what = f"{path.name} ({', '.join(sorted({suffix_of(file)[1:].upper() for file in files.values()}))})"
     return divide(parts, _named(path, labels), where=path, what=what, seed=seed, skipped=bad.reasons)
 
 

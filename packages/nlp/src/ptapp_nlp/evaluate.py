@@ -1,20 +1,19 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
 
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import eq
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from ptapp_core.classify import class_table, predict
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.classify import predict
 from ptapp_core.jobs import Trained
 from ptapp_core.losses import build_loss
-from ptapp_core.metrics import per_class
-from ptapp_core.report import confusion_matrix
-from ptapp_core.run import write_json, write_text
+from ptapp_core.paired import FILE as PREDICTIONS
+from ptapp_core.results import class_numbers, write_results
+from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
@@ -45,10 +44,14 @@ class Measured:
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
         """Precision, recall and F1 of entities, and the accuracy of words."""
+        return tag_figures(self.true, self.tags(model, classes, runtime))
+
+    def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
+        """What the model says of each word."""
         fallback = classes.index("O") if "O" in classes else 0
         predicted = predict_tags(model, self.texts, self.places, runtime, fallback)
         padded = [row + [fallback] * (len(true) - len(row)) for row, true in zip(predicted, self.true, strict=True)]
-        return tag_figures(self.true, [[classes[number] for number in row] for row in padded])
+        return [[classes[number] for number in row] for row in padded]
 
     @property
     def true(self) -> Sequence[Sequence[str]]:
@@ -67,10 +70,14 @@ def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Meas
     return Measured(*encode(card["task"], examples, tokens, card["max_length"]), examples, [])
 
 
-def reading_of(settings: TrainNLP) -> Reading:
-    """How the settings say that data is read."""
-    columns = Columns(settings.text_column, settings.label_column)
-    return Reading(settings.task, columns, settings.encoding, settings.pair)
+def load_for(job: TrainNLP, other: str | None = None, *, skip_bad: bool = False) -> Splits:
+    """The data of a job, a fold of it where the job has one; or `other` data, read in the same way."""
+    columns = Columns(job.text_column, job.label_column)
+    reading = Reading(job.task, columns, job.encoding, job.pair)
+    data = load(other or job.data, reading, seed=job.seed, skip_bad=skip_bad or job.skip_bad)
+    if other is not None or job.fold is None or job.folds is None:
+        return data
+    return data.fold(job.fold, job.folds, job.seed)
 
 
 def rebuild(trained: Trained) -> nn.Module:
@@ -88,28 +95,21 @@ def evaluate(settings: EvaluateNLP) -> None:
     trained = Trained.find(settings.run, "nlp", settings.checkpoint)
     card = trained.about["model"]
     job = TrainNLP.resolve(settings.run / "config.toml", {})
-    data = load(settings.data or job.data, reading_of(job), seed=job.seed, skip_bad=settings.skip_bad or job.skip_bad)
+    data = load_for(job, settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json")
     model = rebuild(trained).to(runtime.device)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
     part = prepare(card, _with_labels_of(card, data, getattr(data, settings.split)), tokens)
-    folder = settings.run / "report"
-    if settings.data is not None or settings.split != "test":
-        name = Path(settings.data).resolve().name if settings.data else "own"
-        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
     beam = (settings.beam, settings.length_penalty)
-    measure(model, part, card, tokens, runtime, folder, settings.split, made=data.made, beam=beam)
+    measure(model, part, card, tokens, runtime, settings.folder, settings.split, made=data.made, beam=beam)
 
 
 def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Examples:
-    """The split with its labels counted as the model counts them; raises UserError for one that it lacks."""
-    classes = card["classes"]
-    for name in data.classes:
-        if name not in classes:
-            raise UserError(f"the data has a label {name!r} that the model was not trained on{nearest(name, classes)}")
+    """The split with its labels counted as the model counts them."""
+    numbers = class_numbers(data.classes, card["classes"])
     if card["task"] != "classify":
         return part
-    return Examples(part.source, [classes.index(data.classes[label]) for label in part.target], part.names)
+    return Examples(part.source, [numbers[label] for label in part.target], part.names)
 
 
 def measure(
@@ -131,16 +131,8 @@ def measure(
     figures, record, files, table = measured(model, part, card, tokens, runtime, beam)
     if not runtime.is_main:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "metrics.json", {split: figures, **record, "made": made})
-    for name, text in files.items():
-        write_text(folder / name, text)
-    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
-    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
-    if table:
-        say(table)
-    if "confusion" in record:
-        confusion_matrix(record["confusion"], card["classes"], folder / "confusion.png", title=f"{split}{note}")
+    record, classes = {**record, "made": made}, card["classes"]
+    write_results(folder, split, figures, record, files=files, table=table, note=note, classes=classes, say=say)
     lengths(part.texts.lengths, folder / "lengths.png", title=f"{split}{note}")
     attention_map(model, part.texts, tokens, runtime, folder / "attention.png")
     say(f"report: {folder}")
@@ -154,8 +146,7 @@ def _classes(
     model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
 ) -> Result:
     predictions = predict(model, part.texts, runtime)
-    counts = predictions.confusion()
-    rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
+    record, table = predictions.report(card["classes"])
     confidence, predicted = predictions.probabilities.max(1)
     wrong = (predicted != predictions.target).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:_WORST].tolist()
@@ -163,15 +154,21 @@ def _classes(
     for row in worst:
         said, true = (card["classes"][int(kind[row])] for kind in (predicted, predictions.target))
         lines.append(f"{confidence[row]:.3f}  {said}  {true}  {part.names[row]}: {part.examples.source[row]}")
-    files = {"mistakes.txt": "\n".join(lines) + "\n"}
-    return predictions.metrics(), {"classes": rows, "confusion": counts.tolist()}, files, class_table(rows)
+    answers = json_lines(predictions.rows(part.names, card["classes"]))
+    files = {"mistakes.txt": "\n".join(lines) + "\n", PREDICTIONS: answers}
+    return predictions.metrics(), record, files, table
 
 
 def _tags(
     model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
 ) -> Result:
     figures = token_figures(model, OUTPUTS["tag"], part.texts, build_loss("cross-entropy"), runtime, card["pad"])
-    return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}, {}, {}, ""
+    said = part.tags(model, card["classes"], runtime)
+    rows = [
+        {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
+        for name, true, own in zip(part.names, part.true, said, strict=True)
+    ]
+    return {"loss": figures["loss"], **tag_figures(part.true, said)}, {}, {PREDICTIONS: json_lines(rows)}, ""
 
 
 def _generation(
@@ -205,4 +202,10 @@ def _translation(
     signature = f"{bleu.get_signature()}, beam {beam[0]}, length penalty {beam[1]:g}"
     rows = zip(part.examples.source, answers, part.examples.target, strict=True)
     text = "\n\n".join(f"source: {one}\nsaid:   {two}\ntrue:   {three}" for one, two, three in rows)
-    return {**figures, **scores}, {"signature": signature}, {"translations.txt": text + "\n"}, f"BLEU: {signature}"
+    pairs_of_text = zip(part.names, part.examples.target, answers, strict=True)
+    lines = [
+        {"name": name, "true": true, "said": own, "score": chrf.sentence_score(own, [true]).score}
+        for name, true, own in pairs_of_text
+    ]
+    files = {"translations.txt": text + "\n", PREDICTIONS: json_lines(lines)}
+    return {**figures, **scores}, {"signature": signature}, files, f"BLEU: {signature}"

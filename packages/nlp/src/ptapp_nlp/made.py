@@ -2,7 +2,8 @@
 
 from random import Random
 
-from ptapp_nlp.splits import Examples, SplitName
+from ptapp_core.split import SplitName
+from ptapp_nlp.splits import Examples
 
 
 def _words(text: str) -> list[str]:

@@ -3,15 +3,16 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from operator import attrgetter
+from typing import Any
 
 import torch
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.split import divide_rows
+from ptapp_core.split import SplitName, divide_rows, fold_rows
 
-SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+_COLUMNS = attrgetter("source"), attrgetter("target"), attrgetter("names")
 HELD_OUT = 10  # a missing split takes one in this many
 
 
@@ -48,6 +49,23 @@ class Splits:
     made: bool = False
     """Whether the program made the examples itself."""
     skipped: tuple[str, ...] = ()
+    held_out: tuple[SplitName, ...] = ()
+    """Splits that were taken from train."""
+
+    def fold(self, fold: int, folds: int, seed: int) -> "Splits":
+        """A fold of the training texts as the test, in place of the data's own; raises UserError if there is none."""
+        parts = [self.train, *(self.part(name) for name in self.held_out)]
+        pool = Examples(*([row for part in parts for row in column(part)] for column in _COLUMNS))
+        rest, own = fold_rows(torch.tensor(pool.target), fold, folds, seed)
+        divided: dict[SplitName, Examples] = {"train": pool.take(rest.tolist()), "test": pool.take(own.tolist())}
+        if "val" not in self.held_out:
+            divided["val"] = self.val
+        what = f"{self.about.split(': ')[0]}, fold {fold} of {folds}"
+        return divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, made=self.made)
+
+    def part(self, name: SplitName) -> Examples:
+        """The split of a name."""
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
 
 
 def divide(
@@ -88,7 +106,7 @@ def divide(
     about = f"{what}: {sizes}" + (f"; {len(classes)} {'classes' if by_class else 'tags'}" if classes else "")
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
-    return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped))
+    return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), tuple(missing))
 
 
 def in_order(labels: Counter[str]) -> tuple[str, ...]:

@@ -33,8 +33,13 @@ def suffix_of(file: Path) -> str:
 
 
 def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> list[Pair]:
-    """The two columns of every row; bad rows are those with too few columns, or an empty text or label."""
-    rows = list(_json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad))
+    """The two columns of every row of a file, as `pairs_of`."""
+    rows = _json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad)
+    return pairs_of(file, list(rows), columns, bad)
+
+
+def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> list[Pair]:
+    """The two columns of numbered rows; bad ones have too few columns, or an empty text or label."""
     if not rows:
         raise UserError(f"{file}: holds no row")
     header = _header(rows[0][1], columns)

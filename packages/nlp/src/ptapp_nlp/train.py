@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.fit import fit
+from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations
-from ptapp_core.jobs import run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss
+from ptapp_core.losses import CrossEntropy, classification_loss
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -22,8 +23,8 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
-from ptapp_nlp.data import load
-from ptapp_nlp.evaluate import Measured, measure, prepare, reading_of
+from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
+from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
 from ptapp_nlp.optimise import blocks_of, optimizer_of
 from ptapp_nlp.splits import Splits
@@ -39,15 +40,24 @@ _FIGURES = {
 
 
 def train(settings: TrainNLP) -> None:
-    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
+    """Trains a model as the settings say, or one for each fold."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
+    else:
+        cross_validate(settings, _job(settings), "made", train_once)
+
+
+def train_once(settings: TrainNLP) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
     if relaunch(settings.nproc):
-        return
+        return None
     runtime = runtime_of(settings)
-    data = load(settings.data, reading_of(settings), seed=settings.seed, skip_bad=settings.skip_bad)
+    data = load_for(settings)
     tokens = _tokens(settings, data, runtime)
     card = _card(settings, data, tokens)
     parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
-    settings, note = fit_batch_size(settings, len(parts["train"].texts))
+    usual = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
+    settings, note = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
     model = build(card, pretrained=True).to(runtime.device)
     if settings.activation_checkpointing:
@@ -58,7 +68,7 @@ def train(settings: TrainNLP) -> None:
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"nlp-{settings.task}-{settings.model}", _data_name(settings), about) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
         if runtime.is_main:
             (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
         run.say(f"data: {data.about}")
@@ -75,18 +85,10 @@ def train(settings: TrainNLP) -> None:
         fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        measure(model, parts["test"], card, tokens, runtime, run.path / "report", "test", made=data.made, say=run.say)
+        split = "test" if settings.test else "val"
+        measure(model, parts[split], card, tokens, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
-
-
-def fit_batch_size(settings: TrainNLP, size: int) -> tuple[TrainNLP, str]:
-    """For fewer training samples than a recipe's batch, batches of a quarter of them, and a note that says so."""
-    recipe = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
-    if settings.batch_size != recipe or size >= recipe:
-        return settings, ""
-    batch_size = max(size // 4, settings.accumulate * settings.nproc)
-    note = f" (not the usual {recipe}: there are {size} training samples)"
-    return settings.model_copy(update={"batch_size": batch_size}), note
+    return run.path
 
 
 def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
@@ -98,16 +100,12 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
 
         return pretrained_tokens(settings.pretrained)
 
-    def learnt() -> str | None:
-        if not runtime.is_main:
-            return None
+    def learnt() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]
         return learn(settings.tokenizer, both, settings.vocab, lower=settings.lower, least=settings.least).json()
 
-    text = runtime.together(learnt)[0]
-    assert text is not None
-    return Tokens.read(text)
+    return Tokens.read(runtime.on_main(learnt))
 
 
 def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
@@ -157,11 +155,13 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
 
 
 def _loss(settings: TrainNLP, data: Splits) -> nn.Module:
-    weight: Tensor | None = None
-    if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = torch.tensor(data.train.target).bincount(minlength=len(data.classes)).clamp(min=1).float()
-        weight = len(data.train) / (len(counts) * counts)
-    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
+    if settings.task in ("translate", "generate"):
+        return VocabularyLoss(settings.label_smoothing)
+    if settings.task == "tag":
+        return CrossEntropy(label_smoothing=settings.label_smoothing)
+    labels, weighed = torch.tensor(data.train.target), settings.balance == "weights"
+    smoothing = settings.label_smoothing
+    return classification_loss("cross-entropy", labels, len(data.classes), weighed=weighed, label_smoothing=smoothing)
 
 
 def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Task:
@@ -173,12 +173,8 @@ def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Ta
 def _evaluation(
     settings: TrainNLP, part: Measured, loss: nn.Module, runtime: Runtime, card: Mapping[str, Any]
 ) -> Evaluate:
-    """Its loss is the one that is trained with, so that the two can be compared."""
-
     def classification(model: nn.Module) -> Mapping[str, float]:
-        predictions = predict(model, part.texts, runtime)
-        figures = predictions.metrics()
-        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+        return predict(model, part.texts, runtime).figures(loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
@@ -202,7 +198,5 @@ def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> 
     )
 
 
-def _data_name(settings: TrainNLP) -> str:
-    """A word for the run directory."""
-    name = Path(settings.data).expanduser().resolve().name if settings.data else "made"
-    return name.split(".")[0].lower().replace(" ", "-") or "data"
+def _job(settings: TrainNLP) -> str:
+    return f"nlp-{settings.task}-{settings.model}"

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import JobSettings, Settings, argument, flag, option
+from ptapp_core.config import JobSettings, flag, option
+from ptapp_core.verbs import ExportSettings, OfRun
 from ptapp_rl.tuned import DEFAULTS, tuned_for
 
 Algorithm = Literal["dqn", "reinforce", "a2c", "ppo"]
@@ -166,12 +167,7 @@ def seed_list(text: str) -> list[int]:
     return seeds
 
 
-class _OfRun(Settings):
-    run: Path = argument("run directory")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
-
-
-class EvaluateRL(_OfRun):
+class EvaluateRL(OfRun):
     """`ptapp rl evaluate`."""
 
     episodes: int = option(100, "episodes to play", group="Evaluation", ge=1)
@@ -179,7 +175,7 @@ class EvaluateRL(_OfRun):
     device: str = option("cpu", "auto, cpu, cuda, cuda:N or mps", group="Device")
 
 
-class RecordRL(_OfRun):
+class RecordRL(OfRun):
     """`ptapp rl record`."""
 
     seed: int = option(0, "seed of the episode", group="Evaluation", ge=0, lt=2**31)
@@ -188,14 +184,12 @@ class RecordRL(_OfRun):
     width: int = option(320, "pixels across", group="Output", ge=16, le=4096)
 
 
-class PlayRL(_OfRun):
+class PlayRL(OfRun):
     """`ptapp rl play`."""
 
     episodes: int = option(3, "episodes to play", group="Evaluation", ge=1)
     seed: int = option(0, "seed of the first episode", group="Evaluation", ge=0, lt=2**31)
 
 
-class ExportRL(_OfRun):
+class ExportRL(ExportSettings):
     """`ptapp rl export`."""
-
-    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported policy", group="Output")

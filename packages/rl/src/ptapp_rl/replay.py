@@ -5,8 +5,6 @@ only the newest: the successor of row t is row t + 1, and earlier frames are in 
 environments reset on the step after an episode's end (see `vector`), so a last observation has a row of its own.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from ptapp_core.errors import UserError
+from ptapp_core.memory import free_memory
 from ptapp_rl.returns import n_step as summed_rewards
 from ptapp_rl.spaces import Observations, each, empty, parts_of, store
 from ptapp_rl.sumtree import SumTree
@@ -194,19 +193,10 @@ def bytes_needed(example: Any, frames: int, stack: int = 1) -> int:
 
 def check_memory(needed: int) -> str:
     """`1.2 GB of 14.1 GB free`; raises UserError where it does not fit."""
-    free = _free_memory()
+    free = free_memory()
     if needed > 0.9 * free:
         raise UserError(
             f"--buffer: the replay buffer would take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
             f"give --buffer a smaller number"
         )
     return f"{needed / 1e6:,.1f} MB of {free / 1e9:.1f} GB free"
-
-
-def _free_memory() -> int:
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

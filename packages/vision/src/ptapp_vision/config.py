@@ -5,7 +5,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from ptapp_core.config import Settings, TrainSettings, argument, flag, option
+from ptapp_core.config import TrainSettings, argument, flag, option
+from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 
@@ -84,6 +85,10 @@ class TrainVision(TrainSettings):
             for name in _OF_RESNETS:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
+        if not self.classifies and self.folds is not None:
+            raise ValueError("--folds is for classification, not for --model autoencoder")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         if self.pretrained and self.weights:
             raise ValueError("--pretrained and --weights are two beginnings: leave one of them out")
         if self.sync_batchnorm and self.activation_checkpointing:
@@ -91,38 +96,15 @@ class TrainVision(TrainSettings):
         return self
 
 
-class _OfRun(Settings):
-    run: Path = argument("run directory")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
-
-
-class EvaluateVision(_OfRun):
+class EvaluateVision(EvaluateSettings):
     """`ptapp vision evaluate`."""
 
-    data: str | None = option(None, "other data than the run's own", group="Data")
-    split: Literal["train", "val", "test"] = option("test", "which part of the data", group="Data")
-    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
-
-class PredictVision(_OfRun):
+class PredictVision(PredictFiles):
     """`ptapp vision predict`."""
 
     files: list[Path] = argument("image files, or folders of them")
-    json_: bool = option(False, "one JSON object a line", group="Output")
-    csv: bool = option(False, "comma-separated values", group="Output")
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        if self.json_ and self.csv:
-            raise ValueError("--json and --csv are two forms of output: choose one")
-        return self
 
 
-class ExportVision(Settings):
+class ExportVision(ExportSettings):
     """`ptapp vision export`."""
-
-    run: Path = argument("run directory")
-    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
-    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")

@@ -5,14 +5,15 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
+from ptapp_vision.config import TrainVision
 from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
-from ptapp_vision.folder import Cache, list_images, read_folder
+from ptapp_vision.folder import Cache, read_folder
 from ptapp_vision.idx import find_idx, read_idx
 from ptapp_vision.named import SOURCES, read_named
 from ptapp_vision.splits import Images, Splits
 
-__all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "list_images", "load", "read_images"]
+__all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
 _EXPECTED = "a FER2013 CSV, a folder with a folder for each class, or a folder of IDX files"
@@ -45,6 +46,18 @@ def load(
     else:
         raise UserError(f"--data {data}: no such file or folder, and no data set of that name{nearest(data, NAMES)}")
     return splits.conform(size, channels)
+
+
+def load_for(
+    job: TrainVision, form: tuple[int | None, int | None], other: str | None = None, *, skip_bad: bool = False
+) -> Splits:
+    """The data of a job with images of `form` (size, channels), a fold of it where the job has one; or `other` data."""
+    size, channels = form
+    skip_bad = skip_bad or job.skip_bad
+    data = load(other or job.data, size=size, channels=channels, seed=job.seed, skip_bad=skip_bad, cache=job.cache)
+    if other is not None or job.fold is None or job.folds is None:
+        return data
+    return data.fold(job.fold, job.folds, job.seed)
 
 
 def _recognise(

@@ -1,6 +1,5 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp vision evaluate`."""
 
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_core.classify import class_table, predict
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.classify import predict
 from ptapp_core.losses import build_loss
-from ptapp_core.metrics import per_class
-from ptapp_core.report import confusion_matrix
-from ptapp_core.run import write_json
+from ptapp_core.paired import FILE as PREDICTIONS
+from ptapp_core.results import class_numbers, write_results
+from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import EvaluateVision, TrainVision
-from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.data import Images, Splits, load_for
 from ptapp_vision.pixels import Pixels, columns, rebuild
 from ptapp_vision.reconstruct import reconstruction_metrics
 from ptapp_vision.sheet import mistakes
@@ -33,22 +31,11 @@ def evaluate(settings: EvaluateVision) -> None:
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
-    data = load(
-        settings.data or job.data,
-        size=card["size"],
-        channels=card["channels"],
-        seed=job.seed,
-        skip_bad=settings.skip_bad or job.skip_bad,
-        cache=job.cache,
-    )
+    data = load_for(job, (card["size"], card["channels"]), settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild(card)).to(runtime.device)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
     part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
-    folder = settings.run / "report"
-    if settings.data is not None or settings.split != "test":
-        name = Path(settings.data).resolve().name if settings.data else "own"
-        folder = settings.run / "evaluation" / f"{name}-{settings.split}"
-    measure(model, part, card, runtime, folder, settings.split, drawn=data.drawn)
+    measure(model, part, card, runtime, settings.folder, settings.split, drawn=data.drawn)
 
 
 def measure(
@@ -65,34 +52,28 @@ def measure(
     """Figures of a split to the console, and `metrics.json` with pictures to `folder` (rank 0 of the job writes)."""
     workers = 0 if isinstance(images.images, Tensor) else 2
     note = " (drawn faces)" if drawn else ""
+    record: dict[str, Any] = {}
+    files, table, classes = dict[str, str](), "", []
     if card["name"] == "autoencoder":
         figures = reconstruction_metrics(model, columns(images), runtime, build_loss("mse"), workers=workers)
         figures = {"mse": figures["loss"], "psnr": figures["psnr"]}  # the same figure whatever it was trained with
-        record: dict[str, Any] = {split: figures}
     else:
         predictions = predict(model, columns(images), runtime, workers=workers)
-        figures, counts = predictions.metrics(), predictions.confusion()
-        rows = [{"class": name, **row} for name, row in zip(card["classes"], per_class(counts), strict=True)]
-        record = {split: figures, "classes": rows, "confusion": counts.tolist()}
+        figures, classes = predictions.metrics(), card["classes"]
+        record, table = predictions.report(classes)
+        files = {PREDICTIONS: json_lines(predictions.rows(images.names, classes))}
     if not runtime.is_main:
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "metrics.json", {**record, "drawn": drawn})
-    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
-    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
+    record = {**record, "drawn": drawn}
+    write_results(folder, split, figures, record, files=files, table=table, note=note, classes=classes, say=say)
     if card["name"] != "autoencoder":
-        say(class_table(rows))
-        confusion_matrix(counts, card["classes"], folder / "confusion.png", title=f"{split}{note}")
         confidence, predicted = predictions.probabilities.max(1)
         out = folder / "mistakes.png"
-        mistakes(images.images, images.labels, predicted, confidence, images.names, card["classes"], out)
+        mistakes(images.images, images.labels, predicted, confidence, images.names, classes, out)
     say(f"report: {folder}")
 
 
 def _with_labels_of(classes: list[str], data: Splits, part: Images) -> Images:
-    """The split with its labels counted as the model counts them; raises UserError for a class that it lacks."""
-    for name in data.classes:
-        if name not in classes:
-            raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, classes)}")
-    order = torch.tensor([classes.index(name) for name in data.classes])
+    """The split with its labels counted as the model counts them."""
+    order = torch.tensor(class_numbers(data.classes, classes))
     return Images(part.images, order[part.labels], part.names)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_vision.config import ExportVision, TrainVision
-from ptapp_vision.data import Images, load
+from ptapp_vision.data import Images, load_for
 from ptapp_vision.pixels import rebuild
 from ptapp_vision.trained import find_trained
 
@@ -50,8 +50,7 @@ def _samples(run: Path, card: dict[str, Any]) -> Tensor:
     """What `keep_samples` left; of a run that did not come to its end, images of its test split."""
     if not (run / _FILE).exists():
         job = TrainVision.resolve(run / "config.toml", {})
-        form = {"size": card["size"], "channels": card["channels"]}
-        keep_samples(load(job.data, **form, seed=job.seed, skip_bad=job.skip_bad, cache=job.cache).test, run)
+        keep_samples(load_for(job, (card["size"], card["channels"])).test, run)
     try:
         return load_file(run / _FILE)["input"]
     except (SafetensorError, KeyError) as error:

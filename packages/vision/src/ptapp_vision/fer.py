@@ -11,7 +11,8 @@ import torch
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import opened
-from ptapp_vision.splits import Images, SplitName, Splits, divide
+from ptapp_core.split import SplitName
+from ptapp_vision.splits import Images, Splits, divide
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48

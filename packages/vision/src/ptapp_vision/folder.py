@@ -1,6 +1,5 @@
 """A folder for each class: divided into train/ val/ test/ already, or to be divided by class with the seed."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,31 +10,15 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.files import visible
+from ptapp_core.folders import files_of_splits
+from ptapp_core.memory import free_memory
+from ptapp_core.split import SplitName
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
-from ptapp_vision.splits import Images, SplitName, Splits, divide
+from ptapp_vision.splits import Images, Splits, divide
 
 Cache = Literal["auto", "memory", "disk"]
 
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 _LOOKED_AT = 8  # images of each class whose headers decide on size and channels
-
-
-def list_images(folder: Path) -> list[Path]:
-    """Every image file at or below `folder`, by path; hidden files and folders are left out."""
-    found: list[Path] = []
-    for entry in visible(folder):
-        if entry.is_dir() and not entry.is_symlink():  # a link to a folder above would never end
-            found += list_images(entry)
-        elif entry.suffix.lower() in SUFFIXES:
-            found.append(entry)
-    return found
 
 
 def read_folder(
@@ -54,53 +37,22 @@ def read_folder(
     takes as much again), the rest on request; `cache` decides otherwise. Raises UserError where a folder or an image
     is not usable; `skip_bad` leaves such images out.
     """
-    listed = _layout(root)
+    listed = files_of_splits(root, SUFFIXES, "image")
     classes = tuple(sorted(listed["train"]))
-    for name in classes:
-        if not listed["train"][name]:
-            raise UserError(f"{root}: class folder {name!r} has no training images; fill it or remove it")
     guess = _guess([file for files in listed["train"].values() for file in files[:_LOOKED_AT]])
     size, channels = size or guess.size, channels or guess.channels
     total = sum(len(files) for by_class in listed.values() for files in by_class.values())
-    in_memory = cache == "memory" or (cache == "auto" and total * channels * size * size <= _free_memory() // 3)
+    in_memory = cache == "memory" or (cache == "auto" and total * channels * size * size <= free_memory() // 3)
 
     parts: dict[SplitName, Images] = {}
     skipped: list[str] = []
     for split, by_class in listed.items():
-        for name in by_class:
-            if name not in classes:
-                raise UserError(f"{root}: {split} has a class {name!r} that train lacks")
         parts[split], bad = _read(root, by_class, classes, size, channels, in_memory, skip_bad)
         skipped += bad
     for label in set(range(len(classes))) - set(parts["train"].labels.tolist()):
         raise UserError(f"{listed['train'][classes[label]][0]}: not one training image of this class can be read")
     what = f"{root}, a folder per class ({guess.about}, {'in memory' if in_memory else 'read from disk'})"
     return divide(parts, classes, where=root, what=what, seed=seed, skipped=skipped)
-
-
-def _layout(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
-    """Image files by split and class name; where the folder is not divided, all of it is train."""
-    folders = [entry for entry in visible(root) if entry.is_dir()]
-    named = {entry: SPLIT_FOLDERS[entry.name.lower()] for entry in folders if entry.name.lower() in SPLIT_FOLDERS}
-    splits = list(named.values())
-    if "train" not in splits:
-        if named and len(named) == len(folders):
-            raise UserError(f"{root}: has {', '.join(sorted(entry.name for entry in folders))} but no train/ folder")
-        return {"train": _classes(root)}
-    if len(set(splits)) < len(splits):
-        raise UserError(f"{root}: two folders for one split ({', '.join(sorted(entry.name for entry in named))})")
-    return {split: _classes(folder) for folder, split in named.items()}
-
-
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The image files of each class folder; raises UserError where there is none at all."""
-    entries = visible(folder)
-    by_class = {entry.name: list_images(entry) for entry in entries if entry.is_dir()}
-    if not any(by_class.values()):
-        loose = any(entry.suffix.lower() in SUFFIXES for entry in entries)
-        why = "they lie in no class's folder" if loose else f"known: {' '.join(sorted(SUFFIXES))}"
-        raise UserError(f"{folder}: no images of any class; expected {folder.name}/CLASS/IMAGE ({why})")
-    return by_class
 
 
 @dataclass(frozen=True)
@@ -159,13 +111,3 @@ def _read(
     names = [files[row].relative_to(root).as_posix() for row in good]
     skipped = [f"{file.relative_to(root).as_posix()}: {reason}" for file, reason in bad]
     return Images(images, torch.tensor([labels[row] for row in good]), names), skipped
-
-
-def _free_memory() -> int:
-    """Bytes that this process may fill: what Linux calls available, or 4 GiB, shared by the ranks of this machine."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        free = 4 * 2**30
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

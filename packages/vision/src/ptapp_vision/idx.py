@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import opened
-from ptapp_vision.splits import Images, SplitName, Splits, divide
+from ptapp_core.split import SplitName
+from ptapp_vision.splits import Images, Splits, divide
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _PREFIXES: dict[str, SplitName] = {"train": "train", "val": "val", "t10k": "test", "test": "test"}

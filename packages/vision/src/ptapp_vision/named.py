@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
+from ptapp_core.split import SplitName
 from ptapp_vision.idx import FASHION, read_idx
-from ptapp_vision.splits import Images, SplitName, Splits, divide
+from ptapp_vision.splits import Images, Splits, divide
 
 
 @dataclass(frozen=True)

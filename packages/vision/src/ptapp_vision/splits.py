@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.split import divide_rows
+from ptapp_core.split import SplitName, divide_rows, fold_rows
 from ptapp_vision.decode import OnDisk, conform
 
-SplitName = Literal["train", "val", "test"]
 _HELD_OUT_SPLITS: tuple[SplitName, ...] = ("val", "test")
 _ALL_SPLITS: tuple[SplitName, ...] = ("train", *_HELD_OUT_SPLITS)
 HELD_OUT = 10  # a missing split takes one in this many of each class
@@ -45,6 +44,17 @@ class Images:
             images = self.images[rows]
         return Images(images, self.labels[rows], [self.names[row] for row in order])
 
+    def join(self, others: Sequence["Images"]) -> "Images":
+        """These and then those of the others, of the same shape and kind."""
+        parts = [self, *others]
+        if isinstance(self.images, OnDisk):
+            files = [file for part in parts if isinstance(part.images, OnDisk) for file in part.images.files]
+            images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
+        else:
+            images = torch.cat([part.images for part in parts if isinstance(part.images, Tensor)])
+        names = [name for part in parts for name in part.names]
+        return Images(images, torch.cat([part.labels for part in parts]), names)
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -57,6 +67,19 @@ class Splits:
     about: str
     drawn: bool = False
     skipped: tuple[str, ...] = ()
+    held_out: tuple[SplitName, ...] = ()
+    """Splits that were taken from train."""
+
+    def fold(self, fold: int, folds: int, seed: int) -> "Splits":
+        """A fold of the training images as the test, in place of the data's own; raises UserError if there is none."""
+        taken = {"val": self.val, "test": self.test}
+        pool = self.train.join([taken[name] for name in self.held_out])
+        rest, own = fold_rows(pool.labels, fold, folds, seed)
+        divided: dict[SplitName, Images] = {"train": pool.take(rest), "test": pool.take(own)}
+        if "val" not in self.held_out:
+            divided["val"] = self.val
+        what = f"{self.about.split(': ')[0]}, fold {fold} of {folds}"
+        return divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, drawn=self.drawn)
 
     def conform(self, size: int | None, channels: int | None) -> "Splits":
         """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""
@@ -81,6 +104,7 @@ def divide(
     what: str,
     seed: int,
     skipped: Sequence[str] = (),
+    drawn: bool = False,
 ) -> Splits:
     """Checks the labels and completes the splits.
 
@@ -102,7 +126,7 @@ def divide(
     about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(train.shape)}"
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
-    return Splits(done["train"], done["val"], done["test"], classes, about, skipped=tuple(skipped))
+    return Splits(done["train"], done["val"], done["test"], classes, about, drawn, tuple(skipped), tuple(missing))
 
 
 def shape_text(shape: tuple[int, int, int]) -> str:

@@ -11,10 +11,11 @@ from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
+from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
-from ptapp_core.jobs import optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss
+from ptapp_core.losses import build_loss, classification_loss
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -23,7 +24,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Images, Splits, load
+from ptapp_vision.data import Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
 from ptapp_vision.models import build
@@ -32,19 +33,20 @@ from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
 
 def train(settings: TrainVision) -> None:
-    """Trains a model as the settings say, and leaves a run directory with its record, weights and report."""
+    """Trains a model as the settings say, or one for each fold."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
+    else:
+        cross_validate(settings, _job(settings), "faces", train_once)
+
+
+def train_once(settings: TrainVision) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
     if relaunch(settings.nproc):
-        return
+        return None
     runtime = runtime_of(settings)
-    data = load(
-        settings.data,
-        size=settings.size,
-        channels={"auto": None, "grey": 1, "rgb": 3}[settings.channels],
-        seed=settings.seed,
-        skip_bad=settings.skip_bad,
-        cache=settings.cache,
-    )
-    settings, note = fit_batch_size(settings, len(data.train))
+    data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
+    settings, note = fit_batch_size(settings, TrainVision.model_fields["batch_size"].default, len(data.train))
     card = _card(settings, data)
     model = _model(settings, data.train, card, runtime)
     if settings.sync_batchnorm:
@@ -57,7 +59,7 @@ def train(settings: TrainVision) -> None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
-    with run_of(settings, runtime, f"vision-{settings.model}", _data_name(settings), about) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -71,22 +73,10 @@ def train(settings: TrainVision) -> None:
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             keep_samples(data.test, run.path)
-        measure(model, data.test, card, runtime, run.path / "report", "test", drawn=data.drawn, say=run.say)
+        split, part = ("test", data.test) if settings.test else ("val", data.val)
+        measure(model, part, card, runtime, run.path / "report", split, drawn=data.drawn, say=run.say)
     runtime.close()
-
-
-def fit_batch_size(settings: TrainVision, size: int) -> tuple[TrainVision, str]:
-    """For fewer training samples than the default batch, batches of a quarter of them, and a note that says so.
-
-    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
-    is left to the loader, which refuses one that is too large.
-    """
-    default = TrainVision.model_fields["batch_size"].default
-    if settings.batch_size != default or size >= default:
-        return settings, ""
-    batch_size = max(size // 4, settings.accumulate * settings.nproc)
-    note = f" (not the default {default}: there are {size} training samples)"
-    return settings.model_copy(update={"batch_size": batch_size}), note
+    return run.path
 
 
 def _card(settings: TrainVision, data: Splits) -> dict[str, Any]:
@@ -178,13 +168,9 @@ def build_task_loss(settings: TrainVision, labels: Tensor, classes: int) -> nn.M
     """The loss of the settings; `labels` are those of the training set."""
     if not settings.classifies:
         return build_loss(settings.loss or "mse")
-    weight = None
-    if settings.balance == "weights":  # such that their mean over the samples is one
-        counts = labels.bincount(minlength=classes).clamp(min=1).float()
-        weight = len(labels) / (len(counts) * counts)
-    if settings.loss == "focal":
-        return build_loss("focal", alpha=weight)
-    return build_loss("cross-entropy", weight=weight, label_smoothing=settings.label_smoothing)
+    weighed = settings.balance == "weights"
+    name = settings.loss or "cross-entropy"
+    return classification_loss(name, labels, classes, weighed=weighed, label_smoothing=settings.label_smoothing)
 
 
 def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
@@ -192,13 +178,10 @@ def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
 
 
 def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime: Runtime) -> Evaluate:
-    """Its loss is the one that is trained with: weighed, smoothed or focal alike, so that the two can be compared."""
     measured = columns(images)
 
     def classification(model: nn.Module) -> Mapping[str, float]:
-        predictions = predict(model, measured, runtime, workers=settings.workers)
-        figures = predictions.metrics()
-        return {"loss": predictions.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
+        return predict(model, measured, runtime, workers=settings.workers).figures(loss)
 
     def reconstruction(model: nn.Module) -> Mapping[str, float]:
         assert isinstance(model, Pixels)
@@ -207,7 +190,5 @@ def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime:
     return classification if settings.classifies else reconstruction
 
 
-def _data_name(settings: TrainVision) -> str:
-    """A word for the run directory."""
-    name = Path(settings.data).expanduser().resolve().name if settings.data else "faces"
-    return name.split(".")[0].lower().replace(" ", "-") or "data"
+def _job(settings: TrainVision) -> str:
+    return f"vision-{settings.model}"

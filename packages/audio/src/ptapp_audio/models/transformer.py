@@ -36,7 +36,7 @@ class SpectrogramTransformer(Network):
         dim: int = 192,
         layers: int = 4,
         heads: int = 6,
-        patch: tuple[int, int] = (16, 8),
+        patch: tuple[int, int] = (16, 16),
         dropout: float = 0.1,
     ) -> None:
         super().__init__()

@@ -12,7 +12,7 @@ from ptapp_nlp.models.transformer import LanguageModel, TransformerEncoder, Tran
 
 __all__ = ["Classifier", "LanguageModel", "RecurrentLanguageModel", "Tagger", "Translator", "build"]
 
-OPTIONS = ("dim", "hidden", "layers", "heads", "dropout", "bidirectional", "pool", "norm")
+OPTIONS = ("dim", "hidden", "layers", "heads", "dropout", "bidirectional", "pool", "norm", "lora")
 """The settings that shape a model."""
 
 
@@ -46,7 +46,8 @@ def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
     if card["name"] == "bert":
         from ptapp_nlp.models.bert import PretrainedEncoder  # transformers takes seconds to import
 
-        return PretrainedEncoder(card["encoder"], card["pretrained"] if pretrained else None, card["pad"])
+        source = card["pretrained"] if pretrained else None
+        return PretrainedEncoder(card["encoder"], source, card["pad"], options["lora"])
     if card["name"] == "transformer":
         return TransformerEncoder(card["vocab"], *_shape(options), **_rest(card))
     return RecurrentEncoder(

@@ -1,16 +1,16 @@
 """Any encoder that transformers can load, as one of ours: fine-tuned whole, from a local folder or the hub."""
 
 import json
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
 from ptapp_core.errors import UserError
+from ptapp_core.hub import reachable
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.tokens import Tokens
 
@@ -25,9 +25,10 @@ class PretrainedEncoder(Encoder):
         config: what describes it, as `describe` gives.
         source: folder or hub name of the weights to start from; None: random ones.
         pad: the number that is padding.
+        lora: rank of what is learnt beside the weights, which stay; None: the weights learn.
     """
 
-    def __init__(self, config: Mapping[str, Any], source: str | None, pad: int) -> None:
+    def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, lora: int | None = None) -> None:
         super().__init__()
         shape = AutoConfig.for_model(**config)
         self.dim, self.pad = int(shape.hidden_size), pad
@@ -38,11 +39,24 @@ class PretrainedEncoder(Encoder):
         self.model.float()
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # it would learn nothing: the heads here pool themselves
+        if lora is not None:
+            add_lora(self.model, lora)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(N, L) int64 -> (N, L, dim)."""
         states: Tensor = self.model(input_ids=ids, attention_mask=(ids != self.pad).long()).last_hidden_state
         return states
+
+
+def add_lora(model: nn.Module, rank: int) -> None:
+    """A product of two matrices of a rank beside each linear layer, in place, which alone learn (Hu et al. 2021, "LoRA:
+    Low-rank adaptation of large language models"); at first they add nothing."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError("--lora needs peft: pip install 'ptapp-nlp[lora]'") from error
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear), model)
 
 
 def describe(source: str) -> dict[str, Any]:
@@ -71,12 +85,3 @@ def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
             f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "
             "config.json, model.safetensors and tokenizer.json"
         ) from error
-
-
-def reachable(host: str = "huggingface.co") -> bool:
-    """Whether the hub answers at all."""
-    try:
-        socket.create_connection((host, 443), timeout=5).close()
-    except OSError:
-        return False
-    return True

@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.dropout import Dropout
 from ptapp_nlp.models.encoder import Encoder
 
 Pooling = Literal["mean", "max", "attention", "last", "first"]
@@ -49,7 +50,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.pad = encoder.pad
         self.encoder, self.pool = encoder, Pool(pool, encoder.dim, encoder.bidirectional)
-        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(encoder.dim, classes)
+        self.dropout, self.head = Dropout(dropout), nn.Linear(encoder.dim, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits."""
@@ -64,7 +65,7 @@ class Tagger(nn.Module):
     def __init__(self, encoder: Encoder, tags: int, dropout: float) -> None:
         super().__init__()
         self.pad = encoder.pad
-        self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(encoder.dim, tags)
+        self.encoder, self.dropout, self.head = encoder, Dropout(dropout), nn.Linear(encoder.dim, tags)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits."""

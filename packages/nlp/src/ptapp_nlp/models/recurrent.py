@@ -5,6 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.dropout import Dropout
 from ptapp_nlp.models.encoder import Encoder
 
 Cell = Literal["lstm", "gru"]
@@ -44,7 +45,7 @@ class RecurrentEncoder(Encoder):
         # Small, so that what a rare word learns is not lost in what it began with.
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.embedding.weight.data[pad] = 0.0
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         widths = [dim] + [self.dim] * (layers - 1)
         self.forwards = nn.ModuleList(_CELLS[cell](width, hidden, batch_first=True) for width in widths)
         backwards = widths if bidirectional else []
@@ -86,7 +87,7 @@ class RecurrentLanguageModel(nn.Module):
         self.embedding = nn.Embedding(vocab, dim, padding_idx=pad)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
         self.reading = _CELLS[cell](dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
-        self.dropout, self.bias = nn.Dropout(dropout), nn.Parameter(torch.zeros(vocab))
+        self.dropout, self.bias = Dropout(dropout), nn.Parameter(torch.zeros(vocab))
 
     def forward(self, ids: Tensor) -> Tensor:
         """(N, L) int64 -> logits (N, L, vocab)."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.attention import sinusoidal
+from ptapp_core.dropout import Dropout
 from ptapp_core.transformer import Cache, Stack
 from ptapp_nlp.models.encoder import Encoder
 
@@ -21,7 +22,7 @@ class Embedding(nn.Module):
         self.tokens = nn.Embedding(vocab, dim, padding_idx=pad)
         nn.init.normal_(self.tokens.weight, std=dim**-0.5)
         self.tokens.weight.data[pad] = 0.0
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
         """(N, L) int64 -> (N, L, dim); `places` (N, L) are the positions where they do not count from 0."""

@@ -1,0 +1,53 @@
+"""What `predict` prints of a file: a line of a table, a JSON object, or comma-separated values."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Probabilities = Mapping[str, float]
+"""Of each class, by name."""
+Answer = Callable[[str, Probabilities], None]
+"""Prints what a file is, given its name."""
+
+
+def best(probabilities: Probabilities) -> tuple[str, float]:
+    """The likeliest class, and its probability."""
+    return max(probabilities.items(), key=lambda item: item[1])
+
+
+def as_record(probabilities: Probabilities) -> dict[str, Any]:
+    """The likeliest class, its probability as `confidence`, and all of them."""
+    label, confidence = best(probabilities)
+    rounded = {key: round(value, 6) for key, value in probabilities.items()}
+    return {"class": label, "confidence": round(confidence, 6), "probabilities": rounded}
+
+
+def json_lines(name: str, probabilities: Probabilities) -> None:
+    """Prints a JSON object."""
+    print(json.dumps({"file": name, **as_record(probabilities)}, ensure_ascii=False))
+
+
+def csv_lines(classes: Sequence[str]) -> Answer:
+    """Prints the header now, and a row for each file."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", "class", "confidence", *classes])
+
+    def write(name: str, probabilities: Probabilities) -> None:
+        label, confidence = best(probabilities)
+        writer.writerow([name, label, f"{confidence:.6f}", *(f"{value:.6f}" for value in probabilities.values())])
+
+    return write
+
+
+def table_lines(names: Sequence[str]) -> Answer:
+    """Prints a line for each file, as wide as the longest of the names, or as a terminal allows."""
+    width = min(44, max(map(len, names)))
+
+    def write(name: str, probabilities: Probabilities) -> None:
+        label, confidence = best(probabilities)
+        shown = name if len(name) <= width else "…" + name[1 - width :]
+        print(f"{shown:<{width}}  {100 * confidence:5.1f} %  {label}")
+
+    return write

@@ -1,0 +1,78 @@
+"""A folder for each class: divided into train/ val/ test/ already, or not. How images and sounds come."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from ptapp_core.errors import UserError
+from ptapp_core.files import visible
+from ptapp_core.split import SplitName
+
+SPLIT_FOLDERS: dict[str, SplitName] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+
+def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Every file at or below `folder` with one of the suffixes, by path; hidden files and folders are left out."""
+    found: list[Path] = []
+    for entry in visible(folder):
+        if entry.is_dir() and not entry.is_symlink():  # a link to a folder above would never end
+            found += files_below(entry, suffixes)
+        elif entry.suffix.lower() in suffixes:
+            found.append(entry)
+    return found
+
+
+def files_named(paths: Sequence[Path], suffixes: Collection[str], kind: str) -> Iterator[Path]:
+    """The files among `paths`, and of each folder those below it; raises UserError for a folder without any.
+
+    `kind` is what a file is called: image, sound.
+    """
+    for path in paths:
+        if path.is_dir():
+            found = files_below(path, suffixes)
+            if not found:
+                raise UserError(f"{path}: holds no {kind} file")
+            yield from found
+        else:
+            yield path  # a file that is missing is for its reader to name
+
+
+def files_of_classes(folder: Path, suffixes: Collection[str], kind: str) -> dict[str, list[Path]]:
+    """The files of each class folder; raises UserError where there is none at all."""
+    entries = visible(folder)
+    by_class = {entry.name: files_below(entry, suffixes) for entry in entries if entry.is_dir()}
+    if not any(by_class.values()):
+        loose = any(entry.suffix.lower() in suffixes for entry in entries)
+        why = "they lie in no class's folder" if loose else f"known: {' '.join(sorted(suffixes))}"
+        raise UserError(f"{folder}: no {kind}s of any class; expected {folder.name}/CLASS/{kind.upper()} ({why})")
+    return by_class
+
+
+def files_of_splits(root: Path, suffixes: Collection[str], kind: str) -> dict[SplitName, dict[str, list[Path]]]:
+    """Files by split and class; where the folder is not divided, all of it is train.
+
+    Raises UserError where a class has no training file, or a split a class that train lacks.
+    """
+    folders = [entry for entry in visible(root) if entry.is_dir()]
+    named = {entry: SPLIT_FOLDERS[entry.name.lower()] for entry in folders if entry.name.lower() in SPLIT_FOLDERS}
+    splits = list(named.values())
+    if "train" not in splits:
+        if named and len(named) == len(folders):
+            raise UserError(f"{root}: has {', '.join(sorted(entry.name for entry in folders))} but no train/ folder")
+        named = {root: "train"}
+    if len(set(splits)) < len(splits):
+        raise UserError(f"{root}: two folders for one split ({', '.join(sorted(entry.name for entry in named))})")
+    listed = {split: files_of_classes(folder, suffixes, kind) for folder, split in named.items()}
+    for name, files in sorted(listed["train"].items()):
+        if not files:
+            raise UserError(f"{root}: class folder {name!r} has no training {kind}s; fill it or remove it")
+    for split, by_class in listed.items():
+        for name in by_class:
+            if name not in listed["train"]:
+                raise UserError(f"{root}: {split} has a class {name!r} that train lacks")
+    return listed

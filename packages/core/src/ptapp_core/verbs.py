@@ -1,0 +1,57 @@
+"""Settings of what is done with a run after it: the parts that domains share."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from ptapp_core.config import Settings, argument, option
+
+
+class OfRun(Settings):
+    """A run, and which of its weights."""
+
+    run: Path = argument("run directory")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+
+
+class ComputeSettings(OfRun):
+    """Where the model computes, and in which numbers."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
+
+
+class EvaluateSettings(ComputeSettings):
+    """Which data a run's model is measured on."""
+
+    data: str | None = option(None, "other data than the run's own", group="Data")
+    split: Literal["train", "val", "test"] = option("test", "which part of the data", group="Data")
+    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+    @property
+    def folder(self) -> Path:
+        """`report/` for the test split of the run's own data, else one in `evaluation/`: the job's result stays."""
+        if self.data is None and self.split == "test":
+            return self.run / "report"
+        name = Path(self.data).resolve().name if self.data else "own"
+        return self.run / "evaluation" / f"{name}-{self.split}"
+
+
+class PredictFiles(ComputeSettings):
+    """How the answers for files are printed; a domain adds the files."""
+
+    json_: bool = option(False, "one JSON object a line", group="Output")
+    csv: bool = option(False, "comma-separated values", group="Output")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.json_ and self.csv:
+            raise ValueError("--json and --csv are two forms of output: choose one")
+        return self
+
+
+class ExportSettings(OfRun):
+    """The form of an export."""
+
+    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")

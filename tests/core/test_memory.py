@@ -1,0 +1,46 @@
+"""How much memory a process may fill."""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+from ptapp_core import memory
+
+
+def test_the_least_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_available", lambda: 3000)
+    monkeypatch.setattr(memory, "_groups", lambda: [5000, 2000])
+    monkeypatch.setattr(memory, "_limit", lambda: [])
+    assert memory.free_memory() == 2000
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert memory.free_memory() == 500
+    monkeypatch.setattr(memory, "_groups", lambda: [-1])
+    assert memory.free_memory() == 0
+
+
+def test_a_group_leaves_what_it_and_those_above_allow(tmp_path: Path) -> None:
+    (tmp_path / "cgroup").write_text("4:memory:/old\n0::/pod/box\n")
+    for folder, limit in ((tmp_path / "pod", "9000"), (tmp_path / "pod" / "box", "max"), (tmp_path, "500")):
+        folder.mkdir(exist_ok=True)
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text("400\n")
+        (folder / "memory.stat").write_text("anon 300\ninactive_file 50\n")
+    assert memory._groups(tmp_path / "cgroup", tmp_path) == [8650, 150]
+    assert memory._groups(tmp_path / "gone", tmp_path) == []
+
+
+def test_a_limit_of_the_process_leaves_what_it_has_not_taken() -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        resource.setrlimit(resource.RLIMIT_DATA, (2**36, before[1]))
+        (left,) = memory._limit()
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert 2**35 < left < 2**36
+
+
+def test_where_the_system_does_not_say_it_is_all_memory(tmp_path: Path) -> None:
+    assert memory._available(tmp_path / "gone") > memory._available()
+    (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable:    2048 kB\n")
+    assert memory._available(tmp_path / "meminfo") == 2 * 2**20
