@@ -1,5 +1,6 @@
 """Tiny games that every algorithm must solve, their broken twins, and games that misbehave."""
 
+from threading import Event
 from typing import Any
 
 import gymnasium as gym
@@ -71,6 +72,8 @@ class Misbehaving(gym.Env[Any, Any]):
                 raise RuntimeError("the game fell over\nand more")
             if self.fault == "nan":
                 observation[0] = np.nan
+            if self.fault == "hangs":
+                Event().wait()
             if self.fault == "shape":
                 observation = np.zeros(3, np.float32)
         return observation, 1.0, self.frame % 10 == 0, False, {}
@@ -100,7 +103,7 @@ class Opaque(gym.Env[Any, Any]):
 
 for kind in ("discrete", "continuous", "image", "dict"):
     gym.register(f"Identity{kind.capitalize()}-v0", Identity, kwargs={"kind": kind})
-for fault in ("raises", "nan", "shape"):
+for fault in ("raises", "nan", "shape", "hangs"):
     gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

@@ -1,5 +1,6 @@
 """Names, resets, faults and captured states of environments."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import torch
 import rl.games  # noqa: F401  (registers them)
 from ptapp_core.errors import UserError
 from ptapp_core.main import main
-from ptapp_rl.algos import listing
+from ptapp_core.runtime import Runtime
+from ptapp_rl import vector
+from ptapp_rl.algos import listing, tuning
 from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import make, names, resolve
 from ptapp_rl.evaluate import figures
 from ptapp_rl.normalise import RewardScale, RunningNorm
+from ptapp_rl.tuned import TUNED
 from ptapp_rl.vector import Environments
 
 
@@ -122,6 +126,31 @@ def test_a_fault_is_one_line_and_loses_no_checkpoint(
     assert list(tmp_path.glob("*/*/checkpoints/step-*/manifest.json"))
 
 
+def test_a_worker_that_hangs_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vector, "_PATIENCE", 0.05)
+    environments = Environments("FaultHangs-v0", 1, seed=0, vector="async", saved=False)
+
+    def play_on() -> None:
+        while True:  # a busy machine may run out of patience before the frame that hangs: the same fault
+            environments.step(np.zeros(1, np.int64))
+
+    with closing(environments), pytest.raises(UserError, match="a worker did not answer"):
+        play_on()
+
+
+def test_an_environments_own_settings_yield_to_the_users() -> None:
+    tuned = TrainRL.resolve(None, {"env": "lunarlander-v3"})
+    assert (tuned.frames, tuned.rollout) == (1_000_000, 512)
+    assert "--rollout 512" in tuning(tuned)
+    own = TrainRL.resolve(None, {"env": "LunarLander", "rollout": "256"})
+    assert (own.frames, own.rollout) == (1_000_000, 256)
+    assert "--rollout" not in tuning(own)
+    assert TrainRL.resolve(None, {"env": "LunarLander", "algo": "a2c"}).rollout == 16
+    for algorithm, game in TUNED:
+        settings = TrainRL.resolve(None, {"env": game, "algo": algorithm})
+        assert TrainRL.resolve(None, settings.model_dump()) == settings
+
+
 def test_options_are_the_algorithms_own() -> None:
     assert TrainRL.resolve(None, {"algo": "dqn"}).hidden == [256, 256]
     assert TrainRL.resolve(None, {"algo": "dqn", "hidden": ["8", "8"]}).hidden == [8, 8]
@@ -144,10 +173,20 @@ def test_running_statistics_are_those_of_all_that_was_seen() -> None:
     seen = torch.randn(100, 3) * 5 + 2
     norm = RunningNorm(3)
     for part in seen.split([1, 39, 60]):
-        norm.update(part)
+        norm.update(part, Runtime("cpu", "fp32"))
     torch.testing.assert_close(norm.mean, seen.mean(0))
     torch.testing.assert_close(norm.variance, seen.var(0, correction=0))
     torch.testing.assert_close(norm(seen).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, runtime = torch.randn(64, 3) * 5 + 2, Runtime("cpu", "fp32")
+    other = torch.var_mean(seen[40:], dim=0, correction=0)
+    monkeypatch.setattr(runtime, "gather", lambda own: [own, (24, other[1], other[0])])
+    norm = RunningNorm(3)
+    norm.update(seen[:40], runtime)
+    torch.testing.assert_close(norm.mean, seen.mean(0))
+    torch.testing.assert_close(norm.variance, seen.var(0, correction=0))
 
 
 def test_rewards_are_scaled_by_the_spread_of_the_return() -> None:

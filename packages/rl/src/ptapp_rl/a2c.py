@@ -7,6 +7,7 @@ how much better it went than the critic thought, and the critic's squared error.
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional
 
 from ptapp_core.task import Task
 from ptapp_rl.actor import ActorCritic
@@ -25,7 +26,7 @@ class A2C(Task):
         """A minibatch of `Rollouts`."""
         parameters, value = self.model.both(batch["observation"])
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
-        error = (value - batch["target"]).square().sum()
+        error = functional.mse_loss(value, batch["target"], reduction="sum")
         bonus = entropy.sum()
         loss = self.value_loss * error - (log_prob * batch["advantage"]).sum() - self.entropy * bonus
         figures = {"value_error": error.detach(), "entropy": bonus.detach(), "return": batch["return"].sum()}

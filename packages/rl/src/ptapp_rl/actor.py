@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ptapp_rl.networks import encoder, layers, orthogonal, width
+from ptapp_rl.networks import Layers, encoder, orthogonal, width
 from ptapp_rl.spaces import Observations
 
 
@@ -40,7 +41,7 @@ class Categorical(nn.Module):
     def score(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probability of each action and entropy, (N,)."""
         log_p = logits.log_softmax(-1)
-        return log_p.gather(-1, actions.unsqueeze(-1)).squeeze(-1), -(log_p.exp() * log_p).sum(-1)
+        return -functional.nll_loss(log_p, actions, reduction="none"), -(log_p.exp() * log_p).sum(-1)
 
     def mode(self, logits: Tensor) -> Tensor:
         """The likeliest actions, as the environment counts them."""
@@ -160,8 +161,8 @@ class ActorCritic(nn.Module):
         sizes, activation = [width(self.encoder), *card["hidden"]], card["activation"]
         if card["observation"]["kind"] == "image":
             sizes = sizes[:1]  # its encoder ends in a hidden layer
-        self.actor = layers(sizes, activation)
-        self.critic = layers(sizes, activation)
+        self.actor = Layers(sizes, activation)
+        self.critic = Layers(sizes, activation)
         orthogonal(self)
         self.head: Head = HEADS[card["action"]["kind"]](sizes[-1], card["action"])
         self.value = orthogonal(nn.Linear(sizes[-1], 1), 1.0)
@@ -173,6 +174,10 @@ class ActorCritic(nn.Module):
     def parameters_of(self, observations: Observations) -> Tensor:
         """The parameters of the distribution over actions, (N, P)."""
         return self.head(self.actor(self.encoder(observations)))
+
+    def values(self, observations: Observations) -> Tensor:
+        """The values, (N,)."""
+        return self.value(self.critic(self.encoder(observations))).squeeze(-1)
 
     def both(self, observations: Observations) -> tuple[Tensor, Tensor]:
         """The distribution's parameters, (N, P), and the values, (N,)."""

@@ -11,13 +11,14 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Source, Task
 from ptapp_rl.a2c import A2C
 from ptapp_rl.actor import ActorCritic
-from ptapp_rl.config import DEFAULTS, TrainRL
+from ptapp_rl.config import TrainRL
 from ptapp_rl.dqn import DQN, Experience, QNetwork
 from ptapp_rl.ppo import PPO
 from ptapp_rl.reinforce import Reinforce
 from ptapp_rl.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.rollout import Rollouts
 from ptapp_rl.spaces import FAMILIES, TAKES, action_card
+from ptapp_rl.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.vector import Environments
 
 ABOUT = {
@@ -158,12 +159,24 @@ def listing() -> str:
     lines = []
     for name, about in ABOUT.items():
         actions = ", ".join(FAMILIES[kind] for kind in TAKES[name])
-        own = "\n".join(_option(key, value) for key, value in DEFAULTS[name].items())
+        own = _options(DEFAULTS[name])
         paragraphs = [about, f"actions: {actions}", own or "the defaults that `ptapp rl train --help` shows"]
+        paragraphs += [f"on {game}: {_options(more)}" for (algo, game), more in TUNED.items() if algo == name]
         fold = TextWrapper(80, initial_indent=" " * 11, subsequent_indent=" " * 11, break_on_hyphens=False)
         text = "\n".join(fold.fill(paragraph).replace("\N{NO-BREAK SPACE}", " ") for paragraph in paragraphs)
         lines.append(f"{name:<11}{text.lstrip()}\n")
     return "\n".join(lines).rstrip()
+
+
+def tuning(settings: TrainRL) -> str:
+    """The options that the environment set, and the user did not change; empty where there are none."""
+    tuned = tuned_for(settings.algo, settings.env)
+    kept = {name: value for name, value in tuned.items() if getattr(settings, name) == value}
+    return _options(kept).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _options(values: dict[str, Any]) -> str:
+    return " ".join(_option(name, value) for name, value in values.items())
 
 
 def _option(name: str, value: Any) -> str:

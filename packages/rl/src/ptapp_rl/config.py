@@ -8,49 +8,9 @@ from pydantic import field_validator, model_validator
 
 from ptapp_core.config import JobSettings, flag, option
 from ptapp_core.verbs import ExportSettings, OfRun
+from ptapp_rl.tuned import DEFAULTS, tuned_for
 
 Algorithm = Literal["dqn", "reinforce", "a2c", "ppo"]
-
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "ppo": {},  # the class's own
-    "a2c": {
-        "rollout": 16,
-        "frames": 200_000,
-        "envs": 8,
-        "optimizer": "rmsprop",
-        "lr": 2e-3,
-        "momentum": 0.0,
-        "gae": 1.0,
-        "entropy": 0.0,
-        "normalise_advantage": False,
-        "batch_size": 128,
-        "log_every": 100,
-    },
-    "reinforce": {
-        "rollout": 256,
-        "frames": 300_000,
-        "gae": 1.0,
-        "lr": 3e-3,
-        "gamma": 0.99,
-        "batch_size": 2048,
-        "log_every": 10,
-    },
-    "dqn": {
-        "frames": 50_000,
-        "envs": 4,
-        "hidden": [256, 256],
-        "activation": "relu",
-        "lr": 1e-3,
-        "schedule": "constant",
-        "gamma": 0.99,
-        "batch_size": 64,
-        "clip": 10.0,
-        "n_step": 3,
-        "eval_every": 2_500,
-        "log_every": 500,
-    },
-}
-"""What an algorithm sets where the user did not; `ptapp rl algos` prints them."""
 
 _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
@@ -67,7 +27,7 @@ ONLY_OF: dict[str, tuple[str, ...]] = {
 
 
 class TrainRL(JobSettings):
-    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what the others change."""
+    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others, and some games, change."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
 
@@ -136,10 +96,12 @@ class TrainRL(JobSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_of_the_algorithm(cls, values: Any) -> Any:
+    def _defaults_of_algorithm_and_environment(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
-        return {**DEFAULTS.get(str(values.get("algo")), {}), **values}
+        fields = cls.model_fields
+        algo, env = (str(values.get(name, fields[name].default)) for name in ("algo", "env"))
+        return {**DEFAULTS.get(algo, {}), **tuned_for(algo, env), **values}
 
     @field_validator("hidden")
     @classmethod

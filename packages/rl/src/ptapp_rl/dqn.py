@@ -16,7 +16,7 @@ from torch.nn import functional
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Progress, Task
 from ptapp_rl.capture import decode_generator, encode_generator
-from ptapp_rl.networks import encoder, layers, update_statistics, width
+from ptapp_rl.networks import Layers, encoder, update_statistics, width
 from ptapp_rl.normalise import RunningNorm
 from ptapp_rl.replay import Replay
 from ptapp_rl.spaces import Observations, each
@@ -37,7 +37,7 @@ class QNetwork(nn.Module):
         self.count, self.dueling = card["atoms"], card["dueling"]
         self.encoder = encoder(card["observation"], card["normalise"])
         sizes = [width(self.encoder), *card["hidden"]]
-        self.hidden = layers(sizes[:1] if card["observation"]["kind"] == "image" else sizes, card["activation"])
+        self.hidden = Layers(sizes[:1] if card["observation"]["kind"] == "image" else sizes, card["activation"])
         size = sizes[0] if card["observation"]["kind"] == "image" else sizes[-1]
         self.advantage = nn.Linear(size, self.actions * self.count)
         self.value = nn.Linear(size, self.count) if self.dueling else None
@@ -215,7 +215,7 @@ class Experience:
         reset = environments.over
         before = environments.observations
         if self._normalises:
-            update_statistics(model, each(before, torch.from_numpy))
+            update_statistics(model, self._runtime.to_device(each(before, torch.from_numpy)), self._runtime)
         rewards, terminated, _ = environments.step(actions + model.start if model.start else actions)
         self._replay.add(actions, rewards, terminated, environments.over, reset, environments.observations)
 

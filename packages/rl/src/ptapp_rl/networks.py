@@ -1,6 +1,6 @@
 """From observations to features: layers for vectors, a convolutional network for images, and both for dictionaries."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod, sqrt
 from typing import Any
@@ -9,18 +9,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_core.runtime import Runtime
 from ptapp_rl.normalise import RunningNorm
 from ptapp_rl.spaces import Observations
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 
 
-def layers(sizes: Sequence[int], activation: str) -> nn.Sequential:
-    """Linear layers of these sizes, each followed by the activation."""
-    modules: list[nn.Module] = []
-    for inputs, outputs in pairwise(sizes):
-        modules += [nn.Linear(inputs, outputs), ACTIVATIONS[activation]()]
-    return nn.Sequential(*modules)
+class Layers(nn.ModuleList):
+    """Linear layers of these sizes, each followed by the activation.
+
+    The layers are not called as modules: for a handful of observations that costs more than their products do.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str) -> None:
+        super().__init__(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
+        self._activate = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, first size) -> (N, last size)."""
+        for linear in self:
+            assert isinstance(linear, nn.Linear)
+            x = self._activate(functional.linear(x, linear.weight, linear.bias))
+        return x
 
 
 class Flat(nn.Module):
@@ -126,9 +137,9 @@ def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
     return module
 
 
-def update_statistics(model: nn.Module, observations: Observations) -> None:
-    """Takes new observations, (N, ...), into the running statistics of a model, where it has any."""
+def update_statistics(model: nn.Module, observations: Observations, runtime: Runtime) -> None:
+    """Takes new observations, (N, ...), of every rank into the running statistics of a model, where it has any."""
     for name, part in observations.items() if isinstance(observations, dict) else [("", observations)]:
         for path, module in model.named_modules():
             if isinstance(module, RunningNorm) and path.removesuffix(".norm").endswith(name):
-                module.update(part)
+                module.update(part, runtime)

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.runtime import Runtime
+
 
 class RunningNorm(nn.Module):
     """Centres and scales by the mean and variance of all that it was shown; they are buffers, and travel with it."""
@@ -27,16 +29,17 @@ class RunningNorm(nn.Module):
         return ((x - self.mean) * (self.variance + 1e-8).rsqrt()).clamp(-self.limit, self.limit)
 
     @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Takes (N, ...) more into the statistics (Chan et al. 1979, parallel form)."""
+    def update(self, x: Tensor, runtime: Runtime) -> None:
+        """Takes (N, ...) more of every rank into the statistics (Chan et al. 1979, parallel form)."""
         x = x.flatten(1).float()
         variance, mean = torch.var_mean(x, dim=0, correction=0)
-        total = self.count + len(x)
-        delta = mean - self.mean
-        squares = self.variance * self.count + variance * len(x) + delta.square() * (self.count * len(x) / total)
-        self.mean.add_(delta * (len(x) / total))
-        self.variance.copy_(squares / total)
-        self.count.copy_(total)
+        for count, some_mean, some_variance in runtime.gather((len(x), mean, variance)):
+            total = self.count + count
+            delta = some_mean - self.mean
+            squares = self.variance * self.count + some_variance * count + delta.square() * (self.count * count / total)
+            self.mean.add_(delta * (count / total))
+            self.variance.copy_(squares / total)
+            self.count.copy_(total)
 
 
 class RewardScale:

@@ -8,6 +8,7 @@ end of a rollout cuts the episodes that run through it as a time limit does, and
 from typing import Any
 
 from torch import Tensor
+from torch.nn import functional
 
 from ptapp_core.task import Task
 from ptapp_rl.actor import ActorCritic
@@ -27,7 +28,7 @@ class Reinforce(Task):
         parameters, baseline = self.model.both(batch["observation"])
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         gain = (log_prob * batch["advantage"]).sum()
-        error = (baseline - batch["target"]).square().sum()
+        error = functional.mse_loss(baseline, batch["target"], reduction="sum")
         bonus = entropy.sum()
         loss = self.value_loss * error - gain - self.entropy * bonus
         figures = {"value_error": error.detach(), "entropy": bonus.detach(), "return": batch["return"].sum()}

@@ -1,6 +1,6 @@
 """Rollouts as a Source: play for a while, learn from what was played, forget it. A2C, PPO and REINFORCE share it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ptapp_rl.capture import decode_generator, encode_generator
 from ptapp_rl.networks import update_statistics
 from ptapp_rl.normalise import RewardScale
 from ptapp_rl.returns import advantages
-from ptapp_rl.spaces import each, empty, pick, rows_of, store
+from ptapp_rl.spaces import each, empty, parts_of, pick, rows_of, store
 from ptapp_rl.vector import Environments
 
 Batch = dict[str, Any]
@@ -33,7 +33,7 @@ class Rollouts:
         passes: times that a rollout is learnt from, each in another order.
         minibatches: of one pass.
         gamma, gae: see `returns.advantages`.
-        normalise_advantage: to mean 0 and deviation 1 in a minibatch (of each rank).
+        normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
         target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
         scale_rewards: by the deviation of the return.
     """
@@ -113,26 +113,28 @@ class Rollouts:
         """Steps the environments `length` times, then values and advantages of the whole rollout at once."""
         environments, head = self._environments, self._model.head
         self._over[0] = environments.over
+        played: list[Tensor] = []
         with torch.inference_mode():
             noise = self._runtime.to_device(head.noise(self._random, self._length, environments.count))
             for t in range(self._length):
                 store(self._observations, t, environments.observations)
                 now = self._runtime.to_device(pick(self._observations, t))
-                actions = head.sample(self._model.parameters_of(now), noise[t]).cpu()
+                played.append(self._model.parameters_of(now))
+                actions = head.sample(played[t], noise[t]).cpu()
                 self._actions[t] = actions
                 self._rewards[t], self._terminated[t], _ = environments.step(head.to_environment(actions))
                 self._over[t + 1] = environments.over
             store(self._observations, self._length, environments.observations)
-        self._columns = self._finished()
+        self._columns = self._finished(torch.cat(played))
         self._played, self._given = self._played + 1, 0
 
     @torch.no_grad()
-    def _finished(self) -> Batch:
-        """The rollout as columns of the transitions to learn from."""
+    def _finished(self, parameters: Tensor) -> Batch:
+        """The rollout as columns of the transitions to learn from; `parameters` of the policy that played them."""
         shape = self._rewards.shape
         rewards = self._scale(self._rewards, self._over[1:]) if self._scale else self._rewards
         seen = each(self._observations, lambda part: part.flatten(0, 1))
-        parameters, values = self._judge(seen)
+        values = self._judge(self._model.values, seen)
         rows = self._runtime.to_device(torch.from_numpy(~self._over[:-1]).flatten().nonzero().squeeze(1))
         tensors = [torch.as_tensor(a, dtype=t) for a, t in ((rewards, torch.float32), (self._terminated, torch.bool))]
         rewarded, terminated = self._runtime.to_device(tensors)
@@ -140,9 +142,9 @@ class Rollouts:
         values = values.view(shape[0] + 1, shape[1])
         estimate = advantages(rewarded, values, terminated, over, self._gamma, self._gae)
         actions = self._runtime.to_device(self._actions).flatten(0, 1)
-        log_prob, _ = self._model.head.score(parameters[: len(actions)], actions)
+        log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))
-        update_statistics(self._model, taken)
+        update_statistics(self._model, taken, self._runtime)
         columns = {
             "action": actions,
             "log_prob": log_prob,
@@ -154,15 +156,11 @@ class Rollouts:
         chosen: Batch = {name: column.index_select(0, rows) for name, column in columns.items()}
         return chosen | {"observation": rows_of(taken, rows)}
 
-    def _judge(self, observations: Any) -> tuple[Tensor, Tensor]:
-        """Distribution parameters and values of all the rollout's observations."""
-        size = len(self._rewards) * self._environments.count + self._environments.count
-        judged = []
-        for start in range(0, size, _AT_ONCE):
-            some = pick(observations, slice(start, start + _AT_ONCE))
-            judged.append(self._model.both(self._runtime.to_device(some)))
-        parameters, values = zip(*judged, strict=True)
-        return torch.cat(parameters), torch.cat(values)
+    def _judge(self, judge: Callable[[Any], Tensor], observations: Any) -> Tensor:
+        """What a part of the model says of many observations, in forward passes of a bounded size."""
+        size = len(next(parts_of(observations)))
+        parts = (pick(observations, slice(start, start + _AT_ONCE)) for start in range(0, size, _AT_ONCE))
+        return torch.cat([judge(self._runtime.to_device(part)) for part in parts])
 
     def _minibatch(self) -> Batch:
         """The next one of the rollout."""
@@ -176,10 +174,19 @@ class Rollouts:
                 self._order = torch.from_numpy(self._random.permutation(size))
             rows = self._runtime.to_device(self._order.tensor_split(self._minibatches)[place])
             batch = {name: rows_of(column, rows) for name, column in self._columns.items()}
-        if self._normalise and len(batch["advantage"]) > 1:
-            deviation, mean = torch.std_mean(batch["advantage"])
-            batch["advantage"] = (batch["advantage"] - mean) / (deviation + 1e-8)
+        if self._normalise:
+            batch["advantage"] = self._normalised(batch["advantage"])
         return batch
+
+    def _normalised(self, advantage: Tensor) -> Tensor:
+        """To mean 0 and deviation 1 over all ranks' shares of the minibatch."""
+        if self._runtime.world == 1:
+            deviation, mean = torch.std_mean(advantage)
+            return (advantage - mean) / (deviation + 1e-8) if len(advantage) > 1 else advantage
+        total, count = self._runtime.total(advantage.sum().item(), len(advantage))
+        centred = advantage - total / count
+        (squares,) = self._runtime.total(centred.square().sum().item())
+        return centred / ((squares / max(count - 1, 1)) ** 0.5 + 1e-8)
 
     @torch.no_grad()
     def _strayed(self) -> bool:
@@ -189,7 +196,7 @@ class Rollouts:
         """
         if self._target_kl is None:
             return False
-        parameters = self._judge(self._columns["observation"])[0]
+        parameters = self._judge(self._model.parameters_of, self._columns["observation"])
         log_ratio = self._model.head.score(parameters, self._columns["action"])[0] - self._columns["log_prob"]
         divergence = log_ratio.expm1() - log_ratio
         total, count = self._runtime.total(divergence.sum().item(), len(divergence))

@@ -13,7 +13,7 @@ from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
 from ptapp_core.runtime import Runtime
-from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source
+from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import resolve
 from ptapp_rl.evaluate import evaluation_environments, figures, play, report
@@ -47,6 +47,8 @@ def train(settings: TrainRL) -> None:
     with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {_RESUMES[environments.way]}")
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        if tuned := tuning(settings):
+            run.say(f"tuned for {name}: {tuned}")
         task, source = task_and_source(settings, model, environments, runtime, run.say)
         run.say(
             f"plan: {plan.steps:,} steps of {frames_per_step(settings):g} frames ({settings.frames:,} frames), "

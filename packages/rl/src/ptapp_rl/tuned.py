@@ -1,0 +1,90 @@
+"""What to set where the user did not: by algorithm, and by environment where an algorithm's own defaults do not do.
+
+docs/rl.md says what they reach, and on which seeds they were chosen.
+"""
+
+import re
+from typing import Any
+
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "ppo": {},  # the class's own
+    "a2c": {
+        "rollout": 16,
+        "frames": 200_000,
+        "envs": 8,
+        "optimizer": "rmsprop",
+        "lr": 2e-3,
+        "momentum": 0.0,
+        "gae": 1.0,
+        "entropy": 0.0,
+        "normalise_advantage": False,
+        "batch_size": 128,
+        "log_every": 100,
+    },
+    "reinforce": {
+        "rollout": 256,
+        "frames": 300_000,
+        "gae": 1.0,
+        "lr": 3e-3,
+        "gamma": 0.99,
+        "batch_size": 2048,
+        "log_every": 10,
+    },
+    "dqn": {
+        "frames": 50_000,
+        "envs": 4,
+        "hidden": [256, 256],
+        "activation": "relu",
+        "lr": 1e-3,
+        "schedule": "constant",
+        "gamma": 0.99,
+        "batch_size": 64,
+        "clip": 10.0,
+        "n_step": 3,
+        "eval_every": 2_500,
+        "log_every": 500,
+    },
+}
+"""What an algorithm sets; `ptapp rl algos` prints it."""
+
+TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("ppo", "Acrobot"): {
+        "frames": 200_000,
+        "envs": 16,
+        "normalise": True,
+        "rollout": 64,
+        "passes": 10,
+        "gamma": 0.99,
+        "gae": 0.94,
+        "entropy": 0.01,
+        "eval_every": 20_000,
+    },
+    ("ppo", "LunarLander"): {
+        "frames": 1_000_000,
+        "envs": 16,
+        "rollout": 512,
+        "batch_size": 128,
+        "passes": 4,
+        "gamma": 0.999,
+        "gae": 0.98,
+        "entropy": 0.01,
+        "eval_every": 100_000,
+    },
+    ("ppo", "Pendulum"): {
+        "frames": 200_000,
+        "normalise": True,
+        "normalise_rewards": True,
+        "rollout": 128,
+        "batch_size": 128,
+        "passes": 10,
+        "gamma": 0.9,
+        "gae": 0.95,
+    },
+}
+"""What an environment, by its bare name, sets beyond that; a job says so when it begins."""
+
+
+def tuned_for(algorithm: str, env: str) -> dict[str, Any]:
+    """The settings tuned for an environment, `CartPole` or `CartPole-v1`; none for most."""
+    bare = re.sub(r"-v\d+$", "", env).lower()
+    return next((more for (algo, game), more in TUNED.items() if (algo, game.lower()) == (algorithm, bare)), {})
