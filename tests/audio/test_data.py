@@ -78,6 +78,39 @@ def test_names_of_digit_speaker_and_take(tmp_path: Path) -> None:
         assert speaker not in {Path(name).stem.split("_")[1] for name in [*data.train.names, *data.val.names]}
 
 
+def test_clips_of_one_recording_on_two_sides_are_refused(tmp_path: Path) -> None:
+    lines = ["filename,category,split,src_file"]
+    for row, (split, recording) in enumerate([("train", "x"), ("train", "y"), ("val", "z"), ("test", "y")] * 2):
+        write(tmp_path / "audio" / f"{row}.wav")
+        lines.append(f"{row}.wav,{'cat' if row < 4 else 'dog'},{split},{recording}{row // 4}")
+    (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="recording 'y0' are in train and in test"):
+        load(str(tmp_path))
+
+
+def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> None:
+    lines = ["filename,category"]
+    for label in ("cat", "dog"):
+        for row in range(10):
+            write(tmp_path / f"{label}{row}" / "audio.wav")
+            lines.append(f"{label}{row}/audio.wav,{label}")
+    (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
+    data = load(str(tmp_path))
+    assert [len(data.train), len(data.val), len(data.test)] == [16, 2, 2]
+
+
+def test_a_class_without_a_training_sound_is_named(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        write(tmp_path / "small" / label / "only.wav")
+    with pytest.raises(UserError, match="'cat' has too few sounds to divide"):
+        load(str(tmp_path / "small"))
+    folder = write_sounds(tmp_path / "sounds", 5)
+    for file in (folder / "rising").iterdir():
+        file.write_text("no sound")
+    with pytest.raises(UserError, match="'rising' has too few sounds"):
+        load(str(folder), skip_bad=True)
+
+
 def test_the_lists_of_speech_commands(tmp_path: Path) -> None:
     for word in ("yes", "no", "_background_noise_"):
         for number in range(6):

@@ -86,6 +86,18 @@ def write_bad(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.wav", "WAVEX"), ("a.wav", "RF64"), ("a.aiff", "AIFF"), ("a.au", "AU"), ("a.w64", "W64")]
+)
+def test_half_a_file_is_refused_whatever_its_form(name: str, form: str, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / name, tone(RATE), RATE, format=form)
+    assert len(read(tmp_path / name)[0]) == len(tone(RATE))
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Unreadable, match="cut short"):
+        read(tmp_path / name)
+
+
 def test_a_bad_sound_is_one_line_that_names_it(tmp_path: Path) -> None:
     for name, word in write_bad(tmp_path).items():
         with pytest.raises(Unreadable, match=word):

@@ -28,7 +28,11 @@ def read_lists(root: Path) -> Listing:
     """Speech Commands (Warden 2018): a folder per word, and the files of val and test in two lists."""
     split: dict[str, SplitName] = {}
     for name, part in LISTS.items():
-        for number, line in enumerate((root / name).read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            lines = (root / name).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{root / name}: not a text in UTF-8 ({error})") from error
+        for number, line in enumerate(lines, start=1):
             if line.strip() and not (root / line.strip()).is_file():
                 raise UserError(f"{root / name}:{number}: {line.strip()}: no such file")
             split[line.strip()] = part

@@ -98,12 +98,12 @@ def _entry(
         raise UserError(f"{file}:{number}: {name or 'no file name'}: no such file")
     if not label:
         raise UserError(f"{file}:{number}: {name} has no class")
-    if columns["fold"] is not None and not fold.isdigit():
+    if columns["fold"] is not None and not fold.isdecimal():
         raise UserError(f"{file}:{number}: fold {fold!r} is not a number")
     if columns["split"] is not None and part not in SPLIT_FOLDERS:
         raise UserError(f"{file}:{number}: split {part!r} is none of train, val, test")
     recording = _ESC.fullmatch(path.name)
-    group = cell("group") or (recording[1] if recording else path.name)
+    group = cell("group") or (recording[1] if recording else name)
     return path, name, label, int(fold) if fold else None, SPLIT_FOLDERS.get(part), group
 
 

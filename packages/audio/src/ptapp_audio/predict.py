@@ -30,6 +30,11 @@ def predict(settings: PredictAudio) -> None:
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]
     model = trained.load(rebuild(card)).to(runtime.device)
+    window = card["window"] / card["rate"]
+    if settings.every is not None and settings.every > window:
+        raise UserError(
+            f"--every {settings.every:g} leaves gaps between the model's windows of {window:.3g} s: make it smaller"
+        )
     files = list(files_named(settings.files, SUFFIXES, "sound"))
     if trained.about["made"]:
         print("ptapp: note: this model learnt from sounds that the program made", file=sys.stderr)

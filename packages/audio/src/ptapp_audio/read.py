@@ -41,14 +41,14 @@ def read(file: Path, rate: int | None = None) -> tuple[Tensor, int]:
     """
     try:
         with soundfile.SoundFile(str(file)) as sound:
-            own, promised, kind = sound.samplerate, sound.frames, sound.format
+            own, promised = sound.samplerate, sound.frames
             channels = torch.from_numpy(sound.read(dtype="float32", always_2d=True))
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(file, error)) from error
     if not len(channels):
         raise Unreadable("holds no samples")
-    # libsndfile reads what is there of a WAV that was cut short, and says nothing
-    if len(channels) < promised or (kind == "WAV" and _is_cut_short(file)):
+    # libsndfile reads what is there of a file that was cut short, and of some kinds says nothing
+    if len(channels) < promised or _is_cut_short(file):
         raise Unreadable("is cut short: its header promises more samples than it has")
     if not _SLOWEST <= own <= _FASTEST:
         raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
@@ -83,6 +83,8 @@ def read_files(files: Sequence[Path], rate: int) -> list[Tensor | str]:
 def usual(files: Sequence[Path]) -> tuple[int, int]:
     """(the most frequent rate, how many bytes all take at it as int16), guessed from the headers of a few.
 
+    Of equally frequent rates it is the highest.
+
     Files that cannot be read say nothing here; reading them will.
     """
     seen: list[tuple[int, float]] = []
@@ -93,17 +95,30 @@ def usual(files: Sequence[Path]) -> tuple[int, int]:
             continue
     if not seen:
         return 16_000, 0
-    rate = Counter(rate for rate, _ in seen).most_common(1)[0][0]
+    counts = Counter(rate for rate, _ in seen)
+    rate = max(counts, key=lambda rate: (counts[rate], rate))
     seconds = sum(seconds for _, seconds in seen) / len(seen)
     return rate, int(2 * rate * seconds * len(files))
 
 
 def _is_cut_short(file: Path) -> bool:
-    """Whether a RIFF file is smaller than its header says (0 and all ones: written to a pipe, without a length)."""
+    """Whether a file is smaller than its header says (0 and all ones: written to a pipe, without a length)."""
     with file.open("rb") as stream:
-        head = stream.read(8)
-    said = int.from_bytes(head[4:8], "little")
-    return head[:4] == b"RIFF" and said not in (0, 0xFFFFFFFF) and said + 8 > file.stat().st_size + 1
+        head = stream.read(28)
+    match head[:4]:
+        case b"RIFF":  # WAV
+            said, before = int.from_bytes(head[4:8], "little"), 8
+        case b"FORM":  # AIFF
+            said, before = int.from_bytes(head[4:8], "big"), 8
+        case b".snd":  # AU
+            said, before = int.from_bytes(head[8:12], "big"), int.from_bytes(head[4:8], "big")
+        case b"RF64":  # WAV beyond 4 GiB; its size stands in the chunk that follows
+            said, before = int.from_bytes(head[20:28], "little"), 8
+        case b"riff":  # W64, whose size counts all of it
+            said, before = int.from_bytes(head[16:24], "little"), 0
+        case _:
+            return False
+    return said not in (0, 0xFFFFFFFF) and said + before > file.stat().st_size + 1
 
 
 def _reason(file: Path, error: Exception) -> str:

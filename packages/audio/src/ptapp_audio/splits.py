@@ -84,7 +84,7 @@ def _shuffled(listing: Listing, rows: Sequence[int], seed: int, name: str) -> li
     groups: dict[str, list[int]] = {}
     for row in rows:
         groups.setdefault(listing.groups[row] if listing.groups else str(row), []).append(row)
-    first = torch.tensor([members[0] for members in groups.values()])
+    first = torch.tensor([members[0] for members in groups.values()], dtype=torch.int64)
     keys = Draws(seed, 0, first).bits(name, 1).flatten()
     members = list(groups.values())
     return [members[place] for place in keys.argsort(stable=True).tolist()]
@@ -107,14 +107,21 @@ def _draw(listing: Listing, parts: Sequence[SplitName], share: float, seed: int,
 
 
 def _check(listing: Listing, parts: Sequence[SplitName]) -> None:
-    """Refuses a division in which a class has no training clip."""
+    """Refuses a division in which a class has no training clip, or clips of one recording are on two sides."""
     learnt = {label for label, part in zip(listing.labels, parts, strict=True) if part == "train"}
     if len(set(listing.labels)) < 2:
         raise UserError(
             f"{listing.where}: all sounds are of class {listing.classes[listing.labels[0]]!r}; a classifier needs two"
         )
-    for label in sorted(set(listing.labels) - learnt):
+    for label in sorted(set(range(len(listing.classes))) - learnt):
         raise UserError(
             f"{listing.where}: class {listing.classes[label]!r} has too few sounds to divide; add some, or provide "
             "val and test sounds"
         )
+    side: dict[str, SplitName] = {}
+    for group, part in zip(listing.groups or (), parts, strict=False):
+        if side.setdefault(group, part) != part:
+            raise UserError(
+                f"{listing.where}: clips of the recording {group!r} are in {side[group]} and in {part}, which makes "
+                "the figures too good; mend its splits or folds, or the column that names recordings"
+            )
