@@ -83,9 +83,7 @@ def read_files(files: Sequence[Path], rate: int) -> list[Tensor | str]:
 def usual(files: Sequence[Path]) -> tuple[int, int]:
     """(the most frequent rate, how many bytes all take at it as int16), guessed from the headers of a few.
 
-    Of equally frequent rates it is the highest.
-
-    Files that cannot be read say nothing here; reading them will.
+    Of equally frequent rates it is the highest. Files that cannot be read say nothing here; reading them will.
     """
     seen: list[tuple[int, float]] = []
     for file in files[:: -(-len(files) // _GUESSED_FROM)]:
