@@ -3,7 +3,7 @@
 import gzip
 import sys
 from pathlib import Path
-from types import MappingProxyType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 
@@ -36,6 +36,7 @@ def csv(rows: list[tuple[str, str]] = ROWS) -> str:
         ("a.tsv", "".join(f"{a}\t{b}\r\n" for a, b in ROWS)),
         ("a.tsv", "".join(f"{b}\t{a}\n" for a, b in ROWS)),
         ("a.jsonl", "".join(f'{{"label": "{b}", "text": "{a}"}}\n\n' for a, b in ROWS)),
+        ("a.jsonl", "".join(f'{{"utterance": "{a}", "intent": "{b}"}}\n' for a, b in ROWS)),
     ],
 )
 def test_a_table_is_recognised_with_its_columns_and_label_names(tmp_path: Path, name: str, text: str) -> None:
@@ -157,10 +158,25 @@ def test_parallel_files(tmp_path: Path) -> None:
     assert len(load(str(tmp_path), Reading("translate"), skip_bad=True).val) == 2
 
 
+@pytest.mark.parametrize(
+    ("header", "pair", "said"), [("", None, ("one 1", "ein")), ("en,de\n", "de-en", ("ein", "one 1"))]
+)
+def test_a_table_of_translations_goes_by_its_order_or_its_languages(
+    tmp_path: Path, header: str, pair: str | None, said: tuple[str, str]
+) -> None:
+    file = write(tmp_path / "a.csv", header + "".join(f"one {i},ein\n" for i in range(40)))  # as if labels were right
+    data = load(str(file), Reading("translate", pair=pair))
+    parts = (data.train, data.val, data.test)
+    assert said in [pair for part in parts for pair in zip(part.source, part.target, strict=True)]
+    assert sum(map(len, parts)) == 40
+
+
 class OfHub(list[dict[str, object]]):
     """A split as `datasets` has it: rows by name, columns by name, and class labels as numbers with names."""
 
-    features = MappingProxyType({"idx": None, "sentence": None, "label": SimpleNamespace(names=["bad", "good"])})
+    def __init__(self, rows: list[dict[str, object]], **features: object) -> None:
+        super().__init__(rows)
+        self.features = features or {"idx": None, "sentence": None, "label": SimpleNamespace(names=["bad", "good"])}
 
     def __getitem__(self, name: str) -> list[object]:  # type: ignore[override]
         return [row[name] for row in self]
@@ -171,16 +187,29 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
 
     def load_dataset(*given: object) -> dict[str, OfHub]:
         asked.append(given)
+        if given[0] == "some/wmt":
+            pairs = [{"translation": {"de": f"ein {i}", "en": f"one {i}"}} for i in range(40)]
+            return {"train": OfHub(pairs, translation=SimpleNamespace(languages=["de", "en"]))}
+        rows: list[dict[str, object]]
         rows = [{"idx": i, "sentence": f"text number {i}", "label": i % 2} for i in range(40)]
+        if given[0] == "some/holes":
+            return {"train": OfHub([*rows, {**rows[0], "label": None}, {**rows[0], "sentence": None}])}
         return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    monkeypatch.setitem(
+        sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset, disable_progress_bars=lambda: None)
+    )
     data = load("hub:some/glue:sst2", CLASSIFY)
     assert asked == [("some/glue", "sst2")]
     assert data.classes == ("bad", "good")
     assert (len(data.train), len(data.val), len(data.test)) == (36, 7, 4)  # the test without labels is not used
     assert data.val.source[1] == "text number 1"
     assert data.val.target[1] == 1
+    with pytest.raises(UserError, match="hub:some/holes/train:41: the label is empty"):
+        load("hub:some/holes", CLASSIFY)
+    assert len(load("hub:some/holes", CLASSIFY, skip_bad=True).skipped) == 2
+    assert load("hub:some/wmt", Reading("translate")).train.source[0].startswith("one ")
+    assert load("hub:some/wmt", Reading("translate", pair="de-en")).train.source[0].startswith("ein ")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"ptapp-nlp\[hub\]"):
         load("hub:some/glue", CLASSIFY)

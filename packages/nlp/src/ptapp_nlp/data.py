@@ -93,9 +93,17 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    pairs = {name: read_pairs(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    pairs = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
     what = f"{path.name} ({', '.join(sorted({suffix_of(file)[1:].upper() for file in files.values()}))})"
     return _divided(path, what, files, pairs, reading, bad, seed)
+
+
+def _columns(reading: Reading) -> Columns:
+    """Those asked for; a translation's may be called after its languages."""
+    if reading.task != "translate":
+        return reading.columns
+    source, _, target = (reading.pair or "").partition("-")
+    return Columns(reading.columns.text or source or None, reading.columns.label or target or None, both_texts=True)
 
 
 def _of_hub(data: str, reading: Reading, bad: Bad, seed: int) -> Splits:
@@ -105,7 +113,7 @@ def _of_hub(data: str, reading: Reading, bad: Bad, seed: int) -> Splits:
     if "train" not in found:
         raise UserError(f"--data {data}: has no labelled split called train")
     files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
-    pairs = {_SPLITS[s]: pairs_of(Path(data) / s, rows, reading.columns, bad) for s, rows in found.items()}
+    pairs = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
     return _divided(Path(data), data, files, pairs, reading, bad, seed)
 
 

@@ -1,6 +1,6 @@
 """A table of the Hugging Face hub, by its name, through the `datasets` library (an extra)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ptapp_core.errors import UserError
@@ -18,9 +18,10 @@ def read_hub(data: str) -> dict[str, list[Row]]:
     """
     name, _, configuration = data.removeprefix(PREFIX).partition(":")
     try:
-        from datasets import load_dataset
+        from datasets import disable_progress_bars, load_dataset
     except ImportError as error:
         raise UserError(f"--data {data}: needs datasets: pip install 'ptapp-nlp[hub]'") from error
+    disable_progress_bars()
     try:
         parts = load_dataset(name, configuration or None)
     except Exception as error:  # of many kinds; each means that it cannot be had
@@ -29,17 +30,34 @@ def read_hub(data: str) -> dict[str, list[Row]]:
     return {split: list(_rows(part)) for split, part in parts.items() if _is_labelled(part)}
 
 
-def _classes(part: Any) -> dict[str, list[str]]:
-    """The names of the classes of each column that has numbers for them."""
-    return {name: kind.names for name, kind in part.features.items() if hasattr(kind, "names")}
-
-
 def _is_labelled(part: Any) -> bool:
-    return all(max(part[column], default=-1) >= 0 for column in _classes(part))
+    return all(max(filter(None, part[name]), default=0) >= 0 for name, kind in part.features.items() if _names(kind))
+
+
+def _names(kind: Any) -> list[str]:
+    """The names of the classes of a column that has numbers for them."""
+    return list(getattr(kind, "names", ()))
 
 
 def _rows(part: Any) -> Iterator[Row]:
-    classes = _classes(part)
-    yield 0, list(part.features)
+    """The cells of each row; a column of translations is one for each language, English first."""
+    kinds = part.features
+    columns = {name: sorted(getattr(kind, "languages", ()), key=_english_first) for name, kind in kinds.items()}
+    yield 0, [name for column, languages in columns.items() for name in languages or [column]]
     for number, row in enumerate(part, start=1):
-        yield number, [classes[name][value] if name in classes else str(value) for name, value in row.items()]
+        cells: list[str] = []
+        for name, value in row.items():
+            if columns[name]:
+                cells += [_cell((value or {}).get(language)) for language in columns[name]]
+            else:
+                cells.append(_cell(value, _names(kinds[name])))
+        yield number, cells
+
+
+def _english_first(language: str) -> tuple[bool, str]:
+    return language != "en", language
+
+
+def _cell(value: Any, names: Sequence[str] = ()) -> str:
+    """As text; of nothing, empty, which makes a bad row."""
+    return "" if value is None else names[value] if names else str(value)

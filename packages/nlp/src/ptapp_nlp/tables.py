@@ -25,6 +25,8 @@ class Columns:
 
     text: str | None = None
     label: str | None = None
+    both_texts: bool = False
+    """The label is a text too, as in translation: unnamed columns are taken in their order."""
 
 
 def suffix_of(file: Path) -> str:
@@ -39,10 +41,14 @@ def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> list[Pa
 
 
 def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> list[Pair]:
-    """The two columns of numbered rows; bad ones have too few columns, or an empty text or label."""
+    """The two columns of numbered rows; bad ones have too few columns, or an empty text or label.
+
+    A row numbered 0 is a header; that of a file may be one.
+    """
     if not rows:
         raise UserError(f"{file}: holds no row")
-    header = _header(rows[0][1], columns)
+    number, first = rows[0]
+    header = [name.strip().lower() for name in first] if number == 0 else _header(first, columns)
     body = rows[1:] if header else rows
     if not body:
         raise UserError(f"{file}: holds a header alone")
@@ -137,6 +143,9 @@ def _places(file: Path, columns: Columns, header: list[str], body: list[list[str
         raise UserError(f"{file}: has one column; it takes a text and a label (is another separator meant?)")
     full = [cells for cells in body if len(cells) >= width]
     places = [place for place in range(width) if place not in (text, label)]
+    if columns.both_texts:
+        text = places.pop(0) if text is None and places else text
+        label = places.pop(0) if label is None and places else label
     if label is None and places:
         label = min(places, key=lambda place: (len({cells[place] for cells in full}), _length(full, place)))
         places.remove(label)
