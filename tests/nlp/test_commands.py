@@ -2,16 +2,20 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import processors
 from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
 
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
+from ptapp_core.jobs import Trained
 from ptapp_nlp.entities import tag_figures
+from ptapp_nlp.evaluate import rebuild
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.optimise import depths
 from ptapp_nlp.tokens import learn
@@ -158,14 +162,50 @@ def encoder(tmp_path: Path) -> Path:
     return tmp_path / "bert"
 
 
-def test_bert_is_fine_tuned_from_a_folder_resumed_and_exported(encoder: Path, tmp_path: Path) -> None:
+def test_bert_is_fine_tuned_from_a_folder_resumed_and_exported(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data = write_texts(tmp_path / "texts")
     words = ["--model", "bert", "--pretrained", str(encoder), "--data", str(data), "--layer-decay", "0.8"]
     run = train(tmp_path, *words, "--freeze", "encoder.model.embeddings", "--epochs", "1", "--batch-size", "16")
     assert command(["nlp", "train", "--resume", str(run), "--epochs", "2"]) == 0
     assert last_checkpoint(run).name == "step-00000012"
+    assert command(["nlp", "train", "--run-dir", str(tmp_path / "long"), *COMMON, *words, "--max-length", "600"]) == 2
+    assert "reads at most 512 tokens" in capsys.readouterr().err
     (encoder / "model.safetensors").unlink()  # the run has its own
     assert command(["nlp", "export", str(run), "--format", "onnx"]) == 0
+
+
+def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_merged(
+    encoder: Path, tmp_path: Path
+) -> None:
+    data = write_texts(tmp_path / "texts")
+    words = ["--model", "bert", "--pretrained", str(encoder), "--data", str(data), "--lora", "2", "--steps", "20"]
+    run = train(tmp_path, *words, "--batch-size", "16", "--eval-every", "2", "--keep", "9")
+    last = last_checkpoint(run)
+    assert last.name == "step-00000020"
+    before, after = load_file(encoder / "model.safetensors"), load_file(last / "model.safetensors")
+    plain = {name.replace("base_layer.", ""): weight for name, weight in after.items() if "lora_" not in name}
+    for name, weight in before.items():
+        assert name.startswith("pooler.") or torch.equal(plain[f"encoder.model.{name}"], weight)
+    moved = [weight.abs().max() > 0 for name, weight in after.items() if "lora_B" in name]  # zero at first
+    assert len(moved) == 12
+    assert all(moved)
+    whole = {file.name: file.read_bytes() for file in last.iterdir()}
+    shutil.rmtree(last)  # as if killed before
+    assert command(["nlp", "train", "--resume", str(run)]) == 0
+    assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
+    trained = Trained.find(run, "nlp")
+    model, merged = rebuild(trained), rebuild(trained)
+    bert.merge_lora(merged)
+    assert not any("lora_" in name for name in merged.state_dict())
+    ids = torch.tensor([[5, 6, 7, 8], [9, 6, 0, 0]])
+    assert not torch.equal(model(ids), build(trained.about["model"], pretrained=True).eval()(ids))
+    torch.testing.assert_close(merged(ids), model(ids))
+    assert command(["nlp", "export", str(run), "--format", "pt2"]) == 0
+    names = torch.export.load(run / "export" / "model.pt2").state_dict
+    assert names
+    assert not any("lora_" in name for name in names)
 
 
 def test_bert_says_what_transformers_says(encoder: Path) -> None:

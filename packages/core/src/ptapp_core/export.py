@@ -28,6 +28,7 @@ def export(
     *,
     free: Sequence[Sequence[str]] = (("batch",),),
     names: Sequence[str] = ("input",),
+    most: Mapping[str, int] | None = None,
     recurrent: bool = False,
     tolerance: float = 1e-4,
 ) -> tuple[Path, float]:
@@ -43,6 +44,7 @@ def export(
         about: what a user of the file must know (input, classes, ...), for `export.json`.
         free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length").
         names: of the inputs, in ONNX.
+        most: the largest size of a free dimension, of those that have one.
         recurrent: an LSTM or GRU reads along a free dimension, where it becomes a loop (else it is unrolled).
 
     Returns:
@@ -53,7 +55,7 @@ def export(
     """
     model = model.eval().cpu()
     samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
-    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), recurrent)
+    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), recurrent, most or {})
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _FILES[format]
     part = folder / f".part-{final.name}"
@@ -89,10 +91,11 @@ class _Form:
     """Dimension -> its name, of each input."""
     names: tuple[str, ...]
     recurrent: bool
+    most: Mapping[str, int]
 
     def dimensions(self) -> tuple[dict[int, Any], ...]:
         """As torch.export takes them; one name is one size."""
-        known = {name: torch.export.Dim(name) for dims in self.free for name in dims.values()}
+        known = {name: torch.export.Dim(name, max=self.most.get(name)) for dims in self.free for name in dims.values()}
         return tuple({place: known[name] for place, name in dims.items()} for dims in self.free)
 
 

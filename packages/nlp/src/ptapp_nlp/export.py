@@ -11,6 +11,7 @@ from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_nlp.config import ExportNLP, TrainNLP
 from ptapp_nlp.evaluate import Measured, load_for, prepare, rebuild
+from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.tokens import Tokens
 
 _Free = dict[str, tuple[str, ...]]
@@ -34,6 +35,11 @@ def export(settings: ExportNLP) -> None:
     trained = Trained.find(settings.run, "nlp", settings.checkpoint)
     card = trained.about["model"]
     model = rebuild(trained)
+    if card["options"]["lora"] is not None:
+        from ptapp_nlp.models.bert import merge_lora
+
+        merge_lora(model)
+    positions = positions_of(model)
     job = TrainNLP.resolve(settings.run / "config.toml", {})
     part = prepare(card, load_for(job).test, Tokens.load(settings.run / "tokenizer.json"))
     inputs, form, output = _form(card, part)
@@ -50,8 +56,17 @@ def export(settings: ExportNLP) -> None:
     if card["task"] != "translate":
         model = _Probabilities(model).eval()
     names, free = list(form), list(form.values())
-    recurrent, folder = card["name"] in ("lstm", "gru"), settings.run / "export"
-    path, difference = write(model, inputs, folder, settings.format, about, free=free, names=names, recurrent=recurrent)
+    path, difference = write(
+        model,
+        inputs,
+        settings.run / "export",
+        settings.format,
+        about,
+        free=free,
+        names=names,
+        most={} if positions is None else {"length": positions},
+        recurrent=card["name"] in ("lstm", "gru"),
+    )
     shutil.copy(settings.run / "tokenizer.json", path.parent / "tokenizer.json")
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on real texts: greatest difference {difference:.2e}")

@@ -9,6 +9,7 @@ from torch import nn
 
 from ptapp_core.classify import Classification, predict
 from ptapp_core.draws import Draws
+from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations
@@ -26,6 +27,7 @@ from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
+from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.optimise import blocks_of, optimizer_of
 from ptapp_nlp.splits import Splits
 from ptapp_nlp.tasks import OUTPUTS, TokenTask, token_figures
@@ -60,6 +62,9 @@ def train_once(settings: TrainNLP) -> Path | None:
     settings, note = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
     model = build(card, pretrained=True).to(runtime.device)
+    positions = positions_of(model)
+    if positions is not None and settings.max_length > positions:
+        raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {positions} tokens")
     if settings.activation_checkpointing:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)

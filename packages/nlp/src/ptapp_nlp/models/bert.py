@@ -37,6 +37,7 @@ class PretrainedEncoder(Encoder):
         else:
             self.model = _loaded(AutoModel, source, "its weights", use_safetensors=True, attn_implementation="sdpa")
         self.model.float()
+        self.positions = _positions(self.model)
         if getattr(self.model, "pooler", None) is not None:
             self.model.pooler = None  # it would learn nothing: the heads here pool themselves
         if lora is not None:
@@ -48,6 +49,14 @@ class PretrainedEncoder(Encoder):
         return states
 
 
+def _positions(model: nn.Module) -> int | None:
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its like count from the number after that of padding.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
 def add_lora(model: nn.Module, rank: int) -> None:
     """A product of two matrices of a rank beside each linear layer, in place, which alone learn (Hu et al. 2021, "LoRA:
     Low-rank adaptation of large language models"); at first they add nothing."""
@@ -57,6 +66,16 @@ def add_lora(model: nn.Module, rank: int) -> None:
         raise UserError("--lora needs peft: pip install 'ptapp-nlp[lora]'") from error
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear), model)
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Adds each product to its weights, in place, and leaves the plain layers."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            model.set_submodule(name, module.get_base_layer())
 
 
 def describe(source: str) -> dict[str, Any]:

@@ -11,3 +11,11 @@ class Encoder(nn.Module):
     """The number that is padding."""
     bidirectional: bool = False
     """Whether a state is two halves, of a forward and of a backward reading."""
+    positions: int | None = None
+    """The most tokens that it can read; None: any number."""
+
+
+def positions_of(model: nn.Module) -> int | None:
+    """The most tokens that a model's encoder can read, where something limits them."""
+    encoder = getattr(model, "encoder", None)
+    return encoder.positions if isinstance(encoder, Encoder) else None
