@@ -54,7 +54,8 @@ class _Syllables:
         real = torch.arange(8) < self.lengths[index, None]
         longest = int(self.lengths[index].max())
         target = self.target[index].masked_fill(~real, IGNORED)
-        return {"input": self.input[index, :longest], "target": target[:, :longest]}
+        units = int(self.lengths[index].sum())
+        return {"input": self.input[index, :longest], "target": target[:, :longest], "units": units}
 
 
 def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:

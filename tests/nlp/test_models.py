@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ptapp_core.export import export
+from ptapp_core.loader import Batch
 from ptapp_core.losses import build_loss
 from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample
 from ptapp_nlp.encode import IGNORED
@@ -89,7 +90,7 @@ def test_a_later_token_changes_nothing_before_it() -> None:
         assert not torch.allclose(model(IDS)[0, 4], model(other)[0, 4])
 
 
-def copies(reverse: bool, generator: torch.Generator) -> dict[str, torch.Tensor]:
+def copies(reverse: bool, generator: torch.Generator) -> Batch:
     """Sources of unequal lengths, and the same (or reversed) as targets."""
     rows = [
         torch.randint(4, 12, (int(n),), generator=generator) for n in torch.randint(1, 6, (32,), generator=generator)
@@ -98,7 +99,8 @@ def copies(reverse: bool, generator: torch.Generator) -> dict[str, torch.Tensor]
     source = [torch.cat([row, mark([EOS])]) for row in rows]
     target = [torch.cat([mark([BOS]), row.flip(0) if reverse else row, mark([EOS])]) for row in rows]
     pad = nn.utils.rnn.pad_sequence
-    return {"source": pad(source, batch_first=True), "target": pad(target, batch_first=True)}
+    units = sum(len(row) + 1 for row in rows)
+    return {"source": pad(source, batch_first=True), "target": pad(target, batch_first=True), "units": units}
 
 
 def learn_to_copy(reverse: bool, blind: bool) -> float:

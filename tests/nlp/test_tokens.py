@@ -4,11 +4,14 @@ from itertools import islice
 
 import pytest
 import torch
+from torch import nn
 
 from ptapp_core.loader import Loader
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged, Texts, by_length, padding
-from ptapp_nlp.encode import cut
+from ptapp_nlp.encode import IGNORED, cut, encode, encode_tagged
+from ptapp_nlp.made import make
+from ptapp_nlp.tasks import OUTPUTS
 from ptapp_nlp.tokens import BOS, EOS, KINDS, Tokens, learn
 
 TEXTS = ["The cat doesn't sleep.", "the cat sleeps , the dog sleeps", "Straße, 3 cafés!"] * 3
@@ -39,6 +42,17 @@ def test_a_words_tag_stands_at_its_first_token() -> None:
     ids, first = tokens.encode_words(["The", "cat"], 100)
     assert (len(ids), first) == (6, [0, 3])
     assert tokens.encode_words(["The", "cat"], 3)[1] == [0]
+
+
+@pytest.mark.parametrize("task", ["tag", "translate", "generate"])
+def test_a_batch_counts_the_tokens_that_have_a_target(task: str) -> None:
+    parts, classes, _ = make(task)
+    tokens = learn("char", TEXTS, 400, lower=True)
+    examples = parts["val"].take(range(9))
+    texts = encode_tagged(examples, classes, tokens, 20)[0] if task == "tag" else encode(task, examples, tokens, 20)[0]
+    batch = texts.gather(torch.arange(5))
+    _, target = OUTPUTS[task](nn.Identity() if task != "translate" else lambda a, b: a, batch, tokens.pad)  # type: ignore
+    assert batch["units"] == int((target != IGNORED).sum()) > 0
 
 
 def test_batches_are_of_similar_lengths_each_sample_once_and_go_on_anywhere() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.runtime import Runtime, outlive_stop_request
 
-Batch = dict[str, Tensor]
+Batch = dict[str, Any]
+"""Tensors by name, whose first dimension counts the samples; a number stays on the host, whatever the device."""
 Columns = Mapping[str, Tensor]
 """A data set in memory: tensors whose first dimension counts the samples."""
 

@@ -39,17 +39,22 @@ class Texts:
     """A data set of ragged and plain columns (`target` may be one number a sample); a `Gathers` of core's loader."""
 
     columns: Mapping[str, Ragged | Tensor]
+    units: Tensor | None = None
+    """How many units of loss each sample has, int64 (N,), where these are not samples."""
 
     def __len__(self) -> int:
         column = next(iter(self.columns.values()))
         return len(column.lengths if isinstance(column, Ragged) else column)
 
     def gather(self, index: Tensor) -> Batch:
-        """Each column's rows, padded to the longest among them."""
-        return {
+        """Each column's rows, padded to the longest among them, and `units`, the sum of theirs, as a number."""
+        batch: Batch = {
             name: column.gather(index) if isinstance(column, Ragged) else column[index]
             for name, column in self.columns.items()
         }
+        if self.units is not None:
+            batch["units"] = int(self.units[index].sum())
+        return batch
 
     @property
     def lengths(self) -> Tensor:

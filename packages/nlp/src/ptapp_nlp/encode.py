@@ -21,10 +21,11 @@ def encode(task: str, examples: Examples, tokens: Tokens, limit: int) -> tuple[T
     if task == "translate":
         source = Ragged(tokens.encode(examples.source, limit, eos=True), tokens.pad)
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
-        return Texts({"source": source, "target": target}), examples.names
+        return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
         blocks = cut(tokens.encode(examples.source, 1_000_000, eos=True), limit)
-        return Texts({"input": Ragged(blocks, tokens.pad)}), [f"block {number}" for number in range(1, len(blocks) + 1)]
+        stream = Ragged(blocks, tokens.pad)
+        return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
     raise ValueError(task)
 
 
@@ -43,7 +44,8 @@ def encode_tagged(
         rows.append(ids)
         targets.append(target)
         places.append(first)
-    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}), places
+    known = torch.tensor([len(target) - target.count(IGNORED) for target in targets])
+    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), places
 
 
 def cut(texts: Sequence[Sequence[int]], length: int) -> list[list[int]]:
