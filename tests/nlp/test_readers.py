@@ -69,6 +69,12 @@ BAD = {
     "empty text": ("a.csv", GOOD + '" ",yes\n', "a.csv:41: the text is empty", ""),
     "empty label": ("a.csv", GOOD + "words,\n", "a.csv:41: the label is empty", ""),
     "not JSON": ("a.jsonl", '{"text": "a", "label": "b"}\n[1]\n', "a.jsonl:2: not a JSON object", ""),
+    "null": (
+        "a.jsonl",
+        '{"text": "a", "label": "b"}\n{"text": "c", "label": null}\n',
+        "a.jsonl:2: the label is empty",
+        "",
+    ),
     "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: has no 'label'", ""),
 }
 
@@ -81,7 +87,7 @@ def test_a_bad_row_is_named_and_may_be_skipped(tmp_path: Path, case: str) -> Non
         load(str(file), CLASSIFY)
     assert message in str(raised.value)
     assert more in str(raised.value)
-    if "JSON" not in case and "key" not in case:
+    if name != "a.jsonl":
         data = load(str(file), CLASSIFY, skip_bad=True)
         assert len(data.skipped) == 1
         assert message in data.skipped[0]
@@ -138,6 +144,8 @@ def test_conll_columns(tmp_path: Path) -> None:
     assert data.classes == ("B-PER", "O")
     assert data.train.source[0] == ["Ada", "sleeps"]
     assert data.train.target[0] == ["B-PER", "O"]
+    with pytest.raises(UserError, match="every word is tagged 'O'"):
+        load(str(write(tmp_path / "o.conll", "a O\nb O\n\n" * 30)), Reading("tag"))
     with pytest.raises(UserError, match=r"b.conll:83: has one column"):
         load(str(write(tmp_path / "b.conll", text + "alone\n")), Reading("tag"))
 

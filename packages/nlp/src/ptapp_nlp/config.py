@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ptapp_core.config import TrainSettings, argument, option
 from ptapp_core.errors import nearest
@@ -99,6 +99,17 @@ class TrainNLP(TrainSettings):
         model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
         rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
         return {"model": model, **RECIPES.get((str(task), str(model)), {}), **rate, **values}
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_has_lines(cls, encoding: str) -> str:
+        try:
+            cut = "\n".encode(encoding) == b"\n"
+        except (LookupError, ValueError) as error:
+            raise ValueError("Python knows no such encoding; utf-8, latin-1 and cp1252 are common") from error
+        if not cut:
+            raise ValueError("its lines do not end in a byte of their own; convert the files to utf-8")
+        return encoding
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -67,6 +67,8 @@ def load(data: str | None, reading: Reading, *, seed: int = 0, skip_bad: bool = 
     read = read_conll if reading.task == "tag" else read_plain
     done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
+    if reading.task == "tag" and len(tags) < 2:
+        raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
     return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
 
 

@@ -1,10 +1,11 @@
 """A table of the Hugging Face hub, by its name, through the `datasets` library (an extra)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
+from ptapp_nlp.lines import text_of
 
 PREFIX = "hub:"
 
@@ -48,16 +49,12 @@ def _rows(part: Any) -> Iterator[Row]:
         cells: list[str] = []
         for name, value in row.items():
             if columns[name]:
-                cells += [_cell((value or {}).get(language)) for language in columns[name]]
+                cells += [text_of((value or {}).get(language)) for language in columns[name]]
             else:
-                cells.append(_cell(value, _names(kinds[name])))
+                classes = _names(kinds[name])
+                cells.append(classes[value] if classes and value is not None else text_of(value))
         yield number, cells
 
 
 def _english_first(language: str) -> tuple[bool, str]:
     return language != "en", language
-
-
-def _cell(value: Any, names: Sequence[str] = ()) -> str:
-    """As text; of nothing, empty, which makes a bad row."""
-    return "" if value is None else names[value] if names else str(value)

@@ -22,13 +22,18 @@ class Bad:
         self.reasons.append(f"{file}:{number}: {reason}")
 
 
+def text_of(value: object) -> str:
+    """A value of a table as a cell; nothing is empty, which makes a bad row where a text is needed."""
+    return "" if value is None else str(value)
+
+
 def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
     """The lines of a file, numbered from 1, without their ends and without a byte-order mark."""
     with opened(file) as raw:
         for number, line in enumerate(raw, start=1):
             line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if b"\0" in line:
-                bad.row(file, number, "holds a NUL byte, so it is no text")
+                bad.row(file, number, "holds a NUL byte, so it is no text (UTF-16 must be converted to UTF-8)")
                 continue
             try:
                 yield number, line.decode(encoding).rstrip("\r\n")

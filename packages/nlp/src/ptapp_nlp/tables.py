@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_nlp.lines import Bad, lines
+from ptapp_nlp.lines import Bad, lines, text_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TEXTS = ("text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "title")
@@ -121,7 +121,7 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
         if missing:
             bad.row(file, number, f"has no {missing[0]!r}")
             continue
-        yield number, [str(row[key]) for key in keys]
+        yield number, [text_of(row[key]) for key in keys]
 
 
 def _header(cells: list[str], columns: Columns) -> list[str]:
