@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
 from ptapp_core.plan import Plan
 from ptapp_core.task import Task
@@ -20,9 +20,10 @@ class Weights:
     def __init__(self, task: Task, plan: Plan) -> None:
         self.task = task
         self._average: AveragedModel | None = None
+        self._decay = self._kept = plan.average_decay
         self._first_step = round(0.75 * plan.steps) + 1 if plan.average == "swa" else 1
         if plan.average != "none":
-            rule = get_ema_multi_avg_fn(plan.average_decay) if plan.average == "ema" else get_swa_multi_avg_fn()
+            rule = self._ema if plan.average == "ema" else get_swa_multi_avg_fn()
             self._average = AveragedModel(task.model, multi_avg_fn=_averaging(rule), use_buffers=True)
 
     @property
@@ -35,7 +36,12 @@ class Weights:
         if self._average is not None:
             if step <= self._first_step:
                 self._average.n_averaged.zero_()  # an average of none yet: this update copies
+            # Else the weights of the first step would be most of the average until 1 / (1 - decay) steps are done.
+            self._kept = min(self._decay, step / (step + 9))
             self._average.update_parameters(self.task.model)
+
+    def _ema(self, averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
+        torch._foreach_lerp_(averages, latest, 1 - self._kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors."""
