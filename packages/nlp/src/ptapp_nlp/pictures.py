@@ -13,6 +13,7 @@ from ptapp_nlp.models import LanguageModel, Translator
 from ptapp_nlp.models.transformer import TransformerEncoder
 from ptapp_nlp.tokens import Tokens
 
+_BARS = 50
 _LONGEST = 24  # tokens that still can be read beside a map
 
 
@@ -20,7 +21,9 @@ def lengths(counts: Tensor, out: Path, title: str) -> Path:
     """How many samples have how many tokens; `counts` (N,)."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.hist(counts.numpy(), bins=min(50, int(counts.max() - counts.min()) + 1), color=BLUE)
+    low, high = int(counts.min()), int(counts.max())
+    wide = (high - low) // _BARS + 1  # whole numbers, the same of them in each bar
+    axes.hist(counts.numpy(), bins=[edge - 0.5 for edge in range(low, high + wide + 1, wide)], color=BLUE)
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
     axes.set_xlabel("tokens of a sample", fontsize=9, color=INK)
     axes.set_ylabel("samples", fontsize=9, color=INK)
