@@ -70,6 +70,17 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "entropy": 0.01,
         "eval_every": 100_000,
     },
+    ("dqn", "LunarLander"): {
+        "frames": 200_000,
+        "lr": 6.3e-4,
+        "batch_size": 128,
+        "train_every": 2,
+        "target_every": 250,
+        "explore": 0.12,
+        "epsilon": 0.1,
+        "n_step": 1,
+        "eval_every": 20_000,
+    },
     ("ppo", "Pendulum"): {
         "frames": 200_000,
         "normalise": True,
