@@ -56,8 +56,10 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "passes": 10,
         "gamma": 0.99,
         "gae": 0.94,
+        "normalise_rewards": True,
         "entropy": 0.01,
         "eval_every": 20_000,
+        "eval_episodes": 50,
     },
     ("ppo", "LunarLander"): {
         "frames": 1_000_000,
@@ -69,6 +71,13 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "gae": 0.98,
         "entropy": 0.01,
         "eval_every": 100_000,
+    },
+    ("dqn", "Acrobot"): {
+        "frames": 100_000,
+        "train_every": 4,
+        "batch_size": 128,
+        "eval_every": 10_000,
+        "eval_episodes": 50,
     },
     ("dqn", "LunarLander"): {
         "frames": 200_000,
