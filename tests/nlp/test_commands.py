@@ -167,18 +167,20 @@ def encoder(tmp_path: Path) -> Path:
     return tmp_path / "bert"
 
 
-def test_bert_is_fine_tuned_from_a_folder_resumed_and_exported(
+def test_a_frozen_part_of_bert_stays_and_it_reads_no_more_than_its_positions(
     encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_texts(tmp_path / "texts")
     words = ["--model", "bert", "--pretrained", str(encoder), "--data", str(data), "--layer-decay", "0.8"]
     run = train(tmp_path, *words, "--freeze", "encoder.model.embeddings", "--epochs", "1", "--batch-size", "16")
-    assert command(["nlp", "train", "--resume", str(run), "--epochs", "2"]) == 0
-    assert last_checkpoint(run).name == "step-00000012"
+    before, after = (
+        load_file(file) for file in (encoder / "model.safetensors", last_checkpoint(run) / "model.safetensors")
+    )
+    for name, weight in before.items():
+        if not name.startswith("pooler."):
+            assert torch.equal(after[f"encoder.model.{name}"], weight) == name.startswith("embeddings."), name
     assert command(["nlp", "train", "--run-dir", str(tmp_path / "long"), *COMMON, *words, "--max-length", "600"]) == 2
     assert "reads at most 512 tokens" in capsys.readouterr().err
-    (encoder / "model.safetensors").unlink()  # the run has its own
-    assert command(["nlp", "export", str(run), "--format", "onnx"]) == 0
 
 
 def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_merged(
@@ -186,7 +188,8 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
 ) -> None:
     data = write_texts(tmp_path / "texts")
     words = ["--model", "bert", "--pretrained", str(encoder), "--data", str(data), "--lora", "2", "--steps", "20"]
-    run = train(tmp_path, *words, "--batch-size", "16", "--eval-every", "2", "--keep", "9")
+    words += ["--layer-decay", "0.8", "--batch-size", "16", "--eval-every", "2"]
+    run = train(tmp_path, *words)
     last = last_checkpoint(run)
     assert last.name == "step-00000020"
     before, after = load_file(encoder / "model.safetensors"), load_file(last / "model.safetensors")
@@ -205,8 +208,8 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     bert.merge_lora(merged)
     assert not any("lora_" in name for name in merged.state_dict())
     ids = torch.tensor([[5, 6, 7, 8], [9, 6, 0, 0]])
-    assert not torch.equal(model(ids), build(trained.about["model"], pretrained=True).eval()(ids))
     torch.testing.assert_close(merged(ids), model(ids))
+    (encoder / "model.safetensors").unlink()  # the run has its own
     assert command(["nlp", "export", str(run), "--format", "pt2"]) == 0
     names = torch.export.load(run / "export" / "model.pt2").state_dict
     assert names
