@@ -7,12 +7,15 @@ Exporters carry a matrix product where not an FFT, so the transform is one where
 is proven against the FFT that the program runs.
 """
 
+import warnings
 from math import pi, sqrt
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
+
+from ptapp_core.errors import UserError
 
 _SMALLEST = 1.1754944e-38  # what librosa counts as zero when it normalises float32
 _CACHED = 300_000  # float32 that a core's cache holds beside what becomes of them
@@ -81,9 +84,22 @@ class Mel(nn.Module):
 
 
 def mel_bank(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Tensor:
-    """Triangles (n_mels, 1 + n_fft // 2)."""
+    """Triangles (n_mels, 1 + n_fft // 2); one that is narrower than the spectrum's bins may hold none of them."""
     top = fmax or rate / 2
-    return melscale_fbanks(1 + n_fft // 2, fmin, top, n_mels, rate, norm="slaney", mel_scale="slaney").T.contiguous()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filterbank")
+        bank = melscale_fbanks(1 + n_fft // 2, fmin, top, n_mels, rate, norm="slaney", mel_scale="slaney")
+    return bank.T.contiguous()
+
+
+def refuse_empty_bands(mel: Mel, option: str) -> None:
+    """Raises UserError for bands that would be silent whatever the sound; `option` makes the spectrum longer."""
+    empty = int((mel.bank.amax(1) == 0).sum())
+    if empty:
+        raise UserError(
+            f"--mels {len(mel.bank)}: {empty} of the bands are narrower than the {mel.bank.shape[1]} bins of the "
+            f"spectrum and hold none of them; give fewer, or a larger {option}"
+        )
 
 
 class LogMel(nn.Module):
