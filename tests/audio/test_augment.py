@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptapp_audio.augment import Augment, colour, hidden_parts, hide, mix, place_windows
+from ptapp_audio.augment import Augment, hidden_parts, hide, mix, place_windows
 from ptapp_audio.stretch import pitch_shift, time_stretch
 from ptapp_core.draws import Draws
 
 RATE = 8000
-ALL = Augment(stretch=0.2, pitch=3, gain=12, tone=10, noise=0.7, snr=5)
+ALL = Augment(stretch=0.2, pitch=3, gain=12, noise=0.7, snr=5)
 
 
 def tones(hertz: list[float], seconds: float = 1.0) -> Tensor:
@@ -72,17 +72,6 @@ def test_a_shifted_tone_has_another_pitch_at_the_same_tempo() -> None:
     assert pitch(y) == pytest.approx([440 * 2 ** (-4 / 12), 500, 600 * 2 ** (5 / 12)], abs=8)
     loud = (y.unfold(1, 80, 80).square().mean(2) > 0.02).sum(1) * 80 / RATE
     assert loud.tolist() == pytest.approx([0.5] * 3, abs=0.04)
-
-
-def test_a_filter_changes_each_frequency_by_its_own_decibels() -> None:
-    x = tones([250.0, 1000.0, 2250.0])  # 1/16, 4/16 and 9/16 of the highest, so at 1, 2 and 3 of the knots 0 to 4
-    y = colour(x, torch.tensor([[0.0, 6.0, -12.0, 3.0, 40.0]]).expand(3, -1))
-    assert (20 * (y.norm(dim=1) / x.norm(dim=1)).log10()).tolist() == pytest.approx([6, -12, 3], abs=0.05)
-    assert pitch(y) == pytest.approx([250, 1000, 2250])
-    drawn = Augment(tone=10.0)(tones([1000.0] * 300), Draws(0, 0, torch.arange(300)))
-    levels = 20 * (drawn.norm(dim=1) / tones([1000.0]).norm()).log10()
-    assert -10.1 < levels.min() < -7
-    assert 7 < levels.max() < 10.1
 
 
 def test_noise_has_the_drawn_level() -> None:

@@ -11,8 +11,6 @@ from torch import Tensor
 from ptapp_audio.stretch import pitch_shift, time_stretch
 from ptapp_core.draws import Draws, symmetric_beta
 
-_KNOTS = 6  # of a drawn filter
-
 
 @dataclass(frozen=True)
 class Augment:
@@ -22,7 +20,6 @@ class Augment:
         stretch: largest relative change of tempo each way, pitch kept.
         pitch: largest change of pitch each way in semitones, tempo kept.
         gain: largest change of loudness each way in dB.
-        tone: largest change of a frequency's loudness each way in dB, as another microphone or room makes it.
         noise: share of the samples that get noise, from white to brown.
         snr: dB of the loudest noise below the sample; the faintest is 20 dB fainter.
     """
@@ -30,7 +27,6 @@ class Augment:
     stretch: float = 0.0
     pitch: float = 0.0
     gain: float = 0.0
-    tone: float = 0.0
     noise: float = 0.0
     snr: float = 10.0
 
@@ -42,8 +38,6 @@ class Augment:
             x = pitch_shift(x, draws.uniform("pitch", low=-self.pitch, high=self.pitch))
         if self.gain:
             x = x * 10.0 ** (draws.uniform("gain", 1, low=-self.gain, high=self.gain) / 20)
-        if self.tone:
-            x = colour(x, draws.uniform("tone", _KNOTS, low=-self.tone, high=self.tone))
         return self._add_noise(x, draws) if self.noise else x
 
     def _add_noise(self, x: Tensor, draws: Draws) -> Tensor:
@@ -54,20 +48,6 @@ class Augment:
         level = x.square().mean(1, keepdim=True).sqrt() * 10.0 ** (-snr / 20)
         level = level * draws.chance("noisy", self.noise, 1)
         return x + noise * level / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
-
-
-def colour(x: Tensor, decibels: Tensor) -> Tensor:
-    """(N, samples) through a filter each: `decibels` (N, knots) from 0 to the highest frequency, lines between them.
-
-    The knots lie at even roots of the frequency, so that the low ones, where most of a sound is, are told apart. (A
-    gain of the bands as Nam et al. 2022, "FilterAugment", draw it, but of the waveform.)
-    """
-    spectrum = torch.fft.rfft(x)
-    bins, last = spectrum.shape[1], decibels.shape[1] - 1
-    place = (torch.arange(bins, device=x.device) / bins).sqrt() * last
-    left = place.long()
-    gain = torch.lerp(decibels[:, left], decibels[:, left + 1], place - left)
-    return torch.fft.irfft(spectrum * 10.0 ** (gain / 20), n=x.shape[1])
 
 
 def place_windows(lengths: Tensor, size: int, shift: float, draws: Draws) -> Tensor:

@@ -50,13 +50,6 @@ class TrainAudio(TrainSettings):
 
     shift: float = option(0.1, "largest shift in time, as a share of the window", group="Augmentation", ge=0, le=1)
     gain: float = option(0.0, "largest change of loudness in dB", group="Augmentation", ge=0, le=40)
-    tone: float = option(
-        0.0,
-        "largest change of a frequency's loudness in dB, as by another microphone",
-        group="Augmentation",
-        ge=0,
-        le=40,
-    )
     noise: float = option(0.0, "share of the clips that get noise", group="Augmentation", ge=0, le=1)
     snr: float = option(10.0, "loudest noise, as dB below the clip", group="Augmentation")
     stretch: float = option(0.0, "largest relative change of tempo, pitch kept", group="Augmentation", ge=0, le=0.5)

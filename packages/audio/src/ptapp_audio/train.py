@@ -145,7 +145,7 @@ def _transform(
 ) -> Callable[[Batch, Draws], Batch]:
     """Cuts the batch's windows out of the clips, on the device where that holds them, and augments them."""
     clips = clips.to(device)
-    augment = Augment(settings.stretch, settings.pitch, settings.gain, settings.tone, settings.noise, settings.snr)
+    augment = Augment(settings.stretch, settings.pitch, settings.gain, settings.noise, settings.snr)
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         rows, target = batch["index"], batch["target"]
