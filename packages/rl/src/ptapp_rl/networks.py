@@ -101,12 +101,13 @@ class Parts(nn.Module):
 
     def __init__(self, card: dict[str, Any], normalise: bool) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({name: encoder(part, normalise) for name, part in card["parts"].items()})
-        self.features = sum(width(part) for part in self.parts.values())
+        self.names = list(card["parts"])  # any text, which names of modules are not
+        self.parts = nn.ModuleList(encoder(part, normalise) for part in card["parts"].values())
+        self.features = sum(map(width, self.parts))
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
         """(N, features)."""
-        return torch.cat([part(observations[name]) for name, part in self.parts.items()], dim=1)
+        return torch.cat([part(observations[name]) for name, part in zip(self.names, self.parts, strict=True)], dim=1)
 
 
 def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
@@ -137,9 +138,12 @@ def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
     return module
 
 
-def update_statistics(model: nn.Module, observations: Observations, runtime: Runtime) -> None:
-    """Takes new observations, (N, ...), of every rank into the running statistics of a model, where it has any."""
-    for name, part in observations.items() if isinstance(observations, dict) else [("", observations)]:
-        for path, module in model.named_modules():
-            if isinstance(module, RunningNorm) and path.removesuffix(".norm").endswith(name):
-                module.update(part, runtime)
+def update_statistics(encoder: nn.Module, observations: Observations, runtime: Runtime) -> None:
+    """Takes new observations, (N, ...), of every rank into the running statistics of an encoder, where it has any."""
+    if isinstance(encoder, Parts):
+        assert isinstance(observations, dict)
+        for name, part in zip(encoder.names, encoder.parts, strict=True):
+            update_statistics(part, observations[name], runtime)
+    elif isinstance(encoder, Flat) and isinstance(encoder.norm, RunningNorm):
+        assert isinstance(observations, Tensor)
+        encoder.norm.update(observations, runtime)
