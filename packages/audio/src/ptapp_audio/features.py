@@ -73,10 +73,12 @@ class Mel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, n_mels, frames)."""
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-        together = max(1, _CACHED // (self.spectrogram.n_fft * (1 + x.shape[1] // self.spectrogram.hop)))
-        if traced or x.device.type != "cpu" or len(x) <= together:
+        if traced or x.device.type != "cpu":
             return self._bands(x)
-        return torch.cat([self._bands(few) for few in x.split(together)])  # twice as quick as out of the cache
+        together = max(1, _CACHED // (self.spectrogram.n_fft * (1 + x.shape[1] // self.spectrogram.hop)))
+        if len(x) <= together:
+            return self._bands(x)
+        return torch.cat([self._bands(few) for few in x.split(together)])
 
     def _bands(self, x: Tensor) -> Tensor:
         frames = self.spectrogram(x).transpose(1, 2)  # as they lie in memory, which the product likes
