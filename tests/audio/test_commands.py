@@ -112,6 +112,8 @@ def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFix
     assert (trained / "features" / "0.png").stat().st_size > 10_000
     assert command(["audio", "features", str(trained / "gone.wav")]) == 2
     assert "gone.wav: no such file" in capsys.readouterr().err
+    assert command([*words, "--n-fft", "64", "--mels", "64"]) == 2
+    assert "of the bands are narrower than the 33 bins" in capsys.readouterr().err
 
 
 def test_cross_validation_tests_each_clip_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

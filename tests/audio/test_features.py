@@ -143,6 +143,15 @@ def test_the_exporters_matrix_product_is_the_fft() -> None:
     assert (program.module()(wave) - expected).abs().max() < 1e-5 * expected.max()
 
 
+@pytest.mark.filterwarnings("ignore:.*jit:FutureWarning", "ignore:.*jit:DeprecationWarning")
+def test_a_batch_beyond_the_cache_is_its_sounds_one_by_one_and_can_be_traced() -> None:
+    waves, module = torch.randn(13, 8000), features.Mel(8000, 1024, 64)  # two at a time, and one is left
+    alone = torch.cat([module(wave[None]) for wave in waves])
+    torch.testing.assert_close(module(waves), alone)
+    traced = torch.jit.trace(module, waves[:4])  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(traced(waves), alone)
+
+
 def test_the_scalogram_is_a_convolution_with_morlet_wavelets() -> None:
     wave, rate = made()
     module = features.Scalogram(rate, bands=5, fmin=200, fmax=4000, hop=64)

@@ -51,9 +51,11 @@ def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.d
     """Every feature of int16 (samples,), (bands, frames) each."""
     wave = (samples.float()[None] / FULL_SCALE).to(device)
     n_fft, hop = settings.n_fft, settings.hop
+    mel = features.Mel(rate, n_fft, hop, settings.mels)
+    features.refuse_empty_bands(mel, "--n-fft")
     modules: dict[str, nn.Module] = {
         "spectrogram": features.Spectrogram(n_fft, hop),
-        "mel": features.Mel(rate, n_fft, hop, settings.mels),
+        "mel": mel,
         "log_mel": features.LogMel(rate, n_fft, hop, settings.mels),
         "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels),
         "chroma": features.Chroma(rate, n_fft, hop),

@@ -7,6 +7,7 @@ Exporters carry a matrix product where not an FFT, so the transform is one where
 is proven against the FFT that the program runs.
 """
 
+import warnings
 from math import pi, sqrt
 
 import torch
@@ -14,7 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import melscale_fbanks
 
+from ptapp_core.errors import UserError
+
 _SMALLEST = 1.1754944e-38  # what librosa counts as zero when it normalises float32
+_CACHED = 300_000  # float32 that a core's cache holds beside what becomes of them
 
 
 class Spectrogram(nn.Module):
@@ -40,8 +44,8 @@ class Spectrogram(nn.Module):
             angle = 2 * pi / self.n_fft * torch.arange(self.n_fft, dtype=torch.float64)[:, None] * bins
             squares = (frames @ angle.cos().float()).square() + (frames @ angle.sin().float()).square()
         else:
-            spectrum = torch.fft.rfft(frames)
-            squares = spectrum.real.square() + spectrum.imag.square()
+            parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
+            squares = parts[..., 0] + parts[..., 1]
         squares = squares.transpose(1, 2)
         return squares if self.power == 2.0 else squares.sqrt() if self.power == 1.0 else squares ** (self.power / 2)
 
@@ -68,14 +72,36 @@ class Mel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, n_mels, frames)."""
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        if traced or x.device.type != "cpu":
+            return self._bands(x)
+        together = max(1, _CACHED // (self.spectrogram.n_fft * (1 + x.shape[1] // self.spectrogram.hop)))
+        if len(x) <= together:
+            return self._bands(x)
+        return torch.cat([self._bands(few) for few in x.split(together)])
+
+    def _bands(self, x: Tensor) -> Tensor:
         frames = self.spectrogram(x).transpose(1, 2)  # as they lie in memory, which the product likes
         return (frames @ self.bank.T).transpose(1, 2)
 
 
 def mel_bank(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Tensor:
-    """Triangles (n_mels, 1 + n_fft // 2)."""
+    """Triangles (n_mels, 1 + n_fft // 2); one that is narrower than the spectrum's bins may hold none of them."""
     top = fmax or rate / 2
-    return melscale_fbanks(1 + n_fft // 2, fmin, top, n_mels, rate, norm="slaney", mel_scale="slaney").T.contiguous()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filterbank")
+        bank = melscale_fbanks(1 + n_fft // 2, fmin, top, n_mels, rate, norm="slaney", mel_scale="slaney")
+    return bank.T.contiguous()
+
+
+def refuse_empty_bands(mel: Mel, option: str) -> None:
+    """Raises UserError for bands that would be silent whatever the sound; `option` makes the spectrum longer."""
+    empty = int((mel.bank.amax(1) == 0).sum())
+    if empty:
+        raise UserError(
+            f"--mels {len(mel.bank)}: {empty} of the bands are narrower than the {mel.bank.shape[1]} bins of the "
+            f"spectrum and hold none of them; give fewer, or a larger {option}"
+        )
 
 
 class LogMel(nn.Module):

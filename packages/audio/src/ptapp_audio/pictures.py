@@ -19,7 +19,17 @@ from ptapp_core.report import GREY, INK, clip, save
 
 _COLUMNS = 5
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito
-_UNITS = {"log_mel": "dB, by band", "centroid": "Hz", "bandwidth": "Hz", "roll_off": "Hz", "chroma": "by pitch class"}
+_AXES = {
+    "log_mel": "mel band",
+    "mfcc": "coefficient",
+    "chroma": "pitch class",
+    "scalogram": "band",
+    "centroid": "Hz",
+    "bandwidth": "Hz",
+    "roll_off": "Hz",
+    "zero_crossing_rate": "share of samples",
+}
+_COLOURED = {"log_mel": "dB", "mfcc": "from 1 on", "chroma": "of the strongest", "scalogram": "dB"}
 _MOST_LINES = 8  # classes of a time line that are drawn
 
 
@@ -139,6 +149,7 @@ def all_features(
     grid = figure.subplots(rows, 2, sharex=True).flatten()
     grid[0].plot(np.arange(len(samples)) / rate, samples.numpy() / FULL_SCALE, color=_COLOURS[0], linewidth=0.5)
     grid[0].set_title(clip(title, 60), loc="left", fontsize=10, color=INK, parse_math=False)
+    grid[0].set_ylabel("of full scale", fontsize=9, color=INK)
     for axes, name in zip(grid[1:], names, strict=False):
         values = found[name]
         end = values.shape[1] * hop / rate
@@ -146,10 +157,12 @@ def all_features(
             axes.plot(np.arange(values.shape[1]) * hop / rate, values[0], color=_COLOURS[1], linewidth=1.2)
         else:
             shown = 20 * np.log10(np.maximum(values, 1e-4 * values.max() + 1e-12)) if name == "scalogram" else values
-            shown = shown[1:] if name == "mfcc" else shown  # the first is the level, and would hide the others
-            axes.imshow(shown, origin="lower", aspect="auto", cmap="magma", extent=(0, end, 0, len(shown)))
-        unit = _UNITS.get(name, "")
-        axes.set_title(name.replace("_", " ") + (f" ({unit})" if unit else ""), loc="left", fontsize=10, color=INK)
+            first = 1 if name == "mfcc" else 0  # the 0th is the level, and would hide the others
+            extent = (0, end, first, len(shown))
+            axes.imshow(shown[first:], origin="lower", aspect="auto", cmap="magma", extent=extent)
+        unit = f" ({_COLOURED[name]})" if name in _COLOURED else ""
+        axes.set_title(name.replace("_", " ") + unit, loc="left", fontsize=10, color=INK)
+        axes.set_ylabel(_AXES[name], fontsize=9, color=INK)
     for axes in grid:
         axes.set_xlim(0, seconds)
         axes.spines[:].set_visible(False)

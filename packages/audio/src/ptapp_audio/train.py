@@ -13,6 +13,7 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import load_for
 from ptapp_audio.evaluate import measure, predict_clips
+from ptapp_audio.features import refuse_empty_bands
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
 from ptapp_audio.read import FULL_SCALE
@@ -104,6 +105,8 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str,
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())
     model = Waveform(UnitFront() if network.hears else LogMelFront(front), network, window)
+    if isinstance(model.front, LogMelFront):
+        refuse_empty_bands(model.front.log_mel.mel, "--frame")
     model.measure(data.train)
     return model, card_of(settings.model, options, data.classes, front, window)
 

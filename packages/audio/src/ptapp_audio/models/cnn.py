@@ -10,7 +10,7 @@ from ptapp_audio.models.network import Network
 class CNN(Network):
     """Input (N, bands, frames) normalised log-mel, output (N, classes) logits; any number of bands and frames from 8.
 
-    A 5×5 convolution that halves the bands, then three stages of pre-activated residual blocks (He et al.
+    A 5×5 convolution of stride 2, then three stages of pre-activated residual blocks (He et al.
     2016, "Identity mappings in deep residual networks"), the width doubled and the picture halved between them. The
     bands are averaged, and what is left over time is pooled by the sum of its mean and its maximum, as the networks of
     Kong et al. 2020 ("PANNs") do: a mean for sounds that last, a maximum for those that are short.
@@ -22,7 +22,7 @@ class CNN(Network):
         self, *, classes: int, width: int = 32, depths: Sequence[int] = (1, 1, 1), dropout: float = 0.2
     ) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, width, 5, stride=(2, 1), padding=2, bias=False)
+        self.stem = nn.Conv2d(1, width, 5, stride=2, padding=2, bias=False)
         stages: list[nn.Module] = []
         inputs = width
         for stage, depth in enumerate(depths):
