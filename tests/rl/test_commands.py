@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from ptapp_core.main import main
@@ -43,11 +44,17 @@ def test_play_says_where_there_is_nothing_to_see(run: Path, capsys: pytest.Captu
     assert "render mode" in capsys.readouterr().err
 
 
-def test_a_dictionary_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(f"rl train --env rl.games:IdentityDict {TINY} --run-dir {tmp_path}".split()) == 0
+def test_an_export_takes_the_dictionary_that_the_game_shows(tmp_path: Path) -> None:
+    words = f"rl train --env rl.games:IdentityDict --stack 2 --normalise {TINY} --run-dir {tmp_path}"
+    assert main(words.split()) == 0
     (found,) = tmp_path.glob("*/*")
-    assert main(["rl", "export", str(found)]) == 2
-    assert "dictionary" in capsys.readouterr().err
+    assert main(["rl", "export", str(found), "--format", "pt2"]) == 0
+    policy = torch.export.load(found / "export" / "model.pt2").module()
+    answers = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 2], [2, 2]])
+    assert policy({"left": torch.zeros(5, 2, 2), "right": answers}).shape == (5,)
+    card = json.loads((found / "export" / "model.pt2.json").read_text())
+    assert card["input"].startswith("left float32 (batch, 2, 2), right int64 (batch, 2): ")
+    assert "the latest 2 of them" in card["input"]
 
 
 def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path) -> None:

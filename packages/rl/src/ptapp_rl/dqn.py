@@ -215,7 +215,7 @@ class Experience:
         reset = environments.over
         before = environments.observations
         if self._normalises:
-            update_statistics(model, self._runtime.to_device(each(before, torch.from_numpy)), self._runtime)
+            update_statistics(model.encoder, self._runtime.to_device(each(before, torch.from_numpy)), self._runtime)
         rewards, terminated, _ = environments.step(actions + model.start if model.start else actions)
         self._replay.add(actions, rewards, terminated, environments.over, reset, environments.observations)
 

@@ -54,7 +54,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
     """One environment by its registered name, with what every algorithm here expects of it.
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
-    training only. Discrete observations become one-hot vectors. `stack` frames make an observation.
+    training only. Tuples of observations become vectors. `stack` frames make an observation.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -69,7 +69,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
         raise UserError(f"--env {name}: a library is missing ({error}){_remedy(str(error))}") from None
     except Exception as error:
         raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}") from error
-    if isinstance(env.observation_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Tuple)):
+    if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
     return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
 

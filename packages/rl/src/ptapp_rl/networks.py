@@ -48,15 +48,19 @@ class Flat(nn.Module):
 
 
 class OneHot(nn.Module):
-    """(N,) whole numbers -> (N, n)."""
+    """(N, ...) whole numbers -> (N, sum of n): for each of them as many features as it has values."""
 
     def __init__(self, card: dict[str, Any]) -> None:
         super().__init__()
-        self.features, self.start = card["n"], card["start"]
+        self.sizes: list[int] = card["nvec"]
+        self.starts: list[int] = card["start"]
+        self.features = sum(self.sizes)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Float32."""
-        return functional.one_hot(observations.long() - self.start, self.features).float()
+        numbers = observations.reshape(observations.shape[0], -1).long().unbind(1)
+        each = zip(numbers, self.starts, self.sizes, strict=True)
+        return torch.cat([functional.one_hot(number - start, n) for number, start, n in each], dim=1).float()
 
 
 class NatureCNN(nn.Module):
@@ -101,12 +105,13 @@ class Parts(nn.Module):
 
     def __init__(self, card: dict[str, Any], normalise: bool) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({name: encoder(part, normalise) for name, part in card["parts"].items()})
-        self.features = sum(width(part) for part in self.parts.values())
+        self.names = list(card["parts"])  # any text, unlike the names of modules
+        self.parts = nn.ModuleList(encoder(part, normalise) for part in card["parts"].values())
+        self.features = sum(map(width, self.parts))
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
         """(N, features)."""
-        return torch.cat([part(observations[name]) for name, part in self.parts.items()], dim=1)
+        return torch.cat([part(observations[name]) for name, part in zip(self.names, self.parts, strict=True)], dim=1)
 
 
 def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
@@ -116,7 +121,7 @@ def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
             return Parts(card, normalise)
         case "image":
             return NatureCNN(card)
-        case "number":
+        case "numbers":
             return OneHot(card)
         case _:
             return Flat(card, normalise)
@@ -137,9 +142,12 @@ def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
     return module
 
 
-def update_statistics(model: nn.Module, observations: Observations, runtime: Runtime) -> None:
-    """Takes new observations, (N, ...), of every rank into the running statistics of a model, where it has any."""
-    for name, part in observations.items() if isinstance(observations, dict) else [("", observations)]:
-        for path, module in model.named_modules():
-            if isinstance(module, RunningNorm) and path.removesuffix(".norm").endswith(name):
-                module.update(part, runtime)
+def update_statistics(encoder: nn.Module, observations: Observations, runtime: Runtime) -> None:
+    """Takes new observations, (N, ...), of every rank into the running statistics of an encoder, where it has any."""
+    if isinstance(encoder, Parts):
+        assert isinstance(observations, dict)
+        for name, part in zip(encoder.names, encoder.parts, strict=True):
+            update_statistics(part, observations[name], runtime)
+    elif isinstance(encoder, Flat) and isinstance(encoder.norm, RunningNorm):
+        assert isinstance(observations, Tensor)
+        encoder.norm.update(observations, runtime)

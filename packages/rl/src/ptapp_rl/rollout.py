@@ -144,7 +144,7 @@ class Rollouts:
         actions = self._runtime.to_device(self._actions).flatten(0, 1)
         log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))
-        update_statistics(self._model, taken, self._runtime)
+        update_statistics(self._model.encoder, taken, self._runtime)
         columns = {
             "action": actions,
             "log_prob": log_prob,
