@@ -1,6 +1,7 @@
 """The commands on a trained policy, and several seeds at once."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from ptapp_core.main import main
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {tmp_path}"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {folder}"
     assert main(words.split()) == 0
-    (found,) = tmp_path.glob("*/*")
+    (found,) = folder.glob("*/*")
     return found
 
 
@@ -37,6 +39,18 @@ def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str])
     with Image.open(run / "report" / "episode.gif") as picture:
         assert picture.size == (80, 40)
         assert picture.n_frames > 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("name", "says"), [("a.mp4", "ptapp-rl[video]"), ("a.avi", "must end in .gif or .mp4")])
+def test_a_movie_that_cannot_be_written_is_one_line(
+    name: str, says: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # as where it is not installed
+    assert main(["rl", "record", str(run), "--out", str(run / name)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert says in error
+    assert not list(run.glob(f"*{name}*"))
 
 
 def test_play_says_where_there_is_nothing_to_see(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
