@@ -80,25 +80,29 @@ class Misbehaving(gym.Env[Any, Any]):
 
 
 class Opaque(gym.Env[Any, Any]):
-    """A walk whose state is no plain data: it is put back by playing its actions again, or (`drifts`) not at all."""
+    """A walk whose state is no plain data: it is put back by playing its actions again.
+
+    But not where it drifts, or where an episode has traces of those before it.
+    """
 
     observation_space = spaces.Box(-100, 100, (1,), np.float32)
     action_space = spaces.Discrete(2)
     drift = 0.0
 
-    def __init__(self, drifts: bool = False) -> None:
-        self.drifts = drifts
+    def __init__(self, drifts: bool = False, traces: bool = False) -> None:
+        self.drifts, self.traces, self.episodes = drifts, traces, 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
+        self.episodes += 1
         self.walk = iter([self.np_random.uniform() for _ in range(30)])  # an iterator is not plain
         return np.zeros(1, np.float32), {}
 
     def step(self, action: Any) -> Any:
         Opaque.drift += self.drifts
         value = next(self.walk, None)
-        over = value is None
-        return np.array([(value or 0.0) * action + Opaque.drift % 7], np.float32), 1.0, over, False, {}
+        seen = (value or 0.0) * action + Opaque.drift % 7 + self.traces * self.episodes
+        return np.array([seen], np.float32), 1.0, value is None, False, {}
 
 
 for kind in ("discrete", "continuous", "image", "dict"):
@@ -107,3 +111,4 @@ for fault in ("raises", "nan", "shape", "hangs"):
     gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})
+gym.register("Traces-v0", Opaque, kwargs={"traces": True})

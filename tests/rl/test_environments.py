@@ -70,12 +70,28 @@ def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: 
     second.close()
 
 
-def test_one_that_cannot_be_put_back_is_reset_and_says_so() -> None:
-    environments = Environments("Drifting-v0", 2, seed=0)
+@pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0"])
+def test_one_that_cannot_be_put_back_is_reset_and_says_so(name: str) -> None:
+    environments = Environments(name, 2, seed=0)
     assert environments.way == "reset"
     for _ in range(5):
         environments.step(np.ones(2, np.int64))
-    assert not Environments("Drifting-v0", 2, seed=0).load_state_dict(environments.state_dict())
+    assert not Environments(name, 2, seed=0).load_state_dict(environments.state_dict())
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_replay_that_goes_astray_is_seen_and_the_environments_are_reset(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vector, "way_of", lambda make: "replay")  # as where a short look does not tell
+    said: list[str] = []
+    environments = Environments("Drifting-v0", 2, seed=0)
+    for _ in range(5):
+        environments.step(np.ones(2, np.int64))
+    with closing(Environments("Drifting-v0", 2, seed=0, vector=mode, say=said.append)) as again:
+        assert not again.load_state_dict(environments.state_dict())
+        assert "Drifting-v0" in said[0]
+        assert np.array_equal(again.observations, np.zeros((2, 1)))
 
 
 def test_a_state_that_is_no_plain_data_is_told_from_one_that_is() -> None:

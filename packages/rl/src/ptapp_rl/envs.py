@@ -110,3 +110,4 @@ def _register_atari() -> None:
     except ImportError:
         return
     gym.register_envs(ale_py)
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # or it greets, once a process

@@ -82,5 +82,5 @@ def _picture(env: gym.Env[Any, Any], width: int, total: float) -> Image.Image:
         raise UserError(f"drawing needs a library: {error}") from None
     picture = Image.fromarray(np.asarray(pixels))
     picture = picture.resize((width, round(picture.height * width / picture.width)))
-    ImageDraw.Draw(picture).text((6, 4), f"return {total:.1f}", fill=(128, 128, 128))
+    ImageDraw.Draw(picture).text((6, 4), f"return {total:.1f}", fill="white", stroke_width=1, stroke_fill="black")
     return picture
