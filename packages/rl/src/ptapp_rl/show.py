@@ -1,6 +1,7 @@
 """Watching a policy: `record` writes an episode as a GIF or MP4, `play` opens a window."""
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +25,9 @@ from ptapp_rl.spaces import each
 
 def record(settings: RecordRL) -> None:
     """Plays one episode of a run's policy and writes its frames, with the return so far on each."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen, and MuJoCo where it is told to
+    if not _has_screen():
+        os.environ.setdefault("MUJOCO_GL", "egl")
     out = settings.out or settings.run / "report" / "episode.gif"
     check_writer(out)
     model, env = _open(settings.run, settings.checkpoint, "rgb_array")
@@ -57,7 +60,13 @@ def _open(run: Path, checkpoint: Any, render: str) -> tuple[nn.Module, gym.Env[A
     name = resolve(job.env)
     if render not in (make(name).metadata.get("render_modes") or ()):
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
+    if render == "human" and not _has_screen():
+        raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
     return model, make(name, stack=job.stack, render=render)
+
+
+def _has_screen() -> bool:
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 @torch.inference_mode()
@@ -78,8 +87,9 @@ def _episode(model: nn.Module, env: gym.Env[Any, Any], seed: int, length: int | 
 def _picture(env: gym.Env[Any, Any], width: int, total: float) -> Image.Image:
     try:
         pixels: Any = env.render()
-    except gym.error.DependencyNotInstalled as error:
-        raise UserError(f"drawing needs a library: {error}") from None
+    except Exception as error:  # libraries of pictures fail in many ways
+        text = (str(error).strip().splitlines() or ["no message"])[0]
+        raise UserError(f"{env.spec.id if env.spec else env}: cannot be drawn: {type(error).__name__}: {text}") from error
     picture = Image.fromarray(np.asarray(pixels))
     picture = picture.resize((width, round(picture.height * width / picture.width)))
     ImageDraw.Draw(picture).text((6, 4), f"return {total:.1f}", fill="white", stroke_width=1, stroke_fill="black")
