@@ -1,5 +1,6 @@
 """Tiny games that every algorithm must solve, their broken twins, and games that misbehave."""
 
+import os
 from threading import Event
 from typing import Any
 
@@ -16,7 +17,11 @@ class Identity(gym.Env[Any, Any]):
     def __init__(self, kind: str = "discrete", render_mode: str | None = None) -> None:
         self.kind, self.render_mode = kind, render_mode
         low, high = np.float32(-1), np.float32(1)
-        self.action_space = spaces.Discrete(3) if kind != "continuous" else spaces.Box(low, high, (1,))
+        self.action_space: Any = spaces.Discrete(3)
+        if kind == "continuous":
+            self.action_space = spaces.Box(low, high, (1,))
+        elif kind == "multidiscrete":
+            self.action_space = spaces.MultiDiscrete([3, 3], start=[0, 1])
         if kind == "image":
             self.observation_space: Any = spaces.Box(0, 255, (36, 36, 1), np.uint8)
         elif kind == "dict":
@@ -31,7 +36,12 @@ class Identity(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Any:
         self._frame += 1
-        right = -float((action[0] - self._answer) ** 2) if self.kind == "continuous" else float(action == self._answer)
+        if self.kind == "continuous":
+            right = -float((action[0] - self._answer) ** 2)
+        elif self.kind == "multidiscrete":  # the second part counts from 1, and is the next number
+            right = float(np.mean(action == [self._answer, (self._answer + 1) % 3 + 1]))
+        else:
+            right = float(action == self._answer)
         return self._draw(), right, self._frame == 8, False, {}
 
     def render(self) -> Any:
@@ -56,6 +66,7 @@ class Misbehaving(gym.Env[Any, Any]):
 
     observation_space = spaces.Box(-1, 1, (2,), np.float32)
     action_space = spaces.Discrete(2)
+    healed = False
 
     def __init__(self, fault: str, after: int = 120) -> None:
         self.fault, self.after, self.frame = fault, after, 0
@@ -67,13 +78,15 @@ class Misbehaving(gym.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         self.frame += 1
         observation = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        if self.frame > self.after:
+        if self.frame > self.after and not self.healed:
             if self.fault == "raises":
                 raise RuntimeError("the game fell over\nand more")
             if self.fault == "nan":
                 observation[0] = np.nan
             if self.fault == "hangs":
                 Event().wait()
+            if self.fault == "dies":
+                os._exit(1)
             if self.fault == "shape":
                 observation = np.zeros(3, np.float32)
         return observation, 1.0, self.frame % 10 == 0, False, {}
@@ -105,9 +118,9 @@ class Opaque(gym.Env[Any, Any]):
         return np.array([seen], np.float32), 1.0, value is None, False, {}
 
 
-for kind in ("discrete", "continuous", "image", "dict"):
+for kind in ("discrete", "multidiscrete", "continuous", "image", "dict"):
     gym.register(f"Identity{kind.capitalize()}-v0", Identity, kwargs={"kind": kind})
-for fault in ("raises", "nan", "shape", "hangs"):
+for fault in ("raises", "nan", "shape", "hangs", "dies"):
     gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

@@ -89,7 +89,8 @@ def _picture(env: gym.Env[Any, Any], width: int, total: float) -> Image.Image:
         pixels: Any = env.render()
     except Exception as error:  # libraries of pictures fail in many ways
         text = (str(error).strip().splitlines() or ["no message"])[0]
-        raise UserError(f"{env.spec.id if env.spec else env}: cannot be drawn: {type(error).__name__}: {text}") from error
+        name = env.spec.id if env.spec else str(env)
+        raise UserError(f"{name}: cannot be drawn: {type(error).__name__}: {text}") from error
     picture = Image.fromarray(np.asarray(pixels))
     picture = picture.resize((width, round(picture.height * width / picture.width)))
     ImageDraw.Draw(picture).text((6, 4), f"return {total:.1f}", fill="white", stroke_width=1, stroke_fill="black")

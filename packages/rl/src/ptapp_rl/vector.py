@@ -181,6 +181,8 @@ class Environments:
         where = f"environment {self.name}"
         if isinstance(error, multiprocessing.TimeoutError):
             return UserError(f"{where}: a worker did not answer for {_PATIENCE:.0f} s (frame {self.frames:,})")
+        if self._wait and isinstance(error, (EOFError, ConnectionError)):
+            return UserError(f"{where}: a worker process died (frame {self.frames:,})")
         text = (str(error).strip().splitlines() or ["no message"])[0]
         return UserError(f"{where}: {type(error).__name__}: {text} (frame {self.frames:,})")
 
