@@ -80,6 +80,20 @@ def test_one_that_cannot_be_put_back_is_reset_and_says_so(name: str) -> None:
     assert not Environments(name, 2, seed=0).load_state_dict(environments.state_dict())
 
 
+@pytest.mark.parametrize(("name", "mode"), [("CartPole-v1", "auto"), ("Acrobot-v1", "sync"), ("Opaque-v0", "async")])
+def test_a_restart_begins_the_first_episodes_again(name: str, mode: str) -> None:
+    with closing(Environments(name, 3, seed=5, vector=mode, saved=False)) as environments:
+        seen = []
+        for turn in range(2):
+            if turn:
+                environments.restart()
+            for _ in range(45):  # into the second episodes
+                seen.append(environments.observations.copy())
+                environments.step(np.ones(3, np.int64))
+            assert environments.over.any() or environments.returns or name == "Acrobot-v1"
+        assert np.array_equal(seen[:45], seen[45:])
+
+
 @pytest.mark.parametrize("mode", ["sync", "async"])
 def test_a_replay_that_goes_astray_is_seen_and_the_environments_are_reset(
     mode: str, monkeypatch: pytest.MonkeyPatch

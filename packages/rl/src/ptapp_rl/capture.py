@@ -52,6 +52,10 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         self._over = bool(result[2] or result[3])
         return result
 
+    def rewind(self) -> None:
+        """The next reset begins the first episode again."""
+        self._episode = 0
+
     def capture(self) -> dict[str, Any]:
         """Plain data for `restore`."""
         state: dict[str, Any] = {"episode": self._episode, "over": self._over}

@@ -76,12 +76,11 @@ class Environments:
         self.card = observation_card(self.observation_space, name)
         self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
         self._broken = False
-        try:
-            self.observations = self._vector.reset(seed=(seed * 1_000_003 + first) % 2**31)[0]
-        except Exception as error:
-            raise self._complaint(error) from error
+        self._seed = (seed * 1_000_003 + first) % 2**31
+        self.observations: Any = None
         self.over: Bools = np.zeros(count, dtype=np.bool_)
         """Environments whose episode has ended: their next step is the reset."""
+        self._begin()
 
     def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
         if self._own:
@@ -99,6 +98,20 @@ class Environments:
         if vector == "async":
             return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
+
+    def restart(self) -> None:
+        """Begins the first episodes again, as new environments would; of a way `reset` they may differ all the same."""
+        if not self._own:
+            self._vector.call("rewind")
+        self._running[:] = 0.0
+        self.over = np.zeros_like(self.over)
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self.observations = self._vector.reset(seed=self._seed)[0]
+        except Exception as error:
+            raise self._complaint(error) from error
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
         """Steps all; sets `observations` and `over`.
