@@ -53,6 +53,11 @@ def test_a_movie_that_cannot_be_written_is_one_line(
     assert not list(run.glob(f"*{name}*"))
 
 
+def test_another_algorithm_does_not_go_on_with_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "train", "--resume", str(run), "--algo", "dqn"]) == 2
+    assert "--algo cannot change when a run is resumed" in capsys.readouterr().err
+
+
 def test_play_says_where_there_is_nothing_to_see(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "play", str(run)]) == 2
     assert "render mode" in capsys.readouterr().err

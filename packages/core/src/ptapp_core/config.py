@@ -302,14 +302,24 @@ class JobSettings(Settings):
         if not config.is_file():
             raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
         before = super().resolve(config, {})
-        now = super().resolve(config, {**options, "resume": run})
-        for name in cls.model_fields:
-            old, new = getattr(before, name), getattr(now, name)
+
+        def check(name: str, new: Any) -> None:
+            old = getattr(before, name, new)
             if old != new and name not in cls.may_change | {"resume"}:
                 raise UserError(
                     f"{flag(name)} cannot change when a run is resumed: {run} has {_toml(old)}, now {_toml(new)}; "
                     "leave it out, or start a new run"
                 )
+
+        try:
+            now = super().resolve(config, {**options, "resume": run})
+        except UserError:  # another --algo, say, does not fit with the run's options: that it is another comes first
+            for name, given in options.items():
+                if isinstance(given, str) and isinstance(getattr(before, name, None), str):
+                    check(name, given)
+            raise
+        for name in cls.model_fields:
+            check(name, getattr(now, name))
         return now
 
     def to_toml(self) -> str:
