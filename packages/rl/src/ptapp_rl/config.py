@@ -36,7 +36,7 @@ class TrainRL(JobSettings):
     frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
     envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
     vector: Literal["auto", "sync", "async"] = option(
-        "auto", "one process, one a environment, or the environment's own vector", group="Environment"
+        "auto", "sync: one process, async: one each, auto: the environment's own vector or sync", group="Environment"
     )
     stack: int = option(1, "latest frames that make an observation", group="Environment", ge=1, le=16)
     normalise: bool = option(False, "centre and scale observations by running statistics", group="Environment")

@@ -2,13 +2,14 @@
 
 import importlib
 import re
+import sys
 import warnings
 from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, close_to, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
@@ -47,7 +48,10 @@ def resolve(name: str) -> str:
         if wanted in (_bare(candidate).lower(), _bare(candidate).rpartition("/")[2].lower()):
             return candidate
     bare = {_bare(candidate): candidate for candidate in known}
-    raise UserError(f"--env {name}: no such environment{nearest(name, [*bare, *bare.values()])}; see `ptapp rl envs`")
+    words = [*bare, *bare.values()]
+    unlike = not close_to(name, words) and "ale_py" not in sys.modules
+    atari = "; Atari games need pip install 'ptapp-rl[atari]'" if unlike else ""
+    raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
 def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any, Any]:
