@@ -44,6 +44,9 @@ def test_evaluate_measures_what_training_reported(trained: Path, capsys: pytest.
     assert json.loads((run / "report" / "metrics.json").read_text())["test"] == pytest.approx(before)
     other = trained / "other"
     shutil.copytree(trained / "tones", other)
+    assert command(["audio", "evaluate", str(run), "--data", str(other)]) == 0
+    record = json.loads((run / "evaluation" / "other-all" / "metrics.json").read_text())
+    assert sum(row["support"] for row in record["classes"]) == len(list(other.glob("*/*.wav")))
     shutil.copytree(trained / "tones" / "low", other / "strange")
     assert command(["audio", "evaluate", str(run), "--data", str(other)]) == 2
     assert "'strange'" in capsys.readouterr().err

@@ -445,6 +445,12 @@ def test_profiling_leaves_a_trace_and_a_table(tmp_path: Path) -> None:
     assert '"traceEvents"' in (tmp_path / "profile/trace.json").read_text()
 
 
+def test_a_job_too_short_to_be_profiled_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = network()
+    train(tmp_path, Plan(4, profile=True), model, build(model, "sgd"))
+    assert "nothing was recorded" in capsys.readouterr().out
+
+
 def test_the_schedule_sets_the_rate_of_every_step(tmp_path: Path) -> None:
     rates: list[float] = []
 

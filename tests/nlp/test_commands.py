@@ -43,13 +43,18 @@ def test_a_job_learns_and_leaves_a_report(trained: tuple[Path, Path]) -> None:
 
 
 def test_evaluate_measures_what_training_reported(trained: tuple[Path, Path]) -> None:
-    data, run = trained
+    _, run = trained
     before = json.loads((run / "report" / "metrics.json").read_text())["test"]
     assert command(["nlp", "evaluate", str(run), "--precision", "fp32"]) == 0
     after = json.loads((run / "report" / "metrics.json").read_text())["test"]
     assert after == pytest.approx(before)
-    assert command(["nlp", "evaluate", str(run), "--data", str(data), "--split", "train"]) == 0
-    assert (run / "evaluation" / "texts.csv-train" / "metrics.json").is_file()
+
+
+def test_evaluate_measures_all_of_other_data_that_is_not_divided(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    _, run = trained
+    (tmp_path / "one.csv").write_text("text,label\nword1 cat word2,cat\nword3 cat,cat\n")  # too few to train on
+    assert command(["nlp", "evaluate", str(run), "--data", str(tmp_path / "one.csv")]) == 0
+    assert json.loads((run / "evaluation" / "one.csv-all" / "metrics.json").read_text())["all"]["accuracy"] == 1.0
 
 
 def test_predict_takes_arguments_a_file_and_a_pipe(

@@ -19,7 +19,9 @@ from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import make, names, resolve
 from ptapp_rl.evaluate import figures
+from ptapp_rl.networks import encoder, update_statistics
 from ptapp_rl.normalise import RewardScale, RunningNorm
+from ptapp_rl.spaces import observation_card
 from ptapp_rl.tuned import TUNED
 from ptapp_rl.vector import Environments
 from rl.games import Misbehaving
@@ -237,3 +239,20 @@ def test_rewards_are_scaled_by_the_spread_of_the_return() -> None:
     returns = np.zeros(4)
     every = [returns := returns * 0.9 + row for row in rewards]
     np.testing.assert_allclose(scaled, rewards / np.std(every), rtol=1e-6)
+
+
+def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name() -> None:
+    cards = {name: {"kind": "vector", "shape": [size]} for name, size in (("goal", 2), ("end.goal", 3), ("keys", 3))}
+    encoded = encoder({"kind": "dict", "parts": cards}, normalise=True)
+    seen = {name: 10.0 * k + torch.randn(500, card["shape"][0]) for k, (name, card) in enumerate(cards.items())}
+    update_statistics(encoded, seen, Runtime("cpu", "fp32"))
+    features = encoded(seen)
+    assert features.shape == (500, 8)
+    torch.testing.assert_close(features.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
+    torch.testing.assert_close(features.std(0), torch.ones(8), atol=1e-2, rtol=0)
+
+
+def test_a_dictionary_in_a_dictionary_is_refused_by_name() -> None:
+    inner = gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (1,))})
+    with pytest.raises(UserError, match="the part 'inner' of an observation is a dictionary"):
+        observation_card(gym.spaces.Dict({"inner": inner}), "Mine-v0")

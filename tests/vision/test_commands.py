@@ -60,10 +60,14 @@ def test_evaluate_counts_labels_as_the_model_does(trained: Path, capsys: pytest.
     fewer = trained / "fewer"
     shutil.copytree(trained / "bars", fewer, dirs_exist_ok=True)
     shutil.rmtree(fewer / "across")
-    assert command(["vision", "evaluate", str(run), "--data", str(fewer), "--split", "train"]) == 0
-    figures = json.loads((run / "evaluation" / "fewer-train" / "metrics.json").read_text())["train"]
+    assert command(["vision", "evaluate", str(run), "--data", str(fewer)]) == 0
+    record = json.loads((run / "evaluation" / "fewer-all" / "metrics.json").read_text())
     assert "test" in json.loads((run / "report" / "metrics.json").read_text())
-    assert figures["accuracy"] > 0.9
+    assert record["all"]["accuracy"] > 0.9
+    assert sum(row["support"] for row in record["classes"]) == len(list(fewer.glob("*/*")))
+    capsys.readouterr()
+    assert command(["vision", "evaluate", str(run), "--data", str(fewer), "--split", "test"]) == 2
+    assert "--split test: the data has no such samples" in capsys.readouterr().err
     shutil.copytree(trained / "bars" / "both", fewer / "neither", dirs_exist_ok=True)
     capsys.readouterr()
     assert command(["vision", "evaluate", str(run), "--data", str(fewer)]) == 2

@@ -34,6 +34,14 @@ class Clips:
         names = [self.names[row] for row in rows.tolist()]
         return Clips(self.samples, self.starts[rows], self.lengths[rows], self.labels[rows], names)
 
+    def join(self, others: Sequence["Clips"]) -> "Clips":
+        """These and then those of other splits of the same data set."""
+        parts = [self, *others]
+        starts, lengths, labels = (
+            torch.cat([getattr(part, name) for part in parts]) for name in ("starts", "lengths", "labels")
+        )
+        return Clips(self.samples, starts, lengths, labels, [name for part in parts for name in part.names])
+
     def to(self, device: torch.device) -> "Clips":
         """The clips on that device, so that windows are cut there."""
         samples, starts, lengths = self.samples.to(device), self.starts.to(device), self.lengths.to(device)

@@ -33,7 +33,7 @@ def load(
     data: str | None,
     *,
     rate: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     skip_bad: bool = False,
     cache: Cache = "auto",
     val: float = 0.1,

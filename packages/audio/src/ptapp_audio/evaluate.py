@@ -14,7 +14,6 @@ from ptapp_audio.pictures import mistakes
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.classify import Predictions, predict
-from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
 from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.results import class_numbers, write_results
@@ -34,14 +33,13 @@ def evaluate(settings: EvaluateAudio) -> None:
     job = TrainAudio.resolve(settings.run / "config.toml", {})
     others: dict[str, Any] = {"rate": card["rate"], "skip_bad": settings.skip_bad or job.skip_bad}
     if settings.data is not None:
-        others |= {"data": settings.data, "fold": None, "folds": None}
+        others |= {"data": settings.data, "seed": None, "fold": None, "folds": None}
     data = load_for(job, **others)
     model = trained.load(rebuild(card)).to(runtime.device)
-    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
-    part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
-    if not len(part):
-        raise UserError(f"--split {settings.split}: the data has no such clips (the run was trained with --val 0)")
-    measure(model, part, card, runtime, settings.folder, settings.split, made=data.made)
+    split, part = settings.chosen(data.part)
+    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    part = _with_labels_of(card["classes"], data, part)
+    measure(model, part, card, runtime, settings.folder(split), split, made=data.made)
 
 
 def predict_clips(model: nn.Module, clips: Clips, window: int, runtime: Runtime, batch_size: int = 64) -> Predictions:

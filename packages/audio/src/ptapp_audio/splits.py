@@ -28,8 +28,14 @@ class Splits:
     """The sounds were made by the program."""
     skipped: tuple[str, ...] = ()
 
+    def part(self, name: str) -> Clips:
+        """The split of a name; `all` is all of them."""
+        if name == "all":
+            return self.train.join([self.val, self.test])
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
 
-def assign(listing: Listing, fold: int | None, folds: int | None, val: float, seed: int) -> list[SplitName]:
+
+def assign(listing: Listing, fold: int | None, folds: int | None, val: float, seed: int | None) -> list[SplitName]:
     """The split of each file: by its fold, else as the data says, else drawn by class with the seed.
 
     Args:
@@ -37,20 +43,20 @@ def assign(listing: Listing, fold: int | None, folds: int | None, val: float, se
         fold: the fold that is the test; of `folds` that are made, where the data has none.
         folds: how many to make, where the data has none.
         val: share of each class of the training files, where the data has no validation files.
-        seed: of what is drawn.
+        seed: of what is drawn; None where the sounds are only measured: nothing is drawn, and nothing refused.
 
     Raises:
         UserError: there is no such fold, or a class is too small to be divided.
     """
     count = len(listing.files)
-    parts: list[SplitName]
+    parts: list[SplitName] = list(listing.parts or ["train"] * count)
+    if seed is None:
+        return parts
     if fold is not None:
         own = folds_of(listing, folds, seed)
         if fold not in own:
             raise UserError(f"--fold {fold}: the data has the folds {', '.join(map(str, sorted(set(own))))}")
         parts = ["test" if each == fold else "train" for each in own]
-    else:
-        parts = list(listing.parts or ["train"] * count)
     if "test" not in parts:
         for row in _draw(listing, parts, TEST, seed, "test"):
             parts[row] = "test"

@@ -161,6 +161,8 @@ class Run:
         plan = torch.profiler.schedule(wait=8, warmup=1, active=6, repeat=1)
         with torch.profiler.profile(schedule=plan, on_trace_ready=write, profile_memory=True) as profiler:
             yield profiler
+        if not (folder / "table.txt").exists():
+            self.say("--profile records steps 10 to 15, and the job had fewer: nothing was recorded")
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

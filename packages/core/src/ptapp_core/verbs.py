@@ -1,11 +1,15 @@
 """Settings of what is done with a run after it: the parts that domains share."""
 
+from collections.abc import Callable, Sized
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import model_validator
 
 from ptapp_core.config import Settings, argument, option
+from ptapp_core.errors import UserError
+
+P = TypeVar("P", bound=Sized)
 
 
 class OfRun(Settings):
@@ -26,16 +30,25 @@ class EvaluateSettings(ComputeSettings):
     """Which data a run's model is measured on."""
 
     data: str | None = option(None, "other data than the run's own", group="Data")
-    split: Literal["train", "val", "test"] = option("test", "which part of the data", group="Data")
+    split: Literal["train", "val", "test", "all"] | None = option(
+        None, "which part of it; none: test, or all of other data that has no test", group="Data"
+    )
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
-    @property
-    def folder(self) -> Path:
+    def chosen(self, part: Callable[[str], P]) -> tuple[str, P]:
+        """The name of the split to measure, and its samples as `part(name)` has them; refuses one without samples."""
+        name = self.split or ("test" if len(part("test")) else "all")
+        samples = part(name)
+        if not len(samples):
+            raise UserError(f"--split {name}: the data has no such samples")
+        return name, samples
+
+    def folder(self, split: str) -> Path:
         """`report/` for the test split of the run's own data, else one in `evaluation/`: the job's result stays."""
-        if self.data is None and self.split == "test":
+        if self.data is None and split == "test":
             return self.run / "report"
         name = Path(self.data).resolve().name if self.data else "own"
-        return self.run / "evaluation" / f"{name}-{self.split}"
+        return self.run / "evaluation" / f"{name}-{split}"
 
 
 class PredictFiles(ComputeSettings):

@@ -43,11 +43,11 @@ class Reading:
     """Languages of a translation, "en-de"."""
 
 
-def load(data: str | None, reading: Reading, *, seed: int = 0, skip_bad: bool = False) -> Splits:
+def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
     """Train, val and test examples from a path; None is the data that the program makes for the task.
 
-    A missing val or test split takes 10 % of train, by `seed`. Raises UserError, on one line that names the file and
-    row, where the data is missing, broken, or of no known kind.
+    A missing val or test split takes 10 % of train, by `seed`; with no seed it is empty. Raises UserError, on one line
+    that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
         parts, classes, about = make(reading.task)
@@ -89,7 +89,7 @@ def _split_of(file: Path) -> SplitName | None:
     return _SPLITS.get(re.split(r"[._-]", file.name.lower())[0])
 
 
-def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, seed: int) -> Splits:
+def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, seed: int | None) -> Splits:
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
@@ -98,7 +98,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     return _divided(path, what, files, pairs, reading, bad, seed)
 
 
-def _of_hub(data: str, reading: Reading, bad: Bad, seed: int) -> Splits:
+def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
@@ -116,7 +116,7 @@ def _divided(
     pairs: dict[SplitName, list[Pair]],
     reading: Reading,
     bad: Bad,
-    seed: int,
+    seed: int | None,
 ) -> Splits:
     labels = in_order(Counter(label for _, _, label in pairs["train"])) if reading.task == "classify" else ()
     parts: dict[SplitName, Examples] = {}

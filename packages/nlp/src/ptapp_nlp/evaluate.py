@@ -71,10 +71,14 @@ def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Meas
 
 
 def load_for(job: TrainNLP, other: str | None = None, *, skip_bad: bool = False) -> Splits:
-    """The data of a job, a fold of it where the job has one; or `other` data, read in the same way."""
+    """The data of a job, a fold of it where the job has one.
+
+    Or `other` data, read in the same way, which is only measured, and divided no further than it is.
+    """
     columns = Columns(job.text_column, job.label_column)
     reading = Reading(job.task, columns, job.encoding, job.pair)
-    data = load(other or job.data, reading, seed=job.seed, skip_bad=skip_bad or job.skip_bad)
+    seed = job.seed if other is None else None
+    data = load(other or job.data, reading, seed=seed, skip_bad=skip_bad or job.skip_bad)
     if other is not None or job.fold is None or job.folds is None:
         return data
     return data.fold(job.fold, job.folds, job.seed)
@@ -98,10 +102,11 @@ def evaluate(settings: EvaluateNLP) -> None:
     data = load_for(job, settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json")
     model = rebuild(trained).to(runtime.device)
-    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
-    part = prepare(card, _with_labels_of(card, data, getattr(data, settings.split)), tokens)
+    split, examples = settings.chosen(data.part)
+    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    part = prepare(card, _with_labels_of(card, data, examples), tokens)
     beam = (settings.beam, settings.length_penalty)
-    measure(model, part, card, tokens, runtime, settings.folder, settings.split, made=data.made, beam=beam)
+    measure(model, part, card, tokens, runtime, settings.folder(split), split, made=data.made, beam=beam)
 
 
 def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Examples:

@@ -35,6 +35,11 @@ class Examples:
         """The examples `rows`, in that order."""
         return Examples(*([part[row] for row in rows] for part in (self.source, self.target, self.names)))
 
+    def join(self, others: Sequence["Examples"]) -> "Examples":
+        """These and then those of the others."""
+        parts = [self, *others]
+        return Examples(*([row for part in parts for row in column(part)] for column in _COLUMNS))
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -54,8 +59,7 @@ class Splits:
 
     def fold(self, fold: int, folds: int, seed: int) -> "Splits":
         """A fold of the training texts as the test, in place of the data's own; raises UserError if there is none."""
-        parts = [self.train, *(self.part(name) for name in self.held_out)]
-        pool = Examples(*([row for part in parts for row in column(part)] for column in _COLUMNS))
+        pool = self.train.join([self.part(name) for name in self.held_out])
         rest, own = fold_rows(torch.tensor(pool.target), fold, folds, seed)
         divided: dict[SplitName, Examples] = {"train": pool.take(rest.tolist()), "test": pool.take(own.tolist())}
         if "val" not in self.held_out:
@@ -63,8 +67,10 @@ class Splits:
         what = f"{self.about.split(': ')[0]}, fold {fold} of {folds}"
         return divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, made=self.made)
 
-    def part(self, name: SplitName) -> Examples:
-        """The split of a name."""
+    def part(self, name: str) -> Examples:
+        """The split of a name; `all` is all of them."""
+        if name == "all":
+            return self.train.join([self.val, self.test])
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
 
@@ -74,39 +80,53 @@ def divide(
     *,
     where: object,
     what: str,
-    seed: int,
+    seed: int | None,
     skipped: Sequence[str] = (),
     made: bool = False,
 ) -> Splits:
     """Completes the splits: one that `parts` lacks takes 10 % of train (of each class), never of test.
 
+    Data that is only measured has no seed: such a split is empty, and no label is refused.
+
     Raises UserError where train has fewer than two classes, or too few examples to be divided.
     """
     train = parts["train"]
     by_class = bool(train) and isinstance(train.target[0], int)
-    labels = torch.tensor(train.target if by_class else [0] * len(train))
     missing: list[SplitName] = [name for name in SPLITS if name not in parts]
-    counts = labels.bincount(minlength=len(classes) if by_class else 1)
-    if by_class and int((counts > 0).sum()) < 2:
-        only = classes[int(counts.argmax())]
-        raise UserError(f"{where}: all {len(train):,} training texts are of class {only!r}; it takes at least two")
-    done = dict(parts)
-    if missing:
-        held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
-        for label in (counts > 0).nonzero().flatten().tolist():
-            if counts[label] <= held_out[label] * len(missing):
-                whose = f"class {classes[label]!r} has" if by_class else "there are"
-                raise UserError(
-                    f"{where}: {whose} {counts[label]} training examples, too few to take {' and '.join(missing)} from"
-                )
-        rows = divide_rows(labels, held_out, len(missing), seed)
-        done |= {name: train.take(own.tolist()) for name, own in zip(["train", *missing], rows, strict=True)}
+    if seed is None:
+        done = parts | {name: train.take([]) for name in missing}
+    else:
+        done = parts | _held_out(train, classes if by_class else (), missing, where, seed)
     origin = f" (10 % of train, seed {seed})"
-    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in SPLITS)
+    there = [name for name in SPLITS if len(done[name])]
+    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in there)
     about = f"{what}: {sizes}" + (f"; {len(classes)} {'classes' if by_class else 'tags'}" if classes else "")
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), tuple(missing))
+
+
+def _held_out(
+    train: Examples, classes: Sequence[str], missing: Sequence[SplitName], where: object, seed: int
+) -> dict[SplitName, Examples]:
+    """Train and the splits that are taken from it, of each of the `classes` if there are any."""
+    labels = torch.tensor(train.target if classes else [0] * len(train))
+    counts = labels.bincount(minlength=len(classes) or 1)
+    if classes and int((counts > 0).sum()) < 2:
+        only = classes[int(counts.argmax())]
+        raise UserError(f"{where}: all {len(train):,} training texts are of class {only!r}; it takes at least two")
+    if not missing:
+        return {}
+    held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
+    for label in (counts > 0).nonzero().flatten().tolist():
+        if counts[label] <= held_out[label] * len(missing):
+            whose = f"class {classes[label]!r} has" if classes else "there are"
+            raise UserError(
+                f"{where}: {whose} {counts[label]} training examples, too few to take {' and '.join(missing)} from"
+            )
+    rows = divide_rows(labels, held_out, len(missing), seed)
+    names: list[SplitName] = ["train", *missing]
+    return {name: train.take(own.tolist()) for name, own in zip(names, rows, strict=True)}
 
 
 def in_order(labels: Counter[str]) -> tuple[str, ...]:

@@ -105,7 +105,7 @@ class Parts(nn.Module):
 
     def __init__(self, card: dict[str, Any], normalise: bool) -> None:
         super().__init__()
-        self.names = list(card["parts"])  # any text, unlike the names of modules
+        self.names = list(card["parts"])  # any text, which names of modules are not
         self.parts = nn.ModuleList(encoder(part, normalise) for part in card["parts"].values())
         self.features = sum(map(width, self.parts))
 

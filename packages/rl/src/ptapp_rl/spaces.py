@@ -28,8 +28,11 @@ TAKES = {
 def observation_card(space: spaces.Space[Any], name: str) -> dict[str, Any]:
     """`vector`, `image`, `numbers` (whole ones) or `dict` of them; raises UserError for anything else."""
     match space:
-        case spaces.Dict() if not any(isinstance(part, spaces.Dict) for part in space.values()):
-            return {"kind": "dict", "parts": {k: observation_card(part, name) for k, part in space.items()}}
+        case spaces.Dict():
+            cards = {key: observation_card(part, name) for key, part in space.items()}
+            if nested := [key for key, card in cards.items() if card["kind"] == "dict"]:
+                raise UserError(f"--env {name}: the part {nested[0]!r} of an observation is a dictionary; flatten it")
+            return {"kind": "dict", "parts": cards}
         case spaces.Box(dtype=np.uint8, shape=shape) if len(shape) >= 2 and min(sorted(shape)[-2:]) >= 36:
             return {"kind": "image", "shape": list(shape)}
         case spaces.Box(shape=shape) | spaces.MultiBinary(shape=shape):

@@ -24,15 +24,16 @@ def load(
     *,
     size: int | None = None,
     channels: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
     """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
 
     Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder` for folders). A path
-    that exists is meant before a name. A missing val or test split takes 10 % of each class of train, by `seed`.
-    `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's images are kept.
+    that exists is meant before a name. A missing val or test split takes 10 % of each class of train, by `seed`; with
+    no seed it is empty. `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's
+    images are kept.
     Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind.
     """
     if data and os.path.exists(path := Path(data).expanduser()):
@@ -51,17 +52,21 @@ def load(
 def load_for(
     job: TrainVision, form: tuple[int | None, int | None], other: str | None = None, *, skip_bad: bool = False
 ) -> Splits:
-    """The data of a job with images of `form` (size, channels), a fold of it where the job has one; or `other` data."""
+    """The data of a job with images of `form` (size, channels), a fold of it where the job has one.
+
+    Or `other` data, which is only measured, and divided no further than it is.
+    """
     size, channels = form
+    seed = job.seed if other is None else None
     skip_bad = skip_bad or job.skip_bad
-    data = load(other or job.data, size=size, channels=channels, seed=job.seed, skip_bad=skip_bad, cache=job.cache)
+    data = load(other or job.data, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=job.cache)
     if other is not None or job.fold is None or job.folds is None:
         return data
     return data.fold(job.fold, job.folds, job.seed)
 
 
 def _recognise(
-    path: Path, *, size: int | None, channels: int | None, seed: int, skip_bad: bool, cache: Cache
+    path: Path, *, size: int | None, channels: int | None, seed: int | None, skip_bad: bool, cache: Cache
 ) -> Splits:
     if not path.is_dir():
         if ".csv" in map(str.lower, path.suffixes):

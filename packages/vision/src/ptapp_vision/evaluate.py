@@ -33,9 +33,10 @@ def evaluate(settings: EvaluateVision) -> None:
     job = TrainVision.resolve(settings.run / "config.toml", {})
     data = load_for(job, (card["size"], card["channels"]), settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild(card)).to(runtime.device)
-    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {settings.split}")
-    part = _with_labels_of(card["classes"], data, getattr(data, settings.split))
-    measure(model, part, card, runtime, settings.folder, settings.split, drawn=data.drawn)
+    split, part = settings.chosen(data.part)
+    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    part = _with_labels_of(card["classes"], data, part)
+    measure(model, part, card, runtime, settings.folder(split), split, drawn=data.drawn)
 
 
 def measure(

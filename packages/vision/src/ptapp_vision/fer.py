@@ -30,7 +30,7 @@ def has_fer_header(file: Path) -> bool:
         return {"emotion", "pixels"} <= set(_header(stream.readline(1000)))
 
 
-def read_fer(file: Path, *, seed: int = 0, skip_bad: bool = False) -> Splits:
+def read_fer(file: Path, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
     """Reads a FER2013 CSV, plain or gzipped: uint8 (N, 1, 48, 48), labels 0 to 6 as in `CLASSES`.
 
     Usage Training, PublicTest and PrivateTest become train, val and test; without that column train is divided.

@@ -26,7 +26,7 @@ def read_folder(
     *,
     size: int | None = None,
     channels: int | None = None,
-    seed: int = 0,
+    seed: int | None = 0,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:

@@ -27,7 +27,7 @@ def find_idx(root: Path) -> list[Path]:
     return [folder for folder in sorted(folders) if _find(folder, "train", "images")]
 
 
-def read_idx(folder: Path, *, classes: tuple[str, ...] = (), seed: int = 0) -> Splits:
+def read_idx(folder: Path, *, classes: tuple[str, ...] = (), seed: int | None = 0) -> Splits:
     """Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the like (`t10k-` or `test-`; gzipped or not).
 
     Images are uint8 (N, 1, H, W). Class names, where not given, come from a `classes.txt` beside the files (one a

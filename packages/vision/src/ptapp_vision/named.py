@@ -61,7 +61,7 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def read_named(name: str, *, seed: int = 0, sources: Mapping[str, Source] = SOURCES) -> Splits:
+def read_named(name: str, *, seed: int | None = 0, sources: Mapping[str, Source] = SOURCES) -> Splits:
     """The data set `name` of `sources`, fetched if it is not there yet; raises UserError where that cannot be done."""
     folder, source = fetch(name, sources=sources), sources[name]
     if name == "cifar10":
@@ -69,7 +69,7 @@ def read_named(name: str, *, seed: int = 0, sources: Mapping[str, Source] = SOUR
     return read_idx(folder, classes=source.classes, seed=seed)
 
 
-def _read_cifar(archive: Path, classes: tuple[str, ...], seed: int) -> Splits:
+def _read_cifar(archive: Path, classes: tuple[str, ...], seed: int | None) -> Splits:
     """CIFAR-10's binary form: an image is one byte of label and 3072 of pixels, uint8 (N, 3, 32, 32)."""
     batches: dict[str, Tensor] = {}
     with tarfile.open(archive) as tar:

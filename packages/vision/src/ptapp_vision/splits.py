@@ -70,10 +70,15 @@ class Splits:
     held_out: tuple[SplitName, ...] = ()
     """Splits that were taken from train."""
 
+    def part(self, name: str) -> Images:
+        """The split of a name; `all` is all of them."""
+        if name == "all":
+            return self.train.join([self.val, self.test])
+        return {"train": self.train, "val": self.val, "test": self.test}[name]
+
     def fold(self, fold: int, folds: int, seed: int) -> "Splits":
         """A fold of the training images as the test, in place of the data's own; raises UserError if there is none."""
-        taken = {"val": self.val, "test": self.test}
-        pool = self.train.join([taken[name] for name in self.held_out])
+        pool = self.train.join([self.part(name) for name in self.held_out])
         rest, own = fold_rows(pool.labels, fold, folds, seed)
         divided: dict[SplitName, Images] = {"train": pool.take(rest), "test": pool.take(own)}
         if "val" not in self.held_out:
@@ -102,27 +107,32 @@ def divide(
     *,
     where: object,
     what: str,
-    seed: int,
+    seed: int | None,
     skipped: Sequence[str] = (),
     drawn: bool = False,
 ) -> Splits:
     """Checks the labels and completes the splits.
 
     A split that `parts` lacks takes 10 % of each class of train, at least one sample, drawn by (seed, position) alone;
-    val is never taken from test. `where` names the data in messages and `what` says in `about` what was recognised.
+    val is never taken from test. Data that is only measured has no seed: such a split is empty, and no label is
+    refused. `where` names the data in messages and `what` says in `about` what was recognised.
     Raises UserError where train has fewer than two classes, val or test has a class that train lacks, or a class has
     too few samples to be divided.
     """
     train = parts["train"]
     missing: list[SplitName] = [name for name in _HELD_OUT_SPLITS if name not in parts]
-    held_out = _held_out(parts, classes, missing, where)
     done = dict(parts)
-    if missing:
-        rows = divide_rows(train.labels, held_out, len(missing), seed)
-        done |= {name: train.take(own) for name, own in zip(["train", *missing], rows, strict=True)}
+    if seed is None:
+        done |= {name: train.take(torch.arange(0)) for name in missing}
+    else:
+        held_out = _held_out(parts, classes, missing, where)
+        if missing:
+            rows = divide_rows(train.labels, held_out, len(missing), seed)
+            done |= {name: train.take(own) for name, own in zip(["train", *missing], rows, strict=True)}
 
     origin = f" (10 % of each class of train, seed {seed})"
-    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in _ALL_SPLITS)
+    there = [name for name in _ALL_SPLITS if len(done[name])]
+    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in there)
     about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(train.shape)}"
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
