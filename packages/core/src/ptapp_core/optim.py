@@ -55,7 +55,7 @@ def build_optimizer(
     head_prefix: str = "",
     freeze: Sequence[str] = (),
 ) -> Optimizer:
-    """A torch optimizer over the parameters that learn, fused where torch has that for their device.
+    """A torch optimizer over the parameters that learn, fused where torch has that for their device, else foreach.
 
     Args:
         model: its frozen parameters get `requires_grad = False`. Running statistics (batch norm) inside a frozen part
@@ -86,6 +86,8 @@ def build_optimizer(
         options["momentum"] = momentum
     if all(_has_fused(build, device) for device in {p.device for group in groups for p in group["params"]}):
         options["fused"] = True
+    else:
+        options["foreach"] = True  # the same bits; torch itself takes it on GPUs alone
     return build(groups, **options)
 
 

@@ -28,6 +28,8 @@ class A2C(Task):
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         error = functional.mse_loss(value, batch["target"], reduction="sum")
         bonus = entropy.sum()
-        loss = self.value_loss * error - (log_prob * batch["advantage"]).sum() - self.entropy * bonus
+        loss = self.value_loss * error - (log_prob * batch["advantage"]).sum()
+        if self.entropy:
+            loss = loss - self.entropy * bonus
         figures = {"value_error": error.detach(), "entropy": bonus.detach(), "return": batch["return"].sum()}
         return loss, len(log_prob), figures

@@ -32,6 +32,8 @@ class Reinforce(Task):
         gain = (log_prob * batch["advantage"]).sum()
         error = functional.mse_loss(baseline, batch["target"], reduction="sum")
         bonus = entropy.sum()
-        loss = self.value_loss * error - gain - self.entropy * bonus
+        loss = self.value_loss * error - gain
+        if self.entropy:
+            loss = loss - self.entropy * bonus
         figures = {"value_error": error.detach(), "entropy": bonus.detach(), "return": batch["return"].sum()}
         return loss, len(log_prob), figures

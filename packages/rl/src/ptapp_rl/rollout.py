@@ -167,8 +167,8 @@ class Rollouts:
         place = self._given % self._minibatches
         size = len(self._columns["advantage"])
         self._given += 1
-        if self._passes * self._minibatches == 1:
-            batch = dict(self._columns)
+        if self._minibatches == 1:
+            batch = dict(self._columns)  # a sum over all, in whatever order
         else:
             if place == 0:
                 self._order = torch.from_numpy(self._random.permutation(size))

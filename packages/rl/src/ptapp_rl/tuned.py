@@ -48,6 +48,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 """What an algorithm sets; `ptapp rl algos` prints it."""
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
+    ("ppo", "CartPole"): {"batch_size": 128, "passes": 8, "lr": 3e-3},
     ("ppo", "Acrobot"): {
         "frames": 200_000,
         "envs": 16,
