@@ -20,8 +20,9 @@ _COMMON = "--device cpu --threads 1 --log-to none --log-every 5 --eval-episodes 
 _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
     "ppo": "--envs 4 --rollout 16 --batch-size 32 --passes 3 --frames 320 --save-every 85 --eval-every 107 "
     "--normalise --normalise-rewards --average ema --average-decay 0.9",
-    "dqn": "--envs 2 --train-every 4 --learning-starts 100 --frames 220 --save-every 32 --eval-every 40 --buffer 150 "
-    "--hidden 16,16 --n-step 3 --prioritised --dueling --atoms 11 --vector sync --target-every 7",
+    "dqn": "--env rl.games:IdentityDict --stack 2 --normalise --envs 2 --train-every 4 --learning-starts 100 "
+    "--frames 220 --save-every 32 --eval-every 40 --buffer 150 --hidden 16,16 --n-step 3 --prioritised --dueling "
+    "--atoms 11 --vector sync --target-every 7",
     "a2c": "--env Pendulum --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
     "reinforce": "--env Acrobot --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
 }

@@ -1,5 +1,6 @@
 """Tiny games that every algorithm must solve, their broken twins, and games that misbehave."""
 
+import os
 from threading import Event
 from typing import Any
 
@@ -16,7 +17,11 @@ class Identity(gym.Env[Any, Any]):
     def __init__(self, kind: str = "discrete", render_mode: str | None = None) -> None:
         self.kind, self.render_mode = kind, render_mode
         low, high = np.float32(-1), np.float32(1)
-        self.action_space = spaces.Discrete(3) if kind != "continuous" else spaces.Box(low, high, (1,))
+        self.action_space: Any = spaces.Discrete(3)
+        if kind == "continuous":
+            self.action_space = spaces.Box(low, high, (1,))
+        elif kind == "multidiscrete":
+            self.action_space = spaces.MultiDiscrete([3, 3], start=[0, 1])
         if kind == "image":
             self.observation_space: Any = spaces.Box(0, 255, (36, 36, 1), np.uint8)
         elif kind == "dict":
@@ -31,7 +36,12 @@ class Identity(gym.Env[Any, Any]):
 
     def step(self, action: Any) -> Any:
         self._frame += 1
-        right = -float((action[0] - self._answer) ** 2) if self.kind == "continuous" else float(action == self._answer)
+        if self.kind == "continuous":
+            right = -float((action[0] - self._answer) ** 2)
+        elif self.kind == "multidiscrete":  # the second part counts from 1, and is the next number
+            right = float(np.mean(action == [self._answer, (self._answer + 1) % 3 + 1]))
+        else:
+            right = float(action == self._answer)
         return self._draw(), right, self._frame == 8, False, {}
 
     def render(self) -> Any:
@@ -56,6 +66,7 @@ class Misbehaving(gym.Env[Any, Any]):
 
     observation_space = spaces.Box(-1, 1, (2,), np.float32)
     action_space = spaces.Discrete(2)
+    healed = False
 
     def __init__(self, fault: str, after: int = 120) -> None:
         self.fault, self.after, self.frame = fault, after, 0
@@ -67,43 +78,50 @@ class Misbehaving(gym.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         self.frame += 1
         observation = self.np_random.uniform(-1, 1, 2).astype(np.float32)
-        if self.frame > self.after:
+        if self.frame > self.after and not self.healed:
             if self.fault == "raises":
                 raise RuntimeError("the game fell over\nand more")
             if self.fault == "nan":
                 observation[0] = np.nan
             if self.fault == "hangs":
                 Event().wait()
+            if self.fault == "dies":
+                os._exit(1)
             if self.fault == "shape":
                 observation = np.zeros(3, np.float32)
         return observation, 1.0, self.frame % 10 == 0, False, {}
 
 
 class Opaque(gym.Env[Any, Any]):
-    """A walk whose state is no plain data: it is put back by playing its actions again, or (`drifts`) not at all."""
+    """A walk whose state is no plain data: it is put back by playing its actions again.
+
+    But not where it drifts, or where an episode has traces of those before it.
+    """
 
     observation_space = spaces.Box(-100, 100, (1,), np.float32)
     action_space = spaces.Discrete(2)
     drift = 0.0
 
-    def __init__(self, drifts: bool = False) -> None:
-        self.drifts = drifts
+    def __init__(self, drifts: bool = False, traces: bool = False) -> None:
+        self.drifts, self.traces, self.episodes = drifts, traces, 0
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
         super().reset(seed=seed)
+        self.episodes += 1
         self.walk = iter([self.np_random.uniform() for _ in range(30)])  # an iterator is not plain
         return np.zeros(1, np.float32), {}
 
     def step(self, action: Any) -> Any:
         Opaque.drift += self.drifts
         value = next(self.walk, None)
-        over = value is None
-        return np.array([(value or 0.0) * action + Opaque.drift % 7], np.float32), 1.0, over, False, {}
+        seen = (value or 0.0) * action + Opaque.drift % 7 + self.traces * self.episodes
+        return np.array([seen], np.float32), 1.0, value is None, False, {}
 
 
-for kind in ("discrete", "continuous", "image", "dict"):
+for kind in ("discrete", "multidiscrete", "continuous", "image", "dict"):
     gym.register(f"Identity{kind.capitalize()}-v0", Identity, kwargs={"kind": kind})
-for fault in ("raises", "nan", "shape", "hangs"):
+for fault in ("raises", "nan", "shape", "hangs", "dies"):
     gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})
+gym.register("Traces-v0", Opaque, kwargs={"traces": True})

@@ -1,9 +1,11 @@
 """The commands on a trained policy, and several seeds at once."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from ptapp_core.main import main
@@ -11,11 +13,12 @@ from ptapp_core.main import main
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {tmp_path}"
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {folder}"
     assert main(words.split()) == 0
-    (found,) = tmp_path.glob("*/*")
+    (found,) = folder.glob("*/*")
     return found
 
 
@@ -38,16 +41,39 @@ def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str])
         assert picture.n_frames > 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(("name", "says"), [("a.mp4", "ptapp-rl[video]"), ("a.avi", "must end in .gif or .mp4")])
+def test_a_movie_that_cannot_be_written_is_one_line(
+    name: str, says: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)  # as where it is not installed
+    assert main(["rl", "record", str(run), "--out", str(run / name)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert says in error
+    assert not list(run.glob(f"*{name}*"))
+
+
+def test_another_algorithm_does_not_go_on_with_a_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rl", "train", "--resume", str(run), "--algo", "dqn"]) == 2
+    assert "--algo cannot change when a run is resumed" in capsys.readouterr().err
+
+
 def test_play_says_where_there_is_nothing_to_see(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "play", str(run)]) == 2
     assert "render mode" in capsys.readouterr().err
 
 
-def test_a_dictionary_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(f"rl train --env rl.games:IdentityDict {TINY} --run-dir {tmp_path}".split()) == 0
+def test_an_export_takes_the_dictionary_that_the_game_shows(tmp_path: Path) -> None:
+    words = f"rl train --env rl.games:IdentityDict --stack 2 --normalise {TINY} --run-dir {tmp_path}"
+    assert main(words.split()) == 0
     (found,) = tmp_path.glob("*/*")
-    assert main(["rl", "export", str(found)]) == 2
-    assert "dictionary" in capsys.readouterr().err
+    assert main(["rl", "export", str(found), "--format", "pt2"]) == 0
+    policy = torch.export.load(found / "export" / "model.pt2").module()
+    answers = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 2], [2, 2]])
+    assert policy({"left": torch.zeros(5, 2, 2), "right": answers}).shape == (5,)
+    card = json.loads((found / "export" / "model.pt2.json").read_text())
+    assert card["input"].startswith("left float32 (batch, 2, 2), right int64 (batch, 2): ")
+    assert "the latest 2 of them" in card["input"]
 
 
 def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path) -> None:

@@ -302,14 +302,22 @@ class JobSettings(Settings):
         if not config.is_file():
             raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
         before = super().resolve(config, {})
-        now = super().resolve(config, {**options, "resume": run})
+        fixed = cls.model_fields.keys() - cls.may_change - {"resume"}
+
+        def check(name: str, new: Any) -> None:
+            if name in fixed and (old := getattr(before, name)) != new:
+                said = f"{run} has {_toml(old)}, now {_toml(new)}; leave it out, or start a new run"
+                raise UserError(f"{flag(name)} cannot change when a run is resumed: {said}")
+
+        try:
+            now = super().resolve(config, {**options, "resume": run})
+        except UserError:  # another --algo, say, does not fit with the run's options: that it is another comes first
+            for name, given in options.items():
+                if isinstance(given, str) and isinstance(getattr(before, name, None), str):
+                    check(name, given)
+            raise
         for name in cls.model_fields:
-            old, new = getattr(before, name), getattr(now, name)
-            if old != new and name not in cls.may_change | {"resume"}:
-                raise UserError(
-                    f"{flag(name)} cannot change when a run is resumed: {run} has {_toml(old)}, now {_toml(new)}; "
-                    "leave it out, or start a new run"
-                )
+            check(name, getattr(now, name))
         return now
 
     def to_toml(self) -> str:
@@ -349,9 +357,7 @@ class TrainSettings(JobSettings):
 
     epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
     steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
-    backbone_lr: float | None = option(
-        None, "peak learning rate of the pretrained part; none: the same as --lr", group="Optimisation", ge=0
-    )
+    backbone_lr: float | None = option(None, "peak lr of the pretrained part; none: --lr", group="Optimisation", ge=0)
     accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
     eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
     test: bool = option(True, "measure on the test split at the end; --no-test: on val, as tuning must", group="Run")

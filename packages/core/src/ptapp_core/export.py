@@ -21,7 +21,7 @@ _BATCHES = (1, 2, 7)
 
 def export(
     model: nn.Module,
-    samples: Tensor | tuple[Tensor, ...],
+    samples: Tensor | tuple[Tensor, ...] | dict[str, Tensor],
     folder: Path,
     format: Format,
     about: Mapping[str, Any],
@@ -39,11 +39,13 @@ def export(
 
     Args:
         model: (N, ...) -> (N, ...); its preprocessing is part of it.
-        samples: at least 7 real inputs; of each, where there are several.
+        samples: at least 7 real inputs; of each, where there are several. A dictionary is one argument of the model
+            that holds them by name: pt2 and TorchScript take it whole, ONNX its parts as inputs of their names.
         folder: made where missing.
         about: what a user of the file must know (input, classes, ...), for `export.json`.
-        free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length").
-        names: of the inputs, in ONNX.
+        free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length");
+            one entry for all parts of a dictionary.
+        names: of the inputs, in ONNX; those of a dictionary are its own.
         most: the largest size of a free dimension, of those that have one.
         recurrent: an LSTM or GRU reads along a free dimension, where it becomes a loop (else it is unrolled).
 
@@ -54,15 +56,19 @@ def export(
         UserError: the model cannot be exported so, or the export's output differs.
     """
     model = model.eval().cpu()
+    keyed = isinstance(samples, dict)
+    if isinstance(samples, dict):
+        names, free, samples = tuple(samples), tuple(free) * len(samples), tuple(samples.values())
     samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
-    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), recurrent, most or {})
+    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), most or {}, recurrent, keyed)
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / _FILES[format]
     part = folder / f".part-{final.name}"
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters warn of their own internals and of their deprecation
-            part.write_bytes(_EXPORTERS[format](model, tuple(sample[:2].contiguous() for sample in samples), form))
+            example = form.arguments([sample[:2].contiguous() for sample in samples])
+            part.write_bytes(_EXPORTERS[format](model, example, form))
             difference = _greatest_difference(model, _READERS[format](part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
@@ -90,13 +96,20 @@ class _Form:
     free: tuple[dict[int, str], ...]
     """Dimension -> its name, of each input."""
     names: tuple[str, ...]
-    recurrent: bool
     most: Mapping[str, int]
+    """The largest size, of the free dimensions that have one."""
+    recurrent: bool
+    keyed: bool
+    """The model takes one dictionary of them."""
 
-    def dimensions(self) -> tuple[dict[int, Any], ...]:
+    def arguments(self, parts: Sequence[Any]) -> tuple[Any, ...]:
+        """What the model is called with, for something of each input."""
+        return (dict(zip(self.names, parts, strict=True)),) if self.keyed else tuple(parts)
+
+    def dimensions(self) -> tuple[Any, ...]:
         """As torch.export takes them; one name is one size."""
         known = {name: torch.export.Dim(name, max=self.most.get(name)) for dims in self.free for name in dims.values()}
-        return tuple({place: known[name] for place, name in dims.items()} for dims in self.free)
+        return self.arguments([{place: known[name] for place, name in dims.items()} for dims in self.free])
 
 
 _Call = Callable[..., Tensor]
@@ -117,15 +130,15 @@ def _greatest_difference(model: nn.Module, exported: _Call, samples: tuple[Tenso
         ]
     differences = []
     for batch in inputs:
-        batch = [part.contiguous() for part in batch]
-        expected, got = model(*batch), exported(*batch)
+        arguments = form.arguments([part.contiguous() for part in batch])
+        expected, got = model(*arguments), exported(*arguments)
         if expected.shape != got.shape:
             raise ValueError(f"output of shape {tuple(got.shape)} where the model gives {tuple(expected.shape)}")
         differences.append((expected - got).abs().max().item())
     return torch.tensor(differences).max().item()  # which does not lose a NaN
 
 
-def _pt2(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+def _pt2(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
     with _loops() if form.recurrent else nullcontext():
         program = torch.export.export(model, example, dynamic_shapes=form.dimensions())
     buffer = BytesIO()
@@ -146,12 +159,12 @@ def _read_pt2(path: Path) -> _Call:
     return torch.export.load(path).module()
 
 
-def _onnx(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+def _onnx(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
     if form.recurrent:
         return _onnx_by_tracing(model, example, form)
     program = torch.onnx.export(
         model,
-        example,
+        (*example, {}),  # or a dictionary in the last place would pass for keyword arguments
         dynamo=True,
         input_names=list(form.names),
         output_names=["output"],
@@ -162,7 +175,7 @@ def _onnx(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
     return bytes(program.model_proto.SerializeToString())
 
 
-def _onnx_by_tracing(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+def _onnx_by_tracing(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
     """By the older exporter, which keeps an LSTM or GRU of any length as ONNX's own node; the newer one may not."""
     buffer = BytesIO()
     torch.onnx.export(
@@ -183,14 +196,15 @@ def _read_onnx(path: Path) -> _Call:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
 
-    def call(*batch: Tensor) -> Tensor:
-        values = {name: part.numpy() for name, part in zip(names, batch, strict=True)}
+    def call(*batch: Any) -> Tensor:
+        parts = batch[0] if isinstance(batch[0], dict) else dict(zip(names, batch, strict=True))
+        values = {name: part.numpy() for name, part in parts.items()}
         return torch.from_numpy(session.run(None, values)[0])
 
     return call
 
 
-def _torchscript(model: nn.Module, example: tuple[Tensor, ...], form: _Form) -> bytes:
+def _torchscript(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
     try:
         scripted = torch.jit.script(model)
     except Exception:  # whatever the script compiler cannot read; a trace needs only one run

@@ -30,7 +30,7 @@ def evaluate(settings: "EvaluateRL") -> None:
 
 @command(app, "ptapp_rl.config:RecordRL")
 def record(settings: "RecordRL") -> None:
-    """Write an episode as a GIF, with its return."""
+    """Write an episode as a GIF or MP4, with its return."""
     from ptapp_rl.show import record
 
     record(settings)

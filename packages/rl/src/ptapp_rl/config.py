@@ -36,7 +36,7 @@ class TrainRL(JobSettings):
     frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
     envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
     vector: Literal["auto", "sync", "async"] = option(
-        "auto", "one process, one a environment, or the environment's own vector", group="Environment"
+        "auto", "sync: one process, async: one each, auto: the environment's own vector or sync", group="Environment"
     )
     stack: int = option(1, "latest frames that make an observation", group="Environment", ge=1, le=16)
     normalise: bool = option(False, "centre and scale observations by running statistics", group="Environment")
@@ -179,9 +179,16 @@ class RecordRL(OfRun):
     """`ptapp rl record`."""
 
     seed: int = option(0, "seed of the episode", group="Evaluation", ge=0, lt=2**31)
-    out: Path | None = option(None, "GIF to write; none: report/episode.gif of the run", group="Output")
+    out: Path | None = option(None, "GIF or MP4 to write; none: report/episode.gif of the run", group="Output")
     length: int = option(1_000, "frames at most", group="Output", ge=1)
     width: int = option(320, "pixels across", group="Output", ge=16, le=4096)
+
+    @field_validator("out")
+    @classmethod
+    def _form_is_known(cls, out: Path | None) -> Path | None:
+        if out is not None and out.suffix.lower() not in (".gif", ".mp4"):
+            raise ValueError("must end in .gif or .mp4")
+        return out
 
 
 class PlayRL(OfRun):

@@ -2,13 +2,14 @@
 
 import importlib
 import re
+import sys
 import warnings
 from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, close_to, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
@@ -47,14 +48,17 @@ def resolve(name: str) -> str:
         if wanted in (_bare(candidate).lower(), _bare(candidate).rpartition("/")[2].lower()):
             return candidate
     bare = {_bare(candidate): candidate for candidate in known}
-    raise UserError(f"--env {name}: no such environment{nearest(name, [*bare, *bare.values()])}; see `ptapp rl envs`")
+    words = [*bare, *bare.values()]
+    unlike = not close_to(name, words) and "ale_py" not in sys.modules
+    atari = "; Atari games need pip install 'ptapp-rl[atari]'" if unlike else ""
+    raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
 def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any, Any]:
     """One environment by its registered name, with what every algorithm here expects of it.
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
-    training only. Discrete observations become one-hot vectors. `stack` frames make an observation.
+    training only. Tuples of observations become vectors. `stack` frames make an observation.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -69,7 +73,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
         raise UserError(f"--env {name}: a library is missing ({error}){_remedy(str(error))}") from None
     except Exception as error:
         raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}") from error
-    if isinstance(env.observation_space, (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Tuple)):
+    if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
     return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
 
@@ -110,3 +114,4 @@ def _register_atari() -> None:
     except ImportError:
         return
     gym.register_envs(ale_py)
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)  # or it greets, once a process

@@ -1,15 +1,17 @@
 """`ptapp rl export`: the policy as a file of its own, from raw observations to actions."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_rl.algos import build
 from ptapp_rl.config import ExportRL, TrainRL
 from ptapp_rl.envs import resolve
 from ptapp_rl.evaluate import evaluation_environments
+from ptapp_rl.spaces import Observations, each
 from ptapp_rl.vector import Environments
 
 _SAMPLES = 16
@@ -19,16 +21,14 @@ def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
     trained = Trained.find(settings.run, "rl", settings.checkpoint)
     card = trained.about["model"]
-    if card["observation"]["kind"] == "dict":
-        raise UserError("export takes policies of one input; this one's observations are a dictionary")
     model = trained.load(build(card))
     job = TrainRL.resolve(settings.run / "config.toml", {})
     environments = evaluation_environments(job, resolve(job.env), 1)
     samples = _played(model, environments)
     environments.close()
-    shape = ", ".join(["batch", *map(str, samples.shape[1:])])
+    latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""
     about = {
-        "input": f"{str(samples.dtype)[6:]} ({shape}), observations as {environments.name} gives them",
+        "input": f"{_form(samples)}: observations as {environments.name} gives them{latest}",
         "output": "the policy's actions, as the environment takes them",
         "action": card["action"],
         "environment": environments.name,
@@ -40,10 +40,21 @@ def export(settings: ExportRL) -> None:
     print(f"proven at batch 1, 2 and 7 on observations of the game: greatest difference {difference:.2e}")
 
 
+def _form(observations: Observations) -> str:
+    """Types and shapes, as `float32 (batch, 4)`; for a dictionary with the names before them."""
+    if isinstance(observations, dict):
+        return ", ".join(f"{name} {_form(part)}" for name, part in observations.items())
+    shape = ", ".join(["batch", *map(str, observations.shape[1:])])
+    return f"{str(observations.dtype)[6:]} ({shape})"
+
+
 @torch.inference_mode()
-def _played(model: nn.Module, environments: Environments) -> Tensor:
-    seen: list[Tensor] = []
+def _played(model: nn.Module, environments: Environments) -> Observations:
+    """Observations that the policy met, (16, ...)."""
+    seen: list[Any] = []
     while len(seen) < _SAMPLES:
-        seen.append(torch.from_numpy(environments.observations.copy()))
+        seen.append(each(environments.observations, lambda part: torch.from_numpy(part.copy())))
         environments.step(model(seen[-1]).numpy())
-    return torch.cat(seen).clone()
+    if isinstance(seen[0], Tensor):
+        return torch.cat(seen).clone()
+    return {name: torch.cat([one[name] for one in seen]).clone() for name in seen[0]}

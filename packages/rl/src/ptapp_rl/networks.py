@@ -48,15 +48,19 @@ class Flat(nn.Module):
 
 
 class OneHot(nn.Module):
-    """(N,) whole numbers -> (N, n)."""
+    """(N, ...) whole numbers -> (N, sum of n): for each of them as many features as it has values."""
 
     def __init__(self, card: dict[str, Any]) -> None:
         super().__init__()
-        self.features, self.start = card["n"], card["start"]
+        self.sizes: list[int] = card["nvec"]
+        self.starts: list[int] = card["start"]
+        self.features = sum(self.sizes)
 
     def forward(self, observations: Tensor) -> Tensor:
         """Float32."""
-        return functional.one_hot(observations.long() - self.start, self.features).float()
+        numbers = observations.reshape(observations.shape[0], -1).long().unbind(1)
+        each = zip(numbers, self.starts, self.sizes, strict=True)
+        return torch.cat([functional.one_hot(number - start, n) for number, start, n in each], dim=1).float()
 
 
 class NatureCNN(nn.Module):
@@ -117,7 +121,7 @@ def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
             return Parts(card, normalise)
         case "image":
             return NatureCNN(card)
-        case "number":
+        case "numbers":
             return OneHot(card)
         case _:
             return Flat(card, normalise)

@@ -26,7 +26,7 @@ TAKES = {
 
 
 def observation_card(space: spaces.Space[Any], name: str) -> dict[str, Any]:
-    """`vector`, `image` or `dict` of them; raises UserError for anything else."""
+    """`vector`, `image`, `numbers` (whole ones) or `dict` of them; raises UserError for anything else."""
     match space:
         case spaces.Dict():
             cards = {key: observation_card(part, name) for key, part in space.items()}
@@ -35,13 +35,15 @@ def observation_card(space: spaces.Space[Any], name: str) -> dict[str, Any]:
             return {"kind": "dict", "parts": cards}
         case spaces.Box(dtype=np.uint8, shape=shape) if len(shape) >= 2 and min(sorted(shape)[-2:]) >= 36:
             return {"kind": "image", "shape": list(shape)}
-        case spaces.Box(shape=shape):
+        case spaces.Box(shape=shape) | spaces.MultiBinary(shape=shape):
             return {"kind": "vector", "shape": list(shape)}
-        case spaces.Discrete(n=n):  # a part of a dictionary
-            return {"kind": "number", "n": int(n), "start": int(space.start)}
+        case spaces.Discrete(n=n, start=start):
+            return {"kind": "numbers", "nvec": [int(n)], "start": [int(start)]}
+        case spaces.MultiDiscrete(nvec=nvec, start=start):
+            return {"kind": "numbers", "nvec": nvec.flatten().tolist(), "start": start.flatten().tolist()}
     raise UserError(
         f"--env {name}: observations of kind {type(space).__name__} are not supported; "
-        "wrap it into boxes or a dictionary of them"
+        "wrap them into boxes, whole numbers, or one dictionary of these"
     )
 
 

@@ -1,7 +1,7 @@
 """`ptapp rl train`: environments, model, task and source for the loop, and a report at its end."""
 
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 
 import torch
 from torch import nn
@@ -55,8 +55,9 @@ def train(settings: TrainRL) -> None:
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
         )
         run.say(f"run: {run.path}")
-        with closing(environments):
-            fit(plan, runtime, run, task, source, optimizer, schedule, _evaluation(settings, name, runtime))
+        evaluation = _evaluation(settings, name, runtime, keep=environments.way != "reset")
+        with closing(environments), evaluation as evaluate:
+            fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             with closing(evaluation_environments(settings, name, settings.test_episodes, seed=1)) as tested:
@@ -72,12 +73,24 @@ _RESUMES = {
 }
 
 
-def _evaluation(settings: TrainRL, name: str, runtime: Runtime) -> Evaluate:
-    """The same episodes at each evaluation, on every rank, so that all choose the same best."""
+@contextmanager
+def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> Iterator[Evaluate]:
+    """The same episodes at each evaluation, on every rank, so that all choose the same best.
 
-    def evaluate(model: nn.Module) -> Mapping[str, float]:
-        with closing(evaluation_environments(settings, name, settings.eval_episodes)) as environments:
-            returns = play(model, environments, settings.eval_episodes, runtime)
-        return {key: value for key, value in figures(returns).items() if key in ("return", "iqm")}
+    Environments are kept from one to the next, but made anew where their episodes may have traces of those before: a
+    resumed job must find what the job that was not killed does.
+    """
+    with ExitStack() as opened:
+        kept: list[Environments] = []
 
-    return evaluate
+        def evaluate(model: nn.Module) -> Mapping[str, float]:
+            if kept and keep:
+                kept[0].restart()
+            else:
+                opened.close()
+                new = evaluation_environments(settings, name, settings.eval_episodes)
+                kept[:] = [opened.enter_context(closing(new))]
+            returns = play(model, kept[0], settings.eval_episodes, runtime)
+            return {key: value for key, value in figures(returns).items() if key in ("return", "iqm")}
+
+        yield evaluate

@@ -9,7 +9,7 @@ needs no special case, and a termination does not bootstrap.
 
 import multiprocessing
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -23,7 +23,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.runtime import outlive_stop_request
 from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs import has_own_vector, make, make_own_vector
-from ptapp_rl.spaces import each, observation_card
+from ptapp_rl.spaces import Observations, each, observation_card
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
@@ -43,6 +43,7 @@ class Environments:
         vector: auto (the environment's own vector, else sync), sync, async (a process each).
         stack: frames an observation.
         saved: whether their state will be asked for; it is found out how, which takes a moment.
+        say: takes a line for the user, where they cannot be put back after all.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Environments:
         vector: str = "auto",
         stack: int = 1,
         saved: bool = True,
+        say: Callable[[str], None] = print,
     ) -> None:
-        self.name, self.count = name, count
+        self.name, self.count, self._say = name, count, say
         self.frames = 0
         """Frames stepped, over all environments; a reset counts as one."""
         self.returns: deque[float] = deque(maxlen=100)
@@ -74,12 +76,11 @@ class Environments:
         self.card = observation_card(self.observation_space, name)
         self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
         self._broken = False
-        try:
-            self.observations = self._vector.reset(seed=(seed * 1_000_003 + first) % 2**31)[0]
-        except Exception as error:
-            raise self._complaint(error) from error
+        self._seed = (seed * 1_000_003 + first) % 2**31
+        self.observations: Any = None
         self.over: Bools = np.zeros(count, dtype=np.bool_)
         """Environments whose episode has ended: their next step is the reset."""
+        self._begin()
 
     def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
         if self._own:
@@ -97,6 +98,20 @@ class Environments:
         if vector == "async":
             return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
+
+    def restart(self) -> None:
+        """Begins the first episodes again, as new environments would; of a way `reset` they may differ all the same."""
+        if not self._own:
+            self._vector.call("rewind")
+        self._running[:] = 0.0
+        self.over = np.zeros_like(self.over)
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            self.observations = self._vector.reset(seed=self._seed)[0]
+        except Exception as error:
+            raise self._complaint(error) from error
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
         """Steps all; sets `observations` and `over`.
@@ -156,7 +171,11 @@ class Environments:
         if self._own:
             restore_plain(self._vector, state["states"])
         else:
-            self._vector.call("restore", state["states"])
+            came_to = self._vector.call("restore", state["states"])
+            if state["way"] == "replay" and not _same(came_to, state["observations"]):
+                self._say(f"environment {self.name}: its replayed episode differs, so that the environments are reset")
+                self.observations = self._vector.reset()[0]
+                return False
         self.observations = each(state["observations"], lambda value: value.numpy().copy())
         self.over = state["over"].numpy().copy()
         self._running = state["running"].numpy().copy()
@@ -175,8 +194,18 @@ class Environments:
         where = f"environment {self.name}"
         if isinstance(error, multiprocessing.TimeoutError):
             return UserError(f"{where}: a worker did not answer for {_PATIENCE:.0f} s (frame {self.frames:,})")
+        if self._wait and isinstance(error, (EOFError, ConnectionError)):
+            return UserError(f"{where}: a worker process died (frame {self.frames:,})")
         text = (str(error).strip().splitlines() or ["no message"])[0]
         return UserError(f"{where}: {type(error).__name__}: {text} (frame {self.frames:,})")
+
+
+def _same(found: Sequence[Any], expected: Observations) -> bool:
+    """Whether the observations of single environments are those that the vector had of them."""
+    if isinstance(expected, dict):
+        return all(_same([one[name] for one in found], part) for name, part in expected.items())
+    rows = expected.numpy()
+    return all(np.array_equal(np.asarray(one, rows.dtype), row) for one, row in zip(found, rows, strict=True))
 
 
 def _finite(observations: Any) -> bool:
