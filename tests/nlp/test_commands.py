@@ -201,7 +201,9 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert all(moved)
     whole = {file.name: file.read_bytes() for file in last.iterdir()}
     shutil.rmtree(last)  # as if killed before
+    written = (run / "tokenizer.json").stat().st_mtime_ns
     assert command(["nlp", "train", "--resume", str(run)]) == 0
+    assert (run / "tokenizer.json").stat().st_mtime_ns == written  # what is not written is never half there
     assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
     trained = Trained.find(run, "nlp")
     model, merged = rebuild(trained), rebuild(trained)

@@ -20,6 +20,7 @@ from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
+from ptapp_core.run import write_text
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
@@ -74,8 +75,8 @@ def train_once(settings: TrainNLP) -> Path | None:
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
-        if runtime.is_main:
-            (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
+        if runtime.is_main and settings.resume is None:
+            write_text(run.path / "tokenizer.json", tokens.json())
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
