@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ptapp_core.errors import UserError
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.made import english, german
 from ptapp_nlp.tables import Columns
@@ -221,6 +222,15 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"ptapp-nlp\[hub\]"):
         load("hub:some/glue", CLASSIFY)
+
+
+def test_a_folder_that_hub_names_is_recorded_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    for given, full in (("hub:./here", f"hub:{tmp_path}/here"), ("hub:here:a", f"hub:{tmp_path}/here:a")):
+        assert TrainNLP(data=given).with_full_paths().data == full
+    for name in ("hub:some/glue:sst2", "no-such-file", None):
+        assert TrainNLP(data=name).with_full_paths().data == name
 
 
 @pytest.mark.shared_data
