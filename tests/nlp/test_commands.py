@@ -124,6 +124,14 @@ def test_entities_count_whole_and_other_tags_by_the_word() -> None:
     assert tag_figures([["NN", "VB"]], [["NN", "NN"]])["f1"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("scheme", ["BIES", "BILU"])
+def test_entities_may_mark_their_ends(scheme: str) -> None:
+    begin, inside, last, single = (f"{letter}-PER" for letter in scheme)
+    true = [[single, single, "O", begin, inside, last]]
+    assert tag_figures(true, true)["f1"] == 1
+    assert tag_figures(true, [[begin, last, "O", begin, inside, last]])["f1"] == pytest.approx(2 / 5)
+
+
 def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--task", "generate", "--dim", "32", "--layers", "1", "--vocab", "400", "--max-length", "24"]
     run = train(tmp_path, *words, "--epochs", "2")
