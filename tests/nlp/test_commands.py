@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import processors
-from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from tokenizers import ByteLevelBPETokenizer, processors
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaTokenizer
 
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
@@ -247,6 +247,21 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     assert all("lora_" in name or name.startswith("head.") for name in learning)
     assert len(learning) == 2 * 2 * 6 + 2  # two matrices for each of the six linear layers of two blocks
     build({**card, "options": {**card["options"], "lora": 2}}).load_state_dict(adapted.state_dict())
+
+
+@pytest.mark.parametrize("kind", [RobertaTokenizer, PreTrainedTokenizerFast])
+def test_single_words_are_those_of_a_text_to_an_encoder_of_bytes(kind: type, tmp_path: Path) -> None:
+    bytes_ = ByteLevelBPETokenizer()
+    bytes_.train_from_iterator(["the cat sleeps and the dog sleeps"] * 3, 300, show_progress=False)
+    if kind is RobertaTokenizer:
+        bytes_.save_model(str(tmp_path))
+        fast = RobertaTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
+    else:
+        fast = PreTrainedTokenizerFast(tokenizer_object=bytes_._tokenizer)
+    fast.save_pretrained(tmp_path / "tokens")
+    of_words, of_texts = (bert.pretrained_tokens(str(tmp_path / "tokens"), words=words) for words in (True, False))
+    assert of_words.encode_words(["dog", "sleeps"], 9)[0] == fast(" dog sleeps").input_ids
+    assert of_texts.encode(["dog sleeps"], 9) == [fast("dog sleeps").input_ids]
 
 
 def test_without_a_network_one_line_says_what_to_give(

@@ -104,7 +104,7 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import pretrained_tokens
 
-        return pretrained_tokens(settings.pretrained)
+        return pretrained_tokens(settings.pretrained, words=settings.task == "tag")
 
     def learnt() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
