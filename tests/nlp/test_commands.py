@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,11 +15,16 @@ from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokeniz
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
 from ptapp_core.jobs import Trained
+from ptapp_core.losses import build_loss
+from ptapp_core.runtime import Runtime
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.entities import tag_figures
-from ptapp_nlp.evaluate import rebuild
+from ptapp_nlp.evaluate import measure, prepare, rebuild
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.optimise import depths
+from ptapp_nlp.splits import Examples
 from ptapp_nlp.tokens import learn
+from ptapp_nlp.train import evaluation
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
 
@@ -130,6 +136,31 @@ def test_entities_may_mark_their_ends(scheme: str) -> None:
     true = [[single, single, "O", begin, inside, last]]
     assert tag_figures(true, true)["f1"] == 1
     assert tag_figures(true, [[begin, last, "O", begin, inside, last]])["f1"] == pytest.approx(2 / 5)
+
+
+def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens, runtime = learn("word", ["one two three four"] * 3, 400, lower=True), Runtime("cpu", "fp32")
+    shape = {"dim": 8, "hidden": 8, "layers": 1, "heads": 2, "dropout": 0.0, "bidirectional": True, "norm": "pre"}
+    card = {"task": "tag", "name": "lstm", "vocab": tokens.size, "pad": 0, "classes": ["NN", "VB"], "max_length": 2}
+    torch.manual_seed(0)
+    model = build({**card, "options": {**shape, "pool": "max"}}).eval()
+    text = "one two three four"
+    part = prepare(card, Examples([text.split()], [["VB", "VB", "NN", "VB"]], ["a"]), tokens)
+    (said,) = part.tags(model, card["classes"], runtime)
+    assert said[2:] == ["NN", "NN"]
+    loss = build_loss("cross-entropy")
+    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime, card)(model)
+    measure(model, part, card, tokens, runtime, tmp_path, "test", made=False)
+    assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
+    (tmp_path / "tokenizer.json").write_text(tokens.json())
+    trained = SimpleNamespace(about={"model": card, "made": None})
+    monkeypatch.setattr(Trained, "find", lambda *given: trained)
+    monkeypatch.setattr("ptapp_nlp.predict.rebuild", lambda given: model)
+    capsys.readouterr()
+    assert command(["nlp", "predict", str(tmp_path), "--device", "cpu", text]) == 0
+    assert json.loads(capsys.readouterr().out)["tags"] == said
 
 
 def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,8 @@ def test_a_words_tag_stands_at_its_first_token() -> None:
     tokens = learn("char", TEXTS, 400, lower=False)
     ids, first = tokens.encode_words(["The", "cat"], 100)
     assert (len(ids), first) == (6, [0, 3])
-    assert tokens.encode_words(["The", "cat"], 3)[1] == [0]
+    assert tokens.encode_words(["The", "", "cat"], 4)[1] == [0, -1, 3]
+    assert tokens.encode_words(["The", "cat"], 3)[1] == [0, -1]
 
 
 @pytest.mark.parametrize("task", ["tag", "translate", "generate"])

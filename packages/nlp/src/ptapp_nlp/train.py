@@ -87,7 +87,7 @@ def train_once(settings: TrainNLP) -> Path | None:
         if settings.compile:
             compile_in_place(model, run.say)
         task = _task(settings, model, loss, tokens.pad)
-        evaluate = _evaluation(settings, parts["val"], loss, runtime, card)
+        evaluate = evaluation(settings, parts["val"], loss, runtime, card)
         fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
@@ -176,17 +176,18 @@ def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Ta
     return TokenTask(model, loss, OUTPUTS[settings.task], pad)
 
 
-def _evaluation(
+def evaluation(
     settings: TrainNLP, part: Measured, loss: nn.Module, runtime: Runtime, card: Mapping[str, Any]
 ) -> Evaluate:
+    """What measures the model on a split while it learns, by the loss that it learns from."""
+
     def classification(model: nn.Module) -> Mapping[str, float]:
         return predict(model, part.texts, runtime).figures(loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
         if settings.task == "tag":
-            del figures["perplexity"]
-            return {**figures, "f1": part.tag_figures(model, card["classes"], runtime)["f1"]}
+            return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}
         return figures
 
     return classification if settings.task == "classify" else of_tokens
