@@ -47,6 +47,12 @@ class Tokens:
         """How many tokens there are."""
         return int(self.tokenizer.get_vocab_size())
 
+    @property
+    def special(self) -> list[int]:
+        """The numbers of padding, of the unknown token, and of the marks around a text."""
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        return sorted({self.pad, self.unk, *(number for number, token in added if token.special)})
+
     def show(self, number: int) -> str:
         """A token as one reads it."""
         return str(self.tokenizer.decode([number], skip_special_tokens=False)).strip() or "\u2423"

@@ -149,12 +149,14 @@ def _loader(settings: TrainNLP, part: Measured, tokens: Tokens, runtime: Runtime
 
 
 def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
-    """Replaces a share of the input tokens by the unknown one (Iyyer et al. 2015, "Deep unordered composition")."""
+    """Replaces a share of the input tokens, but no special one, by the unknown one (Iyyer et al. 2015, "Deep unordered
+    composition")."""
+    special = torch.tensor(tokens.special)
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         name = "source" if "source" in batch else "input"
         ids = batch[name]
-        hidden = draws.chance("word", share, ids.shape[1]) & (ids != tokens.pad)
+        hidden = draws.chance("word", share, ids.shape[1]) & ~torch.isin(ids, special.to(ids.device))
         return {**batch, name: ids.masked_fill(hidden, tokens.unk)}
 
     return transform
