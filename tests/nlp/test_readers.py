@@ -201,7 +201,8 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
         rows: list[dict[str, object]]
         rows = [{"idx": i, "sentence": f"text number {i}", "label": i % 2} for i in range(40)]
         if given[0] == "some/holes":
-            return {"train": OfHub([*rows, {**rows[0], "label": None}, {**rows[0], "sentence": None}])}
+            holes = [{**rows[0], "label": None}, {**rows[0], "sentence": None}, {**rows[0], "label": -1}]
+            return {"train": OfHub([*rows, *holes]), "test": OfHub([rows[0], {**rows[0], "label": -1}])}
         return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
 
     monkeypatch.setitem(
@@ -215,7 +216,14 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
     assert data.val.target[1] == 1
     with pytest.raises(UserError, match="hub:some/holes/train:41: the label is empty"):
         load("hub:some/holes", CLASSIFY)
-    assert len(load("hub:some/holes", CLASSIFY, skip_bad=True).skipped) == 2
+    holes = load("hub:some/holes", CLASSIFY, skip_bad=True)
+    assert [reason.removeprefix("hub:some/holes/") for reason in holes.skipped] == [
+        "train:41: the label is empty",
+        "train:42: the text is empty",
+        "train:43: the label is empty",
+        "test:2: the label is empty",
+    ]
+    assert len(holes.test) == 1
     assert load("hub:some/wmt", Reading("translate")).train.source[0].startswith("one ")
     assert load("hub:some/wmt", Reading("translate", pair="de-en")).train.source[0].startswith("ein ")
     monkeypatch.setitem(sys.modules, "datasets", None)
