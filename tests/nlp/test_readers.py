@@ -94,6 +94,27 @@ def test_a_bad_row_is_named_and_may_be_skipped(tmp_path: Path, case: str) -> Non
         assert "1 bad row left out" in data.about
 
 
+@pytest.mark.parametrize("later", ["", '"a quoted text",no\n', '"two\nlines, and ""more""",no\n'])
+def test_a_stray_quote_costs_its_own_line_alone(tmp_path: Path, later: str) -> None:
+    plain = "".join(f"text number {i},{'yes' if i % 2 else 'no'}\n" for i in range(40))
+    file = write(tmp_path / "a.csv", plain + "nul\0,yes\n" + '"stray,yes\n' + plain + '"more, yes\n' + later + plain)
+    data = load(str(file), CLASSIFY, skip_bad=True)
+    names = [reason.removeprefix(f"{tmp_path}/").split(": ")[0] for reason in data.skipped]
+    assert names == ["a.csv:41", "a.csv:42", "a.csv:83"]
+    kept = {
+        n: text for part in (data.train, data.val, data.test) for n, text in zip(part.names, part.source, strict=True)
+    }
+    assert len(kept) == 120 + bool(later)
+    assert kept["a.csv:43"] == "text number 0"
+    if later:
+        assert kept["a.csv:84"] == ('two\nlines, and "more"' if "two" in later else "a quoted text")
+
+
+def test_many_quotes_left_open_take_no_longer(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", GOOD + 'words","yes\n' * 20_000)  # to read each to the end took minutes
+    assert len(load(str(file), CLASSIFY, skip_bad=True).skipped) == 20_000
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

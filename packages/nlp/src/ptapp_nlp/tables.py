@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,33 +69,42 @@ def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, ba
 
 
 def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row. A TSV has no quotes, a CSV may: such a row is named after the line it starts on."""
+    """The cells of each row. A TSV has no quotes, a CSV may: such a row is named after the line it starts on.
+
+    A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
+    """
     if suffix_of(file) == ".tsv":
         for number, line in lines(file, encoding, bad):
             if line.strip():
                 yield number, line.split("\t")
         return
     limit = csv.field_size_limit(2**31 - 1)  # a text may be long
-    taken = {"number": 0}
+    source = lines(file, encoding, bad)
+    taken: list[tuple[int, str]] = []  # since the row began
+    again: deque[tuple[int, str]] = deque()
 
-    def numbered() -> Iterator[str]:
-        for number, line in lines(file, encoding, bad):
-            taken["number"] = number
-            yield line + "\n"
+    def delivered() -> Iterator[str]:
+        while line := again.popleft() if again else next(source, None):
+            taken.append(line)
+            yield line[1] + "\n"
+            if taken and again:  # within a quote again, so it would break where the row before it broke
+                raise csv.Error("the quote is not rightly closed")
 
     try:
-        reader = csv.reader(numbered(), strict=True)
+        reader = csv.reader(delivered(), strict=True)
         while True:
-            started = taken["number"] + 1
+            taken.clear()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                bad.row(file, started, f"broken quotes ({error})")
+                bad.row(file, taken[0][0], f"broken quotes ({error})")
+                again.extendleft(reversed(taken[1:]))
+                reader = csv.reader(delivered(), strict=True)  # the last has ended, if the file has
                 continue
             if cells:
-                yield started, cells
+                yield taken[0][0], cells
     finally:
         csv.field_size_limit(limit)
 
