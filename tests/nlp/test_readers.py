@@ -27,6 +27,10 @@ def csv(rows: list[tuple[str, str]] = ROWS) -> str:
     return "".join(f'"{text}",{label}\n' for text, label in rows)
 
 
+def json(rows: list[tuple[str, str]]) -> str:
+    return "".join(f'{{"label": "{label}", "text": "{text}"}}\n\n' for text, label in rows)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -35,8 +39,9 @@ def csv(rows: list[tuple[str, str]] = ROWS) -> str:
         ("a.csv.gz", "\ufeffid,Label,Sentence\n" + "".join(f'{i},{b},"{a}"\n' for i, (a, b) in enumerate(ROWS))),
         ("a.tsv", "".join(f"{a}\t{b}\r\n" for a, b in ROWS)),
         ("a.tsv", "".join(f"{b}\t{a}\n" for a, b in ROWS)),
-        ("a.jsonl", "".join(f'{{"label": "{b}", "text": "{a}"}}\n\n' for a, b in ROWS)),
+        ("a.jsonl", json(ROWS)),
         ("a.jsonl", "".join(f'{{"utterance": "{a}", "intent": "{b}"}}\n' for a, b in ROWS)),
+        ("a.jsonl", f'{{"meta": 1, "text": "{ROWS[0][0]}", "label": "no"}}\n' + json(ROWS[1:])),
     ],
 )
 def test_a_table_is_recognised_with_its_columns_and_label_names(tmp_path: Path, name: str, text: str) -> None:
@@ -75,7 +80,7 @@ BAD = {
         "a.jsonl:2: the label is empty",
         "",
     ),
-    "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: has no 'label'", ""),
+    "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: the label is empty", ""),
 }
 
 

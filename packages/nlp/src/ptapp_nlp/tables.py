@@ -110,7 +110,7 @@ def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]
 
 
 def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """A header of the first object's keys, then the values in its order."""
+    """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
     keys: list[str] = []
     for number, line in lines(file, encoding, bad):
         if not line.strip():
@@ -126,11 +126,7 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
         if not keys:
             keys = list(row)
             yield 0, keys
-        missing = [key for key in keys if key not in row]
-        if missing:
-            bad.row(file, number, f"has no {missing[0]!r}")
-            continue
-        yield number, [text_of(row[key]) for key in keys]
+        yield number, [text_of(row.get(key)) for key in keys]
 
 
 def _header(cells: list[str], columns: Columns) -> list[str]:
