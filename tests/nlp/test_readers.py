@@ -193,7 +193,12 @@ def test_parallel_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "pair", "said"), [("", None, ("one 1", "ein")), ("en,de\n", "de-en", ("ein", "one 1"))]
+    ("header", "pair", "said"),
+    [
+        ("", None, ("one 1", "ein")),
+        ("en,de\n", "de-en", ("ein", "one 1")),
+        ("en,de-AT\n", None, ("one 1", "ein")),
+    ],
 )
 def test_a_table_of_translations_goes_by_its_order_or_its_languages(
     tmp_path: Path, header: str, pair: str | None, said: tuple[str, str]
@@ -203,6 +208,17 @@ def test_a_table_of_translations_goes_by_its_order_or_its_languages(
     parts = (data.train, data.val, data.test)
     assert said in [pair for part in parts for pair in zip(part.source, part.target, strict=True)]
     assert sum(map(len, parts)) == 40
+
+
+def test_a_folder_of_tables_of_translations(tmp_path: Path) -> None:
+    for name in ("train.csv", "dev.csv", "test.csv.gz"):
+        write(tmp_path / name, "id,de,en\n" + "".join(f"{i},ein {i},one {i}\n" for i in range(5)))
+    data = load(str(tmp_path), Reading("translate"))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [5, 5, 5]
+    assert (data.test.source[1], data.test.target[1]) == ("ein 1", "one 1")
+    write(tmp_path / "train.tsv", "ein\tone\n")
+    with pytest.raises(UserError, match=r"train.csv and train.tsv are both train"):
+        load(str(tmp_path), Reading("translate"))
 
 
 class OfHub(list[dict[str, object]]):

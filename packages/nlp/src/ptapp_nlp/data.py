@@ -19,7 +19,10 @@ from ptapp_nlp.tables import SUFFIXES, Columns, Pair, pairs_of, read_pairs, suff
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
     "tag": ((".conll", ".bio", ".iob", ".iob2", ".txt"), "a CoNLL file, or a folder with train, val and test of it"),
-    "translate": (SUFFIXES, "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns"),
+    "translate": (
+        SUFFIXES,
+        "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
+    ),
     "generate": ((".txt", ".text"), "a text file, or a folder with train, val and test of it"),
 }
 _SPLITS: dict[str, SplitName] = {
@@ -58,8 +61,9 @@ def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: 
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
-    if reading.task == "translate" and path.is_dir():
-        texts, what = _parallel(path, reading, bad)
+    by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
+    if any(len(languages) > 1 for languages in by_language.values()):
+        texts, what = _parallel(path, by_language, reading, bad)
         return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
     files: dict[SplitName, Path] = _files(path, reading.task) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
@@ -153,16 +157,21 @@ def _named(path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(known) if len(known) == len(labels) else labels
 
 
-def _parallel(folder: Path, reading: Reading, bad: Bad) -> tuple[dict[SplitName, Examples], str]:
-    """Pairs of files STEM.XX and STEM.YY, plain or gzipped."""
+def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
+    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none."""
     found: dict[SplitName, dict[str, Path]] = {}
     for file in visible(folder):
-        split, language = _split_of(file), suffix_of(file)[1:]
-        if split and re.fullmatch(r"[a-z]{2,3}", language):
-            found.setdefault(split, {})[language] = file
+        split, suffix = _split_of(file), suffix_of(file)
+        if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
+            found.setdefault(split, {})[suffix[1:]] = file
+    return found
+
+
+def _parallel(
+    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad
+) -> tuple[dict[SplitName, Examples], str]:
+    """Pairs of files of two languages."""
     if "train" not in found:
-        if any(_split_of(file) and suffix_of(file) in SUFFIXES for file in visible(folder)):
-            raise UserError(f"{folder}: give the table itself, FILE.csv; a folder holds parallel files")
         raise UserError(f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}")
     languages = sorted(found["train"], key=lambda language: (language != "en", language))
     source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ from ptapp_nlp.lines import Bad, lines, text_of
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TEXTS = ("text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "title")
 _LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
+_LANGUAGES = (  # of ISO 639-1
+    "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
+    "es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka "
+    "kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng "
+    "nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su "
+    "sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
+)
 _LOOK = 1000  # rows that decide which column is which
 
 Pair = tuple[int, str, str]
@@ -26,7 +34,7 @@ class Columns:
     text: str | None = None
     label: str | None = None
     both_texts: bool = False
-    """The label is a text too, as in translation: unnamed columns are taken in their order."""
+    """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
 
 
 def suffix_of(file: Path) -> str:
@@ -133,8 +141,15 @@ def _header(cells: list[str], columns: Columns) -> list[str]:
     """The first row where it names the columns, else nothing."""
     names = [cell.strip().lower() for cell in cells]
     asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdigit()]
-    known = any(name in (*_TEXTS, *_LABELS) for name in names) and all(name and len(name) < 40 for name in names)
+    known = any(name in (*_TEXTS, *_LABELS) for name in names)
+    known = known or (columns.both_texts and sum(map(_is_language, names)) > 1)
+    known = known and all(name and len(name) < 40 for name in names)
     return names if known or any(name in names for name in asked) else []
+
+
+def _is_language(name: str) -> bool:
+    """Whether it is a code such as en or zh-cn."""
+    return re.fullmatch(r"[a-z]{2}([-_][a-z]{2,4})?", name) is not None and name[:2] in _LANGUAGES.split()
 
 
 def _places(file: Path, columns: Columns, header: list[str], body: list[list[str]]) -> tuple[int, int]:
@@ -149,6 +164,10 @@ def _places(file: Path, columns: Columns, header: list[str], body: list[list[str
     full = [cells for cells in body if len(cells) >= width]
     places = [place for place in range(width) if place not in (text, label)]
     if columns.both_texts:
+        named = [place for place in places if _is_language(header[place])] if len(header) == width else []
+        if len(named) > 2:  # id counts the rows, and is not Indonesian
+            named = [place for place in named if header[place] != "id"]
+        places = named + [place for place in places if place not in named]
         text = places.pop(0) if text is None and places else text
         label = places.pop(0) if label is None and places else label
     if label is None and places:
