@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ptapp_core.errors import UserError
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.made import english, german
 from ptapp_nlp.tables import Columns
@@ -63,6 +64,20 @@ def test_a_folder_brings_its_splits_and_class_names(tmp_path: Path) -> None:
     data = load(str(tmp_path), CLASSIFY)
     assert data.classes == ("Yes", "No")
     assert len(data.val) == len(data.train) == 40
+    write(tmp_path / "classes.txt", "\ufeffJa\nNein\n")
+    assert load(str(tmp_path), CLASSIFY).classes == ("Ja", "Nein")
+    write(tmp_path / "classes.txt", "Ja\nNö\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"classes.txt:2: not utf-8 .*--encoding latin-1"):
+        load(str(tmp_path), CLASSIFY)
+    assert load(str(tmp_path), Reading("classify", encoding="latin-1")).classes == ("Ja", "Nö")
+
+
+def test_what_looks_like_a_number_and_is_none(tmp_path: Path) -> None:
+    signs = ["²" if i % 2 else "--5" for i in range(40)]
+    file = write(tmp_path / "a.csv", "text,label\n" + "".join(f"text {i},{sign}\n" for i, sign in enumerate(signs)))
+    assert load(str(file), CLASSIFY).classes == ("--5", "²")
+    with pytest.raises(UserError, match=r"--text-column ²: .* has no such column"):
+        load(str(file), Reading("classify", Columns("²")))
 
 
 GOOD = csv()
@@ -288,6 +303,12 @@ def test_the_real_data_is_recognised(name: str, task: str, sizes: tuple[int, int
     assert (len(data.train), len(data.val), len(data.test)) == sizes
     if name == "ag_news":
         assert data.classes == ("World", "Sports", "Business", "Sci/Tech")
+
+
+def test_a_task_of_the_wrong_kind_is_one_line(tmp_path: Path) -> None:
+    config = write(tmp_path / "job.toml", 'task = ["tag"]\n')
+    with pytest.raises(UserError, match=r"job.toml:1: task tag: .*classify"):
+        TrainNLP.resolve(config, {})
 
 
 def test_numbers_are_said_as_people_say_them() -> None:

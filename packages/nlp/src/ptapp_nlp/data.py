@@ -10,7 +10,7 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import SplitName
 from ptapp_nlp.hub import PREFIX, read_hub
-from ptapp_nlp.lines import Bad
+from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
@@ -144,17 +144,16 @@ def _divided(
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         parts[name] = Examples(*map(list, zip(*kept, strict=True)))
-    return divide(parts, _named(path, labels), where=path, what=what, seed=seed, skipped=bad.reasons)
+    return divide(parts, _named(path, labels, reading, bad), where=path, what=what, seed=seed, skipped=bad.reasons)
 
 
-def _named(path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
+def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them."""
     names = (path if path.is_dir() else path.parent) / "classes.txt"
-    if not names.is_file() or not all(label.isdigit() for label in labels):
+    if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
         return labels
-    known = names.read_text(encoding="utf-8").split("\n")
-    known = [name.strip() for name in known if name.strip()]
-    return tuple(known) if len(known) == len(labels) else labels
+    known = tuple(name.strip() for _, name in lines(names, reading.encoding, bad) if name.strip())
+    return known if len(known) == len(labels) else labels
 
 
 def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:

@@ -131,6 +131,6 @@ def _held_out(
 
 def in_order(labels: Counter[str]) -> tuple[str, ...]:
     """Class names in the order a reader expects: numbers by size, words by the alphabet."""
-    if all(name.lstrip("-").isdigit() for name in labels):
+    if all(name.removeprefix("-").isdecimal() for name in labels):
         return tuple(sorted(labels, key=int))
     return tuple(sorted(labels))

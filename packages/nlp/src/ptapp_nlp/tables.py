@@ -140,7 +140,7 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
 def _header(cells: list[str], columns: Columns) -> list[str]:
     """The first row where it names the columns, else nothing."""
     names = [cell.strip().lower() for cell in cells]
-    asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdigit()]
+    asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdecimal()]
     known = any(name in (*_TEXTS, *_LABELS) for name in names)
     known = known or (columns.both_texts and sum(map(_is_language, names)) > 1)
     known = known and all(name and len(name) < 40 for name in names)
@@ -189,7 +189,7 @@ def _asked(file: Path, option: str, name: str | None, header: list[str], width: 
         return None
     if name.lower() in header:
         return header.index(name.lower())
-    if name.isdigit() and 1 <= int(name) <= width:
+    if name.isdecimal() and 1 <= int(name) <= width:
         return int(name) - 1
     known = nearest(name, header) if header else f"; it has {width} columns and no header: give a position from 1"
     raise UserError(f"{option} {name}: {file} has no such column{known}")
