@@ -236,6 +236,32 @@ def test_a_folder_of_tables_of_translations(tmp_path: Path) -> None:
         load(str(tmp_path), Reading("translate"))
 
 
+def test_what_is_only_measured_needs_no_training_file(tmp_path: Path) -> None:
+    tagged, parallel, numbered = (tmp_path / name for name in ("tagged", "parallel", "numbered"))
+    for folder in (tagged, parallel, numbered):
+        folder.mkdir()
+    write(tagged / "test.conll", "a O\nb O\n")
+    write(parallel / "test.en", "one\n")
+    write(parallel / "test.de", "eins\n")
+    write(numbered / "test.csv", "text,label\nsome words,2\nother words,4\n")
+    for folder, task in ((tagged, "tag"), (parallel, "translate"), (numbered, "classify")):
+        with pytest.raises(UserError, match="no training file"):
+            load(str(folder), Reading(task))
+        data = load(str(folder), Reading(task), seed=None)
+        assert not len(data.train) + len(data.val)
+        assert len(data.test) == len(data.part("all")) == (2 if task == "classify" else 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [("24", "bd"), ("10", "ab"), ("0", "a"), ("1234", "abcd"), ("12", "12"), ("5", "5"), ("04", "04")],
+)
+def test_names_of_numbered_labels_of_which_some_are_absent(tmp_path: Path, labels: str, classes: str) -> None:
+    write(tmp_path / "classes.txt", "a\nb\nc\nd\n")
+    file = write(tmp_path / "some.csv", "text,label\n" + "".join(f"some words,{label}\n" for label in labels))
+    assert load(str(file), CLASSIFY, seed=None).classes == tuple(classes)
+
+
 class OfHub(list[dict[str, object]]):
     """A split as `datasets` has it: rows by name, columns by name, and class labels as numbers with names."""
 
@@ -260,6 +286,8 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
         if given[0] == "some/holes":
             holes = [{**rows[0], "label": None}, {**rows[0], "sentence": None}, {**rows[0], "label": -1}]
             return {"train": OfHub([*rows, *holes]), "test": OfHub([rows[0], {**rows[0], "label": -1}])}
+        if given[0] == "some/alone":
+            return {"test": OfHub(rows)}
         return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
 
     monkeypatch.setitem(
@@ -281,6 +309,9 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
         "test:2: the label is empty",
     ]
     assert len(holes.test) == 1
+    assert len(load("hub:some/alone", CLASSIFY, seed=None).test) == 40
+    with pytest.raises(UserError, match="no labelled split called train"):
+        load("hub:some/alone", CLASSIFY)
     assert load("hub:some/wmt", Reading("translate")).train.source[0].startswith("one ")
     assert load("hub:some/wmt", Reading("translate", pair="de-en")).train.source[0].startswith("ein ")
     monkeypatch.setitem(sys.modules, "datasets", None)

@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,8 +50,10 @@ class Reading:
 def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
     """Train, val and test examples from a path; None is the data that the program makes for the task.
 
-    A missing val or test split takes 10 % of train, by `seed`; with no seed it is empty. Raises UserError, on one line
-    that names the file and row, where the data is missing, broken, or of no known kind.
+    A missing val or test split takes 10 % of train, by `seed`. With no seed the data is only measured: any split may be
+    missing, and is empty, and one class or tag will do.
+
+    Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
         parts, classes, about = make(reading.task)
@@ -63,20 +66,20 @@ def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: 
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
     by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in by_language.values()):
-        texts, what = _parallel(path, by_language, reading, bad)
+        texts, what = _parallel(path, by_language, reading, bad, seed)
         return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
-    files: dict[SplitName, Path] = _files(path, reading.task) if path.is_dir() else {"train": path}
+    files: dict[SplitName, Path] = _files(path, reading.task, seed) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, seed)
     read = read_conll if reading.task == "tag" else read_plain
     done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
-    if reading.task == "tag" and len(tags) < 2:
+    if reading.task == "tag" and len(tags) < 2 and seed is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
     return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
 
 
-def _files(folder: Path, task: str) -> dict[SplitName, Path]:
+def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
     """The file of each split in a folder."""
     suffixes, expected = _EXPECTED[task]
     found: dict[SplitName, Path] = {}
@@ -86,9 +89,14 @@ def _files(folder: Path, task: str) -> dict[SplitName, Path]:
             if split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
-    if "train" not in found:
-        raise UserError(f"{folder}: no training file in it; expected {expected}")
+    _check_train(found, f"{folder}: no training file in it; expected {expected}", seed)
     return found
+
+
+def _check_train(found: Collection[str], message: str, seed: int | None) -> None:
+    """Raises UserError with the message where there is no split to train on; of data without a seed any will do."""
+    if "train" not in found and (seed is not None or not found):
+        raise UserError(message)
 
 
 def _split_of(file: Path) -> SplitName | None:
@@ -116,8 +124,7 @@ def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
-    if "train" not in found:
-        raise UserError(f"--data {data}: has no labelled split called train")
+    _check_train(found, f"--data {data}: has no labelled split called train", seed)
     files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
     pairs = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
     return _divided(Path(data), data, files, pairs, reading, bad, seed)
@@ -132,7 +139,8 @@ def _divided(
     bad: Bad,
     seed: int | None,
 ) -> Splits:
-    labels = in_order(Counter(label for _, _, label in pairs["train"])) if reading.task == "classify" else ()
+    known = [pairs["train"]] if "train" in pairs else pairs.values()
+    labels = in_order(Counter(row[2] for rows in known for row in rows)) if reading.task == "classify" else ()
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
         kept = []
@@ -144,16 +152,27 @@ def _divided(
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         parts[name] = Examples(*map(list, zip(*kept, strict=True)))
-    return divide(parts, _named(path, labels, reading, bad), where=path, what=what, seed=seed, skipped=bad.reasons)
+    classes = _named(path, labels, reading, bad, seed)
+    return divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
 
 
-def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad) -> tuple[str, ...]:
-    """Names for numbered labels, from a `classes.txt` with a name a line beside them."""
+def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed: int | None) -> tuple[str, ...]:
+    """Names for numbered labels, from a `classes.txt` with a name a line beside them.
+
+    Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
+    """
     names = (path if path.is_dir() else path.parent) / "classes.txt"
     if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
         return labels
     known = tuple(name.strip() for _, name in lines(names, reading.encoding, bad) if name.strip())
-    return known if len(known) == len(labels) else labels
+    if len(known) == len(labels):
+        return known
+    numbers = [int(label) for label in labels]
+    first = 0 if 0 in numbers else 1
+    told = 0 in numbers or max(numbers) == len(known)
+    if seed is None and told and max(numbers) < first + len(known):
+        return tuple(known[number - first] for number in numbers)
+    return labels
 
 
 def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
@@ -167,12 +186,12 @@ def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
 
 
 def _parallel(
-    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad
+    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, seed: int | None
 ) -> tuple[dict[SplitName, Examples], str]:
     """Pairs of files of two languages."""
-    if "train" not in found:
-        raise UserError(f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}")
-    languages = sorted(found["train"], key=lambda language: (language != "en", language))
+    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", seed)
+    known = found.get("train") or max(found.values(), key=len)
+    languages = sorted(known, key=lambda language: (language != "en", language))
     source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")
     if reading.pair is None and len(languages) == 2:
         source, target = languages
