@@ -15,7 +15,7 @@ from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, Pair, pairs_of, read_pairs, suffix_of
+from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_pairs, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
@@ -107,9 +107,9 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    pairs = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
-    what = f"{path.name} ({', '.join(sorted({suffix_of(file)[1:].upper() for file in files.values()}))})"
-    return _divided(path, what, files, pairs, reading, bad, seed)
+    tables = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
+    kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
+    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, seed)
 
 
 def _columns(reading: Reading) -> Columns:
@@ -126,19 +126,21 @@ def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
     found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
     _check_train(found, f"--data {data}: has no labelled split called train", seed)
     files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
-    pairs = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
-    return _divided(Path(data), data, files, pairs, reading, bad, seed)
+    tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
+    return _divided(Path(data), data, files, tables, reading, bad, seed)
 
 
 def _divided(
     path: Path,
     what: str,
     files: dict[SplitName, Path],
-    pairs: dict[SplitName, list[Pair]],
+    tables: dict[SplitName, Table],
     reading: Reading,
     bad: Bad,
     seed: int | None,
 ) -> Splits:
+    what += ", " + ", ".join(dict.fromkeys(columns for columns, _ in tables.values()))
+    pairs = {name: table for name, (_, table) in tables.items()}
     known = [pairs["train"]] if "train" in pairs else pairs.values()
     labels = in_order(Counter(row[2] for rows in known for row in rows)) if reading.task == "classify" else ()
     parts: dict[SplitName, Examples] = {}

@@ -21,10 +21,14 @@ _LANGUAGES = (  # of ISO 639-1
     "nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su "
     "sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
 )
+_TITLE = 40  # characters of a column's name
 _LOOK = 1000  # rows that decide which column is which
 
 Pair = tuple[int, str, str]
 """Row number from 1, text, label."""
+
+Table = tuple[str, list[Pair]]
+"""Which columns were taken, for people, and the pairs."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,13 @@ def suffix_of(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
-def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> list[Pair]:
+def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> Table:
     """The two columns of every row of a file, as `pairs_of`."""
     rows = _json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad)
     return pairs_of(file, list(rows), columns, bad)
 
 
-def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> list[Pair]:
+def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> Table:
     """The two columns of numbered rows; bad ones have too few columns, or an empty text or label.
 
     A row numbered 0 is a header; that of a file may be one.
@@ -73,7 +77,8 @@ def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, ba
             pairs.append((number, cells[text], cells[label].strip()))
     if not pairs:
         raise UserError(f"{file}: holds no good row")
-    return pairs
+    titles = (first[place] if header and place < len(first) else str(place + 1) for place in (text, label))
+    return "columns " + " and ".join(" ".join(title.split())[:_TITLE] for title in titles), pairs
 
 
 def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
@@ -143,7 +148,7 @@ def _header(cells: list[str], columns: Columns) -> list[str]:
     asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdecimal()]
     known = any(name in (*_TEXTS, *_LABELS) for name in names)
     known = known or (columns.both_texts and sum(map(_is_language, names)) > 1)
-    known = known and all(name and len(name) < 40 for name in names)
+    known = known and all(name and len(name) < _TITLE for name in names)
     return names if known or any(name in names for name in asked) else []
 
 
