@@ -4,21 +4,27 @@ import io
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from tokenizers import processors
-from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast
+from tokenizers import ByteLevelBPETokenizer, processors
+from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokenizerFast, RobertaTokenizer
 
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
 from ptapp_core.jobs import Trained
+from ptapp_core.losses import build_loss
+from ptapp_core.runtime import Runtime
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.entities import tag_figures
-from ptapp_nlp.evaluate import rebuild
+from ptapp_nlp.evaluate import measure, prepare, rebuild
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.optimise import depths
+from ptapp_nlp.splits import Examples
 from ptapp_nlp.tokens import learn
+from ptapp_nlp.train import evaluation
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
 
@@ -124,6 +130,39 @@ def test_entities_count_whole_and_other_tags_by_the_word() -> None:
     assert tag_figures([["NN", "VB"]], [["NN", "NN"]])["f1"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("scheme", ["BIES", "BILU"])
+def test_entities_may_mark_their_ends(scheme: str) -> None:
+    begin, inside, last, single = (f"{letter}-PER" for letter in scheme)
+    true = [[single, single, "O", begin, inside, last]]
+    assert tag_figures(true, true)["f1"] == 1
+    assert tag_figures(true, [[begin, last, "O", begin, inside, last]])["f1"] == pytest.approx(2 / 5)
+
+
+def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokens, runtime = learn("word", ["one two three four"] * 3, 400, lower=True), Runtime("cpu", "fp32")
+    shape = {"dim": 8, "hidden": 8, "layers": 1, "heads": 2, "dropout": 0.0, "bidirectional": True, "norm": "pre"}
+    card = {"task": "tag", "name": "lstm", "vocab": tokens.size, "pad": 0, "classes": ["NN", "VB"], "max_length": 2}
+    torch.manual_seed(0)
+    model = build({**card, "options": {**shape, "pool": "max"}}).eval()
+    text = "one two three four"
+    part = prepare(card, Examples([text.split()], [["VB", "VB", "NN", "VB"]], ["a"]), tokens)
+    (said,) = part.tags(model, card["classes"], runtime)
+    assert said[2:] == ["NN", "NN"]
+    loss = build_loss("cross-entropy")
+    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime, card)(model)
+    measure(model, part, card, tokens, runtime, tmp_path, "test", made=False)
+    assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
+    (tmp_path / "tokenizer.json").write_text(tokens.json())
+    trained = SimpleNamespace(about={"model": card, "made": None})
+    monkeypatch.setattr(Trained, "find", lambda *given: trained)
+    monkeypatch.setattr("ptapp_nlp.predict.rebuild", lambda given: model)
+    capsys.readouterr()
+    assert command(["nlp", "predict", str(tmp_path), "--device", "cpu", text]) == 0
+    assert json.loads(capsys.readouterr().out)["tags"] == said
+
+
 def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--task", "generate", "--dim", "32", "--layers", "1", "--vocab", "400", "--max-length", "24"]
     run = train(tmp_path, *words, "--epochs", "2")
@@ -201,7 +240,9 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert all(moved)
     whole = {file.name: file.read_bytes() for file in last.iterdir()}
     shutil.rmtree(last)  # as if killed before
+    written = (run / "tokenizer.json").stat().st_mtime_ns
     assert command(["nlp", "train", "--resume", str(run)]) == 0
+    assert (run / "tokenizer.json").stat().st_mtime_ns == written  # what is not written is never half there
     assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
     trained = Trained.find(run, "nlp")
     model, merged = rebuild(trained), rebuild(trained)
@@ -237,6 +278,21 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     assert all("lora_" in name or name.startswith("head.") for name in learning)
     assert len(learning) == 2 * 2 * 6 + 2  # two matrices for each of the six linear layers of two blocks
     build({**card, "options": {**card["options"], "lora": 2}}).load_state_dict(adapted.state_dict())
+
+
+@pytest.mark.parametrize("kind", [RobertaTokenizer, PreTrainedTokenizerFast])
+def test_single_words_are_those_of_a_text_to_an_encoder_of_bytes(kind: type, tmp_path: Path) -> None:
+    bytes_ = ByteLevelBPETokenizer()
+    bytes_.train_from_iterator(["the cat sleeps and the dog sleeps"] * 3, 300, show_progress=False)
+    if kind is RobertaTokenizer:
+        bytes_.save_model(str(tmp_path))
+        fast = RobertaTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
+    else:
+        fast = PreTrainedTokenizerFast(tokenizer_object=bytes_._tokenizer)
+    fast.save_pretrained(tmp_path / "tokens")
+    of_words, of_texts = (bert.pretrained_tokens(str(tmp_path / "tokens"), words=words) for words in (True, False))
+    assert of_words.encode_words(["dog", "sleeps"], 9)[0] == fast(" dog sleeps").input_ids
+    assert of_texts.encode(["dog sleeps"], 9) == [fast("dog sleeps").input_ids]
 
 
 def test_without_a_network_one_line_says_what_to_give(

@@ -141,13 +141,18 @@ def test_targets_of_padding_do_not_count() -> None:
     assert int((target != IGNORED).sum()) == int((batch["target"] != 0).sum()) - 32
 
 
-@pytest.fixture(scope="module")
-def translator() -> Translator:
-    torch.manual_seed(1)
+def sure(seed: int) -> Translator:
+    """Random, and sure of something."""
+    torch.manual_seed(seed)
     model = Translator(12, 16, 2, 32, 2).eval()
     for parameter in model.parameters():
-        parameter.data *= 2  # so that it is sure of something
+        parameter.data *= 2
     return model
+
+
+@pytest.fixture(scope="module")
+def translator() -> Translator:
+    return sure(1)
 
 
 def search(
@@ -180,12 +185,18 @@ def test_a_beams_score_is_that_of_its_answer_and_not_below_greedy(translator: Tr
         assert scores[row] >= log_probability(translator, IDS[row], greedy[row]) - 1e-4
 
 
-def test_a_beam_does_not_depend_on_its_neighbours(translator: Translator) -> None:
-    together, _ = search(translator, 3)
-    for row, length in enumerate((6, 3, 1)):
-        session = TranslatorSession(translator, IDS[row : row + 1, :length])
-        alone, _ = beam(session, torch.full((1, 1), BOS), torch.tensor([9]), 3)
-        assert alone[0] == together[row]
+@pytest.mark.parametrize(("seed", "width"), [(0, 3), (2, 1), (19, 3), (35, 3)])
+@pytest.mark.parametrize("penalty", [0.6, 1.0])
+def test_a_beam_does_not_depend_on_its_neighbours(seed: int, width: int, penalty: float) -> None:
+    model, generator = sure(seed), torch.Generator().manual_seed(seed)
+    source = torch.randint(4, 12, (8, 6), generator=generator)
+    limit = torch.randint(3, 25, (8,), generator=generator)
+    source[4:, 3:] = 0
+    together = beam(TranslatorSession(model, source), torch.full((8, 1), BOS), limit, width, penalty)
+    for row in range(8):
+        session = TranslatorSession(model, source[row : row + 1, : 6 if row < 4 else 3])
+        alone = beam(session, torch.full((1, 1), BOS), limit[row : row + 1], width, penalty)
+        assert (alone[0][0], pytest.approx(alone[1][0], abs=1e-4)) == (together[0][row], together[1][row])
 
 
 @pytest.fixture(scope="module")

@@ -328,6 +328,15 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
         load("hub:some/glue", CLASSIFY)
 
 
+def test_a_folder_that_hub_names_is_recorded_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    for given, full in (("hub:./here", f"hub:{tmp_path}/here"), ("hub:here:a", f"hub:{tmp_path}/here:a")):
+        assert TrainNLP(data=given).with_full_paths().data == full
+    for name in ("hub:some/glue:sst2", "no-such-file", None):
+        assert TrainNLP(data=name).with_full_paths().data == name
+
+
 @pytest.mark.shared_data
 @pytest.mark.skipif(not SHARED.exists(), reason=f"needs {SHARED}")
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from ptapp_core.draws import Draws
 from ptapp_core.loader import Loader
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged, Texts, by_length, padding
@@ -13,6 +14,7 @@ from ptapp_nlp.encode import IGNORED, cut, encode, encode_tagged
 from ptapp_nlp.made import make
 from ptapp_nlp.tasks import OUTPUTS
 from ptapp_nlp.tokens import BOS, EOS, KINDS, Tokens, learn
+from ptapp_nlp.train import hide_words
 
 TEXTS = ["The cat doesn't sleep.", "the cat sleeps , the dog sleeps", "Straße, 3 cafés!"] * 3
 
@@ -41,7 +43,8 @@ def test_a_words_tag_stands_at_its_first_token() -> None:
     tokens = learn("char", TEXTS, 400, lower=False)
     ids, first = tokens.encode_words(["The", "cat"], 100)
     assert (len(ids), first) == (6, [0, 3])
-    assert tokens.encode_words(["The", "cat"], 3)[1] == [0]
+    assert tokens.encode_words(["The", "", "cat"], 4)[1] == [0, -1, 3]
+    assert tokens.encode_words(["The", "cat"], 3)[1] == [0, -1]
 
 
 @pytest.mark.parametrize("task", ["tag", "translate", "generate"])
@@ -80,3 +83,27 @@ def test_batches_are_of_similar_lengths_each_sample_once_and_go_on_anywhere() ->
 def test_a_stream_is_cut_into_blocks_that_lose_nothing() -> None:
     blocks = cut([[5, 6, EOS], [7, EOS]], 3)
     assert blocks == [[BOS, 5, 6, EOS], [EOS, 7, EOS]]
+
+
+@pytest.mark.parametrize("name", ["input", "source"])
+def test_word_dropout_hides_its_share_by_sample_and_epoch_and_no_mark(name: str) -> None:
+    tokens = learn("word", TEXTS, 400, lower=True, least=1)
+    hide = hide_words(0.3, tokens)
+    ids = torch.randint(4, tokens.size, (400, 30), generator=torch.Generator().manual_seed(0))
+    ids[:, 0], ids[:, 20], ids[:, 21:] = BOS, EOS, tokens.pad
+
+    def hidden(seed: int = 1, epoch: int = 2, start: int = 0) -> torch.Tensor:
+        index = torch.arange(start, 400)
+        batch = {name: ids[index], "target": index}
+        out = hide(batch, Draws(seed, epoch, index))
+        assert torch.equal(out["target"], index)
+        assert ((out[name] == tokens.unk) | (out[name] == batch[name])).all()
+        return out[name] == tokens.unk
+
+    first = hidden()
+    assert first[:, 1:20].float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert not first[:, [0, *range(20, 30)]].any()
+    assert torch.equal(hidden(start=150), first[150:])  # whatever batch a sample is in
+    assert not torch.equal(first, hidden(seed=2))
+    assert not torch.equal(first, hidden(epoch=3))
+    assert not torch.equal(first[0], first[1])

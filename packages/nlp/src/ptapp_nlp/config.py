@@ -9,6 +9,7 @@ from pydantic import field_validator, model_validator
 from ptapp_core.config import TrainSettings, argument, option
 from ptapp_core.errors import nearest
 from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
+from ptapp_nlp.hub import PREFIX
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),
@@ -141,8 +142,12 @@ class TrainNLP(TrainSettings):
         return self
 
     def with_full_paths(self) -> Self:
-        """The encoder's folder too."""
+        """The encoder's folder too, and the one that `hub:` names, if it is there."""
         settings = super().with_full_paths()
+        name, mark, configuration = (settings.data or "").removeprefix(PREFIX).partition(":")
+        if settings.data is not None and settings.data.startswith(PREFIX) and Path(name).is_dir():
+            data = f"{PREFIX}{Path(name).resolve()}{mark}{configuration}"
+            settings = settings.model_copy(update={"data": data})
         if settings.pretrained is None or not Path(settings.pretrained).expanduser().exists():
             return settings
         full = str(Path(settings.pretrained).expanduser().resolve())

@@ -1,6 +1,6 @@
 """From a model's probabilities to text: greedy, sampling, and beam search; batched, and deterministic by seed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -124,8 +124,10 @@ def beam(
 ) -> tuple[list[list[int]], list[float]]:
     """The best continuation of each row of `first` (N, 1), and its score: log-probability / length^penalty.
 
-    `limit` (N,) is the most tokens of each. A row is done when `width` continuations of it have ended and none that is
-    open can beat the worst of them (Wu et al. 2016, "Google's neural machine translation system", without coverage).
+    `limit` (N,) is the most tokens of each. A row is done at its limit, or once `width` continuations of it have ended
+    and none that is open scores more, at its present length, than the worst of the best `width` (Wu et al. 2016,
+    "Google's neural machine translation system", without coverage). With `penalty` > 0 an open one might still gain by
+    growing longer; a row that is done takes no more answers, so that none depends on how long its neighbours go on.
     """
     count, device = len(first), first.device
     session.select(torch.arange(count, device=device).repeat_interleave(width))
@@ -134,13 +136,13 @@ def beam(
     tokens = first.repeat_interleave(width, 0)
     history = tokens.new_empty(count, width, 0)
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
-    most = int(limit.max())
-    for place in range(1, most + 1):
+    going: dict[int, int] = dict(enumerate(limit.tolist()))
+    for place in range(1, int(limit.max()) + 1):
         logs = session.advance(tokens).float().log_softmax(1).view(count, width, -1)
         vocabulary = logs.shape[2]
         total, flat = (scores[:, :, None] + logs).flatten(1).topk(2 * width, 1)
         origin, token = flat // vocabulary, flat % vocabulary
-        _collect(finished, history, total, origin, token, place, limit.tolist(), width, penalty)
+        _collect(finished, history, total, origin, token, place, going, width, penalty)
         # Of the 2·width best at most width end, so width of them go on.
         total = total.masked_fill(token == EOS, float("-inf"))
         scores, kept = total.topk(width, 1)
@@ -148,8 +150,9 @@ def beam(
         history = torch.cat(
             [history.gather(1, origin[:, :, None].expand(-1, -1, history.shape[2])), token[:, :, None]], 2
         )
-        best = (scores[:, 0] / place**penalty if penalty <= 1 else scores[:, 0] / most**penalty).tolist()
-        if all(_done(rows, open_, width) for rows, open_ in zip(finished, best, strict=True)):
+        best = (scores[:, 0] / place**penalty).tolist()
+        going = {row: end for row, end in going.items() if place < end and not _done(finished[row], best[row], width)}
+        if not going:
             break
         session.select((origin + width * torch.arange(count, device=device)[:, None]).flatten())
         tokens = token.view(-1, 1)
@@ -164,16 +167,15 @@ def _collect(
     origin: Tensor,
     token: Tensor,
     place: int,
-    limits: Sequence[int],
+    going: Mapping[int, int],
     width: int,
     penalty: float,
 ) -> None:
-    """Notes the continuations that end here: by the end mark among the `width` best, or because they may not go on."""
+    """Notes the continuations that end here, of the rows that are `going` to their limits: by the end mark among the
+    `width` best, or because they may not go on."""
     ends = (token == EOS).tolist()
     sums, places = total.tolist(), origin.tolist()
-    for row, limit in enumerate(limits):
-        if place > limit:
-            continue
+    for row, limit in going.items():
         for rank in range(width if place < limit else 2 * width):
             score = sums[row][rank]
             if score == float("-inf") or not (ends[row][rank] or place == limit):

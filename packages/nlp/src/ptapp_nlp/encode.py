@@ -38,7 +38,7 @@ def encode_tagged(
     for words, tags in zip(examples.source, examples.target, strict=True):
         ids, first = tokens.encode_words(words, limit)
         target = [IGNORED] * len(ids)
-        for tag, place in zip(tags, first, strict=False):  # words beyond the limit have no token
+        for tag, place in zip(tags, first, strict=True):
             if place >= 0:
                 target[place] = number[tag]
         rows.append(ids)
@@ -46,6 +46,11 @@ def encode_tagged(
         places.append(first)
     known = torch.tensor([len(target) - target.count(IGNORED) for target in targets])
     return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), places
+
+
+def fallback_tag(classes: Sequence[str]) -> int:
+    """The number of the tag that a word without a token is given: O, or the first where there is no O."""
+    return classes.index("O") if "O" in classes else 0
 
 
 def cut(texts: Sequence[Sequence[int]], length: int) -> list[list[int]]:

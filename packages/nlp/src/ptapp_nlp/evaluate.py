@@ -19,7 +19,7 @@ from ptapp_nlp.batches import Texts
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.decode import translations
-from ptapp_nlp.encode import encode, encode_tagged
+from ptapp_nlp.encode import encode, encode_tagged, fallback_tag
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import Translator, build
 from ptapp_nlp.pictures import attention_map, lengths
@@ -40,7 +40,7 @@ class Measured:
     examples: Examples
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
     places: list[list[int]]
-    """Of a tagger: where each word's first token stands."""
+    """Of a tagger: where each word's first token stands, -1 if it has none."""
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
         """Precision, recall and F1 of entities, and the accuracy of words."""
@@ -48,10 +48,8 @@ class Measured:
 
     def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
         """What the model says of each word."""
-        fallback = classes.index("O") if "O" in classes else 0
-        predicted = predict_tags(model, self.texts, self.places, runtime, fallback)
-        padded = [row + [fallback] * (len(true) - len(row)) for row, true in zip(predicted, self.true, strict=True)]
-        return [[classes[number] for number in row] for row in padded]
+        predicted = predict_tags(model, self.texts, self.places, runtime, fallback_tag(classes))
+        return [[classes[number] for number in row] for row in predicted]
 
     @property
     def true(self) -> Sequence[Sequence[str]]:

@@ -13,6 +13,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged
 from ptapp_nlp.config import PredictNLP
 from ptapp_nlp.decode import translations
+from ptapp_nlp.encode import fallback_tag
 from ptapp_nlp.evaluate import rebuild
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.models import Translator
@@ -86,12 +87,11 @@ def _answer(settings: PredictNLP, trained: Trained, runtime: Runtime) -> Answer:
     def tags(texts: Sequence[str]) -> list[dict[str, Any]]:
         words = [text.split() for text in texts]
         coded = [tokens.encode_words(row, card["max_length"]) for row in words]
-        best = logits([ids for ids, _ in coded]).argmax(2)
+        best, fallback = logits([ids for ids, _ in coded]).argmax(2), fallback_tag(card["classes"])
         answers = []
         for row, (_, places) in enumerate(coded):
-            said = [card["classes"][int(best[row, place])] if place >= 0 else "O" for place in places]
-            said += ["O"] * (len(words[row]) - len(said))
-            answers.append({"words": words[row], "tags": said})
+            numbers = [int(best[row, place]) if place >= 0 else fallback for place in places]
+            answers.append({"words": words[row], "tags": [card["classes"][number] for number in numbers]})
         return answers
 
     def translation(texts: Sequence[str]) -> list[dict[str, Any]]:

@@ -47,6 +47,12 @@ class Tokens:
         """How many tokens there are."""
         return int(self.tokenizer.get_vocab_size())
 
+    @property
+    def special(self) -> list[int]:
+        """The numbers of padding, of the unknown token, and of the marks around a text."""
+        added = self.tokenizer.get_added_tokens_decoder().items()
+        return sorted({self.pad, self.unk, *(number for number, token in added if token.special)})
+
     def show(self, number: int) -> str:
         """A token as one reads it."""
         return str(self.tokenizer.decode([number], skip_special_tokens=False)).strip() or "\u2423"
@@ -63,16 +69,14 @@ class Tokens:
         return [[BOS] * bos + (row or [self.unk] * (not eos)) + [EOS] * eos for row in rows]
 
     def encode_words(self, sentence: Sequence[str], limit: int) -> tuple[list[int], list[int]]:
-        """Token numbers of words, and the place of each word's first token (of those within the limit)."""
+        """Token numbers of words, and the place of each word's first token: -1 for a word beyond the limit, or of no
+        token, such as a lone control character."""
         self.tokenizer.enable_truncation(limit)
         encoding = self.tokenizer.encode(list(sentence), is_pretokenized=True)
-        first: list[int] = []
-        seen = -1
+        first = [-1] * len(sentence)
         for place, word in enumerate(encoding.word_ids):
-            if word is not None and word > seen:
-                first += [-1] * (word - seen - 1)  # words of no token, such as a lone control character
-                first.append(place)
-                seen = word
+            if word is not None and first[word] < 0:
+                first[word] = place
         return encoding.ids or [self.unk], first
 
     def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:

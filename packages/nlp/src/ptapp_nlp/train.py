@@ -20,6 +20,7 @@ from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
+from ptapp_core.run import write_text
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
@@ -74,8 +75,8 @@ def train_once(settings: TrainNLP) -> Path | None:
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
-        if runtime.is_main:
-            (run.path / "tokenizer.json").write_text(tokens.json(), encoding="utf-8")
+        if runtime.is_main and settings.resume is None:
+            write_text(run.path / "tokenizer.json", tokens.json())
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -86,7 +87,7 @@ def train_once(settings: TrainNLP) -> Path | None:
         if settings.compile:
             compile_in_place(model, run.say)
         task = _task(settings, model, loss, tokens.pad)
-        evaluate = _evaluation(settings, parts["val"], loss, runtime, card)
+        evaluate = evaluation(settings, parts["val"], loss, runtime, card)
         fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
@@ -103,7 +104,7 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import pretrained_tokens
 
-        return pretrained_tokens(settings.pretrained)
+        return pretrained_tokens(settings.pretrained, words=settings.task == "tag")
 
     def learnt() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
@@ -148,12 +149,14 @@ def _loader(settings: TrainNLP, part: Measured, tokens: Tokens, runtime: Runtime
 
 
 def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
-    """Replaces a share of the input tokens by the unknown one (Iyyer et al. 2015, "Deep unordered composition")."""
+    """Replaces a share of the input tokens, but no special one, by the unknown one (Iyyer et al. 2015, "Deep unordered
+    composition")."""
+    special = torch.tensor(tokens.special)
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         name = "source" if "source" in batch else "input"
         ids = batch[name]
-        hidden = draws.chance("word", share, ids.shape[1]) & (ids != tokens.pad)
+        hidden = draws.chance("word", share, ids.shape[1]) & ~torch.isin(ids, special.to(ids.device))
         return {**batch, name: ids.masked_fill(hidden, tokens.unk)}
 
     return transform
@@ -175,17 +178,18 @@ def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Ta
     return TokenTask(model, loss, OUTPUTS[settings.task], pad)
 
 
-def _evaluation(
+def evaluation(
     settings: TrainNLP, part: Measured, loss: nn.Module, runtime: Runtime, card: Mapping[str, Any]
 ) -> Evaluate:
+    """What measures the model on a split while it learns, by the loss that it learns from."""
+
     def classification(model: nn.Module) -> Mapping[str, float]:
         return predict(model, part.texts, runtime).figures(loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
         if settings.task == "tag":
-            del figures["perplexity"]
-            return {**figures, "f1": part.tag_figures(model, card["classes"], runtime)["f1"]}
+            return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}
         return figures
 
     return classification if settings.task == "classify" else of_tokens

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging
@@ -84,12 +85,16 @@ def describe(source: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
 
 
-def pretrained_tokens(source: str) -> Tokens:
-    """The encoder's own tokenizer."""
+def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
+    """The encoder's own tokenizer; with `words`, one that is given single words and not whole texts."""
     tokenizer = _loaded(AutoTokenizer, source, "its tokenizer")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError(f"--pretrained {source}: has no tokenizer.json, which is needed")
+    if words and "ByteLevel" in json.dumps(json.loads(backend.to_str())["pre_tokenizer"]):
+        # It learnt a word with the space before it. `add_prefix_space` is not heeded by each tokenizer class.
+        before = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
     return Tokens.read(backend.to_str())
 
 
