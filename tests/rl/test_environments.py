@@ -13,12 +13,12 @@ from ptapp_core.checkpoint import verify
 from ptapp_core.errors import UserError
 from ptapp_core.main import main
 from ptapp_core.runtime import Runtime
-from ptapp_rl import vector
+from ptapp_rl import envs, vector
 from ptapp_rl.algos import listing, tuning
 from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import make, names, resolve
-from ptapp_rl.evaluate import figures
+from ptapp_rl.evaluate import evaluation_environments, figures
 from ptapp_rl.networks import encoder, update_statistics
 from ptapp_rl.normalise import RewardScale, RunningNorm
 from ptapp_rl.spaces import observation_card
@@ -220,6 +220,19 @@ def test_running_statistics_are_those_of_all_that_was_seen() -> None:
     torch.testing.assert_close(norm.mean, seen.mean(0))
     torch.testing.assert_close(norm.variance, seen.var(0, correction=0))
     torch.testing.assert_close(norm(seen).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+
+
+def test_evaluated_episodes_end_where_the_game_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envs, "_LONGEST", 20)
+    assert "20 steps" in envs.limit_note("CliffWalking-v1")
+    assert envs.limit_of("CartPole-v1") is envs.limit_of("ALE/Pong-v5") is None
+    evaluated = evaluation_environments(TrainRL(env="CliffWalking"), "CliffWalking-v1", 2)
+    learnt = Environments("CliffWalking-v1", 2, seed=0)
+    for environments, cut in ((evaluated, True), (learnt, False)):
+        with closing(environments):
+            ends = [environments.step(np.zeros(2, np.int64))[2] for _ in range(20)]  # up, where it stays in the end
+        assert not np.any(ends[:19])
+        assert (ends[19] == cut).all()
 
 
 def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

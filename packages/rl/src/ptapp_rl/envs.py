@@ -13,6 +13,7 @@ from ptapp_core.errors import UserError, close_to, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
+_LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
 
 
 def names() -> list[str]:
@@ -54,11 +55,12 @@ def resolve(name: str) -> str:
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
-def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any, Any]:
+def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None) -> gym.Env[Any, Any]:
     """One environment by its registered name, with what every algorithm here expects of it.
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
-    training only. Tuples of observations become vectors. `stack` frames make an observation.
+    training only. Tuples of observations become vectors. `stack` frames make an observation. `limit` cuts an episode
+    after so many steps, in place of the environment's own time limit.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -66,7 +68,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions, and of libraries below
-            env = gym.make(name, disable_env_checker=True, **options)
+            env = gym.make(name, max_episode_steps=limit, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -76,6 +78,20 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
     if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
     return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
+
+
+def limit_of(name: str) -> int | None:
+    """The time limit to evaluate an environment with that has none itself; else None.
+
+    A policy that goes round in circles would never end its episode. Atari games have a limit of their own, in frames.
+    """
+    return None if name.startswith("ALE/") or gym.spec(name).max_episode_steps is not None else _LONGEST
+
+
+def limit_note(name: str) -> str:
+    """What `limit_of` does, for the console; empty where it does nothing."""
+    limit = limit_of(name)
+    return f"{name} has no time limit: evaluated episodes end after {limit:,} steps" if limit else ""
 
 
 def has_own_vector(name: str, stack: int = 1) -> bool:

@@ -12,7 +12,7 @@ from ptapp_core.run import write_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build
 from ptapp_rl.config import EvaluateRL, TrainRL
-from ptapp_rl.envs import resolve
+from ptapp_rl.envs import limit_note, limit_of, resolve
 from ptapp_rl.spaces import each
 from ptapp_rl.vector import Environments
 
@@ -28,13 +28,22 @@ def evaluate(settings: EvaluateRL) -> None:
     job = TrainRL.resolve(settings.run / "config.toml", {})
     environments = evaluation_environments(job, resolve(job.env), settings.episodes, settings.seed + 1)
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
+    if note := limit_note(environments.name):
+        print(note)
     report(play(model, environments, settings.episodes, runtime), settings.run / "evaluation")
 
 
 def evaluation_environments(settings: TrainRL, name: str, episodes: int, seed: int = 0) -> Environments:
-    """Environments to evaluate in, none of whose episodes training sees."""
-    at_once = min(episodes, _AT_ONCE)
-    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack, saved=False)
+    """Environments to evaluate in, none of whose episodes training sees, and all of whose episodes end."""
+    return Environments(
+        name,
+        min(episodes, _AT_ONCE),
+        seed=APART + seed,
+        vector=settings.vector,
+        stack=settings.stack,
+        limit=limit_of(name),
+        saved=False,
+    )
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
 from ptapp_rl.algos import build
 from ptapp_rl.config import PlayRL, RecordRL, TrainRL
-from ptapp_rl.envs import make, resolve
+from ptapp_rl.envs import limit_of, make, resolve
 from ptapp_rl.evaluate import APART
 from ptapp_rl.movie import check_writer, write
 from ptapp_rl.spaces import each
@@ -62,7 +62,7 @@ def _open(run: Path, checkpoint: Any, render: str) -> tuple[nn.Module, gym.Env[A
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
-    return model, make(name, stack=job.stack, render=render)
+    return model, make(name, stack=job.stack, render=render, limit=limit_of(name))
 
 
 def _has_screen() -> bool:

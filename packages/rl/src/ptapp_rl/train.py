@@ -15,7 +15,7 @@ from ptapp_core.report import curves
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs import resolve
+from ptapp_rl.envs import limit_note, resolve
 from ptapp_rl.evaluate import evaluation_environments, figures, play, report
 from ptapp_rl.vector import Environments
 
@@ -46,6 +46,8 @@ def train(settings: TrainRL) -> None:
     short = name.rpartition("/")[2].lower()
     with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {_RESUMES[environments.way]}")
+        if note := limit_note(name):
+            run.say(note)
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")

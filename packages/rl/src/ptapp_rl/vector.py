@@ -42,6 +42,7 @@ class Environments:
         first: how many environments other ranks have before these.
         vector: auto (the environment's own vector, else sync), sync, async (a process each).
         stack: frames an observation.
+        limit: steps after which an episode is cut, in place of the environment's own time limit.
         saved: whether their state will be asked for; it is found out how, which takes a moment.
         say: takes a line for the user, where they cannot be put back after all.
     """
@@ -55,6 +56,7 @@ class Environments:
         first: int = 0,
         vector: str = "auto",
         stack: int = 1,
+        limit: int | None = None,
         saved: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -67,8 +69,8 @@ class Environments:
         self.raw_rewards: Floats = np.zeros(count)
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
-        self._own = vector == "auto" and has_own_vector(name, stack)
-        self._vector, self.way = self._make(seed, first, vector, stack, saved)
+        self._own = vector == "auto" and limit is None and has_own_vector(name, stack)
+        self._vector, self.way = self._make(seed, first, vector, partial(make, name, stack=stack, limit=limit), saved)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
@@ -82,17 +84,19 @@ class Environments:
         """Environments whose episode has ended: their next step is the reset."""
         self._begin()
 
-    def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
+    def _make(
+        self, seed: int, first: int, vector: str, make_one: Callable[[], gym.Env[Any, Any]], saved: bool
+    ) -> tuple[Any, Way]:
         if self._own:
             own = make_own_vector(self.name, self.count)
             own.reset(seed=0)
             return own, "plain" if plain_state(own) is not None else "reset"
-        way: Way = way_of(partial(make, self.name, stack=stack)) if saved else "reset"
+        way: Way = way_of(make_one) if saved else "reset"
 
         def one(index: int) -> gym.Env[Any, Any]:
             if multiprocessing.parent_process():  # in a worker
                 outlive_stop_request(index)
-            return Resumable(make(self.name, stack=stack), seed * 1_000_003 + first, index, way)
+            return Resumable(make_one(), seed * 1_000_003 + first, index, way)
 
         makers = [partial(one, index) for index in range(self.count)]
         if vector == "async":
