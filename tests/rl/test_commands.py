@@ -4,11 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 from PIL import Image
 
 from ptapp_core.main import main
+from ptapp_rl.envs import resolve
 
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
@@ -31,6 +33,19 @@ def test_evaluate_plays_other_episodes_and_leaves_the_jobs_own_report(run: Path)
         assert len(got["returns"]) == 40
         assert got["test"]["low"] <= got["test"]["return"] <= got["test"]["high"]
     assert json.loads((run / "report" / "metrics.json").read_text()) == own
+
+
+def test_a_run_keeps_to_the_version_of_its_environment(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newer = gym.envs.registration.EnvSpec("IdentityDiscrete-v1", "rl.games:Identity", kwargs={"kind": "continuous"})
+    gym.registry[newer.id] = newer
+    try:
+        assert resolve("rl.games:IdentityDiscrete") == "IdentityDiscrete-v1"
+        assert main(["rl", "evaluate", str(run), "--episodes", "2"]) == 0
+        assert "on IdentityDiscrete-v0" in capsys.readouterr().out
+        assert main(["rl", "train", "--resume", str(run)]) == 0
+        assert "environment: IdentityDiscrete-v0" in capsys.readouterr().out
+    finally:
+        del gym.registry[newer.id]
 
 
 def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -28,8 +29,10 @@ def names() -> list[str]:
     return sorted(newest.values())
 
 
-def resolve(name: str) -> str:
+def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     """The registered name that is meant: itself, or the newest version of a bare one; `module:Name` imports first.
+
+    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another game.
 
     Raises UserError with the nearest known name.
     """
@@ -39,6 +42,7 @@ def resolve(name: str) -> str:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"--env {module}:{name}: the module cannot be imported ({error})") from None
+    name = str((run or {}).get("env", name))
     if name in gym.registry:
         return name
     known = names()

@@ -12,6 +12,7 @@ from ptapp_core.milestones import Evaluate
 from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
+from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
@@ -25,7 +26,7 @@ def train(settings: TrainRL) -> None:
     if relaunch(settings.nproc):
         return
     runtime = runtime_of(settings)
-    name = resolve(settings.env)
+    name = resolve(settings.env, None if settings.resume is None else read_json(settings.resume / "meta.json"))
     count = settings.envs // runtime.world
     environments = Environments(
         name, count, seed=settings.seed, first=count * runtime.rank, vector=settings.vector, stack=settings.stack
