@@ -100,6 +100,53 @@ def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path) -> None:
     assert (folder / "curves.png").stat().st_size > 1000
 
 
+_PRETENDED = """
+import json, os, signal, sys, time
+from pathlib import Path
+seed, run = int(sys.argv[1]), Path(sys.argv[2], "runs/rl-ppo", f"0-seed{sys.argv[1]}-s{sys.argv[1]}")
+if seed == 3:
+    (run / "report").mkdir(parents=True)
+    (run / "report/metrics.json").write_text(json.dumps({"test": {"return": 7.0}}))
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 8, "val/return": 7.0}) + chr(10))
+elif seed == 5:
+    (run / "checkpoints/step-00000008").mkdir(parents=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+else:
+    sys.exit("ptapp: error: out of luck")
+"""
+
+
+@pytest.mark.parametrize(
+    ("seeds", "code", "says"),
+    [
+        ("3,5,9", 75, "stopped after 1 of 3 seeds; seeds 5: go on with --resume, as above; without a checkpoint: "),
+        ("9,3", 2, "error: seed 9: out of luck"),
+    ],
+)
+def test_seeds_that_are_stopped_or_fail_leave_the_results_of_others(
+    seeds: str,
+    code: int,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def command(folder: Path, seed: int) -> list[str]:
+        return [sys.executable, "-I", "-c", _PRETENDED, str(seed), str(folder)]
+
+    monkeypatch.setattr("ptapp_rl.seeds._command", command)
+    assert main(f"rl train --seeds {seeds} --name mine --run-dir {tmp_path}".split()) == code
+    said = capsys.readouterr()
+    assert says in said.err
+    (folder,) = tmp_path.glob("rl-ppo/*-mine-s*")
+    assert json.loads((folder / "seeds.json").read_text())["seeds"] == {"3": 7.0}
+    if code == 75:
+        (saved,) = folder.glob("runs/*/*seed5*")
+        assert f"seed 5: not done; go on with --resume {saved}" in said.out
+
+
 def test_a_run_equals_itself_with_the_same_seed_and_differs_with_another(tmp_path: Path) -> None:
     weights = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
