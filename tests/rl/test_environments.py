@@ -1,5 +1,6 @@
 """Names, resets, faults and captured states of environments."""
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,38 @@ def test_a_bare_name_is_the_newest_version() -> None:
     assert "CartPole-v0" not in names()
     with pytest.raises(UserError, match="CartPole"):
         resolve("CartPoll")
+
+
+def test_an_environment_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    text = "import gymnasium as gym\ngym.register('Mine-v0', lambda: __import__('later_on').Game())\n"
+    for name, content in (("my_game", text), ("later_on", "from rl.games import Identity as Game")):
+        Path(f"{name}.py").write_text(content)
+    assert resolve("my_game:Mine") == "Mine-v0"
+    make("Mine-v0").close()
+    del gym.registry["Mine-v0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def", r"SyntaxError: .*line 1"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys; sys.exit('usage')", "SystemExit: usage"),
+        ("import no_such", "No module named 'no_such'"),
+        (None, "nor on PYTHONPATH"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line(
+    text: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    if text:
+        Path("broken_game.py").write_text(text)
+    with pytest.raises(UserError, match=rf"--env broken_game:Mine: the module cannot be imported: .*{says}"):
+        resolve("broken_game:Mine")
 
 
 @pytest.mark.parametrize(

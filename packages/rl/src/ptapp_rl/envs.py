@@ -5,6 +5,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -38,10 +39,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     """
     if ":" in name:
         module, _, name = name.partition(":")
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"--env {module}:{name}: the module cannot be imported ({error})") from None
+        _import(module, f"--env {module}:{name}")
     name = str((run or {}).get("env", name))
     if name in gym.registry:
         return name
@@ -57,6 +55,23 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     unlike = not close_to(name, words) and "ale_py" not in sys.modules
     atari = "; Atari games need pip install 'ptapp-rl[atari]'" if unlike else ""
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
+
+
+def _import(module: str, where: str) -> None:
+    """Imports what registers an environment; it may lie in the current folder, as for `python -m`.
+
+    That comes last on the path and stays there: it hides nothing that is installed, and what the module imports only
+    when the environment is made is found as well.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever the user's code does
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+            why = "it is neither installed, nor in the current folder, nor on PYTHONPATH"
+        raise UserError(f"{where}: the module cannot be imported: {why}") from error
 
 
 def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None) -> gym.Env[Any, Any]:
