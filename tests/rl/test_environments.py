@@ -15,7 +15,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.main import main
 from ptapp_core.runtime import Runtime
 from ptapp_rl import envs, vector
-from ptapp_rl.algos import listing, tuning
+from ptapp_rl.algos import listing, model_card, tuning
 from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import make, names, resolve
@@ -296,6 +296,29 @@ def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name()
     assert features.shape == (500, 8)
     torch.testing.assert_close(features.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
     torch.testing.assert_close(features.std(0), torch.ones(8), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "says"),
+    [
+        ("IdentityImage", "--hidden 32", "error: --hidden is not for images"),
+        ("IdentityImage", "--algo dqn --activation tanh", "error: --activation is not for images"),
+        ("IdentityImage", "--normalise", "error: --normalise is for vectors"),
+        ("IdentityDiscrete", "--monitor loss", "--monitor"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_before_the_job(
+    env: str, options: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(f"rl train --env rl.games:{env} {options} --run-dir {tmp_path}".split()) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("algo", "hidden"), [("ppo", [64, 64]), ("dqn", [256, 256])])
+def test_the_defaults_of_an_algorithm_are_not_refused_for_images(algo: str, hidden: list[int]) -> None:
+    environments = Environments("IdentityImage-v0", 1, seed=0)
+    assert model_card(TrainRL(algo=algo, env="IdentityImage"), environments)["hidden"] == hidden
 
 
 def test_a_dictionary_in_a_dictionary_is_refused_by_name() -> None:

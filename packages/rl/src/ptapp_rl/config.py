@@ -84,6 +84,7 @@ class TrainRL(JobSettings):
     ] = "polynomial"
     warmup: float = 0.0
     clip: float | None = 0.5
+    monitor: Literal["return", "iqm"] | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     threads: int | None = 1
 
