@@ -77,10 +77,21 @@ def test_a_buffer_goes_on_where_its_state_was_taken() -> None:
         assert np.array_equal(first[name], second[name])
 
 
-def test_what_does_not_fit_in_memory_is_refused() -> None:
+def test_a_state_copies_nothing_and_has_nothing_beyond_its_rows() -> None:
+    replay = filled(7, 4000)
+    state = replay.state_dict()
+    zero, no = np.zeros(1), np.zeros(1, np.bool_)
+    replay.add(zero, zero + 5, no, no, no, zero[None])
+    assert state["arrays"]["rewards"][-1] == 5
+    for saved in (state["observations"], *state["arrays"].values()):
+        assert saved.untyped_storage().nbytes() == saved.nbytes
+
+
+def test_what_does_not_fit_in_memory_with_its_checkpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptapp_rl.replay.free_memory", lambda: 10**9)
     with pytest.raises(UserError, match="--buffer"):
-        check_memory(10**18)
-    assert "free" in check_memory(10**6)
+        check_memory(5 * 10**8)
+    assert "400.0 MB, twice that while it is saved, of 1.0 GB free" in check_memory(4 * 10**8)
 
 
 def test_priorities_are_drawn_in_proportion() -> None:
