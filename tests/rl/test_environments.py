@@ -73,6 +73,28 @@ def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: 
     second.close()
 
 
+@pytest.mark.parametrize(("before", "after"), [("sync", "async"), ("async", "sync")])
+def test_a_process_each_or_one_for_all_play_on_alike(before: str, after: str) -> None:
+    with (
+        closing(Environments("CartPole-v1", 3, seed=5, vector=before)) as first,
+        closing(Environments("CartPole-v1", 3, seed=5, vector=after)) as second,
+    ):
+        while not first.over.any():  # the next step is a reset
+            first.step(np.ones(3, np.int64))
+        assert second.load_state_dict(first.state_dict())
+        for _ in range(30):
+            for a, b in zip(first.step(np.ones(3, np.int64)), second.step(np.ones(3, np.int64)), strict=True):
+                assert np.array_equal(a, b)
+            assert np.array_equal(first.observations, second.observations)
+
+
+@pytest.mark.parametrize(("before", "after"), [("auto", "sync"), ("sync", "auto")])
+def test_an_own_vector_does_not_go_on_where_single_environments_were(before: str, after: str) -> None:
+    first, second = (Environments("CartPole-v1", 2, seed=5, vector=vector) for vector in (before, after))
+    with pytest.raises(UserError, match="--vector: CartPole-v1 was played in"):
+        second.load_state_dict(first.state_dict())
+
+
 @pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0"])
 def test_one_that_cannot_be_put_back_is_reset_and_says_so(name: str) -> None:
     environments = Environments(name, 2, seed=0)

@@ -150,6 +150,7 @@ class Environments:
         """Plain data, the environments' own state among it."""
         states = plain_state(self._vector) if self._own else list(self._vector.call("capture"))
         return {
+            "own": self._own,
             "way": self.way,
             "states": states,
             "observations": each(self.observations, lambda value: torch.from_numpy(value.copy())),
@@ -160,7 +161,16 @@ class Environments:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Plays on where the state was taken; False where the environments had to be reset instead."""
+        """Plays on where the state was taken; False where the environments had to be reset instead.
+
+        Raises UserError where one of the two is the environment's own vector, and the other is not.
+        """
+        if self._own != state.get("own", self._own):
+            kinds = ("single environments", "its own vector")
+            raise UserError(
+                f"--vector: {self.name} was played in {kinds[not self._own]}, and would now be in {kinds[self._own]}, "
+                f"which is played otherwise; leave --vector out, or start a new run"
+            )
         self.returns = deque(state["returns"], maxlen=100)
         self.frames = state["frames"]
         if state["way"] == "reset":
