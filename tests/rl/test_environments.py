@@ -221,6 +221,10 @@ def test_options_are_the_algorithms_own() -> None:
     assert TrainRL.resolve(None, {"algo": "dqn", "hidden": ["8", "8"]}).hidden == [8, 8]
     with pytest.raises(UserError, match="--n-step is an option of dqn, not of --algo ppo"):
         TrainRL.resolve(None, {"n_step": "3"})
+    replay = {"algo": "dqn", "envs": "4", "n_step": "3", "frames": "60", "learning_starts": "8"}
+    with pytest.raises(UserError, match=r"--learning-starts 8 ends before --n-step 3 .* give at least 9"):
+        TrainRL.resolve(None, replay)
+    assert TrainRL.resolve(None, replay | {"learning_starts": "9"})
     for algorithm in ("dqn", "reinforce", "a2c", "ppo"):
         settings = TrainRL.resolve(None, {"algo": algorithm})
         assert TrainRL.resolve(None, settings.model_dump()) == settings
