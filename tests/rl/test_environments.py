@@ -46,6 +46,8 @@ def test_a_bare_name_is_the_newest_version() -> None:
         ("Acrobot-v1", "sync", "plain"),
         ("Opaque-v0", "sync", "replay"),
         ("Opaque-v0", "async", "replay"),
+        ("PlainLazy-v0", "sync", "replay"),
+        ("PlainShared-v0", "sync", "replay"),
     ],
 )
 def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: str, vector: str, way: str) -> None:
@@ -95,13 +97,32 @@ def test_an_own_vector_does_not_go_on_where_single_environments_were(before: str
         second.load_state_dict(first.state_dict())
 
 
-@pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0"])
+@pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0", "DriftingVector-v0"])
 def test_one_that_cannot_be_put_back_is_reset_and_says_so(name: str) -> None:
     environments = Environments(name, 2, seed=0)
     assert environments.way == "reset"
     for _ in range(5):
         environments.step(np.ones(2, np.int64))
     assert not Environments(name, 2, seed=0).load_state_dict(environments.state_dict())
+
+
+def test_a_state_that_is_plain_no_more_is_not_put_back_and_says_so() -> None:
+    said: list[str] = []
+    first, second = (Environments("PlainLate-v0", 2, seed=0, say=said.append) for _ in range(2))
+    assert first.way == "plain"
+    for frame in range(210):
+        if frame == 150:
+            assert second.load_state_dict(first.state_dict())
+        first.step(np.ones(2, np.int64))
+    assert not said
+    assert not second.load_state_dict(first.state_dict())
+    assert "PlainLate-v0: its state could not be saved" in said[0]
+    assert np.array_equal(second.observations, np.zeros((2, 1)))
+
+
+def test_a_game_that_falls_over_at_once_is_one_line() -> None:
+    with pytest.raises(UserError, match="PlainBroken-v0: RuntimeError: the game fell over"):
+        Environments("PlainBroken-v0", 2, seed=0)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("CartPole-v1", "auto"), ("Acrobot-v1", "sync"), ("Opaque-v0", "async")])

@@ -68,13 +68,13 @@ class Environments:
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
         self._own = vector == "auto" and has_own_vector(name, stack)
+        self._wait = vector == "async"
         self._vector, self.way = self._make(seed, first, vector, stack, saved)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
         )
         self.card = observation_card(self.observation_space, name)
-        self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
         self._broken = False
         self._seed = (seed * 1_000_003 + first) % 2**31
         self.observations: Any = None
@@ -84,10 +84,9 @@ class Environments:
 
     def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
         if self._own:
-            own = make_own_vector(self.name, self.count)
-            own.reset(seed=0)
-            return own, "plain" if plain_state(own) is not None else "reset"
-        way: Way = way_of(partial(make, self.name, stack=stack)) if saved else "reset"
+            way = self._way_of(partial(make_own_vector, self.name, 2)) if saved else "reset"
+            return make_own_vector(self.name, self.count), way
+        way = self._way_of(partial(make, self.name, stack=stack)) if saved else "reset"
 
         def one(index: int) -> gym.Env[Any, Any]:
             if multiprocessing.parent_process():  # in a worker
@@ -98,6 +97,14 @@ class Environments:
         if vector == "async":
             return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
+
+    def _way_of(self, make: Callable[[], Any]) -> Way:
+        try:
+            return way_of(make)
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._complaint(error) from error
 
     def restart(self) -> None:
         """Begins the first episodes again, as new environments would; of a way `reset` they may differ all the same."""
@@ -148,10 +155,11 @@ class Environments:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, the environments' own state among it."""
-        states = plain_state(self._vector) if self._own else list(self._vector.call("capture"))
+        states: Any = plain_state(self._vector) if self._own else list(self._vector.call("capture"))
+        lost = states is None if self._own else self.way == "plain" and any(state["env"] is None for state in states)
         return {
             "own": self._own,
-            "way": self.way,
+            "way": "reset" if lost else self.way,
             "states": states,
             "observations": each(self.observations, lambda value: torch.from_numpy(value.copy())),
             "over": torch.from_numpy(self.over.copy()),
@@ -173,16 +181,19 @@ class Environments:
             )
         self.returns = deque(state["returns"], maxlen=100)
         self.frames = state["frames"]
-        if state["way"] == "reset":
+        way: Way = state["way"] if state["way"] == self.way else "reset"
+        if way == "reset":
+            if self.way != "reset":
+                self._say(f"environment {self.name}: its state could not be saved, so that the environments are reset")
             if not self._own:
-                self._vector.call("restore", state["states"])
+                self._vector.call("restore", state["states"], way)
                 self.observations = self._vector.reset()[0]
             return False
         if self._own:
             restore_plain(self._vector, state["states"])
         else:
-            came_to = self._vector.call("restore", state["states"])
-            if state["way"] == "replay" and not _same(came_to, state["observations"]):
+            came_to = self._vector.call("restore", state["states"], way)
+            if way == "replay" and not _same(came_to, state["observations"]):
                 self._say(f"environment {self.name}: its replayed episode differs, so that the environments are reset")
                 self.observations = self._vector.reset()[0]
                 return False
