@@ -280,12 +280,25 @@ def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPat
 
 
 def test_rewards_are_scaled_by_the_spread_of_the_return() -> None:
-    scale, random = RewardScale(4, 0.9), np.random.default_rng(0)
+    scale, random = RewardScale(4, 0.9, Runtime("cpu", "fp32")), np.random.default_rng(0)
     rewards, over = random.normal(size=(500, 4)) * 7, np.zeros((500, 4), dtype=np.bool_)
     scaled = scale(rewards, over)
     returns = np.zeros(4)
     every = [returns := returns * 0.9 + row for row in rewards]
     np.testing.assert_allclose(scaled, rewards / np.std(every), rtol=1e-6)
+
+
+def test_rewards_are_scaled_by_the_spread_of_all_ranks_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    random, over = np.random.default_rng(0), np.zeros((50, 4), dtype=np.bool_)
+    rewards = random.normal(size=(50, 4)) * np.array([1.0, 1.0, 9.0, 9.0])  # the other rank's are greater
+    said: list[Any] = []
+    runtime = Runtime("cpu", "fp32")
+    monkeypatch.setattr(runtime, "gather", lambda own: said.append(own) or [own])
+    RewardScale(2, 0.9, runtime)(rewards[:, 2:], over[:, 2:])
+    monkeypatch.setattr(runtime, "gather", lambda own: [own, *said])
+    scaled = RewardScale(2, 0.9, runtime)(rewards[:, :2], over[:, :2])
+    whole = RewardScale(4, 0.9, Runtime("cpu", "fp32"))(rewards, over)
+    np.testing.assert_allclose(scaled, whole[:, :2], rtol=1e-12)
 
 
 def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name() -> None:
