@@ -58,6 +58,25 @@ def test_several_steps_end_with_the_episode() -> None:
 
 
 @pytest.mark.parametrize("priority", [None, 0.5])
+@pytest.mark.parametrize("steps", [14, 19, 20, 134])  # in the midst of an episode, after its end, after a reset; full
+def test_no_step_leads_over_a_reset_from_outside(steps: int, priority: float | None) -> None:
+    replay, no = filled(steps, 40, n_step=3, priority=priority), np.zeros(1, np.bool_)
+    replay.cut(np.array([[1000.0]]))
+    for frame in range(1000, 1005):
+        replay.add(no, np.array([float(frame)]), no, no, no, np.array([[frame + 1.0]]))
+    batch = replay.sample(np.random.default_rng(0), 500)
+    drawn = batch["observation"][:, 0].long().tolist()
+    kept = set(range(max(0, steps - 34), steps)) | {1000, 1001, 1002}
+    assert set(drawn) == {frame for frame in kept if frame >= 1000 or frame % 10 != 9}
+    for i, frame in enumerate(drawn):
+        last = frame + 2 if frame >= 1000 else min(frame + 2, frame // 10 * 10 + 8, steps - 1)
+        assert batch["reward"][i] == sum(0.5**k * (frame + k) for k in range(last - frame + 1))
+        assert batch["following"][i] == last + 1
+        death = last < 1000 and last % 10 == 8 and last // 10 % 2 == 0
+        assert batch["factor"][i] == (0 if death else 0.5 ** (last - frame + 1))
+
+
+@pytest.mark.parametrize("priority", [None, 0.5])
 def test_stacks_are_rebuilt_from_single_frames_and_stay_in_their_episode(priority: float | None) -> None:
     replay = filled(130, 40, stack=4, priority=priority)
     batch = replay.sample(np.random.default_rng(0), 300)

@@ -103,12 +103,14 @@ class Replay:
         alive = self._tree.leaves(index) > 0
         self._tree.set(index[alive], priorities[alive].astype(np.float64) ** self._alpha)
 
-    def cut(self) -> None:
-        """The environments were reset from outside: the latest step leads nowhere."""
-        self._unusable[self._now - 1] = True
-        self._age[self._now] = 0
-        if self._tree:
-            self._set_row(self._now - 1, 0.0)
+    def cut(self, observations: Any) -> None:
+        """The environments were reset from outside, to these observations: as where a time limit came.
+
+        The latest rewards of several steps then end at the last observation before, and bootstrap from it.
+        """
+        self._over[self._now - 1] = True
+        nothing, everyone = np.zeros(self.count), np.ones(self.count, dtype=np.bool_)
+        self.add(nothing, nothing, nothing, nothing, everyone, observations)
 
     def _put(self, observations: Any) -> None:
         newest = each(observations, lambda part: part[:, -1]) if self._stack > 1 else observations
