@@ -91,13 +91,15 @@ def test_an_export_takes_the_dictionary_that_the_game_shows(tmp_path: Path) -> N
     assert "the latest 2 of them" in card["input"]
 
 
-def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path) -> None:
+def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"rl train --seeds 3,5 --parallel 2 {TINY} --eval-every 128 --run-dir {tmp_path}"
     assert main(words.split()) == 0
     (folder,) = tmp_path.glob("*/*")
     assert set(json.loads((folder / "seeds.json").read_text())["seeds"]) == {"3", "5"}
     assert len(list((folder / "runs").glob("*/*/report/metrics.json"))) == 2
     assert (folder / "curves.png").stat().st_size > 1000
+    assert main(["rl", "evaluate", str(folder)]) == 2
+    assert "holds the runs of --seeds, 2 of them" in capsys.readouterr().err
 
 
 _PRETENDED = """
