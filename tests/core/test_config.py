@@ -185,7 +185,7 @@ def test_training_settings_survive_a_round_trip_without_the_resumed_run(tmp_path
         ({"milestones": [0.7, 0.2]}, "--milestones 0.7,0.2: must be shares .* ascending"),
         ({"milestones": [0.5, 1.5]}, "--milestones 0.5,1.5: must be shares of all steps between 0 and 1"),
         ({"name": "../b"}, "--name ../b: must be a plain name"),
-        ({"gamma": 2}, "--gamma 2: must be less than 1"),
+        ({"lr_gamma": 2}, "--lr-gamma 2: must be less than 1"),
         ({"compile": True, "activation_checkpointing": True}, "--compile and --activation-checkpointing do not work"),
         ({"epochs": "3", "steps": "5"}, "--epochs and --steps 5 both say how long to train: leave one of them out"),
         ({"warmup": 1}, "--warmup 1: must be less than 1"),

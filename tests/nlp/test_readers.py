@@ -28,6 +28,10 @@ def csv(rows: list[tuple[str, str]] = ROWS) -> str:
     return "".join(f'"{text}",{label}\n' for text, label in rows)
 
 
+def json(rows: list[tuple[str, str]]) -> str:
+    return "".join(f'{{"label": "{label}", "text": "{text}"}}\n\n' for text, label in rows)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -36,8 +40,9 @@ def csv(rows: list[tuple[str, str]] = ROWS) -> str:
         ("a.csv.gz", "\ufeffid,Label,Sentence\n" + "".join(f'{i},{b},"{a}"\n' for i, (a, b) in enumerate(ROWS))),
         ("a.tsv", "".join(f"{a}\t{b}\r\n" for a, b in ROWS)),
         ("a.tsv", "".join(f"{b}\t{a}\n" for a, b in ROWS)),
-        ("a.jsonl", "".join(f'{{"label": "{b}", "text": "{a}"}}\n\n' for a, b in ROWS)),
+        ("a.jsonl", json(ROWS)),
         ("a.jsonl", "".join(f'{{"utterance": "{a}", "intent": "{b}"}}\n' for a, b in ROWS)),
+        ("a.jsonl", f'{{"meta": 1, "text": "{ROWS[0][0]}", "label": "no"}}\n' + json(ROWS[1:])),
     ],
 )
 def test_a_table_is_recognised_with_its_columns_and_label_names(tmp_path: Path, name: str, text: str) -> None:
@@ -59,6 +64,20 @@ def test_a_folder_brings_its_splits_and_class_names(tmp_path: Path) -> None:
     data = load(str(tmp_path), CLASSIFY)
     assert data.classes == ("Yes", "No")
     assert len(data.val) == len(data.train) == 40
+    write(tmp_path / "classes.txt", "\ufeffJa\nNein\n")
+    assert load(str(tmp_path), CLASSIFY).classes == ("Ja", "Nein")
+    write(tmp_path / "classes.txt", "Ja\nNö\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"classes.txt:2: not utf-8 .*--encoding latin-1"):
+        load(str(tmp_path), CLASSIFY)
+    assert load(str(tmp_path), Reading("classify", encoding="latin-1")).classes == ("Ja", "Nö")
+
+
+def test_what_looks_like_a_number_and_is_none(tmp_path: Path) -> None:
+    signs = ["²" if i % 2 else "--5" for i in range(40)]
+    file = write(tmp_path / "a.csv", "text,label\n" + "".join(f"text {i},{sign}\n" for i, sign in enumerate(signs)))
+    assert load(str(file), CLASSIFY).classes == ("--5", "²")
+    with pytest.raises(UserError, match=r"--text-column ²: .* has no such column"):
+        load(str(file), Reading("classify", Columns("²")))
 
 
 GOOD = csv()
@@ -76,7 +95,7 @@ BAD = {
         "a.jsonl:2: the label is empty",
         "",
     ),
-    "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: has no 'label'", ""),
+    "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: the label is empty", ""),
 }
 
 
@@ -93,6 +112,27 @@ def test_a_bad_row_is_named_and_may_be_skipped(tmp_path: Path, case: str) -> Non
         assert len(data.skipped) == 1
         assert message in data.skipped[0]
         assert "1 bad row left out" in data.about
+
+
+@pytest.mark.parametrize("later", ["", '"a quoted text",no\n', '"two\nlines, and ""more""",no\n'])
+def test_a_stray_quote_costs_its_own_line_alone(tmp_path: Path, later: str) -> None:
+    plain = "".join(f"text number {i},{'yes' if i % 2 else 'no'}\n" for i in range(40))
+    file = write(tmp_path / "a.csv", plain + "nul\0,yes\n" + '"stray,yes\n' + plain + '"more, yes\n' + later + plain)
+    data = load(str(file), CLASSIFY, skip_bad=True)
+    names = [reason.removeprefix(f"{tmp_path}/").split(": ")[0] for reason in data.skipped]
+    assert names == ["a.csv:41", "a.csv:42", "a.csv:83"]
+    kept = {
+        n: text for part in (data.train, data.val, data.test) for n, text in zip(part.names, part.source, strict=True)
+    }
+    assert len(kept) == 120 + bool(later)
+    assert kept["a.csv:43"] == "text number 0"
+    if later:
+        assert kept["a.csv:84"] == ('two\nlines, and "more"' if "two" in later else "a quoted text")
+
+
+def test_many_quotes_left_open_take_no_longer(tmp_path: Path) -> None:
+    file = write(tmp_path / "a.csv", GOOD + 'words","yes\n' * 20_000)  # to read each to the end took minutes
+    assert len(load(str(file), CLASSIFY, skip_bad=True).skipped) == 20_000
 
 
 @pytest.mark.parametrize(
@@ -139,6 +179,15 @@ def test_columns_by_name_and_position(tmp_path: Path) -> None:
         load(str(file), Reading("classify", Columns("text", "groop")))
 
 
+def test_the_chosen_columns_are_said(tmp_path: Path) -> None:
+    rows = "".join(f"{i % 2 + 1},title {i},a longer description {i}\n" for i in range(40))
+    file = write(tmp_path / "a.csv", "Class Index,Title,Description\n" + rows)
+    assert load(str(file), CLASSIFY).about.startswith("a.csv (CSV), columns Title and Class Index: 32 train")
+    data = load(str(file), Reading("classify", Columns("description")))
+    assert "columns Description and Class Index: " in data.about
+    assert "columns 3 and 1: " in load(str(write(file, rows)), CLASSIFY).about
+
+
 def test_conll_columns(tmp_path: Path) -> None:
     text = "-DOCSTART- O\n\n" + "Ada NNP B-PER\nsleeps VBZ O\n\n\n" * 20
     data = load(str(write(tmp_path / "a.conll", text)), Reading("tag"))
@@ -168,7 +217,12 @@ def test_parallel_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("header", "pair", "said"), [("", None, ("one 1", "ein")), ("en,de\n", "de-en", ("ein", "one 1"))]
+    ("header", "pair", "said"),
+    [
+        ("", None, ("one 1", "ein")),
+        ("en,de\n", "de-en", ("ein", "one 1")),
+        ("en,de-AT\n", None, ("one 1", "ein")),
+    ],
 )
 def test_a_table_of_translations_goes_by_its_order_or_its_languages(
     tmp_path: Path, header: str, pair: str | None, said: tuple[str, str]
@@ -178,6 +232,43 @@ def test_a_table_of_translations_goes_by_its_order_or_its_languages(
     parts = (data.train, data.val, data.test)
     assert said in [pair for part in parts for pair in zip(part.source, part.target, strict=True)]
     assert sum(map(len, parts)) == 40
+
+
+def test_a_folder_of_tables_of_translations(tmp_path: Path) -> None:
+    for name in ("train.csv", "dev.csv", "test.csv.gz"):
+        write(tmp_path / name, "id,de,en\n" + "".join(f"{i},ein {i},one {i}\n" for i in range(5)))
+    data = load(str(tmp_path), Reading("translate"))
+    assert [len(part) for part in (data.train, data.val, data.test)] == [5, 5, 5]
+    assert (data.test.source[1], data.test.target[1]) == ("ein 1", "one 1")
+    write(tmp_path / "train.tsv", "ein\tone\n")
+    with pytest.raises(UserError, match=r"train.csv and train.tsv are both train"):
+        load(str(tmp_path), Reading("translate"))
+
+
+def test_what_is_only_measured_needs_no_training_file(tmp_path: Path) -> None:
+    tagged, parallel, numbered = (tmp_path / name for name in ("tagged", "parallel", "numbered"))
+    for folder in (tagged, parallel, numbered):
+        folder.mkdir()
+    write(tagged / "test.conll", "a O\nb O\n")
+    write(parallel / "test.en", "one\n")
+    write(parallel / "test.de", "eins\n")
+    write(numbered / "test.csv", "text,label\nsome words,2\nother words,4\n")
+    for folder, task in ((tagged, "tag"), (parallel, "translate"), (numbered, "classify")):
+        with pytest.raises(UserError, match="no training file"):
+            load(str(folder), Reading(task))
+        data = load(str(folder), Reading(task), seed=None)
+        assert not len(data.train) + len(data.val)
+        assert len(data.test) == len(data.part("all")) == (2 if task == "classify" else 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [("24", "bd"), ("10", "ab"), ("0", "a"), ("1234", "abcd"), ("12", "12"), ("5", "5"), ("04", "04")],
+)
+def test_names_of_numbered_labels_of_which_some_are_absent(tmp_path: Path, labels: str, classes: str) -> None:
+    write(tmp_path / "classes.txt", "a\nb\nc\nd\n")
+    file = write(tmp_path / "some.csv", "text,label\n" + "".join(f"some words,{label}\n" for label in labels))
+    assert load(str(file), CLASSIFY, seed=None).classes == tuple(classes)
 
 
 class OfHub(list[dict[str, object]]):
@@ -202,7 +293,10 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
         rows: list[dict[str, object]]
         rows = [{"idx": i, "sentence": f"text number {i}", "label": i % 2} for i in range(40)]
         if given[0] == "some/holes":
-            return {"train": OfHub([*rows, {**rows[0], "label": None}, {**rows[0], "sentence": None}])}
+            holes = [{**rows[0], "label": None}, {**rows[0], "sentence": None}, {**rows[0], "label": -1}]
+            return {"train": OfHub([*rows, *holes]), "test": OfHub([rows[0], {**rows[0], "label": -1}])}
+        if given[0] == "some/alone":
+            return {"test": OfHub(rows)}
         return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
 
     monkeypatch.setitem(
@@ -216,7 +310,17 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
     assert data.val.target[1] == 1
     with pytest.raises(UserError, match="hub:some/holes/train:41: the label is empty"):
         load("hub:some/holes", CLASSIFY)
-    assert len(load("hub:some/holes", CLASSIFY, skip_bad=True).skipped) == 2
+    holes = load("hub:some/holes", CLASSIFY, skip_bad=True)
+    assert [reason.removeprefix("hub:some/holes/") for reason in holes.skipped] == [
+        "train:41: the label is empty",
+        "train:42: the text is empty",
+        "train:43: the label is empty",
+        "test:2: the label is empty",
+    ]
+    assert len(holes.test) == 1
+    assert len(load("hub:some/alone", CLASSIFY, seed=None).test) == 40
+    with pytest.raises(UserError, match="no labelled split called train"):
+        load("hub:some/alone", CLASSIFY)
     assert load("hub:some/wmt", Reading("translate")).train.source[0].startswith("one ")
     assert load("hub:some/wmt", Reading("translate", pair="de-en")).train.source[0].startswith("ein ")
     monkeypatch.setitem(sys.modules, "datasets", None)
@@ -248,6 +352,12 @@ def test_the_real_data_is_recognised(name: str, task: str, sizes: tuple[int, int
     assert (len(data.train), len(data.val), len(data.test)) == sizes
     if name == "ag_news":
         assert data.classes == ("World", "Sports", "Business", "Sci/Tech")
+
+
+def test_a_task_of_the_wrong_kind_is_one_line(tmp_path: Path) -> None:
+    config = write(tmp_path / "job.toml", 'task = ["tag"]\n')
+    with pytest.raises(UserError, match=r"job.toml:1: task tag: .*classify"):
+        TrainNLP.resolve(config, {})
 
 
 def test_numbers_are_said_as_people_say_them() -> None:

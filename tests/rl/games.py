@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.classic_control.cartpole import CartPoleVectorEnv
 
 
 class Identity(gym.Env[Any, Any]):
@@ -118,10 +119,50 @@ class Opaque(gym.Env[Any, Any]):
         return np.array([seen], np.float32), 1.0, value is None, False, {}
 
 
+class Plain(gym.Env[Any, Any]):
+    """A walk whose state looks like plain data after a reset: `lazy` makes another thing in the first step, `late` in
+    the 200th, and `shared` draws from one generator by two names. `broken` cannot be stepped.
+    """
+
+    observation_space = spaces.Box(-100, 100, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, trait: str) -> None:
+        self.trait = trait
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.frame, self.rng, self.thing = 0, self.np_random if self.trait == "shared" else None, None
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        self.frame += 1
+        if self.trait == "broken":
+            raise RuntimeError("the game fell over")
+        if self.frame >= {"lazy": 1, "late": 200}.get(self.trait, 1_000):
+            self.thing: Any = iter([])
+        seen = self.np_random.uniform() + (self.rng.uniform() if self.rng else 0.0)
+        return np.array([seen], np.float32), 1.0, False, self.frame == 300, {}
+
+
+class DriftingVector(CartPoleVectorEnv):
+    """Its state looks plain, and is not all of it."""
+
+    drift = np.float32(0)
+
+    def step(self, action: Any) -> Any:
+        DriftingVector.drift += np.float32(1)
+        observations, *others = super().step(action)
+        return observations + self.drift, *others
+
+
 for kind in ("discrete", "multidiscrete", "continuous", "image", "dict"):
     gym.register(f"Identity{kind.capitalize()}-v0", Identity, kwargs={"kind": kind})
 for fault in ("raises", "nan", "shape", "hangs", "dies"):
     gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
+for trait in ("lazy", "late", "shared", "broken"):
+    gym.register(f"Plain{trait.capitalize()}-v0", Plain, kwargs={"trait": trait})
+gym.register("DriftingVector-v0", Identity, vector_entry_point=DriftingVector)
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})
 gym.register("Traces-v0", Opaque, kwargs={"traces": True})

@@ -4,11 +4,13 @@ import json
 import sys
 from pathlib import Path
 
+import gymnasium as gym
 import pytest
 import torch
 from PIL import Image
 
 from ptapp_core.main import main
+from ptapp_rl.envs import resolve
 
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
@@ -31,6 +33,19 @@ def test_evaluate_plays_other_episodes_and_leaves_the_jobs_own_report(run: Path)
         assert len(got["returns"]) == 40
         assert got["test"]["low"] <= got["test"]["return"] <= got["test"]["high"]
     assert json.loads((run / "report" / "metrics.json").read_text()) == own
+
+
+def test_a_run_keeps_to_the_version_of_its_environment(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newer = gym.envs.registration.EnvSpec("IdentityDiscrete-v1", "rl.games:Identity", kwargs={"kind": "continuous"})
+    gym.registry[newer.id] = newer
+    try:
+        assert resolve("rl.games:IdentityDiscrete") == "IdentityDiscrete-v1"
+        assert main(["rl", "evaluate", str(run), "--episodes", "2"]) == 0
+        assert "on IdentityDiscrete-v0" in capsys.readouterr().out
+        assert main(["rl", "train", "--resume", str(run)]) == 0
+        assert "environment: IdentityDiscrete-v0" in capsys.readouterr().out
+    finally:
+        del gym.registry[newer.id]
 
 
 def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -76,13 +91,62 @@ def test_an_export_takes_the_dictionary_that_the_game_shows(tmp_path: Path) -> N
     assert "the latest 2 of them" in card["input"]
 
 
-def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path) -> None:
+def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"rl train --seeds 3,5 --parallel 2 {TINY} --eval-every 128 --run-dir {tmp_path}"
     assert main(words.split()) == 0
     (folder,) = tmp_path.glob("*/*")
     assert set(json.loads((folder / "seeds.json").read_text())["seeds"]) == {"3", "5"}
     assert len(list((folder / "runs").glob("*/*/report/metrics.json"))) == 2
     assert (folder / "curves.png").stat().st_size > 1000
+    assert main(["rl", "evaluate", str(folder)]) == 2
+    assert "holds the runs of --seeds, 2 of them" in capsys.readouterr().err
+
+
+_PRETENDED = """
+import json, os, signal, sys, time
+from pathlib import Path
+seed, run = int(sys.argv[1]), Path(sys.argv[2], "runs/rl-ppo", f"0-seed{sys.argv[1]}-s{sys.argv[1]}")
+if seed == 3:
+    (run / "report").mkdir(parents=True)
+    (run / "report/metrics.json").write_text(json.dumps({"test": {"return": 7.0}}))
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 8, "val/return": 7.0}) + chr(10))
+elif seed == 5:
+    (run / "checkpoints/step-00000008").mkdir(parents=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+else:
+    sys.exit("ptapp: error: out of luck")
+"""
+
+
+@pytest.mark.parametrize(
+    ("seeds", "code", "says"),
+    [
+        ("3,5,9", 75, "stopped after 1 of 3 seeds; seeds 5: go on with --resume, as above; without a checkpoint: "),
+        ("9,3", 2, "error: seed 9: out of luck"),
+    ],
+)
+def test_seeds_that_are_stopped_or_fail_leave_the_results_of_others(
+    seeds: str,
+    code: int,
+    says: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def command(folder: Path, seed: int) -> list[str]:
+        return [sys.executable, "-I", "-c", _PRETENDED, str(seed), str(folder)]
+
+    monkeypatch.setattr("ptapp_rl.seeds._command", command)
+    assert main(f"rl train --seeds {seeds} --name mine --run-dir {tmp_path}".split()) == code
+    said = capsys.readouterr()
+    assert says in said.err
+    (folder,) = tmp_path.glob("rl-ppo/*-mine-s*")
+    assert json.loads((folder / "seeds.json").read_text())["seeds"] == {"3": 7.0}
+    if code == 75:
+        (saved,) = folder.glob("runs/*/*seed5*")
+        assert f"seed 5: not done; go on with --resume {saved}" in said.out
 
 
 def test_a_run_equals_itself_with_the_same_seed_and_differs_with_another(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Names, resets, faults and captured states of environments."""
 
+import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from ptapp_core.checkpoint import verify
 from ptapp_core.errors import UserError
 from ptapp_core.main import main
 from ptapp_core.runtime import Runtime
-from ptapp_rl import vector
-from ptapp_rl.algos import listing, tuning
+from ptapp_rl import envs, vector
+from ptapp_rl.algos import listing, model_card, tuning
 from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import make, names, resolve
-from ptapp_rl.evaluate import figures
+from ptapp_rl.evaluate import evaluation_environments, figures
 from ptapp_rl.networks import encoder, update_statistics
 from ptapp_rl.normalise import RewardScale, RunningNorm
 from ptapp_rl.spaces import observation_card
@@ -37,6 +38,38 @@ def test_a_bare_name_is_the_newest_version() -> None:
         resolve("CartPoll")
 
 
+def test_an_environment_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    text = "import gymnasium as gym\ngym.register('Mine-v0', lambda: __import__('later_on').Game())\n"
+    for name, content in (("my_game", text), ("later_on", "from rl.games import Identity as Game")):
+        Path(f"{name}.py").write_text(content)
+    assert resolve("my_game:Mine") == "Mine-v0"
+    make("Mine-v0").close()
+    del gym.registry["Mine-v0"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("def", r"SyntaxError: .*line 1"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("import sys; sys.exit('usage')", "SystemExit: usage"),
+        ("import no_such", "No module named 'no_such'"),
+        (None, "nor on PYTHONPATH"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_line(
+    text: str | None, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    if text:
+        Path("broken_game.py").write_text(text)
+    with pytest.raises(UserError, match=rf"--env broken_game:Mine: the module cannot be imported: .*{says}"):
+        resolve("broken_game:Mine")
+
+
 @pytest.mark.parametrize(
     ("name", "vector", "way"),
     [
@@ -46,6 +79,8 @@ def test_a_bare_name_is_the_newest_version() -> None:
         ("Acrobot-v1", "sync", "plain"),
         ("Opaque-v0", "sync", "replay"),
         ("Opaque-v0", "async", "replay"),
+        ("PlainLazy-v0", "sync", "replay"),
+        ("PlainShared-v0", "sync", "replay"),
     ],
 )
 def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: str, vector: str, way: str) -> None:
@@ -73,13 +108,54 @@ def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: 
     second.close()
 
 
-@pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0"])
+@pytest.mark.parametrize(("before", "after"), [("sync", "async"), ("async", "sync")])
+def test_a_process_each_or_one_for_all_play_on_alike(before: str, after: str) -> None:
+    with (
+        closing(Environments("CartPole-v1", 3, seed=5, vector=before)) as first,
+        closing(Environments("CartPole-v1", 3, seed=5, vector=after)) as second,
+    ):
+        while not first.over.any():  # the next step is a reset
+            first.step(np.ones(3, np.int64))
+        assert second.load_state_dict(first.state_dict())
+        for _ in range(30):
+            for a, b in zip(first.step(np.ones(3, np.int64)), second.step(np.ones(3, np.int64)), strict=True):
+                assert np.array_equal(a, b)
+            assert np.array_equal(first.observations, second.observations)
+
+
+@pytest.mark.parametrize(("before", "after"), [("auto", "sync"), ("sync", "auto")])
+def test_an_own_vector_does_not_go_on_where_single_environments_were(before: str, after: str) -> None:
+    first, second = (Environments("CartPole-v1", 2, seed=5, vector=vector) for vector in (before, after))
+    with pytest.raises(UserError, match="--vector: CartPole-v1 was played in"):
+        second.load_state_dict(first.state_dict())
+
+
+@pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0", "DriftingVector-v0"])
 def test_one_that_cannot_be_put_back_is_reset_and_says_so(name: str) -> None:
     environments = Environments(name, 2, seed=0)
     assert environments.way == "reset"
     for _ in range(5):
         environments.step(np.ones(2, np.int64))
     assert not Environments(name, 2, seed=0).load_state_dict(environments.state_dict())
+
+
+def test_a_state_that_is_plain_no_more_is_not_put_back_and_says_so() -> None:
+    said: list[str] = []
+    first, second = (Environments("PlainLate-v0", 2, seed=0, say=said.append) for _ in range(2))
+    assert first.way == "plain"
+    for frame in range(210):
+        if frame == 150:
+            assert second.load_state_dict(first.state_dict())
+        first.step(np.ones(2, np.int64))
+    assert not said
+    assert not second.load_state_dict(first.state_dict())
+    assert "PlainLate-v0: its state could not be saved" in said[0]
+    assert np.array_equal(second.observations, np.zeros((2, 1)))
+
+
+def test_a_game_that_falls_over_at_once_is_one_line() -> None:
+    with pytest.raises(UserError, match="PlainBroken-v0: RuntimeError: the game fell over"):
+        Environments("PlainBroken-v0", 2, seed=0)
 
 
 @pytest.mark.parametrize(("name", "mode"), [("CartPole-v1", "auto"), ("Acrobot-v1", "sync"), ("Opaque-v0", "async")])
@@ -199,6 +275,10 @@ def test_options_are_the_algorithms_own() -> None:
     assert TrainRL.resolve(None, {"algo": "dqn", "hidden": ["8", "8"]}).hidden == [8, 8]
     with pytest.raises(UserError, match="--n-step is an option of dqn, not of --algo ppo"):
         TrainRL.resolve(None, {"n_step": "3"})
+    replay = {"algo": "dqn", "envs": "4", "n_step": "3", "frames": "60", "learning_starts": "8"}
+    with pytest.raises(UserError, match=r"--learning-starts 8 ends before --n-step 3 .* give at least 9"):
+        TrainRL.resolve(None, replay)
+    assert TrainRL.resolve(None, replay | {"learning_starts": "9"})
     for algorithm in ("dqn", "reinforce", "a2c", "ppo"):
         settings = TrainRL.resolve(None, {"algo": algorithm})
         assert TrainRL.resolve(None, settings.model_dump()) == settings
@@ -222,6 +302,19 @@ def test_running_statistics_are_those_of_all_that_was_seen() -> None:
     torch.testing.assert_close(norm(seen).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
 
 
+def test_evaluated_episodes_end_where_the_game_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envs, "_LONGEST", 20)
+    assert "20 steps" in envs.limit_note("CliffWalking-v1")
+    assert envs.limit_of("CartPole-v1") is envs.limit_of("ALE/Pong-v5") is None
+    evaluated = evaluation_environments(TrainRL(env="CliffWalking"), "CliffWalking-v1", 2)
+    learnt = Environments("CliffWalking-v1", 2, seed=0)
+    for environments, cut in ((evaluated, True), (learnt, False)):
+        with closing(environments):
+            ends = [environments.step(np.zeros(2, np.int64))[2] for _ in range(20)]  # up, where it stays in the end
+        assert not np.any(ends[:19])
+        assert (ends[19] == cut).all()
+
+
 def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, runtime = torch.randn(64, 3) * 5 + 2, Runtime("cpu", "fp32")
     other = torch.var_mean(seen[40:], dim=0, correction=0)
@@ -233,12 +326,25 @@ def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPat
 
 
 def test_rewards_are_scaled_by_the_spread_of_the_return() -> None:
-    scale, random = RewardScale(4, 0.9), np.random.default_rng(0)
+    scale, random = RewardScale(4, 0.9, Runtime("cpu", "fp32")), np.random.default_rng(0)
     rewards, over = random.normal(size=(500, 4)) * 7, np.zeros((500, 4), dtype=np.bool_)
     scaled = scale(rewards, over)
     returns = np.zeros(4)
     every = [returns := returns * 0.9 + row for row in rewards]
     np.testing.assert_allclose(scaled, rewards / np.std(every), rtol=1e-6)
+
+
+def test_rewards_are_scaled_by_the_spread_of_all_ranks_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    random, over = np.random.default_rng(0), np.zeros((50, 4), dtype=np.bool_)
+    rewards = random.normal(size=(50, 4)) * np.array([1.0, 1.0, 9.0, 9.0])  # the other rank's are greater
+    said: list[Any] = []
+    runtime = Runtime("cpu", "fp32")
+    monkeypatch.setattr(runtime, "gather", lambda own: said.append(own) or [own])
+    RewardScale(2, 0.9, runtime)(rewards[:, 2:], over[:, 2:])
+    monkeypatch.setattr(runtime, "gather", lambda own: [own, *said])
+    scaled = RewardScale(2, 0.9, runtime)(rewards[:, :2], over[:, :2])
+    whole = RewardScale(4, 0.9, Runtime("cpu", "fp32"))(rewards, over)
+    np.testing.assert_allclose(scaled, whole[:, :2], rtol=1e-12)
 
 
 def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name() -> None:
@@ -250,6 +356,29 @@ def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name()
     assert features.shape == (500, 8)
     torch.testing.assert_close(features.mean(0), torch.zeros(8), atol=1e-3, rtol=0)
     torch.testing.assert_close(features.std(0), torch.ones(8), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("env", "options", "says"),
+    [
+        ("IdentityImage", "--hidden 32", "error: --hidden is not for images"),
+        ("IdentityImage", "--algo dqn --activation tanh", "error: --activation is not for images"),
+        ("IdentityImage", "--normalise", "error: --normalise is for vectors"),
+        ("IdentityDiscrete", "--monitor loss", "--monitor"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_before_the_job(
+    env: str, options: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(f"rl train --env rl.games:{env} {options} --run-dir {tmp_path}".split()) == 2
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("algo", "hidden"), [("ppo", [64, 64]), ("dqn", [256, 256])])
+def test_the_defaults_of_an_algorithm_are_not_refused_for_images(algo: str, hidden: list[int]) -> None:
+    environments = Environments("IdentityImage-v0", 1, seed=0)
+    assert model_card(TrainRL(algo=algo, env="IdentityImage"), environments)["hidden"] == hidden
 
 
 def test_a_dictionary_in_a_dictionary_is_refused_by_name() -> None:

@@ -42,7 +42,10 @@ GAMES = {
 }
 """The return to reach; knowing nothing gives 2.7 of 8, or minus 2.7."""
 MORE: dict[str, dict[str, dict[str, Any]]] = {
-    "IdentityImage-v0": {algorithm: {"lr": 1e-3} for algorithm in OPTIONS},
+    "IdentityImage-v0": {
+        **{algorithm: {"lr": 1e-3} for algorithm in OPTIONS},
+        "dqn": {"lr": 1e-3, "hidden": [256, 256]},  # the default, for its network is given
+    },
     "IdentityContinuous-v0": {
         "ppo": {"frames": 6144},
         "a2c": {"frames": 12_288},

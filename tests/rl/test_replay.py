@@ -58,6 +58,25 @@ def test_several_steps_end_with_the_episode() -> None:
 
 
 @pytest.mark.parametrize("priority", [None, 0.5])
+@pytest.mark.parametrize("steps", [14, 19, 20, 134])  # in the midst of an episode, after its end, after a reset; full
+def test_no_step_leads_over_a_reset_from_outside(steps: int, priority: float | None) -> None:
+    replay, no = filled(steps, 40, n_step=3, priority=priority), np.zeros(1, np.bool_)
+    replay.cut(np.array([[1000.0]]))
+    for frame in range(1000, 1005):
+        replay.add(no, np.array([float(frame)]), no, no, no, np.array([[frame + 1.0]]))
+    batch = replay.sample(np.random.default_rng(0), 500)
+    drawn = batch["observation"][:, 0].long().tolist()
+    kept = set(range(max(0, steps - 34), steps)) | {1000, 1001, 1002}
+    assert set(drawn) == {frame for frame in kept if frame >= 1000 or frame % 10 != 9}
+    for i, frame in enumerate(drawn):
+        last = frame + 2 if frame >= 1000 else min(frame + 2, frame // 10 * 10 + 8, steps - 1)
+        assert batch["reward"][i] == sum(0.5**k * (frame + k) for k in range(last - frame + 1))
+        assert batch["following"][i] == last + 1
+        death = last < 1000 and last % 10 == 8 and last // 10 % 2 == 0
+        assert batch["factor"][i] == (0 if death else 0.5 ** (last - frame + 1))
+
+
+@pytest.mark.parametrize("priority", [None, 0.5])
 def test_stacks_are_rebuilt_from_single_frames_and_stay_in_their_episode(priority: float | None) -> None:
     replay = filled(130, 40, stack=4, priority=priority)
     batch = replay.sample(np.random.default_rng(0), 300)
@@ -77,10 +96,21 @@ def test_a_buffer_goes_on_where_its_state_was_taken() -> None:
         assert np.array_equal(first[name], second[name])
 
 
-def test_what_does_not_fit_in_memory_is_refused() -> None:
+def test_a_state_copies_nothing_and_has_nothing_beyond_its_rows() -> None:
+    replay = filled(7, 4000)
+    state = replay.state_dict()
+    zero, no = np.zeros(1), np.zeros(1, np.bool_)
+    replay.add(zero, zero + 5, no, no, no, zero[None])
+    assert state["arrays"]["rewards"][-1] == 5
+    for saved in (state["observations"], *state["arrays"].values()):
+        assert saved.untyped_storage().nbytes() == saved.nbytes
+
+
+def test_what_does_not_fit_in_memory_with_its_checkpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ptapp_rl.replay.free_memory", lambda: 10**9)
     with pytest.raises(UserError, match="--buffer"):
-        check_memory(10**18)
-    assert "free" in check_memory(10**6)
+        check_memory(5 * 10**8)
+    assert "400.0 MB, twice that while it is saved, of 1.0 GB free" in check_memory(4 * 10**8)
 
 
 def test_priorities_are_drawn_in_proportion() -> None:

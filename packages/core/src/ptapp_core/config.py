@@ -208,9 +208,9 @@ class JobSettings(Settings):
     ] = option("cosine", "how the learning rate goes after the warm-up", group="Optimisation")
     warmup: float = option(0.05, "linear warm-up, as a share of all steps", group="Optimisation", ge=0, lt=1)
     milestones: list[float] = option(
-        [0.5, 0.75], "when step and multistep multiply the rate by gamma, as shares of all steps", group="Optimisation"
+        [0.5, 0.75], "when step and multistep take their factor, as shares of all steps", group="Optimisation"
     )
-    gamma: float = option(
+    lr_gamma: float = option(
         0.1,
         "factor of step, multistep and plateau; final over first rate of exponential",
         group="Optimisation",

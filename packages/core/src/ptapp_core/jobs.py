@@ -53,7 +53,7 @@ def schedule_of(settings: JobSettings, optimizer: Optimizer, plan: Plan) -> Sche
         steps=plan.steps,
         warmup=plan.warmup,
         milestones=[round(share * plan.steps) for share in settings.milestones],
-        gamma=settings.gamma,
+        gamma=settings.lr_gamma,
         power=settings.power,
         mode="max" if plan.maximise else "min",
     )

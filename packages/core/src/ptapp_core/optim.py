@@ -291,7 +291,7 @@ def build_schedule(
     if not 0 <= warmup < steps:
         raise UserError(f"warm-up of {warmup} steps does not fit into a training of {steps}; give a shorter warm-up")
     if not 0 < gamma < 1:
-        raise UserError(f"--gamma {gamma:g}: a learning rate falls by a factor above 0 and below 1")
+        raise UserError(f"--lr-gamma {gamma:g}: a learning rate falls by a factor above 0 and below 1")
     if name in ("step", "multistep"):
         first = 1 if name == "step" else warmup + 1
         if not milestones or min(milestones) < first:

@@ -96,10 +96,10 @@ class TrainNLP(TrainSettings):
         """The defaults of the chosen task and model, beneath what is given."""
         if not isinstance(values, Mapping):
             return values
-        task = values.get("task", "classify")
+        task = str(values.get("task", "classify"))
         model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
         rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
-        return {"model": model, **RECIPES.get((str(task), str(model)), {}), **rate, **values}
+        return {"model": model, **RECIPES.get((task, str(model)), {}), **rate, **values}
 
     @field_validator("encoding")
     @classmethod

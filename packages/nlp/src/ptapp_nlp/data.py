@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,16 +11,19 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import SplitName
 from ptapp_nlp.hub import PREFIX, read_hub
-from ptapp_nlp.lines import Bad
+from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, Pair, pairs_of, read_pairs, suffix_of
+from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_pairs, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
     "tag": ((".conll", ".bio", ".iob", ".iob2", ".txt"), "a CoNLL file, or a folder with train, val and test of it"),
-    "translate": (SUFFIXES, "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns"),
+    "translate": (
+        SUFFIXES,
+        "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
+    ),
     "generate": ((".txt", ".text"), "a text file, or a folder with train, val and test of it"),
 }
 _SPLITS: dict[str, SplitName] = {
@@ -46,8 +50,10 @@ class Reading:
 def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
     """Train, val and test examples from a path; None is the data that the program makes for the task.
 
-    A missing val or test split takes 10 % of train, by `seed`; with no seed it is empty. Raises UserError, on one line
-    that names the file and row, where the data is missing, broken, or of no known kind.
+    A missing val or test split takes 10 % of train, by `seed`. With no seed the data is only measured: any split may be
+    missing, and is empty, and one class or tag will do.
+
+    Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
         parts, classes, about = make(reading.task)
@@ -58,21 +64,22 @@ def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: 
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
-    if reading.task == "translate" and path.is_dir():
-        texts, what = _parallel(path, reading, bad)
+    by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
+    if any(len(languages) > 1 for languages in by_language.values()):
+        texts, what = _parallel(path, by_language, reading, bad, seed)
         return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
-    files: dict[SplitName, Path] = _files(path, reading.task) if path.is_dir() else {"train": path}
+    files: dict[SplitName, Path] = _files(path, reading.task, seed) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, seed)
     read = read_conll if reading.task == "tag" else read_plain
     done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
-    if reading.task == "tag" and len(tags) < 2:
+    if reading.task == "tag" and len(tags) < 2 and seed is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
     return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
 
 
-def _files(folder: Path, task: str) -> dict[SplitName, Path]:
+def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
     """The file of each split in a folder."""
     suffixes, expected = _EXPECTED[task]
     found: dict[SplitName, Path] = {}
@@ -82,9 +89,14 @@ def _files(folder: Path, task: str) -> dict[SplitName, Path]:
             if split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
-    if "train" not in found:
-        raise UserError(f"{folder}: no training file in it; expected {expected}")
+    _check_train(found, f"{folder}: no training file in it; expected {expected}", seed)
     return found
+
+
+def _check_train(found: Collection[str], message: str, seed: int | None) -> None:
+    """Raises UserError with the message where there is no split to train on; of data without a seed any will do."""
+    if "train" not in found and (seed is not None or not found):
+        raise UserError(message)
 
 
 def _split_of(file: Path) -> SplitName | None:
@@ -95,9 +107,9 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    pairs = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
-    what = f"{path.name} ({', '.join(sorted({suffix_of(file)[1:].upper() for file in files.values()}))})"
-    return _divided(path, what, files, pairs, reading, bad, seed)
+    tables = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
+    kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
+    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, seed)
 
 
 def _columns(reading: Reading) -> Columns:
@@ -112,23 +124,25 @@ def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
-    if "train" not in found:
-        raise UserError(f"--data {data}: has no labelled split called train")
+    _check_train(found, f"--data {data}: has no labelled split called train", seed)
     files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
-    pairs = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
-    return _divided(Path(data), data, files, pairs, reading, bad, seed)
+    tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
+    return _divided(Path(data), data, files, tables, reading, bad, seed)
 
 
 def _divided(
     path: Path,
     what: str,
     files: dict[SplitName, Path],
-    pairs: dict[SplitName, list[Pair]],
+    tables: dict[SplitName, Table],
     reading: Reading,
     bad: Bad,
     seed: int | None,
 ) -> Splits:
-    labels = in_order(Counter(label for _, _, label in pairs["train"])) if reading.task == "classify" else ()
+    what += ", " + ", ".join(dict.fromkeys(columns for columns, _ in tables.values()))
+    pairs = {name: table for name, (_, table) in tables.items()}
+    known = [pairs["train"]] if "train" in pairs else pairs.values()
+    labels = in_order(Counter(row[2] for rows in known for row in rows)) if reading.task == "classify" else ()
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
         kept = []
@@ -140,31 +154,46 @@ def _divided(
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         parts[name] = Examples(*map(list, zip(*kept, strict=True)))
-    return divide(parts, _named(path, labels), where=path, what=what, seed=seed, skipped=bad.reasons)
+    classes = _named(path, labels, reading, bad, seed)
+    return divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
 
 
-def _named(path: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """Names for numbered labels, from a `classes.txt` with a name a line beside them."""
+def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed: int | None) -> tuple[str, ...]:
+    """Names for numbered labels, from a `classes.txt` with a name a line beside them.
+
+    Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
+    """
     names = (path if path.is_dir() else path.parent) / "classes.txt"
-    if not names.is_file() or not all(label.isdigit() for label in labels):
+    if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
         return labels
-    known = names.read_text(encoding="utf-8").split("\n")
-    known = [name.strip() for name in known if name.strip()]
-    return tuple(known) if len(known) == len(labels) else labels
+    known = tuple(name.strip() for _, name in lines(names, reading.encoding, bad) if name.strip())
+    if len(known) == len(labels):
+        return known
+    numbers = [int(label) for label in labels]
+    first = 0 if 0 in numbers else 1
+    told = 0 in numbers or max(numbers) == len(known)
+    if seed is None and told and max(numbers) < first + len(known):
+        return tuple(known[number - first] for number in numbers)
+    return labels
 
 
-def _parallel(folder: Path, reading: Reading, bad: Bad) -> tuple[dict[SplitName, Examples], str]:
-    """Pairs of files STEM.XX and STEM.YY, plain or gzipped."""
+def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
+    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none."""
     found: dict[SplitName, dict[str, Path]] = {}
     for file in visible(folder):
-        split, language = _split_of(file), suffix_of(file)[1:]
-        if split and re.fullmatch(r"[a-z]{2,3}", language):
-            found.setdefault(split, {})[language] = file
-    if "train" not in found:
-        if any(_split_of(file) and suffix_of(file) in SUFFIXES for file in visible(folder)):
-            raise UserError(f"{folder}: give the table itself, FILE.csv; a folder holds parallel files")
-        raise UserError(f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}")
-    languages = sorted(found["train"], key=lambda language: (language != "en", language))
+        split, suffix = _split_of(file), suffix_of(file)
+        if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
+            found.setdefault(split, {})[suffix[1:]] = file
+    return found
+
+
+def _parallel(
+    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, seed: int | None
+) -> tuple[dict[SplitName, Examples], str]:
+    """Pairs of files of two languages."""
+    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", seed)
+    known = found.get("train") or max(found.values(), key=len)
+    languages = sorted(known, key=lambda language: (language != "en", language))
     source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")
     if reading.pair is None and len(languages) == 2:
         source, target = languages

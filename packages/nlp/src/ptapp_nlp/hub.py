@@ -32,7 +32,8 @@ def read_hub(data: str) -> dict[str, list[Row]]:
 
 
 def _is_labelled(part: Any) -> bool:
-    return all(max(filter(None, part[name]), default=0) >= 0 for name, kind in part.features.items() if _names(kind))
+    labelled = (part[name] for name, kind in part.features.items() if _names(kind))
+    return all(max((number for number in numbers if number is not None), default=0) >= 0 for numbers in labelled)
 
 
 def _names(kind: Any) -> list[str]:
@@ -41,7 +42,10 @@ def _names(kind: Any) -> list[str]:
 
 
 def _rows(part: Any) -> Iterator[Row]:
-    """The cells of each row; a column of translations is one for each language, English first."""
+    """The cells of each row, empty for a label of -1, which stands for none.
+
+    A column of translations is one for each language, English first.
+    """
     kinds = part.features
     columns = {name: sorted(getattr(kind, "languages", ()), key=_english_first) for name, kind in kinds.items()}
     yield 0, [name for column, languages in columns.items() for name in languages or [column]]
@@ -52,7 +56,9 @@ def _rows(part: Any) -> Iterator[Row]:
                 cells += [text_of((value or {}).get(language)) for language in columns[name]]
             else:
                 classes = _names(kinds[name])
-                cells.append(classes[value] if classes and value is not None else text_of(value))
+                if classes and value is not None:
+                    value = classes[value] if value >= 0 else None
+                cells.append(text_of(value))
         yield number, cells
 
 

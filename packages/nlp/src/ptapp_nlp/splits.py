@@ -86,17 +86,17 @@ def divide(
 ) -> Splits:
     """Completes the splits: one that `parts` lacks takes 10 % of train (of each class), never of test.
 
-    Data that is only measured has no seed: such a split is empty, and no label is refused.
+    Data that is only measured has no seed: such a split is empty, train too, and no label is refused.
 
     Raises UserError where train has fewer than two classes, or too few examples to be divided.
     """
-    train = parts["train"]
-    by_class = bool(train) and isinstance(train.target[0], int)
+    any_part = next(iter(parts.values()))
+    by_class = bool(any_part) and isinstance(any_part.target[0], int)
     missing: list[SplitName] = [name for name in SPLITS if name not in parts]
     if seed is None:
-        done = parts | {name: train.take([]) for name in missing}
+        done = parts | {name: any_part.take([]) for name in missing}
     else:
-        done = parts | _held_out(train, classes if by_class else (), missing, where, seed)
+        done = parts | _held_out(parts["train"], classes if by_class else (), missing, where, seed)
     origin = f" (10 % of train, seed {seed})"
     there = [name for name in SPLITS if len(done[name])]
     sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in there)
@@ -131,6 +131,6 @@ def _held_out(
 
 def in_order(labels: Counter[str]) -> tuple[str, ...]:
     """Class names in the order a reader expects: numbers by size, words by the alphabet."""
-    if all(name.lstrip("-").isdigit() for name in labels):
+    if all(name.removeprefix("-").isdecimal() for name in labels):
         return tuple(sorted(labels, key=int))
     return tuple(sorted(labels))

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections import Counter
+import re
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,21 @@ from ptapp_nlp.lines import Bad, lines, text_of
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TEXTS = ("text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "title")
 _LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
+_LANGUAGES = (  # of ISO 639-1
+    "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
+    "es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka "
+    "kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng "
+    "nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su "
+    "sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
+)
+_TITLE = 40  # characters of a column's name
 _LOOK = 1000  # rows that decide which column is which
 
 Pair = tuple[int, str, str]
 """Row number from 1, text, label."""
+
+Table = tuple[str, list[Pair]]
+"""Which columns were taken, for people, and the pairs."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Columns:
     text: str | None = None
     label: str | None = None
     both_texts: bool = False
-    """The label is a text too, as in translation: unnamed columns are taken in their order."""
+    """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
 
 
 def suffix_of(file: Path) -> str:
@@ -34,13 +46,13 @@ def suffix_of(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
-def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> list[Pair]:
+def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> Table:
     """The two columns of every row of a file, as `pairs_of`."""
     rows = _json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad)
     return pairs_of(file, list(rows), columns, bad)
 
 
-def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> list[Pair]:
+def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> Table:
     """The two columns of numbered rows; bad ones have too few columns, or an empty text or label.
 
     A row numbered 0 is a header; that of a file may be one.
@@ -65,43 +77,53 @@ def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, ba
             pairs.append((number, cells[text], cells[label].strip()))
     if not pairs:
         raise UserError(f"{file}: holds no good row")
-    return pairs
+    titles = (first[place] if header and place < len(first) else str(place + 1) for place in (text, label))
+    return "columns " + " and ".join(" ".join(title.split())[:_TITLE] for title in titles), pairs
 
 
 def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row. A TSV has no quotes, a CSV may: such a row is named after the line it starts on."""
+    """The cells of each row. A TSV has no quotes, a CSV may: such a row is named after the line it starts on.
+
+    A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
+    """
     if suffix_of(file) == ".tsv":
         for number, line in lines(file, encoding, bad):
             if line.strip():
                 yield number, line.split("\t")
         return
     limit = csv.field_size_limit(2**31 - 1)  # a text may be long
-    taken = {"number": 0}
+    source = lines(file, encoding, bad)
+    taken: list[tuple[int, str]] = []  # since the row began
+    again: deque[tuple[int, str]] = deque()
 
-    def numbered() -> Iterator[str]:
-        for number, line in lines(file, encoding, bad):
-            taken["number"] = number
-            yield line + "\n"
+    def delivered() -> Iterator[str]:
+        while line := again.popleft() if again else next(source, None):
+            taken.append(line)
+            yield line[1] + "\n"
+            if taken and again:  # within a quote again, so it would break where the row before it broke
+                raise csv.Error("the quote is not rightly closed")
 
     try:
-        reader = csv.reader(numbered(), strict=True)
+        reader = csv.reader(delivered(), strict=True)
         while True:
-            started = taken["number"] + 1
+            taken.clear()
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                bad.row(file, started, f"broken quotes ({error})")
+                bad.row(file, taken[0][0], f"broken quotes ({error})")
+                again.extendleft(reversed(taken[1:]))
+                reader = csv.reader(delivered(), strict=True)  # the last has ended, if the file has
                 continue
             if cells:
-                yield started, cells
+                yield taken[0][0], cells
     finally:
         csv.field_size_limit(limit)
 
 
 def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """A header of the first object's keys, then the values in its order."""
+    """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
     keys: list[str] = []
     for number, line in lines(file, encoding, bad):
         if not line.strip():
@@ -117,19 +139,22 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
         if not keys:
             keys = list(row)
             yield 0, keys
-        missing = [key for key in keys if key not in row]
-        if missing:
-            bad.row(file, number, f"has no {missing[0]!r}")
-            continue
-        yield number, [text_of(row[key]) for key in keys]
+        yield number, [text_of(row.get(key)) for key in keys]
 
 
 def _header(cells: list[str], columns: Columns) -> list[str]:
     """The first row where it names the columns, else nothing."""
     names = [cell.strip().lower() for cell in cells]
-    asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdigit()]
-    known = any(name in (*_TEXTS, *_LABELS) for name in names) and all(name and len(name) < 40 for name in names)
+    asked = [name.lower() for name in (columns.text, columns.label) if name and not name.isdecimal()]
+    known = any(name in (*_TEXTS, *_LABELS) for name in names)
+    known = known or (columns.both_texts and sum(map(_is_language, names)) > 1)
+    known = known and all(name and len(name) < _TITLE for name in names)
     return names if known or any(name in names for name in asked) else []
+
+
+def _is_language(name: str) -> bool:
+    """Whether it is a code such as en or zh-cn."""
+    return re.fullmatch(r"[a-z]{2}([-_][a-z]{2,4})?", name) is not None and name[:2] in _LANGUAGES.split()
 
 
 def _places(file: Path, columns: Columns, header: list[str], body: list[list[str]]) -> tuple[int, int]:
@@ -144,6 +169,10 @@ def _places(file: Path, columns: Columns, header: list[str], body: list[list[str
     full = [cells for cells in body if len(cells) >= width]
     places = [place for place in range(width) if place not in (text, label)]
     if columns.both_texts:
+        named = [place for place in places if _is_language(header[place])] if len(header) == width else []
+        if len(named) > 2:  # id counts the rows, and is not Indonesian
+            named = [place for place in named if header[place] != "id"]
+        places = named + [place for place in places if place not in named]
         text = places.pop(0) if text is None and places else text
         label = places.pop(0) if label is None and places else label
     if label is None and places:
@@ -165,7 +194,7 @@ def _asked(file: Path, option: str, name: str | None, header: list[str], width: 
         return None
     if name.lower() in header:
         return header.index(name.lower())
-    if name.isdigit() and 1 <= int(name) <= width:
+    if name.isdecimal() and 1 <= int(name) <= width:
         return int(name) - 1
     known = nearest(name, header) if header else f"; it has {width} columns and no header: give a position from 1"
     raise UserError(f"{option} {name}: {file} has no such column{known}")

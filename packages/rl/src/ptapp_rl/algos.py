@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from ptapp_core.config import flag
+from ptapp_core.errors import UserError
 from ptapp_core.plan import Plan
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Source, Task
@@ -30,7 +31,8 @@ ABOUT = {
 
 
 def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
-    """What it takes to build the model again."""
+    """What it takes to build the model again; raises UserError for options that such observations leave unused."""
+    _check_use(settings, environments.card)
     card: dict[str, Any] = {
         "algo": settings.algo,
         "observation": environments.card,
@@ -43,6 +45,17 @@ def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
         names = ("atoms", "dueling", "value_min", "value_max")
         card |= {name: getattr(settings, name) for name in names}
     return card
+
+
+def _check_use(settings: TrainRL, observation: dict[str, Any]) -> None:
+    parts = observation["parts"].values() if observation["kind"] == "dict" else [observation]
+    if settings.normalise and all(part["kind"] != "vector" for part in parts):
+        raise UserError(f"--normalise is for vectors, and {settings.env} shows none: leave it out")
+    if observation["kind"] == "image":
+        usual = TrainRL(algo=settings.algo, env=settings.env)
+        for name in ("hidden", "activation"):
+            if getattr(settings, name) != getattr(usual, name):
+                raise UserError(f"{flag(name)} is not for images, whose network is given: leave it out")
 
 
 def build(card: dict[str, Any]) -> nn.Module:

@@ -2,7 +2,8 @@
 
 Two ways: an environment whose attributes are all numbers, arrays and generators (classic control) is captured
 whole; any other that repeats itself is restored by replaying the actions of its episode from that episode's seed. One
-that does neither is reset on resume: BipedalWalker, for one, whose world keeps traces of the episodes before.
+that does neither is reset on resume: BipedalWalker, for one, whose world keeps traces of the episodes before. Which it
+is, a trial tells.
 """
 
 import json
@@ -65,21 +66,21 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
             state["actions"] = torch.from_numpy(np.stack(self._actions))
         return state
 
-    def restore(self, states: list[dict[str, Any]]) -> Any:
-        """Puts the environment back into its own one of the states; one of way `reset` begins its next episode.
+    def restore(self, states: list[dict[str, Any]], way: Way) -> Any:
+        """Puts the environment back into its own one of the states, by its way or by `reset`: the next episode.
 
         Returns the observation that it came to by replaying, for the caller to see whether it is the right one.
         """
         state = states[self._index]
-        self._episode = state["episode"] + (self._way == "reset")
+        self._episode = state["episode"] + (way == "reset")
         observation, _ = self._begin()
-        if self._way == "plain":
+        if way == "plain":
             restore_plain(self.env, state["env"])
-        elif self._way == "replay":
+        elif way == "replay":
             self._actions = list(state["actions"].numpy()) if "actions" in state else []
             for action in self._actions:
                 observation = self.env.step(action if action.ndim else action[()])[0]
-        self._over = state["over"] and self._way != "reset"
+        self._over = state["over"] and way != "reset"
         return observation
 
     def _begin(self) -> tuple[Any, dict[str, Any]]:
@@ -89,12 +90,35 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def way_of(make: Any) -> Way:
-    """How environments that `make()` builds can be put back."""
+    """How environments that `make()` builds, or vectors of them, can be put back: found by playing two of them."""
     with closing(make()) as first, closing(make()) as second:
-        first.reset(seed=0)
-        if plain_state(first) is not None:
+        if _plays_on(first, second):
             return "plain"
-        return "replay" if _repeats(first, second) else "reset"
+        return "replay" if not isinstance(first, gym.vector.VectorEnv) and _repeats(first, second) else "reset"
+
+
+def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
+    """Whether the state of one in the midst of a game makes the other do as the first does, resets included."""
+    first.action_space.seed(0)
+    first.reset(seed=0)
+    second.reset(seed=1)
+    for frame in range(steps // 2):  # attributes may be made while it is played
+        *_, over, cut, _ = first.step(first.action_space.sample())
+        if np.all(over | cut):
+            first.reset(seed=frame)
+    if (state := plain_state(first)) is None:
+        return False
+    restore_plain(second, state)
+    for frame in range(2 * steps):
+        action = first.action_space.sample()
+        seen, other = first.step(action)[:4], second.step(action)[:4]
+        if not data_equivalence(seen, other, exact=True):
+            return False
+        if frame == steps or np.all(seen[2] | seen[3]):
+            seen, other = first.reset(seed=frame)[0], second.reset(seed=frame)[0]
+            if not data_equivalence(seen, other, exact=True):
+                return False
+    return plain_state(first) is not None
 
 
 def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 50) -> bool:

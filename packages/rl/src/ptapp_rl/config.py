@@ -84,6 +84,7 @@ class TrainRL(JobSettings):
     ] = "polynomial"
     warmup: float = 0.0
     clip: float | None = 0.5
+    monitor: Literal["return", "iqm"] | None = None
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     threads: int | None = 1
 
@@ -148,6 +149,11 @@ class TrainRL(JobSettings):
     def _replay_fits(self) -> None:
         if self.frames <= self.learning_starts:
             raise ValueError(f"--frames {self.frames} ends before --learning-starts {self.learning_starts}")
+        if self.learning_starts <= (least := (self.n_step - 1) * self.envs):
+            raise ValueError(
+                f"--learning-starts {self.learning_starts} ends before --n-step {self.n_step} frames of each of "
+                f"--envs {self.envs}: give at least {least + 1}"
+            )
         if self.buffer // self.envs < self.n_step + self.stack + 1:
             raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
         if self.value_min >= self.value_max:

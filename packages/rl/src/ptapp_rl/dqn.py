@@ -239,8 +239,7 @@ class Experience:
         """Plays on."""
         self._replay.load_state_dict(state["replay"])
         if not self._environments.load_state_dict(state["environments"]):
-            self._replay.cut()
-            self._replay.begin(self._environments.observations)
+            self._replay.cut(self._environments.observations)
         self._random, self._given = decode_generator(state["random"]), state["given"]
 
     def names(self, step: int) -> list[str]:

@@ -4,6 +4,8 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -13,6 +15,7 @@ from ptapp_core.errors import UserError, close_to, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
+_LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
 
 
 def names() -> list[str]:
@@ -27,17 +30,17 @@ def names() -> list[str]:
     return sorted(newest.values())
 
 
-def resolve(name: str) -> str:
+def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     """The registered name that is meant: itself, or the newest version of a bare one; `module:Name` imports first.
+
+    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another game.
 
     Raises UserError with the nearest known name.
     """
     if ":" in name:
         module, _, name = name.partition(":")
-        try:
-            importlib.import_module(module)
-        except ImportError as error:
-            raise UserError(f"--env {module}:{name}: the module cannot be imported ({error})") from None
+        _import(module, f"--env {module}:{name}")
+    name = str((run or {}).get("env", name))
     if name in gym.registry:
         return name
     known = names()
@@ -54,11 +57,29 @@ def resolve(name: str) -> str:
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
-def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any, Any]:
+def _import(module: str, where: str) -> None:
+    """Imports what registers an environment; it may lie in the current folder, as for `python -m`.
+
+    That comes last on the path and stays there: it hides nothing that is installed, and what the module imports only
+    when the environment is made is found as well.
+    """
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    try:
+        importlib.import_module(module)
+    except (Exception, SystemExit) as error:  # whatever the user's code does
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+            why = "it is neither installed, nor in the current folder, nor on PYTHONPATH"
+        raise UserError(f"{where}: the module cannot be imported: {why}") from error
+
+
+def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None) -> gym.Env[Any, Any]:
     """One environment by its registered name, with what every algorithm here expects of it.
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
-    training only. Tuples of observations become vectors. `stack` frames make an observation.
+    training only. Tuples of observations become vectors. `stack` frames make an observation. `limit` cuts an episode
+    after so many steps, in place of the environment's own time limit.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -66,7 +87,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions, and of libraries below
-            env = gym.make(name, disable_env_checker=True, **options)
+            env = gym.make(name, max_episode_steps=limit, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -76,6 +97,20 @@ def make(name: str, *, stack: int = 1, render: str | None = None) -> gym.Env[Any
     if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
     return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
+
+
+def limit_of(name: str) -> int | None:
+    """The time limit to evaluate an environment with that has none itself; else None.
+
+    A policy that goes round in circles would never end its episode. Atari games have a limit of their own, in frames.
+    """
+    return None if name.startswith("ALE/") or gym.spec(name).max_episode_steps is not None else _LONGEST
+
+
+def limit_note(name: str) -> str:
+    """What `limit_of` does, for the console; empty where it does nothing."""
+    limit = limit_of(name)
+    return f"{name} has no time limit: evaluated episodes end after {limit:,} steps" if limit else ""
 
 
 def has_own_vector(name: str, stack: int = 1) -> bool:

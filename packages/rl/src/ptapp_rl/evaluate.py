@@ -7,12 +7,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
 from ptapp_core.run import write_json
 from ptapp_core.runtime import Runtime
+from ptapp_core.verbs import OfRun
 from ptapp_rl.algos import build
 from ptapp_rl.config import EvaluateRL, TrainRL
-from ptapp_rl.envs import resolve
+from ptapp_rl.envs import limit_note, limit_of, resolve
 from ptapp_rl.spaces import each
 from ptapp_rl.vector import Environments
 
@@ -23,18 +25,36 @@ _AT_ONCE = 32
 def evaluate(settings: EvaluateRL) -> None:
     """Plays episodes with a run's policy, and leaves the figures in `evaluation/` of the run."""
     runtime = Runtime(settings.device, "fp32")
-    trained = Trained.find(settings.run, "rl", settings.checkpoint)
+    trained, job, name = find(settings)
     model = trained.load(build(trained.about["model"])).to(runtime.device)
-    job = TrainRL.resolve(settings.run / "config.toml", {})
-    environments = evaluation_environments(job, resolve(job.env), settings.episodes, settings.seed + 1)
+    environments = evaluation_environments(job, name, settings.episodes, settings.seed + 1)
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
+    if note := limit_note(environments.name):
+        print(note)
     report(play(model, environments, settings.episodes, runtime), settings.run / "evaluation")
 
 
+def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
+    """A run, its settings, and the registered name of its environment."""
+    run = settings.run
+    if not (run / "meta.json").is_file() and (runs := sorted(run.glob("runs/*/*/meta.json"))):
+        raise UserError(f"{run}: holds the runs of --seeds, {len(runs)} of them: give one, as {runs[0].parent}")
+    trained = Trained.find(run, "rl", settings.checkpoint)
+    job = TrainRL.resolve(run / "config.toml", {})
+    return trained, job, resolve(job.env, trained.about)
+
+
 def evaluation_environments(settings: TrainRL, name: str, episodes: int, seed: int = 0) -> Environments:
-    """Environments to evaluate in, none of whose episodes training sees."""
-    at_once = min(episodes, _AT_ONCE)
-    return Environments(name, at_once, seed=APART + seed, vector=settings.vector, stack=settings.stack, saved=False)
+    """Environments to evaluate in, none of whose episodes training sees, and all of whose episodes end."""
+    return Environments(
+        name,
+        min(episodes, _AT_ONCE),
+        seed=APART + seed,
+        vector=settings.vector,
+        stack=settings.stack,
+        limit=limit_of(name),
+        saved=False,
+    )
 
 
 @torch.inference_mode()

@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.export import export as write
-from ptapp_core.jobs import Trained
 from ptapp_rl.algos import build
-from ptapp_rl.config import ExportRL, TrainRL
-from ptapp_rl.envs import resolve
-from ptapp_rl.evaluate import evaluation_environments
+from ptapp_rl.config import ExportRL
+from ptapp_rl.evaluate import evaluation_environments, find
 from ptapp_rl.spaces import Observations, each
 from ptapp_rl.vector import Environments
 
@@ -19,11 +17,10 @@ _SAMPLES = 16
 
 def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
-    trained = Trained.find(settings.run, "rl", settings.checkpoint)
+    trained, job, name = find(settings)
     card = trained.about["model"]
     model = trained.load(build(card))
-    job = TrainRL.resolve(settings.run / "config.toml", {})
-    environments = evaluation_environments(job, resolve(job.env), 1)
+    environments = evaluation_environments(job, name, 1)
     samples = _played(model, environments)
     environments.close()
     latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""

@@ -43,28 +43,34 @@ class RunningNorm(nn.Module):
 
 
 class RewardScale:
-    """Divides rewards by the standard deviation of the discounted return so far, which leaves their sign alone."""
+    """Divides rewards by the standard deviation of the discounted return so far, which leaves their sign alone.
 
-    def __init__(self, count: int, gamma: float, limit: float = 10.0) -> None:
-        self._gamma, self._limit = gamma, limit
+    The deviation is that of all ranks' returns: one critic learns one scale.
+    """
+
+    def __init__(self, count: int, gamma: float, runtime: Runtime, limit: float = 10.0) -> None:
+        self._runtime, self._gamma, self._limit = runtime, gamma, limit
         self._returns = np.zeros(count)
         self._mean = self._squares = 0.0
         self._seen = 0
 
     def __call__(self, rewards: npt.NDArray[Any], over: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-        """Takes a rollout's rewards, (T, N), into the statistics, and scales them."""
+        """Takes a rollout's rewards, (T, N), of every rank into the statistics, and scales one's own."""
+        moments: list[tuple[int, float, float]] = []
         for row, ended in zip(rewards, over, strict=True):
             self._returns = self._returns * self._gamma + row
-            self._add(self._returns)
+            moments.append((len(row), float(self._returns.mean()), float(self._returns.var())))
             self._returns[ended] = 0.0
+        for some in self._runtime.gather(moments):
+            for moment in some:
+                self._add(*moment)
         deviation = (self._squares / self._seen) ** 0.5
         return np.clip(rewards / (deviation + 1e-8), -self._limit, self._limit)
 
-    def _add(self, values: npt.NDArray[Any]) -> None:
-        mean, total = float(values.mean()), self._seen + len(values)
-        delta = mean - self._mean
-        self._squares += float(values.var()) * len(values) + delta * delta * self._seen * len(values) / total
-        self._mean += delta * len(values) / total
+    def _add(self, count: int, mean: float, variance: float) -> None:
+        delta, total = mean - self._mean, self._seen + count
+        self._squares += variance * count + delta * delta * self._seen * count / total
+        self._mean += delta * count / total
         self._seen = total
 
     def state_dict(self) -> dict[str, Any]:

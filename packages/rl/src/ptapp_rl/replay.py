@@ -103,12 +103,14 @@ class Replay:
         alive = self._tree.leaves(index) > 0
         self._tree.set(index[alive], priorities[alive].astype(np.float64) ** self._alpha)
 
-    def cut(self) -> None:
-        """The environments were reset from outside: the latest step leads nowhere."""
-        self._unusable[self._now - 1] = True
-        self._age[self._now] = 0
-        if self._tree:
-            self._set_row(self._now - 1, 0.0)
+    def cut(self, observations: Any) -> None:
+        """The environments were reset from outside, to these observations: as where a time limit came.
+
+        The latest rewards of several steps then end at the last observation before, and bootstrap from it.
+        """
+        self._over[self._now - 1] = True
+        nothing, everyone = np.zeros(self.count), np.ones(self.count, dtype=np.bool_)
+        self.add(nothing, nothing, nothing, nothing, everyone, observations)
 
     def _put(self, observations: Any) -> None:
         newest = each(observations, lambda part: part[:, -1]) if self._stack > 1 else observations
@@ -151,10 +153,11 @@ class Replay:
         return each(self._observations, lambda part: part.flatten(0, 1)[index])
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows that are filled, and the priorities."""
+        """The rows that are filled, which are views to be written before the next step, and the priorities."""
         filled = self.rows if self.size == self.rows - 1 else self._now + 1
-        arrays = {name: torch.from_numpy(array[:filled].copy()) for name, array in self._arrays().items()}
-        kept = each(self._observations, lambda part: part[:filled].clone())
+        arrays = {name: torch.from_numpy(array[:filled]) for name, array in self._arrays().items()}
+        # by NumPy, for a slice of a tensor would be saved with all that it is a slice of
+        kept = each(self._observations, lambda part: torch.from_numpy(part.numpy()[:filled]))
         tree = {"leaves": torch.from_numpy(self._tree.all_leaves()), "greatest": self._greatest} if self._tree else None
         return {"observations": kept, "arrays": arrays, "tree": tree, "now": self._now, "size": self.size}
 
@@ -192,11 +195,11 @@ def bytes_needed(example: Any, frames: int, stack: int = 1) -> int:
 
 
 def check_memory(needed: int) -> str:
-    """`1.2 GB of 14.1 GB free`; raises UserError where it does not fit."""
+    """`1,200.0 MB, twice that while it is saved, of 14.1 GB free`; raises UserError where it does not fit."""
     free = free_memory()
-    if needed > 0.9 * free:
+    if 2 * needed > 0.9 * free:  # a checkpoint is put together in memory
         raise UserError(
-            f"--buffer: the replay buffer would take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free; "
-            f"give --buffer a smaller number"
+            f"--buffer: the replay buffer would take {needed / 1e9:.1f} GB, twice that while it is saved, and "
+            f"{free / 1e9:.1f} GB are free; give --buffer a smaller number"
         )
-    return f"{needed / 1e6:,.1f} MB of {free / 1e9:.1f} GB free"
+    return f"{needed / 1e6:,.1f} MB, twice that while it is saved, of {free / 1e9:.1f} GB free"

@@ -61,7 +61,7 @@ class Rollouts:
         self._normalise, self._target_kl = normalise_advantage, target_kl
         self._random = np.random.default_rng((seed, runtime.rank))
         count = environments.count
-        self._scale = RewardScale(count, gamma) if scale_rewards else None
+        self._scale = RewardScale(count, gamma, runtime) if scale_rewards else None
         head = model.head
         self._observations = empty(environments.observations, length + 1, count)
         self._actions = torch.zeros(length, count, *head.action_shape, dtype=head.dtype)

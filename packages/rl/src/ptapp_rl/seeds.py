@@ -2,17 +2,20 @@
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+import time
+from dataclasses import dataclass
 from pathlib import Path
+from signal import SIGINT, SIGTERM
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from ptapp_core.errors import UserError
+from ptapp_core.checkpoint import steps_in
+from ptapp_core.errors import Interrupted, UserError, counted
 from ptapp_core.log import records
 from ptapp_core.report import BLUE, GREY, save
-from ptapp_core.run import new_path, read_json, write_json
+from ptapp_core.run import StopRequest, new_path, read_json, write_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import frames_per_step
 from ptapp_rl.config import TrainRL, seed_list
@@ -22,33 +25,138 @@ from ptapp_rl.train import train as train_one
 
 
 def train(settings: TrainRL) -> None:
-    """Trains one run, or a run for each of `--seeds` in a process of its own, `--parallel` at a time."""
+    """Trains one run, or a run for each of `--seeds` in a process of its own, `--parallel` at a time.
+
+    What some seeds reached is summed up also where others failed or were stopped.
+
+    Raises:
+        UserError: a seed failed; the line that it ended in.
+        Interrupted: on SIGTERM or Ctrl-C, which the runs get as well; those that had begun are saved.
+    """
     if settings.seeds is None:
         train_one(settings)
         return
     seeds = seed_list(settings.seeds)
     name = resolve(settings.env)
     short = f"{name.rpartition('/')[2].lower()}-seeds"
-    folder = new_path(settings.run_dir, f"rl-{settings.algo}", short, seeds[0], Runtime("cpu", "fp32"))
+    folder = new_path(settings.run_dir, f"rl-{settings.algo}", settings.name or short, seeds[0], Runtime("cpu", "fp32"))
     folder.mkdir(parents=True)
     job = settings.model_copy(update={"seeds": None, "run_dir": folder / "runs"})
     (folder / "config.toml").write_text(job.to_toml(), encoding="utf-8")
     print(f"{settings.algo} on {name}, seeds {settings.seeds}, {settings.parallel} at a time: {folder}", flush=True)
-    with ThreadPoolExecutor(settings.parallel) as pool:
-        runs = list(pool.map(lambda seed: _run(folder, seed), seeds))
-    _summarise(settings, name, folder, dict(zip(seeds, runs, strict=True)))
+    jobs = [_Job(folder, seed) for seed in seeds]
+    _run_all(jobs, settings.parallel)
+    if runs := {job.seed: job.run for job in jobs if job.code == 0 and job.run}:
+        _summarise(settings, name, folder, runs)
+    _complain(jobs)
 
 
-def _run(folder: Path, seed: int) -> Path:
-    """One seed in a process of its own; raises UserError with the line that it ended in."""
+@dataclass
+class _Job:
+    """One seed, in a process of its own."""
+
+    folder: Path
+    seed: int
+    process: subprocess.Popen[bytes] | None = None
+    code: int | None = None
+    """How it ended; None: it has not begun, or runs."""
+    last_line: str = ""
+    """Of what it said was wrong."""
+
+    def begin(self) -> None:
+        """In this process's group, so that a Ctrl-C at the terminal, or the terminal's end, is for all."""
+        command = _command(self.folder, self.seed)
+        with self._errors.open("wb") as errors:  # a pipe might fill
+            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+
+    def look(self) -> None:
+        """Says how it ended, once it has."""
+        if not self.running or not self.process or (code := self.process.poll()) is None:
+            return
+        self.code = code
+        lines = self._errors.read_text(errors="replace").strip().splitlines()
+        if not code:
+            self._errors.unlink()
+        self.last_line = lines[-1].removeprefix("ptapp: error: ") if lines else f"ended with exit code {code}"
+        if code == 0 and self.run:
+            figures = read_json(self.run / "report" / "metrics.json")["test"]
+            print(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})", flush=True)
+        elif self.saved:
+            print(f"seed {self.seed}: not done; go on with --resume {self.run}", flush=True)
+
+    def stop(self) -> None:
+        """Asks it to save itself and end."""
+        if self.running and self.process:
+            self.process.terminate()
+
+    @property
+    def _errors(self) -> Path:
+        return self.folder / f"seed{self.seed}.stderr"
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.code is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop, or never begun."""
+        return self.code in (None, 75, -SIGTERM, -SIGINT, 128 + SIGTERM, 128 + SIGINT)
+
+    @property
+    def run(self) -> Path | None:
+        """Its run directory, once there is one."""
+        return next((self.folder / "runs").glob(f"*/*-seed{self.seed}-s{self.seed}"), None)
+
+    @property
+    def saved(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.run is not None and bool(steps_in(self.run / "checkpoints"))
+
+
+def _command(folder: Path, seed: int) -> list[str]:
     words = ["rl", "train", "--config", str(folder / "config.toml"), "--seed", str(seed), "--name", f"seed{seed}"]
-    done = subprocess.run([sys.executable, "-m", "ptapp_core.main", *words], capture_output=True, text=True)
-    if done.returncode:
-        raise UserError(f"seed {seed}: {(done.stderr.strip().splitlines() or ['ended without a word'])[-1]}")
-    (run,) = (folder / "runs").glob(f"*/*-seed{seed}-s{seed}")
-    figures = read_json(run / "report" / "metrics.json")["test"]
-    print(f"seed {seed}: mean return {figures['return']:.1f} ({run})", flush=True)
-    return run
+    return [sys.executable, "-P", "-m", "ptapp_core.main", *words]
+
+
+def _run_all(jobs: list[_Job], parallel: int) -> None:
+    """Until all have ended; after a request to stop, which they get as well, those that had begun."""
+    told = False
+    try:
+        with StopRequest() as stop:
+            while any(job.running or (job.process is None and not stop) for job in jobs):
+                if stop and not told:
+                    told = True
+                    for job in jobs:
+                        job.stop()
+                waiting = [] if stop else [job for job in jobs if job.process is None]
+                for job in waiting[: parallel - sum(job.running for job in jobs)]:
+                    job.begin()
+                time.sleep(0.05)
+                for job in jobs:
+                    job.look()
+    finally:  # where something went wrong here, nobody would look after them
+        for job in jobs:
+            job.stop()
+
+
+def _complain(jobs: list[_Job]) -> None:
+    """Raises what is to be said of seeds that are not done."""
+    failed = [job for job in jobs if job.code != 0 and not job.stopped]
+    if failed:
+        others = f" (and seeds {_listed(failed[1:])} failed)" if failed[1:] else ""
+        raise UserError(f"seed {failed[0].seed}: {failed[0].last_line}{others}")
+    stopped = [job for job in jobs if job.code != 0]
+    if stopped:
+        saved, rest = ([job for job in stopped if job.saved is wanted] for wanted in (True, False))
+        raise Interrupted(
+            f"stopped after {len(jobs) - len(stopped)} of {counted(len(jobs), 'seed')}"
+            + (f"; seeds {_listed(saved)}: go on with --resume, as above" if saved else "")
+            + (f"; without a checkpoint: --seeds {_listed(rest)}" if rest else "")
+        )
+
+
+def _listed(jobs: list[_Job]) -> str:
+    return ",".join(str(job.seed) for job in jobs)
 
 
 def _summarise(settings: TrainRL, name: str, folder: Path, runs: dict[int, Path]) -> None:

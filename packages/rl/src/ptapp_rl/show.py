@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,11 +13,11 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.jobs import Trained
+from ptapp_core.verbs import OfRun
 from ptapp_rl.algos import build
-from ptapp_rl.config import PlayRL, RecordRL, TrainRL
-from ptapp_rl.envs import make, resolve
-from ptapp_rl.evaluate import APART
+from ptapp_rl.config import PlayRL, RecordRL
+from ptapp_rl.envs import limit_of, make
+from ptapp_rl.evaluate import APART, find
 from ptapp_rl.movie import check_writer, write
 from ptapp_rl.spaces import each
 
@@ -30,7 +29,7 @@ def record(settings: RecordRL) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
     out = settings.out or settings.run / "report" / "episode.gif"
     check_writer(out)
-    model, env = _open(settings.run, settings.checkpoint, "rgb_array")
+    model, env = _open(settings, "rgb_array")
     returns: list[float] = []
 
     def pictures() -> Iterator[Image.Image]:
@@ -46,23 +45,21 @@ def record(settings: RecordRL) -> None:
 
 def play(settings: PlayRL) -> None:
     """Plays episodes in a window, each with its return on the console."""
-    model, env = _open(settings.run, settings.checkpoint, "human")
+    model, env = _open(settings, "human")
     with closing(env):
         for episode in range(settings.episodes):
             *_, total = _episode(model, env, settings.seed + episode)
             print(f"episode {episode + 1}: return {total:.1f}")
 
 
-def _open(run: Path, checkpoint: Any, render: str) -> tuple[nn.Module, gym.Env[Any, Any]]:
-    trained = Trained.find(run, "rl", checkpoint)
+def _open(settings: OfRun, render: str) -> tuple[nn.Module, gym.Env[Any, Any]]:
+    trained, job, name = find(settings)
     model = trained.load(build(trained.about["model"]))
-    job = TrainRL.resolve(run / "config.toml", {})
-    name = resolve(job.env)
     if render not in (make(name).metadata.get("render_modes") or ()):
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
-    return model, make(name, stack=job.stack, render=render)
+    return model, make(name, stack=job.stack, render=render, limit=limit_of(name))
 
 
 def _has_screen() -> bool:

@@ -12,10 +12,11 @@ from ptapp_core.milestones import Evaluate
 from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
+from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs import resolve
+from ptapp_rl.envs import limit_note, resolve
 from ptapp_rl.evaluate import evaluation_environments, figures, play, report
 from ptapp_rl.vector import Environments
 
@@ -25,7 +26,7 @@ def train(settings: TrainRL) -> None:
     if relaunch(settings.nproc):
         return
     runtime = runtime_of(settings)
-    name = resolve(settings.env)
+    name = resolve(settings.env, None if settings.resume is None else read_json(settings.resume / "meta.json"))
     count = settings.envs // runtime.world
     environments = Environments(
         name, count, seed=settings.seed, first=count * runtime.rank, vector=settings.vector, stack=settings.stack
@@ -46,6 +47,8 @@ def train(settings: TrainRL) -> None:
     short = name.rpartition("/")[2].lower()
     with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {_RESUMES[environments.way]}")
+        if note := limit_note(name):
+            run.say(note)
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")

@@ -42,6 +42,7 @@ class Environments:
         first: how many environments other ranks have before these.
         vector: auto (the environment's own vector, else sync), sync, async (a process each).
         stack: frames an observation.
+        limit: steps after which an episode is cut, in place of the environment's own time limit.
         saved: whether their state will be asked for; it is found out how, which takes a moment.
         say: takes a line for the user, where they cannot be put back after all.
     """
@@ -55,6 +56,7 @@ class Environments:
         first: int = 0,
         vector: str = "auto",
         stack: int = 1,
+        limit: int | None = None,
         saved: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
@@ -67,14 +69,14 @@ class Environments:
         self.raw_rewards: Floats = np.zeros(count)
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
-        self._own = vector == "auto" and has_own_vector(name, stack)
-        self._vector, self.way = self._make(seed, first, vector, stack, saved)
+        self._own = vector == "auto" and limit is None and has_own_vector(name, stack)
+        self._wait = vector == "async"
+        self._vector, self.way = self._make(seed, first, vector, partial(make, name, stack=stack, limit=limit), saved)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
         )
         self.card = observation_card(self.observation_space, name)
-        self._wait = isinstance(self._vector, gym.vector.AsyncVectorEnv)
         self._broken = False
         self._seed = (seed * 1_000_003 + first) % 2**31
         self.observations: Any = None
@@ -82,22 +84,31 @@ class Environments:
         """Environments whose episode has ended: their next step is the reset."""
         self._begin()
 
-    def _make(self, seed: int, first: int, vector: str, stack: int, saved: bool) -> tuple[Any, Way]:
+    def _make(
+        self, seed: int, first: int, vector: str, make_one: Callable[[], gym.Env[Any, Any]], saved: bool
+    ) -> tuple[Any, Way]:
         if self._own:
-            own = make_own_vector(self.name, self.count)
-            own.reset(seed=0)
-            return own, "plain" if plain_state(own) is not None else "reset"
-        way: Way = way_of(partial(make, self.name, stack=stack)) if saved else "reset"
+            way = self._way_of(partial(make_own_vector, self.name, 2)) if saved else "reset"
+            return make_own_vector(self.name, self.count), way
+        way = self._way_of(make_one) if saved else "reset"
 
         def one(index: int) -> gym.Env[Any, Any]:
             if multiprocessing.parent_process():  # in a worker
                 outlive_stop_request(index)
-            return Resumable(make(self.name, stack=stack), seed * 1_000_003 + first, index, way)
+            return Resumable(make_one(), seed * 1_000_003 + first, index, way)
 
         makers = [partial(one, index) for index in range(self.count)]
         if vector == "async":
             return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
+
+    def _way_of(self, make: Callable[[], Any]) -> Way:
+        try:
+            return way_of(make)
+        except UserError:
+            raise
+        except Exception as error:
+            raise self._complaint(error) from error
 
     def restart(self) -> None:
         """Begins the first episodes again, as new environments would; of a way `reset` they may differ all the same."""
@@ -148,9 +159,11 @@ class Environments:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, the environments' own state among it."""
-        states = plain_state(self._vector) if self._own else list(self._vector.call("capture"))
+        states: Any = plain_state(self._vector) if self._own else list(self._vector.call("capture"))
+        lost = states is None if self._own else self.way == "plain" and any(state["env"] is None for state in states)
         return {
-            "way": self.way,
+            "own": self._own,
+            "way": "reset" if lost else self.way,
             "states": states,
             "observations": each(self.observations, lambda value: torch.from_numpy(value.copy())),
             "over": torch.from_numpy(self.over.copy()),
@@ -160,19 +173,31 @@ class Environments:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
-        """Plays on where the state was taken; False where the environments had to be reset instead."""
+        """Plays on where the state was taken; False where the environments had to be reset instead.
+
+        Raises UserError where one of the two is the environment's own vector, and the other is not.
+        """
+        if self._own != state.get("own", self._own):
+            kinds = ("single environments", "its own vector")
+            raise UserError(
+                f"--vector: {self.name} was played in {kinds[not self._own]}, and would now be in {kinds[self._own]}, "
+                f"which is played otherwise; leave --vector out, or start a new run"
+            )
         self.returns = deque(state["returns"], maxlen=100)
         self.frames = state["frames"]
-        if state["way"] == "reset":
+        way: Way = state["way"] if state["way"] == self.way else "reset"
+        if way == "reset":
+            if self.way != "reset":
+                self._say(f"environment {self.name}: its state could not be saved, so that the environments are reset")
             if not self._own:
-                self._vector.call("restore", state["states"])
+                self._vector.call("restore", state["states"], way)
                 self.observations = self._vector.reset()[0]
             return False
         if self._own:
             restore_plain(self._vector, state["states"])
         else:
-            came_to = self._vector.call("restore", state["states"])
-            if state["way"] == "replay" and not _same(came_to, state["observations"]):
+            came_to = self._vector.call("restore", state["states"], way)
+            if way == "replay" and not _same(came_to, state["observations"]):
                 self._say(f"environment {self.name}: its replayed episode differs, so that the environments are reset")
                 self.observations = self._vector.reset()[0]
                 return False
