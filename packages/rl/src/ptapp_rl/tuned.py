@@ -78,7 +78,6 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "train_every": 4,
         "batch_size": 128,
         "eval_every": 10_000,
-        "eval_episodes": 50,
     },
     ("dqn", "LunarLander"): {
         "frames": 200_000,
