@@ -67,6 +67,17 @@ def test_evaluate_measures_all_of_other_data_that_is_not_divided(trained: tuple[
     assert json.loads((run / "evaluation" / "one.csv-all" / "metrics.json").read_text())["all"]["accuracy"] == 1.0
 
 
+def test_a_job_that_was_killed_before_it_kept_its_tokens_can_be_resumed(tmp_path: Path) -> None:
+    data = write_texts(tmp_path / "texts", rows=60)
+    run = train(tmp_path, "--data", str(data), "--dim", "16", "--steps", "2")
+    results = [run / "tokenizer.json", last_checkpoint(run) / "model.safetensors"]
+    before = [result.read_bytes() for result in results]
+    shutil.rmtree(run / "checkpoints")
+    results[0].unlink()
+    assert command(["nlp", "train", "--resume", str(run)]) == 0
+    assert [result.read_bytes() for result in results] == before
+
+
 def test_predict_takes_arguments_a_file_and_a_pipe(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,8 +75,9 @@ def train_once(settings: TrainNLP) -> Path | None:
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
-        if runtime.is_main and settings.resume is None:
-            write_text(run.path / "tokenizer.json", tokens.json())
+        kept = run.path / "tokenizer.json"
+        if runtime.is_main and not kept.exists():  # a resumed job has it, unless it was killed before this line
+            write_text(kept, tokens.json())
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
@@ -99,8 +100,8 @@ def train_once(settings: TrainNLP) -> Path | None:
 
 def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     """Those of the run that is resumed, or of the pretrained encoder, or learnt from the training split by rank 0."""
-    if settings.resume is not None:
-        return Tokens.load(settings.resume / "tokenizer.json")
+    if settings.resume is not None and (kept := settings.resume / "tokenizer.json").exists():
+        return Tokens.load(kept)
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import pretrained_tokens
 
