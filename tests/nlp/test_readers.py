@@ -282,7 +282,7 @@ class OfHub(list[dict[str, object]]):
         return [row[name] for row in self]
 
 
-def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_of_the_hub_is_read_by_its_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def load_dataset(*given: object) -> dict[str, OfHub]:
@@ -297,6 +297,8 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
             return {"train": OfHub([*rows, *holes]), "test": OfHub([rows[0], {**rows[0], "label": -1}])}
         if given[0] == "some/alone":
             return {"test": OfHub(rows)}
+        if given[0] == "numbers":
+            return {"train": OfHub(rows, idx=None, sentence=None, label=None)}
         return {"train": OfHub(rows), "validation": OfHub(rows[:7]), "test": OfHub([{**rows[0], "label": -1}])}
 
     monkeypatch.setitem(
@@ -321,6 +323,9 @@ def test_a_table_of_the_hub_is_read_by_its_names(monkeypatch: pytest.MonkeyPatch
     assert len(load("hub:some/alone", CLASSIFY, seed=None).test) == 40
     with pytest.raises(UserError, match="no labelled split called train"):
         load("hub:some/alone", CLASSIFY)
+    write(tmp_path / "classes.txt", "of\nothers\n")
+    monkeypatch.chdir(tmp_path)  # which lies beside no table of the hub
+    assert load("hub:numbers", CLASSIFY).classes == ("0", "1")
     assert load("hub:some/wmt", Reading("translate")).train.source[0].startswith("one ")
     assert load("hub:some/wmt", Reading("translate", pair="de-en")).train.source[0].startswith("ein ")
     monkeypatch.setitem(sys.modules, "datasets", None)

@@ -154,7 +154,7 @@ def _divided(
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         parts[name] = Examples(*map(list, zip(*kept, strict=True)))
-    classes = _named(path, labels, reading, bad, seed)
+    classes = _named(path, labels, reading, bad, seed) if path.exists() else labels
     return divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
 
 
