@@ -182,9 +182,9 @@ def test_columns_by_name_and_position(tmp_path: Path) -> None:
 def test_the_chosen_columns_are_said(tmp_path: Path) -> None:
     rows = "".join(f"{i % 2 + 1},title {i},a longer description {i}\n" for i in range(40))
     file = write(tmp_path / "a.csv", "Class Index,Title,Description\n" + rows)
-    assert load(str(file), CLASSIFY).about.startswith("a.csv (CSV), columns Title and Class Index: 32 train")
-    data = load(str(file), Reading("classify", Columns("description")))
-    assert "columns Description and Class Index: " in data.about
+    assert load(str(file), CLASSIFY).about.startswith("a.csv (CSV), columns Description and Class Index: 32 train")
+    data = load(str(file), Reading("classify", Columns("title")))
+    assert "columns Title and Class Index: " in data.about
     assert "columns 3 and 1: " in load(str(write(file, rows)), CLASSIFY).about
 
 

@@ -12,7 +12,9 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_nlp.lines import Bad, lines, text_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
-_TEXTS = ("text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "title")
+_TEXTS = (
+    "text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "description", "title",
+)  # fmt: skip
 _LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
 _LANGUAGES = (  # of ISO 639-1
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
