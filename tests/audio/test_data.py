@@ -78,6 +78,20 @@ def test_names_of_digit_speaker_and_take(tmp_path: Path) -> None:
         assert speaker not in {Path(name).stem.split("_")[1] for name in [*data.train.names, *data.val.names]}
 
 
+def test_names_like_those_in_several_folders_leave_the_folders_their_say(tmp_path: Path) -> None:
+    for split, count in (("train", 6), ("test", 4)):
+        for label in ("cat", "dog"):
+            for take in range(count):
+                write(tmp_path / split / label / f"{split}_ann_{take + 7}.wav")
+    data = load(str(tmp_path))
+    assert data.classes == ("cat", "dog")
+    assert [len(data.train), len(data.val), len(data.test)] == [10, 2, 8]
+    assert all(name.startswith("test/") for name in data.test.names)
+    assert load(str(tmp_path / "train")).classes == ("cat", "dog")
+    with pytest.raises(UserError, match="--split-by speaker"):
+        load(str(tmp_path), split_by="speaker")
+
+
 def test_clips_of_one_recording_on_two_sides_are_refused(tmp_path: Path) -> None:
     lines = ["filename,category,split,src_file"]
     for row, (split, recording) in enumerate([("train", "x"), ("train", "y"), ("val", "z"), ("test", "y")] * 2):

@@ -72,7 +72,7 @@ FILE.csv   a row per file: columns filename (or file, path), category (or label,
            class, target); fold, split and src_file where there are any (ESC-50's
            form); also a folder that holds such a file
 FOLDER     a folder per class, or train/ val/ test/ of such folders
-FOLDER     files named CLASS_SPEAKER_TAKE.wav (spoken digits): split by take, or
-           --split-by speaker
+FOLDER     files named CLASS_SPEAKER_TAKE.wav (spoken digits), all in one folder:
+           split by take, or --split-by speaker
 FOLDER     a folder per class with validation_list.txt and testing_list.txt
            (Speech Commands)"""

@@ -25,7 +25,7 @@ T = TypeVar("T")
 Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
 """The rate that sounds are brought down to where none is asked for: what most models were made for."""
-_EXPECTED = "a folder with a folder for each class, files named CLASS_SPEAKER_TAKE, or a CSV manifest"
+_EXPECTED = "a folder with a folder for each class, one of files named CLASS_SPEAKER_TAKE, or a CSV manifest"
 _TOGETHER = 64  # files that are decoded at a time
 
 
@@ -53,6 +53,10 @@ def load(
         listing, clips, own = made(rate or HIGHEST)
         return _divided(listing, clips, own, (), assign(listing, fold, folds, val, seed), made=True)
     listing, bad_rows = recognise(data, split_by=split_by, skip_bad=skip_bad)
+    if split_by == "speaker" and not listing.fold_names:
+        raise UserError(
+            f"--split-by speaker: {data} is {listing.what}; it takes files named CLASS_SPEAKER_TAKE, all in one folder"
+        )
     found, size = usual(listing.files)
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)

@@ -33,7 +33,7 @@ def evaluate(settings: EvaluateAudio) -> None:
     job = TrainAudio.resolve(settings.run / "config.toml", {})
     others: dict[str, Any] = {"rate": card["rate"], "skip_bad": settings.skip_bad or job.skip_bad}
     if settings.data is not None:
-        others |= {"data": settings.data, "seed": None, "fold": None, "folds": None}
+        others |= {"data": settings.data, "seed": None, "fold": None, "folds": None, "split_by": "take"}
     data = load_for(job, **others)
     model = trained.load(rebuild(card)).to(runtime.device)
     split, part = settings.chosen(data.part)

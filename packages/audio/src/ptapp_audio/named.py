@@ -13,8 +13,8 @@ _TEST_TAKES = 5  # of the Free Spoken Digit Dataset: takes 0 to 4 are the test
 
 
 def are_named(files: Sequence[Path]) -> bool:
-    """Whether all files have such names."""
-    return bool(files) and all(_NAME.fullmatch(file.name) for file in files)
+    """Whether all files have such names and lie in one folder: several are the classes', or the splits'."""
+    return len({file.parent for file in files}) == 1 and all(_NAME.fullmatch(file.name) for file in files)
 
 
 def read_named_files(root: Path, files: Sequence[Path], split_by: Literal["take", "speaker"]) -> Listing:
