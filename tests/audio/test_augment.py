@@ -24,10 +24,11 @@ def pitch(x: Tensor) -> list[float]:
 
 
 def test_what_becomes_of_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
-    x, index = tones([200, 300, 400, 500]), torch.tensor([7, 3, 9, 0])
+    x, index = 0.1 * torch.randn(4, RATE, generator=torch.Generator().manual_seed(0)), torch.tensor([7, 3, 9, 0])
     whole = ALL(x, Draws(1, 2, index))
     order = torch.tensor([2, 0])
-    torch.testing.assert_close(ALL(x[order], Draws(1, 2, index[order])), whole[order], rtol=1e-4, atol=1e-4)
+    for rows in (order, *torch.arange(4).split(1)):
+        torch.testing.assert_close(ALL(x[rows], Draws(1, 2, index[rows])), whole[rows], rtol=1e-4, atol=1e-5)
     for other in (Draws(2, 2, index), Draws(1, 3, index), Draws(1, 2, index + 1)):
         assert (ALL(x, other) - whole).abs().amax(1).min() > 0.01
     masks = hidden_parts(Draws(1, 2, index), 0.2, 0.3, 2)
@@ -68,7 +69,7 @@ def test_at_rate_one_the_vocoder_gives_the_sound_back() -> None:
 
 def test_a_shifted_tone_has_another_pitch_at_the_same_tempo() -> None:
     x = torch.cat([tones([440.0, 500.0, 600.0], 0.5), torch.zeros(3, RATE // 2)], 1)
-    y = pitch_shift(x, torch.tensor([-4.0, 0.0, 5.0]))
+    y = pitch_shift(x, torch.tensor([-4.0, 0.0, 5.0]), 5.0)
     assert pitch(y) == pytest.approx([440 * 2 ** (-4 / 12), 500, 600 * 2 ** (5 / 12)], abs=8)
     loud = (y.unfold(1, 80, 80).square().mean(2) > 0.02).sum(1) * 80 / RATE
     assert loud.tolist() == pytest.approx([0.5] * 3, abs=0.04)

@@ -35,7 +35,7 @@ class Augment:
         if self.stretch:
             x = time_stretch(x, 1.0 + draws.uniform("stretch", low=-self.stretch, high=self.stretch))
         if self.pitch:
-            x = pitch_shift(x, draws.uniform("pitch", low=-self.pitch, high=self.pitch))
+            x = pitch_shift(x, draws.uniform("pitch", low=-self.pitch, high=self.pitch), self.pitch)
         if self.gain:
             x = x * 10.0 ** (draws.uniform("gain", 1, low=-self.gain, high=self.gain) / 20)
         return self._add_noise(x, draws) if self.noise else x

@@ -17,10 +17,14 @@ def time_stretch(x: Tensor, rates: Tensor) -> Tensor:
     return _vocoder(x, rates, x.shape[1])
 
 
-def pitch_shift(x: Tensor, semitones: Tensor) -> Tensor:
-    """(N, samples) with every frequency times 2^(semitones / 12), `semitones` (N,), at the same tempo."""
+def pitch_shift(x: Tensor, semitones: Tensor, most: float) -> Tensor:
+    """(N, samples) with every frequency times 2^(semitones / 12), `semitones` (N,), at the same tempo.
+
+    `most` is what `semitones` cannot exceed: all are stretched to the length that it takes, for a length of the batch
+    would make the end of each depend on its neighbours.
+    """
     factor = 2.0 ** (semitones / 12)
-    longest = int(x.shape[1] * float(factor.max())) + 2
+    longest = int(x.shape[1] * 2.0 ** (most / 12)) + 2
     return _read_at(_vocoder(x, 1.0 / factor, longest), factor, x.shape[1])
 
 
