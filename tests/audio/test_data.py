@@ -151,6 +151,17 @@ def test_no_recording_is_on_both_sides(fold: int, tmp_path: Path) -> None:
         assert {Path(name).name[0] for name in data.test.names} == {str(fold)}
 
 
+def test_recordings_that_the_names_in_class_folders_tell_stay_on_one_side(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        for recording in range(12):
+            for take in "ABC":
+                write(tmp_path / label / f"1-{recording}{len(label) + ord(label[0])}-{take}.wav")
+    for data in (load(str(tmp_path)), load(str(tmp_path), fold=1, folds=3)):
+        sides = [{Path(name).name.split("-")[1] for name in own} for own in names(data).values()]
+        assert all(sides)
+        assert len(set.union(*sides)) == sum(map(len, sides)) == 24
+
+
 def test_made_folds_keep_recordings_whole_and_classes_even(tmp_path: Path) -> None:
     file = write_manifest(tmp_path, folds=1)
     text = file.read_text().replace(",1,", ",").replace("fold,", "")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from ptapp_audio.listing import Listing
+from ptapp_audio.listing import Listing, recording_of
 from ptapp_audio.read import SUFFIXES
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_of_classes, files_of_splits
@@ -51,4 +51,6 @@ def _listing(root: Path, listed: dict[SplitName, dict[str, list[Path]]], *, divi
             labels += [classes.index(name)] * len(by_class[name])
             parts += [split] * len(by_class[name])
     names = [file.relative_to(root).as_posix() for file in files]
-    return Listing(root, "a folder per class", files, names, labels, classes, parts if divided else None)
+    groups = [recording_of(file, name) for file, name in zip(files, names, strict=True)]
+    own = parts if divided else None
+    return Listing(root, "a folder per class", files, names, labels, classes, own, groups=groups)

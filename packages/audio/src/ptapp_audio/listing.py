@@ -1,10 +1,13 @@
 """What a recogniser finds: sound files with their classes and whatever tells how to split them, nothing read yet."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptapp_core.split import SplitName
+
+_ESC = re.compile(r"\d+-(\d+)-[A-Z]+(-\d+)?\.\w+")  # fold-recording-take, as ESC-50 names its files
 
 
 @dataclass(frozen=True)
@@ -28,3 +31,9 @@ class Listing:
     """The recording that each was cut from: all of a group stay on one side of every split."""
     fold_names: tuple[str, ...] = ()
     """What fold 1, 2, ... are called, where they have names."""
+
+
+def recording_of(file: Path, name: str) -> str:
+    """The recording that a file's name says it was cut from; else `name`, that of the file alone."""
+    match = _ESC.fullmatch(file.name)
+    return match[1] if match else name

@@ -1,11 +1,10 @@
 """A CSV with a row for each file: its path, its class, and where there are any its fold, split and recording."""
 
 import csv
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptapp_audio.listing import Listing
+from ptapp_audio.listing import Listing, recording_of
 from ptapp_core.errors import UserError
 from ptapp_core.folders import SPLIT_FOLDERS
 from ptapp_core.split import SplitName
@@ -13,7 +12,6 @@ from ptapp_core.split import SplitName
 _FILE = ("filename", "file", "path")
 _LABEL = ("category", "label", "class", "target")
 _GROUP = ("src_file", "source", "group")
-_ESC = re.compile(r"\d+-(\d+)-[A-Z]+(-\d+)?\.\w+")  # fold-recording-take, as ESC-50 names its files
 
 
 def is_manifest(file: Path) -> bool:
@@ -102,8 +100,7 @@ def _entry(
         raise UserError(f"{file}:{number}: fold {fold!r} is not a number")
     if columns["split"] is not None and part not in SPLIT_FOLDERS:
         raise UserError(f"{file}:{number}: split {part!r} is none of train, val, test")
-    recording = _ESC.fullmatch(path.name)
-    group = cell("group") or (recording[1] if recording else name)
+    group = cell("group") or recording_of(path, name)
     return path, name, label, int(fold) if fold else None, SPLIT_FOLDERS.get(part), group
 
 

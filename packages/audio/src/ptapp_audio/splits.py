@@ -129,5 +129,5 @@ def _check(listing: Listing, parts: Sequence[SplitName]) -> None:
         if side.setdefault(group, part) != part:
             raise UserError(
                 f"{listing.where}: clips of the recording {group!r} are in {side[group]} and in {part}, which makes "
-                "the figures too good; mend its splits or folds, or the column that names recordings"
+                "the figures too good; mend its splits or folds, or what names its recordings"
             )
