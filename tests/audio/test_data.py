@@ -102,6 +102,18 @@ def test_clips_of_one_recording_on_two_sides_are_refused(tmp_path: Path) -> None
         load(str(tmp_path))
 
 
+def test_sounds_for_the_test_alone_are_measured_and_not_trained_on(tmp_path: Path) -> None:
+    lines = ["filename,category,split"]
+    for row in range(20):
+        write(tmp_path / f"{row}.wav")
+        lines.append(f"{row}.wav,{'cat' if row < 10 else 'dog'},{'test' if row % 5 else 'val'}")
+    (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
+    with pytest.raises(UserError, match="all its sounds are of test and val, none of train"):
+        load(str(tmp_path))
+    data = load(str(tmp_path), seed=None)
+    assert [len(data.train), len(data.val), len(data.test)] == [0, 4, 16]
+
+
 def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> None:
     lines = ["filename,category"]
     for label in ("cat", "dog"):

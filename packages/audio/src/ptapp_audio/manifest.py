@@ -57,7 +57,7 @@ def _listing(file: Path, found: Sequence[tuple[Path, str, str, int | None, Split
         names,
         [classes.index(name) for name in labels],
         classes,
-        parts if all(parts) and "train" in parts else None,
+        parts if all(parts) else None,
         folds if all(fold is not None for fold in folds) else None,
         groups,
     )

@@ -46,7 +46,7 @@ def assign(listing: Listing, fold: int | None, folds: int | None, val: float, se
         seed: of what is drawn; None where the sounds are only measured: nothing is drawn, and nothing refused.
 
     Raises:
-        UserError: there is no such fold, or a class is too small to be divided.
+        UserError: there is no such fold, nothing to train on, or a class is too small to be divided.
     """
     count = len(listing.files)
     parts: list[SplitName] = list(listing.parts or ["train"] * count)
@@ -57,6 +57,8 @@ def assign(listing: Listing, fold: int | None, folds: int | None, val: float, se
         if fold not in own:
             raise UserError(f"--fold {fold}: the data has the folds {', '.join(map(str, sorted(set(own))))}")
         parts = ["test" if each == fold else "train" for each in own]
+    if "train" not in parts:
+        raise UserError(f"{listing.where}: all its sounds are of {' and '.join(sorted(set(parts)))}, none of train")
     if "test" not in parts:
         for row in _draw(listing, parts, TEST, seed, "test"):
             parts[row] = "test"
