@@ -112,6 +112,11 @@ def test_sounds_for_the_test_alone_are_measured_and_not_trained_on(tmp_path: Pat
         load(str(tmp_path))
     data = load(str(tmp_path), seed=None)
     assert [len(data.train), len(data.val), len(data.test)] == [0, 4, 16]
+    write_sounds(tmp_path / "folder" / "test", 4)
+    with pytest.raises(UserError, match="all its sounds are of test, none of train"):
+        load(str(tmp_path / "folder"))
+    data = load(str(tmp_path / "folder"), seed=None)
+    assert [len(data.train), len(data.val), len(data.test)] == [0, 0, 12]
 
 
 def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ _NOT_WORDS = "_background_noise_"  # minutes of noise to mix in, no class
 
 
 def read_folder(root: Path) -> Listing:
-    """Sound files whose folder names their class; classes go by name."""
-    listed = files_of_splits(root, SUFFIXES, "sound")
-    return _listing(root, listed, divided=len(listed) > 1)
+    """Sound files whose folder names their class; classes go by name. There may be a test/ alone, to be measured."""
+    listed = files_of_splits(root, SUFFIXES, "sound", need_train=False)
+    return _listing(root, listed, divided=set(listed) != {"train"})
 
 
 def has_lists(root: Path) -> bool:
@@ -43,7 +43,7 @@ def read_lists(root: Path) -> Listing:
 
 
 def _listing(root: Path, listed: dict[SplitName, dict[str, list[Path]]], *, divided: bool) -> Listing:
-    classes = tuple(sorted(listed["train"]))
+    classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
     files, labels, parts = [], [], []
     for split, by_class in listed.items():
         for name in sorted(by_class):

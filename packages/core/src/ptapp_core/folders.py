@@ -53,21 +53,27 @@ def files_of_classes(folder: Path, suffixes: Collection[str], kind: str) -> dict
     return by_class
 
 
-def files_of_splits(root: Path, suffixes: Collection[str], kind: str) -> dict[SplitName, dict[str, list[Path]]]:
+def files_of_splits(
+    root: Path, suffixes: Collection[str], kind: str, *, need_train: bool = True
+) -> dict[SplitName, dict[str, list[Path]]]:
     """Files by split and class; where the folder is not divided, all of it is train.
 
-    Raises UserError where a class has no training file, or a split a class that train lacks.
+    Raises UserError where a class has no training file, or a split a class that train lacks; without `need_train` the
+    folder may have no train/ at all.
     """
     folders = [entry for entry in visible(root) if entry.is_dir()]
     named = {entry: SPLIT_FOLDERS[entry.name.lower()] for entry in folders if entry.name.lower() in SPLIT_FOLDERS}
     splits = list(named.values())
-    if "train" not in splits:
-        if named and len(named) == len(folders):
-            raise UserError(f"{root}: has {', '.join(sorted(entry.name for entry in folders))} but no train/ folder")
+    divided = bool(named) and ("train" in splits or len(named) == len(folders))
+    if not divided:
         named = {root: "train"}
+    elif need_train and "train" not in splits:
+        raise UserError(f"{root}: has {', '.join(sorted(entry.name for entry in folders))} but no train/ folder")
     if len(set(splits)) < len(splits):
         raise UserError(f"{root}: two folders for one split ({', '.join(sorted(entry.name for entry in named))})")
     listed = {split: files_of_classes(folder, suffixes, kind) for folder, split in named.items()}
+    if "train" not in listed:
+        return listed
     for name, files in sorted(listed["train"].items()):
         if not files:
             raise UserError(f"{root}: class folder {name!r} has no training {kind}s; fill it or remove it")
