@@ -14,7 +14,7 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import load_for
 from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.features import refuse_empty_bands
-from ptapp_audio.models import Network, Wav2Vec2, build
+from ptapp_audio.models import CNN, Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
 from ptapp_audio.read import FULL_SCALE
 from ptapp_audio.splits import Splits
@@ -119,6 +119,11 @@ def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tupl
             raise UserError(f"--model wav2vec2 hears {RATE:,} samples a second, not {data.rate:,}: give --rate {RATE}")
         network = Wav2Vec2(classes=len(data.classes), pretrained=settings.pretrained, **options)
         return network, {**options, "config": network.describe()}
+    if settings.model == "cnn" and max(shape) <= CNN.shrinks:
+        raise UserError(
+            f"--model cnn: of {shape[0]} bands and {shape[1]} frames its last stage has one value a clip, and a batch "
+            f"of one clip no statistics: give more than {CNN.shrinks} --mels, longer --seconds, or a shorter --hop"
+        )
     options["dim" if settings.model == "transformer" else "width"] = settings.width * (
         6 if settings.model == "transformer" else 1
     )
