@@ -9,6 +9,7 @@ import torch
 
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command
+from ptapp_audio.clips import Store
 from ptapp_audio.data import load
 from ptapp_audio.read import Unreadable, read, to_rate
 from ptapp_core.errors import UserError
@@ -145,7 +146,10 @@ def test_on_disk_the_samples_are_the_same_and_leave_no_file(tmp_path: Path, monk
     memory, disk = load(str(data), cache="memory"), load(str(data), cache="disk")
     assert torch.equal(memory.train.samples, disk.train.samples)
     assert "mapped from disk" in disk.about
+    half_way = Store(on_disk=True)  # a job that is killed now leaves none either
+    half_way.add(torch.ones(10_000, dtype=torch.int16))
     assert not list((tmp_path / "cache").iterdir())
+    assert half_way.block().sum() == 10_000
     monkeypatch.setattr("ptapp_audio.data.free_memory", lambda: 1000)
     assert "mapped from disk" in load(str(data)).about
 

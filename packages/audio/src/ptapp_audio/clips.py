@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,7 +103,7 @@ class Store:
         if on_disk:
             folder = Path(os.environ.get("PTAPP_CACHE", "~/.cache/ptapp")).expanduser()
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.NamedTemporaryFile(dir=folder, prefix="sounds-")  # noqa: SIM115
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def add(self, clip: Tensor) -> int:
         """Where the clip, int16 (samples,), begins."""
@@ -118,6 +119,6 @@ class Store:
         """All samples, int16."""
         if self._file is None:
             return torch.cat(self._parts)
-        with self._file:  # the mapping keeps the bytes; the name goes
+        with self._file:  # the mapping keeps the bytes
             self._file.flush()
-            return torch.from_file(self._file.name, shared=True, size=self._total, dtype=torch.int16)
+            return torch.from_numpy(np.memmap(self._file, np.int16, "r+", shape=(self._total,)))
