@@ -88,15 +88,25 @@ def write_bad(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "form"), [("a.wav", "WAVEX"), ("a.wav", "RF64"), ("a.aiff", "AIFF"), ("a.au", "AU"), ("a.w64", "W64")]
+    ("name", "form"),
+    [("a.wav", "WAVEX"), ("a.wav", "RF64"), ("a.aiff", "AIFF"), ("a.au", "AU"), ("a.w64", "W64"), ("a.ogg", "OGG")],
 )
 def test_half_a_file_is_refused_whatever_its_form(name: str, form: str, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / name, tone(RATE), RATE, format=form)
-    assert len(read(tmp_path / name)[0]) == len(tone(RATE))
+    wave = 0.1 * np.random.default_rng(0).standard_normal(40_000)
+    soundfile.write(tmp_path / name, wave, RATE, format=form)
+    assert len(read(tmp_path / name)[0]) == len(wave)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(Unreadable, match="cut short"):
         read(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "form", "unknown"), [("a.wav", "WAV", 0x7FFFF024), ("a.aiff", "AIFF", 0x7F00002E)])
+def test_a_sound_that_sox_wrote_to_a_pipe_is_whole(name: str, form: str, unknown: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / name, tone(RATE), RATE, format=form)
+    whole, order = (tmp_path / name).read_bytes(), "little" if form == "WAV" else "big"
+    (tmp_path / name).write_bytes(whole[:4] + unknown.to_bytes(4, order) + whole[8:])  # type: ignore[arg-type]
+    assert len(read(tmp_path / name)[0]) == len(tone(RATE))
 
 
 def test_a_bad_sound_is_one_line_that_names_it(tmp_path: Path) -> None:

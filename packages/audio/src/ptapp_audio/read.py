@@ -18,6 +18,7 @@ SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 
 FULL_SCALE = 32768.0
 _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
 _GUESSED_FROM = 200
+_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of an Ogg file's page
 
 
 class Unreadable(Exception):
@@ -45,11 +46,11 @@ def read(file: Path, rate: int | None = None) -> tuple[Tensor, int]:
             channels = torch.from_numpy(sound.read(dtype="float32", always_2d=True))
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(file, error)) from error
-    if not len(channels):
-        raise Unreadable("holds no samples")
     # libsndfile reads what is there of a file that was cut short, and of some kinds says nothing
     if len(channels) < promised or _is_cut_short(file):
-        raise Unreadable("is cut short: its header promises more samples than it has")
+        raise Unreadable("is cut short: it ends before the samples that its header promises")
+    if not len(channels):
+        raise Unreadable("holds no samples")
     if not _SLOWEST <= own <= _FASTEST:
         raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
     if not channels.isfinite().all():
@@ -100,10 +101,15 @@ def usual(files: Sequence[Path]) -> tuple[int, int]:
 
 
 def _is_cut_short(file: Path) -> bool:
-    """Whether a file is smaller than its header says (0 and all ones: written to a pipe, without a length)."""
+    """Whether a file is smaller than its header says, or ends within an Ogg page."""
+    size = file.stat().st_size
     with file.open("rb") as stream:
         head = stream.read(28)
+        stream.seek(max(size - _LONGEST_PAGE, 0))
+        tail = stream.read() if head[:4] == b"OggS" else b""
     match head[:4]:
+        case b"OggS":
+            return _ends_within_page(tail)
         case b"RIFF":  # WAV
             said, before = int.from_bytes(head[4:8], "little"), 8
         case b"FORM":  # AIFF
@@ -116,7 +122,19 @@ def _is_cut_short(file: Path) -> bool:
             said, before = int.from_bytes(head[16:24], "little"), 0
         case _:
             return False
-    return said not in (0, 0xFFFFFFFF) and said + before > file.stat().st_size + 1
+    return not _is_of_a_pipe(said) and said + before > size + 1
+
+
+def _ends_within_page(tail: bytes) -> bool:
+    """Whether an Ogg file lacks a part of its last page. (Its flag of the end will not do: many set none.)"""
+    *_, page = tail.split(b"OggS")
+    size = 23 + page[22] + sum(page[23 : 23 + page[22]]) if len(page) > 22 else 23
+    return b"OggS" in tail and len(page) < size
+
+
+def _is_of_a_pipe(said: int) -> bool:
+    """Whether a size stands for "not known yet": 0, all ones, or sox's own for AIFF and WAV and some header."""
+    return said in (0, 0xFFFFFFFF) or any(abs(said - unknown) < 4096 for unknown in (0x7F000000, 0x7FFFF000))
 
 
 def _reason(file: Path, error: Exception) -> str:
