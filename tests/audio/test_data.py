@@ -147,7 +147,7 @@ def test_the_lists_of_speech_commands(tmp_path: Path) -> None:
         for number in range(6):
             write(tmp_path / word / f"{number}.wav")
     (tmp_path / "validation_list.txt").write_text("yes/0.wav\nno/0.wav\n")
-    (tmp_path / "testing_list.txt").write_text("yes/1.wav\nno/1.wav\n")
+    (tmp_path / "testing_list.txt").write_text("yes/1.wav\n./no/1.wav\n\n")
     data = load(str(tmp_path))
     assert data.classes == ("no", "yes")
     assert names(data)["val"] == ["no/0.wav", "yes/0.wav"]
@@ -155,6 +155,9 @@ def test_the_lists_of_speech_commands(tmp_path: Path) -> None:
     assert len(data.train) == 8
     (tmp_path / "testing_list.txt").write_text("yes/1.wav\nyes/gone.wav\n")
     with pytest.raises(UserError, match=r"testing_list\.txt:2: yes/gone\.wav"):
+        load(str(tmp_path))
+    (tmp_path / "testing_list.txt").write_text("yes/1.wav\n./no/0.wav\n")
+    with pytest.raises(UserError, match=r"testing_list\.txt:2: \./no/0\.wav: is in the list of val as well"):
         load(str(tmp_path))
 
 

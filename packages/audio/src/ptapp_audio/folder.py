@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from posixpath import normpath
 
 from ptapp_audio.listing import Listing, recording_of
 from ptapp_audio.read import SUFFIXES
@@ -26,19 +27,24 @@ def has_lists(root: Path) -> bool:
 
 def read_lists(root: Path) -> Listing:
     """Speech Commands (Warden 2018): a folder per word, and the files of val and test in two lists."""
-    split: dict[str, SplitName] = {}
+    by_class = {name: files for name, files in files_of_classes(root, SUFFIXES, "sound").items() if name != _NOT_WORDS}
+    whole = _listing(root, {"train": by_class}, divided=False)
+    split: dict[str, SplitName] = dict.fromkeys(whole.names, "train")
     for name, part in LISTS.items():
         try:
             lines = (root / name).read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
             raise UserError(f"{root / name}: not a text in UTF-8 ({error})") from error
-        for number, line in enumerate(lines, start=1):
-            if line.strip() and not (root / line.strip()).is_file():
-                raise UserError(f"{root / name}:{number}: {line.strip()}: no such file")
-            split[line.strip()] = part
-    by_class = {name: files for name, files in files_of_classes(root, SUFFIXES, "sound").items() if name != _NOT_WORDS}
-    whole = _listing(root, {"train": by_class}, divided=False)
-    parts: list[SplitName] = [split.get(name, "train") for name in whole.names]
+        for number, line in enumerate(map(str.strip, lines), start=1):
+            if not line:
+                continue
+            file = normpath(line)  # ./yes/0.wav is yes/0.wav
+            if file not in split:
+                raise UserError(f"{root / name}:{number}: {line}: no such file in the folder of a word")
+            if split[file] not in ("train", part):
+                raise UserError(f"{root / name}:{number}: {line}: is in the list of {split[file]} as well; remove one")
+            split[file] = part
+    parts = [split[name] for name in whole.names]
     return replace(whole, what="a folder per word, and lists of val and test", parts=parts)
 
 
