@@ -12,7 +12,8 @@ import torch
 from contract.of_audio import RATE, write_sounds
 from ptapp_audio.clips import Clips, Windows, spread
 from ptapp_audio.data import load, recognise
-from ptapp_audio.splits import Splits, assign
+from ptapp_audio.listing import Listing
+from ptapp_audio.splits import Splits, assign, folds_of
 from ptapp_core.errors import UserError
 
 ESC10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "esc10"
@@ -196,6 +197,29 @@ def test_made_folds_keep_recordings_whole_and_classes_even(tmp_path: Path) -> No
     assert len(set(seen)) == 24
     with pytest.raises(UserError, match="--folds"):
         load(str(file), fold=1)
+
+
+class Looked(list[int]):
+    """Counts how often an entry is looked at."""
+
+    times = 0
+
+    def __getitem__(self, row: int) -> int:  # type: ignore[override]
+        self.times += 1
+        return super().__getitem__(row)
+
+
+def test_making_folds_looks_at_each_clip_a_few_times() -> None:
+    count = 3000
+    labels = Looked(row % 7 for row in range(count))
+    files = [Path(f"{row}.wav") for row in range(count)]
+    groups = [str(row // 3) for row in range(count)]  # of several classes each
+    classes = tuple("abcdefg")
+    listing = Listing(Path("x"), "clips", files, [str(file) for file in files], labels, classes, groups=groups)
+    own = folds_of(listing, 5, 0)
+    assert labels.times <= 3 * count
+    assert len(set(zip(groups, own, strict=True))) == 1000
+    assert min(own.count(fold) for fold in range(1, 6)) > 500
 
 
 @pytest.mark.parametrize(

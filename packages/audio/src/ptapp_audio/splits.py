@@ -76,14 +76,13 @@ def folds_of(listing: Listing, folds: int | None, seed: int) -> Sequence[int]:
     if folds is None:
         raise UserError(f"{listing.where}: has no folds; --folds K makes them")
     own = [0] * len(listing.files)
+    counts = [[0] * folds for _ in listing.classes]  # of each class in each fold
     for group in _shuffled(listing, range(len(listing.files)), seed, "fold"):
-        sizes = [0] * folds
-        label = listing.labels[group[0]]
-        for row, number in enumerate(own):
-            if number and listing.labels[row] == label:
-                sizes[number - 1] += 1
+        sizes = counts[listing.labels[group[0]]]
+        smallest = sizes.index(min(sizes))
         for row in group:
-            own[row] = sizes.index(min(sizes)) + 1
+            own[row] = smallest + 1
+            counts[listing.labels[row]][smallest] += 1
     return own
 
 
