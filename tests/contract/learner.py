@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
-from contract.rows import ROWS, Row
+from contract.rows import ROWS, Row, command
+from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
+from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.run import Run
 from ptapp_core.runtime import Runtime
+from ptapp_core.task import Source, Task
 
 
 def learn(row: Row, folder: Path, accumulate: int = 1) -> dict[str, Tensor]:
@@ -22,6 +26,20 @@ def learn(row: Row, folder: Path, accumulate: int = 1) -> dict[str, Tensor]:
         fit(plan, runtime, run, task, source, optimizer, evaluate=evaluate)
     runtime.close()
     return task.model.state_dict()
+
+
+def given_to_fit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Task, Source, Evaluate]:
+    """What a command's job would learn with, from and measure; it ends there."""
+    given: list[tuple[Task, Source, Evaluate]] = []
+
+    def fit(plan: object, runtime: object, run: object, *others: object) -> None:
+        task, source, _, _, evaluate = others
+        given.append((task, source, evaluate))  # type: ignore[arg-type]
+        raise UserError("that is all")
+
+    monkeypatch.setattr(f"ptapp_{words[0]}.train.fit", fit)
+    assert command(words) == 2
+    return given[0]
 
 
 def main(words: list[str]) -> int:

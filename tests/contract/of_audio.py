@@ -85,6 +85,7 @@ ROWS = [
         },
         _learner,
         formats=("pt2", "onnx", "torchscript"),
+        augmented="--stretch 0.2 --pitch 3 --noise 0.7 --gain 6 --seconds 0.3",
         mistakes={
             "missing path": (["--data", "no/such/folder"], "no/such/folder"),
             "unknown model": (["--model", "cn"], "cnn"),

@@ -85,6 +85,7 @@ ROWS = [
         },
         _learner,
         formats=("pt2", "onnx", "torchscript"),
+        augmented="--word-dropout 0.3",
         mistakes={
             "missing path": (["--data", "no/such/file.csv"], "no/such/file.csv"),
             "unknown model": (["--model", "lstn"], "lstm"),

@@ -65,6 +65,7 @@ ROWS = [
         },
         _learner,
         formats=("pt2", "onnx", "torchscript"),
+        augmented="--crop 2 --rotation 10 --erasing 0.5 --brightness 0.3 --contrast 0.3 --policy randaugment",
         mistakes={
             "missing path": (["--data", "no/such/folder"], "no/such/folder"),
             "unknown model": (["--model", "fercn"], "fercnn"),

@@ -26,6 +26,8 @@ class Row:
     """What it exports to."""
     mistakes: dict[str, tuple[list[str], str]]
     """Options that are wrong -> the word that the message must contain."""
+    augmented: str = ""
+    """Options under which its own loader changes every sample by itself; none: it has no data set."""
     same_clock: tuple[list[str], list[str]] = (["--accumulate", "1"], ["--accumulate", "2"])
     """Options between which steps and learning rates must not differ."""
     input: str = "input"

@@ -1,11 +1,15 @@
 """Contract 4: order depends on (seed, epoch), augmentation on (seed, epoch, index)."""
 
 from itertools import chain, islice
+from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from contract.learner import given_to_fit
+from contract.rows import ROWS, Row
 from ptapp_core.draws import Draws
 from ptapp_core.loader import Batch, Loader, each_once
 from ptapp_core.runtime import Runtime
@@ -71,6 +75,26 @@ def test_ranks_and_micro_batches_share_the_same_steps() -> None:
         ]
         together = [sorted(chain(*parts)) for parts in zip(*shares, strict=True)]
         assert together == [sorted(step) for step in whole]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.augmented], ids=str)
+def test_a_sample_is_changed_alike_in_whatever_micro_batch(
+    row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[dict[int, Tensor]]] = []
+    for accumulate in (1, 5):
+        words = [*row.train(tmp_path), *row.augmented.split(), "--accumulate", str(accumulate)]
+        _, source, _ = given_to_fit(words, monkeypatch)
+        seen.append([{} for _ in range(12)])  # steps of two epochs
+        for number, batch in enumerate(islice(source, 12 * accumulate)):
+            if batch is not None:
+                seen[-1][number // accumulate] |= zip(batch["index"].tolist(), batch[row.input], strict=True)
+    for whole, parts in zip(*seen, strict=True):
+        assert whole.keys() == parts.keys()
+        for index, sample in parts.items():  # a text is as long as the longest of its micro-batch
+            torch.testing.assert_close(sample, whole[index][: len(sample)], rtol=1e-4, atol=1e-4)
+    first, second = ({key: x for step in seen[0][half : half + 6] for key, x in step.items()} for half in (0, 6))
+    assert any(not torch.equal(x, second[key]) for key, x in first.items())
 
 
 def test_it_goes_on_at_any_step() -> None:
