@@ -13,7 +13,7 @@ from torch.nn import functional
 from ptapp_audio.models import CNN, CRNN, Network, SpectrogramTransformer, build, wav2vec2
 from ptapp_audio.waveform import Front, LogMelFront, UnitFront, Waveform
 from ptapp_core.errors import UserError
-from ptapp_core.export import export
+from ptapp_core.export import Format, export
 
 MODELS = ("cnn", "crnn", "transformer")
 SMALL = {"cnn": {"width": 8}, "crnn": {"width": 8}, "transformer": {"dim": 48}}
@@ -124,10 +124,10 @@ def test_the_transformer_tells_times_and_not_without_its_codes_of_time() -> None
     assert learnt(broken, time_task, 60, lr=1e-3) < 0.75
 
 
-def waveform(name: str, window: int = 1600, classes: int = 3) -> Waveform:
+def waveform(name: str, window: int = 1600, classes: int = 3, **options: int) -> Waveform:
     torch.manual_seed(0)
     front = Front.of(8000, 0.032, 0.01, 32, 20.0)
-    network = build(name, classes=classes, shape=(32, 1 + window // front.hop), **SMALL[name])
+    network = build(name, classes=classes, shape=(32, 1 + window // front.hop), **SMALL[name], **options)
     model = Waveform(LogMelFront(front), network, window)
     model.front.measure([torch.randn(8, window) * 0.1])
     return model.eval()
@@ -173,18 +173,26 @@ def test_a_long_clip_is_the_mean_of_the_windows_that_cover_it() -> None:
     torch.testing.assert_close(model(short), model(functional.pad(short, (0, 900))))
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "cnn"])  # that one is exported by its command
-def test_the_exported_model_takes_three_lengths(name: str, tmp_path: Path) -> None:
-    model = nn.Sequential(waveform(name), nn.Softmax(1))
-    x = 0.1 * torch.randn(7, 2400)
-    path, difference = export(model, x, tmp_path, "onnx", {}, free=(("batch", "length"),))
+def onnx(path: str) -> Callable[[Tensor], Tensor]:
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda x: torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
+
+
+READERS = {"onnx": onnx, "pt2": lambda path: torch.export.load(path).module(), "torchscript": torch.jit.load}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.parametrize("form", READERS)
+@pytest.mark.parametrize(("name", "options"), [("cnn", {}), ("crnn", {}), ("transformer", {"layers": 1})])
+def test_the_exported_model_takes_any_length(name: str, options: dict[str, int], form: Format, tmp_path: Path) -> None:
+    model = nn.Sequential(waveform(name, **options), nn.Softmax(1))
+    path, difference = export(model, 0.1 * torch.randn(7, 2400), tmp_path, form, {}, free=(("batch", "length"),))
     assert difference < 1e-4
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    for length in (1, 500, 1600, 1601, 7000):
-        part = 0.1 * torch.randn(2, length)
-        got = torch.from_numpy(session.run(None, {"input": part.numpy()})[0])
-        with torch.no_grad():
-            torch.testing.assert_close(got, model(part), atol=1e-4, rtol=0)
+    exported = READERS[form](str(path))
+    with torch.no_grad():
+        for length in (1, 500, 1600, 1601, 7000):
+            x = 0.1 * torch.randn(2, length)
+            torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0)
 
 
 @pytest.fixture(scope="module")
