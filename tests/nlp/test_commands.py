@@ -23,7 +23,7 @@ from ptapp_nlp.evaluate import measure, prepare, rebuild
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.optimise import depths
 from ptapp_nlp.splits import Examples
-from ptapp_nlp.tokens import learn
+from ptapp_nlp.tokens import EOS, learn
 from ptapp_nlp.train import evaluation
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
@@ -174,7 +174,9 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     assert json.loads(capsys.readouterr().out)["tags"] == said
 
 
-def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_language_model_writes_the_same_for_the_same_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["--task", "generate", "--dim", "32", "--layers", "1", "--vocab", "400", "--max-length", "24"]
     run = train(tmp_path, *words, "--epochs", "2")
     said = []
@@ -187,6 +189,10 @@ def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, caps
     assert len(said[0]) == 2
     assert "only the last 23 tokens" in output.err
     assert {"attention.png", "curves.png", "lengths.png"} <= {path.name for path in (run / "report").iterdir()}
+    begun: list[torch.Tensor] = []
+    monkeypatch.setattr("ptapp_nlp.generate.sample", lambda advance, first, *_, **__: begun.append(first) or [[]])
+    assert command(["nlp", "generate", str(run)]) == 0
+    assert begun[0].tolist() == [[EOS]]  # as each text of the stream that it learnt from
 
 
 def test_a_translator_is_measured_by_bleu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

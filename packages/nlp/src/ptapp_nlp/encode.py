@@ -7,7 +7,7 @@ import torch
 from ptapp_core.errors import UserError
 from ptapp_nlp.batches import Ragged, Texts
 from ptapp_nlp.splits import Examples
-from ptapp_nlp.tokens import BOS, Tokens
+from ptapp_nlp.tokens import EOS, Tokens
 
 IGNORED = -100
 """The target of a token that has none: padding, or a later part of a tagged word."""
@@ -54,8 +54,11 @@ def fallback_tag(classes: Sequence[str]) -> int:
 
 
 def cut(texts: Sequence[Sequence[int]], length: int) -> list[list[int]]:
-    """Texts one after the other, each begun by a mark, in blocks of `length` + 1 numbers that overlap by one."""
-    stream = [BOS]
+    """Texts, each with its end mark, one after the other in blocks of `length` + 1 numbers that overlap by one.
+
+    An end mark goes before the first too: what follows one is always the beginning of a text.
+    """
+    stream = [EOS]
     for text in texts:
         stream += text
     if len(stream) < 2:
