@@ -1,5 +1,6 @@
 """Examples as numbers: what each task's batches hold."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -23,7 +24,7 @@ def encode(task: str, examples: Examples, tokens: Tokens, limit: int) -> tuple[T
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
-        blocks = cut(tokens.encode(examples.source, 1_000_000, eos=True), limit)
+        blocks = cut(tokens.encode(examples.source, sys.maxsize, eos=True), limit)
         stream = Ragged(blocks, tokens.pad)
         return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
     raise ValueError(task)
