@@ -40,3 +40,9 @@ def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError as error:
                 hint = " (is it --encoding latin-1?)" if encoding == "utf-8" else ""
                 bad.row(file, number, f"not {encoding} text at byte {error.start + 1} of the line{hint}")
+
+
+def count(file: Path) -> int:
+    """How many lines a file has, bad ones too."""
+    with opened(file) as raw:
+        return sum(1 for _ in raw)
