@@ -188,6 +188,22 @@ def test_the_chosen_columns_are_said(tmp_path: Path) -> None:
     assert "columns 3 and 1: " in load(str(write(file, rows)), CLASSIFY).about
 
 
+def test_a_header_of_unknown_names_is_no_class(tmp_path: Path) -> None:
+    for name in ("train.csv", "val.csv", "test.csv"):
+        write(tmp_path / name, "utterance,intent\n" + csv())
+    for seed in (0, None):
+        data = load(str(tmp_path), CLASSIFY, seed=seed)
+        assert data.classes == ("no", "yes")
+        assert "columns utterance and intent: 40 train, 40 val, 40 test" in data.about
+    write(tmp_path / "test.csv", csv()[:400])  # an other first row than those of train and val
+    assert load(str(tmp_path), CLASSIFY, seed=None, skip_bad=True).classes == ("intent", "no", "yes")
+    alone = str(write(tmp_path / "alone.csv", "utterance,intent\n" + csv()))
+    assert load(alone, CLASSIFY).classes == ("no", "yes")
+    assert load(alone, CLASSIFY, seed=None).classes == ("intent", "no", "yes")  # which may be one text of a rare class
+    write(tmp_path / "alone.csv", "utterance,yes\n" + csv())
+    assert "columns 1 and 2: " in load(alone, CLASSIFY).about
+
+
 def test_conll_columns(tmp_path: Path) -> None:
     text = "-DOCSTART- O\n\n" + "Ada NNP B-PER\nsleeps VBZ O\n\n\n" * 20
     data = load(str(write(tmp_path / "a.conll", text)), Reading("tag"))

@@ -15,7 +15,7 @@ from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_pairs, suffix_of
+from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
@@ -107,7 +107,9 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    tables = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
+    divided = reading.task == "classify" and seed is not None  # so a class of one text would be refused
+    read = read_tables(list(files.values()), _columns(reading), reading.encoding, bad, divided=divided)
+    tables = dict(zip(files, read, strict=True))
     kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, seed)
 
