@@ -10,13 +10,16 @@ from torch import nn
 from ptapp_core.export import export
 from ptapp_core.loader import Batch
 from ptapp_core.losses import build_loss
+from ptapp_core.runtime import Runtime
+from ptapp_nlp import pictures
+from ptapp_nlp.batches import Ragged, Texts
 from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample
 from ptapp_nlp.encode import IGNORED
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import LanguageModel, Translator, build
 from ptapp_nlp.models.recurrent import RecurrentEncoder
 from ptapp_nlp.tasks import TokenTask, translated
-from ptapp_nlp.tokens import BOS, EOS
+from ptapp_nlp.tokens import BOS, EOS, learn
 
 OPTIONS = {"dim": 16, "hidden": None, "layers": 2, "heads": 2, "dropout": 0.0, "bidirectional": True}
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
@@ -88,6 +91,27 @@ def test_a_later_token_changes_nothing_before_it() -> None:
         other[0, 4] = 11
         torch.testing.assert_close(model(IDS)[0, :4], model(other)[0, :4])
         assert not torch.allclose(model(IDS)[0, 4], model(other)[0, 4])
+
+
+@pytest.mark.parametrize("task", ["classify", "translate", "generate"])
+def test_the_picture_of_a_long_text_is_of_its_beginning(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[torch.Size, int, int]] = []
+
+    def draw(heads: torch.Tensor, asked: list[str], seen: list[str], out: Path) -> Path:
+        drawn.append((heads.shape, len(asked), len(seen)))
+        return out
+
+    monkeypatch.setattr(pictures, "_draw", draw)
+    tokens, long = learn("word", ["a b c d e"], 400, lower=True), Ragged([[4, 5, 6] * 100], 0)
+    names = ("source", "target") if task == "translate" else ("input",)
+    model = build(card(task, "transformer")).eval()
+    runtime = Runtime("cpu", "fp32")
+    assert pictures.attention_map(model, Texts(dict.fromkeys(names, long)), tokens, runtime, tmp_path / "a.png")
+    ((shape, asked, seen),) = drawn
+    assert shape[1:] == (asked, seen)
+    assert 24 <= max(asked, seen) <= 48
 
 
 def copies(reverse: bool, generator: torch.Generator) -> Batch:
