@@ -99,6 +99,14 @@ def test_predict_takes_arguments_a_file_and_a_pipe(
     assert "learnt to classify" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["predict", "RUN", "a", "\udcff"], ["generate", "RUN", "--prompt", "\udcff"]])
+def test_a_text_that_is_no_text_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["nlp", *words]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert error.endswith("\\udcff: not UTF-8 text\n")
+
+
 def test_cross_validation_tests_each_text_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_texts(tmp_path / "texts", rows=40)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--dim", "8", "--hidden", "8", "--epochs", "1"]

@@ -95,6 +95,7 @@ BAD = {
         "a.jsonl:2: the label is empty",
         "",
     ),
+    "half a pair": ("b.jsonl", json(ROWS) + '{"label": "no", "text": "\\ud800"}\n', "b.jsonl:81: holds half", ""),
     "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: the label is empty", ""),
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_nlp.lines import Bad, lines, text_of
+from ptapp_nlp.lines import Bad, is_unicode, lines, text_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TEXTS = (
@@ -149,6 +149,9 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
             continue
         if not isinstance(row, dict):
             bad.row(file, number, "not a JSON object")
+            continue
+        if not is_unicode("".join((*row, *map(text_of, row.values())))):
+            bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
             continue
         if not keys:
             keys = list(row)
