@@ -290,6 +290,7 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     model = build(card, pretrained=True).eval()
     texts = ["cat word1 bird", "dog"]
     rows = tokens.encode(texts, 16)
+    assert tokens.encode(["cat [SEP]"], 16)[0].count(rows[0][-1]) == 1  # its own mark, and none of the text's
     ids = torch.tensor([rows[0], rows[1] + [tokens.pad] * (len(rows[0]) - len(rows[1]))])
     theirs = AutoTokenizer.from_pretrained(encoder)(texts, padding=True, return_tensors="pt")
     assert torch.equal(theirs["input_ids"], ids)

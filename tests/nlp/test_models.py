@@ -58,6 +58,15 @@ def test_padding_changes_nothing(task: str, name: str, pool: str) -> None:
         torch.testing.assert_close(together[:, :length] if task == "tag" else together, alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("pool", ["mean", "max", "attention", "last", "first"])
+def test_a_text_of_padding_alone_is_finite_and_so_is_its_gradient(pool: str) -> None:
+    model = build(card("classify", "lstm", pool=pool))
+    logits = model(torch.tensor([[4, 5], [0, 0]]))
+    logits.sum().backward()
+    assert logits.abs().max() < 1e3
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(card("classify", "gru", bidirectional=False, layers=1)).eval()

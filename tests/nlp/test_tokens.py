@@ -40,6 +40,16 @@ def test_special_numbers_limits_and_empty_texts() -> None:
     assert tokens.decode([row])[0].startswith("the cat")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_names_a_mark_is_none(kind: str) -> None:
+    tokens = learn(kind, [*TEXTS, "[PAD] and [EOS]"], 400, lower=False, least=1)
+    for own in (tokens, Tokens.read(tokens.json())):
+        (row,) = own.encode(["[PAD] and [EOS]"], 100)
+        words, _ = own.encode_words(["[PAD]"], 100)
+        assert not {tokens.pad, EOS} & {*row, *words}
+        assert own.decode([row])[0].replace(" ", "") == "[PAD]and[EOS]"
+
+
 def test_a_words_tag_stands_at_its_first_token() -> None:
     tokens = learn("char", TEXTS, 400, lower=False)
     ids, first = tokens.encode_words(["The", "cat"], 100)
