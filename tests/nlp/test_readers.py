@@ -66,6 +66,9 @@ def test_a_folder_brings_its_splits_and_class_names(tmp_path: Path) -> None:
     assert len(data.val) == len(data.train) == 40
     write(tmp_path / "classes.txt", "\ufeffJa\nNein\n")
     assert load(str(tmp_path), CLASSIFY).classes == ("Ja", "Nein")
+    write(tmp_path / "classes.txt", "Ja\nJa \n")
+    with pytest.raises(UserError, match=r"classes.txt: 'Ja' names more than one class"):
+        load(str(tmp_path), CLASSIFY)
     write(tmp_path / "classes.txt", "Ja\nNö\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"classes.txt:2: not utf-8 .*--encoding latin-1"):
         load(str(tmp_path), CLASSIFY)

@@ -169,6 +169,8 @@ def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed
     if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
         return labels
     known = tuple(name.strip() for _, name in lines(names, reading.encoding, bad) if name.strip())
+    if twice := [name for name, times in Counter(known).items() if times > 1]:
+        raise UserError(f"{names}: {twice[0]!r} names more than one class; give each a name of its own")
     if len(known) == len(labels):
         return known
     numbers = [int(label) for label in labels]
