@@ -237,6 +237,10 @@ def test_parallel_files(tmp_path: Path) -> None:
     write(tmp_path / "val.en.gz", b"one\ntwo\n\xff\n")
     val = load(str(tmp_path), Reading("translate"), skip_bad=True).val
     assert (val.source, val.target) == (["one"], ["eins"])
+    (tmp_path / "val.de.gz").rename(tmp_path / "val.deu.gz")
+    for seed in (0, None):
+        with pytest.raises(UserError, match=r"beside val.deu.gz and val.en.gz there is no .de file"):
+            load(str(tmp_path), Reading("translate"), seed=seed, skip_bad=True)
 
 
 @pytest.mark.parametrize(

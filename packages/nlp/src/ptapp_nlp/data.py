@@ -203,9 +203,12 @@ def _parallel(
         source, target = languages
     if not {source, target} <= set(languages) or source == target:
         raise UserError(f"{folder}: has {', '.join(languages)}; say which with --pair, such as --pair en-de")
+    for files in found.values():
+        for language in (source, target):
+            if language not in files:
+                alone = " and ".join(file.name for file in files.values())
+                raise UserError(f"{folder}: beside {alone} there is no .{language} file; add it, or remove them")
     parts = {
-        split: read_parallel(files[source], files[target], reading.encoding, bad)
-        for split, files in found.items()
-        if {source, target} <= files.keys()
+        split: read_parallel(files[source], files[target], reading.encoding, bad) for split, files in found.items()
     }
     return parts, f"{folder.name}, {source} to {target}"
