@@ -21,7 +21,7 @@ from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.evaluate import measure, prepare, rebuild
 from ptapp_nlp.models import bert, build
-from ptapp_nlp.optimise import depths
+from ptapp_nlp.optimise import depths, optimizer_of
 from ptapp_nlp.splits import Examples
 from ptapp_nlp.tokens import EOS, learn
 from ptapp_nlp.train import evaluation
@@ -280,6 +280,18 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     names = torch.export.load(run / "export" / "model.pt2").state_dict
     assert names
     assert not any("lora_" in name for name in names)
+
+
+def test_each_lower_layer_of_bert_learns_at_half_the_rate(encoder: Path) -> None:
+    card = {"task": "classify", "name": "bert", "vocab": 40, "pad": 0, "classes": ["a", "b"]}
+    card |= {"encoder": bert.describe(str(encoder)), "options": {"pool": "first", "dropout": 0.1, "lora": None}}
+    model = build(card)
+    settings = TrainNLP(model="bert", pretrained=str(encoder), lr=1.0, layer_decay=0.5)
+    rates = {id(p): group["lr"] for group in optimizer_of(settings, model).param_groups for p in group["params"]}
+    parts = {"embeddings": 0.125, "layer.0": 0.25, "layer.1": 0.5, "head": 1.0}
+    for name, parameter in model.named_parameters():
+        (expected,) = (rate for part, rate in parts.items() if f".{part}." in f".{name}")
+        assert rates[id(parameter)] == expected, name
 
 
 def test_bert_says_what_transformers_says(encoder: Path) -> None:

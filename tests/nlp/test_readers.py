@@ -273,14 +273,15 @@ def test_a_folder_of_tables_of_translations(tmp_path: Path) -> None:
 
 
 def test_what_is_only_measured_needs_no_training_file(tmp_path: Path) -> None:
-    tagged, parallel, numbered = (tmp_path / name for name in ("tagged", "parallel", "numbered"))
-    for folder in (tagged, parallel, numbered):
+    tagged, parallel, numbered, plain = (tmp_path / name for name in ("tagged", "parallel", "numbered", "plain"))
+    for folder in (tagged, parallel, numbered, plain):
         folder.mkdir()
     write(tagged / "test.conll", "a O\nb O\n")
     write(parallel / "test.en", "one\n")
     write(parallel / "test.de", "eins\n")
     write(numbered / "test.csv", "text,label\nsome words,2\nother words,4\n")
-    for folder, task in ((tagged, "tag"), (parallel, "translate"), (numbered, "classify")):
+    write(plain / "test.txt", "some words\n")
+    for folder, task in ((tagged, "tag"), (parallel, "translate"), (numbered, "classify"), (plain, "generate")):
         with pytest.raises(UserError, match="no training file"):
             load(str(folder), Reading(task))
         data = load(str(folder), Reading(task), seed=None)
