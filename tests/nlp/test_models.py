@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ptapp_core.export import export
+from ptapp_core.export import Format, export
 from ptapp_core.loader import Batch
 from ptapp_core.losses import build_loss
 from ptapp_core.runtime import Runtime
@@ -74,6 +74,35 @@ def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Pat
     longer = torch.randint(1, 12, (5, 23))
     (got,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": longer.numpy()})
     torch.testing.assert_close(torch.from_numpy(got), model(longer), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "form"),
+    [
+        ("classify", "transformer", "torchscript"),
+        ("tag", "transformer", "torchscript"),
+        ("tag", "lstm", "onnx"),
+        ("translate", "transformer", "pt2"),
+        ("generate", "transformer", "torchscript"),
+        ("generate", "gru", "onnx"),
+        ("classify", "bert", "onnx"),
+    ],
+)
+def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
+    task: str, name: str, form: Format, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder = {"model_type": "bert", **shape, "intermediate_size": 16}
+    model = build({**card(task, name, layers=1, pool="attention", lora=None), "encoder": encoder})
+    ids, recurrent = IDS.repeat(3, 1), name in ("lstm", "gru")
+    inputs, free, names = (ids,), [("batch", "length")], ["input"]
+    if task == "translate":
+        inputs, names = (ids, ids[:, :5]), ["source", "target"]
+        free = [("batch", f"{each}_length") for each in names]
+    most = {"length": 512} if name == "bert" else {}
+    _, off = export(model, inputs, tmp_path, form, {}, free=free, names=names, most=most, recurrent=recurrent)
+    assert off < 1e-5
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
