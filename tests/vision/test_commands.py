@@ -53,6 +53,10 @@ def test_evaluate_measures_what_training_reported(trained: Path) -> None:
     assert command(["vision", "evaluate", str(run)]) == 0
     after = json.loads((run / "report" / "metrics.json").read_text())["test"]
     assert after == pytest.approx(before)
+    kept = (run / "report" / "metrics.json").read_bytes()
+    assert command(["vision", "evaluate", str(run), "--checkpoint", "last"]) == 0
+    assert (run / "evaluation" / "own-test-checkpoint-last" / "metrics.json").exists()
+    assert (run / "report" / "metrics.json").read_bytes() == kept
 
 
 def test_evaluate_counts_labels_as_the_model_does(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,11 +44,13 @@ class EvaluateSettings(ComputeSettings):
         return name, samples
 
     def folder(self, split: str) -> Path:
-        """`report/` for the test split of the run's own data, else one in `evaluation/`: the job's result stays."""
-        if self.data is None and split == "test":
+        """`report/` for what the job itself measures, else one in `evaluation/` that is named after what differs."""
+        about = {"run", "data", "split", "skip_bad", "device", "precision"}
+        changed = [f"{name}-{value}" for name, value in self.model_dump(exclude=about, exclude_defaults=True).items()]
+        if self.data is None and split == "test" and not changed:
             return self.run / "report"
         name = Path(self.data).resolve().name if self.data else "own"
-        return self.run / "evaluation" / f"{name}-{split}"
+        return self.run / "evaluation" / "-".join([name, split, *changed])
 
 
 class PredictFiles(ComputeSettings):
