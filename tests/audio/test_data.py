@@ -197,6 +197,8 @@ def test_made_folds_keep_recordings_whole_and_classes_even(tmp_path: Path) -> No
     assert len(set(seen)) == 24
     with pytest.raises(UserError, match="--folds"):
         load(str(file), fold=1)
+    with pytest.raises(UserError, match=r"--folds 30: .* has recordings for 4; give"):  # at the first of them
+        load(str(file), fold=1, folds=30)
 
 
 class Looked(list[int]):

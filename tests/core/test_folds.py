@@ -23,6 +23,9 @@ def test_each_sample_is_the_test_once_and_classes_are_even() -> None:
     assert not torch.equal(fold_rows(labels, 2, 4, seed=4)[1], own)
     with pytest.raises(UserError, match="--fold 5"):
         fold_rows(labels, 5, 4, seed=0)
+    assert [len(rows) for rows in fold_rows(labels, 1, 44, seed=0)] == [43, 1]
+    with pytest.raises(UserError, match="--folds 45: there are 44 samples"):  # at the first of them
+        fold_rows(labels, 1, 45, seed=0)
 
 
 def test_the_interval_is_students() -> None:

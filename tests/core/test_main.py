@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,17 @@ def test_a_domain_is_imported_when_it_is_invoked(install: Install, capsys: pytes
     install("bread", BAKERY)
     assert main(["bread", "bake"]) == 0
     assert capsys.readouterr().out == "baked\n"
+
+
+def test_what_the_output_has_no_bytes_for_is_written_as_json_writes_it(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "caf\u00e9 \U0001f370 \udcff"  # the last is a byte of a file's name that is no UTF-8
+    install("bread", BAKERY.replace('"baked"', repr(said)))
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(BytesIO(), encoding="ascii"))
+    assert main(["bread", "bake"]) == 0
+    sys.stdout.flush()
+    assert json.loads(b'"' + sys.stdout.buffer.getvalue().strip() + b'"') == said  # type: ignore[attr-defined]
 
 
 def test_a_domain_that_misses_a_requirement_is_listed_with_the_reason(

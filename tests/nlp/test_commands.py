@@ -21,9 +21,9 @@ from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.evaluate import measure, prepare, rebuild
 from ptapp_nlp.models import bert, build
-from ptapp_nlp.optimise import depths
+from ptapp_nlp.optimise import depths, optimizer_of
 from ptapp_nlp.splits import Examples
-from ptapp_nlp.tokens import learn
+from ptapp_nlp.tokens import EOS, learn
 from ptapp_nlp.train import evaluation
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
@@ -97,6 +97,14 @@ def test_predict_takes_arguments_a_file_and_a_pipe(
         assert [line["class"] for line in other] == [line["class"] for line in answers[0]]
     assert command(["nlp", "generate", str(run)]) == 2
     assert "learnt to classify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["predict", "RUN", "a", "\udcff"], ["generate", "RUN", "--prompt", "\udcff"]])
+def test_a_text_that_is_no_text_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(["nlp", *words]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert error.endswith("\\udcff: not UTF-8 text\n")
 
 
 def test_cross_validation_tests_each_text_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,7 +182,9 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     assert json.loads(capsys.readouterr().out)["tags"] == said
 
 
-def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_language_model_writes_the_same_for_the_same_seed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = ["--task", "generate", "--dim", "32", "--layers", "1", "--vocab", "400", "--max-length", "24"]
     run = train(tmp_path, *words, "--epochs", "2")
     said = []
@@ -187,6 +197,10 @@ def test_a_language_model_writes_the_same_for_the_same_seed(tmp_path: Path, caps
     assert len(said[0]) == 2
     assert "only the last 23 tokens" in output.err
     assert {"attention.png", "curves.png", "lengths.png"} <= {path.name for path in (run / "report").iterdir()}
+    begun: list[torch.Tensor] = []
+    monkeypatch.setattr("ptapp_nlp.generate.sample", lambda advance, first, *_, **__: begun.append(first) or [[]])
+    assert command(["nlp", "generate", str(run)]) == 0
+    assert begun[0].tolist() == [[EOS]]  # as each text of the stream that it learnt from
 
 
 def test_a_translator_is_measured_by_bleu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -268,6 +282,18 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert not any("lora_" in name for name in names)
 
 
+def test_each_lower_layer_of_bert_learns_at_half_the_rate(encoder: Path) -> None:
+    card = {"task": "classify", "name": "bert", "vocab": 40, "pad": 0, "classes": ["a", "b"]}
+    card |= {"encoder": bert.describe(str(encoder)), "options": {"pool": "first", "dropout": 0.1, "lora": None}}
+    model = build(card)
+    settings = TrainNLP(model="bert", pretrained=str(encoder), lr=1.0, layer_decay=0.5)
+    rates = {id(p): group["lr"] for group in optimizer_of(settings, model).param_groups for p in group["params"]}
+    parts = {"embeddings": 0.125, "layer.0": 0.25, "layer.1": 0.5, "head": 1.0}
+    for name, parameter in model.named_parameters():
+        (expected,) = (rate for part, rate in parts.items() if f".{part}." in f".{name}")
+        assert rates[id(parameter)] == expected, name
+
+
 def test_bert_says_what_transformers_says(encoder: Path) -> None:
     tokens = bert.pretrained_tokens(str(encoder))
     card = {"task": "classify", "name": "bert", "vocab": tokens.size, "pad": tokens.pad, "classes": ["a", "b"]}
@@ -276,6 +302,7 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     model = build(card, pretrained=True).eval()
     texts = ["cat word1 bird", "dog"]
     rows = tokens.encode(texts, 16)
+    assert tokens.encode(["cat [SEP]"], 16)[0].count(rows[0][-1]) == 1  # its own mark, and none of the text's
     ids = torch.tensor([rows[0], rows[1] + [tokens.pad] * (len(rows[0]) - len(rows[1]))])
     theirs = AutoTokenizer.from_pretrained(encoder)(texts, padding=True, return_tensors="pt")
     assert torch.equal(theirs["input_ids"], ids)

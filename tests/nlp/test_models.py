@@ -7,16 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from ptapp_core.export import export
+from ptapp_core.export import Format, export
 from ptapp_core.loader import Batch
 from ptapp_core.losses import build_loss
+from ptapp_core.runtime import Runtime
+from ptapp_nlp import pictures
+from ptapp_nlp.batches import Ragged, Texts
 from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample
 from ptapp_nlp.encode import IGNORED
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import LanguageModel, Translator, build
 from ptapp_nlp.models.recurrent import RecurrentEncoder
 from ptapp_nlp.tasks import TokenTask, translated
-from ptapp_nlp.tokens import BOS, EOS
+from ptapp_nlp.tokens import BOS, EOS, learn
 
 OPTIONS = {"dim": 16, "hidden": None, "layers": 2, "heads": 2, "dropout": 0.0, "bidirectional": True}
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
@@ -55,6 +58,15 @@ def test_padding_changes_nothing(task: str, name: str, pool: str) -> None:
         torch.testing.assert_close(together[:, :length] if task == "tag" else together, alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("pool", ["mean", "max", "attention", "last", "first"])
+def test_a_text_of_padding_alone_is_finite_and_so_is_its_gradient(pool: str) -> None:
+    model = build(card("classify", "lstm", pool=pool))
+    logits = model(torch.tensor([[4, 5], [0, 0]]))
+    logits.sum().backward()
+    assert logits.abs().max() < 1e3
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
 def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(card("classify", "gru", bidirectional=False, layers=1)).eval()
@@ -62,6 +74,35 @@ def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Pat
     longer = torch.randint(1, 12, (5, 23))
     (got,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": longer.numpy()})
     torch.testing.assert_close(torch.from_numpy(got), model(longer), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "form"),
+    [
+        ("classify", "transformer", "torchscript"),
+        ("tag", "transformer", "torchscript"),
+        ("tag", "lstm", "onnx"),
+        ("translate", "transformer", "pt2"),
+        ("generate", "transformer", "torchscript"),
+        ("generate", "gru", "onnx"),
+        ("classify", "bert", "onnx"),
+    ],
+)
+def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
+    task: str, name: str, form: Format, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    shape = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder = {"model_type": "bert", **shape, "intermediate_size": 16}
+    model = build({**card(task, name, layers=1, pool="attention", lora=None), "encoder": encoder})
+    ids, recurrent = IDS.repeat(3, 1), name in ("lstm", "gru")
+    inputs, free, names = (ids,), [("batch", "length")], ["input"]
+    if task == "translate":
+        inputs, names = (ids, ids[:, :5]), ["source", "target"]
+        free = [("batch", f"{each}_length") for each in names]
+    most = {"length": 512} if name == "bert" else {}
+    _, off = export(model, inputs, tmp_path, form, {}, free=free, names=names, most=most, recurrent=recurrent)
+    assert off < 1e-5
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -88,6 +129,27 @@ def test_a_later_token_changes_nothing_before_it() -> None:
         other[0, 4] = 11
         torch.testing.assert_close(model(IDS)[0, :4], model(other)[0, :4])
         assert not torch.allclose(model(IDS)[0, 4], model(other)[0, 4])
+
+
+@pytest.mark.parametrize("task", ["classify", "translate", "generate"])
+def test_the_picture_of_a_long_text_is_of_its_beginning(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[torch.Size, int, int]] = []
+
+    def draw(heads: torch.Tensor, asked: list[str], seen: list[str], out: Path) -> Path:
+        drawn.append((heads.shape, len(asked), len(seen)))
+        return out
+
+    monkeypatch.setattr(pictures, "_draw", draw)
+    tokens, long = learn("word", ["a b c d e"], 400, lower=True), Ragged([[4, 5, 6] * 100], 0)
+    names = ("source", "target") if task == "translate" else ("input",)
+    model = build(card(task, "transformer")).eval()
+    runtime = Runtime("cpu", "fp32")
+    assert pictures.attention_map(model, Texts(dict.fromkeys(names, long)), tokens, runtime, tmp_path / "a.png")
+    ((shape, asked, seen),) = drawn
+    assert shape[1:] == (asked, seen)
+    assert 24 <= max(asked, seen) <= 48
 
 
 def copies(reverse: bool, generator: torch.Generator) -> Batch:

@@ -66,6 +66,9 @@ def test_a_folder_brings_its_splits_and_class_names(tmp_path: Path) -> None:
     assert len(data.val) == len(data.train) == 40
     write(tmp_path / "classes.txt", "\ufeffJa\nNein\n")
     assert load(str(tmp_path), CLASSIFY).classes == ("Ja", "Nein")
+    write(tmp_path / "classes.txt", "Ja\nJa \n")
+    with pytest.raises(UserError, match=r"classes.txt: 'Ja' names more than one class"):
+        load(str(tmp_path), CLASSIFY)
     write(tmp_path / "classes.txt", "Ja\nNö\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"classes.txt:2: not utf-8 .*--encoding latin-1"):
         load(str(tmp_path), CLASSIFY)
@@ -95,6 +98,7 @@ BAD = {
         "a.jsonl:2: the label is empty",
         "",
     ),
+    "half a pair": ("b.jsonl", json(ROWS) + '{"label": "no", "text": "\\ud800"}\n', "b.jsonl:81: holds half", ""),
     "missing key": ("a.jsonl", '{"text": "a", "label": "b"}\n{"text": "c"}\n', "a.jsonl:2: the label is empty", ""),
 }
 
@@ -188,6 +192,22 @@ def test_the_chosen_columns_are_said(tmp_path: Path) -> None:
     assert "columns 3 and 1: " in load(str(write(file, rows)), CLASSIFY).about
 
 
+def test_a_header_of_unknown_names_is_no_class(tmp_path: Path) -> None:
+    for name in ("train.csv", "val.csv", "test.csv"):
+        write(tmp_path / name, "utterance,intent\n" + csv())
+    for seed in (0, None):
+        data = load(str(tmp_path), CLASSIFY, seed=seed)
+        assert data.classes == ("no", "yes")
+        assert "columns utterance and intent: 40 train, 40 val, 40 test" in data.about
+    write(tmp_path / "test.csv", csv()[:400])  # an other first row than those of train and val
+    assert load(str(tmp_path), CLASSIFY, seed=None, skip_bad=True).classes == ("intent", "no", "yes")
+    alone = str(write(tmp_path / "alone.csv", "utterance,intent\n" + csv()))
+    assert load(alone, CLASSIFY).classes == ("no", "yes")
+    assert load(alone, CLASSIFY, seed=None).classes == ("intent", "no", "yes")  # which may be one text of a rare class
+    write(tmp_path / "alone.csv", "utterance,yes\n" + csv())
+    assert "columns 1 and 2: " in load(alone, CLASSIFY).about
+
+
 def test_conll_columns(tmp_path: Path) -> None:
     text = "-DOCSTART- O\n\n" + "Ada NNP B-PER\nsleeps VBZ O\n\n\n" * 20
     data = load(str(write(tmp_path / "a.conll", text)), Reading("tag"))
@@ -208,12 +228,19 @@ def test_parallel_files(tmp_path: Path) -> None:
     assert (list(data.test.source), list(data.test.target)) == (["one", "two", "three"], ["eins", "zwei", "drei"])
     assert load(str(tmp_path), Reading("translate", pair="de-en")).train.source[1] == "zwei"
     write(tmp_path / "val.de.gz", "eins\nzwei\n")
-    with pytest.raises(UserError, match=r"3 lines and .* 2"):
-        load(str(tmp_path), Reading("translate"))
+    for skip in (False, True):  # a lost line moves those after it, so that there is no telling which are bad
+        with pytest.raises(UserError, match=r"3 lines and .* 2"):
+            load(str(tmp_path), Reading("translate"), skip_bad=skip)
     write(tmp_path / "val.de.gz", "eins\n\ndrei\n")
     with pytest.raises(UserError, match=r"val.de.gz:2: the line is empty"):
         load(str(tmp_path), Reading("translate"))
-    assert len(load(str(tmp_path), Reading("translate"), skip_bad=True).val) == 2
+    write(tmp_path / "val.en.gz", b"one\ntwo\n\xff\n")
+    val = load(str(tmp_path), Reading("translate"), skip_bad=True).val
+    assert (val.source, val.target) == (["one"], ["eins"])
+    (tmp_path / "val.de.gz").rename(tmp_path / "val.deu.gz")
+    for seed in (0, None):
+        with pytest.raises(UserError, match=r"beside val.deu.gz and val.en.gz there is no .de file"):
+            load(str(tmp_path), Reading("translate"), seed=seed, skip_bad=True)
 
 
 @pytest.mark.parametrize(
@@ -246,14 +273,15 @@ def test_a_folder_of_tables_of_translations(tmp_path: Path) -> None:
 
 
 def test_what_is_only_measured_needs_no_training_file(tmp_path: Path) -> None:
-    tagged, parallel, numbered = (tmp_path / name for name in ("tagged", "parallel", "numbered"))
-    for folder in (tagged, parallel, numbered):
+    tagged, parallel, numbered, plain = (tmp_path / name for name in ("tagged", "parallel", "numbered", "plain"))
+    for folder in (tagged, parallel, numbered, plain):
         folder.mkdir()
     write(tagged / "test.conll", "a O\nb O\n")
     write(parallel / "test.en", "one\n")
     write(parallel / "test.de", "eins\n")
     write(numbered / "test.csv", "text,label\nsome words,2\nother words,4\n")
-    for folder, task in ((tagged, "tag"), (parallel, "translate"), (numbered, "classify")):
+    write(plain / "test.txt", "some words\n")
+    for folder, task in ((tagged, "tag"), (parallel, "translate"), (numbered, "classify"), (plain, "generate")):
         with pytest.raises(UserError, match="no training file"):
             load(str(folder), Reading(task))
         data = load(str(folder), Reading(task), seed=None)

@@ -12,6 +12,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.encode import IGNORED, cut, encode, encode_tagged
 from ptapp_nlp.made import make
+from ptapp_nlp.splits import Examples
 from ptapp_nlp.tasks import OUTPUTS
 from ptapp_nlp.tokens import BOS, EOS, KINDS, Tokens, learn
 from ptapp_nlp.train import hide_words
@@ -37,6 +38,16 @@ def test_special_numbers_limits_and_empty_texts() -> None:
     assert (row[0], row[-1], len(row)) == (BOS, EOS, 4)
     assert tokens.encode(["", "unheard"], 9) == [[1], [1]]
     assert tokens.decode([row])[0].startswith("the cat")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_names_a_mark_is_none(kind: str) -> None:
+    tokens = learn(kind, [*TEXTS, "[PAD] and [EOS]"], 400, lower=False, least=1)
+    for own in (tokens, Tokens.read(tokens.json())):
+        (row,) = own.encode(["[PAD] and [EOS]"], 100)
+        words, _ = own.encode_words(["[PAD]"], 100)
+        assert not {tokens.pad, EOS} & {*row, *words}
+        assert own.decode([row])[0].replace(" ", "") == "[PAD]and[EOS]"
 
 
 def test_a_words_tag_stands_at_its_first_token() -> None:
@@ -82,7 +93,15 @@ def test_batches_are_of_similar_lengths_each_sample_once_and_go_on_anywhere() ->
 
 def test_a_stream_is_cut_into_blocks_that_lose_nothing() -> None:
     blocks = cut([[5, 6, EOS], [7, EOS]], 3)
-    assert blocks == [[BOS, 5, 6, EOS], [EOS, 7, EOS]]
+    assert blocks == [[EOS, 5, 6, EOS], [EOS, 7, EOS]]  # a text always follows the same mark
+
+
+def test_a_text_of_any_length_is_learnt_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, text = learn("char", TEXTS, 400, lower=False), [5] * 1_000_001
+    monkeypatch.setattr(tokens, "encode", lambda texts, limit, eos: [text[:limit]])
+    stream, _ = encode("generate", Examples(["a" * len(text)], [None], ["a"]), tokens, 100_000)
+    assert stream.units is not None
+    assert int(stream.units.sum()) == len(text)
 
 
 @pytest.mark.parametrize("name", ["input", "source"])

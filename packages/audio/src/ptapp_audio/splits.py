@@ -54,6 +54,8 @@ def assign(listing: Listing, fold: int | None, folds: int | None, val: float, se
         return parts
     if fold is not None:
         own = folds_of(listing, folds, seed)
+        if folds is not None and listing.folds is None and max(own) < folds:
+            raise UserError(f"--folds {folds}: {listing.where} has recordings for {max(own)}; give at most as many")
         if fold not in own:
             raise UserError(f"--fold {fold}: the data has the folds {', '.join(map(str, sorted(set(own))))}")
         parts = ["test" if each == fold else "train" for each in own]

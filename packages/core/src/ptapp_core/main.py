@@ -1,9 +1,12 @@
 """The `ptapp` script: finds the installed domains by entry point and imports one only when it is invoked."""
 
+import codecs
+import json
 import re
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +20,17 @@ GROUP = "ptapp.domains"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `ptapp` with `argv` (None: the process's own) and return the exit code (see `cli.run`)."""
+    codecs.register_error("ptapp", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="ptapp")
     return run(_root(), argv)
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """Characters that a terminal or a pipe has no bytes for, as JSON writes them: a line of JSON stays one."""
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 def missing_requirement(distribution: metadata.Distribution, extra: str | None = None) -> str | None:

@@ -20,10 +20,12 @@ def fold_rows(labels: Tensor, fold: int, folds: int, seed: int) -> tuple[Tensor,
         seed: which sample is in which fold depends on (seed, position) alone.
 
     Raises:
-        UserError: there is no such fold.
+        UserError: there is no such fold, or some fold would be empty.
     """
     if not 1 <= fold <= folds:
         raise UserError(f"--fold {fold}: of --folds {folds} there are 1 to {folds}")
+    if folds > len(labels):
+        raise UserError(f"--folds {folds}: there are {len(labels):,} samples to divide; give at most as many folds")
     keys = Draws(seed, 0, torch.arange(len(labels))).bits("fold", 1).flatten()
     mixed = keys.argsort(stable=True)
     by_class = mixed[labels[mixed].argsort(stable=True)]

@@ -10,6 +10,7 @@ from ptapp_core.config import TrainSettings, argument, option
 from ptapp_core.errors import nearest
 from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
 from ptapp_nlp.hub import PREFIX
+from ptapp_nlp.lines import is_unicode
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),
@@ -170,6 +171,13 @@ class PredictNLP(ComputeSettings):
     beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
     length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
 
+    @field_validator("texts")
+    @classmethod
+    def _texts_are_texts(cls, texts: list[str]) -> list[str]:
+        if not all(map(is_unicode, texts)):
+            raise ValueError("not UTF-8 text")
+        return texts
+
 
 class TranslateNLP(PredictNLP):
     """`ptapp nlp translate`."""
@@ -185,6 +193,13 @@ class GenerateNLP(ComputeSettings):
     top_p: float | None = option(None, "choose among the likeliest with this share", group="Decoding", gt=0, le=1)
     number: int = option(1, "how many texts", group="Decoding", ge=1)
     seed: int = option(0, "seed of the choices", group="Decoding", ge=0, lt=2**32)
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_text(cls, prompt: str) -> str:
+        if not is_unicode(prompt):
+            raise ValueError("not UTF-8 text")
+        return prompt
 
 
 class ExportNLP(ExportSettings):

@@ -15,7 +15,7 @@ from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_pairs, suffix_of
+from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
@@ -107,7 +107,9 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    tables = {name: read_pairs(file, _columns(reading), reading.encoding, bad) for name, file in files.items()}
+    divided = reading.task == "classify" and seed is not None  # so a class of one text would be refused
+    read = read_tables(list(files.values()), _columns(reading), reading.encoding, bad, divided=divided)
+    tables = dict(zip(files, read, strict=True))
     kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, seed)
 
@@ -167,6 +169,8 @@ def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed
     if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
         return labels
     known = tuple(name.strip() for _, name in lines(names, reading.encoding, bad) if name.strip())
+    if twice := [name for name, times in Counter(known).items() if times > 1]:
+        raise UserError(f"{names}: {twice[0]!r} names more than one class; give each a name of its own")
     if len(known) == len(labels):
         return known
     numbers = [int(label) for label in labels]
@@ -199,9 +203,12 @@ def _parallel(
         source, target = languages
     if not {source, target} <= set(languages) or source == target:
         raise UserError(f"{folder}: has {', '.join(languages)}; say which with --pair, such as --pair en-de")
+    for files in found.values():
+        for language in (source, target):
+            if language not in files:
+                alone = " and ".join(file.name for file in files.values())
+                raise UserError(f"{folder}: beside {alone} there is no .{language} file; add it, or remove them")
     parts = {
-        split: read_parallel(files[source], files[target], reading.encoding, bad)
-        for split, files in found.items()
-        if {source, target} <= files.keys()
+        split: read_parallel(files[source], files[target], reading.encoding, bad) for split, files in found.items()
     }
     return parts, f"{folder.name}, {source} to {target}"

@@ -1,5 +1,6 @@
 """Examples as numbers: what each task's batches hold."""
 
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -7,7 +8,7 @@ import torch
 from ptapp_core.errors import UserError
 from ptapp_nlp.batches import Ragged, Texts
 from ptapp_nlp.splits import Examples
-from ptapp_nlp.tokens import BOS, Tokens
+from ptapp_nlp.tokens import EOS, Tokens
 
 IGNORED = -100
 """The target of a token that has none: padding, or a later part of a tagged word."""
@@ -23,7 +24,7 @@ def encode(task: str, examples: Examples, tokens: Tokens, limit: int) -> tuple[T
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
-        blocks = cut(tokens.encode(examples.source, 1_000_000, eos=True), limit)
+        blocks = cut(tokens.encode(examples.source, sys.maxsize, eos=True), limit)
         stream = Ragged(blocks, tokens.pad)
         return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
     raise ValueError(task)
@@ -54,8 +55,11 @@ def fallback_tag(classes: Sequence[str]) -> int:
 
 
 def cut(texts: Sequence[Sequence[int]], length: int) -> list[list[int]]:
-    """Texts one after the other, each begun by a mark, in blocks of `length` + 1 numbers that overlap by one."""
-    stream = [BOS]
+    """Texts, each with its end mark, one after the other in blocks of `length` + 1 numbers that overlap by one.
+
+    An end mark goes before the first too: what follows one is always the beginning of a text.
+    """
+    stream = [EOS]
     for text in texts:
         stream += text
     if len(stream) < 2:

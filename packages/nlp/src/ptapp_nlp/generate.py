@@ -11,7 +11,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_nlp.config import GenerateNLP
 from ptapp_nlp.decode import sample, session_of
 from ptapp_nlp.evaluate import rebuild
-from ptapp_nlp.tokens import BOS, Tokens
+from ptapp_nlp.tokens import EOS, Tokens
 
 
 def generate(settings: GenerateNLP) -> None:
@@ -27,7 +27,8 @@ def generate(settings: GenerateNLP) -> None:
     if len(ids) >= card["max_length"]:
         ids = ids[1 - card["max_length"] :]
         print(f"ptapp: note: only the last {len(ids)} tokens of the prompt are read", file=sys.stderr)
-    first = torch.tensor([[BOS, *ids]] * settings.number, device=runtime.device)
+    # A text begins after the end of another, as in the stream that the model learnt from.
+    first = torch.tensor([[EOS, *ids]] * settings.number, device=runtime.device)
     with torch.no_grad(), runtime.autocast():
         rows = sample(
             session_of(model).advance,

@@ -27,6 +27,15 @@ def text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it has no half of a surrogate pair: JSON can write one, and a command's byte that is no UTF-8 is one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
     """The lines of a file, numbered from 1, without their ends and without a byte-order mark."""
     with opened(file) as raw:
@@ -40,3 +49,9 @@ def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
             except UnicodeDecodeError as error:
                 hint = " (is it --encoding latin-1?)" if encoding == "utf-8" else ""
                 bad.row(file, number, f"not {encoding} text at byte {error.start + 1} of the line{hint}")
+
+
+def count(file: Path) -> int:
+    """How many lines a file has, bad ones too."""
+    with opened(file) as raw:
+        return sum(1 for _ in raw)

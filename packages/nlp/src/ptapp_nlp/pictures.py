@@ -33,18 +33,19 @@ def lengths(counts: Tensor, out: Path, title: str) -> Path:
 
 
 def attention_map(model: nn.Module, texts: Texts, tokens: Tokens, runtime: Runtime, out: Path) -> Path | None:
-    """Where the heads of a transformer's last layer look in one text of medium length; nothing for other models."""
+    """Where the heads of a transformer's last layer look in one text of medium length, or in the beginning of one;
+    nothing for other models."""
     row = _example(texts.lengths)
     batch = runtime.to_device(texts.gather(torch.tensor([row])))
     encoder = getattr(model, "encoder", None)
     if isinstance(model, Translator):
-        seen, asked = batch["source"], batch["target"][:, :-1]
+        seen, asked = batch["source"][:, : 2 * _LONGEST], batch["target"][:, :-1][:, : 2 * _LONGEST]
         maps = model.maps(seen, asked)
     elif isinstance(model, LanguageModel):
         seen = asked = batch["input"][:, :_LONGEST]
         maps = model.maps(asked)
     elif isinstance(encoder, TransformerEncoder):
-        seen = asked = batch["input"]
+        seen = asked = batch["input"][:, : 2 * _LONGEST]
         maps = encoder.maps(asked)
     else:
         return None

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ptapp_core.errors import UserError
-from ptapp_nlp.lines import Bad, lines
+from ptapp_nlp.lines import Bad, count, lines
 from ptapp_nlp.splits import Examples
 
 
@@ -37,14 +37,12 @@ def read_conll(file: Path, encoding: str, bad: Bad) -> Examples:
 
 def read_parallel(source: Path, target: Path, encoding: str, bad: Bad) -> Examples:
     """Line i of `source` is translated by line i of `target`."""
+    ours, theirs = count(source), count(target)
+    if ours != theirs:
+        raise UserError(f"{source} has {ours:,} lines and {target} {theirs:,}: they must go line by line")
     left, right = (dict(lines(file, encoding, bad)) for file in (source, target))
-    if bad.skip:  # a line that one file lost takes its partner with it
-        both = left.keys() & right.keys()
-        left, right = ({k: v for k, v in part.items() if k in both} for part in (left, right))
-    elif len(left) != len(right):
-        raise UserError(f"{source} has {len(left):,} lines and {target} {len(right):,}: they must go line by line")
     kept = []
-    for number in left:
+    for number in sorted(left.keys() & right.keys()):  # a bad line takes its partner with it
         if left[number].strip() and right[number].strip():
             kept.append(number)
         else:

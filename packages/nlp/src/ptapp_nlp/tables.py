@@ -4,12 +4,12 @@ import csv
 import json
 import re
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_nlp.lines import Bad, lines, text_of
+from ptapp_nlp.lines import Bad, is_unicode, lines, text_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _TEXTS = (
@@ -25,12 +25,16 @@ _LANGUAGES = (  # of ISO 639-1
 )
 _TITLE = 40  # characters of a column's name
 _LOOK = 1000  # rows that decide which column is which
+_ENOUGH = 10  # rows that tell a header of unknown names from a row whose label is rare
 
 Pair = tuple[int, str, str]
 """Row number from 1, text, label."""
 
 Table = tuple[str, list[Pair]]
 """Which columns were taken, for people, and the pairs."""
+
+Rows = list[tuple[int, list[str]]]
+"""Row number from 1 (0 of a header that is known to be one) and cells."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,21 @@ def suffix_of(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
-def read_pairs(file: Path, columns: Columns, encoding: str, bad: Bad) -> Table:
-    """The two columns of every row of a file, as `pairs_of`."""
-    rows = _json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad)
-    return pairs_of(file, list(rows), columns, bad)
+def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
+    """The two columns of every row of each file, as `pairs_of`.
+
+    `divided`: a class of one text would be refused, so that of a single file too a header of unknown names can be told.
+    """
+    tables: list[Rows] = []
+    for file in files:
+        rows = _json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad)
+        tables.append(list(rows))
+    if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
+        tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
+    return [pairs_of(file, rows, columns, bad) for file, rows in zip(files, tables, strict=True)]
 
 
-def pairs_of(file: Path, rows: list[tuple[int, list[str]]], columns: Columns, bad: Bad) -> Table:
+def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
     """The two columns of numbered rows; bad ones have too few columns, or an empty text or label.
 
     A row numbered 0 is a header; that of a file may be one.
@@ -138,6 +150,9 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
         if not isinstance(row, dict):
             bad.row(file, number, "not a JSON object")
             continue
+        if not is_unicode("".join((*row, *map(text_of, row.values())))):
+            bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
+            continue
         if not keys:
             keys = list(row)
             yield 0, keys
@@ -152,6 +167,20 @@ def _header(cells: list[str], columns: Columns) -> list[str]:
     known = known or (columns.both_texts and sum(map(_is_language, names)) > 1)
     known = known and all(name and len(name) < _TITLE for name in names)
     return names if known or any(name in names for name in asked) else []
+
+
+def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -> bool:
+    """Whether the first row, the same in all tables, has short cells that are no numbers, and a label that no other
+    row has."""
+    first = tables[0][0][1] if tables[0] else []
+    if not all(rows and rows[0][1] == first for rows in tables) or _header(first, columns):
+        return False
+    body = [cells for rows in tables for _, cells in rows[1:]]
+    if len(body) < _ENOUGH or any(len(cell) >= _TITLE or cell.strip().isdecimal() for cell in first):
+        return False
+    _, label = _places(file, columns, [], body[:_LOOK])
+    own = first[label].strip() if label < len(first) else ""
+    return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
 
 
 def _is_language(name: str) -> bool:

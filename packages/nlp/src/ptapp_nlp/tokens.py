@@ -21,6 +21,7 @@ class Tokens:
         self.tokenizer = tokenizer
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True  # a text may say [PAD]; tokenizer.json does not keep this
         names = {token: number for number, token in enumerate(SPECIAL)}
         for ours, theirs in zip(SPECIAL, ("<pad>", "<unk>", "[CLS]", "[SEP]"), strict=True):
             found = [number for name in (ours, theirs) if (number := tokenizer.token_to_id(name)) is not None]

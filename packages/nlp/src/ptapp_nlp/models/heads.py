@@ -24,7 +24,8 @@ class Pool(nn.Module):
         self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1)) if how == "attention" else None
 
     def forward(self, states: Tensor, keep: Tensor) -> Tensor:
-        """`keep` (N, L) is true where a token is real."""
+        """`keep` (N, L) is true where a token is real; a text without one is taken as it stands."""
+        keep = keep | ~keep.any(1, keepdim=True)
         real = keep[:, :, None]
         if self.how == "max":
             return states.masked_fill(~real, torch.finfo(states.dtype).min).amax(1)
