@@ -78,6 +78,16 @@ def test_evaluate_counts_labels_as_the_model_does(trained: Path, capsys: pytest.
     assert "'neither'" in capsys.readouterr().err
 
 
+def test_evaluate_takes_a_test_split_alone(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, alone = only_run(trained), trained / "alone"
+    shutil.copytree(trained / "bars", alone / "test")
+    assert command(["vision", "evaluate", str(run), "--data", str(alone)]) == 0
+    assert json.loads((run / "evaluation" / "alone-test" / "metrics.json").read_text())["test"]["accuracy"] > 0.9
+    capsys.readouterr()
+    assert command(["vision", "train", "--data", str(alone)]) == 2
+    assert "but no train/ folder" in capsys.readouterr().err
+
+
 def test_predict_names_what_it_cannot_read_and_goes_on(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, mixed = only_run(trained), trained / "mixed"
     mixed.mkdir()

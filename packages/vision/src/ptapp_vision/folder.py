@@ -35,11 +35,12 @@ def read_folder(
     `size` None keeps small square images as they are and makes others 64 or 224; `channels` None is 1 where all are
     grey, else 3 (by the headers of a few). What fits into a third of the free memory is decoded now (dividing it
     takes as much again), the rest on request; `cache` decides otherwise. Raises UserError where a folder or an image
-    is not usable; `skip_bad` leaves such images out.
+    is not usable; `skip_bad` leaves such images out. With no seed the data is only measured: train/ may be missing.
     """
-    listed = files_of_splits(root, SUFFIXES, "image")
-    classes = tuple(sorted(listed["train"]))
-    guess = _guess([file for files in listed["train"].values() for file in files[:_LOOKED_AT]])
+    listed = files_of_splits(root, SUFFIXES, "image", need_train=seed is not None)
+    classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
+    first = listed.get("train") or next(iter(listed.values()))
+    guess = _guess([file for files in first.values() for file in files[:_LOOKED_AT]])
     size, channels = size or guess.size, channels or guess.channels
     total = sum(len(files) for by_class in listed.values() for files in by_class.values())
     in_memory = cache == "memory" or (cache == "auto" and total * channels * size * size <= free_memory() // 3)
@@ -49,8 +50,9 @@ def read_folder(
     for split, by_class in listed.items():
         parts[split], bad = _read(root, by_class, classes, size, channels, in_memory, skip_bad)
         skipped += bad
-    for label in set(range(len(classes))) - set(parts["train"].labels.tolist()):
-        raise UserError(f"{listed['train'][classes[label]][0]}: not one training image of this class can be read")
+    if "train" in parts:
+        for label in set(range(len(classes))) - set(parts["train"].labels.tolist()):
+            raise UserError(f"{listed['train'][classes[label]][0]}: not one training image of this class can be read")
     what = f"{root}, a folder per class ({guess.about}, {'in memory' if in_memory else 'read from disk'})"
     return divide(parts, classes, where=root, what=what, seed=seed, skipped=skipped)
 

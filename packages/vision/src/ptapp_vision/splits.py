@@ -114,17 +114,17 @@ def divide(
     """Checks the labels and completes the splits.
 
     A split that `parts` lacks takes 10 % of each class of train, at least one sample, drawn by (seed, position) alone;
-    val is never taken from test. Data that is only measured has no seed: such a split is empty, and no label is
-    refused. `where` names the data in messages and `what` says in `about` what was recognised.
+    val is never taken from test. Data that is only measured has no seed: a split that is not there is empty, train too,
+    and no label is refused. `where` names the data in messages and `what` says in `about` what was recognised.
     Raises UserError where train has fewer than two classes, val or test has a class that train lacks, or a class has
     too few samples to be divided.
     """
-    train = parts["train"]
-    missing: list[SplitName] = [name for name in _HELD_OUT_SPLITS if name not in parts]
-    done = dict(parts)
+    missing = [name for name in (_ALL_SPLITS if seed is None else _HELD_OUT_SPLITS) if name not in parts]
+    done, first = dict(parts), next(iter(parts.values()))
     if seed is None:
-        done |= {name: train.take(torch.arange(0)) for name in missing}
+        done |= {name: first.take(torch.arange(0)) for name in missing}
     else:
+        train = parts["train"]
         held_out = _held_out(parts, classes, missing, where)
         if missing:
             rows = divide_rows(train.labels, held_out, len(missing), seed)
@@ -133,7 +133,7 @@ def divide(
     origin = f" (10 % of each class of train, seed {seed})"
     there = [name for name in _ALL_SPLITS if len(done[name])]
     sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in there)
-    about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(train.shape)}"
+    about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(first.shape)}"
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     return Splits(done["train"], done["val"], done["test"], classes, about, drawn, tuple(skipped), tuple(missing))
