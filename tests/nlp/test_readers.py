@@ -241,6 +241,9 @@ def test_parallel_files(tmp_path: Path) -> None:
     for seed in (0, None):
         with pytest.raises(UserError, match=r"beside val.deu.gz and val.en.gz there is no .de file"):
             load(str(tmp_path), Reading("translate"), seed=seed, skip_bad=True)
+    write(tmp_path / "test_2017_flickr.en", "one\n")
+    with pytest.raises(UserError, match=r"test_2016_flickr.en.gz and test_2017_flickr.en are both test; remove one"):
+        load(str(tmp_path), Reading("translate"))
 
 
 @pytest.mark.parametrize(

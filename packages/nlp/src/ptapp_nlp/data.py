@@ -187,7 +187,9 @@ def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
     for file in visible(folder):
         split, suffix = _split_of(file), suffix_of(file)
         if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
-            found.setdefault(split, {})[suffix[1:]] = file
+            other = found.setdefault(split, {}).setdefault(suffix[1:], file)
+            if other != file:
+                raise UserError(f"{folder}: {other.name} and {file.name} are both {split}; remove one")
     return found
 
 
