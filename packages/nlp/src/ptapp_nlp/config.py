@@ -20,6 +20,7 @@ MODELS = {
 }
 _PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2, "hidden": None, "pool": "max"}
 _TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
+_CLASSIFY = {**_TRANSFORMER, "word_dropout": 0.2, "pool": "mean", "average": "ema", "average_decay": 0.99}
 _RECURRENT = {**_PLAIN, "lr": 2e-3}
 _BERT = {
     **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
@@ -38,7 +39,7 @@ _TRANSLATE: dict[str, Any] = {
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("classify", "lstm"): {},
     ("classify", "gru"): {},
-    ("classify", "transformer"): {**_TRANSFORMER, "word_dropout": 0.2},
+    ("classify", "transformer"): _CLASSIFY,
     ("classify", "bert"): _BERT,
     ("tag", "lstm"): _RECURRENT,
     ("tag", "gru"): _RECURRENT,
