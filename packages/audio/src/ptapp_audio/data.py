@@ -13,7 +13,7 @@ from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
 from ptapp_audio.named import are_named, read_named_files
-from ptapp_audio.read import SUFFIXES, read_files, usual
+from ptapp_audio.read import SOUNDS, read_files, usual
 from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
@@ -95,7 +95,7 @@ def recognise(
     if not path.is_dir():
         if path.suffix.lower() == ".csv":
             return read_manifest(path, skip_bad)
-        kind = "one sound" if path.suffix.lower() in SUFFIXES else "data of no known kind"
+        kind = "one sound" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
     entries = visible(path)
     tables = [entry for entry in entries if entry.suffix.lower() == ".csv" and is_manifest(entry)]
@@ -107,7 +107,7 @@ def recognise(
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if has_lists(path):
         return read_lists(path), []
-    files = files_below(path, SUFFIXES)
+    files = files_below(path, SOUNDS)
     if are_named(files):
         return read_named_files(path, files, split_by), []
     return read_folder(path), []

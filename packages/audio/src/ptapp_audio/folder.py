@@ -5,7 +5,7 @@ from pathlib import Path
 from posixpath import normpath
 
 from ptapp_audio.listing import Listing, recording_of
-from ptapp_audio.read import SUFFIXES
+from ptapp_audio.read import SOUNDS
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_of_classes, files_of_splits
 from ptapp_core.split import SplitName
@@ -16,7 +16,7 @@ _NOT_WORDS = "_background_noise_"  # minutes of noise to mix in, no class
 
 def read_folder(root: Path) -> Listing:
     """Sound files whose folder names their class; classes go by name. There may be a test/ alone, to be measured."""
-    listed = files_of_splits(root, SUFFIXES, "sound", need_train=False)
+    listed = files_of_splits(root, SOUNDS, need_train=False)
     return _listing(root, listed, divided=set(listed) != {"train"})
 
 
@@ -27,7 +27,7 @@ def has_lists(root: Path) -> bool:
 
 def read_lists(root: Path) -> Listing:
     """Speech Commands (Warden 2018): a folder per word, and the files of val and test in two lists."""
-    by_class = {name: files for name, files in files_of_classes(root, SUFFIXES, "sound").items() if name != _NOT_WORDS}
+    by_class = {name: files for name, files in files_of_classes(root, SOUNDS).items() if name != _NOT_WORDS}
     whole = _listing(root, {"train": by_class}, divided=False)
     split: dict[str, SplitName] = dict.fromkeys(whole.names, "train")
     for name, part in LISTS.items():
