@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,7 +14,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
-from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.losses import build_loss, classification_loss
 from ptapp_core.milestones import Evaluate
@@ -46,12 +47,15 @@ def train_once(settings: TrainVision) -> Path | None:
         return None
     runtime = runtime_of(settings)
     data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
-    settings, note = fit_batch_size(settings, TrainVision.model_fields["batch_size"].default, len(data.train))
     weights = read_weights(settings.weights) if settings.weights else None
     model, card = build_model(settings, data, weights)
     if settings.sync_batchnorm:
         synchronise_batchnorm(model, runtime)
     model = model.to(runtime.device)
+    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
+    usual = TrainVision.model_fields["batch_size"].default
+    least = least_samples(model, torch.zeros(1, *data.train.shape, dtype=torch.uint8, device=runtime.device))
+    settings, note = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     if settings.sync_batchnorm:
         refuse_empty_shares(len(data.train), settings.batch_size, settings.accumulate, runtime.world)
     loader = _loader(settings, data, runtime)
@@ -59,7 +63,6 @@ def train_once(settings: TrainVision) -> Path | None:
     plan = Plan.of(
         settings, loader.steps_per_epoch, ("accuracy", "loss", "f1") if settings.classifies else ("loss", "psnr")
     )
-    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about) as run:
