@@ -2,11 +2,12 @@
 
 import os
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_vision.config import TrainVision
-from ptapp_vision.decode import IMAGES, OnDisk, read_images
+from ptapp_vision.decode import IMAGES, OnDisk, Span, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
 from ptapp_vision.folder import Cache, read_folder
 from ptapp_vision.idx import find_idx, read_idx
@@ -24,20 +25,21 @@ def load(
     *,
     size: int | None = None,
     channels: int | None = None,
+    span: Span | Literal["own"] | None = "own",
     seed: int | None = 0,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
     """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
 
-    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder` for folders). A path
+    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder`, and for `span`). A path
     that exists is meant before a name. A missing val or test split takes 10 % of each class of train, by `seed`; with
     no seed it is empty. `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's
     images are kept.
     Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind.
     """
     if data and os.path.exists(path := Path(data).expanduser()):
-        splits = _recognise(path, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=cache)
+        splits = _recognise(path, size=size, channels=channels, span=span, seed=seed, skip_bad=skip_bad, cache=cache)
     elif data is None or data == "faces":
         from ptapp_vision.faces import load_faces  # it takes Images and Splits from here
 
@@ -49,24 +51,44 @@ def load(
     return splits.conform(size, channels)
 
 
-def load_for(
-    job: TrainVision, form: tuple[int | None, int | None], other: str | None = None, *, skip_bad: bool = False
-) -> Splits:
-    """The data of a job with images of `form` (size, channels), a fold of it where the job has one.
+class Form(NamedTuple):
+    """How images are read; None is as the data has it."""
+
+    size: int | None
+    channels: int | None
+    span: Span | Literal["own"] | None = "own"
+
+    @classmethod
+    def of(cls, card: dict[str, Any]) -> Self:
+        """That of the images that a run was trained on, from its card."""
+        return cls(card["size"], card["channels"], tuple(card["span"]) if card["span"] else None)
+
+
+def load_for(job: TrainVision, form: Form, other: str | None = None, *, skip_bad: bool = False) -> Splits:
+    """The data of a job with images of a form, a fold of it where the job has one.
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
-    size, channels = form
+    size, channels, span = form
     seed = job.seed if other is None else None
     skip_bad = skip_bad or job.skip_bad
-    data = load(other or job.data, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=job.cache)
+    data = load(
+        other or job.data, size=size, channels=channels, span=span, seed=seed, skip_bad=skip_bad, cache=job.cache
+    )
     if other is not None or job.fold is None or job.folds is None:
         return data
     return data.fold(job.fold, job.folds, job.seed)
 
 
 def _recognise(
-    path: Path, *, size: int | None, channels: int | None, seed: int | None, skip_bad: bool, cache: Cache
+    path: Path,
+    *,
+    size: int | None,
+    channels: int | None,
+    span: Span | Literal["own"] | None,
+    seed: int | None,
+    skip_bad: bool,
+    cache: Cache,
 ) -> Splits:
     if not path.is_dir():
         if ".csv" in map(str.lower, path.suffixes):
@@ -91,4 +113,4 @@ def _recognise(
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if entries == tables:  # nothing else can be meant: say what is wrong with it as a FER2013 CSV
         return read_fer(tables[0], seed=seed, skip_bad=skip_bad)
-    return read_folder(path, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=cache)
+    return read_folder(path, size=size, channels=channels, span=span, seed=seed, skip_bad=skip_bad, cache=cache)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
 from ptapp_core.split import SplitName, divide_rows, fold_rows
-from ptapp_vision.decode import OnDisk, conform
+from ptapp_vision.decode import OnDisk, Span, conform
 
 _HELD_OUT_SPLITS: tuple[SplitName, ...] = ("val", "test")
 _ALL_SPLITS: tuple[SplitName, ...] = ("train", *_HELD_OUT_SPLITS)
@@ -39,7 +39,7 @@ class Images:
         order: list[int] = rows.tolist()
         if isinstance(self.images, OnDisk):
             files = [self.images.files[row] for row in order]
-            images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
+            images: Tensor | OnDisk = self.images.of(files)
         else:
             images = self.images[rows]
         return Images(images, self.labels[rows], [self.names[row] for row in order])
@@ -49,7 +49,7 @@ class Images:
         parts = [self, *others]
         if isinstance(self.images, OnDisk):
             files = [file for part in parts if isinstance(part.images, OnDisk) for file in part.images.files]
-            images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
+            images: Tensor | OnDisk = self.images.of(files)
         else:
             images = torch.cat([part.images for part in parts if isinstance(part.images, Tensor)])
         names = [name for part in parts for name in part.names]
@@ -69,6 +69,10 @@ class Splits:
     skipped: tuple[str, ...] = ()
     held_out: tuple[SplitName, ...] = ()
     """Splits that were taken from train."""
+    span: Span | None = None
+    """That of the data's deep grey images."""
+    left_out: tuple[str, ...] = ()
+    """A line for each kind of files that were not read."""
 
     def part(self, name: str) -> Images:
         """The split of a name; `all` is all of them."""
@@ -84,7 +88,8 @@ class Splits:
         if "val" not in self.held_out:
             divided["val"] = self.val
         what = f"{self.about.split(': ')[0]}, fold {fold} of {folds}"
-        return divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, drawn=self.drawn)
+        parts = divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, drawn=self.drawn)
+        return replace(parts, span=self.span, left_out=self.left_out)
 
     def conform(self, size: int | None, channels: int | None) -> "Splits":
         """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""
