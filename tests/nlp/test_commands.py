@@ -327,7 +327,7 @@ def test_single_words_are_those_of_a_text_to_an_encoder_of_bytes(kind: type, tmp
         bytes_.save_model(str(tmp_path))
         fast = RobertaTokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
     else:
-        fast = PreTrainedTokenizerFast(tokenizer_object=bytes_._tokenizer)
+        fast = PreTrainedTokenizerFast(tokenizer_object=bytes_._tokenizer, pad_token="<pad>")
     fast.save_pretrained(tmp_path / "tokens")
     of_words, of_texts = (bert.pretrained_tokens(str(tmp_path / "tokens"), words=words) for words in (True, False))
     assert of_words.encode_words(["dog", "sleeps"], 9)[0] == fast(" dog sleeps").input_ids
