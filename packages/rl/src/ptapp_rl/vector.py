@@ -9,7 +9,7 @@ needs no special case, and a termination does not bootstrap.
 
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -23,7 +23,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.runtime import outlive_stop_request
 from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs import has_own_vector, make, make_own_vector
-from ptapp_rl.spaces import Observations, each, observation_card
+from ptapp_rl.spaces import Observations, each, fault_of, observation_card
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
@@ -123,6 +123,11 @@ class Environments:
             self.observations = self._vector.reset(seed=self._seed)[0]
         except Exception as error:
             raise self._complaint(error) from error
+        self._check_observations()
+
+    def _check_observations(self) -> None:
+        if fault := fault_of(self.observations, self.card):
+            raise UserError(f"environment {self.name}: {fault} (frame {self.frames:,})")
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
         """Steps all; sets `observations` and `over`.
@@ -143,8 +148,9 @@ class Environments:
         self.frames += self.count
         self.raw_rewards = rewards
         self._running += rewards
-        if not isfinite(self._running.sum()) or not _finite(self.observations):
-            raise UserError(f"environment {self.name}: an observation or reward is not finite (frame {self.frames:,})")
+        if not isfinite(self._running.sum()):
+            raise UserError(f"environment {self.name}: a reward is not finite (frame {self.frames:,})")
+        self._check_observations()
         self.over = terminated | truncated
         if self.over.any():
             for index in self.over.nonzero()[0]:
@@ -231,9 +237,3 @@ def _same(found: Sequence[Any], expected: Observations) -> bool:
         return all(_same([one[name] for one in found], part) for name, part in expected.items())
     rows = expected.numpy()
     return all(np.array_equal(np.asarray(one, rows.dtype), row) for one, row in zip(found, rows, strict=True))
-
-
-def _finite(observations: Any) -> bool:
-    if isinstance(observations, Mapping):
-        return all(_finite(part) for part in observations.values())
-    return observations.dtype.kind != "f" or isfinite(observations.sum())
