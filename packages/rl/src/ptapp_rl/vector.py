@@ -8,6 +8,8 @@ needs no special case, and a termination does not bootstrap.
 """
 
 import multiprocessing
+import os
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_core.runtime import outlive_stop_request
+from ptapp_core.runtime import end_with_job, outlive_stop_request
 from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs import has_own_vector, make, make_own_vector
 from ptapp_rl.spaces import Observations, each, fault_of, observation_card
@@ -28,8 +30,16 @@ from ptapp_rl.spaces import Observations, each, fault_of, observation_card
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 _AUTORESET = gym.vector.AutoresetMode.NEXT_STEP
-gym.logger.min_level = gym.logger.ERROR + 1  # it would print a worker's traceback before we say it in a line
 _PATIENCE = 60.0  # seconds for a worker to answer
+
+
+class _Workers(gym.vector.AsyncVectorEnv):
+    """Raises the error of a worker without printing its traceback first: the job says it in a line."""
+
+    def _raise_if_errors(self, successes: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super()._raise_if_errors(successes)
 
 
 class Environments:
@@ -90,16 +100,18 @@ class Environments:
         if self._own:
             way = self._way_of(partial(make_own_vector, self.name, 2)) if saved else "reset"
             return make_own_vector(self.name, self.count), way
-        way = self._way_of(make_one) if saved else "reset"
+        way, home = self._way_of(make_one) if saved else "reset", os.getpid()
 
         def one(index: int) -> gym.Env[Any, Any]:
-            if multiprocessing.parent_process():  # in a worker
+            if os.getpid() != home:  # in a worker
                 outlive_stop_request(index)
             return Resumable(make_one(), seed * 1_000_003 + first, index, way)
 
         makers = [partial(one, index) for index in range(self.count)]
         if vector == "async":
-            return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
+            workers = _Workers(makers, autoreset_mode=_AUTORESET)
+            end_with_job(workers.processes)
+            return workers, way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
 
     def _way_of(self, make: Callable[[], Any]) -> Way:
