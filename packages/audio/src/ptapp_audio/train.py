@@ -70,7 +70,9 @@ def train(settings: TrainAudio) -> Path | None:
     plan = Plan.of(settings, loader.steps_per_epoch, figures)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about) as run:
+    with run_of(
+        settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
+    ) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")

@@ -27,7 +27,7 @@ FORMATS = (
     *("PNG", "JPEG", "JPEG2000", "AVIF", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM"),
     *("QOI", "SGI", "PCX", "DDS", "PSD", "ICO", "ICNS"),
 )
-GREY_MODES = frozenset(["1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"])
+GREY_MODES = frozenset(["1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"])
 
 
 _SIXTEEN = (0.0, 65535.0)
@@ -93,8 +93,8 @@ def look_at_all(files: Sequence[Path]) -> list[Header | None]:
 
 
 def span_of(files: Sequence[Path]) -> Span:
-    """The lowest (at most 0) and the highest value of all pixels of deep images; those that cannot be read are left out."""
-    low, high = [0.0], [1.0]
+    """The lowest (at most 0) and the highest value of all pixels of deep images, without those that cannot be read."""
+    low, high = [0.0], list[float]()
 
     def read(row: int) -> None:
         try:
@@ -107,7 +107,8 @@ def span_of(files: Sequence[Path]) -> Span:
             high.append(float(values.max()))
 
     _try_all(read, files)
-    return min(low), max(high[1:], default=high[0])
+    highest = max(high, default=0.0)
+    return min(low), highest if highest > min(low) else min(low) + 1
 
 
 def opens(file: Path) -> bool:

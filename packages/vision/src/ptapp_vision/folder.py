@@ -1,4 +1,4 @@
-"""A folder for each class: divided into train/ val/ test/ already, or to be divided by class with the seed."""
+"""A folder for each class: divided into train/ val/ test/ already, or to be divided."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
+from ptapp_core.files import file_digests
 from ptapp_core.folders import files_of_splits
 from ptapp_core.memory import free_memory
-from ptapp_core.split import SplitName
+from ptapp_core.split import BY_HASH, Division, Samples, SplitName
 from ptapp_core.unread import left_out
 from ptapp_vision.decode import IMAGES, OnDisk, Span, look_at_all, read_files, readable, span_of
 from ptapp_vision.splits import Images, Splits, divide
@@ -26,7 +27,7 @@ def read_folder(
     size: int | None = None,
     channels: int | None = None,
     span: Span | Literal["own"] | None = "own",
-    seed: int | None = 0,
+    division: Division | None = BY_HASH,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
@@ -36,9 +37,9 @@ def read_folder(
     grey, else 3. Grey of more than 8 bits is scaled from `span`, "own" being the lowest and highest value of the data.
     What fits into a third of the free memory is decoded now (dividing it takes as much again), the rest on request;
     `cache` decides otherwise. Raises UserError where a folder or an image is not usable; `skip_bad` leaves such images
-    out. With no seed the data is only measured: train/ may be missing.
+    out. Without a division it is only measured: train/ may be missing.
     """
-    listed = files_of_splits(root, IMAGES, need_train=seed is not None)
+    listed = files_of_splits(root, IMAGES, need_train=division is not None)
     classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
     files = [file for by_class in listed.values() for own in by_class.values() for file in own]
     others = left_out([root], files, IMAGES)
@@ -59,7 +60,8 @@ def read_folder(
     about = f"{seen.about}, {'in memory' if in_memory else 'read from disk'}"
     if seen.deep and span:
         about += f", {counted(len(seen.deep), 'image')} of more than 8 bits scaled from {span[0]:,g} to {span[1]:,g}"
-    data = divide(parts, classes, where=root, what=f"{root}, a folder per class ({about})", seed=seed, skipped=skipped)
+    what = f"{root}, a folder per class ({about})"
+    data = divide(parts, classes, where=root, what=what, division=division, skipped=skipped)
     return replace(data, span=span, left_out=tuple(others.lines()))
 
 
@@ -78,10 +80,8 @@ class _Seen:
             origin = f"{min(sides)} to {max(sides)} pixels a side"
         grey = sum(header.grey for header in seen)
         self.channels = 1 if seen and grey == len(seen) else 3
-        colours = (
-            "all grey" if self.channels == 1 else f"{grey:,} grey and {len(seen) - grey:,} colour" if grey else "colour"
-        )
-        self.about = f"{origin}, {colours}"
+        mixed = f"{grey:,} grey and {len(seen) - grey:,} colour" if grey else "colour"
+        self.about = f"{origin}, {'all grey' if self.channels == 1 else mixed}"
 
 
 def _read(
@@ -112,5 +112,6 @@ def _read(
         )
         raise UserError(f"{bad[0][0]}: {bad[0][1]}{rest}")
     names = [files[row].relative_to(root).as_posix() for row in good]
+    samples = Samples(names, names, file_digests([files[row] for row in good]))
     skipped = [f"{file.relative_to(root).as_posix()}: {reason}" for file, reason in bad]
-    return Images(images, torch.tensor([labels[row] for row in good]), names), skipped
+    return Images(images, torch.tensor([labels[row] for row in good]), samples), skipped

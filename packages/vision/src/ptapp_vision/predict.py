@@ -6,11 +6,12 @@ import torch
 
 from ptapp_core.answers import csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
 from ptapp_core.unread import left_out
 from ptapp_vision.config import PredictVision
-from ptapp_vision.data import Form, read_images
+from ptapp_vision.data import read_images, span_in
 from ptapp_vision.decode import IMAGES
 from ptapp_vision.pixels import rebuild
 from ptapp_vision.trained import find_trained
@@ -34,7 +35,7 @@ def predict(settings: PredictVision) -> None:
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(names)
     if trained.about["drawn"]:
         print("ptapp: note: this model learnt from drawn faces, not from photographs", file=sys.stderr)
-    size, channels, span = card["size"], card["channels"], Form.of(card).span
+    size, channels, span = card["size"], card["channels"], span_in(card)
     unreadable = 0
     for start in range(0, len(files), _BATCH):
         images, names, bad = read_images(files[start : start + _BATCH], size, channels, span=span)
@@ -44,7 +45,8 @@ def predict(settings: PredictVision) -> None:
         if names:
             with torch.no_grad(), runtime.autocast():
                 logits = model(images.to(runtime.device))
-            for name, row in zip(names, logits.float().softmax(1).tolist(), strict=True):
+            shares = refuse_not_finite(logits.float().softmax(1))
+            for name, row in zip(names, shares.tolist(), strict=True):
                 answer(name, dict(zip(card["classes"], row, strict=True)))
     others = left_out([path for path in settings.files if path.is_dir()], files, IMAGES)
     for line in others.lines():

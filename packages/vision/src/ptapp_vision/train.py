@@ -65,7 +65,7 @@ def train_once(settings: TrainVision) -> Path | None:
     )
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
-    with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
         for line in data.left_out:
             run.say(f"left out: {line}")
