@@ -77,13 +77,16 @@ def plan_of(settings: TrainRL) -> Plan:
     def in_steps(frames: float) -> int:
         return max(1, round(frames / per_step))
 
-    if settings.algo == "dqn":
-        steps = in_steps(settings.frames - settings.learning_starts)
-    else:
-        steps = rollouts_of(settings) * _steps_per_rollout(settings)
+    def length(of: TrainRL) -> int:
+        if of.algo == "dqn":
+            return in_steps(of.frames - of.learning_starts)
+        return rollouts_of(of) * _steps_per_rollout(of)
+
+    scheduled = length(settings.as_begun())
     return Plan(
-        steps=steps,
-        warmup=round(settings.warmup * steps),
+        steps=length(settings),
+        schedule_steps=scheduled,
+        warmup=round(settings.warmup * scheduled),
         clip=settings.clip,
         average=settings.average,
         average_decay=settings.average_decay,
@@ -95,6 +98,16 @@ def plan_of(settings: TrainRL) -> Plan:
         patience=settings.patience,
         profile=settings.profile,
     )
+
+
+def exploration_note(settings: TrainRL) -> str:
+    """What a job that is longer or shorter than it began does to the clocks of DQN; empty where it is neither."""
+    first = settings.as_begun().frames
+    if settings.algo != "dqn" or first == settings.frames:
+        return ""
+    note = f"epsilon falls to {settings.epsilon:g} over the first {round(settings.explore * first):,} frames"
+    note += f", and beta rises to 1 over the first {first:,}" if settings.prioritised else ""
+    return f"{note}: the job was of {first:,} when it began"
 
 
 def rollouts_of(settings: TrainRL) -> int:
@@ -155,7 +168,7 @@ def _dqn(
         environments,
         replay,
         runtime,
-        frames=settings.frames,
+        frames=settings.as_begun().frames,
         batch_size=settings.batch_size // runtime.world,
         learning_starts=settings.learning_starts,
         train_every=settings.train_every,

@@ -30,6 +30,7 @@ class TrainRL(JobSettings):
     """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others, and some games, change."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
+    lengths: ClassVar[tuple[str, ...]] = ("frames",)
 
     env: str = option("CartPole", "environment; a bare name is its newest version", group="Environment")
     algo: Algorithm = option("ppo", "algorithm", group="Environment")

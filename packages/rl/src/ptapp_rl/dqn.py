@@ -151,7 +151,8 @@ class Experience:
     """A Source that plays while the loop asks it for batches: `train_every` frames for each, epsilon-greedy.
 
     Args:
-        frames: of the whole job over all ranks, the clock of epsilon and of the priorities' correction.
+        frames: over all ranks, the clock of epsilon and of the priorities' correction: those of the whole job, or those
+            that it was planned for when it began, where it was made longer.
         learning_starts: frames before the first batch.
         explore: share of the frames over which epsilon falls from 1.
         epsilon: where it stays.

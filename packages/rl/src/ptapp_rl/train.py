@@ -14,7 +14,7 @@ from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
 from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
-from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source, tuning
+from ptapp_rl.algos import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import limit_note, resolve
 from ptapp_rl.evaluate import evaluation_environments, figures, play, report
@@ -57,6 +57,8 @@ def train(settings: TrainRL) -> None:
             f"plan: {plan.steps:,} steps of {frames_per_step(settings):g} frames ({settings.frames:,} frames), "
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
         )
+        if note := exploration_note(settings):
+            run.say(note)
         run.say(f"run: {run.path}")
         evaluation = _evaluation(settings, name, runtime, keep=environments.way != "reset")
         with closing(environments), evaluation as evaluate:
