@@ -9,7 +9,7 @@ from ptapp_core.config import flag
 from ptapp_core.errors import UserError
 from ptapp_core.plan import Plan
 from ptapp_core.runtime import Runtime
-from ptapp_core.task import Source, Task
+from ptapp_core.task import Task
 from ptapp_rl.a2c import A2C
 from ptapp_rl.actor import ActorCritic
 from ptapp_rl.config import TrainRL
@@ -37,6 +37,7 @@ def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
         "algo": settings.algo,
         "observation": environments.card,
         "action": action_card(environments.action_space, environments.name, settings.algo),
+        "max_episode_steps": settings.max_episode_steps,
         "normalise": settings.normalise,
         "hidden": settings.hidden,
         "activation": settings.activation,
@@ -123,7 +124,7 @@ def _steps_per_rollout(settings: TrainRL) -> int:
 
 def task_and_source(
     settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
-) -> tuple[Task, Source]:
+) -> tuple[Task, Rollouts | Experience]:
     """What the loop needs of the algorithm."""
     if settings.algo == "dqn":
         return _dqn(settings, model, environments, runtime, say)
@@ -151,7 +152,7 @@ def task_and_source(
 
 def _dqn(
     settings: TrainRL, model: QNetwork, environments: Environments, runtime: Runtime, say: Any
-) -> tuple[Task, Source]:
+) -> tuple[Task, Experience]:
     task = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
     frames = settings.buffer // runtime.world
     say(f"replay: {check_memory(bytes_needed(environments.observations, frames, settings.stack))}")

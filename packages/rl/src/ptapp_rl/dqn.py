@@ -243,6 +243,11 @@ class Experience:
             self._replay.cut(self._environments.observations)
         self._random, self._given = decode_generator(state["random"]), state["given"]
 
+    def begin_again(self) -> None:
+        """To be called where somebody else has played in the environment: a new episode follows."""
+        self._environments.begin_again()
+        self._replay.cut(self._environments.observations)
+
     def names(self, step: int) -> list[str]:
         """The environment, for all transitions are one's own."""
         return [f"transitions of {self._environments.name}"]
