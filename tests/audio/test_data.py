@@ -12,9 +12,9 @@ import torch
 from contract.of_audio import RATE, write_sounds
 from ptapp_audio.clips import Clips, Windows, spread
 from ptapp_audio.data import load, recognise
-from ptapp_audio.listing import Listing
 from ptapp_audio.splits import Splits, assign, folds_of
 from ptapp_core.errors import UserError
+from ptapp_core.listing import Listing
 
 ESC10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "esc10"
 FSDD = Path(__file__).resolve().parents[3] / "shared" / "data" / "fsdd"

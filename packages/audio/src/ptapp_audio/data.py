@@ -3,14 +3,13 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
 from ptapp_audio.clips import Clips, Store
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
-from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
 from ptapp_audio.named import are_named, read_named_files
 from ptapp_audio.read import SUFFIXES, read_files, usual
@@ -18,10 +17,10 @@ from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
 from ptapp_core.folders import files_below
+from ptapp_core.listing import Listing
 from ptapp_core.memory import free_memory
 from ptapp_core.split import SplitName
 
-T = TypeVar("T")
 Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
 """The rate that sounds are brought down to where none is asked for: what most models were made for."""
@@ -64,7 +63,7 @@ def load(
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
-    listing = _only(listing, good)
+    listing = listing.take(good)
     parts = assign(listing, fold, folds, val, seed)
     return _divided(listing, clips, rate, [*bad_rows, *bad], parts, on_disk=on_disk)
 
@@ -131,28 +130,6 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
     labels = torch.tensor([listing.labels[row] for row in good])
     names = [listing.names[row] for row in good]
     return Clips(store.block(), torch.tensor(starts), torch.tensor(lengths), labels, names), good, bad
-
-
-def _only(listing: Listing, rows: Sequence[int]) -> Listing:
-    """The listing of these files alone."""
-    if len(rows) == len(listing.files):
-        return listing
-
-    def some(values: Sequence[T] | None) -> list[T] | None:
-        return None if values is None else [values[row] for row in rows]
-
-    return Listing(
-        listing.where,
-        listing.what,
-        [listing.files[row] for row in rows],
-        [listing.names[row] for row in rows],
-        [listing.labels[row] for row in rows],
-        listing.classes,
-        some(listing.parts),
-        some(listing.folds),
-        some(listing.groups),
-        listing.fold_names,
-    )
 
 
 def _divided(

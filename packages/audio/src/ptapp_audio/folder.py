@@ -4,10 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from posixpath import normpath
 
-from ptapp_audio.listing import Listing, recording_of
+from ptapp_audio.listing import recording_of
 from ptapp_audio.read import SUFFIXES
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_of_classes, files_of_splits
+from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
 LISTS: dict[str, SplitName] = {"validation_list.txt": "val", "testing_list.txt": "test"}

@@ -4,9 +4,10 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from ptapp_audio.listing import Listing, recording_of
+from ptapp_audio.listing import recording_of
 from ptapp_core.errors import UserError
 from ptapp_core.folders import SPLIT_FOLDERS
+from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
 _FILE = ("filename", "file", "path")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ptapp_audio.listing import Listing
+from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
 _NAME = re.compile(r"(?P<label>[^_]+)_(?P<speaker>[^_]+)_(?P<take>\d+)\.\w+")

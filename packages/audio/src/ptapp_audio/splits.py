@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 
 from ptapp_audio.clips import Clips
-from ptapp_audio.listing import Listing
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
+from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
 TEST = 0.1  # of each class, where the data says nothing
