@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptapp_audio.listing import recording_of
 from ptapp_core.errors import UserError
-from ptapp_core.folders import SPLIT_FOLDERS
+from ptapp_core.layout import split_of
 from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
@@ -99,10 +99,10 @@ def _entry(
         raise UserError(f"{file}:{number}: {name} has no class")
     if columns["fold"] is not None and not fold.isdecimal():
         raise UserError(f"{file}:{number}: fold {fold!r} is not a number")
-    if columns["split"] is not None and part not in SPLIT_FOLDERS:
+    if columns["split"] is not None and split_of(part) is None:
         raise UserError(f"{file}:{number}: split {part!r} is none of train, val, test")
     group = cell("group") or recording_of(path, name)
-    return path, name, label, int(fold) if fold else None, SPLIT_FOLDERS.get(part), group
+    return path, name, label, int(fold) if fold else None, split_of(part), group
 
 
 def _find(header: Sequence[str], names: Sequence[str]) -> int | None:

@@ -5,15 +5,8 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import visible
+from ptapp_core.layout import folders_in, refuse_other_levels, split_folders
 from ptapp_core.split import SplitName
-
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 def files_below(folder: Path, suffixes: Collection[str]) -> list[Path]:
@@ -58,19 +51,14 @@ def files_of_splits(
 ) -> dict[SplitName, dict[str, list[Path]]]:
     """Files by split and class; where the folder is not divided, all of it is train.
 
-    Raises UserError where a class has no training file, or a split a class that train lacks; without `need_train` the
-    folder may have no train/ at all.
+    Raises UserError where the folders are no classes, a class has no training file, or a split has a class that train
+    lacks; without `need_train` the folder may have no train/ at all.
     """
-    folders = [entry for entry in visible(root) if entry.is_dir()]
-    named = {entry: SPLIT_FOLDERS[entry.name.lower()] for entry in folders if entry.name.lower() in SPLIT_FOLDERS}
-    splits = list(named.values())
-    divided = bool(named) and ("train" in splits or len(named) == len(folders))
-    if not divided:
-        named = {root: "train"}
-    elif need_train and "train" not in splits:
-        raise UserError(f"{root}: has {', '.join(sorted(entry.name for entry in folders))} but no train/ folder")
-    if len(set(splits)) < len(splits):
-        raise UserError(f"{root}: two folders for one split ({', '.join(sorted(entry.name for entry in named))})")
+    named = split_folders(root) or {root: "train"}
+    if need_train and "train" not in named.values():
+        raise UserError(f"{root}: has {', '.join(folder.name for folder in folders_in(root))} but no train/ folder")
+    for folder in named:
+        refuse_other_levels(folder, suffixes, kind)
     listed = {split: files_of_classes(folder, suffixes, kind) for folder, split in named.items()}
     if "train" not in listed:
         return listed
