@@ -10,21 +10,25 @@ import torch
 from ptapp_audio.clips import Clips, Store
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
-from ptapp_audio.manifest import is_manifest, read_manifest
-from ptapp_audio.named import are_named, read_named_files
+from ptapp_audio.known import NO_MANIFEST, read_known
+from ptapp_audio.manifest import read_manifest
 from ptapp_audio.read import SUFFIXES, read_files, usual
 from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
 from ptapp_core.folders import files_below
-from ptapp_core.listing import Listing
+from ptapp_core.listing import AUTO, Listing, Span
+from ptapp_core.manifest import is_manifest
 from ptapp_core.memory import free_memory
 from ptapp_core.split import SplitName
 
 Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
 """The rate that sounds are brought down to where none is asked for: what most models were made for."""
+TAKE = "take"
+"""The value of `--split-by` for the splits of the data itself."""
 _EXPECTED = "a folder with a folder for each class, one of files named CLASS_SPEAKER_TAKE, or a CSV manifest"
+_ROUNDED = 0.05  # seconds that the end of a segment may lie beyond its file
 _TOGETHER = 64  # files that are decoded at a time
 
 
@@ -36,7 +40,8 @@ def load(
     skip_bad: bool = False,
     cache: Cache = "auto",
     val: float = 0.1,
-    split_by: Literal["take", "speaker"] = "take",
+    split_by: str = TAKE,
+    group_column: str | None = AUTO,
     fold: int | None = None,
     folds: int | None = None,
 ) -> Splits:
@@ -51,12 +56,8 @@ def load(
 
         listing, clips, own = made(rate or HIGHEST)
         return _divided(listing, clips, own, (), assign(listing, fold, folds, val, seed), made=True)
-    listing, bad_rows = recognise(data, split_by=split_by, skip_bad=skip_bad)
-    if split_by == "speaker" and not listing.fold_names:
-        raise UserError(
-            f"--split-by speaker: {data} is {listing.what}; it takes files named CLASS_SPEAKER_TAKE, all in one folder"
-        )
-    found, size = usual(listing.files)
+    listing, bad_rows = recognise(data, split_by=split_by, group_column=group_column, skip_bad=skip_bad)
+    found, size = usual(list(dict.fromkeys(listing.files)))
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)
     clips, good, bad = _read(listing, rate, on_disk)
@@ -78,6 +79,7 @@ def load_for(settings: TrainAudio, **others: Any) -> Splits:
         "cache": settings.cache,
         "val": settings.val,
         "split_by": settings.split_by,
+        "group_column": settings.group_column,
         "fold": settings.fold,
         "folds": settings.folds,
     }
@@ -85,19 +87,29 @@ def load_for(settings: TrainAudio, **others: Any) -> Splits:
 
 
 def recognise(
-    data: str, *, split_by: Literal["take", "speaker"] = "take", skip_bad: bool = False
+    data: str, *, split_by: str = TAKE, group_column: str | None = AUTO, skip_bad: bool = False
 ) -> tuple[Listing, list[str]]:
-    """What a path holds, and "row: reason" for each row of a manifest that was left out."""
+    """What a path holds, and "row: reason" for each row of a manifest that was left out.
+
+    `group_column` is the column whose samples stay together (None: no groups), `split_by` one that takes the place of
+    the data's own splits as well.
+    """
+    listing, bad_rows = _recognise(data, skip_bad)
+    listing = listing.grouped(group_column)
+    return (listing if split_by == TAKE else listing.split_by(split_by)), bad_rows
+
+
+def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder")
     if not path.is_dir():
-        if path.suffix.lower() == ".csv":
+        if is_manifest(path) or path.suffix.lower() in (".csv", ".tsv"):
             return read_manifest(path, skip_bad)
         kind = "one sound" if path.suffix.lower() in SUFFIXES else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
     entries = visible(path)
-    tables = [entry for entry in entries if entry.suffix.lower() == ".csv" and is_manifest(entry)]
+    tables = [entry for entry in entries if is_manifest(entry) and not NO_MANIFEST.fullmatch(entry.name)]
     if len(tables) > 1:
         raise UserError(f"{path}: more than one manifest in it; choose one of {', '.join(map(str, tables))}")
     if tables:
@@ -107,29 +119,52 @@ def recognise(
     if has_lists(path):
         return read_lists(path), []
     files = files_below(path, SUFFIXES)
-    if are_named(files):
-        return read_named_files(path, files, split_by), []
-    return read_folder(path), []
+    return read_known(path, files) or read_folder(path), []
 
 
 def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str]]:
-    """The clips that can be read, which files those are, and "name: reason" of the others."""
-    store, starts, lengths = Store(on_disk), [], []
-    good: list[int] = []
-    bad: list[str] = []
-    for begin in range(0, len(listing.files), _TOGETHER):
-        for row, clip in enumerate(read_files(listing.files[begin : begin + _TOGETHER], rate), start=begin):
+    """The clips that can be read, which rows of the listing those are, and "name: reason" of the others."""
+    store = Store(on_disk)
+    rows_of: dict[Path, list[int]] = {}
+    for row, file in enumerate(listing.files):
+        rows_of.setdefault(file, []).append(row)
+    files = list(rows_of)
+    places: dict[int, tuple[int, int]] = {}  # of a row: where its clip begins in the store, and its length
+    reasons: dict[int, str] = {}
+    for begin in range(0, len(files), _TOGETHER):
+        together = files[begin : begin + _TOGETHER]
+        for file, clip in zip(together, read_files(together, rate), strict=True):
             if isinstance(clip, str):
-                bad.append(f"{listing.files[row]}: {clip}")
+                reasons |= {row: f"{listing.files[row]}: {clip}" for row in rows_of[file]}
                 continue
-            good.append(row)
-            starts.append(store.add(clip))
-            lengths.append(len(clip))
-    if not good:
+            start = store.add(clip)
+            for row in rows_of[file]:
+                span = listing.spans[row] if listing.spans else None
+                first, size = segment(span, len(clip), rate)
+                if size <= 0:
+                    long = f"the file is {len(clip) / rate:.3f} s long"
+                    reasons[row] = f"{listing.where}: {listing.names[row]}: {long}; correct the row's end"
+                else:
+                    places[row] = start + first, size
+    bad = [reasons[row] for row in sorted(reasons)]
+    if not places:
         raise UserError(f"{bad[0]}, and so are all the other {len(bad) - 1:,}" if len(bad) > 1 else bad[0])
+    good = sorted(places)
+    starts, lengths = (torch.tensor([places[row][part] for row in good]) for part in range(2))
     labels = torch.tensor([listing.labels[row] for row in good])
-    names = [listing.names[row] for row in good]
-    return Clips(store.block(), torch.tensor(starts), torch.tensor(lengths), labels, names), good, bad
+    return Clips(store.block(), starts, lengths, labels, [listing.names[row] for row in good]), good, bad
+
+
+def segment(span: Span | None, length: int, rate: int) -> tuple[int, int]:
+    """(first sample, number of samples) of a segment in a clip of `length` samples.
+
+    The number is 0 where the segment ends later than the clip by more than its times may be rounded by.
+    """
+    begin, end = span or (0.0, None)
+    first, last = round(begin * rate), length if end is None else round(end * rate)
+    if last > length + _ROUNDED * rate:
+        return first, 0
+    return first, max(min(last, length) - first, 0)
 
 
 def _divided(

@@ -9,12 +9,13 @@ from torch import nn
 
 from ptapp_audio.clips import Clips, Windows
 from ptapp_audio.config import EvaluateAudio, TrainAudio
-from ptapp_audio.data import load_for
+from ptapp_audio.data import TAKE, load_for
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.classify import Predictions, predict
 from ptapp_core.jobs import Trained
+from ptapp_core.listing import AUTO
 from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
@@ -33,7 +34,8 @@ def evaluate(settings: EvaluateAudio) -> None:
     job = TrainAudio.resolve(settings.run / "config.toml", {})
     others: dict[str, Any] = {"rate": card["rate"], "skip_bad": settings.skip_bad or job.skip_bad}
     if settings.data is not None:
-        others |= {"data": settings.data, "seed": None, "fold": None, "folds": None, "split_by": "take"}
+        others |= {"data": settings.data, "seed": None, "fold": None, "folds": None}
+        others |= {"split_by": TAKE, "group_column": AUTO}
     data = load_for(job, **others)
     model = trained.load(rebuild(card)).to(runtime.device)
     split, part = settings.chosen(data.part)

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import visible
-from ptapp_core.layout import folders_in, refuse_other_levels, split_folders
+from ptapp_core.layout import MANIFEST, folders_in, note_on_people, refuse_other_levels, split_folders
+from ptapp_core.listing import Listing
+from ptapp_core.pieces import note_on_pieces, pieces_of
 from ptapp_core.split import SplitName
 
 
@@ -42,8 +44,37 @@ def files_of_classes(folder: Path, suffixes: Collection[str], kind: str) -> dict
     if not any(by_class.values()):
         loose = any(entry.suffix.lower() in suffixes for entry in entries)
         why = "they lie in no class's folder" if loose else f"known: {' '.join(sorted(suffixes))}"
-        raise UserError(f"{folder}: no {kind}s of any class; expected {folder.name}/CLASS/{kind.upper()} ({why})")
+        expected = f"expected {folder.name}/CLASS/{kind.upper()} ({why}), or {MANIFEST}"
+        raise UserError(f"{folder}: no {kind}s of any class; {expected}")
     return by_class
+
+
+def list_classes(root: Path, suffixes: Collection[str], kind: str, *, need_train: bool = True) -> Listing:
+    """The files of class folders as a listing, see `files_of_splits`; classes go by name, pieces are groups."""
+    listed = files_of_splits(root, suffixes, kind, need_train=need_train)
+    classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
+    rows = [
+        (file, classes.index(name), split)
+        for split, by_class in listed.items()
+        for name in sorted(by_class)
+        for file in by_class[name]
+    ]
+    files, labels = [file for file, _, _ in rows], [label for _, label, _ in rows]
+    names = [file.relative_to(root).as_posix() for file in files]
+    groups = pieces_of(names, [(label, split) for _, label, split in rows])
+    note = note_on_people(classes)
+    return Listing(
+        root,
+        "a folder per class",
+        files,
+        names,
+        labels,
+        classes,
+        [split for _, _, split in rows] if set(listed) != {"train"} else None,
+        groups=groups,
+        notes=(note,) if note else (),
+        group_note=note_on_pieces(groups) if groups else "",
+    )
 
 
 def files_of_splits(

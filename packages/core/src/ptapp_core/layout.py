@@ -19,7 +19,7 @@ _SPLIT = re.compile(f"({'|'.join(_WORDS)})({_TAILS})?")
 _NUMBERED = re.compile(r"([a-z]+)[-_ .]*\d+", re.IGNORECASE)
 _OF_FOLDS = ("fold", "folds", "cv", "split", "part", "batch")
 _OF_PEOPLE = ("actor", "speaker", "spk", "subject", "sub", "patient", "participant", "user", "person", "session")
-_MANIFEST = "write a CSV manifest (columns filename, label, and fold, split or speaker where there are any)"
+MANIFEST = "a CSV manifest (columns filename, label, and fold, split or speaker where there are any)"
 
 
 def split_of(name: str) -> SplitName | None:
@@ -57,7 +57,7 @@ def refuse_other_levels(root: Path, suffixes: Collection[str], kind: str) -> Non
     folders = [folder for folder in folders_in(root) if visible(folder)]
     names = [folder.name for folder in folders]
     if len(folders) > 1 and numbered(names) in _OF_FOLDS:
-        raise UserError(f"{root}: {_some(names)} look like folds, not like classes; {_MANIFEST}")
+        raise UserError(f"{root}: {_some(names)} look like folds, not like classes; write {MANIFEST}")
     if any(entry.suffix.lower() in suffixes for folder in folders for entry in visible(folder)):
         return
     inner = {folder: [below.name for below in folders_in(folder)] for folder in folders}
@@ -78,12 +78,12 @@ def _what_repeats(root: Path, folders: Sequence[Path], inner: dict[Path, list[st
     below = [name for name, _ in counts.most_common()]
     if all(map(split_of, below)):
         where = root / below[0] / folders[0].name
-        return f"the splits ({_some(below)}), one level too low; move them up, as {where}, or {_MANIFEST}"
+        return f"the splits ({_some(below)}), one level too low; move them up, as {where}, or write {MANIFEST}"
     if numbered(below) in (*_OF_FOLDS, *_OF_PEOPLE):
-        return f"the same folders ({_some(below)}), which look like folds or people; {_MANIFEST}"
+        return f"the same folders ({_some(below)}), which look like folds or people; write {MANIFEST}"
     return (
         f"folders of the same names ({_some(below)}), so they look like splits or sources, not like classes; call "
-        f"splits train, val and test, or {_MANIFEST}"
+        f"splits train, val and test, or write {MANIFEST}"
     )
 
 
@@ -96,7 +96,7 @@ def numbered(names: Sequence[str]) -> str | None:
 def note_on_people(classes: Sequence[str]) -> str | None:
     """A line for the user where the classes are called like people; to tell them apart may be what is wanted."""
     if len(classes) > 1 and numbered(classes) in _OF_PEOPLE:
-        return f"the classes are {_some(classes)}: if they are not what the model is to tell, {_MANIFEST}"
+        return f"the classes are {_some(classes)}: if they are not what the model is to tell, write {MANIFEST}"
     return None
 
 

@@ -60,6 +60,15 @@ class Listing:
         own["columns"] = {name: [values[row] for row in rows] for name, values in self.columns.items()}
         return type(self)(**own)
 
+    def without(self, name: str) -> Self:
+        """The listing without the class of this name."""
+        if name not in self.classes:
+            return self
+        gone = self.classes.index(name)
+        kept = self.take([row for row, label in enumerate(self.labels) if label != gone])
+        labels = [label - (label > gone) for label in kept.labels]
+        return replace(kept, labels=labels, classes=tuple(each for each in self.classes if each != name))
+
     def grouped(self, column: str | None) -> Self:
         """The same with the groups that `--group-column` asks for: `auto` keeps them, None is for no groups.
 
