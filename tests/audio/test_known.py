@@ -3,12 +3,14 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from divisions import EXACT
 from ptapp_audio.data import load, recognise
 from ptapp_core.errors import UserError
 from ptapp_core.listing import Listing
@@ -92,7 +94,7 @@ def test_urbansound8k_keeps_its_folds_and_recordings_and_cuts_nothing(tmp_path: 
         assert {
             fold for fold, part in zip(listing.folds or (), listing.parts or (), strict=True) if part == "test"
         } == {10}
-    splits = load(str(tmp_path), fold=2)
+    splits = load(str(tmp_path), division=replace(EXACT, fold=2))
     assert {Path(name).parent.name for name in splits.test.names} == {"fold2"}
 
 

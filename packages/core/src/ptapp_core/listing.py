@@ -1,6 +1,7 @@
 """What a reader of folders or manifests finds: files with their classes and what says how to split them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Self
@@ -98,6 +99,19 @@ class Listing:
             folds=numbers,
             fold_names=values,
         )
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Adds to a UserError of a division what was taken for the groups, where that was not asked for."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{error} ({self.group_note})" if self.group_note else str(error)) from error
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """All lines for the user."""
+        return (*self.notes, self.group_note) if self.group_note else self.notes
 
     def _column(self, name: str, option: str) -> Sequence[str]:
         found = {each.lower(): values for each, values in self.columns.items()}
