@@ -285,7 +285,7 @@ def write_segments(folder: Path, *rows: str, rate: int = RATE) -> Path:
     return folder
 
 
-ROWS = [f"{name}.wav,{begin},{begin + 0.5},{label}" for name in "abcd" for begin, label in ((0, "low"), (1.25, "high"))]
+ROWS = [
     f"{name}.wav,{begin},{begin + 0.5},{label}" for name in "abcd" for begin, label in ((0.0, "low"), (1.25, "high"))
 ]
 

@@ -12,6 +12,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.folders import files_of_splits
 from ptapp_core.layout import note_on_people, split_of
 from ptapp_core.split import SplitName
+from ptapp_core.unread import Kind
 
 WORDS: dict[SplitName, list[str]] = {
     "train": ["train", "training"],
@@ -29,7 +30,7 @@ def tree(root: Path, *files: str) -> Path:
 
 
 def read(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
-    return files_of_splits(root, {".png"}, "image")
+    return files_of_splits(root, Kind("image", frozenset([".png"]), lambda file: False, "convert them"))
 
 
 def refusal(root: Path) -> str:

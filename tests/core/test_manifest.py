@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from ptapp_core.errors import UserError
 from ptapp_core.listing import Listing
 from ptapp_core.manifest import END, FILE, GROUP, LABEL, START, is_manifest, read_manifest
+from ptapp_core.unread import Kind
 
+WAVS = Kind("sound", frozenset([".wav"]), lambda file: False, "convert them")
 few = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -30,7 +32,7 @@ def table(folder: Path, *lines: str, name: str = "m.csv", files: Sequence[str] =
 
 
 def read(file: Path) -> Listing:
-    return read_manifest(file, {".wav"}, segments=True)[0]
+    return read_manifest(file, WAVS, segments=True)[0]
 
 
 def refusal(file: Path) -> str:

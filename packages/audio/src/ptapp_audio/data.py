@@ -13,7 +13,7 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.known import NO_MANIFEST, read_known
 from ptapp_audio.manifest import read_manifest
-from ptapp_audio.read import SUFFIXES, look, read_files, usual
+from ptapp_audio.read import SOUNDS, look, read_files, usual
 from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import file_digests, visible
@@ -116,7 +116,7 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
     if not path.is_dir():
         if is_manifest(path) or path.suffix.lower() in (".csv", ".tsv"):
             return read_manifest(path, skip_bad)
-        kind = "one sound" if path.suffix.lower() in SUFFIXES else "data of no known kind"
+        kind = "one sound" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
     entries = visible(path)
     tables = [entry for entry in entries if is_manifest(entry) and not NO_MANIFEST.fullmatch(entry.name)]
@@ -128,7 +128,7 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if has_lists(path):
         return read_lists(path), []
-    files = files_below(path, SUFFIXES)
+    files = files_below(path, SOUNDS)
     return read_known(path, files) or read_folder(path), []
 
 

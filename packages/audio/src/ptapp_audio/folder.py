@@ -6,7 +6,7 @@ from pathlib import Path
 from posixpath import normpath
 
 from ptapp_audio.listing import recording_of
-from ptapp_audio.read import SUFFIXES
+from ptapp_audio.read import SOUNDS
 from ptapp_core.errors import UserError
 from ptapp_core.folders import list_classes
 from ptapp_core.listing import Listing
@@ -20,7 +20,7 @@ _SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_\d+\.\w+")  # as Speech Commands na
 
 def read_folder(root: Path) -> Listing:
     """Sound files whose folder names their class; classes go by name. There may be a test/ alone, to be measured."""
-    whole = list_classes(root, SUFFIXES, "sound", need_train=False)
+    whole = list_classes(root, SOUNDS, need_train=False)
     if NOISE in whole.classes:
         whole = whole.without(NOISE)
         whole = replace(whole, notes=(*whole.notes, f"left out: {NOISE}, which is to be mixed in and is no class"))
@@ -37,7 +37,7 @@ def has_lists(root: Path) -> bool:
 
 def read_lists(root: Path) -> Listing:
     """Speech Commands (Warden 2018): a folder per word, and the files of val and test in two lists."""
-    whole = list_classes(root, SUFFIXES, "sound").without(NOISE)
+    whole = list_classes(root, SOUNDS).without(NOISE)
     split: dict[str, SplitName] = dict.fromkeys(whole.names, "train")
     for name, part in LISTS.items():
         try:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 from ptapp_audio.known import official_test
 from ptapp_audio.listing import recording_of
-from ptapp_audio.read import SUFFIXES
+from ptapp_audio.read import SOUNDS
 from ptapp_core.listing import Listing
 from ptapp_core.manifest import read_manifest as read
 
 
 def read_manifest(file: Path, skip_bad: bool = False) -> tuple[Listing, list[str]]:
     """The sounds of a manifest, and of each row that was left out "row: reason"; raises UserError."""
-    listing, skipped = read(file, SUFFIXES, segments=True, skip_bad=skip_bad)
+    listing, skipped = read(file, SOUNDS, segments=True, skip_bad=skip_bad)
     listing = official_test(listing)
     recordings = [recording_of(path, name) for path, name in zip(listing.files, listing.names, strict=True)]
     if listing.groups is None and len(set(recordings)) < len(recordings):

@@ -2,12 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import visible
 from ptapp_core.split import SplitName
+from ptapp_core.unread import Kind
 
 _WORDS: dict[str, SplitName] = {
     **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
@@ -49,7 +50,7 @@ def folders_in(folder: Path) -> list[Path]:
     return [entry for entry in visible(folder) if entry.is_dir()]
 
 
-def refuse_other_levels(root: Path, suffixes: Collection[str], kind: str) -> None:
+def refuse_other_levels(root: Path, kind: Kind) -> None:
     """Refuses folders that are no classes: folds, splits at another level, one folder that holds the classes.
 
     `root` holds what should be class folders. Raises UserError, saying what the folders look like and what to do.
@@ -58,7 +59,7 @@ def refuse_other_levels(root: Path, suffixes: Collection[str], kind: str) -> Non
     names = [folder.name for folder in folders]
     if len(folders) > 1 and numbered(names) in _OF_FOLDS:
         raise UserError(f"{root}: {_some(names)} look like folds, not like classes; write {MANIFEST}")
-    if any(entry.suffix.lower() in suffixes for folder in folders for entry in visible(folder)):
+    if any(entry.suffix.lower() in kind.suffixes for folder in folders for entry in visible(folder)):
         return
     inner = {folder: [below.name for below in folders_in(folder)] for folder in folders}
     if len(folders) == 1:
@@ -70,7 +71,7 @@ def refuse_other_levels(root: Path, suffixes: Collection[str], kind: str) -> Non
             what = f"its only folder {only.name!r} holds folders that look like classes ({_some(inner[only])})"
             raise UserError(f"{root}: {what}; give --data {only}")
     elif folders and _repeat(folders):
-        raise UserError(f"{root}: {_some(names)} hold no {kind}s but {_what_repeats(root, folders, inner)}")
+        raise UserError(f"{root}: {_some(names)} hold no {kind.name}s but {_what_repeats(root, folders, inner)}")
 
 
 def _what_repeats(root: Path, folders: Sequence[Path], inner: dict[Path, list[str]]) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +13,7 @@ from ptapp_core.layout import split_of
 from ptapp_core.listing import Listing, Span
 from ptapp_core.pieces import note_on_pieces, pieces_of
 from ptapp_core.table import Table, header_of, read_table
+from ptapp_core.unread import Kind
 
 FILE = (
     "filename", "file_name", "file", "path", "filepath", "file_path", "slice_file_name", "image", "image_path", "img",
@@ -68,9 +69,7 @@ class _Row:
     cells: list[str]
 
 
-def read_manifest(
-    file: Path, suffixes: Collection[str], *, segments: bool, skip_bad: bool = False
-) -> tuple[Listing, list[str]]:
+def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = False) -> tuple[Listing, list[str]]:
     """The samples of a manifest, and of each row that was left out "row: reason".
 
     Paths are relative to the manifest, to audio/ or images/ beside it or beside its folder, or are names that one file
@@ -78,7 +77,7 @@ def read_manifest(
     a row is about. Raises UserError, naming the row, for a missing file or class, a fold that is no number, more than
     one class of a sample, or a row that is there twice; `skip_bad` leaves rows out of which a cell is bad.
     """
-    manifest = _Manifest(file, read_table(file, _fits), suffixes, segments)
+    manifest = _Manifest(file, read_table(file, _fits), kind, segments)
     manifest.refuse_many_labels()
     rows: list[_Row] = []
     skipped: list[str] = []
@@ -98,8 +97,8 @@ def read_manifest(
 class _Manifest:
     """A table while its rows are read."""
 
-    def __init__(self, where: Path, table: Table, suffixes: Collection[str], segments: bool) -> None:
-        self.where, self.table, self.suffixes = where, table, suffixes
+    def __init__(self, where: Path, table: Table, kind: Kind, segments: bool) -> None:
+        self.where, self.table, self.kind = where, table, kind
         self.names = list(map(_plain, table.header))
         if not _fits(table.header):
             raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks()}")
@@ -209,7 +208,7 @@ class _Manifest:
         found: dict[str, list[Path]] = defaultdict(list)
         for root in (parent, *(parent.parent / near for near in _NEAR)):
             for file in _files(root) if root.is_dir() else ():
-                if file.suffix.lower() in self.suffixes:
+                if self.kind.takes(file):
                     found[file.name].append(file)
                     found[f"{file.stem}.*"].append(file)
         return found
