@@ -27,14 +27,14 @@ S = TypeVar("S", bound=TrainSettings)
 
 
 def runtime_of(settings: JobSettings) -> Runtime:
-    """The device, precision and seeds that the settings ask for."""
+    """The device, precision and seeds that the settings ask for, of which this process is given what is global."""
     return Runtime(
         settings.device,
         settings.precision,
         seed=settings.seed,
         deterministic=settings.deterministic,
         threads=settings.threads,
-    )
+    ).set_up_process()
 
 
 def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "") -> Optimizer:
