@@ -337,6 +337,7 @@ class TrainSettings(JobSettings):
         "hash", "shares of the splits that the data lacks, by a hash of each sample's name, or exact", group="Data"
     )
     allow_duplicates: bool = option(False, "accept byte-identical samples in two splits", group="Data")
+    group_column: str | None = option("auto", "column of what stays in one split; or auto, none", group="Data")
     folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 
