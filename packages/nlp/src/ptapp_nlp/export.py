@@ -44,7 +44,7 @@ def export(settings: ExportNLP) -> None:
     positions = positions_of(model)
     job = TrainNLP.resolve(settings.run / "config.toml", {})
     tokens = Tokens.load(settings.run / "tokenizer.json")
-    part = prepare(card, load_for(job).test, tokens)
+    part = prepare(card, load_for(job, run=settings.run).test, tokens)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {

@@ -71,7 +71,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about, members=data.members) as run:
         kept = run.path / "tokenizer.json"
         if runtime.is_main and not kept.exists():  # a resumed job has it, unless it was killed before this line
             write_text(kept, tokens.json())

@@ -10,15 +10,11 @@ from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto import modeling_auto
-from transformers.utils import logging
 
 from ptapp_core.errors import UserError
-from ptapp_core.hub import reachable
+from ptapp_core.hub import quiet_transformers, reachable
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.tokens import Tokens
-
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 class PretrainedEncoder(Encoder):
@@ -179,7 +175,8 @@ def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
     """From a folder, or the hub; where that does not answer, from what was fetched before, without its many retries."""
     local = Path(source).expanduser().is_dir() or not reachable()
     try:
-        return kind.from_pretrained(source, local_files_only=local, **options)
+        with quiet_transformers():
+            return kind.from_pretrained(source, local_files_only=local, **options)
     except Exception as error:  # of many kinds; each means that it cannot be had
         reason = " ".join(str(error).split())[:100]
         raise UserError(
