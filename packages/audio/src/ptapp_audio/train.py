@@ -74,6 +74,8 @@ def train(settings: TrainAudio) -> Path | None:
         settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
     ) as run:
         run.say(f"data: {data.about}")
+        for note in data.notes:
+            run.say(f"note: {note}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         parameters = sum(p.numel() for p in model.parameters())

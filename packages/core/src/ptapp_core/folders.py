@@ -5,16 +5,11 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import visible
+from ptapp_core.layout import MANIFEST, folders_in, note_on_people, refuse_other_levels, split_folders
+from ptapp_core.listing import Listing
+from ptapp_core.pieces import note_on_pieces, pieces_of
 from ptapp_core.split import SplitName
 from ptapp_core.unread import Kind, left_out
-
-SPLIT_FOLDERS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
 
 
 def files_below(folder: Path, kind: Kind) -> list[Path]:
@@ -47,27 +42,50 @@ def files_of_classes(folder: Path, kind: Kind) -> dict[str, list[Path]]:
     if not any(by_class.values()):
         loose = any(entry.suffix.lower() in kind.suffixes for entry in entries)
         why = "they lie in no class's folder" if loose else f"known: {' '.join(sorted(kind.suffixes))}"
-        expected = f"expected {folder.name}/CLASS/{kind.name.upper()} ({why})"
+        expected = f"expected {folder.name}/CLASS/{kind.name.upper()} ({why}), or {MANIFEST}"
         raise UserError(f"{folder}: no {kind.name}s of any class; {expected}{_but(folder, kind)}")
     return by_class
+
+
+def list_classes(root: Path, kind: Kind, *, need_train: bool = True) -> Listing:
+    """The files of class folders as a listing, see `files_of_splits`; classes go by name, pieces are groups."""
+    listed = files_of_splits(root, kind, need_train=need_train)
+    classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
+    rows = [
+        (file, classes.index(name), split)
+        for split, by_class in listed.items()
+        for name in sorted(by_class)
+        for file in by_class[name]
+    ]
+    files, labels = [file for file, _, _ in rows], [label for _, label, _ in rows]
+    names = [file.relative_to(root).as_posix() for file in files]
+    groups = pieces_of(names, [(label, split) for _, label, split in rows])
+    note = note_on_people(classes)
+    return Listing(
+        root,
+        "a folder per class",
+        files,
+        names,
+        labels,
+        classes,
+        [split for _, _, split in rows] if set(listed) != {"train"} else None,
+        groups=groups,
+        notes=(note,) if note else (),
+        group_note=note_on_pieces(groups) if groups else "",
+    )
 
 
 def files_of_splits(root: Path, kind: Kind, *, need_train: bool = True) -> dict[SplitName, dict[str, list[Path]]]:
     """Files by split and class; where the folder is not divided, all of it is train.
 
-    Raises UserError where a class has no training file, or a split a class that train lacks; without `need_train` the
-    folder may have no train/ at all.
+    Raises UserError where the folders are no classes, a class has no training file, or a split has a class that train
+    lacks; without `need_train` the folder may have no train/ at all.
     """
-    folders = [entry for entry in visible(root) if entry.is_dir()]
-    named = {entry: SPLIT_FOLDERS[entry.name.lower()] for entry in folders if entry.name.lower() in SPLIT_FOLDERS}
-    splits = list(named.values())
-    divided = bool(named) and ("train" in splits or len(named) == len(folders))
-    if not divided:
-        named = {root: "train"}
-    elif need_train and "train" not in splits:
-        raise UserError(f"{root}: has {', '.join(sorted(entry.name for entry in folders))} but no train/ folder")
-    if len(set(splits)) < len(splits):
-        raise UserError(f"{root}: two folders for one split ({', '.join(sorted(entry.name for entry in named))})")
+    named = split_folders(root) or {root: "train"}
+    if need_train and "train" not in named.values():
+        raise UserError(f"{root}: has {', '.join(folder.name for folder in folders_in(root))} but no train/ folder")
+    for folder in named:
+        refuse_other_levels(folder, kind)
     listed = {split: files_of_classes(folder, kind) for folder, split in named.items()}
     if "train" not in listed:
         return listed
