@@ -67,6 +67,21 @@ def test_predict_names_what_it_cannot_read_and_goes_on(trained: Path, capsys: py
     assert "gone.wav" in output.err
 
 
+def test_floats_in_the_range_of_int16_get_the_same_answer_and_a_note(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, floats = only_run(trained), trained / "floats.wav"
+    wave, rate = soundfile.read(trained / "tones" / "low" / "3.wav")
+    soundfile.write(floats, wave * 32768, rate, subtype="FLOAT")
+    assert command(["audio", "predict", str(run), str(trained / "tones" / "low" / "3.wav"), str(floats), "--json"]) == 0
+    output = capsys.readouterr()
+    right, other = (json.loads(line)["probabilities"] for line in output.out.splitlines())
+    assert other == pytest.approx(right, abs=2e-3)
+    assert "1 file of floats beyond full scale, divided by up to " in output.err
+    assert command(["audio", "features", str(floats), "--out", str(trained / "floats")]) == 0
+    assert "1 file of floats beyond full scale" in capsys.readouterr().err
+
+
 def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, long = only_run(trained), trained / "long.wav"
     time = np.arange(RATE) / RATE
@@ -96,7 +111,7 @@ def test_the_exported_model_says_what_predict_says(trained: Path, capsys: pytest
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
     for file, line in zip(files, lines, strict=True):
-        samples, _ = read(file, card["rate"])
+        samples, _, _ = read(file, card["rate"])
         got = session.run(None, {"input": samples.numpy()[None].astype(np.float32) / 32768})[0][0]
         assert got == pytest.approx([line["probabilities"][name] for name in card["classes"]], abs=1e-4)
 

@@ -13,7 +13,7 @@ from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
 from ptapp_audio.named import are_named, read_named_files
-from ptapp_audio.read import SUFFIXES, read_files, usual
+from ptapp_audio.read import SUFFIXES, read_files, scaled_note, usual
 from ptapp_audio.splits import Splits, assign
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
@@ -26,7 +26,6 @@ Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
 """The rate that sounds are brought down to where none is asked for: what most models were made for."""
 _EXPECTED = "a folder with a folder for each class, one of files named CLASS_SPEAKER_TAKE, or a CSV manifest"
-_TOGETHER = 64  # files that are decoded at a time
 
 
 def load(
@@ -60,13 +59,13 @@ def load(
     found, size = usual(listing.files)
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)
-    clips, good, bad = _read(listing, rate, on_disk)
+    clips, good, bad, note = _read(listing, rate, on_disk)
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
     listing = _only(listing, good)
     parts = assign(listing, fold, folds, val, seed)
-    return _divided(listing, clips, rate, [*bad_rows, *bad], parts, on_disk=on_disk)
+    return _divided(listing, clips, rate, [*bad_rows, *bad], parts, on_disk=on_disk, note=note)
 
 
 def load_for(settings: TrainAudio, **others: Any) -> Splits:
@@ -113,24 +112,26 @@ def recognise(
     return read_folder(path), []
 
 
-def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str]]:
-    """The clips that can be read, which files those are, and "name: reason" of the others."""
+def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], str]:
+    """The clips that can be read, which files those are, "name: reason" of the others, and what was scaled."""
     store, starts, lengths = Store(on_disk), [], []
     good: list[int] = []
     bad: list[str] = []
-    for begin in range(0, len(listing.files), _TOGETHER):
-        for row, clip in enumerate(read_files(listing.files[begin : begin + _TOGETHER], rate), start=begin):
-            if isinstance(clip, str):
-                bad.append(f"{listing.files[row]}: {clip}")
-                continue
-            good.append(row)
-            starts.append(store.add(clip))
-            lengths.append(len(clip))
+    divisors: list[float] = []
+    for row, sound in enumerate(read_files(listing.files, rate)):
+        if isinstance(sound, str):
+            bad.append(f"{listing.files[row]}: {sound}")
+            continue
+        good.append(row)
+        starts.append(store.add(sound.samples))
+        lengths.append(len(sound.samples))
+        divisors.append(sound.divisor)
     if not good:
         raise UserError(f"{bad[0]}, and so are all the other {len(bad) - 1:,}" if len(bad) > 1 else bad[0])
     labels = torch.tensor([listing.labels[row] for row in good])
     names = [listing.names[row] for row in good]
-    return Clips(store.block(), torch.tensor(starts), torch.tensor(lengths), labels, names), good, bad
+    clips = Clips(store.block(), torch.tensor(starts), torch.tensor(lengths), labels, names)
+    return clips, good, bad, scaled_note(divisors)
 
 
 def _only(listing: Listing, rows: Sequence[int]) -> Listing:
@@ -164,6 +165,7 @@ def _divided(
     *,
     made: bool = False,
     on_disk: bool = False,
+    note: str = "",
 ) -> Splits:
     rows = {
         name: torch.tensor([row for row, part in enumerate(parts) if part == name], dtype=torch.int64)
@@ -174,6 +176,8 @@ def _divided(
     about = f"{listing.where}, {listing.what}: " if not made else f"{listing.what}: "
     about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
     about += f"{'mapped from disk' if on_disk else 'in memory'}"
+    if note:
+        about += f"; {note}"
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     train, val, test = (clips.take(rows[name]) for name in ("train", "val", "test"))
