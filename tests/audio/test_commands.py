@@ -12,6 +12,7 @@ import torch
 
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command, last_checkpoint, only_run
+from ptapp_audio.features import MFCC
 from ptapp_audio.read import read
 
 QUICK = ["--threads", "1", "--log-to", "none", "--width", "8", "--mels", "16", "--device", "cpu"]
@@ -129,6 +130,13 @@ def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFix
     assert "gone.wav: no such file" in capsys.readouterr().err
     assert command([*words, "--n-fft", "64", "--mels", "64"]) == 2
     assert "of the bands are narrower than the 33 bins" in capsys.readouterr().err
+    assert command([*words, "--n-fft", "256", "--mels", "8", "--fmin", "100", "--fmax", "1500", "--mfccs", "5"]) == 0
+    wave = read(trained / "tones" / "low" / "0.wav").samples[None] / 32768
+    with np.load(trained / "features" / "0.npz") as found:
+        expected = MFCC(RATE, 5, 256, n_mels=8, fmin=100, fmax=1500)(wave)[0].numpy()
+        np.testing.assert_allclose(found["mfcc"], expected, atol=1e-3)
+    assert command([*words, "--fmin", "2000"]) == 2
+    assert "fmin of 2000 Hz: must be at least 0 and below fmax, here 2000 Hz" in capsys.readouterr().err
 
 
 def test_cross_validation_tests_each_clip_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,15 +55,16 @@ def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.d
     """Every feature of int16 (samples,), (bands, frames) each."""
     wave = (samples.float()[None] / FULL_SCALE).to(device)
     n_fft, hop = settings.n_fft, settings.hop
-    mel = features.Mel(rate, n_fft, hop, settings.mels)
+    band: dict[str, Any] = {"fmin": settings.fmin, "fmax": settings.fmax}
+    mel = features.Mel(rate, n_fft, hop, settings.mels, **band)
     features.refuse_empty_bands(mel, "--n-fft")
     modules: dict[str, nn.Module] = {
         "spectrogram": features.Spectrogram(n_fft, hop),
         "mel": mel,
-        "log_mel": features.LogMel(rate, n_fft, hop, settings.mels),
-        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels),
+        "log_mel": features.LogMel(rate, n_fft, hop, settings.mels, **band),
+        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels, **band),
         "chroma": features.Chroma(rate, n_fft, hop),
-        "scalogram": features.Scalogram(rate, hop=hop),
+        "scalogram": features.Scalogram(rate, hop_length=hop),
         "centroid": features.Centroid(rate, n_fft, hop),
         "bandwidth": features.Bandwidth(rate, n_fft, hop),
         "roll_off": features.RollOff(rate, n_fft, hop),
