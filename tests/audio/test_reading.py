@@ -1,5 +1,6 @@
 """Sounds of every kind and bad ones: what is read, and the one line that names what is not."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,17 @@ import pytest
 import soundfile
 import torch
 
+import ptapp_audio.data
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command
+from divisions import EXACT
 from ptapp_audio.clips import Store
-from ptapp_audio.data import load
 from ptapp_audio.read import read
 from ptapp_audio.resample import Resampler
 from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import UserError
+
+load = partial(ptapp_audio.data.load, division=EXACT)
 
 
 def tone(rate: int, seconds: float = 0.5, hertz: float = 440) -> np.ndarray:
@@ -110,7 +114,7 @@ def test_train_and_evaluate_say_how_many_sounds_were_scaled(tmp_path: Path) -> N
         wave, rate = soundfile.read(data / "low" / f"{number}.wav")
         soundfile.write(data / "low" / f"{number}.wav", wave * 32768, rate, subtype="FLOAT")
     assert "; 3 files of floats beyond full scale, divided by up to 32,768" in load(str(data)).about
-    assert "3 files of floats" in load(str(data), seed=None).about
+    assert "3 files of floats" in load(str(data), division=None).about
 
 
 def write_bad(folder: Path) -> dict[str, str]:
@@ -195,9 +199,8 @@ def test_silence_and_a_single_sample_are_learnt_from(tmp_path: Path) -> None:
     soundfile.write(data / "low" / "silence.wav", np.zeros(1000), RATE)
     soundfile.write(data / "low" / "single.wav", np.array([0.5]), RATE)
     words = ["audio", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--threads", "1"]
-    assert (
-        command([*words, "--epochs", "1", "--width", "4", "--log-to", "none", "--noise", "1", "--stretch", "0.1"]) == 0
-    )
+    options = "--split exact --epochs 1 --width 4 --log-to none --noise 1 --stretch 0.1"
+    assert command([*words, *options.split()]) == 0
 
 
 def test_on_disk_the_samples_are_the_same_and_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
