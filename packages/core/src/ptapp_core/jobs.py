@@ -52,13 +52,13 @@ def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "
 
 
 def schedule_of(settings: JobSettings, optimizer: Optimizer, plan: Plan) -> Schedule:
-    """The schedule of the settings over the steps of the plan."""
+    """The schedule of the settings over the steps that the plan has for it."""
     return build_schedule(
         optimizer,
         settings.schedule,
-        steps=plan.steps,
+        steps=plan.scheduled,
         warmup=plan.warmup,
-        milestones=[round(share * plan.steps) for share in settings.milestones],
+        milestones=[round(share * plan.scheduled) for share in settings.milestones],
         gamma=settings.lr_gamma,
         power=settings.power,
         mode="max" if plan.maximise else "min",

@@ -170,13 +170,13 @@ class Schedule:
     """A learning rate over time, counted in optimizer steps: linear warm-up, then one of torch's schedulers.
 
     With start rate r (that at which the scheduler begins), warm-up of w steps takes step k = 1..w at r·k/w. Step
-    w + 1 + i is taken at the scheduler's rate number i, for i = 0 ... steps - w - 1. The rate of the last planned step
-    stays, should training go on.
+    w + 1 + i is taken at the scheduler's rate number i, for i = 0 ... steps - w - 1. Should training go on, the rate of
+    the last of these steps stays: how long a job is made later changes no rate of its earlier steps.
 
     Args:
         optimizer: every group is scheduled from its own rate.
         scheduler: over `steps - warmup` steps; None keeps the rates.
-        steps: optimizer steps of the whole training.
+        steps: optimizer steps that training was planned for when it began.
         warmup: the first of them, over which the rates rise.
     """
 
@@ -187,6 +187,11 @@ class Schedule:
         self._by_score = isinstance(scheduler, ReduceLROnPlateau)
         if warmup:
             self._warm_up()
+
+    @property
+    def ends(self) -> bool:
+        """Whether the rates change by a plan, which has an end."""
+        return self._scheduler is not None and not self._by_score
 
     @property
     def lr(self) -> float:
@@ -222,32 +227,21 @@ class Schedule:
         return {"plan": [self._steps, self._warmup], "done": self._done, "rates": rates, "scheduler": moving}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the state was taken, to the bit; with another number of steps, at the rates of this plan."""
+        """Goes on where the state was taken, to the bit.
+
+        Raises:
+            UserError: that schedule was laid out over other steps.
+        """
+        steps, warmup = state["plan"]
+        if (steps, warmup) != (self._steps, self._warmup):
+            raise UserError(
+                f"the schedule was saved over {steps:,} steps and a warm-up of {warmup:,}, and is now over "
+                f"{self._steps:,} and {self._warmup:,}: build it over the same, also where training goes on for longer"
+            )
         self._done = state["done"]
         self._set(state["rates"])
-        steps, warmup = state["plan"]
-        moved_by_score = self._by_score and self._done >= warmup
-        if (steps, warmup) != (self._steps, self._warmup) and not moved_by_score:
-            self._join()
-        elif self._scheduler is not None:
+        if self._scheduler is not None:
             vars(self._scheduler).update(state["scheduler"])
-
-    def _join(self) -> None:
-        """Takes the rate that this plan has for the next step.
-
-        Most of torch's schedulers multiply the latest rate, and that of a longer plan is not where a shorter one ends:
-        a finished cosine would stay at its end, next to zero.
-        """
-        place = min(self._done, self._steps - 1) - self._warmup
-        if place < 0:
-            self._warm_up()
-        elif self._scheduler is None or self._by_score:
-            self._set(self._start)
-        else:
-            with warnings.catch_warnings():
-                # Deprecated for daily use, and torch's one way to its closed forms.
-                warnings.simplefilter("ignore")
-                self._scheduler.step(place)
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):

@@ -8,7 +8,7 @@ is, a trial tells.
 
 import json
 from collections import deque
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from gymnasium.utils.env_checker import data_equivalence
 
+from ptapp_core.errors import UserError
 from ptapp_rl.spaces import reward_of
 
 Way = Literal["plain", "replay", "reset"]
@@ -93,7 +94,12 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
 
 def way_of(make: Any) -> Way:
     """How environments that `make()` builds, or vectors of them, can be put back: found by playing two of them."""
-    with closing(make()) as first, closing(make()) as second:
+    with ExitStack() as opened:
+        first = opened.enter_context(closing(make()))
+        try:
+            second = opened.enter_context(closing(make()))
+        except UserError as error:
+            raise UserError(f"{error}; if there can be only one at a time, give --envs 1 --no-trial") from error
         if _plays_on(first, second):
             return "plain"
         return "replay" if not isinstance(first, gym.vector.VectorEnv) and _repeats(first, second) else "reset"

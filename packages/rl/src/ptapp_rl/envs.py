@@ -15,7 +15,7 @@ from ptapp_core.errors import UserError, close_to, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
-_LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
+LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
 
 
 def names() -> list[str]:
@@ -79,7 +79,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
     training only. Tuples of observations become vectors. `stack` frames make an observation. `limit` cuts an episode
-    after so many steps, in place of the environment's own time limit.
+    after so many steps of an agent, in place of the environment's own time limit.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -87,9 +87,10 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions, and of libraries below
-            env = gym.make(name, max_episode_steps=limit, disable_env_checker=True, **options)
+            env = gym.make(name, max_episode_steps=None if atari else limit, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
+                env = env if limit is None else gym.wrappers.TimeLimit(env, limit)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise UserError(f"--env {name}: a library is missing ({error}){_remedy(str(error))}") from None
     except Exception as error:
@@ -99,18 +100,24 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
     return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
 
 
-def limit_of(name: str) -> int | None:
-    """The time limit to evaluate an environment with that has none itself; else None.
+def is_endless(name: str) -> bool:
+    """Whether an environment has no time limit, so that a policy that goes round in circles never ends its episode.
 
-    A policy that goes round in circles would never end its episode. Atari games have a limit of their own, in frames.
+    Atari games have a limit of their own, in frames.
     """
-    return None if name.startswith("ALE/") or gym.spec(name).max_episode_steps is not None else _LONGEST
+    return not name.startswith("ALE/") and gym.spec(name).max_episode_steps is None
 
 
-def limit_note(name: str) -> str:
-    """What `limit_of` does, for the console; empty where it does nothing."""
-    limit = limit_of(name)
-    return f"{name} has no time limit: evaluated episodes end after {limit:,} steps" if limit else ""
+def limit_of(name: str, own: int | None) -> int | None:
+    """The time limit to evaluate an environment with: the job's `own`, else one where the environment has none."""
+    return own if own is not None or not is_endless(name) else LONGEST
+
+
+def limit_note(name: str, own: int | None) -> str:
+    """What is done about an environment without a time limit, for the console; empty where nothing is."""
+    if own is not None or not is_endless(name):
+        return ""
+    return f"{name} has no time limit: evaluated episodes end after {LONGEST:,} steps"
 
 
 def has_own_vector(name: str, stack: int = 1) -> bool:
