@@ -1,5 +1,6 @@
 """Optimizers, parameter groups and schedules: torch's own, at the rates that the formulas say."""
 
+import copy
 import io
 import math
 from collections.abc import Callable
@@ -80,6 +81,30 @@ def test_frozen_prefixes_do_not_learn_and_match_whole_components() -> None:
     frozen = {"fc.weight", "fc.bias", "norm.weight"}
     assert {name for name, p in model.named_parameters() if not p.requires_grad} == frozen
     assert named_groups(model, optimizer)["model"][2] == (WEIGHTS | BARE) - frozen
+
+
+@pytest.mark.parametrize("wrapped", [0, 1, 3])
+def test_what_all_names_begin_with_may_be_left_out_of_a_prefix(wrapped: int) -> None:
+    for left_out in range(wrapped + 1):
+        model: nn.Module = net()
+        for _ in range(wrapped):
+            model = nn.ModuleDict({"outer": model})
+        build_optimizer(model, "sgd", lr=0.1, freeze=["outer." * left_out + "body"])
+        assert [name for name, p in model.named_parameters() if not p.requires_grad] == [
+            "outer." * wrapped + name for name in ("body.weight", "body.bias")
+        ]
+        with pytest.raises(UserError, match="did you mean 'body'"):
+            build_optimizer(model, "sgd", lr=0.1, freeze=["bodi"])
+
+
+def test_a_module_that_is_frozen_as_a_whole_stays_in_eval_mode() -> None:
+    model = nn.Sequential(
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout()), nn.BatchNorm1d(3), nn.Dropout()
+    )
+    build_optimizer(model, "sgd", lr=0.1, freeze=["0", "1.weight"])
+    for module in (model, copy.deepcopy(model)):
+        assert [m.training for m in module.train().modules()] == [True, False, False, False, False, True, True]
+        assert not any(m.training for m in module.eval().modules())
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.pictures import timeline
-from ptapp_audio.read import SUFFIXES, Unreadable, read
+from ptapp_audio.read import SOUNDS, Unreadable, read
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
@@ -35,7 +36,7 @@ def predict(settings: PredictAudio) -> None:
         raise UserError(
             f"--every {settings.every:g} leaves gaps between the model's windows of {window:.3g} s: make it smaller"
         )
-    files = list(files_named(settings.files, SUFFIXES, "sound"))
+    files = list(files_named(settings.files, SOUNDS))
     if trained.about["made"]:
         print("ptapp: note: this model learnt from sounds that the program made", file=sys.stderr)
     paths = [str(file) for file in files]
@@ -81,7 +82,7 @@ def slide(model: Waveform, samples: Tensor, step: int, runtime: Runtime) -> tupl
         windows = clip.windows(torch.zeros_like(start), start, model.window)
         with torch.no_grad(), runtime.autocast():
             logits = model(windows.to(runtime.device))
-        parts.append(logits.float().softmax(1).cpu())
+        parts.append(refuse_not_finite(logits.float().softmax(1).cpu()))
     return at, torch.cat(parts)
 
 

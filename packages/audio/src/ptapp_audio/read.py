@@ -13,8 +13,8 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from ptapp_core.files import one_line
+from ptapp_core.unread import Kind
 
-SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 .caf".split())  # noqa: SIM905
 FULL_SCALE = 32768.0
 _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
 _GUESSED_FROM = 200
@@ -32,6 +32,23 @@ def look(file: Path) -> tuple[int, float]:
     except (soundfile.SoundFileError, OSError) as error:
         raise Unreadable(_reason(file, error)) from error
     return info.samplerate, info.frames / max(info.samplerate, 1)
+
+
+def opens(file: Path) -> bool:
+    """Whether the header is that of a sound, whatever the file's name."""
+    try:
+        look(file)
+    except Unreadable:
+        return False
+    return True
+
+
+SOUNDS = Kind(
+    "sound",
+    frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 .caf".split()),  # noqa: SIM905
+    opens,
+    "convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
+)
 
 
 def read(file: Path, rate: int | None = None) -> tuple[Tensor, int]:

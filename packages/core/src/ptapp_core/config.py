@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.formats import refuse_other_format
 from ptapp_core.toml import line_of, read_toml, toml_value
 
 ARGUMENTS = "Arguments"
@@ -278,6 +279,7 @@ class JobSettings(Settings):
         config = run / "config.toml"
         if not config.is_file():
             raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
+        refuse_other_format(run)
         before = super().resolve(config, {})
         fixed = cls.model_fields.keys() - cls.may_change - {"resume"}
 
@@ -331,6 +333,11 @@ class TrainSettings(JobSettings):
     workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
+    split: Literal["hash", "exact"] = option(
+        "hash", "shares of the splits that the data lacks, by a hash of each sample's name, or exact", group="Data"
+    )
+    allow_duplicates: bool = option(False, "accept byte-identical samples in two splits", group="Data")
+    group_column: str | None = option("auto", "column of what stays in one split; or auto, none", group="Data")
     folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 

@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.inplace import stay_in_eval
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -58,15 +60,15 @@ def build_optimizer(
     """A torch optimizer over the parameters that learn, fused where torch has that for their device, else foreach.
 
     Args:
-        model: its frozen parameters get `requires_grad = False`. Running statistics (batch norm) inside a frozen part
-            still follow the data in training mode.
+        model: its frozen parameters get `requires_grad = False`, and a module that is frozen as a whole stays in eval
+            mode (see `stay_in_eval`).
         name: a key of `OPTIMIZERS`.
         lr: learning rate; that of the head alone if `backbone_lr` is given.
         weight_decay: as the optimizer itself defines it (decoupled in `adamw`, an L2 term elsewhere).
         momentum: of `sgd` and `rmsprop`; the others have none.
         backbone_lr: learning rate of every parameter that is not under `head_prefix`.
         head_prefix: dotted name of the head, `"fc"`; whole components match, so not `"fc2"`.
-        freeze: dotted names whose parameters do not learn.
+        freeze: dotted names whose parameters do not learn; what all names begin with may be left out.
 
     Returns:
         The optimizer. Its groups have a `"name"` for logs, and the head's come last.
@@ -76,9 +78,10 @@ def build_optimizer(
     """
     if name not in OPTIMIZERS:
         raise UserError(f"no optimizer is called {name!r}{nearest(name, OPTIMIZERS)}")
-    for prefix in freeze:
-        for parameter in _under(model, prefix, "--freeze").values():
-            parameter.requires_grad_(False)
+    frozen = {name: p for prefix in freeze for name, p in _under(model, prefix, "--freeze").items()}
+    for parameter in frozen.values():
+        parameter.requires_grad_(False)
+    stay_in_eval(model, frozen.values())
     groups = parameter_groups(model, lr, weight_decay, backbone_lr, head_prefix)
     build = OPTIMIZERS[name]
     options: dict[str, Any] = {"lr": lr, "weight_decay": 0.0}
@@ -129,15 +132,27 @@ def parameter_groups(
 
 
 def _under(model: nn.Module, prefix: str, option: str) -> dict[str, nn.Parameter]:
-    """Parameters whose dotted name is `prefix` or continues it after a dot."""
+    """Parameters whose dotted name is `prefix` or continues it after a dot.
+
+    What all names of the model begin with (`network.net.`) may be left out of the prefix.
+    """
     names = dict(model.named_parameters())
     prefix = prefix.rstrip(".")
-    found = {name: p for name, p in names.items() if f"{name}.".startswith(f"{prefix}.")}
-    if not found:
-        depth = prefix.count(".") + 1
-        known = {".".join(name.split(".")[:depth]) for name in names}
-        raise UserError(f"{option} {prefix}: no parameter of the model has this prefix{nearest(prefix, known)}")
-    return found
+    shared = _shared_start(names)
+    starts = ["".join(f"{part}." for part in shared[:count]) for count in range(len(shared) + 1)]
+    for start in starts:
+        found = {name: p for name, p in names.items() if f"{name}.".startswith(f"{start}{prefix}.")}
+        if found:
+            return found
+    depth = len(shared) + prefix.count(".") + 1
+    known = {".".join(name.split(".")[len(shared) : depth]) for name in names}
+    raise UserError(f"{option} {prefix}: no parameter of the model has this prefix{nearest(prefix, known)}")
+
+
+def _shared_start(names: Iterable[str]) -> list[str]:
+    """The first parts that all of the dotted names have in common, short of the last part."""
+    parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return [part[0] for part in takewhile(lambda part: len(set(part)) == 1, parts)]
 
 
 def _has_fused(build: Callable[..., Optimizer], device: torch.device) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
-from ptapp_core.split import SplitName
+from ptapp_core.split import BY_HASH, Division, SplitName
 from ptapp_nlp.hub import PREFIX, read_hub
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
@@ -47,39 +47,39 @@ class Reading:
     """Languages of a translation, "en-de"."""
 
 
-def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
+def load(data: str | None, reading: Reading, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
     """Train, val and test examples from a path; None is the data that the program makes for the task.
 
-    A missing val or test split takes 10 % of train, by `seed`. With no seed the data is only measured: any split may be
-    missing, and is empty, and one class or tag will do.
+    A missing val or test split is drawn from train as the `division` says. Without one the data is only measured: any
+    split may be missing, and is empty, and one class or tag will do.
 
     Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
         parts, classes, about = make(reading.task)
-        return divide(parts, classes, where=about, what=about, seed=seed, made=True)
+        return divide(parts, classes, where=about, what=about, division=division, made=True)
     bad = Bad(skip_bad)
     if data.startswith(PREFIX):
-        return _of_hub(data, reading, bad, seed)
+        return _of_hub(data, reading, bad, division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
     by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in by_language.values()):
-        texts, what = _parallel(path, by_language, reading, bad, seed)
-        return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
-    files: dict[SplitName, Path] = _files(path, reading.task, seed) if path.is_dir() else {"train": path}
+        texts, what = _parallel(path, by_language, reading, bad, division)
+        return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
+    files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
-        return _tables(path, files, reading, bad, seed)
+        return _tables(path, files, reading, bad, division)
     read = read_conll if reading.task == "tag" else read_plain
     done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
-    if reading.task == "tag" and len(tags) < 2 and seed is not None:
+    if reading.task == "tag" and len(tags) < 2 and division is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
-    return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
+    return divide(done, in_order(tags), where=path, what=path.name, division=division, skipped=bad.reasons)
 
 
-def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
+def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
     """The file of each split in a folder."""
     suffixes, expected = _EXPECTED[task]
     found: dict[SplitName, Path] = {}
@@ -89,13 +89,13 @@ def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
             if split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
-    _check_train(found, f"{folder}: no training file in it; expected {expected}", seed)
+    _check_train(found, f"{folder}: no training file in it; expected {expected}", division)
     return found
 
 
-def _check_train(found: Collection[str], message: str, seed: int | None) -> None:
-    """Raises UserError with the message where there is no split to train on; of data without a seed any will do."""
-    if "train" not in found and (seed is not None or not found):
+def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
+    """Raises UserError with the message where there is no split to train on; data that is only measured needs none."""
+    if "train" not in found and (division is not None or not found):
         raise UserError(message)
 
 
@@ -103,15 +103,15 @@ def _split_of(file: Path) -> SplitName | None:
     return _SPLITS.get(re.split(r"[._-]", file.name.lower())[0])
 
 
-def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, seed: int | None) -> Splits:
+def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    divided = reading.task == "classify" and seed is not None  # so a class of one text would be refused
+    divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     read = read_tables(list(files.values()), _columns(reading), reading.encoding, bad, divided=divided)
     tables = dict(zip(files, read, strict=True))
     kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
-    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, seed)
+    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
 
 def _columns(reading: Reading) -> Columns:
@@ -122,14 +122,14 @@ def _columns(reading: Reading) -> Columns:
     return Columns(reading.columns.text or source or None, reading.columns.label or target or None, both_texts=True)
 
 
-def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
+def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
-    _check_train(found, f"--data {data}: has no labelled split called train", seed)
+    _check_train(found, f"--data {data}: has no labelled split called train", division)
     files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
     tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
-    return _divided(Path(data), data, files, tables, reading, bad, seed)
+    return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
 def _divided(
@@ -139,7 +139,7 @@ def _divided(
     tables: dict[SplitName, Table],
     reading: Reading,
     bad: Bad,
-    seed: int | None,
+    division: Division | None,
 ) -> Splits:
     what += ", " + ", ".join(dict.fromkeys(columns for columns, _ in tables.values()))
     pairs = {name: table for name, (_, table) in tables.items()}
@@ -156,11 +156,13 @@ def _divided(
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         parts[name] = Examples(*map(list, zip(*kept, strict=True)))
-    classes = _named(path, labels, reading, bad, seed) if path.exists() else labels
-    return divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
+    classes = _named(path, labels, reading, bad, division) if path.exists() else labels
+    return divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
 
 
-def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed: int | None) -> tuple[str, ...]:
+def _named(
+    path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, division: Division | None
+) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them.
 
     Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
@@ -176,7 +178,7 @@ def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed
     numbers = [int(label) for label in labels]
     first = 0 if 0 in numbers else 1
     told = 0 in numbers or max(numbers) == len(known)
-    if seed is None and told and max(numbers) < first + len(known):
+    if division is None and told and max(numbers) < first + len(known):
         return tuple(known[number - first] for number in numbers)
     return labels
 
@@ -194,10 +196,10 @@ def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
 
 
 def _parallel(
-    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, seed: int | None
+    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, division: Division | None
 ) -> tuple[dict[SplitName, Examples], str]:
     """Pairs of files of two languages."""
-    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", seed)
+    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", division)
     known = found.get("train") or max(found.values(), key=len)
     languages = sorted(known, key=lambda language: (language != "en", language))
     source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")

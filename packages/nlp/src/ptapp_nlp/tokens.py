@@ -1,10 +1,11 @@
 """Text to token numbers and back, by the `tokenizers` library; trained on the training split alone, or BERT's own."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ptapp_core.errors import UserError
 
@@ -19,14 +20,18 @@ class Tokens:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        padding = tokenizer.padding
+        self.pad = padding["pad_id"] if padding else self._number("[PAD]", "<pad>", other=PAD)
+        own = getattr(tokenizer.model, "unk_token", None)
+        self.unk = self._number(*([own] if own else []), "[UNK]", "<unk>", "[MASK]", "<mask>", other=self.pad)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True  # a text may say [PAD]; tokenizer.json does not keep this
-        names = {token: number for number, token in enumerate(SPECIAL)}
-        for ours, theirs in zip(SPECIAL, ("<pad>", "<unk>", "[CLS]", "[SEP]"), strict=True):
-            found = [number for name in (ours, theirs) if (number := tokenizer.token_to_id(name)) is not None]
-            names[ours] = found[0] if found else names[ours]
-        self.pad, self.unk = names["[PAD]"], names["[UNK]"]
+
+    def _number(self, *names: str, other: int) -> int:
+        """The number of the first of these tokens that there is."""
+        found = (self.tokenizer.token_to_id(name) for name in names)
+        return next((number for number in found if number is not None), other)
 
     @classmethod
     def load(cls, path: Path) -> "Tokens":
@@ -59,9 +64,37 @@ class Tokens:
         return str(self.tokenizer.decode([number], skip_special_tokens=False)).strip() or "\u2423"
 
     def json(self) -> str:
-        """What `tokenizer.json` holds."""
+        """What a run's `tokenizer.json` holds: the padding too, but no limit."""
         self.tokenizer.no_truncation()  # which `encode` sets as it needs
-        return str(self.tokenizer.to_str(pretty=True))
+        self.tokenizer.enable_padding(pad_id=self.pad, pad_token=self.tokenizer.id_to_token(self.pad))
+        text = str(self.tokenizer.to_str(pretty=True))
+        self.tokenizer.no_padding()
+        return text
+
+    def shipped(self, limit: int, *, eos: bool = False, begin: bool = False) -> str:
+        """A `tokenizer.json` that any program reads as this one does: with marks, a limit and padding.
+
+        A special token's name in a text is text there too.
+
+        Args:
+            limit: the most tokens, marks among them.
+            eos: an end mark goes after each text.
+            begin: an end mark goes before each text, which keeps its last tokens and not its first.
+        """
+        own = Tokenizer.from_str(self.json())
+        if eos or begin:
+            mark = f"{SPECIAL[EOS]} $A" if begin else f"$A {SPECIAL[EOS]}"
+            own.post_processor = processors.TemplateProcessing(single=mark, special_tokens=[(SPECIAL[EOS], EOS)])
+        own.enable_truncation(limit, direction="left" if begin else "right")
+        content = json.loads(own.to_str())
+        model = set(own.get_vocab(with_added_tokens=False).values())
+        content["added_tokens"] = [
+            # One that the model has not keeps its number under a name that no text has: U+FFFF is no character.
+            {**token, "content": f"\uffff{token['content']}"} if token["special"] else token
+            for token in content["added_tokens"]
+            if not (token["special"] and token["id"] in model)
+        ]
+        return json.dumps(content, ensure_ascii=False, indent=1)
 
     def encode(self, texts: Sequence[str], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
         """Token numbers of each text, at most `limit` of them, at least one; `bos` and `eos` go around them."""

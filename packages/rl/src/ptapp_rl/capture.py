@@ -18,6 +18,7 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from ptapp_core.errors import UserError
 from ptapp_rl.envs import OLD_GYM
+from ptapp_rl.spaces import reward_of
 
 Way = Literal["plain", "replay", "reset"]
 
@@ -52,9 +53,9 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
             return observation, 0.0, False, False, info
         if self._way == "replay":
             self._actions.append(np.array(action))
-        result = step(self.env, action)
-        self._over = bool(result[2] or result[3])
-        return result
+        observation, reward, terminated, truncated, info = step(self.env, action)
+        self._over = bool(terminated or truncated)
+        return observation, reward_of(reward), terminated, truncated, info
 
     def rewind(self) -> None:
         """The next reset begins the first episode again."""

@@ -6,11 +6,12 @@ import torch
 
 from ptapp_core.answers import csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import PredictVision
 from ptapp_vision.data import read_images
-from ptapp_vision.decode import SUFFIXES
+from ptapp_vision.decode import IMAGES
 from ptapp_vision.pixels import rebuild
 from ptapp_vision.trained import find_trained
 
@@ -28,7 +29,7 @@ def predict(settings: PredictVision) -> None:
     if card["name"] == "autoencoder":
         raise UserError(f"{settings.run}: an autoencoder tells no classes; see its report, or export it")
     model = trained.load(rebuild(card)).to(runtime.device)
-    files = list(files_named(settings.files, SUFFIXES, "image"))
+    files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(names)
     if trained.about["drawn"]:
@@ -42,7 +43,8 @@ def predict(settings: PredictVision) -> None:
         if names:
             with torch.no_grad(), runtime.autocast():
                 logits = model(images.to(runtime.device))
-            for name, row in zip(names, logits.float().softmax(1).tolist(), strict=True):
+            shares = refuse_not_finite(logits.float().softmax(1))
+            for name, row in zip(names, shares.tolist(), strict=True):
                 answer(name, dict(zip(card["classes"], row, strict=True)))
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
