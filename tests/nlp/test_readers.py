@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from ptapp_core.errors import UserError
+from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.made import english, german
-from ptapp_nlp.tables import Columns
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 ROWS = [(f"some words about number {i} and more", "yes" if i % 2 else "no") for i in range(40)]

@@ -346,6 +346,9 @@ class TrainSettings(JobSettings):
     )
     workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+    group_column: str | None = option(
+        None, "column whose rows stay on one side of every split; none: detected", group="Data"
+    )
 
     folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)

@@ -3,19 +3,21 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import SplitName
+from ptapp_nlp.columns import Columns
 from ptapp_nlp.hub import PREFIX, read_hub
+from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_tables, suffix_of
+from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
@@ -56,6 +58,7 @@ def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: 
     Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
+        _refuse_columns(reading, "the texts that the program makes")
         parts, classes, about = make(reading.task)
         return divide(parts, classes, where=about, what=about, seed=seed, made=True)
     bad = Bad(skip_bad)
@@ -66,17 +69,27 @@ def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: 
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
     by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in by_language.values()):
+        _refuse_columns(reading, "parallel files")
         texts, what = _parallel(path, by_language, reading, bad, seed)
         return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
     files: dict[SplitName, Path] = _files(path, reading.task, seed) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, seed)
+    _refuse_columns(reading, f"files for --task {reading.task}")
     read = read_conll if reading.task == "tag" else read_plain
     done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
     if reading.task == "tag" and len(tags) < 2 and seed is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
     return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
+
+
+def _refuse_columns(reading: Reading, what: str) -> None:
+    """Raises UserError where a column is asked for of texts that are in no table."""
+    columns = reading.columns
+    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.group)):
+        if name is not None:
+            raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
 def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
@@ -119,7 +132,9 @@ def _columns(reading: Reading) -> Columns:
     if reading.task != "translate":
         return reading.columns
     source, _, target = (reading.pair or "").partition("-")
-    return Columns(reading.columns.text or source or None, reading.columns.label or target or None, both_texts=True)
+    columns = reading.columns
+    text, label = columns.text or source or None, columns.label or target or None
+    return replace(columns, text=text, label=label, both_texts=True)
 
 
 def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
@@ -141,23 +156,61 @@ def _divided(
     bad: Bad,
     seed: int | None,
 ) -> Splits:
-    what += ", " + ", ".join(dict.fromkeys(columns for columns, _ in tables.values()))
-    pairs = {name: table for name, (_, table) in tables.items()}
+    what += ", " + ", ".join(dict.fromkeys(table.columns for table in tables.values()))
+    if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
+        what += f", grouped by {' and '.join(grouped)}"
+    notes = list(dict.fromkeys(table.note for table in tables.values() if table.note))
+    pairs = {name: table.rows for name, table in tables.items()}
     known = [pairs["train"]] if "train" in pairs else pairs.values()
-    labels = in_order(Counter(row[2] for rows in known for row in rows)) if reading.task == "classify" else ()
+    labels: tuple[str, ...] = ()
+    if reading.task == "classify":
+        notes += _check_labels(files, tables, seed)
+        labels = in_order(Counter(row.label for rows in known for row in rows))
+    numbers = {label: number for number, label in enumerate(labels)}
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
         kept = []
-        for number, text, label in rows:
-            if labels and label not in labels:
-                bad.row(files[name], number, f"the label {label!r} is not in the training data{nearest(label, labels)}")
+        for row in rows:
+            if labels and row.label not in numbers:
+                unknown = f"the label {row.label!r} is not in the training data{nearest(row.label, labels)}"
+                bad.row(files[name], row.number, unknown)
             else:
-                kept.append((text, labels.index(label) if labels else label, f"{files[name].name}:{number}"))
+                kept.append(row)
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
-        parts[name] = Examples(*map(list, zip(*kept, strict=True)))
+        targets = [numbers[row.label] if labels else row.label for row in kept]
+        groups, ids = [row.group for row in kept], [row.id for row in kept]
+        parts[name] = Examples(
+            [row.text for row in kept],
+            targets,
+            [f"{files[name].name}:{row.number}" for row in kept],
+            groups if any(groups) else (),
+            ids if any(ids) else (),
+        )
     classes = _named(path, labels, reading, bad, seed) if path.exists() else labels
-    return divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
+    done = divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
+    return replace(done, notes=tuple(notes))
+
+
+def _check_labels(files: Mapping[SplitName, Path], tables: Mapping[SplitName, Table], seed: int | None) -> list[str]:
+    """Refuses labels that are no classes, and returns notes of those that look alike; of data without a seed, which is
+    only measured, the labels may be few and rare."""
+    found = Counter(row.label for table in tables.values() for row in table.rows)
+    if (label := several(found)) is not None:
+        split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
+        raise UserError(
+            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
+            "is not learned yet; leave such rows out, or give another column with --label-column"
+        )
+    if seed is not None and "train" in tables:
+        why = not_classes(Counter(row.label for row in tables["train"].rows))
+        if why is not None:
+            raise UserError(
+                f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
+                "Give --label-column"
+            )
+    note = alike(found)
+    return [note] if note else []
 
 
 def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed: int | None) -> tuple[str, ...]:

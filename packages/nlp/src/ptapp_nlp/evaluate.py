@@ -1,7 +1,7 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import eq
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
+from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.decode import translations
@@ -24,7 +25,6 @@ from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import Translator, build
 from ptapp_nlp.pictures import attention_map, lengths
 from ptapp_nlp.splits import Examples, Splits
-from ptapp_nlp.tables import Columns
 from ptapp_nlp.tasks import OUTPUTS, predict_tags, token_figures
 from ptapp_nlp.tokens import Tokens
 
@@ -73,13 +73,13 @@ def load_for(job: TrainNLP, other: str | None = None, *, skip_bad: bool = False)
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
-    columns = Columns(job.text_column, job.label_column)
+    columns = Columns(job.text_column, job.label_column, job.group_column)
     reading = Reading(job.task, columns, job.encoding, job.pair)
     seed = job.seed if other is None else None
     data = load(other or job.data, reading, seed=seed, skip_bad=skip_bad or job.skip_bad)
     if other is not None or job.fold is None or job.folds is None:
         return data
-    return data.fold(job.fold, job.folds, job.seed)
+    return replace(data.fold(job.fold, job.folds, job.seed), notes=data.notes)
 
 
 def rebuild(trained: Trained) -> nn.Module:
@@ -101,7 +101,10 @@ def evaluate(settings: EvaluateNLP) -> None:
     tokens = Tokens.load(settings.run / "tokenizer.json")
     model = rebuild(trained).to(runtime.device)
     split, examples = settings.chosen(data.part)
-    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    print(data.about)
+    for note in data.notes:
+        print(f"note: {note}")
+    print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     beam = (settings.beam, settings.length_penalty)
     measure(model, part, card, tokens, runtime, settings.folder(split), split, made=data.made, beam=beam)
@@ -112,7 +115,7 @@ def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Ex
     numbers = class_numbers(data.classes, card["classes"])
     if card["task"] != "classify":
         return part
-    return Examples(part.source, [numbers[label] for label in part.target], part.names)
+    return replace(part, target=[numbers[label] for label in part.target])
 
 
 def measure(

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import torch
@@ -12,7 +11,6 @@ from ptapp_core.errors import UserError, counted
 from ptapp_core.split import SplitName, divide_rows, fold_rows
 
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-_COLUMNS = attrgetter("source"), attrgetter("target"), attrgetter("names")
 HELD_OUT = 10  # a missing split takes one in this many
 
 
@@ -27,18 +25,30 @@ class Examples:
     source: Sequence[Any]
     target: Sequence[Any]
     names: Sequence[str]
+    groups: Sequence[str] = ()
+    """Examples of one group belong on the same side of every split; "" is none. Empty where the data has no groups."""
+    ids: Sequence[str] = ()
+    """What the data itself calls each example, "" where it does not. Empty where the data has no ids."""
 
     def __len__(self) -> int:
         return len(self.source)
 
     def take(self, rows: Sequence[int]) -> "Examples":
         """The examples `rows`, in that order."""
-        return Examples(*([part[row] for row in rows] for part in (self.source, self.target, self.names)))
+        return Examples(*([part[row] for row in rows] if len(part) else () for part in self._columns()))
 
     def join(self, others: Sequence["Examples"]) -> "Examples":
-        """These and then those of the others."""
+        """These and then those of the others; where only some have groups or ids, those of the rest are empty."""
         parts = [self, *others]
-        return Examples(*([row for part in parts for row in column(part)] for column in _COLUMNS))
+        columns = []
+        for own in zip(*(part._columns() for part in parts), strict=True):
+            some = any(len(column) for column in own)
+            filled = (column or [""] * (len(part) * some) for part, column in zip(parts, own, strict=True))
+            columns.append([value for column in filled for value in column])
+        return Examples(*columns)
+
+    def _columns(self) -> tuple[Sequence[Any], ...]:
+        return self.source, self.target, self.names, self.groups, self.ids
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,8 @@ class Splits:
     skipped: tuple[str, ...] = ()
     held_out: tuple[SplitName, ...] = ()
     """Splits that were taken from train."""
+    notes: tuple[str, ...] = ()
+    """Lines about the data that a user should read."""
 
     def fold(self, fold: int, folds: int, seed: int) -> "Splits":
         """A fold of the training texts as the test, in place of the data's own; raises UserError if there is none."""

@@ -79,6 +79,8 @@ def train_once(settings: TrainNLP) -> Path | None:
         if runtime.is_main and not kept.exists():  # a resumed job has it, unless it was killed before this line
             write_text(kept, tokens.json())
         run.say(f"data: {data.about}")
+        for note in data.notes:
+            run.say(f"note: {note}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(_about_tokens(parts["train"].texts, tokens, order, settings.batch_size))
