@@ -342,3 +342,53 @@ def test_without_a_network_one_line_says_what_to_give(
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "local folder" in error
+
+
+EMPTY = {"classify": {"class": None, "confidence": None, "probabilities": {}}, "tag": {"words": [], "tags": []}}
+EMPTY["translate"] = {"translation": ""}
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+def test_what_is_cut_is_said_and_an_empty_line_has_an_empty_answer(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--task", task, "--dim", "8", "--layers", "1", "--tokenizer", "word", "--max-length", "4", "--steps", "1"]
+    run = train(tmp_path, *words)
+    printed = capsys.readouterr().out.splitlines()
+    notes = [line for line in printed if " texts are cut to 4 tokens (the longest has " in line]
+    assert [line.split(" of ")[1].split(" texts")[0] for line in notes] == ["2,000 train", "200 val", "200 test"]
+    assert all("; give --max-length " in line and line.endswith(" to keep all") for line in notes)
+    assert command(["nlp", "evaluate", str(run), "--split", "val"]) == 0
+    assert notes[1].split(";")[0].replace("val ", "") in capsys.readouterr().out
+    texts = ["one two", "", "one two three four five six seven", " \t", "one " * 40]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    for given in (texts, ["--file", str(tmp_path / "texts.txt"), "--batch-size", "2"], []):
+        stdin = io.TextIOWrapper(io.BytesIO((tmp_path / "texts.txt").read_bytes()))
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert command(["nlp", "predict", str(run), *given]) == 0
+        output = capsys.readouterr()
+        answers = [json.loads(line) for line in output.out.splitlines()]
+        assert [answer["text"] for answer in answers] == texts
+        for row in (1, 3):
+            assert answers[row] == {"text": texts[row], **EMPTY[task]}
+        longest = 40 + (task == "translate")  # whose end mark counts
+        assert [answer.get("tokens") for answer in answers] == [None, None, longest - 33, None, longest]
+        assert f"2 of 5 texts are cut to 4 tokens (the longest has {longest})" in output.err
+
+
+def test_a_text_of_just_the_limit_is_not_cut() -> None:
+    tokens = learn("word", ["one two three four"] * 3, 400, lower=True)
+    texts = ["one two three four", "one two three four one", "one"]
+    for task in ("classify", "tag", "translate"):
+        whole = [4, 5, 1] if task != "translate" else [6, 7, 3]
+        source = [text.split() for text in texts] if task == "tag" else texts
+        target = [["O"] * len(words) for words in source] if task == "tag" else texts
+        examples = Examples(source, [0, 0, 0] if task == "classify" else target, ["a", "b", "c"])
+        for limit in (4, 5, 6, 7):
+            card = {"task": task, "classes": ["O"], "max_length": limit}
+            cut = prepare(card, examples, tokens).cut
+            assert sorted(cut.lengths) == sorted(whole)
+            lost = sum(length > limit for length in whole)
+            assert (cut.line() or "0 of").startswith(f"{lost} of")
+    line = prepare({**card, "max_length": 4}, examples, tokens).cut.line("train ", 6)
+    assert line == "2 of 3 train texts are cut to 4 tokens (the longest has 7); give --max-length 6 to keep more"

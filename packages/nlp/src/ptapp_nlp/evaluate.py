@@ -20,7 +20,7 @@ from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.decode import translations
-from ptapp_nlp.encode import encode, encode_tagged, fallback_tag
+from ptapp_nlp.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import Translator, build
 from ptapp_nlp.pictures import attention_map, lengths
@@ -41,6 +41,8 @@ class Measured:
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
     places: list[list[int]]
     """Of a tagger: where each word's first token stands, -1 if it has none."""
+    cut: Cut
+    """How many of the texts are longer than the model reads."""
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
         """Precision, recall and F1 of entities, and the accuracy of words."""
@@ -59,13 +61,16 @@ class Measured:
 
 def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Measured:
     """A split as numbers."""
-    if card["task"] == "generate":
-        return Measured(*encode("generate", examples, tokens, card["max_length"]), examples, [])
-    examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
-    if card["task"] == "tag":
-        texts, places = encode_tagged(examples, card["classes"], tokens, card["max_length"])
-        return Measured(texts, examples.names, examples, places)
-    return Measured(*encode(card["task"], examples, tokens, card["max_length"]), examples, [])
+    task, limit = card["task"], card["max_length"]
+    if task != "generate":
+        examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
+    places: list[list[int]] = []
+    if task == "tag":
+        texts, places = encode_tagged(examples, card["classes"], tokens, limit)
+        names = examples.names
+    else:
+        texts, names = encode(task, examples, tokens, limit)
+    return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
 def load_for(job: TrainNLP, other: str | None = None, *, skip_bad: bool = False) -> Splits:
@@ -106,6 +111,8 @@ def evaluate(settings: EvaluateNLP) -> None:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
+    if cut := part.cut.line():
+        print(f"note: {cut}")
     beam = (settings.beam, settings.length_penalty)
     measure(model, part, card, tokens, runtime, settings.folder(split), split, made=data.made, beam=beam)
 

@@ -34,6 +34,7 @@ from ptapp_nlp.splits import Splits
 from ptapp_nlp.tasks import OUTPUTS, TokenTask, token_figures
 from ptapp_nlp.tokens import Tokens, learn
 
+_LONGEST = 100_000  # the greatest --max-length
 _FIGURES = {
     "classify": ("accuracy", "loss", "f1"),
     "tag": ("f1", "loss", "accuracy"),
@@ -84,6 +85,9 @@ def train_once(settings: TrainNLP) -> Path | None:
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(_about_tokens(parts["train"].texts, tokens, order, settings.batch_size))
+        for name, part in parts.items():
+            if cut := part.cut.line(f"{name} ", positions or _LONGEST):
+                run.say(f"note: {cut}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
         run.say(f"run: {run.path}")
