@@ -142,19 +142,39 @@ def test_tags_of_words_and_entities(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "texts that the program made" in output.err
 
 
-def test_entities_count_whole_and_other_tags_by_the_word() -> None:
+def test_entities_count_whole_and_other_tags_by_the_word_under_another_name() -> None:
+    tags = ["B-LOC", "B-PER", "I-PER", "O"]
     true = [["B-PER", "I-PER", "O", "B-LOC"]]
-    half = tag_figures(true, [["B-PER", "O", "O", "B-LOC"]])
+    half = tag_figures(true, [["B-PER", "O", "O", "B-LOC"]], tags)
     assert half == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.75}
-    assert tag_figures([["NN", "VB"]], [["NN", "NN"]])["f1"] == pytest.approx(1 / 3)
+    parts_of_speech = tag_figures([["NN", "VB"]], [["NN", "NN"]], ["NN", "VB"])
+    assert parts_of_speech == {"word_f1": pytest.approx(1 / 3), "accuracy": 0.5}
+    assert "word_f1" in tag_figures([["O"]], [["O"]], ["NN", "O", "VB"])  # whatever occurs in this split
+    untyped = tag_figures([["B", "O", "B", "I"]], [["B", "O", "B", "O"]], ["B", "I", "O"])
+    assert untyped == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.75}
 
 
-@pytest.mark.parametrize("scheme", ["BIES", "BILU"])
-def test_entities_may_mark_their_ends(scheme: str) -> None:
-    begin, inside, last, single = (f"{letter}-PER" for letter in scheme)
+@pytest.mark.parametrize("scheme", ["BIES", "BILU", "BMES", "BMEW"])
+@pytest.mark.parametrize("kind", ["-PER", ""])
+def test_entities_may_mark_their_ends(scheme: str, kind: str) -> None:
+    begin, inside, last, single = tags = [f"{letter}{kind}" for letter in scheme]
     true = [[single, single, "O", begin, inside, last]]
-    assert tag_figures(true, true)["f1"] == 1
-    assert tag_figures(true, [[begin, last, "O", begin, inside, last]])["f1"] == pytest.approx(2 / 5)
+    assert tag_figures(true, true, [*tags, "O"])["f1"] == 1
+    assert tag_figures(true, [[begin, last, "O", begin, inside, last]], [*tags, "O"])["f1"] == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize(("tags", "figure"), [("B O", "f1"), ("NN VB", "word_f1")])
+def test_the_best_tagger_is_told_by_the_figure_of_its_tags(
+    tags: str, figure: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tags.split()
+    (tmp_path / "a.conll").write_text(f"Ada\t{one}\nsleeps\t{other}\n\n" * 30)
+    words = ["--task", "tag", "--data", str(tmp_path / "a.conll"), "--dim", "8", "--hidden", "8", "--steps", "1"]
+    run = train(tmp_path, *words, "--monitor", figure)
+    assert figure in json.loads((run / "report" / "metrics.json").read_text())["test"]
+    wrong = "word_f1" if figure == "f1" else "f1"
+    assert command(["nlp", "train", "--run-dir", str(tmp_path), *COMMON, *words, "--monitor", wrong]) == 2
+    assert f"--monitor {wrong}" in capsys.readouterr().err
 
 
 def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(

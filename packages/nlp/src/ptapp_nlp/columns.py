@@ -26,7 +26,8 @@ _GROUPS = (
     "participant", "conversation", "dialogue", "dialog", "reviewer", "writer",
 )  # fmt: skip
 _IDS = ("id", "guid", "idx", "uid", "uuid")
-_FEW_GROUPS = 10  # fewer are no groups to divide by, such as two sources
+FEW_GROUPS = 10
+"""Fewer are no groups to divide by, such as two sources."""
 _LANGUAGES = (  # of ISO 639-1
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
     "es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka "
@@ -167,7 +168,7 @@ def group_and_id(
     free = [place for place in range(len(header)) if place not in chosen]
     named = (place for name in _GROUPS for place in free if _is_called(header[place], name))
     if group is None:
-        group = next((place for place in named if _FEW_GROUPS <= len(set(values(place))) < len(rows)), None)
+        group = next((place for place in named if FEW_GROUPS <= len(set(values(place))) < len(rows)), None)
     ids = (header.index(name) for name in _IDS if name in header and header.index(name) not in (*chosen, group))
     return group, next((place for place in ids if len(set(values(place))) == len(rows)), None)
 

@@ -11,17 +11,21 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import SplitName
 from ptapp_nlp.columns import Columns
+from ptapp_nlp.conll import read_conll
 from ptapp_nlp.hub import PREFIX, read_hub
 from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
-from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
+from ptapp_nlp.sentences import read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
 from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
-    "tag": ((".conll", ".bio", ".iob", ".iob2", ".txt"), "a CoNLL file, or a folder with train, val and test of it"),
+    "tag": (
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"),
+        "a CoNLL file, or a folder with train, val and test of it",
+    ),
     "translate": (
         SUFFIXES,
         "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
@@ -75,13 +79,27 @@ def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: 
     files: dict[SplitName, Path] = _files(path, reading.task, seed) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, seed)
-    _refuse_columns(reading, f"files for --task {reading.task}")
-    read = read_conll if reading.task == "tag" else read_plain
-    done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
-    tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
-    if reading.task == "tag" and len(tags) < 2 and seed is not None:
+    if reading.task == "tag":
+        return _tagged(path, files, reading, bad, seed)
+    _refuse_columns(reading, "plain texts")
+    done = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
+    return divide(done, (), where=path, what=path.name, seed=seed, skipped=bad.reasons)
+
+
+def _tagged(path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, seed: int | None) -> Splits:
+    if reading.columns.group is not None:
+        raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
+    read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    done = {name: examples for name, (examples, _) in read.items()}
+    tags = Counter(tag for part in done.values() for row in part.target for tag in row)
+    if len(tags) < 2 and seed is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
-    return divide(done, in_order(tags), where=path, what=path.name, seed=seed, skipped=bad.reasons)
+    what = path.name + "".join(dict.fromkeys(columns for _, columns in read.values()))
+    if any(part.groups for part in done.values()):
+        what += ", grouped by document"
+    splits = divide(done, in_order(tags), where=path, what=what, seed=seed, skipped=bad.reasons)
+    note = alike(tags)
+    return replace(splits, notes=(note,) if note else ())
 
 
 def _refuse_columns(reading: Reading, what: str) -> None:

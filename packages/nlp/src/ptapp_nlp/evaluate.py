@@ -45,8 +45,8 @@ class Measured:
     """How many of the texts are longer than the model reads."""
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
-        """Precision, recall and F1 of entities, and the accuracy of words."""
-        return tag_figures(self.true, self.tags(model, classes, runtime))
+        """Precision, recall and F1 of entities, or of words, and the accuracy of words."""
+        return tag_figures(self.true, self.tags(model, classes, runtime), classes)
 
     def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
         """What the model says of each word."""
@@ -181,7 +181,12 @@ def _tags(
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
         for name, true, own in zip(part.names, part.true, said, strict=True)
     ]
-    return {"loss": figures["loss"], **tag_figures(part.true, said)}, {}, {PREDICTIONS: json_lines(rows)}, ""
+    return (
+        {"loss": figures["loss"], **tag_figures(part.true, said, card["classes"])},
+        {},
+        {PREDICTIONS: json_lines(rows)},
+        "",
+    )
 
 
 def _generation(

@@ -25,6 +25,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.entities import figure_of
 from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
@@ -37,7 +38,6 @@ from ptapp_nlp.tokens import Tokens, learn
 _LONGEST = 100_000  # the greatest --max-length
 _FIGURES = {
     "classify": ("accuracy", "loss", "f1"),
-    "tag": ("f1", "loss", "accuracy"),
     "translate": ("loss", "accuracy", "perplexity"),
     "generate": ("loss", "accuracy", "perplexity"),
 }
@@ -71,7 +71,8 @@ def train_once(settings: TrainNLP) -> Path | None:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)
     loss = _loss(settings, data).to(runtime.device)
-    plan = Plan.of(settings, loader.steps_per_epoch, _FIGURES[settings.task])
+    figures = (figure_of(data.classes), "loss", "accuracy") if settings.task == "tag" else _FIGURES[settings.task]
+    plan = Plan.of(settings, loader.steps_per_epoch, figures)
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
