@@ -232,3 +232,89 @@ def test_examples_of_which_some_have_groups_are_joined() -> None:
     assert both.take([2, 0]).groups == ["", "g"]
     assert not both.ids
     assert not other.take([1]).groups
+
+
+@few
+@given(st.sampled_from(";\t|,"), st.booleans(), st.sampled_from(["utf-8", "utf-8-sig"]), st.booleans(), SEEDS)
+def test_a_csv_is_read_whatever_its_columns_are_apart_by(
+    separator: str, quoted: bool, encoding: str, known: bool, seed: int
+) -> None:
+    random = Random(seed)
+    names = ["text", "label"] if known else ["utterance", "intent"]
+    rows = [[f"{text(random)}, {text(random)}; {number}", kind] for number, kind in enumerate(["pos", "neg"] * 20)]
+    out = io.StringIO()
+    csv.writer(
+        out, delimiter=separator, quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL, lineterminator="\r\n"
+    ).writerows([names, *rows])
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.csv"
+        file.write_bytes(out.getvalue().encode(encoding))
+        columns = Columns() if known else Columns(*names)
+        data = load(str(file), Reading("classify", columns)).part("all")
+        assert sorted(data.source) == sorted(source for source, _ in rows)
+        if known or separator == ",":
+            return
+        with pytest.raises(UserError, match=r"apart by (semicolons|tabs|bars); give --text-column"):
+            load(str(file), Reading("classify"))
+
+
+KINDS = {
+    "regression": (
+        lambda number: f"{number * 0.0173:.4f}",
+        "numbers with decimals, such as 0.0173: that is regression",
+    ),
+    "similarity": (lambda number: str((number % 25) / 5), "numbers with decimals, such as 0.2"),
+    "free text": (lambda number: f"answer {number}", "nearly all different, 60 in 60 rows"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "hub"])
+def test_labels_that_are_no_classes_are_refused(form: str, kind: str) -> None:
+    label, message = KINDS[kind]
+    said = refusal(form, [{"text": text(Random(number)), "label": label(number)} for number in range(60)])
+    assert message in said
+    assert "Give --label-column" in said
+
+
+def test_numbers_of_which_there_are_few_are_classes() -> None:
+    rows = [{"text": text(Random(number)), "stars": str(number % 9 / 2 + 1)} for number in range(90)]
+    assert len(read("csv", rows, label="stars").classes) == 9
+
+
+@pytest.mark.parametrize("form", ["csv", "tsv", "jsonl", "hub"])
+def test_questions_with_answers_are_refused(form: str) -> None:
+    rows = [
+        {"id": str(number), "context": text(Random(number)), "question": text(Random(-number)), "answers": "is it?"}
+        for number in range(40)
+    ]
+    said = refusal(form, rows)
+    assert "looks like question answering (question, context, answers)" in said
+    assert "--text-column" in said
+
+
+@few
+@given(
+    FORMS, st.sampled_from([("pos", "Pos"), ("1", "01"), ("a b", "a  b"), ("3", "3.0"), ("é", "e\u0301"), ("ß", "ẞ")])
+)
+def test_classes_that_look_alike_are_said(form: str, names: tuple[str, str]) -> None:
+    rows = [{"text": text(Random(number)), "label": names[number % 3 == 0]} for number in range(60)]
+    (note,) = read(form, rows).notes
+    assert note == f"two classes look alike, 20 of {names[1]!r} and 40 of {names[0]!r}: " + note.split(": ")[1]
+    rows = [{**row, "label": name} for row, name in zip(rows, ["10", "100", "0", "1.5", "a", "b"] * 10, strict=True)]
+    assert not read(form, rows).notes
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_is_named(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.csv").write_bytes("\ufefftext,label\none two,pos\n".encode(encoding))
+    for skip in (False, True):
+        with pytest.raises(UserError, match=r"a.csv: is UTF-16 text.* convert it to UTF-8"):
+            load(str(tmp_path / "a.csv"), Reading("classify"), skip_bad=skip)
+
+
+def test_a_first_row_that_may_be_a_header_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("utterance,intent\none two,yes\nthree,yes\nfour,no\nfive,no\n")
+    with pytest.raises(UserError, match=r"a.csv:1: the label 'intent' is in no other row; if this row is a header"):
+        load(str(tmp_path / "a.csv"), Reading("classify"))
+    assert "is it a header?" in load(str(tmp_path / "a.csv"), Reading("classify"), seed=None).notes[0]

@@ -10,14 +10,14 @@ from pathlib import Path
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import SplitName
-from ptapp_nlp.columns import Columns
+from ptapp_nlp.columns import Columns, may_be_names
 from ptapp_nlp.conll import read_conll
 from ptapp_nlp.hub import PREFIX, read_hub
 from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_parallel, read_plain
-from ptapp_nlp.splits import Examples, Splits, divide, in_order
+from ptapp_nlp.splits import SPLITS, Examples, Splits, divide, in_order
 from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
@@ -227,8 +227,19 @@ def _check_labels(files: Mapping[SplitName, Path], tables: Mapping[SplitName, Ta
                 f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
                 "Give --label-column"
             )
-    note = alike(found)
-    return [note] if note else []
+    notes = [alike(found)]
+    for split, table in tables.items():
+        first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
+        stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
+        if not table.headed and stray and may_be_names((first.text, first.label)):
+            line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
+            if seed is not None and len(tables) < len(SPLITS):
+                raise UserError(
+                    f"{line}; if this row is a header, give its names with --text-column and --label-column, "
+                    "or call the columns text and label"
+                )
+            notes.append(f"{line}: is it a header? Call its columns text and label")
+    return [note for note in notes if note]
 
 
 def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed: int | None) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import csv
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from ptapp_nlp.labels import is_list
 from ptapp_nlp.lines import Bad, is_unicode, lines, text_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
+_HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
 _ENOUGH = 10  # rows that tell a header of unknown names from a row whose label is rare
 
@@ -40,6 +43,8 @@ class Table(NamedTuple):
     """The column whose rows belong together; empty where there is none."""
     note: str | None
     """What a reader of the data line should know besides."""
+    headed: bool
+    """Whether the columns have names."""
 
 
 def suffix_of(file: Path) -> str:
@@ -54,8 +59,8 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
     """
     tables: list[Rows] = []
     for file in files:
-        rows = _json_rows(file, encoding, bad) if suffix_of(file) in SUFFIXES[2:] else _rows(file, encoding, bad)
-        tables.append(list(rows))
+        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(suffix_of(file), _json_rows)
+        tables.append(list(read(file, columns, encoding, bad)))
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
     return [pairs_of(file, rows, columns, bad) for file, rows in zip(files, tables, strict=True)]
@@ -100,7 +105,7 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
         raise UserError(f"{file}: the texts of column {title} are lists; join the words of each to a text")
     titles = [title_of(first if header else [], place) for place in chosen]
     whose = "" if group is None else title_of(first if header else [], group)
-    return Table(pairs, "columns " + " and ".join(titles), whose, note)
+    return Table(pairs, "columns " + " and ".join(titles), whose, note, bool(header))
 
 
 def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -> bool:
@@ -116,18 +121,22 @@ def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -
     return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
 
 
-def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row. A TSV has no quotes, a CSV may: such a row is named after the line it starts on.
+def _tsv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row; there are no quotes."""
+    for number, line in lines(file, encoding, bad):
+        if line.strip():
+            yield number, line.split("\t")
+
+
+def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, which may be quoted: such a row is named after the line it starts on.
 
     A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
     """
-    if suffix_of(file) == ".tsv":
-        for number, line in lines(file, encoding, bad):
-            if line.strip():
-                yield number, line.split("\t")
-        return
     limit = csv.field_size_limit(2**31 - 1)  # a text may be long
     source = lines(file, encoding, bad)
+    head = list(islice(source, _HEAD))
+    source = chain(head, source)
     taken: list[tuple[int, str]] = []  # since the row began
     again: deque[tuple[int, str]] = deque()
 
@@ -139,7 +148,8 @@ def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]
                 raise csv.Error("the quote is not rightly closed")
 
     try:
-        reader = csv.reader(delivered(), strict=True)
+        separator = _separator(file, [text for _, text in head if text.strip()], columns)
+        reader = csv.reader(delivered(), strict=True, delimiter=separator)
         while True:
             taken.clear()
             try:
@@ -149,7 +159,9 @@ def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]
             except csv.Error as error:
                 bad.row(file, taken[0][0], f"broken quotes ({error})")
                 again.extendleft(reversed(taken[1:]))
-                reader = csv.reader(delivered(), strict=True)  # the last has ended, if the file has
+                reader = csv.reader(
+                    delivered(), strict=True, delimiter=separator
+                )  # the last has ended, if the file has
                 continue
             if cells:
                 yield taken[0][0], cells
@@ -157,7 +169,34 @@ def _rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]
         csv.field_size_limit(limit)
 
 
-def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
+    """The one that makes the first line a header of known names; the comma where none does.
+
+    Raises UserError where commas cut the lines unevenly, and another separator cuts each into as many cells.
+    """
+
+    def cells(line: str, separator: str) -> list[str]:
+        try:
+            return next(csv.reader([line], strict=True, delimiter=separator))
+        except csv.Error:
+            return []
+
+    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(cells(head[0], separator), columns))
+    if found := next(known, None):
+        return found
+    by_commas = {len(cells(line, ",")) for line in head}
+    for separator, name in _SEPARATORS.items():
+        widths = {len(cells(line, separator)) for line in head}
+        even = len(widths) == 1 and max(widths) > 1 and len(head) >= _TELLING
+        if even and (len(by_commas) > 1 or max(by_commas) < 2):
+            raise UserError(
+                f"{file}: its columns are apart by {name}; give --text-column and --label-column by the names in its "
+                "first row, or save it with commas"
+            )
+    return ","
+
+
+def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
     """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
     keys: list[str] = []
     for number, line in lines(file, encoding, bad):
@@ -169,7 +208,7 @@ def _json_rows(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, list[
             bad.row(file, number, "not a JSON object")
             continue
         if not isinstance(row, dict):
-            bad.row(file, number, "not a JSON object")
+            bad.row(file, number, "not a JSON object, of which there must be one a line")
             continue
         if not is_unicode("".join((*row, *map(text_of, row.values())))):
             bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
