@@ -58,7 +58,7 @@ class Peak(threading.Thread):
 
 def job(data: str, cache: str, room: int) -> dict[str, object]:
     settings = TrainAudio(data=data, cache=cache, batch_size=16, fold=1, threads=1)
-    runtime = Runtime("cpu", threads=1)
+    runtime = Runtime("cpu", threads=1).set_up_process()
     before = status()
     limit = (before["VmData"] + room) * MIB
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))

@@ -23,6 +23,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audio")
     data = write_sounds(folder / "tones")
     words = ["--data", str(data), "--run-dir", str(folder / "runs"), "--epochs", "12", "--seconds", "0.25"]
+    words += ["--split", "exact"]
     assert command(["audio", "train", *words, *QUICK, "--batch-size", "16"]) == 0
     return folder
 
@@ -41,7 +42,8 @@ def test_evaluate_measures_what_training_reported(trained: Path, capsys: pytest.
     run = only_run(trained)
     before = json.loads((run / "report" / "metrics.json").read_text())["test"]
     assert command(["audio", "evaluate", str(run)]) == 0
-    assert json.loads((run / "report" / "metrics.json").read_text())["test"] == pytest.approx(before)
+    after = json.loads((run / "evaluation" / "own-test" / "metrics.json").read_text())["test"]
+    assert after == pytest.approx(before)
     other = trained / "other"
     shutil.copytree(trained / "tones", other)
     assert command(["audio", "evaluate", str(run), "--data", str(other)]) == 0
@@ -119,7 +121,7 @@ def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFix
 def test_cross_validation_tests_each_clip_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_sounds(tmp_path / "tones", 12)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "2", "--seconds", "0.25"]
-    assert command(["audio", "train", *words, *QUICK, "--folds", "3"]) == 0
+    assert command(["audio", "train", *words, *QUICK, "--folds", "3", "--split", "exact"]) == 0
     output = capsys.readouterr().out
     assert "mean" in output
     (summary,) = (tmp_path / "runs").glob("*/*-folds-s0.json")

@@ -1,6 +1,8 @@
 """Data recognised from what is there, and fold discipline."""
 
 import csv
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,12 +11,18 @@ import pytest
 import soundfile
 import torch
 
+import ptapp_audio.data
 from contract.of_audio import RATE, write_sounds
+from divisions import EXACT
 from ptapp_audio.clips import Clips, Windows, spread
-from ptapp_audio.data import load, recognise
+from ptapp_audio.data import recognise
 from ptapp_audio.listing import Listing
-from ptapp_audio.splits import Splits, assign, folds_of
+from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError
+from ptapp_core.split import Division, Known, Samples, SplitName, assign
+
+load = partial(ptapp_audio.data.load, division=EXACT)
+
 
 ESC10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "esc10"
 FSDD = Path(__file__).resolve().parents[3] / "shared" / "data" / "fsdd"
@@ -51,7 +59,7 @@ def test_a_folder_per_class_is_divided_by_class(tmp_path: Path) -> None:
     for split, count in (("train", 16), ("val", 2), ("test", 2)):
         assert getattr(data, split).labels.bincount().tolist() == [count] * 3
     assert names(load(str(folder))) == names(data)
-    assert names(load(str(folder), seed=1)) != names(data)
+    assert names(load(str(folder), division=replace(EXACT, seed=1))) != names(data)
 
 
 def test_train_val_and_test_folders_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -74,7 +82,7 @@ def test_names_of_digit_speaker_and_take(tmp_path: Path) -> None:
     assert {int(Path(name).stem.split("_")[2]) for name in data.test.names} == {0, 1, 2, 3, 4}
     assert min(int(Path(name).stem.split("_")[2]) for name in [*data.train.names, *data.val.names]) == 5
     for fold, speaker in enumerate(("ann", "bob", "cy"), start=1):
-        data = load(str(tmp_path), split_by="speaker", fold=fold)
+        data = load(str(tmp_path), split_by="speaker", division=replace(EXACT, fold=fold))
         assert {Path(name).stem.split("_")[1] for name in data.test.names} == {speaker}
         assert speaker not in {Path(name).stem.split("_")[1] for name in [*data.train.names, *data.val.names]}
 
@@ -99,7 +107,7 @@ def test_clips_of_one_recording_on_two_sides_are_refused(tmp_path: Path) -> None
         write(tmp_path / "audio" / f"{row}.wav")
         lines.append(f"{row}.wav,{'cat' if row < 4 else 'dog'},{split},{recording}{row // 4}")
     (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match="recording 'y0' are in train and in test"):
+    with pytest.raises(UserError, match="the group 'y0' are in train and in test"):
         load(str(tmp_path))
 
 
@@ -109,14 +117,14 @@ def test_sounds_for_the_test_alone_are_measured_and_not_trained_on(tmp_path: Pat
         write(tmp_path / f"{row}.wav")
         lines.append(f"{row}.wav,{'cat' if row < 10 else 'dog'},{'test' if row % 5 else 'val'}")
     (tmp_path / "meta.csv").write_text("\n".join(lines) + "\n")
-    with pytest.raises(UserError, match="all its sounds are of test and val, none of train"):
+    with pytest.raises(UserError, match="all its samples are of test and val, none of train"):
         load(str(tmp_path))
-    data = load(str(tmp_path), seed=None)
+    data = load(str(tmp_path), division=None)
     assert [len(data.train), len(data.val), len(data.test)] == [0, 4, 16]
     write_sounds(tmp_path / "folder" / "test", 4)
-    with pytest.raises(UserError, match="all its sounds are of test, none of train"):
+    with pytest.raises(UserError, match="all its samples are of test, none of train"):
         load(str(tmp_path / "folder"))
-    data = load(str(tmp_path / "folder"), seed=None)
+    data = load(str(tmp_path / "folder"), division=None)
     assert [len(data.train), len(data.val), len(data.test)] == [0, 0, 12]
 
 
@@ -134,12 +142,12 @@ def test_files_of_one_name_in_two_folders_are_two_recordings(tmp_path: Path) -> 
 def test_a_class_without_a_training_sound_is_named(tmp_path: Path) -> None:
     for label in ("cat", "dog"):
         write(tmp_path / "small" / label / "only.wav")
-    with pytest.raises(UserError, match="'cat' has too few sounds to divide"):
+    with pytest.raises(UserError, match="'cat' has 1 sample, too few to divide"):
         load(str(tmp_path / "small"))
     folder = write_sounds(tmp_path / "sounds", 5)
     for file in (folder / "rising").iterdir():
         file.write_text("no sound")
-    with pytest.raises(UserError, match="'rising' has too few sounds"):
+    with pytest.raises(UserError, match="'rising': none of its sounds can be read"):
         load(str(folder), skip_bad=True)
 
 
@@ -165,7 +173,8 @@ def test_the_lists_of_speech_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize("fold", [1, 2, 3])
 def test_no_recording_is_on_both_sides(fold: int, tmp_path: Path) -> None:
     file = write_manifest(tmp_path)
-    for data in (load(str(file), fold=fold), load(str(tmp_path), fold=fold)):
+    division = replace(EXACT, fold=fold)
+    for data in (load(str(file), division=division), load(str(tmp_path), division=division)):
         sides = [{Path(name).name.split("-")[1] for name in own} for own in names(data).values()]
         assert all(sides)
         assert len(set.union(*sides)) == sum(map(len, sides))
@@ -177,7 +186,7 @@ def test_recordings_that_the_names_in_class_folders_tell_stay_on_one_side(tmp_pa
         for recording in range(12):
             for take in "ABC":
                 write(tmp_path / label / f"1-{recording}{len(label) + ord(label[0])}-{take}.wav")
-    for data in (load(str(tmp_path)), load(str(tmp_path), fold=1, folds=3)):
+    for data in (load(str(tmp_path)), load(str(tmp_path), division=replace(EXACT, fold=1, folds=3))):
         sides = [{Path(name).name.split("-")[1] for name in own} for own in names(data).values()]
         assert all(sides)
         assert len(set.union(*sides)) == sum(map(len, sides)) == 24
@@ -189,39 +198,16 @@ def test_made_folds_keep_recordings_whole_and_classes_even(tmp_path: Path) -> No
     file.write_text(text)
     seen: list[str] = []
     for fold in (1, 2):
-        data = load(str(file), fold=fold, folds=2)
+        data = load(str(file), division=replace(EXACT, fold=fold, folds=2))
         assert data.test.labels.bincount().tolist() == [6, 6]
         groups = [{Path(name).name.split("-")[1] for name in own} for own in names(data).values()]
         assert not groups[0] & groups[2]
         seen += data.test.names
     assert len(set(seen)) == 24
     with pytest.raises(UserError, match="--folds"):
-        load(str(file), fold=1)
-    with pytest.raises(UserError, match=r"--folds 30: .* has recordings for 4; give"):  # at the first of them
-        load(str(file), fold=1, folds=30)
-
-
-class Looked(list[int]):
-    """Counts how often an entry is looked at."""
-
-    times = 0
-
-    def __getitem__(self, row: int) -> int:  # type: ignore[override]
-        self.times += 1
-        return super().__getitem__(row)
-
-
-def test_making_folds_looks_at_each_clip_a_few_times() -> None:
-    count = 3000
-    labels = Looked(row % 7 for row in range(count))
-    files = [Path(f"{row}.wav") for row in range(count)]
-    groups = [str(row // 3) for row in range(count)]  # of several classes each
-    classes = tuple("abcdefg")
-    listing = Listing(Path("x"), "clips", files, [str(file) for file in files], labels, classes, groups=groups)
-    own = folds_of(listing, 5, 0)
-    assert labels.times <= 3 * count
-    assert len(set(zip(groups, own, strict=True))) == 1000
-    assert min(own.count(fold) for fold in range(1, 6)) > 500
+        load(str(file), division=replace(EXACT, fold=1))
+    with pytest.raises(UserError, match=r"--folds 30: .* has 8 groups to divide; give"):  # at the first of them
+        load(str(file), division=replace(EXACT, fold=1, folds=30))
 
 
 @pytest.mark.parametrize(
@@ -240,9 +226,9 @@ def test_a_bad_row_is_one_line_that_names_it(column: int, value: str, word: str,
     rows[40][column] = value
     file.write_text("\n".join(map(",".join, rows)))
     with pytest.raises(UserError) as stopped:
-        load(str(file), fold=1)
+        load(str(file), division=replace(EXACT, fold=1))
     assert f"meta.csv:41: {word}" in str(stopped.value) or f"meta.csv:41: {rows[40][0]} {word}" in str(stopped.value)
-    data = load(str(file), fold=1, skip_bad=True)
+    data = load(str(file), division=replace(EXACT, fold=1), skip_bad=True)
     assert "1 bad sample left out" in data.about
     assert "meta.csv:41: " in data.skipped[0]
 
@@ -262,7 +248,7 @@ def test_what_cannot_be_data_is_refused_by_name(tmp_path: Path) -> None:
             load(str(tmp_path / name))
         assert name in str(stopped.value)
     with pytest.raises(UserError, match="--fold 9"):
-        load(str(write_manifest(tmp_path / "m")), fold=9)
+        load(str(write_manifest(tmp_path / "m")), division=replace(EXACT, fold=9))
 
 
 def test_windows_cover_every_sample_of_every_clip() -> None:
@@ -284,13 +270,19 @@ def test_windows_cover_every_sample_of_every_clip() -> None:
     assert padded == [0, 0, 0, *range(1, 100), 0, 0, 0]
 
 
+def parts_of(listing: Listing, division: Division) -> list[SplitName | None]:
+    samples = Samples(listing.names, listing.names, groups=listing.groups or ())
+    known = Known(listing.where, listing.labels, listing.classes, listing.parts or (), listing.folds or ())
+    return list(assign(samples, known, division).parts)
+
+
 @pytest.mark.shared_data
 @pytest.mark.parametrize("fold", [1, 2, 3])
 def test_esc10s_recordings_stay_in_their_folds(fold: int) -> None:
     if not ESC10.is_dir():
         pytest.skip("ESC-10 is not in ../shared/data/esc10")
     listing, _ = recognise(str(ESC10))
-    parts = assign(listing, fold, None, 0.1, 0)
+    parts = parts_of(listing, Division(fold=fold, how="exact"))
     assert (parts.count("test"), len(listing.classes)) == (80, 10)
     assert listing.groups is not None
     sides = [{g for g, part in zip(listing.groups, parts, strict=True) if part == own} for own in set(parts)]
@@ -302,5 +294,6 @@ def test_the_spoken_digits_official_split() -> None:
     if not FSDD.is_dir():
         pytest.skip("spoken digits are not in ../shared/data/fsdd")
     listing, _ = recognise(str(FSDD))
-    parts = assign(listing, None, None, 0.1, 0)
-    assert (parts.count("test"), parts.count("val"), parts.count("train")) == (250, 220, 2030)
+    parts = parts_of(listing, Division())
+    assert parts.count("test") == 250
+    assert 190 < parts.count("val") < 310  # approximately a tenth

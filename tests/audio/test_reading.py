@@ -1,5 +1,6 @@
 """Sounds of every kind and bad ones: what is read, and the one line that names what is not."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,15 @@ import pytest
 import soundfile
 import torch
 
+import ptapp_audio.data
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command
+from divisions import EXACT
 from ptapp_audio.clips import Store
-from ptapp_audio.data import load
 from ptapp_audio.read import Unreadable, read, to_rate
 from ptapp_core.errors import UserError
+
+load = partial(ptapp_audio.data.load, division=EXACT)
 
 
 def tone(rate: int, seconds: float = 0.5, hertz: float = 440) -> np.ndarray:
@@ -145,9 +149,8 @@ def test_silence_and_a_single_sample_are_learnt_from(tmp_path: Path) -> None:
     soundfile.write(data / "low" / "silence.wav", np.zeros(1000), RATE)
     soundfile.write(data / "low" / "single.wav", np.array([0.5]), RATE)
     words = ["audio", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--threads", "1"]
-    assert (
-        command([*words, "--epochs", "1", "--width", "4", "--log-to", "none", "--noise", "1", "--stretch", "0.1"]) == 0
-    )
+    options = "--split exact --epochs 1 --width 4 --log-to none --noise 1 --stretch 0.1"
+    assert command([*words, *options.split()]) == 0
 
 
 def test_on_disk_the_samples_are_the_same_and_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

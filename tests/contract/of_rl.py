@@ -35,6 +35,7 @@ def _train(algorithm: str, folder: Path) -> list[str]:
 def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
     torch.manual_seed(0)
     card = {"observation": {"kind": "vector", "shape": [4]}, "action": {"kind": "discrete", "n": 2, "start": 0}}
+    card["action"]["dtype"] = "int64"
     card |= {"normalise": False, "hidden": [8], "activation": "tanh", "atoms": 1, "dueling": True, "algo": algorithm}
     model: Any = build({**card, "value_min": 0.0, "value_max": 1.0})
     task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from contract.rows import ROWS, Row
+from contract.spoil import spoil
+from ptapp_core.checkpoint import load_plain
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.optim import build_optimizer
@@ -51,6 +54,41 @@ def test_the_job_stops_with_the_step_and_the_samples_and_the_weights_before_it(
     for parameter, good in zip(task.parameters(), before[5], strict=True):
         assert torch.equal(parameter, good)
     assert [p.name for p in run.checkpoints.steps()] == ["step-00000005"]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("average", ["none", "ema"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"])
+def test_no_checkpoint_holds_weights_that_an_update_made_not_finite(
+    row: Row, average: str, optimizer: str, tmp_path: Path
+) -> None:
+    runtime = Runtime("cpu", "fp32")
+    task, source, _ = row.learner(runtime, 1)
+    chosen = build_optimizer(task, optimizer, lr=1e38, weight_decay=2.0)
+    plan, run = Plan(4, save_every=1, average=average), Run(tmp_path / "run", runtime)
+    with pytest.raises(UserError, match=r"step [1-4]: .* not finite.*; last good checkpoint: ") as stopped:
+        fit(plan, runtime, run, task, source, chosen)
+    steps = run.checkpoints.steps()
+    assert (str(steps[-1]) if steps else "none yet") in str(stopped.value)
+    for folder in steps:
+        assert all(value.isfinite().all() for value in load_file(folder / "model.safetensors").values())
+        assert "nan" not in str(load_plain(folder / "state.pt")).replace("inf", "nan")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("place", ["model.safetensors", "weights", "optimizer"])
+def test_a_checkpoint_that_is_not_finite_is_not_resumed(row: Row, place: str, tmp_path: Path) -> None:
+    def job(steps: int, *, resume: bool) -> None:
+        runtime = Runtime("cpu", "fp32")
+        task, source, _ = row.learner(runtime, 1)
+        run, plan = Run(tmp_path / "run", runtime, resume=resume), Plan(steps, average="ema")
+        fit(plan, runtime, run, task, source, build_optimizer(task, "adamw", lr=1e-3))
+
+    job(2, resume=False)
+    (folder,) = (tmp_path / "run" / "checkpoints").glob("step-*")
+    spoil(folder, place)
+    with pytest.raises(UserError, match=f"{folder}.* is not finite"):
+        job(4, resume=True)
 
 
 def overflowing(task: Task, steps: range) -> None:

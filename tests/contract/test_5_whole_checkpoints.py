@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
+from contract.spoil import spoil
 from ptapp_core.checkpoint import verify
 
 
@@ -131,6 +132,19 @@ def test_a_save_that_runs_out_of_space_keeps_the_last_good_one(
     assert before == {file: file.read_bytes() for file in last.iterdir()}
     assert not list((run / "checkpoints").glob(".step-*"))
     assert command(words) == 0
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "export"])
+def test_weights_that_are_not_finite_are_refused_whatever_their_manifest_says(
+    stopped: tuple[list[str], Path], verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, run = stopped
+    best = (run / "checkpoints" / "best").resolve()
+    spoil(best if best.exists() else last_checkpoint(run), "model.safetensors")
+    assert command([words[0], verb, str(run)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "is not finite" in error
 
 
 def test_pruning_leaves_strangers_alone(stopped: tuple[list[str], Path]) -> None:

@@ -96,7 +96,7 @@ JOBS = {
 
 def curve(job: Job, folder: Path) -> dict[str, list[float]]:
     """The figures that a job logs, by name and in order."""
-    runtime = Runtime("cpu", "fp32", seed=1, threads=1)
+    runtime = Runtime("cpu", "fp32", seed=1, threads=1).set_up_process()
     data = job.data(torch.Generator().manual_seed(2))
     task, optimizer, schedule = job.build(job.plan)
     weights = (1 / data["target"].bincount())[data["target"]] if job.balanced else None

@@ -119,6 +119,6 @@ def test_documents_are_groups_where_they_are_many(tmp_path: Path) -> None:
     for begin in ("-DOCSTART- O\n\n", "# newdoc id = 1\n"):
         for count in (9, 10):
             file.write_text((begin + "Ada\tNN\nsleeps\tVB\n\nBob\tNN\n\n") * count)
-            data = load(str(file), Reading("tag"))
+            data = load(str(file), Reading("tag"), division=None)
             assert len(set(data.part("all").groups)) == (0 if count == 9 else 10)
             assert ("grouped by document" in data.about) == (count == 10)

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
+from ptapp_core.split import Division
 from ptapp_nlp.columns import Columns
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.splits import Examples, Splits
@@ -29,6 +30,7 @@ FORMS = st.sampled_from(["csv", "tsv", "jsonl", "hub"])
 SEEDS = st.integers(0, 2**32)
 WORDS = ("a", "quiet", "film", "about", "two", "old", "friends", "who", "travel", "north", "and", "never", "arrive")
 NAMES = st.lists(st.text("abcdefghijklmnop", min_size=2, max_size=7), min_size=3, max_size=6, unique=True)
+EXACT = Division(how="exact")  # for small sets
 Row = dict[str, Any]
 
 
@@ -66,9 +68,9 @@ def table(form: str, rows: list[Row]) -> Iterator[str]:
         yield str(file)
 
 
-def read(form: str, rows: list[Row], **asked: str | None) -> Splits:
+def read(form: str, rows: list[Row], division: Division | None = EXACT, **asked: str | None) -> Splits:
     with table(form, rows) as data:
-        return load(data, Reading("classify", Columns(**asked)))  # type: ignore[arg-type]
+        return load(data, Reading("classify", Columns(**asked)), division=division)  # type: ignore[arg-type]
 
 
 def refusal(form: str, rows: list[Row], **asked: str | None) -> str:
@@ -193,7 +195,7 @@ def test_groups_and_ids_stay_with_their_rows(form: str, group: str, suffix: str,
         for number, kind in enumerate("ab" * 30)
     ]
     rows = [{**row, group + suffix: f"g{place}"} if place < 12 else row for place, row in enumerate(rows)]
-    data = read(form, rows)
+    data = read(form, rows, division=None)
     assert f"grouped by {group}{suffix}" in data.about
     whole = data.part("all")
     assert len(whole.groups) == len(whole.ids) == len(whole) == 60
@@ -214,8 +216,8 @@ def test_a_group_is_one_that_is_asked_for_or_that_repeats() -> None:
         }
         for number, kind in enumerate("ab" * 30)
     ]
-    assert not read("csv", rows).train.groups  # two sources are too few, and each author is of one text
-    asked = read("csv", rows, group="batch")
+    assert not read("csv", rows, division=None).train.groups  # two sources are too few, and each author is of one text
+    asked = read("csv", rows, division=None, group="batch")
     assert set(asked.part("all").groups) == {f"b{number}" for number in range(15)}
     with pytest.raises(UserError, match=r"--group-column bach: .*did you mean 'batch'"):
         read("csv", rows, group="bach")
@@ -225,8 +227,28 @@ def test_a_group_is_one_that_is_asked_for_or_that_repeats() -> None:
         load(None, Reading("classify", Columns(group="batch")))
 
 
+def test_rows_of_a_folder_keep_their_ids_apart_and_a_group_in_two_splits_is_said(tmp_path: Path) -> None:
+    random = Random(0)
+    for name in ("train", "dev", "test"):
+        rows = [[str(number), text(random), "ab"[number // 20 % 2], f"u{number % 20}"] for number in range(60)]
+        lines = "".join(",".join(row) + "\n" for row in [["id", "text", "label", "user"], *rows])
+        (tmp_path / f"{name}.csv").write_text(lines)
+    data = load(str(tmp_path), Reading("classify"))
+    ids = data.part("all").ids
+    assert len(set(ids)) == len(ids) == 180
+    assert set(data.train.ids) == {str(number) for number in range(60)}
+    (note,) = data.notes
+    assert "user 'u" in note
+    assert "is in two splits of the data" in note
+    with pytest.raises(UserError, match=r"samples of the group 'u\d+' are in val and in test"):
+        load(str(tmp_path), Reading("classify", Columns(group="user")))
+    (tmp_path / "dev.csv").unlink()
+    drawn = load(str(tmp_path), Reading("classify"))
+    assert not set(drawn.train.groups) & set(drawn.val.groups)
+
+
 def test_examples_of_which_some_have_groups_are_joined() -> None:
-    one, other = Examples(["a"], [0], ["f:1"], ["g"]), Examples(["b", "c"], [1, 0], ["f:2", "f:3"])
+    one, other = Examples(["a"], [0], ["f:1"], groups=["g"]), Examples(["b", "c"], [1, 0], ["f:2", "f:3"])
     both = one.join([other])
     assert both.groups == ["g", "", ""]
     assert both.take([2, 0]).groups == ["", "g"]
@@ -250,7 +272,7 @@ def test_a_csv_is_read_whatever_its_columns_are_apart_by(
         file = Path(folder) / "a.csv"
         file.write_bytes(out.getvalue().encode(encoding))
         columns = Columns() if known else Columns(*names)
-        data = load(str(file), Reading("classify", columns)).part("all")
+        data = load(str(file), Reading("classify", columns), division=EXACT).part("all")
         assert sorted(data.source) == sorted(source for source, _ in rows)
         if known or separator == ",":
             return
@@ -317,4 +339,4 @@ def test_a_first_row_that_may_be_a_header_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("utterance,intent\none two,yes\nthree,yes\nfour,no\nfive,no\n")
     with pytest.raises(UserError, match=r"a.csv:1: the label 'intent' is in no other row; if this row is a header"):
         load(str(tmp_path / "a.csv"), Reading("classify"))
-    assert "is it a header?" in load(str(tmp_path / "a.csv"), Reading("classify"), seed=None).notes[0]
+    assert "is it a header?" in load(str(tmp_path / "a.csv"), Reading("classify"), division=None).notes[0]

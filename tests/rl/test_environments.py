@@ -20,7 +20,7 @@ from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import make, names, resolve
 from ptapp_rl.evaluate import evaluation_environments, figures
-from ptapp_rl.networks import encoder, update_statistics
+from ptapp_rl.networks import encoder, moments_of, take_in
 from ptapp_rl.normalise import RewardScale, RunningNorm
 from ptapp_rl.spaces import observation_card
 from ptapp_rl.tuned import TUNED
@@ -296,9 +296,9 @@ def test_running_statistics_are_those_of_all_that_was_seen() -> None:
     seen = torch.randn(100, 3) * 5 + 2
     norm = RunningNorm(3)
     for part in seen.split([1, 39, 60]):
-        norm.update(part, Runtime("cpu", "fp32"))
-    torch.testing.assert_close(norm.mean, seen.mean(0))
-    torch.testing.assert_close(norm.variance, seen.var(0, correction=0))
+        norm.take(norm.moments(part))
+    torch.testing.assert_close(norm.mean, seen.double().mean(0))
+    torch.testing.assert_close(norm.variance, seen.double().var(0, correction=0))
     torch.testing.assert_close(norm(seen).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
 
 
@@ -316,11 +316,12 @@ def test_evaluated_episodes_end_where_the_game_has_no_time_limit(monkeypatch: py
 
 
 def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, runtime = torch.randn(64, 3) * 5 + 2, Runtime("cpu", "fp32")
-    other = torch.var_mean(seen[40:], dim=0, correction=0)
-    monkeypatch.setattr(runtime, "gather", lambda own: [own, (24, other[1], other[0])])
-    norm = RunningNorm(3)
-    norm.update(seen[:40], runtime)
+    seen, runtime = torch.randn(64, 3).double() * 5 + 2, Runtime("cpu", "fp32")
+    encoded = encoder({"kind": "vector", "shape": [3]}, normalise=True)
+    others = moments_of(encoded, seen[40:])
+    monkeypatch.setattr(runtime, "gather", lambda own: [own, others])
+    take_in(encoded, moments_of(encoded, seen[:40]), runtime)
+    norm: Any = encoded.norm
     torch.testing.assert_close(norm.mean, seen.mean(0))
     torch.testing.assert_close(norm.variance, seen.var(0, correction=0))
 
@@ -351,7 +352,7 @@ def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name()
     cards = {name: {"kind": "vector", "shape": [size]} for name, size in (("goal", 2), ("end.goal", 3), ("keys", 3))}
     encoded = encoder({"kind": "dict", "parts": cards}, normalise=True)
     seen = {name: 10.0 * k + torch.randn(500, card["shape"][0]) for k, (name, card) in enumerate(cards.items())}
-    update_statistics(encoded, seen, Runtime("cpu", "fp32"))
+    take_in(encoded, moments_of(encoded, seen), Runtime("cpu", "fp32"))
     features = encoded(seen)
     assert features.shape == (500, 8)
     torch.testing.assert_close(features.mean(0), torch.zeros(8), atol=1e-3, rtol=0)

@@ -57,7 +57,7 @@ MORE: dict[str, dict[str, dict[str, Any]]] = {
 def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
     """The mean return of 32 episodes after training."""
     settings = TrainRL.resolve(None, {"algo": algorithm, "env": game, "gamma": 0.5, **OPTIONS[algorithm], **more})
-    runtime = Runtime("cpu", "fp32", seed=0)
+    runtime = Runtime("cpu", "fp32", seed=0).set_up_process()
     environments = Environments(game, settings.envs, seed=0)
     model = build(model_card(settings, environments))
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)

@@ -139,7 +139,10 @@ def test_an_index_that_occurs_twice_counts_once() -> None:
 
 @pytest.mark.parametrize("double", [True, False])
 def test_the_target_of_dqn_by_hand(double: bool) -> None:
-    card = {"observation": {"kind": "vector", "shape": [2]}, "action": {"kind": "discrete", "n": 2, "start": 0}}
+    card = {
+        "observation": {"kind": "vector", "shape": [2]},
+        "action": {"kind": "discrete", "n": 2, "start": 0, "dtype": "int64"},
+    }
     card |= {"normalise": False, "hidden": [], "activation": "relu", "dueling": False, "atoms": 1}
     task = DQN(QNetwork({**card, "value_min": 0.0, "value_max": 1.0}), double=double)
     with torch.no_grad():

@@ -27,6 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("vision")
     data = write_images(folder / "bars")
     words = ["--data", str(data), "--run-dir", str(folder / "runs"), "--epochs", "6", "--threads", "1"]
+    words += ["--split", "exact"]
     assert command(["vision", "train", *words, "--batch-size", "16", "--log-to", "none"]) == 0
     return folder
 
@@ -51,7 +52,7 @@ def test_evaluate_measures_what_training_reported(trained: Path) -> None:
     run = only_run(trained)
     before = json.loads((run / "report" / "metrics.json").read_text())["test"]
     assert command(["vision", "evaluate", str(run)]) == 0
-    after = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    after = json.loads((run / "evaluation" / "own-test" / "metrics.json").read_text())["test"]
     assert after == pytest.approx(before)
     kept = (run / "report" / "metrics.json").read_bytes()
     assert command(["vision", "evaluate", str(run), "--checkpoint", "last"]) == 0
@@ -209,6 +210,7 @@ def test_the_evaluations_loss_is_the_one_that_is_trained_with(trained: Path, tmp
     # Without augmentation, dropout and batch statistics' part, the two would be one number; so they are close.
     more = ["--data", str(trained / "bars"), "--run-dir", str(tmp_path / "runs"), "--no-flip", "--shift", "0", *words]
     still = ["--lr", "1e-9", "--steps", "60", "--log-every", "60", "--threads", "1", "--precision", "fp32"]
+    still += ["--split", "exact"]
     assert command(["vision", "train", *more, *still, "--batch-size", "96", "--log-to", "none"]) == 0
     (logged, *_), evaluated = [
         [line[name] for line in record(only_run(tmp_path)) if name in line] for name in ("loss", "val/loss")
@@ -216,10 +218,12 @@ def test_the_evaluations_loss_is_the_one_that_is_trained_with(trained: Path, tmp
     assert evaluated[-1] == pytest.approx(logged, rel=0.15)
 
 
-def test_a_newcomers_sixty_images_just_train_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_newcomers_sixty_images_train_and_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_images(tmp_path / "bars", per_class=20)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
-    assert command(["vision", "train", *words, "--log-to", "none"]) == 0
+    assert command(["vision", "train", *words, "--log-to", "none"]) == 2
+    assert "give --split exact" in capsys.readouterr().err
+    assert command(["vision", "train", *words, "--log-to", "none", "--split", "exact"]) == 0
     said = capsys.readouterr().out
     assert "plan: 4 steps (1 epoch of 4), batch 12, evaluation every 4 (not the default 128: there are 48 " in said
     run = only_run(tmp_path)
@@ -233,14 +237,47 @@ def test_data_that_changed_is_noticed_on_resume(trained: Path, capsys: pytest.Ca
     data = write_images(folder / "bars")
     words = ["--data", str(data), "--run-dir", str(folder / "runs"), "--steps", "3", "--batch-size", "16"]
     assert command(["vision", "train", *words, "--threads", "1", "--log-to", "none"]) == 0
-    for number in range(100, 120):
-        shutil.copy(data / "both" / "1.png", data / "both" / f"{number}.png")
+    learned = next(row["id"] for row in samples_of(only_run(folder)) if row["split"] == "train")
+    (data / learned).rename(data / "both" / "renamed.png")
     assert command(["vision", "train", "--resume", str(only_run(folder)), "--steps", "6"]) == 2
-    assert "training samples" in capsys.readouterr().err
+    assert f"the training samples changed: 1 missing ({learned}), 1 new (both/renamed.png)" in capsys.readouterr().err
+    (data / "both" / "renamed.png").rename(data / learned)
     shutil.copytree(data / "both", data / "another")
     before = {p: p.read_bytes() for p in only_run(folder).iterdir() if p.is_file()}
     assert command(["vision", "train", "--resume", str(only_run(folder)), "--steps", "6"]) == 2
     assert before == {p: p.read_bytes() for p in only_run(folder).iterdir() if p.is_file()}
+
+
+def samples_of(run: Path) -> list[dict[str, str]]:
+    with (run / "samples.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_file_that_is_added_or_removed_moves_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_images(tmp_path / "bars")
+    words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "3", "--batch-size", "16"]
+    assert command(["vision", "train", *words, "--threads", "1", "--log-to", "none"]) == 0
+    run = only_run(tmp_path)
+    tested = {row["id"] for row in samples_of(run) if row["split"] == "test"}
+    report = {file: file.read_bytes() for file in (run / "report").iterdir()}
+    gone, renamed = sorted(tested)[:2]
+    (data / gone).unlink()
+    (data / renamed).rename(data / "down" / "zzz.png")
+    write_images(tmp_path / "new", per_class=60)
+    for label in ("across", "both", "down"):
+        for number in range(40, 60):
+            shutil.copy(tmp_path / "new" / label / f"{number}.png", data / label / f"0{number}.png")
+    capsys.readouterr()
+    assert command(["vision", "evaluate", str(run)]) == 0
+    assert "in the training split" not in capsys.readouterr().out
+    lines = (run / "evaluation" / "own-test" / "predictions.jsonl").read_text().splitlines()
+    measured = {json.loads(line)["name"] for line in lines}
+    assert tested - {gone, renamed} < measured
+    assert "down/zzz.png" in measured
+    assert not measured & {row["id"] for row in samples_of(run) if row["split"] != "test"}
+    assert {file: file.read_bytes() for file in (run / "report").iterdir()} == report
+    assert command(["vision", "evaluate", str(run), "--data", str(data)]) == 0
+    assert "96 of these 179 samples are in the training split of" in capsys.readouterr().out
 
 
 def test_the_library_example_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,23 @@
 """What `load` recognises, how it divides, and what it says when it cannot."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
+import ptapp_vision.data
+from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.data import Images, load
+from ptapp_core.split import Samples
+from ptapp_vision.data import Images
 from ptapp_vision.decode import conform
 from ptapp_vision.splits import Splits, divide
+
+load = partial(ptapp_vision.data.load, division=EXACT)
+
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -17,12 +25,14 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 def samples(counts: list[int]) -> Images:
     labels = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
     pixels = torch.arange(len(labels))[:, None, None, None].expand(-1, 1, 2, 2).to(torch.uint8)
-    return Images(pixels, labels, [f"sample {row}" for row in range(len(labels))])
+    names = [f"sample {row}" for row in range(len(labels))]
+    return Images(pixels, labels, Samples(names, names))
 
 
 def divided(counts: list[int], seed: int = 0, **given: Images) -> Splits:
     classes = tuple("abcdefg"[: len(counts)])
-    return divide({"train": samples(counts), **given}, classes, where="here", what="x", seed=seed)  # type: ignore[dict-item]
+    parts = {"train": samples(counts), **given}
+    return divide(parts, classes, where="here", what="x", division=replace(EXACT, seed=seed))  # type: ignore[arg-type]
 
 
 def rows(part: Images) -> set[int]:
@@ -58,16 +68,16 @@ def test_a_given_test_split_is_never_touched() -> None:
 
 def test_complete_data_is_passed_on_without_a_copy() -> None:
     train, val, test = samples([5, 5]), samples([1, 1]), samples([1, 1])
-    data = divide({"train": train, "val": val, "test": test}, ("a", "b"), where="here", what="x", seed=0)
+    data = divide({"train": train, "val": val, "test": test}, ("a", "b"), where="here", what="x", division=EXACT)
     assert data.train is train
 
 
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
-        ([9, 0], "9 training images, all of class 'a'; a classifier needs at least two"),
-        ([9, 2], "class 'b' has 2 training images, too few to take val and test from"),
-        ([9, 1], "class 'b' has 1 training image, too few to take val and test from"),
+        ([9, 0], "all samples are of class 'a'; a classifier needs at least two"),
+        ([9, 2], "class 'b' has 2 samples, too few to divide"),
+        ([9, 1], "class 'b' has 1 sample, too few to divide"),
     ],
 )
 def test_labels_that_allow_no_division_are_refused(counts: list[int], message: str) -> None:

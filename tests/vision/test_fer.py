@@ -2,15 +2,19 @@
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import ptapp_vision.data
+from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.data import load
 from ptapp_vision.fer import CLASSES, read_fer
+
+load = partial(ptapp_vision.data.load, division=EXACT)
 
 
 def face(number: int) -> str:
@@ -76,7 +80,7 @@ def test_every_known_form_reads_the_same(tmp_path: Path, form: Callable[[str], s
 
 def test_without_usage_the_rows_are_divided_by_class(tmp_path: Path) -> None:
     text = "emotion,pixels\n" + "".join(f"{row % 2},{face(row)}\n" for row in range(40))
-    data = read_fer(written(tmp_path, text))
+    data = read_fer(written(tmp_path, text), division=EXACT)
     assert [part.labels.bincount().tolist() for part in (data.train, data.val, data.test)] == [[16, 16], [2, 2], [2, 2]]
 
 
@@ -145,11 +149,11 @@ def test_a_broken_file_is_one_line(tmp_path: Path, content: bytes, message: str)
 
 def test_one_class_only_is_refused(tmp_path: Path) -> None:
     text = "emotion,pixels\n" + "".join(f"3,{face(row)}\n" for row in range(9))
-    assert "9 training images, all of class 'happy'" in error(written(tmp_path, text))
+    assert "all samples are of class 'happy'" in error(written(tmp_path, text))
 
 
 def test_numbers_written_unusually_read_like_the_usual_ones(tmp_path: Path) -> None:
     usual = [int(value) for value in face(1).split()]
     unusual = "\t".join(f"{value:04d}" for value in usual)
-    data = read_fer(written(tmp_path, table(row2=f"0,{unusual},Training")))
+    data = read_fer(written(tmp_path, table(row2=f"0,{unusual},Training")), division=EXACT)
     assert np.array_equal(data.train.images[0].flatten(), usual)

@@ -1,5 +1,6 @@
 """Folders of images: every kind of picture, every layout, memory or disk, and what is broken."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
+import ptapp_vision.data
+from divisions import EXACT
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_below
-from ptapp_vision.data import load, read_images
+from ptapp_vision.data import read_images
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, decode
 from ptapp_vision.pixels import pixel_statistics
+
+load = partial(ptapp_vision.data.load, division=EXACT)
 
 
 def picture(file: Path, mode: str = "L", size: tuple[int, int] = (8, 8), value: int = 0) -> Path:
@@ -44,7 +49,7 @@ def test_one_folder_a_class_is_divided_by_class(tmp_path: Path) -> None:
     assert data.train.shape == (1, 8, 8)
     assert data.about == (
         f"{tmp_path}, a folder per class (16 images looked at: 8 pixels square, all grey, in memory): 32 train, "
-        "4 val (10 % of each class of train, seed 0), 4 test (10 % of each class of train, seed 0); 2 classes; 8x8 grey"
+        "4 val, 4 test; 2 classes; 8x8 grey; test and val drawn from train (exact shares of each class, seed 0)"
     )
     for row in (0, -1):
         assert torch.equal(data.val.images[row], decode(tmp_path / data.val.names[row], 8, 1))
@@ -177,7 +182,7 @@ def test_layouts_that_make_no_sense_are_one_line(tmp_path: Path) -> None:
     picture(folder(folder(tmp_path / "e", split="train"), split="val") / "val" / "cow" / "x.png")
     assert message(tmp_path / "e") == f"{tmp_path}/e: val has a class 'cow' that train lacks"
     picture(tmp_path / "f" / "cat" / "x.png")
-    assert "all of class 'cat'; a classifier needs at least two" in message(tmp_path / "f")
+    assert "all samples are of class 'cat'; a classifier needs at least two" in message(tmp_path / "f")
 
 
 def test_read_images_goes_on_past_what_it_cannot_read(tmp_path: Path) -> None:

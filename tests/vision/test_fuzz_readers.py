@@ -4,6 +4,7 @@ import gzip
 import io
 import struct
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import ptapp_vision.data
+from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.data import Splits, load
+from ptapp_vision.data import Splits
+
+load = partial(ptapp_vision.data.load, division=EXACT)
+
 
 Edit = tuple[str, float, bytes]
 EDITS = st.lists(

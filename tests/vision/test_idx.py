@@ -2,13 +2,17 @@
 
 import gzip
 import struct
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
+import ptapp_vision.data
+from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.data import load
+
+load = partial(ptapp_vision.data.load, division=EXACT)
 
 
 def idx(values: bytes, *shape: int) -> bytes:

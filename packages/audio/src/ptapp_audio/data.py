@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
@@ -14,12 +14,14 @@ from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
 from ptapp_audio.named import are_named, read_named_files
 from ptapp_audio.read import SUFFIXES, read_files, usual
-from ptapp_audio.splits import Splits, assign
+from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError, counted
-from ptapp_core.files import visible
+from ptapp_core.files import file_digests, visible
 from ptapp_core.folders import files_below
+from ptapp_core.jobs import division_of
+from ptapp_core.members import Members
 from ptapp_core.memory import free_memory
-from ptapp_core.split import SplitName
+from ptapp_core.split import BY_HASH, SPLITS, Division, Known, Samples, assign
 
 T = TypeVar("T")
 Cache = Literal["auto", "memory", "disk"]
@@ -33,17 +35,14 @@ def load(
     data: str | None,
     *,
     rate: int | None = None,
-    seed: int | None = 0,
+    division: Division | None = BY_HASH,
     skip_bad: bool = False,
     cache: Cache = "auto",
-    val: float = 0.1,
     split_by: Literal["take", "speaker"] = "take",
-    fold: int | None = None,
-    folds: int | None = None,
 ) -> Splits:
     """Train, val and test clips from a path; None is the sounds that the program makes.
 
-    Clips are int16 at `rate` (None: the most frequent of the data, at most 16 kHz). See `splits.assign` for how they
+    Clips are int16 at `rate` (None: the most frequent of the data, at most 16 kHz). See `split.assign` for how they
     are divided; `skip_bad` leaves bad samples out and names them in `skipped`. Raises UserError, on one line that
     names the file or row, where the data is missing, broken, or of no known kind.
     """
@@ -51,7 +50,7 @@ def load(
         from ptapp_audio.synth import made
 
         listing, clips, own = made(rate or HIGHEST)
-        return _divided(listing, clips, own, (), assign(listing, fold, folds, val, seed), made=True)
+        return _divided(listing, clips, own, division=division, made=True)
     listing, bad_rows = recognise(data, split_by=split_by, skip_bad=skip_bad)
     if split_by == "speaker" and not listing.fold_names:
         raise UserError(
@@ -65,24 +64,32 @@ def load(
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
     listing = _only(listing, good)
-    parts = assign(listing, fold, folds, val, seed)
-    return _divided(listing, clips, rate, [*bad_rows, *bad], parts, on_disk=on_disk)
+    if division is not None:
+        for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
+            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its sounds can be read")
+    return _divided(listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk)
 
 
-def load_for(settings: TrainAudio, **others: Any) -> Splits:
-    """The data that the settings name; `others` take the place of their arguments."""
-    arguments: dict[str, Any] = {
-        "data": settings.data,
-        "rate": settings.rate,
-        "seed": settings.seed,
-        "skip_bad": settings.skip_bad,
-        "cache": settings.cache,
-        "val": settings.val,
-        "split_by": settings.split_by,
-        "fold": settings.fold,
-        "folds": settings.folds,
-    }
-    return load(**{**arguments, **others})
+def load_for(
+    settings: TrainAudio,
+    *,
+    rate: int | None = None,
+    run: Path | None = None,
+    other: str | None = None,
+    skip_bad: bool = False,
+) -> Splits:
+    """The data that the settings name, at their rate or another; the samples of their `run` stay in their splits.
+
+    Or `other` data, which is only measured, and divided no further than it is.
+    """
+    return load(
+        other or settings.data,
+        rate=rate or settings.rate,
+        division=division_of(settings, run, val=settings.val) if other is None else None,
+        skip_bad=skip_bad or settings.skip_bad,
+        cache=settings.cache,
+        split_by=settings.split_by if other is None else "take",
+    )
 
 
 def recognise(
@@ -159,22 +166,25 @@ def _divided(
     listing: Listing,
     clips: Clips,
     rate: int,
-    skipped: Sequence[str],
-    parts: Sequence[SplitName],
     *,
+    division: Division | None,
+    skipped: Sequence[str] = (),
     made: bool = False,
     on_disk: bool = False,
 ) -> Splits:
-    rows = {
-        name: torch.tensor([row for row, part in enumerate(parts) if part == name], dtype=torch.int64)
-        for name in ("train", "val", "test")
-    }
+    digests = [] if made else file_digests(listing.files)
+    samples = Samples(listing.names, listing.names, digests, listing.groups or ())
+    known = Known(listing.where, listing.labels, listing.classes, listing.parts or (), listing.folds or ())
+    assigned = assign(samples, known, division)
+    rows = {split: assigned.rows(split) for split in SPLITS}
     sizes = ", ".join(f"{len(own):,} {name}" for name, own in rows.items())
     seconds = clips.lengths.double() / rate
     about = f"{listing.where}, {listing.what}: " if not made else f"{listing.what}: "
     about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
     about += f"{'mapped from disk' if on_disk else 'in memory'}"
+    about += f"; {assigned.note}" if assigned.note else ""
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
-    train, val, test = (clips.take(rows[name]) for name in ("train", "val", "test"))
-    return Splits(train, val, test, listing.classes, rate, about, made, tuple(skipped))
+    train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)
+    members = Members.of((split, samples.take(rows[split])) for split in SPLITS)
+    return Splits(train, val, test, listing.classes, rate, about, made, tuple(skipped), members)

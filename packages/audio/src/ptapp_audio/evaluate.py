@@ -14,7 +14,7 @@ from ptapp_audio.pictures import mistakes
 from ptapp_audio.splits import Splits
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.classify import Predictions, predict
-from ptapp_core.jobs import Trained
+from ptapp_core.jobs import Trained, say_learned
 from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
@@ -24,20 +24,17 @@ from ptapp_core.runtime import Runtime
 def evaluate(settings: EvaluateAudio) -> None:
     """Measures a run's model on a split of its own or of other data.
 
-    The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
-    job's own result stays.
+    The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
     """
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]
     job = TrainAudio.resolve(settings.run / "config.toml", {})
-    others: dict[str, Any] = {"rate": card["rate"], "skip_bad": settings.skip_bad or job.skip_bad}
-    if settings.data is not None:
-        others |= {"data": settings.data, "seed": None, "fold": None, "folds": None, "split_by": "take"}
-    data = load_for(job, **others)
+    data = load_for(job, rate=card["rate"], run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild(card)).to(runtime.device)
     split, part = settings.chosen(data.part)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    say_learned(settings.run, data.members.part(split))
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, made=data.made)
 

@@ -19,7 +19,7 @@ def export(settings: ExportAudio) -> None:
     trained = Trained.find(settings.run, "audio", settings.checkpoint)
     card = trained.about["model"]
     model = nn.Sequential(trained.load(rebuild(card)), nn.Softmax(dim=1))
-    data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"])
+    data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], run=settings.run)
     about = {
         "input": f"float32 (batch, length), samples of -1 to 1 at {card['rate']} Hz, of any length",
         "output": "probabilities (batch, classes)",

@@ -14,6 +14,7 @@ from ptapp_audio.read import SUFFIXES, Unreadable, read
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
@@ -81,7 +82,7 @@ def slide(model: Waveform, samples: Tensor, step: int, runtime: Runtime) -> tupl
         windows = clip.windows(torch.zeros_like(start), start, model.window)
         with torch.no_grad(), runtime.autocast():
             logits = model(windows.to(runtime.device))
-        parts.append(logits.float().softmax(1).cpu())
+        parts.append(refuse_not_finite(logits.float().softmax(1).cpu()))
     return at, torch.cat(parts)
 
 

@@ -68,7 +68,9 @@ def train(settings: TrainAudio) -> Path | None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about) as run:
+    with run_of(
+        settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
+    ) as run:
         run.say(f"data: {data.about}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")

@@ -30,6 +30,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.finite import first_not_finite
 from ptapp_core.runtime import Runtime
 
 _STEP = re.compile(r"step-(\d{8})")
@@ -200,7 +201,10 @@ def verify(folder: Path) -> str:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Loads a safetensors file into a model of the same keys and shapes; raises UserError if it is another's."""
+    """Loads a safetensors file into a model of the same keys and shapes.
+
+    Raises UserError if the weights are another model's, or are not finite.
+    """
     try:
         found = load_file(path)
     except (SafetensorError, OSError) as error:
@@ -217,6 +221,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
         raise UserError(
             f"{path}: weights of another model: {min(wrong)}" + (f" and {len(wrong) - 1} more" * (len(wrong) > 1))
         )
+    if name := first_not_finite(found.items()):
+        raise UserError(f"{path}: {name} is not finite: no model can be made of it; use another checkpoint")
     model.load_state_dict(found)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.loader import Batch, Data, each_once
 from ptapp_core.metrics import classification_metrics, confusion, per_class
 from ptapp_core.runtime import Runtime
@@ -90,7 +91,7 @@ def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 25
     for batch in each_once(data, batch_size, runtime, workers=workers):
         with runtime.autocast():
             logits = model(batch["input"])
-        probabilities.append(logits.float().softmax(1).cpu())
+        probabilities.append(refuse_not_finite(logits.float().softmax(1).cpu()))
         target.append(batch["target"].cpu())
         index.append(batch["index"].cpu())
     shares = runtime.gather((index, probabilities, target))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.formats import refuse_other_format
 
 ARGUMENTS = "Arguments"
 """The group of the settings that are positional on the command line."""
@@ -301,6 +302,7 @@ class JobSettings(Settings):
         config = run / "config.toml"
         if not config.is_file():
             raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
+        refuse_other_format(run)
         before = super().resolve(config, {})
         fixed = cls.model_fields.keys() - cls.may_change - {"resume"}
 
@@ -350,6 +352,10 @@ class TrainSettings(JobSettings):
         None, "column whose rows stay on one side of every split; none: detected", group="Data"
     )
 
+    split: Literal["hash", "exact"] = option(
+        "hash", "shares of the splits that the data lacks, by a hash of each sample's name, or exact", group="Data"
+    )
+    allow_duplicates: bool = option(False, "accept byte-identical samples in two splits", group="Data")
     folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 

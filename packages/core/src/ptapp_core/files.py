@@ -1,8 +1,11 @@
 """Opening a data file, plain or gzipped, and finding what stands beside it."""
 
 import gzip
+import hashlib
+import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -29,6 +32,17 @@ def opened(file: Path) -> Iterator[BinaryIO]:
         raise UserError(f"{file}: corrupt or truncated gzip file ({one_line(error)}); fetch it again") from error
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or one_line(error)})") from error
+
+
+def file_digests(files: Sequence[Path]) -> list[str]:
+    """`split.digest` of the bytes of each file."""
+
+    def read(file: Path) -> str:
+        with file.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading release the interpreter lock
+        return list(pool.map(read, files))
 
 
 def visible(folder: Path) -> list[Path]:

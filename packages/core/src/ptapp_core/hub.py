@@ -1,6 +1,10 @@
-"""The hub that pretrained weights come from."""
+"""The hub that pretrained weights come from, and the library that reads them."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 
 def reachable(host: str = "huggingface.co") -> bool:
@@ -10,3 +14,18 @@ def reachable(host: str = "huggingface.co") -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """transformers without progress bars and warnings in this context; afterwards it is as its user had set it."""
+    logging: Any = import_module("transformers.utils.logging")
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

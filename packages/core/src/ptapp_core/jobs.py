@@ -1,7 +1,7 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -11,24 +11,28 @@ from torch.optim import Optimizer
 
 from ptapp_core.checkpoint import load_weights, steps_in, verify
 from ptapp_core.config import JobSettings, TrainSettings
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
+from ptapp_core.formats import refuse_other_format
+from ptapp_core.members import FILE as SAMPLES
+from ptapp_core.members import Member, Members
 from ptapp_core.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run, new_path, read_json
+from ptapp_core.run import Run, new_path, read_json, write_text
 from ptapp_core.runtime import Runtime
+from ptapp_core.split import Division
 
 S = TypeVar("S", bound=TrainSettings)
 
 
 def runtime_of(settings: JobSettings) -> Runtime:
-    """The device, precision and seeds that the settings ask for."""
+    """The device, precision and seeds that the settings ask for, of which this process is given what is global."""
     return Runtime(
         settings.device,
         settings.precision,
         seed=settings.seed,
         deterministic=settings.deterministic,
         threads=settings.threads,
-    )
+    ).set_up_process()
 
 
 def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "") -> Optimizer:
@@ -79,21 +83,54 @@ def data_name(settings: TrainSettings, built_in: str) -> str:
     return name if settings.fold is None else f"{name}-fold{settings.fold}"
 
 
-def run_of(settings: JobSettings, runtime: Runtime, job: str, data: str, about: Mapping[str, Any]) -> Run:
+def division_of(settings: TrainSettings, run: Path | None = None, *, val: float = 0.1) -> Division:
+    """How the settings divide the data; the samples of `run`, or of the run that is resumed, stay in their splits."""
+    before = run or settings.resume
+    return Division(
+        settings.seed,
+        settings.split,
+        val,
+        settings.fold,
+        settings.folds,
+        settings.allow_duplicates,
+        Members.read(before) if before else None,
+    )
+
+
+def say_learned(run: Path, measured: Iterable[Member]) -> None:
+    """Prints how many of the measured samples the run has learned from, if any."""
+    measured, before = list(measured), Members.read(run)
+    if before is not None and (learned := before.learned(measured)):
+        print(f"{learned:,} of these {counted(len(measured), 'sample')} are in the training split of {run}")
+
+
+def run_of(
+    settings: JobSettings,
+    runtime: Runtime,
+    job: str,
+    data: str,
+    about: Mapping[str, Any],
+    *,
+    members: Members | None = None,
+) -> Run:
     """A new run directory named after the job and the data, or the one to resume.
 
-    `about` is kept in `meta.json`, where `Trained` finds what it takes to build the model again.
+    `about` is kept in `meta.json`, where `Trained` finds what it takes to build the model again; `members`, the samples
+    of the job, in `samples.csv`. Raises UserError where a run is resumed with another model or training set.
     """
     # `auto` may be another precision on the machine that resumes the run
     settings = settings.with_full_paths().model_copy(update={"precision": runtime.precision})
+    before = Members.read(settings.resume) if settings.resume is not None else None
     if settings.resume is not None:
-        before = read_json(settings.resume / "meta.json").get("model")
-        if before != json.loads(json.dumps(about["model"])):
+        model = read_json(settings.resume / "meta.json").get("model")
+        if model != json.loads(json.dumps(about["model"])):
             raise UserError(
                 f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"
             )
+        if before is not None and members is not None:
+            before.refuse_changed_training(settings.resume, members)
     path = settings.resume or new_path(settings.run_dir, job, settings.name or data, settings.seed, runtime)
-    return Run(
+    run = Run(
         path,
         runtime,
         config=settings.to_toml(),
@@ -102,6 +139,9 @@ def run_of(settings: JobSettings, runtime: Runtime, job: str, data: str, about: 
         keep=settings.keep,
         log_to=settings.log_to,
     )
+    if runtime.is_main and members is not None:
+        write_text(path / SAMPLES, members.joined(before).text())
+    return run
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -122,6 +162,7 @@ class Trained:
         """The best checkpoint of a run (the last where none is marked best); raises UserError where there is none."""
         if not (run / "meta.json").is_file():
             raise UserError(f"{run}: not a run directory (it has no meta.json)")
+        refuse_other_format(run)
         about = read_json(run / "meta.json")
         if about.get("domain") != domain:
             raise UserError(f"{run}: a run of `ptapp {about.get('domain')}`, not of `ptapp {domain}`")

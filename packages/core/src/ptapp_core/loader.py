@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
-from ptapp_core.runtime import Runtime, outlive_stop_request
+from ptapp_core.runtime import Runtime, end_with_job, outlive_stop_request
 
 Batch = dict[str, Any]
 """Tensors by name, whose first dimension counts the samples; a number stays on the host, whatever the device."""
@@ -174,7 +174,9 @@ def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) ->
         generator=torch.Generator(),
         worker_init_fn=outlive_stop_request if workers else None,
     )
+    batches = iter(loader)
+    end_with_job(getattr(batches, "_workers", ()))
     try:
-        yield from loader
+        yield from batches
     except UserError as error:  # a worker's error arrives with its traceback as text; the last line is the message
         raise UserError(str(error).splitlines()[-1].removeprefix("ptapp_core.errors.UserError: ")) from None

@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping
 from math import isfinite
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.checkpoint import Stateful, load_weights, verify
 from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.finite import first_not_finite
 from ptapp_core.meter import Meter
 from ptapp_core.optim import Schedule
 from ptapp_core.plan import Plan
@@ -67,6 +68,9 @@ class Milestones:
                 raise UserError(
                     f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; ask for more"
                 )
+            if name := self._not_finite():
+                folder = self._run.checkpoints.folder / f"step-{self._saved:08d}"
+                raise UserError(f"{folder}: {name} is not finite; delete this checkpoint to go on from one before it")
             self._run.say(f"going on from step {self._saved}")
             self._restore_best()
             self.progress.stopped_early = self._impatient  # the patience may have been changed
@@ -117,6 +121,8 @@ class Milestones:
         progress = self.progress
         self._check()
         measures = evaluates and self._evaluate is not None and progress.evaluated < progress.step
+        if measures or saves:
+            self._check_weights()
         if logs and self._meter.steps:
             self._log({**self._meter.read(), **self._rates()})
         improved = measures and self._measure()
@@ -136,12 +142,25 @@ class Milestones:
             step = self.progress.step - error.steps_ago + 1
             names = self._source.names(step)
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-            steps = self._run.checkpoints.steps()
-            raise UserError(
-                f"step {step}: the loss or a gradient is not finite"
-                + (f" (batch: {shown})" if names else "")
-                + f"; last good checkpoint: {steps[-1] if steps else 'none yet'}; try a lower --lr, --clip 1, or fp32"
-            ) from None
+            batch = f" (batch: {shown})" if names else ""
+            raise UserError(f"step {step}: the loss or a gradient is not finite{batch}{self._advice()}") from None
+
+    def _check_weights(self) -> None:
+        """An update of finite gradients may make weights that are not: none is measured or saved, on any rank."""
+        if name := self._not_finite():
+            raise UserError(f"step {self.progress.step}: the update made {name} not finite{self._advice()}")
+
+    def _not_finite(self) -> str:
+        """What is not finite of all that a checkpoint holds of the training, on any rank; empty where all is."""
+        states = self._optimizer.state.values()
+        pairs = ((f"the optimizer's {key}", value) for state in states for key, value in state.items())
+        momenta = [(name, value) for name, value in pairs if isinstance(value, Tensor)]
+        found = first_not_finite([*self._weights.tensors(), *momenta])
+        return next(filter(None, self._run.runtime.gather(found)), "")
+
+    def _advice(self) -> str:
+        steps = self._run.checkpoints.steps()
+        return f"; last good checkpoint: {steps[-1] if steps else 'none yet'}; try a lower --lr, --clip 1, or fp32"
 
     def _rates(self) -> dict[str, float]:
         rates = {"lr": float(self._optimizer.param_groups[-1]["lr"])}

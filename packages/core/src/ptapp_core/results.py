@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.report import confusion_matrix
 from ptapp_core.run import write_json, write_text
 
@@ -25,7 +28,9 @@ def write_results(
     """Writes `metrics.json` ({split: figures} and the record) and the text files; says the figures and the table.
 
     A `confusion` in the record is drawn, with the names of the `classes`. `note` stands after the name of the split.
+    Raises UserError where a figure is not finite.
     """
+    refuse_not_finite(torch.tensor(list(figures.values()), dtype=torch.float64))
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", {split: figures, **record})
     for name, text in (files or {}).items():

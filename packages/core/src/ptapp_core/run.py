@@ -3,6 +3,7 @@
 runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
     config.toml      the settings; `--config` reproduces the job, `--resume` continues it
     meta.json        command, versions, git, device, status
+    samples.csv      which sample is in which split (see `members`)
     metrics.jsonl    one line of figures a logging step or evaluation; tensorboard/ the same
     checkpoints/     see `checkpoint`
     report/ export/  what the job's end and `export` leave
@@ -27,6 +28,7 @@ import torch
 
 from ptapp_core.checkpoint import Checkpoints
 from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.formats import FORMAT
 from ptapp_core.log import Console, JsonLines, Writer, build_trackers
 from ptapp_core.runtime import Runtime
 
@@ -81,7 +83,7 @@ class Run:
             self.path.mkdir(parents=True, exist_ok=True)
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
-            self._meta = {**(about or {}), **_circumstances(runtime), "created": created or now}
+            self._meta = {"format": FORMAT, **(about or {}), **_circumstances(runtime), "created": created or now}
             if not meta.exists():
                 self._describe()
 

@@ -2,14 +2,15 @@
 
 import atexit
 import gc
-import multiprocessing
 import os
 import random
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -52,7 +53,6 @@ def choose_device(name: str) -> torch.device:
             raise UserError(
                 f"--device {name}: this machine has {found} CUDA devices that torch {torch.__version__} sees"
             )
-        torch.cuda.set_device(index)
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: this machine has no Metal device that torch sees")
@@ -63,7 +63,8 @@ class Runtime:
     """Device, precision, ranks and random numbers of one process.
 
     Under `torchrun` (or `--nproc`) every process makes one, and finds its rank in the environment. All methods do the
-    right thing on a single process, so no caller asks how many there are.
+    right thing on a single process, so no caller asks how many there are. Making one changes nothing in the process;
+    a command, whose process is its own, calls `set_up_process` next.
 
     Args:
         device: auto, cpu, cuda, cuda:N or mps.
@@ -82,18 +83,13 @@ class Runtime:
         deterministic: bool = False,
         threads: int | None = None,
     ) -> None:
-        if threads is not None:
-            torch.set_num_threads(threads)
         self.device = choose_device(device)
         if precision == "auto":
             precision = "bf16" if bf16_supported(self.device) else "fp32"
         elif precision == "bf16" and not bf16_supported(self.device):
             raise UserError(f"--precision bf16: this {self.device.type} device does not compute in bfloat16; use fp32")
         self.precision = precision
-        if deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-            torch.use_deterministic_algorithms(True)
-            torch.backends.cudnn.benchmark = False
+        self._deterministic, self._threads = deterministic, threads
         self._grouped = "WORLD_SIZE" in os.environ and not dist.is_initialized()
         if self._grouped:
             # Control messages (counts, stop flags, metrics) are host numbers: gloo carries them without a device sync.
@@ -101,10 +97,25 @@ class Runtime:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.seed = seed
-        self.random = RandomState()
-        torch.manual_seed(seed)
-        np.random.seed(seed % 2**32)
-        random.seed(seed)
+        self.random = RandomState(self.device)
+
+    def set_up_process(self) -> Self:
+        """Seeds the global generators of torch, NumPy and Python, and sets the threads, the device and determinism.
+
+        All of these belong to the whole process, which is why the constructor leaves them alone.
+        """
+        torch.manual_seed(self.seed)
+        np.random.seed(self.seed % 2**32)
+        random.seed(self.seed)
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if self._deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+        return self
 
     @property
     def is_main(self) -> bool:
@@ -227,22 +238,37 @@ def outlive_stop_request(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-@atexit.register
-def _end_children() -> None:
-    """By SIGKILL, before Python ends by SIGTERM, and waits for, those of a job that died without closing them."""
-    for child in multiprocessing.active_children():
-        child.kill()
+_serving: "WeakKeyDictionary[BaseProcess, int]" = WeakKeyDictionary()
+
+
+def end_with_job(processes: Iterable[BaseProcess]) -> None:
+    """Kills these children of this process, if they still live, when it exits.
+
+    A job that dies may leave them unclosed. Python would end them by SIGTERM, which they put off, and wait for ever.
+    """
+    _serving.update(dict.fromkeys(processes, os.getpid()))
+    atexit.unregister(_kill_serving)
+    atexit.register(_kill_serving)  # as the latest, and so before those that wait
+
+
+def _kill_serving() -> None:
+    for process, parent in list(_serving.items()):
+        if parent == os.getpid():  # a fork of this process has no say in them
+            process.kill()
 
 
 class RandomState:
     """The state of this process's global generators (torch, CUDA, NumPy, Python), as plain data."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device if device.type == "cuda" else None
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, numbers and tuples only, so that it loads without running code."""
         kind, keys, position, has_gauss, cached = np.random.get_state()  # the legacy state is a tuple of five
         return {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
+            "cuda": torch.cuda.get_rng_state(self._cuda) if self._cuda else None,
             "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
             "numpy": (str(kind), torch.from_numpy(np.asarray(keys).copy()), position, has_gauss, cached),
             "python": random.getstate(),
@@ -251,8 +277,8 @@ class RandomState:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Sets all generators."""
         torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["cuda"])
+        if state["cuda"] is not None and self._cuda:
+            torch.cuda.set_rng_state(state["cuda"], self._cuda)
         if state["mps"] is not None and torch.backends.mps.is_available():
             torch.mps.set_rng_state(state["mps"])
         kind, keys, *rest = state["numpy"]

@@ -44,11 +44,9 @@ class EvaluateSettings(ComputeSettings):
         return name, samples
 
     def folder(self, split: str) -> Path:
-        """`report/` for what the job itself measures, else one in `evaluation/` that is named after what differs."""
+        """A folder in `evaluation/` that is named after what is measured; `report/` stays the job's own."""
         about = {"run", "data", "split", "skip_bad", "device", "precision"}
         changed = [f"{name}-{value}" for name, value in self.model_dump(exclude=about, exclude_defaults=True).items()]
-        if self.data is None and split == "test" and not changed:
-            return self.run / "report"
         name = Path(self.data).resolve().name if self.data else "own"
         return self.run / "evaluation" / "-".join([name, split, *changed])
 

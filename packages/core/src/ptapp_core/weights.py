@@ -1,6 +1,6 @@
 """The weights of a job: those that learn, and those that are evaluated and shipped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -30,6 +30,11 @@ class Weights:
     def shipped(self) -> nn.Module:
         """What is evaluated, saved as `model.safetensors` and exported: the average where there is one."""
         return self.task.model if self._average is None else self._average.module
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """All weights and buffers by name: those that are shipped, and those of the task where they are others."""
+        yield from self.shipped.state_dict(prefix="model.").items()
+        yield from self.state_dict()["task"].items()
 
     def update(self, step: int) -> None:
         """Takes the weights after a step into the average."""

@@ -24,7 +24,7 @@ _CLASSIFY = {**_TRANSFORMER, "word_dropout": 0.2, "pool": "mean", "average": "em
 _RECURRENT = {**_PLAIN, "lr": 2e-3}
 _BERT = {
     **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
-    **{"dropout": 0.1, "word_dropout": 0.0, "max_length": 128},
+    **{"dropout": 0.1, "word_dropout": 0.0, "max_length": None},
 }
 _LORA_LR = 4e-4  # Hu et al. 2021, table 9
 _GENERATE: dict[str, Any] = {
@@ -75,7 +75,9 @@ class TrainNLP(TrainSettings):
     vocab: int = option(20_000, "most tokens of the vocabulary", group=_DATA, ge=300, le=1_000_000)
     least: int = option(1, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
     lower: bool = option(True, "small letters alone", group=_DATA)
-    max_length: int = option(256, "tokens that a text is cut to", group=_DATA, ge=4, le=100_000)
+    max_length: int | None = option(
+        256, "tokens that a text is cut to; none: 128, or what bert reads at most", group=_DATA, ge=4, le=100_000
+    )
     word_dropout: float = option(0.3, "share of the tokens hidden in training", group=_DATA, ge=0, lt=1)
     balance: Literal["none", "weights"] = option("none", "weigh rare classes more in the loss", group=_DATA)
 
@@ -125,6 +127,8 @@ class TrainNLP(TrainSettings):
             if self.pretrained is not None:
                 raise ValueError(f"--pretrained is for --model bert, not for {self.model}")
             raise ValueError("--model bert needs --pretrained: a folder with an encoder, or its name on the hub")
+        if self.max_length is None and self.model != "bert":
+            raise ValueError(f"--max-length none is for --model bert, not for {self.model}: give a number")
         if self.lora is not None and self.model != "bert":
             raise ValueError(f"--lora is for --model bert, not for {self.model}")
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):

@@ -130,8 +130,8 @@ def _sentences(file: Path, rows: Sequence[_Line], form: _Form, bad: Bad) -> Exam
         raise UserError(f"{file}: holds no sentence")
     if len(source) == 1 and len(source[0]) >= _UNBROKEN:
         raise UserError(f"{file}: all {len(source[0]):,} words are one sentence; put an empty line after each sentence")
-    grouped = len(set(documents)) >= FEW_GROUPS
-    return Examples(source, target, names, [f"{file.name}, document {own}" for own in documents] if grouped else ())
+    groups = [f"{file.name}, document {own}" for own in documents]
+    return Examples(source, target, names, groups=groups if len(set(groups)) >= FEW_GROUPS else ())
 
 
 def _problem(cells: Sequence[str], form: _Form) -> str | None:

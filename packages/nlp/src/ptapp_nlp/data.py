@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
-from ptapp_core.split import SplitName
+from ptapp_core.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_nlp.columns import Columns, may_be_names
 from ptapp_nlp.conll import read_conll
 from ptapp_nlp.hub import PREFIX, read_hub
@@ -17,7 +17,7 @@ from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_parallel, read_plain
-from ptapp_nlp.splits import SPLITS, Examples, Splits, divide, in_order
+from ptapp_nlp.splits import Examples, Splits, divide, in_order
 from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
@@ -53,51 +53,53 @@ class Reading:
     """Languages of a translation, "en-de"."""
 
 
-def load(data: str | None, reading: Reading, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
+def load(data: str | None, reading: Reading, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
     """Train, val and test examples from a path; None is the data that the program makes for the task.
 
-    A missing val or test split takes 10 % of train, by `seed`. With no seed the data is only measured: any split may be
-    missing, and is empty, and one class or tag will do.
+    A missing val or test split is drawn from train as the `division` says. Without one the data is only measured: any
+    split may be missing, and is empty, and one class or tag will do.
 
     Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
         _refuse_columns(reading, "the texts that the program makes")
         parts, classes, about = make(reading.task)
-        return divide(parts, classes, where=about, what=about, seed=seed, made=True)
+        return divide(parts, classes, where=about, what=about, division=division, made=True)
     bad = Bad(skip_bad)
     if data.startswith(PREFIX):
-        return _of_hub(data, reading, bad, seed)
+        return _of_hub(data, reading, bad, division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
     by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in by_language.values()):
         _refuse_columns(reading, "parallel files")
-        texts, what = _parallel(path, by_language, reading, bad, seed)
-        return divide(texts, (), where=path, what=what, seed=seed, skipped=bad.reasons)
-    files: dict[SplitName, Path] = _files(path, reading.task, seed) if path.is_dir() else {"train": path}
+        texts, what = _parallel(path, by_language, reading, bad, division)
+        return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
+    files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
-        return _tables(path, files, reading, bad, seed)
+        return _tables(path, files, reading, bad, division)
     if reading.task == "tag":
-        return _tagged(path, files, reading, bad, seed)
+        return _tagged(path, files, reading, bad, division)
     _refuse_columns(reading, "plain texts")
     done = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
-    return divide(done, (), where=path, what=path.name, seed=seed, skipped=bad.reasons)
+    return divide(done, (), where=path, what=path.name, division=division, skipped=bad.reasons)
 
 
-def _tagged(path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, seed: int | None) -> Splits:
+def _tagged(
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+) -> Splits:
     if reading.columns.group is not None:
         raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
     read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
     done = {name: examples for name, (examples, _) in read.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row)
-    if len(tags) < 2 and seed is not None:
+    if len(tags) < 2 and division is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
     what = path.name + "".join(dict.fromkeys(columns for _, columns in read.values()))
     if any(part.groups for part in done.values()):
         what += ", grouped by document"
-    splits = divide(done, in_order(tags), where=path, what=what, seed=seed, skipped=bad.reasons)
+    splits = divide(done, in_order(tags), where=path, what=what, division=division, skipped=bad.reasons)
     note = alike(tags)
     return replace(splits, notes=(note,) if note else ())
 
@@ -110,7 +112,7 @@ def _refuse_columns(reading: Reading, what: str) -> None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
-def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
+def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
     """The file of each split in a folder."""
     suffixes, expected = _EXPECTED[task]
     found: dict[SplitName, Path] = {}
@@ -120,13 +122,13 @@ def _files(folder: Path, task: str, seed: int | None) -> dict[SplitName, Path]:
             if split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
-    _check_train(found, f"{folder}: no training file in it; expected {expected}", seed)
+    _check_train(found, f"{folder}: no training file in it; expected {expected}", division)
     return found
 
 
-def _check_train(found: Collection[str], message: str, seed: int | None) -> None:
-    """Raises UserError with the message where there is no split to train on; of data without a seed any will do."""
-    if "train" not in found and (seed is not None or not found):
+def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
+    """Raises UserError with the message where there is no split to train on; data that is only measured needs none."""
+    if "train" not in found and (division is not None or not found):
         raise UserError(message)
 
 
@@ -134,15 +136,15 @@ def _split_of(file: Path) -> SplitName | None:
     return _SPLITS.get(re.split(r"[._-]", file.name.lower())[0])
 
 
-def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, seed: int | None) -> Splits:
+def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
-    divided = reading.task == "classify" and seed is not None  # so a class of one text would be refused
+    divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     read = read_tables(list(files.values()), _columns(reading), reading.encoding, bad, divided=divided)
     tables = dict(zip(files, read, strict=True))
     kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
-    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, seed)
+    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
 
 def _columns(reading: Reading) -> Columns:
@@ -155,14 +157,14 @@ def _columns(reading: Reading) -> Columns:
     return replace(columns, text=text, label=label, both_texts=True)
 
 
-def _of_hub(data: str, reading: Reading, bad: Bad, seed: int | None) -> Splits:
+def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
-    _check_train(found, f"--data {data}: has no labelled split called train", seed)
+    _check_train(found, f"--data {data}: has no labelled split called train", division)
     files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
     tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
-    return _divided(Path(data), data, files, tables, reading, bad, seed)
+    return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
 def _divided(
@@ -172,7 +174,7 @@ def _divided(
     tables: dict[SplitName, Table],
     reading: Reading,
     bad: Bad,
-    seed: int | None,
+    division: Division | None,
 ) -> Splits:
     what += ", " + ", ".join(dict.fromkeys(table.columns for table in tables.values()))
     if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
@@ -182,7 +184,7 @@ def _divided(
     known = [pairs["train"]] if "train" in pairs else pairs.values()
     labels: tuple[str, ...] = ()
     if reading.task == "classify":
-        notes += _check_labels(files, tables, seed)
+        notes += _check_labels(files, tables, division)
         labels = in_order(Counter(row.label for rows in known for row in rows))
     numbers = {label: number for number, label in enumerate(labels)}
     parts: dict[SplitName, Examples] = {}
@@ -197,22 +199,37 @@ def _divided(
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
         targets = [numbers[row.label] if labels else row.label for row in kept]
-        groups, ids = [row.group for row in kept], [row.id for row in kept]
+        groups = [row.group for row in kept]
+        # Each file may count its rows from 0: those of train, from which other splits are drawn, keep their ids.
+        ids = [row.id if name == "train" or not row.id else f"{name}/{row.id}" for row in kept]
         parts[name] = Examples(
             [row.text for row in kept],
             targets,
             [f"{files[name].name}:{row.number}" for row in kept],
-            groups if any(groups) else (),
-            ids if any(ids) else (),
+            ids=ids if any(ids) else (),
+            groups=groups if any(groups) else (),
         )
-    classes = _named(path, labels, reading, bad, seed) if path.exists() else labels
-    done = divide(parts, classes, where=path, what=what, seed=seed, skipped=bad.reasons)
+    if reading.columns.group is None and (shared := _in_two_splits(parts)):
+        notes.append(
+            f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
+        )
+        parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
+    classes = _named(path, labels, reading, bad, division) if path.exists() else labels
+    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
     return replace(done, notes=tuple(notes))
 
 
-def _check_labels(files: Mapping[SplitName, Path], tables: Mapping[SplitName, Table], seed: int | None) -> list[str]:
-    """Refuses labels that are no classes, and returns notes of those that look alike; of data without a seed, which is
-    only measured, the labels may be few and rare."""
+def _in_two_splits(parts: Mapping[SplitName, Examples]) -> str | None:
+    """A group of which there are examples in two splits."""
+    splits = Counter(group for part in parts.values() for group in dict.fromkeys(part.groups))
+    return next((group for group, times in splits.items() if group and times > 1), None)
+
+
+def _check_labels(
+    files: Mapping[SplitName, Path], tables: Mapping[SplitName, Table], division: Division | None
+) -> list[str]:
+    """Refuses labels that are no classes, and returns notes of those that look alike; of data that is only
+    measured, the labels may be few and rare."""
     found = Counter(row.label for table in tables.values() for row in table.rows)
     if (label := several(found)) is not None:
         split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
@@ -220,7 +237,7 @@ def _check_labels(files: Mapping[SplitName, Path], tables: Mapping[SplitName, Ta
             f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
             "is not learned yet; leave such rows out, or give another column with --label-column"
         )
-    if seed is not None and "train" in tables:
+    if division is not None and "train" in tables:
         why = not_classes(Counter(row.label for row in tables["train"].rows))
         if why is not None:
             raise UserError(
@@ -233,7 +250,7 @@ def _check_labels(files: Mapping[SplitName, Path], tables: Mapping[SplitName, Ta
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
         if not table.headed and stray and may_be_names((first.text, first.label)):
             line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
-            if seed is not None and len(tables) < len(SPLITS):
+            if division is not None and len(tables) < len(SPLITS):
                 raise UserError(
                     f"{line}; if this row is a header, give its names with --text-column and --label-column, "
                     "or call the columns text and label"
@@ -242,7 +259,9 @@ def _check_labels(files: Mapping[SplitName, Path], tables: Mapping[SplitName, Ta
     return [note for note in notes if note]
 
 
-def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed: int | None) -> tuple[str, ...]:
+def _named(
+    path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, division: Division | None
+) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them.
 
     Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
@@ -258,7 +277,7 @@ def _named(path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, seed
     numbers = [int(label) for label in labels]
     first = 0 if 0 in numbers else 1
     told = 0 in numbers or max(numbers) == len(known)
-    if seed is None and told and max(numbers) < first + len(known):
+    if division is None and told and max(numbers) < first + len(known):
         return tuple(known[number - first] for number in numbers)
     return labels
 
@@ -276,10 +295,10 @@ def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
 
 
 def _parallel(
-    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, seed: int | None
+    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, division: Division | None
 ) -> tuple[dict[SplitName, Examples], str]:
     """Pairs of files of two languages."""
-    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", seed)
+    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", division)
     known = found.get("train") or max(found.values(), key=len)
     languages = sorted(known, key=lambda language: (language != "en", language))
     source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")

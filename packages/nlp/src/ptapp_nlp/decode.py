@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.draws import Draws
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged
 from ptapp_nlp.models import LanguageModel, RecurrentLanguageModel, Translator
@@ -89,7 +90,7 @@ def sample(
     draws = Draws(seed, 0, torch.arange(len(first), device=first.device))
     tokens = first
     for place in range(limit):
-        logits = advance(tokens).float()
+        logits = refuse_not_finite(advance(tokens).float())
         chosen = logits.argmax(1) if temperature == 0 else _draw(logits, draws, place, temperature, top_k, top_p)
         ended |= chosen == EOS
         if bool(ended.all()):
@@ -138,7 +139,7 @@ def beam(
     finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
     going: dict[int, int] = dict(enumerate(limit.tolist()))
     for place in range(1, int(limit.max()) + 1):
-        logs = session.advance(tokens).float().log_softmax(1).view(count, width, -1)
+        logs = refuse_not_finite(session.advance(tokens).float()).log_softmax(1).view(count, width, -1)
         vocabulary = logs.shape[2]
         total, flat = (scores[:, :, None] + logs).flatten(1).topk(2 * width, 1)
         origin, token = flat // vocabulary, flat % vocabulary

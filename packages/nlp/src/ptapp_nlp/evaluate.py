@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from ptapp_core.classify import predict
-from ptapp_core.jobs import Trained
+from ptapp_core.jobs import Trained, division_of, say_learned
 from ptapp_core.losses import build_loss
 from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.results import class_numbers, write_results
@@ -73,18 +73,15 @@ def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Meas
     return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
-def load_for(job: TrainNLP, other: str | None = None, *, skip_bad: bool = False) -> Splits:
-    """The data of a job, a fold of it where the job has one.
+def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False) -> Splits:
+    """The data of a job; the samples of its `run` stay in their splits.
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
     columns = Columns(job.text_column, job.label_column, job.group_column)
     reading = Reading(job.task, columns, job.encoding, job.pair)
-    seed = job.seed if other is None else None
-    data = load(other or job.data, reading, seed=seed, skip_bad=skip_bad or job.skip_bad)
-    if other is not None or job.fold is None or job.folds is None:
-        return data
-    return replace(data.fold(job.fold, job.folds, job.seed), notes=data.notes)
+    division = division_of(job, run) if other is None else None
+    return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
 
 def rebuild(trained: Trained) -> nn.Module:
@@ -95,14 +92,13 @@ def rebuild(trained: Trained) -> nn.Module:
 def evaluate(settings: EvaluateNLP) -> None:
     """Measures a run's model on a split of its own or of other data.
 
-    The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
-    job's own result stays.
+    The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
     """
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "nlp", settings.checkpoint)
     card = trained.about["model"]
     job = TrainNLP.resolve(settings.run / "config.toml", {})
-    data = load_for(job, settings.data, skip_bad=settings.skip_bad)
+    data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json")
     model = rebuild(trained).to(runtime.device)
     split, examples = settings.chosen(data.part)
@@ -110,6 +106,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     for note in data.notes:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
+    say_learned(settings.run, data.members.part(split))
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     if cut := part.cut.line():
         print(f"note: {cut}")

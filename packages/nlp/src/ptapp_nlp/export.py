@@ -41,7 +41,7 @@ def export(settings: ExportNLP) -> None:
         merge_lora(model)
     positions = positions_of(model)
     job = TrainNLP.resolve(settings.run / "config.toml", {})
-    part = prepare(card, load_for(job).test, Tokens.load(settings.run / "tokenizer.json"))
+    part = prepare(card, load_for(job, run=settings.run).test, Tokens.load(settings.run / "tokenizer.json"))
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ptapp_core.errors import UserError
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged
@@ -90,7 +91,7 @@ def _answer(settings: PredictNLP, trained: Trained, runtime: Runtime, *, tokens:
     def logits(rows: list[list[int]]) -> torch.Tensor:
         ids = runtime.to_device(Ragged(rows, tokens.pad).gather(torch.arange(len(rows))))
         with torch.no_grad(), runtime.autocast():
-            return model(ids).float().cpu()
+            return refuse_not_finite(model(ids).float().cpu())
 
     def classes(texts: Sequence[str]) -> list[dict[str, Any]]:
         answers = []

@@ -2,16 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
-from ptapp_core.errors import UserError, counted
-from ptapp_core.split import SplitName, divide_rows, fold_rows
-
-SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-HELD_OUT = 10  # a missing split takes one in this many
+from ptapp_core.errors import counted
+from ptapp_core.members import Members
+from ptapp_core.split import SPLITS, Division, Known, Samples, SplitName, assign, digest
 
 
 @dataclass(frozen=True)
@@ -25,20 +21,20 @@ class Examples:
     source: Sequence[Any]
     target: Sequence[Any]
     names: Sequence[str]
-    groups: Sequence[str] = ()
-    """Examples of one group belong on the same side of every split; "" is none. Empty where the data has no groups."""
     ids: Sequence[str] = ()
-    """What the data itself calls each example, "" where it does not. Empty where the data has no ids."""
+    """The id of each row, "" for one without; empty where the data has none."""
+    groups: Sequence[str] = ()
+    """The group (author, patient, session) of each row, "" for one without; empty where the data has none."""
 
     def __len__(self) -> int:
         return len(self.source)
 
     def take(self, rows: Sequence[int]) -> "Examples":
         """The examples `rows`, in that order."""
-        return Examples(*([part[row] for row in rows] if len(part) else () for part in self._columns()))
+        return Examples(*([column[row] for row in rows] if column else () for column in self._columns()))
 
     def join(self, others: Sequence["Examples"]) -> "Examples":
-        """These and then those of the others; where only some have groups or ids, those of the rest are empty."""
+        """These and then those of the others; where only some have ids or groups, those of the rest are empty."""
         parts = [self, *others]
         columns = []
         for own in zip(*(part._columns() for part in parts), strict=True):
@@ -48,7 +44,21 @@ class Examples:
         return Examples(*columns)
 
     def _columns(self) -> tuple[Sequence[Any], ...]:
-        return self.source, self.target, self.names, self.groups, self.ids
+        return self.source, self.target, self.names, self.ids, self.groups
+
+    def samples(self) -> Samples:
+        """What tells the examples apart: the id of a row, else its content.
+
+        The content is what a model reads, and for a translation what it writes too: one text that has two labels is
+        the same text. Lines to learn writing from are pieces of one text, in which a line may well occur twice.
+        """
+        texts = [source if isinstance(source, str) else "\t".join(source) for source in self.source]
+        if len(self) and isinstance(self.target[0], str):
+            texts = [f"{text}\n{target}" for text, target in zip(texts, self.target, strict=True)]
+        digests = [digest(text.encode()) for text in texts]
+        looked_for = len(self) > 0 and self.target[0] is not None
+        ids = [own or content for own, content in zip(self.ids, digests, strict=True)] if self.ids else digests
+        return Samples(self.names, ids, digests if looked_for else (), self.groups)
 
 
 @dataclass(frozen=True)
@@ -64,20 +74,10 @@ class Splits:
     made: bool = False
     """Whether the program made the examples itself."""
     skipped: tuple[str, ...] = ()
-    held_out: tuple[SplitName, ...] = ()
-    """Splits that were taken from train."""
+    members: Members = field(default_factory=lambda: Members([]))
+    """Which example is in which split."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
-
-    def fold(self, fold: int, folds: int, seed: int) -> "Splits":
-        """A fold of the training texts as the test, in place of the data's own; raises UserError if there is none."""
-        pool = self.train.join([self.part(name) for name in self.held_out])
-        rest, own = fold_rows(torch.tensor(pool.target), fold, folds, seed)
-        divided: dict[SplitName, Examples] = {"train": pool.take(rest.tolist()), "test": pool.take(own.tolist())}
-        if "val" not in self.held_out:
-            divided["val"] = self.val
-        what = f"{self.about.split(': ')[0]}, fold {fold} of {folds}"
-        return divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, made=self.made)
 
     def part(self, name: str) -> Examples:
         """The split of a name; `all` is all of them."""
@@ -92,53 +92,29 @@ def divide(
     *,
     where: object,
     what: str,
-    seed: int | None,
+    division: Division | None,
     skipped: Sequence[str] = (),
     made: bool = False,
 ) -> Splits:
-    """Completes the splits: one that `parts` lacks takes 10 % of train (of each class), never of test.
+    """Completes the splits that the data has, as `split.assign` decides; raises UserError where it refuses.
 
-    Data that is only measured has no seed: such a split is empty, train too, and no label is refused.
-
-    Raises UserError where train has fewer than two classes, or too few examples to be divided.
+    Without a division the data is only measured: a split that is not there is empty, and no label is refused.
     """
-    any_part = next(iter(parts.values()))
-    by_class = bool(any_part) and isinstance(any_part.target[0], int)
-    missing: list[SplitName] = [name for name in SPLITS if name not in parts]
-    if seed is None:
-        done = parts | {name: any_part.take([]) for name in missing}
-    else:
-        done = parts | _held_out(parts["train"], classes if by_class else (), missing, where, seed)
-    origin = f" (10 % of train, seed {seed})"
-    there = [name for name in SPLITS if len(done[name])]
-    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in there)
+    first, *others = parts.values()
+    whole = first.join(others)
+    samples = Samples(whole.names, whole.names) if made else whole.samples()
+    by_class = bool(whole) and isinstance(whole.target[0], int)
+    own = [split for split, part in parts.items() for _ in range(len(part))]
+    known = Known(where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False)
+    assigned = assign(samples, known, division)
+    done = {split: whole.take(assigned.rows(split)) for split in SPLITS}
+    sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))
     about = f"{what}: {sizes}" + (f"; {len(classes)} {'classes' if by_class else 'tags'}" if classes else "")
+    about += f"; {assigned.note}" if assigned.note else ""
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
-    return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), tuple(missing))
-
-
-def _held_out(
-    train: Examples, classes: Sequence[str], missing: Sequence[SplitName], where: object, seed: int
-) -> dict[SplitName, Examples]:
-    """Train and the splits that are taken from it, of each of the `classes` if there are any."""
-    labels = torch.tensor(train.target if classes else [0] * len(train))
-    counts = labels.bincount(minlength=len(classes) or 1)
-    if classes and int((counts > 0).sum()) < 2:
-        only = classes[int(counts.argmax())]
-        raise UserError(f"{where}: all {len(train):,} training texts are of class {only!r}; it takes at least two")
-    if not missing:
-        return {}
-    held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
-    for label in (counts > 0).nonzero().flatten().tolist():
-        if counts[label] <= held_out[label] * len(missing):
-            whose = f"class {classes[label]!r} has" if classes else "there are"
-            raise UserError(
-                f"{where}: {whose} {counts[label]} training examples, too few to take {' and '.join(missing)} from"
-            )
-    rows = divide_rows(labels, held_out, len(missing), seed)
-    names: list[SplitName] = ["train", *missing]
-    return {name: train.take(own.tolist()) for name, own in zip(names, rows, strict=True)}
+    members = Members.of((split, samples.take(assigned.rows(split))) for split in SPLITS)
+    return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
 
 
 def in_order(labels: Counter[str]) -> tuple[str, ...]:

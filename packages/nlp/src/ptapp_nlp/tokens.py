@@ -19,14 +19,18 @@ class Tokens:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
+        padding = tokenizer.padding
+        self.pad = padding["pad_id"] if padding else self._number("[PAD]", "<pad>", other=PAD)
+        own = getattr(tokenizer.model, "unk_token", None)
+        self.unk = self._number(*([own] if own else []), "[UNK]", "<unk>", "[MASK]", "<mask>", other=self.pad)
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True  # a text may say [PAD]; tokenizer.json does not keep this
-        names = {token: number for number, token in enumerate(SPECIAL)}
-        for ours, theirs in zip(SPECIAL, ("<pad>", "<unk>", "[CLS]", "[SEP]"), strict=True):
-            found = [number for name in (ours, theirs) if (number := tokenizer.token_to_id(name)) is not None]
-            names[ours] = found[0] if found else names[ours]
-        self.pad, self.unk = names["[PAD]"], names["[UNK]"]
+
+    def _number(self, *names: str, other: int) -> int:
+        """The number of the first of these tokens that there is."""
+        found = (self.tokenizer.token_to_id(name) for name in names)
+        return next((number for number in found if number is not None), other)
 
     @classmethod
     def load(cls, path: Path) -> "Tokens":
@@ -59,9 +63,12 @@ class Tokens:
         return str(self.tokenizer.decode([number], skip_special_tokens=False)).strip() or "\u2423"
 
     def json(self) -> str:
-        """What `tokenizer.json` holds."""
+        """What a run's `tokenizer.json` holds: the padding too, but no limit."""
         self.tokenizer.no_truncation()  # which `encode` sets as it needs
-        return str(self.tokenizer.to_str(pretty=True))
+        self.tokenizer.enable_padding(pad_id=self.pad, pad_token=self.tokenizer.id_to_token(self.pad))
+        text = str(self.tokenizer.to_str(pretty=True))
+        self.tokenizer.no_padding()
+        return text
 
     def encode(self, texts: Sequence[str], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
         """Token numbers of each text, at most `limit` of them, at least one; `bos` and `eos` go around them."""

@@ -41,6 +41,7 @@ _FIGURES = {
     "translate": ("loss", "accuracy", "perplexity"),
     "generate": ("loss", "accuracy", "perplexity"),
 }
+_BERT_LENGTH = 128  # tokens, where the user chose none and the encoder reads so many
 
 
 def train(settings: TrainNLP) -> None:
@@ -64,9 +65,6 @@ def train_once(settings: TrainNLP) -> Path | None:
     settings, note = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
     model = build(card, pretrained=True).to(runtime.device)
-    positions = positions_of(model)
-    if positions is not None and settings.max_length > positions:
-        raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {positions} tokens")
     if settings.activation_checkpointing:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)
@@ -76,7 +74,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about, members=data.members) as run:
         kept = run.path / "tokenizer.json"
         if runtime.is_main and not kept.exists():  # a resumed job has it, unless it was killed before this line
             write_text(kept, tokens.json())
@@ -87,7 +85,7 @@ def train_once(settings: TrainNLP) -> Path | None:
             run.say(f"left out: {reason}")
         run.say(_about_tokens(parts["train"].texts, tokens, order, settings.batch_size))
         for name, part in parts.items():
-            if cut := part.cut.line(f"{name} ", positions or _LONGEST):
+            if cut := part.cut.line(f"{name} ", positions_of(model) or _LONGEST):
                 run.say(f"note: {cut}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
@@ -124,20 +122,25 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
 
 def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
     """What it takes to build the model again, and to use it."""
-    card = {
+    card: dict[str, Any] = {
         "task": settings.task,
         "name": settings.model,
         "vocab": tokens.size,
         "pad": tokens.pad,
         "classes": list(data.classes),
-        "max_length": settings.max_length,
+        "max_length": settings.max_length or _BERT_LENGTH,
         "pretrained": settings.pretrained,
         "options": {name: getattr(settings, name) for name in OPTIONS},
     }
     if settings.pretrained is not None:
-        from ptapp_nlp.models.bert import describe
+        from ptapp_nlp.models.bert import describe, most_tokens
 
         card["encoder"] = describe(settings.pretrained)
+        most = most_tokens(card["encoder"], tokens.pad)
+        if most is not None and settings.max_length is None:
+            card["max_length"] = min(most, _BERT_LENGTH)
+        elif most is not None and card["max_length"] > most:
+            raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {most} tokens")
     return card
 
 

@@ -1,20 +1,20 @@
 """Actor and critic: the network that A2C, PPO and REINFORCE share, and its distributions over actions.
 
 A distribution is written out where it is used thousands of times a second: `sample` turns noise that was drawn for a
-whole rollout into actions, `score` gives log-probability and entropy at once.
+whole rollout into actions, `score` gives log-probability and entropy at once. Both speak of actions as the policy
+counts them: from 0, and within -1 and 1 where an action is bounded. `in_space` makes them the environment's.
 """
 
-from math import e, log, pi
+from math import e, inf, log, pi
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_rl.networks import Layers, encoder, orthogonal, width
-from ptapp_rl.spaces import Observations
+from ptapp_rl.spaces import Observations, unscaled
 
 
 class Categorical(nn.Module):
@@ -22,7 +22,7 @@ class Categorical(nn.Module):
 
     def __init__(self, features: int, card: dict[str, Any]) -> None:
         super().__init__()
-        self.start = card["start"]
+        self.start, self._in_space = card["start"], getattr(torch, card["dtype"])
         self.linear = orthogonal(nn.Linear(features, card["n"]), 0.01)
         self.noise_size, self.action_shape, self.dtype = card["n"], (), torch.int64
 
@@ -43,13 +43,13 @@ class Categorical(nn.Module):
         log_p = logits.log_softmax(-1)
         return -functional.nll_loss(log_p, actions, reduction="none"), -(log_p.exp() * log_p).sum(-1)
 
-    def mode(self, logits: Tensor) -> Tensor:
-        """The likeliest actions, as the environment counts them."""
-        return logits.argmax(-1) + self.start
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """(N,) actions."""
+        return logits.argmax(-1)
 
-    def to_environment(self, actions: Tensor) -> npt.NDArray[Any]:
-        """What to step with."""
-        return actions.numpy() + self.start if self.start else actions.numpy()
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N,) actions as the environment counts them, of its type."""
+        return (actions + self.start).to(self._in_space)
 
 
 class MultiCategorical(nn.Module):
@@ -60,6 +60,7 @@ class MultiCategorical(nn.Module):
     def __init__(self, features: int, card: dict[str, Any]) -> None:
         super().__init__()
         self.sizes: list[int] = card["nvec"]
+        self.shape, self._in_space = tuple(card["shape"]), getattr(torch, card["dtype"])
         self.register_buffer("start", torch.tensor(card["start"]), persistent=False)
         self.linear = orthogonal(nn.Linear(features, sum(self.sizes)), 0.01)
         self.noise_size, self.action_shape, self.dtype = sum(self.sizes), (len(self.sizes),), torch.int64
@@ -83,30 +84,46 @@ class MultiCategorical(nn.Module):
         entropy = torch.stack([-(part.exp() * part).sum(-1) for part in parts], -1)
         return torch.cat(taken, -1).sum(-1), entropy.sum(-1)
 
-    def mode(self, logits: Tensor) -> Tensor:
-        """The likeliest of each choice."""
-        return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, -1)], -1) + self.start
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """(N, choices), the likeliest of each choice."""
+        return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, -1)], -1)
 
-    def to_environment(self, actions: Tensor) -> npt.NDArray[Any]:
-        """What to step with."""
-        return (actions + self.start.cpu()).numpy()
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N, ...) actions as the environment counts them, of its type and shape."""
+        return (actions + self.start).to(self._in_space).reshape(-1, *self.shape)
 
 
 class Gaussian(nn.Module):
-    """Real numbers of a normal distribution whose deviation is learnt and does not depend on the state.
+    """Real numbers of a normal distribution whose deviation is learned and does not depend on the state.
 
-    What was drawn is learnt from as it is; only the environment gets it clipped to the bounds of its actions.
+    A number with two finite bounds is scaled so that these are -1 and 1; any other is as the environment has it. What
+    was drawn is learned from as it is; only the environment gets it clipped to the bounds.
     """
 
     low: Tensor
     high: Tensor
+    centre: Tensor
+    reach: Tensor
+    limit: Tensor
 
     def __init__(self, features: int, card: dict[str, Any]) -> None:
         super().__init__()
         self.shape = tuple(card["shape"])
-        self.register_buffer("low", torch.tensor(card["low"], dtype=torch.float32), persistent=False)
-        self.register_buffer("high", torch.tensor(card["high"], dtype=torch.float32), persistent=False)
-        size = len(card["low"])
+        low, high = (torch.tensor(card[name], dtype=torch.float64) for name in ("low", "high"))
+        free = torch.zeros(len(low), dtype=torch.bool)
+        free[unscaled(card)] = True
+        space = getattr(torch, card["dtype"])
+        wide = torch.promote_types(space, torch.float32)
+        buffers = {
+            "low": low.to(space),
+            "high": high.to(space),
+            "centre": (high / 2 + low / 2).masked_fill(free, 0.0).to(wide),
+            "reach": (high / 2 - low / 2).masked_fill(free, 1.0).to(wide),
+            "limit": torch.ones_like(low).masked_fill(free, inf).to(wide),
+        }
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+        size = len(low)
         self.linear = orthogonal(nn.Linear(features, size), 0.01)
         self.log_deviation = nn.Parameter(torch.zeros(size))
         self.noise_size, self.action_shape, self.dtype = size, (size,), torch.float32
@@ -130,14 +147,15 @@ class Gaussian(nn.Module):
         entropy = (self.log_deviation + 0.5 * log(2 * pi * e)).sum()
         return log_p, entropy.expand_as(log_p)
 
-    def mode(self, means: Tensor) -> Tensor:
-        """The means, within the bounds, in the shape of the space."""
-        return torch.minimum(torch.maximum(means, self.low), self.high).unflatten(-1, self.shape)
+    def likeliest(self, means: Tensor) -> Tensor:
+        """(N, size), the means, not yet clipped."""
+        return means
 
-    def to_environment(self, actions: Tensor) -> npt.NDArray[Any]:
-        """Clipped to the bounds."""
-        clipped = torch.minimum(torch.maximum(actions, self.low.cpu()), self.high.cpu())
-        return clipped.unflatten(-1, self.shape).numpy()
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N, ...) actions within the bounds of the space, of its type and shape."""
+        scaled = torch.minimum(torch.maximum(actions.to(self.reach.dtype), -self.limit), self.limit)
+        numbers = torch.addcmul(self.centre, self.reach, scaled).to(self.low.dtype)
+        return torch.minimum(torch.maximum(numbers, self.low), self.high).reshape(-1, *self.shape)
 
 
 def _gumbel(random: np.random.Generator, *shape: int) -> Tensor:
@@ -168,8 +186,14 @@ class ActorCritic(nn.Module):
         self.value = orthogonal(nn.Linear(sizes[-1], 1), 1.0)
 
     def forward(self, observations: Observations) -> Tensor:
-        """(N, ...) raw observations -> (N, ...) the likeliest actions, within bounds."""
-        return self.head.mode(self.parameters_of(observations))
+        """(N, ...) raw observations -> (N, ...) the likeliest actions, as the environment takes them."""
+        return self.head.in_space(self.head.likeliest(self.parameters_of(observations)))
+
+    def drawn(self, observations: Observations, random: np.random.Generator) -> Tensor:
+        """(N, ...) raw observations -> (N, ...) actions drawn from the policy, as the environment takes them."""
+        parameters = self.parameters_of(observations)
+        noise = self.head.noise(random, len(parameters)).to(parameters.device)
+        return self.head.in_space(self.head.sample(parameters, noise))
 
     def parameters_of(self, observations: Observations) -> Tensor:
         """The parameters of the distribution over actions, (N, P)."""

@@ -18,7 +18,7 @@ from ptapp_rl.ppo import PPO
 from ptapp_rl.reinforce import Reinforce
 from ptapp_rl.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.rollout import Rollouts
-from ptapp_rl.spaces import FAMILIES, TAKES, action_card
+from ptapp_rl.spaces import FAMILIES, TAKES, action_card, action_note
 from ptapp_rl.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.vector import Environments
 
@@ -112,6 +112,8 @@ def task_and_source(
     settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
 ) -> tuple[Task, Source]:
     """What the loop needs of the algorithm."""
+    if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
+        say(note)
     if settings.algo == "dqn":
         return _dqn(settings, model, environments, runtime, say)
     ppo = settings.algo == "ppo"
@@ -129,6 +131,7 @@ def task_and_source(
         target_kl=settings.target_kl,
         scale_rewards=settings.normalise_rewards,
         seed=settings.seed,
+        say=say,
     )
     weights = {"value_loss": settings.value_loss, "entropy": settings.entropy}
     if ppo:
@@ -163,6 +166,7 @@ def _dqn(
         epsilon=settings.epsilon,
         beta=settings.priority_correction,
         seed=settings.seed,
+        say=say,
     )
     return task, source
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from gymnasium.utils.env_checker import data_equivalence
 
+from ptapp_rl.spaces import reward_of
+
 Way = Literal["plain", "replay", "reset"]
 
 _FIXED = {"env", "spec", "metadata", "observation_space", "action_space", "single_observation_space"}
@@ -49,9 +51,9 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
             return observation, 0.0, False, False, info
         if self._way == "replay":
             self._actions.append(np.array(action))
-        result = self.env.step(action)
-        self._over = bool(result[2] or result[3])
-        return result
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._over = bool(terminated or truncated)
+        return observation, reward_of(reward), terminated, truncated, info
 
     def rewind(self) -> None:
         """The next reset begins the first episode again."""

@@ -73,8 +73,8 @@ class TrainRL(JobSettings):
     priority_exponent: float = option(0.6, "alpha: how much priorities count", group="DQN", ge=0, le=1)
     priority_correction: float = option(0.4, "first beta of the importance weights; ends at 1", group="DQN", ge=0, le=1)
     atoms: int = option(1, "atoms of a return's distribution (C51 has 51); 1: its mean", group="DQN", ge=1)
-    value_min: float = option(0.0, "least return of the distribution", group="DQN")
-    value_max: float = option(100.0, "greatest return of the distribution", group="DQN")
+    value_min: float | None = option(None, "least return of the atoms; none: by the first rewards", group="DQN")
+    value_max: float | None = option(None, "greatest return of the atoms; none: by the first rewards", group="DQN")
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = "adam"
     lr: float = 1e-3
@@ -156,8 +156,14 @@ class TrainRL(JobSettings):
             )
         if self.buffer // self.envs < self.n_step + self.stack + 1:
             raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
-        if self.value_min >= self.value_max:
+        if self.atoms == 1 and (self.value_min, self.value_max) != (None, None):
+            raise ValueError(
+                "--value-min and --value-max are the range of --atoms, of which there is one: leave them out"
+            )
+        if self.value_min is not None and self.value_max is not None and self.value_min >= self.value_max:
             raise ValueError("--value-min must be less than --value-max")
+        if self.atoms > 1 and self.gamma == 1 and None in (self.value_min, self.value_max):
+            raise ValueError("--gamma 1 leaves returns without bounds: give --atoms a --value-min and a --value-max")
 
 
 def seed_list(text: str) -> list[int]:

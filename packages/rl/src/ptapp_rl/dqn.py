@@ -4,7 +4,7 @@ double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, pr
 and the distribution of returns, C51 (Bellemare et al. 2017).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
 
@@ -13,12 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_core.errors import UserError
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Progress, Task
 from ptapp_rl.capture import decode_generator, encode_generator
-from ptapp_rl.networks import Layers, encoder, update_statistics, width
-from ptapp_rl.normalise import RunningNorm
+from ptapp_rl.networks import Layers, encoder, loses_digits, moments_of, take_in, width
+from ptapp_rl.normalise import RunningNorm, digits_note
 from ptapp_rl.replay import Replay
+from ptapp_rl.returns import discounted, least_and_greatest
 from ptapp_rl.spaces import Observations, each
 from ptapp_rl.vector import Environments
 
@@ -27,6 +29,7 @@ class QNetwork(nn.Module):
     """The value of each action; as a module, raw observations to the best actions.
 
     With more than one atom it tells the distribution of the return, on atoms spread evenly over the range of values.
+    Where the card lacks an end of the range, `place` says it before training begins, and the weights have it later.
     """
 
     atoms: Tensor
@@ -34,6 +37,7 @@ class QNetwork(nn.Module):
     def __init__(self, card: dict[str, Any]) -> None:
         super().__init__()
         self.actions, self.start = card["action"]["n"], card["action"]["start"]
+        self._in_space = getattr(torch, card["action"]["dtype"])
         self.count, self.dueling = card["atoms"], card["dueling"]
         self.encoder = encoder(card["observation"], card["normalise"])
         sizes = [width(self.encoder), *card["hidden"]]
@@ -41,11 +45,22 @@ class QNetwork(nn.Module):
         size = sizes[0] if card["observation"]["kind"] == "image" else sizes[-1]
         self.advantage = nn.Linear(size, self.actions * self.count)
         self.value = nn.Linear(size, self.count) if self.dueling else None
-        self.register_buffer("atoms", torch.linspace(card["value_min"], card["value_max"], self.count))
+        self.register_buffer("atoms", torch.zeros(self.count))
+        self.range: tuple[float | None, float | None] = (card["value_min"], card["value_max"])
+        if self.range[0] is not None and self.range[1] is not None:
+            self.place(self.range[0], self.range[1])
 
     def forward(self, observations: Observations) -> Tensor:
         """(N, ...) raw observations -> (N,) the best actions, as the environment counts them."""
-        return self.values(observations).argmax(-1) + self.start
+        return self.in_space(self.values(observations).argmax(-1))
+
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N,) actions as the environment counts them, of its type."""
+        return (actions + self.start).to(self._in_space)
+
+    def place(self, least: float, greatest: float) -> None:
+        """Spreads the atoms over this range of returns."""
+        self.atoms.copy_(torch.linspace(least, greatest, self.count))
 
     def logits(self, observations: Observations) -> Tensor:
         """(N, actions, atoms): log-weights of the atoms, or with one atom the value itself."""
@@ -156,6 +171,7 @@ class Experience:
         explore: share of the frames over which epsilon falls from 1.
         epsilon: where it stays.
         beta: first correction of prioritised replay, which ends at 1.
+        say: takes a line for the user: where the atoms are, a return beyond them, observations that lose digits.
     """
 
     def __init__(
@@ -173,6 +189,7 @@ class Experience:
         epsilon: float,
         beta: float = 0.4,
         seed: int = 0,
+        say: Callable[[str], None] = print,
     ) -> None:
         self._task, self._environments, self._replay, self._runtime = task, environments, replay, runtime
         self._frames, self._batch_size = frames, batch_size
@@ -180,7 +197,9 @@ class Experience:
         self._explore, self._epsilon, self._beta = explore, epsilon, beta
         self._random = np.random.default_rng((seed, runtime.rank))
         self._normalises = any(isinstance(module, RunningNorm) for module in task.model.modules())
-        self._given = 0
+        self._given, self._say = 0, say
+        self._watched = task.model.count > 1  # whether returns are compared with the atoms
+        self._episodes: list[list[float]] = [[] for _ in range(environments.count)]  # their rewards so far
         self._drawn: Any = None  # the prioritised transitions whose errors are not yet taken back
         replay.begin(environments.observations)
 
@@ -190,10 +209,14 @@ class Experience:
             self._take_errors()
             while self._environments.frames * self._runtime.world < self._starts + self._given * self._every:
                 self._play()
+            if self._given == 0 and self._watched and None in self._task.model.range:
+                self._place_atoms()
             self._given += 1
             beta = self._beta + (1 - self._beta) * min(1.0, self._share)
             batch = self._replay.sample(self._random, self._batch_size, beta)
             self._drawn = batch.pop("index", None)
+            if self._given == 1 and loses_digits(self._task.model.encoder, batch["observation"]):
+                self._say(digits_note(self._environments.name))
             batch["return"] = torch.full((self._batch_size,), self._environments.mean_return)
             yield self._runtime.to_device(batch)
 
@@ -215,9 +238,50 @@ class Experience:
         reset = environments.over
         before = environments.observations
         if self._normalises:
-            update_statistics(model.encoder, self._runtime.to_device(each(before, torch.from_numpy)), self._runtime)
-        rewards, terminated, _ = environments.step(actions + model.start if model.start else actions)
+            moments = moments_of(model.encoder, self._runtime.to_device(each(before, torch.from_numpy)))
+            take_in(model.encoder, moments, self._runtime)
+        rewards, terminated, _ = environments.step(model.in_space(torch.from_numpy(actions)).numpy())
         self._replay.add(actions, rewards, terminated, environments.over, reset, environments.observations)
+        if self._watched:
+            self._watch(rewards, reset)
+
+    def _place_atoms(self) -> None:
+        """Over the returns that the rewards of the play so far, on all ranks, allow."""
+        rewards, terminated = self._replay.rewards()
+        ends = self._runtime.gather(least_and_greatest(rewards, terminated, self._replay.gamma))
+        least, greatest = self._task.model.range
+        least = min(low for low, _ in ends) if least is None else least
+        greatest = max(high for _, high in ends) if greatest is None else greatest
+        if least == greatest == 0:
+            least, greatest = -1.0, 1.0
+        span = f"from {least:g} to {greatest:g}"
+        if least >= greatest:
+            raise UserError(f"--atoms: the rewards seen so far allow returns {span}; give --value-min and --value-max")
+        for model in (self._task.model, self._task.target):
+            model.place(least, greatest)
+        frames = self._environments.frames * self._runtime.world
+        self._say(f"atoms {span}, by the rewards of the first {frames:,} frames; --value-min and --value-max set them")
+
+    def _watch(self, rewards: Any, reset: Any) -> None:
+        """Looks at the returns of the episodes that ended with this step."""
+        for index, rewarded in enumerate(self._episodes):
+            if not reset[index]:
+                rewarded.append(float(rewards[index]))
+            if self._environments.over[index]:
+                self._compare(discounted(rewarded, self._replay.gamma))
+                rewarded.clear()
+
+    def _compare(self, returns: list[float]) -> None:
+        """Says so, once, where a return lies beyond the atoms, if these are placed."""
+        least, greatest = (float(atom) for atom in self._task.model.atoms[[0, -1]])
+        slack = 1e-6 * (greatest - least)  # of rounding
+        beyond = [value for value in returns if not least - slack <= value <= greatest + slack]
+        if self._watched and least < greatest and beyond:
+            self._watched = False
+            self._say(
+                f"a return of {max(beyond, key=abs):g} (frame {self._environments.frames:,}) lies beyond the atoms, "
+                f"{least:g} to {greatest:g}, and cannot be learned: set --value-min and --value-max"
+            )
 
     def _take_errors(self) -> None:
         """The latest batch's errors become its priorities."""

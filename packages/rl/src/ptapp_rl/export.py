@@ -9,7 +9,7 @@ from ptapp_core.export import export as write
 from ptapp_rl.algos import build
 from ptapp_rl.config import ExportRL
 from ptapp_rl.evaluate import evaluation_environments, find
-from ptapp_rl.spaces import Observations, each
+from ptapp_rl.spaces import Observations, each, unscaled
 from ptapp_rl.vector import Environments
 
 _SAMPLES = 16
@@ -32,7 +32,8 @@ def export(settings: ExportRL) -> None:
         "algorithm": card["algo"],
         "checkpoint": trained.checkpoint.name,
     }
-    path, difference = write(model, samples, settings.run / "export", settings.format, about)
+    tolerance = 1e-4 * _widest(card["action"])
+    path, difference = write(model, samples, settings.run / "export", settings.format, about, tolerance=tolerance)
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on observations of the game: greatest difference {difference:.2e}")
 
@@ -43,6 +44,15 @@ def _form(observations: Observations) -> str:
         return ", ".join(f"{name} {_form(part)}" for name, part in observations.items())
     shape = ", ".join(["batch", *map(str, observations.shape[1:])])
     return f"{str(observations.dtype)[6:]} ({shape})"
+
+
+def _widest(action: dict[str, Any]) -> float:
+    """What an action of 1 in the policy is in the environment, at most, for outputs are compared there."""
+    if action["kind"] != "box":
+        return 1.0
+    free = unscaled(action)
+    bounds = enumerate(zip(action["low"], action["high"], strict=True))
+    return max(1.0 if index in free else max((high - low) / 2, 1e-3) for index, (low, high) in bounds)
 
 
 @torch.inference_mode()

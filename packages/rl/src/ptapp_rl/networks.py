@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.runtime import Runtime
-from ptapp_rl.normalise import RunningNorm
-from ptapp_rl.spaces import Observations
+from ptapp_rl.normalise import Moments, RunningNorm, too_fine
+from ptapp_rl.spaces import Observations, channel_axis
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
 
@@ -40,11 +40,12 @@ class Flat(nn.Module):
     def __init__(self, card: dict[str, Any], normalise: bool) -> None:
         super().__init__()
         self.features = prod(card["shape"])
-        self.norm = RunningNorm(self.features) if normalise else nn.Identity()
+        self.norm = RunningNorm(self.features) if normalise else None
 
     def forward(self, observations: Tensor) -> Tensor:
         """Float32."""
-        return self.norm(observations.flatten(1).float())
+        numbers = observations.reshape(-1, self.features)
+        return numbers.float() if self.norm is None else self.norm(numbers)
 
 
 class OneHot(nn.Module):
@@ -66,8 +67,8 @@ class OneHot(nn.Module):
 class NatureCNN(nn.Module):
     """Three convolutions and a layer (Mnih et al. 2015), for uint8 images of 0 to 255.
 
-    Takes (N, H, W), (N, C, H, W), (N, H, W, C) or a stack of frames (N, k, H, W, C); few channels tell which axis
-    they are.
+    Takes (N, H, W), (N, C, H, W), (N, H, W, C), or stacks of frames such as (N, k, H, W, C). The shortest of the last
+    three axes is that of the channels (of equal ones the last); a stack's frames are channels, too.
     """
 
     def __init__(self, card: dict[str, Any]) -> None:
@@ -95,9 +96,7 @@ class NatureCNN(nn.Module):
     def _channels_first(self, images: Tensor) -> Tensor:
         if len(self.shape) == 2:
             return images.unsqueeze(1)
-        if len(self.shape) == 4:
-            return images.permute(0, 1, 4, 2, 3).flatten(1, 2)
-        return images.permute(0, 3, 1, 2) if self.shape[-1] <= 4 < self.shape[0] else images
+        return images.movedim(channel_axis(self.shape[-3:]) - 3, -3).flatten(1, -3)
 
 
 class Parts(nn.Module):
@@ -142,12 +141,33 @@ def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
     return module
 
 
-def update_statistics(encoder: nn.Module, observations: Observations, runtime: Runtime) -> None:
-    """Takes new observations, (N, ...), of every rank into the running statistics of an encoder, where it has any."""
+def moments_of(encoder: nn.Module, observations: Observations) -> list[Moments]:
+    """What `take_in` needs of observations, (N, ...): moments for each of the encoder's running statistics."""
     if isinstance(encoder, Parts):
         assert isinstance(observations, dict)
-        for name, part in zip(encoder.names, encoder.parts, strict=True):
-            update_statistics(part, observations[name], runtime)
-    elif isinstance(encoder, Flat) and isinstance(encoder.norm, RunningNorm):
-        assert isinstance(observations, Tensor)
-        encoder.norm.update(observations, runtime)
+        parts = zip(encoder.names, encoder.parts, strict=True)
+        return [moments for name, part in parts for moments in moments_of(part, observations[name])]
+    if not isinstance(encoder, Flat) or encoder.norm is None:
+        return []
+    assert isinstance(observations, Tensor)
+    return [encoder.norm.moments(observations.reshape(-1, encoder.features))]
+
+
+def take_in(encoder: nn.Module, moments: list[Moments], runtime: Runtime) -> None:
+    """Takes the moments that every rank has into the running statistics of an encoder, where it has any."""
+    norms = [module for module in encoder.modules() if isinstance(module, RunningNorm)]
+    for of_rank in runtime.gather(moments) if moments else ():
+        for norm, some in zip(norms, of_rank, strict=True):
+            norm.take(some)
+
+
+def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
+    """Whether the encoder sees numbers, (N, ...), that float32 does not tell apart."""
+    if isinstance(encoder, Parts):
+        assert isinstance(observations, dict)
+        parts = zip(encoder.names, encoder.parts, strict=True)
+        return any(loses_digits(part, observations[name]) for name, part in parts)
+    assert isinstance(observations, Tensor)
+    if not isinstance(encoder, Flat) or encoder.norm is not None:
+        return False
+    return too_fine(observations.reshape(-1, encoder.features))

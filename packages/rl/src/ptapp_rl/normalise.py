@@ -9,10 +9,19 @@ from torch import Tensor, nn
 
 from ptapp_core.runtime import Runtime
 
+Moments = tuple[int, Tensor, Tensor, Tensor]
+"""Count, origin, mean and variance of some observations; see `RunningNorm`."""
+
 
 class RunningNorm(nn.Module):
-    """Centres and scales by the mean and variance of all that it was shown; they are buffers, and travel with it."""
+    """Centres and scales by the mean and variance of all that it was shown; they are buffers, and travel with it.
 
+    Both are float64, and so is the difference from the mean, which alone becomes float32: of a clock that shows
+    1.7e9 seconds, float32 keeps no seconds. Whole numbers are counted from the first that was seen, in int64, for those
+    of a clock of nanoseconds have more digits than float64.
+    """
+
+    origin: Tensor
     mean: Tensor
     variance: Tensor
     count: Tensor
@@ -20,26 +29,60 @@ class RunningNorm(nn.Module):
     def __init__(self, features: int, limit: float = 10.0) -> None:
         super().__init__()
         self.limit = limit
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("variance", torch.ones(features))
-        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("origin", torch.zeros(features, dtype=torch.int64))
+        self.register_buffer("mean", torch.zeros(features, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(features, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, features), within the limit."""
-        return ((x - self.mean) * (self.variance + 1e-8).rsqrt()).clamp(-self.limit, self.limit)
+        """(N, features) of any type -> float32 within the limit."""
+        centred = _from_origin(x, self.origin) - self.mean
+        return (centred * (self.variance + 1e-8).rsqrt()).clamp(-self.limit, self.limit).float()
 
     @torch.no_grad()
-    def update(self, x: Tensor, runtime: Runtime) -> None:
-        """Takes (N, ...) more of every rank into the statistics (Chan et al. 1979, parallel form)."""
-        x = x.flatten(1).float()
-        variance, mean = torch.var_mean(x, dim=0, correction=0)
-        for count, some_mean, some_variance in runtime.gather((len(x), mean, variance)):
-            total = self.count + count
-            delta = some_mean - self.mean
-            squares = self.variance * self.count + some_variance * count + delta.square() * (self.count * count / total)
-            self.mean.add_(delta * (count / total))
-            self.variance.copy_(squares / total)
-            self.count.copy_(total)
+    def moments(self, x: Tensor) -> Moments:
+        """What `take` needs of (N, features)."""
+        origin = torch.zeros_like(self.origin) if x.is_floating_point() else x[0].long()
+        variance, mean = torch.var_mean(_from_origin(x, origin), dim=0, correction=0)
+        return len(x), origin, mean, variance
+
+    @torch.no_grad()
+    def take(self, moments: Moments) -> None:
+        """Takes more observations into the statistics (Chan et al. 1979, parallel form)."""
+        count, origin, mean, variance = moments
+        if not self.count:
+            self.origin.copy_(origin)
+        delta = _from_origin(origin, self.origin) + mean - self.mean
+        total = self.count + count
+        share = count / total.double()
+        self.variance.lerp_(variance, share).add_(delta.square() * share * (1 - share))
+        self.mean.add_(delta * share)
+        self.count.copy_(total)
+
+
+def _from_origin(x: Tensor, origin: Tensor) -> Tensor:
+    """x - origin as float64; of whole numbers without rounding before."""
+    if x.is_floating_point():
+        return x.double()
+    rough = x.double() - origin.double()
+    return torch.where(rough.abs() < 2.0**62, (x.long() - origin).double(), rough)  # which would overflow
+
+
+def too_fine(x: Tensor) -> bool:
+    """Whether numbers, (N, features), differ by less than float32 tells apart at their size, or exceed it."""
+    numbers = x.double()
+    size, spread = numbers.abs().amax(0), numbers.std(0, correction=0)
+    # numbers that differ in the last digits of float64 alone are rounded constants
+    close = (spread < size * torch.finfo(torch.float32).eps) & (spread > size * 1e-12)
+    return bool((close | (size > torch.finfo(torch.float32).max)).any())
+
+
+def digits_note(name: str) -> str:
+    """What a user should do where observations are `too_fine`."""
+    return (
+        f"observations of {name} lose digits: they differ by less than float32 tells apart at their size; "
+        "--normalise centres them before they become float32"
+    )
 
 
 class RewardScale:

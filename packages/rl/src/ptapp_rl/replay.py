@@ -36,7 +36,7 @@ class Replay:
     ) -> None:
         first = example if not isinstance(example, dict) else next(iter(example.values()))
         self.count, self.rows = len(first), frames // len(first) + 1
-        self._n, self._gamma, self._stack = n_step, gamma, stack
+        self._n, self.gamma, self._stack = n_step, gamma, stack
         newest = each(example, lambda part: part[:, -1]) if stack > 1 else example
         self._observations: Observations = empty(newest, self.rows, self.count)
         shape = (self.rows, self.count)
@@ -76,14 +76,14 @@ class Replay:
         rows, columns = np.divmod(index, self.count)
         if self._n == 1:
             reward = self._rewards.reshape(-1)[index]
-            factor = np.where(self._terminated.reshape(-1)[index], np.float32(0), np.float32(self._gamma))
+            factor = np.where(self._terminated.reshape(-1)[index], np.float32(0), np.float32(self.gamma))
             after: Index = (rows + 1) % self.rows
             summed = {"reward": torch.from_numpy(reward), "factor": torch.from_numpy(factor)}
         else:
             span = (rows + np.arange(self._n)[:, None]) % self.rows
             parts = (self._rewards, self._terminated, self._over)
             rewards, ended, over = (torch.from_numpy(part[span, columns]) for part in parts)
-            total, factors, steps = summed_rewards(rewards, ended, over, self._gamma)
+            total, factors, steps = summed_rewards(rewards, ended, over, self.gamma)
             after = (rows + steps.numpy()) % self.rows
             summed = {"reward": total, "factor": factors}
         return {
@@ -93,6 +93,11 @@ class Replay:
             "following": self._observed(after, columns),
             **more,
         }
+
+    def rewards(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """The rewards of all transitions so far, and whether an episode terminated with them; flat."""
+        filled = slice(None) if self.size == self.rows - 1 else slice(self._now)
+        return self._rewards[filled].ravel(), self._terminated[filled].ravel()
 
     def update(self, index: Index, errors: npt.NDArray[Any]) -> None:
         """New priorities of the transitions of a batch, from their absolute errors."""

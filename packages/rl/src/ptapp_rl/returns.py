@@ -5,6 +5,10 @@ values. Where `over[t]`, row t+1 is the last observation of that episode, whose 
 episode that a time limit cut, and for nothing where it `terminated`; nothing flows back over the reset that follows.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,3 +57,21 @@ def n_step(rewards: Tensor, terminated: Tensor, over: Tensor, gamma: float) -> t
         steps += alive
         alive = alive & ~over[k]
     return total, factor, steps
+
+
+def discounted(rewards: Sequence[float], gamma: float) -> list[float]:
+    """The discounted return of each frame of an episode that has ended, from its rewards."""
+    returns, following = [], 0.0
+    for reward in reversed(rewards):
+        following = reward + gamma * following
+        returns.append(following)
+    return returns[::-1]
+
+
+def least_and_greatest(rewards: Any, terminated: Any, gamma: float) -> tuple[float, float]:
+    """The range of the discounted return of episodes with rewards like these, (n,); it holds 0, and gamma is below 1.
+
+    A reward r that does not end the episode can come in each frame, r / (1 - gamma) in all; one that does comes once.
+    """
+    values = np.where(terminated, rewards, np.asarray(rewards, np.float64) / (1 - gamma))
+    return float(values.min(initial=0.0)), float(values.max(initial=0.0))

@@ -10,8 +10,8 @@ from torch import Tensor
 from ptapp_core.runtime import Runtime
 from ptapp_rl.actor import ActorCritic
 from ptapp_rl.capture import decode_generator, encode_generator
-from ptapp_rl.networks import update_statistics
-from ptapp_rl.normalise import RewardScale
+from ptapp_rl.networks import loses_digits, moments_of, take_in
+from ptapp_rl.normalise import Moments, RewardScale, digits_note
 from ptapp_rl.returns import advantages
 from ptapp_rl.spaces import each, empty, parts_of, pick, rows_of, store
 from ptapp_rl.vector import Environments
@@ -36,6 +36,7 @@ class Rollouts:
         normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
         target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
         scale_rewards: by the deviation of the return.
+        say: takes a line for the user, of observations that lose digits.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Rollouts:
         target_kl: float | None = None,
         scale_rewards: bool = False,
         seed: int = 0,
+        say: Callable[[str], None] = print,
     ) -> None:
         self._model, self._environments, self._runtime = model, environments, runtime
         self._rollouts, self._length, self._gamma, self._gae = rollouts, length, gamma, gae
         self._passes, self._minibatches = passes, minibatches
-        self._normalise, self._target_kl = normalise_advantage, target_kl
+        self._normalise, self._target_kl, self._say = normalise_advantage, target_kl, say
         self._random = np.random.default_rng((seed, runtime.rank))
         count = environments.count
         self._scale = RewardScale(count, gamma, runtime) if scale_rewards else None
@@ -69,6 +71,7 @@ class Rollouts:
         self._terminated = np.zeros((length, count), dtype=np.bool_)
         self._over = np.zeros((length + 1, count), dtype=np.bool_)
         self._columns: Batch = {}
+        self._moments: list[Moments] = []  # of the present rollout's observations
         self._order = torch.zeros(0, dtype=torch.int64)
         self._played, self._given = 0, passes * minibatches
 
@@ -88,6 +91,7 @@ class Rollouts:
             "environments": self._environments.state_dict(),
             "random": encode_generator(self._random),
             "scale": self._scale.state_dict() if self._scale else None,
+            "moments": self._moments,
             "columns": {name: value.clone() for name, value in self._named().items()} if unused else {},
             "order": self._order.clone(),
             "played": self._played,
@@ -100,6 +104,7 @@ class Rollouts:
         self._random = decode_generator(state["random"])
         if self._scale:
             self._scale.load_state_dict(state["scale"])
+        self._moments = self._runtime.to_device(state["moments"])
         columns = self._runtime.to_device(state["columns"])
         parts = {name.partition("/")[2]: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
         self._columns = {**columns, "observation": parts} if parts else columns
@@ -110,8 +115,13 @@ class Rollouts:
         return [f"frames of {self._environments.name}"]
 
     def _play(self) -> None:
-        """Steps the environments `length` times, then values and advantages of the whole rollout at once."""
+        """Steps the environments `length` times, then values and advantages of the whole rollout at once.
+
+        The statistics of observations take the rollout before in only now, for until its last minibatch the policy
+        must see as it saw while it played.
+        """
         environments, head = self._environments, self._model.head
+        take_in(self._model.encoder, self._moments, self._runtime)
         self._over[0] = environments.over
         played: list[Tensor] = []
         with torch.inference_mode():
@@ -120,9 +130,10 @@ class Rollouts:
                 store(self._observations, t, environments.observations)
                 now = self._runtime.to_device(pick(self._observations, t))
                 played.append(self._model.parameters_of(now))
-                actions = head.sample(played[t], noise[t]).cpu()
+                actions = head.sample(played[t], noise[t])
                 self._actions[t] = actions
-                self._rewards[t], self._terminated[t], _ = environments.step(head.to_environment(actions))
+                taken = head.in_space(actions).cpu().numpy()
+                self._rewards[t], self._terminated[t], _ = environments.step(taken)
                 self._over[t + 1] = environments.over
             store(self._observations, self._length, environments.observations)
         self._columns = self._finished(torch.cat(played))
@@ -144,7 +155,9 @@ class Rollouts:
         actions = self._runtime.to_device(self._actions).flatten(0, 1)
         log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))
-        update_statistics(self._model.encoder, taken, self._runtime)
+        self._moments = moments_of(self._model.encoder, taken)
+        if self._played == 0 and loses_digits(self._model.encoder, taken):
+            self._say(digits_note(self._environments.name))
         columns = {
             "action": actions,
             "log_prob": log_prob,

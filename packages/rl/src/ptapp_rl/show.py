@@ -19,7 +19,7 @@ from ptapp_rl.config import PlayRL, RecordRL
 from ptapp_rl.envs import limit_of, make
 from ptapp_rl.evaluate import APART, find
 from ptapp_rl.movie import check_writer, write
-from ptapp_rl.spaces import each
+from ptapp_rl.spaces import each, reward_of
 
 
 def record(settings: RecordRL) -> None:
@@ -76,7 +76,7 @@ def _episode(model: nn.Module, env: gym.Env[Any, Any], seed: int, length: int | 
         seen = each(observation, lambda part: torch.from_numpy(np.asarray(part)[None]))
         action = model(seen)[0].numpy()
         observation, reward, terminated, truncated, _ = env.step(action if action.ndim else action[()])
-        total += float(reward)
+        total += reward_of(reward)
         over = terminated or truncated
         yield total
 

@@ -3,7 +3,8 @@
 Observations are a tensor, or a dict of tensors where the space is a dictionary.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 
 Observations = Tensor | dict[str, Tensor]
 
@@ -24,16 +25,37 @@ TAKES = {
 }
 """Which kinds of actions an algorithm takes."""
 
+_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
+_MOST = 2**20  # values of whole numbers, each of which is a feature or a logit
+_SMALLEST_SIDE = 36  # pixels that the convolutions need
+
 
 def observation_card(space: spaces.Space[Any], name: str) -> dict[str, Any]:
     """`vector`, `image`, `numbers` (whole ones) or `dict` of them; raises UserError for anything else."""
+    if not isinstance(space, spaces.Dict):
+        return _part_card(space, f"--env {name}: an observation")
+    if not space.spaces or not all(isinstance(key, str) for key in space):
+        raise UserError(f"--env {name}: an observation is a dictionary that is empty, or whose names are not text")
+    cards = {key: _part_card(part, f"--env {name}: the part {key!r} of an observation") for key, part in space.items()}
+    return {"kind": "dict", "parts": cards}
+
+
+def is_image(shape: Sequence[int]) -> bool:
+    """Whether bytes of this shape are an image: two of the last three axes are long enough for the convolutions."""
+    return len(shape) >= 2 and sorted(shape[-3:])[-2] >= _SMALLEST_SIDE
+
+
+def channel_axis(shape: Sequence[int]) -> int:
+    """Which of three axes are the channels: the shortest, and of several the last, as Gymnasium has its images."""
+    return max(range(3), key=lambda axis: (-shape[axis], axis))
+
+
+def _part_card(space: spaces.Space[Any], where: str) -> dict[str, Any]:
+    _check_numbers(space, where)
     match space:
         case spaces.Dict():
-            cards = {key: observation_card(part, name) for key, part in space.items()}
-            if nested := [key for key, card in cards.items() if card["kind"] == "dict"]:
-                raise UserError(f"--env {name}: the part {nested[0]!r} of an observation is a dictionary; flatten it")
-            return {"kind": "dict", "parts": cards}
-        case spaces.Box(dtype=np.uint8, shape=shape) if len(shape) >= 2 and min(sorted(shape)[-2:]) >= 36:
+            raise UserError(f"{where} is a dictionary; flatten it")
+        case spaces.Box(dtype=np.uint8, shape=shape) if is_image(shape):
             return {"kind": "image", "shape": list(shape)}
         case spaces.Box(shape=shape) | spaces.MultiBinary(shape=shape):
             return {"kind": "vector", "shape": list(shape)}
@@ -42,37 +64,77 @@ def observation_card(space: spaces.Space[Any], name: str) -> dict[str, Any]:
         case spaces.MultiDiscrete(nvec=nvec, start=start):
             return {"kind": "numbers", "nvec": nvec.flatten().tolist(), "start": start.flatten().tolist()}
     raise UserError(
-        f"--env {name}: observations of kind {type(space).__name__} are not supported; "
-        "wrap them into boxes, whole numbers, or one dictionary of these"
+        f"{where} is of kind {type(space).__name__}, which is not supported; "
+        "wrap it into boxes, whole numbers, or one dictionary of these"
     )
 
 
 def action_card(space: spaces.Space[Any], name: str, algorithm: str) -> dict[str, Any]:
     """`discrete`, `multidiscrete` or `box`; raises UserError where the algorithm does not take such actions."""
+    where = f"--env {name}: an action"
+    _check_numbers(space, where)
     match space:
         case spaces.Discrete(n=n, start=start):
             card: dict[str, Any] = {"kind": "discrete", "n": int(n), "start": int(start)}
-        case spaces.MultiDiscrete(nvec=nvec) if nvec.ndim == 1:
-            card = {"kind": "multidiscrete", "nvec": nvec.tolist(), "start": space.start.tolist()}
-        case spaces.MultiBinary(shape=shape) if len(shape) == 1:
-            card = {"kind": "multidiscrete", "nvec": [2] * shape[0], "start": [0] * shape[0]}
-        case spaces.Box() if space.dtype is not None and space.dtype.kind == "f":
-            bounds = {"low": _finite(space.low), "high": _finite(space.high)}
-            card = {"kind": "box", "shape": list(space.shape), **bounds}
+        case spaces.MultiDiscrete(nvec=nvec, start=start):
+            card = {"kind": "multidiscrete", "nvec": nvec.flatten().tolist(), "start": start.flatten().tolist()}
+        case spaces.MultiBinary(shape=shape):
+            card = {"kind": "multidiscrete", "nvec": [2] * prod(shape), "start": [0] * prod(shape)}
+        case spaces.Box(dtype=dtype) if dtype.kind == "f":
+            card = {"kind": "box", "low": _finite(space.low), "high": _finite(space.high)}
+        case spaces.Box(dtype=dtype):
+            raise UserError(
+                f"{where} is a Box of whole numbers ({dtype}), which no algorithm takes; wrap it into a MultiDiscrete, "
+                "or into a Box of floats that the environment rounds"
+            )
         case _:
-            raise UserError(f"--env {name}: actions of kind {type(space).__name__} are not supported by any algorithm")
+            raise UserError(
+                f"{where} is of kind {type(space).__name__}, which no algorithm takes; "
+                "wrap it into a Discrete, a MultiDiscrete, or a Box of floats"
+            )
     if card["kind"] not in TAKES[algorithm]:
         fitting = [algo for algo, kinds in TAKES.items() if card["kind"] in kinds]
         raise UserError(
             f"--algo {algorithm} does not take the {FAMILIES[card['kind']]} actions of {name}; "
             f"these do: {', '.join(fitting)}"
         )
-    return card
+    return {**card, "shape": list(space.shape or ()), "dtype": np.dtype(space.dtype).name}
+
+
+def _check_numbers(space: spaces.Space[Any], where: str) -> None:
+    """Raises UserError for numbers that a network cannot hold: none, too many, or of a type that torch lacks."""
+    if not isinstance(space, (spaces.Box, spaces.MultiBinary, spaces.Discrete, spaces.MultiDiscrete)):
+        return
+    if 0 in (shape := space.shape or ()):
+        raise UserError(f"{where} holds no numbers (its shape is {shape}): give it at least one")
+    dtype = np.dtype(space.dtype)
+    if not (dtype.isnative and dtype.name in _TYPES):
+        raise UserError(f"{where} is of type {dtype}, which is not supported: convert it to float64 or int64")
+    values = {spaces.Discrete: "n", spaces.MultiDiscrete: "nvec"}.get(type(space))
+    if values and (count := int(np.sum(getattr(space, values), dtype=np.float64))) > _MOST:
+        raise UserError(f"{where} has {count:,} values, of which a network takes {_MOST:,}: make it a Box")
 
 
 def _finite(bound: Any) -> list[float]:
-    largest = float(np.finfo(np.float32).max)
+    largest = float(np.finfo(bound.dtype).max)
     return np.clip(bound.astype(np.float64), -largest, largest).reshape(-1).tolist()
+
+
+def unscaled(card: dict[str, Any]) -> list[int]:
+    """The numbers of a box of actions that lack a bound, by index; the type's greatest number stands for infinity."""
+    infinite = float(min(np.finfo(card["dtype"]).max, np.finfo(np.float32).max, key=float))
+    bounds = zip(card["low"], card["high"], strict=True)
+    return [index for index, (low, high) in enumerate(bounds) if max(-low, low, -high, high) >= infinite]
+
+
+def action_note(card: dict[str, Any], name: str) -> str:
+    """What the user should know of the actions, for the console; empty for most."""
+    if card["kind"] != "box" or not (free := unscaled(card)):
+        return ""
+    return (
+        f"actions of {name}: {len(free)} of {counted(len(card['low']), 'number')} "
+        "lack a finite bound and are not scaled: the policy begins at 0, with a deviation of 1"
+    )
 
 
 def parts_of(observations: Observations) -> Iterator[Tensor]:
@@ -112,3 +174,28 @@ def store(buffer: Observations, row: int, observations: Any) -> None:
     else:
         for name, part in buffer.items():
             part[row] = torch.from_numpy(observations[name])
+
+
+def fault_of(observations: Any, card: dict[str, Any]) -> str | None:
+    """What is wrong with observations, (N, ...), that no network should see; None where nothing is."""
+    if card["kind"] == "dict":
+        found = (fault_of(observations[name], part) for name, part in card["parts"].items())
+        return next((fault for fault in found if fault), None)
+    if card["kind"] == "numbers":
+        numbers = observations.reshape(len(observations), -1)
+        first = np.array(card["start"])
+        outside = (numbers < first) | (numbers >= first + card["nvec"])
+        return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
+    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
+        return "an observation is not finite"
+    return None
+
+
+def reward_of(reward: Any) -> float:
+    """A reward as a number; an array of one number counts as one. Raises TypeError for anything else."""
+    if isinstance(reward, float):
+        return reward
+    number = np.asarray(reward)
+    if number.size != 1 or number.dtype.kind not in "biuf":
+        raise TypeError(f"the reward is {reward!r}, not a number")
+    return float(number.item())

@@ -8,8 +8,10 @@ needs no special case, and a termination does not bootstrap.
 """
 
 import multiprocessing
+import os
+import warnings
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -20,16 +22,24 @@ import numpy.typing as npt
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_core.runtime import outlive_stop_request
+from ptapp_core.runtime import end_with_job, outlive_stop_request
 from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs import has_own_vector, make, make_own_vector
-from ptapp_rl.spaces import Observations, each, observation_card
+from ptapp_rl.spaces import Observations, each, fault_of, observation_card
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 _AUTORESET = gym.vector.AutoresetMode.NEXT_STEP
-gym.logger.min_level = gym.logger.ERROR + 1  # it would print a worker's traceback before we say it in a line
 _PATIENCE = 60.0  # seconds for a worker to answer
+
+
+class _Workers(gym.vector.AsyncVectorEnv):
+    """Raises the error of a worker without printing its traceback first: the job says it in a line."""
+
+    def _raise_if_errors(self, successes: Any) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            super()._raise_if_errors(successes)
 
 
 class Environments:
@@ -90,16 +100,18 @@ class Environments:
         if self._own:
             way = self._way_of(partial(make_own_vector, self.name, 2)) if saved else "reset"
             return make_own_vector(self.name, self.count), way
-        way = self._way_of(make_one) if saved else "reset"
+        way, home = self._way_of(make_one) if saved else "reset", os.getpid()
 
         def one(index: int) -> gym.Env[Any, Any]:
-            if multiprocessing.parent_process():  # in a worker
+            if os.getpid() != home:  # in a worker
                 outlive_stop_request(index)
             return Resumable(make_one(), seed * 1_000_003 + first, index, way)
 
         makers = [partial(one, index) for index in range(self.count)]
         if vector == "async":
-            return gym.vector.AsyncVectorEnv(makers, autoreset_mode=_AUTORESET), way
+            workers = _Workers(makers, autoreset_mode=_AUTORESET)
+            end_with_job(workers.processes)
+            return workers, way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
 
     def _way_of(self, make: Callable[[], Any]) -> Way:
@@ -123,6 +135,11 @@ class Environments:
             self.observations = self._vector.reset(seed=self._seed)[0]
         except Exception as error:
             raise self._complaint(error) from error
+        self._check_observations()
+
+    def _check_observations(self) -> None:
+        if fault := fault_of(self.observations, self.card):
+            raise UserError(f"environment {self.name}: {fault} (frame {self.frames:,})")
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
         """Steps all; sets `observations` and `over`.
@@ -143,8 +160,9 @@ class Environments:
         self.frames += self.count
         self.raw_rewards = rewards
         self._running += rewards
-        if not isfinite(self._running.sum()) or not _finite(self.observations):
-            raise UserError(f"environment {self.name}: an observation or reward is not finite (frame {self.frames:,})")
+        if not isfinite(self._running.sum()):
+            raise UserError(f"environment {self.name}: a reward is not finite (frame {self.frames:,})")
+        self._check_observations()
         self.over = terminated | truncated
         if self.over.any():
             for index in self.over.nonzero()[0]:
@@ -231,9 +249,3 @@ def _same(found: Sequence[Any], expected: Observations) -> bool:
         return all(_same([one[name] for one in found], part) for name, part in expected.items())
     rows = expected.numpy()
     return all(np.array_equal(np.asarray(one, rows.dtype), row) for one, row in zip(found, rows, strict=True))
-
-
-def _finite(observations: Any) -> bool:
-    if isinstance(observations, Mapping):
-        return all(_finite(part) for part in observations.values())
-    return observations.dtype.kind != "f" or isfinite(observations.sum())

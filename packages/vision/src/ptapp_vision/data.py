@@ -5,6 +5,8 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
+from ptapp_core.jobs import division_of
+from ptapp_core.split import BY_HASH, Division
 from ptapp_vision.config import TrainVision
 from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
@@ -24,55 +26,62 @@ def load(
     *,
     size: int | None = None,
     channels: int | None = None,
-    seed: int | None = 0,
+    division: Division | None = BY_HASH,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
     """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
 
     Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder` for folders). A path
-    that exists is meant before a name. A missing val or test split takes 10 % of each class of train, by `seed`; with
-    no seed it is empty. `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's
+    that exists is meant before a name. A missing val or test split is drawn from train as the `division` says; without
+    one it is empty. `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's
     images are kept.
     Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind.
     """
     if data and os.path.exists(path := Path(data).expanduser()):
-        splits = _recognise(path, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=cache)
+        splits = _recognise(path, size=size, channels=channels, division=division, skip_bad=skip_bad, cache=cache)
     elif data is None or data == "faces":
         from ptapp_vision.faces import load_faces  # it takes Images and Splits from here
 
         splits = load_faces()
     elif data in SOURCES:
-        splits = read_named(data, seed=seed)
+        splits = read_named(data, division=division)
     else:
         raise UserError(f"--data {data}: no such file or folder, and no data set of that name{nearest(data, NAMES)}")
     return splits.conform(size, channels)
 
 
 def load_for(
-    job: TrainVision, form: tuple[int | None, int | None], other: str | None = None, *, skip_bad: bool = False
+    job: TrainVision,
+    form: tuple[int | None, int | None],
+    *,
+    run: Path | None = None,
+    other: str | None = None,
+    skip_bad: bool = False,
 ) -> Splits:
-    """The data of a job with images of `form` (size, channels), a fold of it where the job has one.
+    """The data of a job with images of `form` (size, channels); the samples of its `run` stay in their splits.
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
     size, channels = form
-    seed = job.seed if other is None else None
-    skip_bad = skip_bad or job.skip_bad
-    data = load(other or job.data, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=job.cache)
-    if other is not None or job.fold is None or job.folds is None:
-        return data
-    return data.fold(job.fold, job.folds, job.seed)
+    return load(
+        other or job.data,
+        size=size,
+        channels=channels,
+        division=division_of(job, run) if other is None else None,
+        skip_bad=skip_bad or job.skip_bad,
+        cache=job.cache,
+    )
 
 
 def _recognise(
-    path: Path, *, size: int | None, channels: int | None, seed: int | None, skip_bad: bool, cache: Cache
+    path: Path, *, size: int | None, channels: int | None, division: Division | None, skip_bad: bool, cache: Cache
 ) -> Splits:
     if not path.is_dir():
         if ".csv" in map(str.lower, path.suffixes):
-            return read_fer(path, seed=seed, skip_bad=skip_bad)
+            return read_fer(path, division=division, skip_bad=skip_bad)
         if "-ubyte" in path.name:
-            return read_idx(path.parent, seed=seed)
+            return read_idx(path.parent, division=division)
         kind = "one image" if path.suffix.lower() in SUFFIXES else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
 
@@ -83,12 +92,12 @@ def _recognise(
         if len(found) > 1:
             raise UserError(f"{path}: more than one data set in it; choose one of {', '.join(map(str, found))}")
     if folders:
-        return read_idx(folders[0], seed=seed)
+        return read_idx(folders[0], division=division)
     if faces:
-        return read_fer(faces[0], seed=seed, skip_bad=skip_bad)
+        return read_fer(faces[0], division=division, skip_bad=skip_bad)
     entries = visible(path)
     if not entries:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if entries == tables:  # nothing else can be meant: say what is wrong with it as a FER2013 CSV
-        return read_fer(tables[0], seed=seed, skip_bad=skip_bad)
-    return read_folder(path, size=size, channels=channels, seed=seed, skip_bad=skip_bad, cache=cache)
+        return read_fer(tables[0], division=division, skip_bad=skip_bad)
+    return read_folder(path, size=size, channels=channels, division=division, skip_bad=skip_bad, cache=cache)

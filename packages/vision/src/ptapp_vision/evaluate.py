@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.classify import predict
+from ptapp_core.jobs import say_learned
 from ptapp_core.losses import build_loss
 from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.results import class_numbers, write_results
@@ -24,17 +25,18 @@ from ptapp_vision.trained import find_trained
 def evaluate(settings: EvaluateVision) -> None:
     """Measures a run's model on a split of its own or of other data.
 
-    The test split of its own data goes to `report/` in the run directory, anything else to `evaluation/`, so that the
-    job's own result stays.
+    The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
     """
     runtime = Runtime(settings.device, settings.precision)
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
-    data = load_for(job, (card["size"], card["channels"]), settings.data, skip_bad=settings.skip_bad)
+    form = card["size"], card["channels"]
+    data = load_for(job, form, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild(card)).to(runtime.device)
     split, part = settings.chosen(data.part)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    say_learned(settings.run, data.members.part(split))
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, drawn=data.drawn)
 
@@ -77,4 +79,4 @@ def measure(
 def _with_labels_of(classes: list[str], data: Splits, part: Images) -> Images:
     """The split with its labels counted as the model counts them."""
     order = torch.tensor(class_numbers(data.classes, classes))
-    return Images(part.images, order[part.labels], part.names)
+    return Images(part.images, order[part.labels], part.samples)

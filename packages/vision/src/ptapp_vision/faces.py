@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.draws import Draws
+from ptapp_core.split import Samples
 from ptapp_vision.splits import Images, Splits
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -55,7 +56,8 @@ def load_faces(size: int = 48) -> Splits:
     parts = {}
     for seed, (split, count) in enumerate(COUNTS.items()):
         images, labels = draw_faces(count, seed, size)
-        parts[split] = Images(images, labels, [f"drawn-{split}[{row}]" for row in range(count)])
+        names = [f"drawn-{split}[{row}]" for row in range(count)]
+        parts[split] = Images(images, labels, Samples(names, names))
     numbers = " / ".join(f"{count:,}" for count in COUNTS.values())
     about = f"drawn faces (not photographs): {len(CLASSES)} expressions, {numbers} train/val/test, {size}x{size} grey"
     return Splits(parts["train"], parts["val"], parts["test"], classes=CLASSES, about=about, drawn=True)

@@ -11,8 +11,8 @@ import torch
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import opened
-from ptapp_core.split import SplitName
-from ptapp_vision.splits import Images, Splits, divide
+from ptapp_core.split import BY_HASH, Division, Samples, SplitName
+from ptapp_vision.splits import Images, Splits, digests, divide
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
@@ -30,7 +30,7 @@ def has_fer_header(file: Path) -> bool:
         return {"emotion", "pixels"} <= set(_header(stream.readline(1000)))
 
 
-def read_fer(file: Path, *, seed: int | None = 0, skip_bad: bool = False) -> Splits:
+def read_fer(file: Path, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
     """Reads a FER2013 CSV, plain or gzipped: uint8 (N, 1, 48, 48), labels 0 to 6 as in `CLASSES`.
 
     Usage Training, PublicTest and PrivateTest become train, val and test; without that column train is divided.
@@ -54,7 +54,7 @@ def read_fer(file: Path, *, seed: int | None = 0, skip_bad: bool = False) -> Spl
     if "train" not in rows:
         raise UserError(f"{file}: no {'good ' if skipped else ''}training rows below the header")
     parts = {split: collected.images() for split, collected in rows.items()}
-    return divide(parts, CLASSES, where=file, what=f"FER2013 CSV {file.name}", seed=seed, skipped=skipped)
+    return divide(parts, CLASSES, where=file, what=f"FER2013 CSV {file.name}", division=division, skipped=skipped)
 
 
 class _Rows:
@@ -72,7 +72,7 @@ class _Rows:
 
     def images(self) -> Images:
         pixels = torch.frombuffer(self.pixels, dtype=torch.uint8).view(-1, 1, SIDE, SIDE)
-        return Images(pixels, torch.tensor(self.labels), self.names)
+        return Images(pixels, torch.tensor(self.labels), Samples.of_rows(self.names, digests(pixels)))
 
 
 def _header(line: bytes) -> list[str]:

@@ -1,4 +1,4 @@
-"""A folder for each class: divided into train/ val/ test/ already, or to be divided by class with the seed."""
+"""A folder for each class: divided into train/ val/ test/ already, or to be divided."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
+from ptapp_core.files import file_digests
 from ptapp_core.folders import files_of_splits
 from ptapp_core.memory import free_memory
-from ptapp_core.split import SplitName
+from ptapp_core.split import BY_HASH, Division, Samples, SplitName
 from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
 from ptapp_vision.splits import Images, Splits, divide
 
@@ -26,7 +27,7 @@ def read_folder(
     *,
     size: int | None = None,
     channels: int | None = None,
-    seed: int | None = 0,
+    division: Division | None = BY_HASH,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
@@ -35,9 +36,10 @@ def read_folder(
     `size` None keeps small square images as they are and makes others 64 or 224; `channels` None is 1 where all are
     grey, else 3 (by the headers of a few). What fits into a third of the free memory is decoded now (dividing it
     takes as much again), the rest on request; `cache` decides otherwise. Raises UserError where a folder or an image
-    is not usable; `skip_bad` leaves such images out. With no seed the data is only measured: train/ may be missing.
+    is not usable; `skip_bad` leaves such images out. Without a division it is only
+    measured: train/ may be missing.
     """
-    listed = files_of_splits(root, SUFFIXES, "image", need_train=seed is not None)
+    listed = files_of_splits(root, SUFFIXES, "image", need_train=division is not None)
     classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
     first = listed.get("train") or next(iter(listed.values()))
     guess = _guess([file for files in first.values() for file in files[:_LOOKED_AT]])
@@ -54,7 +56,7 @@ def read_folder(
         for label in set(range(len(classes))) - set(parts["train"].labels.tolist()):
             raise UserError(f"{listed['train'][classes[label]][0]}: not one training image of this class can be read")
     what = f"{root}, a folder per class ({guess.about}, {'in memory' if in_memory else 'read from disk'})"
-    return divide(parts, classes, where=root, what=what, seed=seed, skipped=skipped)
+    return divide(parts, classes, where=root, what=what, division=division, skipped=skipped)
 
 
 @dataclass(frozen=True)
@@ -111,5 +113,6 @@ def _read(
         )
         raise UserError(f"{bad[0][0]}: {bad[0][1]}{rest}")
     names = [files[row].relative_to(root).as_posix() for row in good]
+    samples = Samples(names, names, file_digests([files[row] for row in good]))
     skipped = [f"{file.relative_to(root).as_posix()}: {reason}" for file, reason in bad]
-    return Images(images, torch.tensor([labels[row] for row in good]), names), skipped
+    return Images(images, torch.tensor([labels[row] for row in good]), samples), skipped

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import opened
-from ptapp_core.split import SplitName
-from ptapp_vision.splits import Images, Splits, divide
+from ptapp_core.split import BY_HASH, Division, Samples, SplitName
+from ptapp_vision.splits import Images, Splits, digests, divide
 
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 _PREFIXES: dict[str, SplitName] = {"train": "train", "val": "val", "t10k": "test", "test": "test"}
@@ -27,7 +27,7 @@ def find_idx(root: Path) -> list[Path]:
     return [folder for folder in sorted(folders) if _find(folder, "train", "images")]
 
 
-def read_idx(folder: Path, *, classes: tuple[str, ...] = (), seed: int | None = 0) -> Splits:
+def read_idx(folder: Path, *, classes: tuple[str, ...] = (), division: Division | None = BY_HASH) -> Splits:
     """Reads `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and the like (`t10k-` or `test-`; gzipped or not).
 
     Images are uint8 (N, 1, H, W). Class names, where not given, come from a `classes.txt` beside the files (one a
@@ -46,11 +46,14 @@ def read_idx(folder: Path, *, classes: tuple[str, ...] = (), seed: int | None = 
         if len(images) != len(labels):
             raise UserError(f"{pixels_file}: {len(images):,} images, but {labels_file} has {len(labels):,} labels")
         stem = pixels_file.name.partition("-idx")[0].partition(".idx")[0]
-        parts[split] = Images(images[:, None], labels, [f"{stem}[{row}]" for row in range(len(labels))])
+        samples = Samples.of_rows([f"{stem}[{row}]" for row in range(len(labels))], digests(images))
+        parts[split] = Images(images[:, None], labels, samples)
     if "train" not in parts:
         raise UserError(f"{folder}: no train-images-idx3-ubyte[.gz] in it")
     highest = max(int(part.labels.max()) for part in parts.values())
-    return divide(parts, classes or _classes(folder, highest), where=folder, what=f"IDX files in {folder}", seed=seed)
+    return divide(
+        parts, classes or _classes(folder, highest), where=folder, what=f"IDX files in {folder}", division=division
+    )
 
 
 def _find(folder: Path, prefix: str, kind: str) -> Path | None:

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
-from ptapp_core.split import SplitName
+from ptapp_core.split import BY_HASH, Division, Samples, SplitName
 from ptapp_vision.idx import FASHION, read_idx
-from ptapp_vision.splits import Images, Splits, divide
+from ptapp_vision.splits import Images, Splits, digests, divide
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def read_named(name: str, *, seed: int | None = 0, sources: Mapping[str, Source] = SOURCES) -> Splits:
+def read_named(name: str, *, division: Division | None = BY_HASH, sources: Mapping[str, Source] = SOURCES) -> Splits:
     """The data set `name` of `sources`, fetched if it is not there yet; raises UserError where that cannot be done."""
     folder, source = fetch(name, sources=sources), sources[name]
     if name == "cifar10":
-        return _read_cifar(folder / next(iter(source.files)), source.classes, seed)
-    return read_idx(folder, classes=source.classes, seed=seed)
+        return _read_cifar(folder / next(iter(source.files)), source.classes, division)
+    return read_idx(folder, classes=source.classes, division=division)
 
 
-def _read_cifar(archive: Path, classes: tuple[str, ...], seed: int | None) -> Splits:
+def _read_cifar(archive: Path, classes: tuple[str, ...], division: Division | None) -> Splits:
     """CIFAR-10's binary form: an image is one byte of label and 3072 of pixels, uint8 (N, 3, 32, 32)."""
     batches: dict[str, Tensor] = {}
     with tarfile.open(archive) as tar:
@@ -82,11 +82,13 @@ def _read_cifar(archive: Path, classes: tuple[str, ...], seed: int | None) -> Sp
     def split(names: list[str]) -> Images:
         rows = torch.cat([batches[name].view(-1, 3073) for name in names])
         called = [f"{name}[{row}]" for name in names for row in range(len(batches[name]) // 3073)]
-        return Images(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].long(), called)
+        return Images(
+            rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].long(), Samples.of_rows(called, digests(rows[:, 1:]))
+        )
 
     train = sorted(name for name in batches if name.startswith("data_"))
     parts: dict[SplitName, Images] = {"train": split(train), "test": split(["test_batch.bin"])}
-    return divide(parts, classes, where=archive, what="CIFAR-10", seed=seed)
+    return divide(parts, classes, where=archive, what="CIFAR-10", division=division)
 
 
 def cache_folder() -> Path:

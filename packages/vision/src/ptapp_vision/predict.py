@@ -6,6 +6,7 @@ import torch
 
 from ptapp_core.answers import csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
+from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import PredictVision
@@ -42,7 +43,8 @@ def predict(settings: PredictVision) -> None:
         if names:
             with torch.no_grad(), runtime.autocast():
                 logits = model(images.to(runtime.device))
-            for name, row in zip(names, logits.float().softmax(1).tolist(), strict=True):
+            shares = refuse_not_finite(logits.float().softmax(1))
+            for name, row in zip(names, shares.tolist(), strict=True):
                 answer(name, dict(zip(card["classes"], row, strict=True)))
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")

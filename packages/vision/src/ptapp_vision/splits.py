@@ -1,30 +1,33 @@
 """What every reader returns: three splits of images, those that the data lacks taken from its training samples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
-from ptapp_core.split import SplitName, divide_rows, fold_rows
+from ptapp_core.members import Members
+from ptapp_core.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest
 from ptapp_vision.decode import OnDisk, conform
-
-_HELD_OUT_SPLITS: tuple[SplitName, ...] = ("val", "test")
-_ALL_SPLITS: tuple[SplitName, ...] = ("train", *_HELD_OUT_SPLITS)
-HELD_OUT = 10  # a missing split takes one in this many of each class
 
 
 @dataclass(frozen=True)
 class Images:
-    """One split: `images` uint8 (N, C, H, W), or on disk; `labels` int64 (N,); `names`, for messages."""
+    """One split: `images` uint8 (N, C, H, W), or on disk; `labels` int64 (N,); `samples` says which they are."""
 
     images: Tensor | OnDisk
     labels: Tensor
-    names: Sequence[str]
+    samples: Samples
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def names(self) -> Sequence[str]:
+        """For messages."""
+        return self.samples.names
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -42,7 +45,7 @@ class Images:
             images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
         else:
             images = self.images[rows]
-        return Images(images, self.labels[rows], [self.names[row] for row in order])
+        return Images(images, self.labels[rows], self.samples.take(order))
 
     def join(self, others: Sequence["Images"]) -> "Images":
         """These and then those of the others, of the same shape and kind."""
@@ -52,8 +55,8 @@ class Images:
             images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
         else:
             images = torch.cat([part.images for part in parts if isinstance(part.images, Tensor)])
-        names = [name for part in parts for name in part.names]
-        return Images(images, torch.cat([part.labels for part in parts]), names)
+        samples = self.samples.join([part.samples for part in others])
+        return Images(images, torch.cat([part.labels for part in parts]), samples)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,6 @@ class Splits:
     about: str
     drawn: bool = False
     skipped: tuple[str, ...] = ()
-    held_out: tuple[SplitName, ...] = ()
-    """Splits that were taken from train."""
 
     def part(self, name: str) -> Images:
         """The split of a name; `all` is all of them."""
@@ -76,15 +77,10 @@ class Splits:
             return self.train.join([self.val, self.test])
         return {"train": self.train, "val": self.val, "test": self.test}[name]
 
-    def fold(self, fold: int, folds: int, seed: int) -> "Splits":
-        """A fold of the training images as the test, in place of the data's own; raises UserError if there is none."""
-        pool = self.train.join([self.part(name) for name in self.held_out])
-        rest, own = fold_rows(pool.labels, fold, folds, seed)
-        divided: dict[SplitName, Images] = {"train": pool.take(rest), "test": pool.take(own)}
-        if "val" not in self.held_out:
-            divided["val"] = self.val
-        what = f"{self.about.split(': ')[0]}, fold {fold} of {folds}"
-        return divide(divided, self.classes, where=what, what=what, seed=seed, skipped=self.skipped, drawn=self.drawn)
+    @cached_property
+    def members(self) -> Members:
+        """Which sample is in which split."""
+        return Members.of((split, self.part(split).samples) for split in SPLITS)
 
     def conform(self, size: int | None, channels: int | None) -> "Splits":
         """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""
@@ -107,64 +103,66 @@ def divide(
     *,
     where: object,
     what: str,
-    seed: int | None,
+    division: Division | None,
     skipped: Sequence[str] = (),
     drawn: bool = False,
 ) -> Splits:
-    """Checks the labels and completes the splits.
+    """Completes the splits that the data has, as `split.assign` decides; raises UserError where it refuses.
 
-    A split that `parts` lacks takes 10 % of each class of train, at least one sample, drawn by (seed, position) alone;
-    val is never taken from test. Data that is only measured has no seed: a split that is not there is empty, train too,
-    and no label is refused. `where` names the data in messages and `what` says in `about` what was recognised.
-    Raises UserError where train has fewer than two classes, val or test has a class that train lacks, or a class has
-    too few samples to be divided.
+    `where` names the data in messages and `what` says in `about` what was recognised. Without a division the data is
+    only measured: a split that is not there is empty, and no label is refused.
     """
-    missing = [name for name in (_ALL_SPLITS if seed is None else _HELD_OUT_SPLITS) if name not in parts]
-    done, first = dict(parts), next(iter(parts.values()))
-    if seed is None:
-        done |= {name: first.take(torch.arange(0)) for name in missing}
-    else:
-        train = parts["train"]
-        held_out = _held_out(parts, classes, missing, where)
-        if missing:
-            rows = divide_rows(train.labels, held_out, len(missing), seed)
-            done |= {name: train.take(own) for name, own in zip(["train", *missing], rows, strict=True)}
+    first, *others = parts.values()
+    samples = first.samples.join([part.samples for part in others])
+    labels = torch.cat([part.labels for part in parts.values()]).tolist()
+    own = [split for split, part in parts.items() for _ in range(len(part))]
+    if division is not None:
+        _refuse_unknown_classes(parts, classes, where)
+    assigned = assign(samples, Known(where, labels, classes, own), division)
+    done = _taken(parts, assigned)
 
-    origin = f" (10 % of each class of train, seed {seed})"
-    there = [name for name in _ALL_SPLITS if len(done[name])]
-    sizes = ", ".join(f"{len(done[name]):,} {name}{origin if name in missing else ''}" for name in there)
+    sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))
     about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(first.shape)}"
+    about += f"; {assigned.note}" if assigned.note else ""
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
-    return Splits(done["train"], done["val"], done["test"], classes, about, drawn, tuple(skipped), tuple(missing))
+    return Splits(done["train"], done["val"], done["test"], classes, about, drawn, tuple(skipped))
+
+
+def _taken(parts: dict[SplitName, Images], assigned: Assigned) -> dict[SplitName, Images]:
+    """The images of each split. What the data has as it should be is not copied."""
+    done: dict[SplitName, Images] = {}
+    for split in SPLITS:
+        taken: list[Images] = []
+        start = 0
+        for part in parts.values():
+            own = assigned.parts[start : start + len(part)]
+            rows = torch.tensor([row for row, name in enumerate(own) if name == split], dtype=torch.int64)
+            if len(rows):
+                taken.append(part if len(rows) == len(part) else part.take(rows))
+            start += len(part)
+        done[split] = taken[0].join(taken[1:]) if len(taken) > 1 else (taken or [_none_of(parts)])[0]
+    return done
+
+
+def _none_of(parts: dict[SplitName, Images]) -> Images:
+    """An empty split."""
+    return next(iter(parts.values())).take(torch.arange(0))
+
+
+def _refuse_unknown_classes(parts: dict[SplitName, Images], classes: Sequence[str], where: object) -> None:
+    known = set(parts["train"].labels.tolist()) if "train" in parts else set(range(len(classes)))
+    for name, part in parts.items():
+        if strange := sorted(set(part.labels.tolist()) - known):
+            raise UserError(f"{where}: {name} has images of class {classes[strange[0]]!r}, of which train has none")
+
+
+def digests(images: Tensor) -> list[str]:
+    """The digest of each of the images, uint8 (N, ...), which have no file of their own."""
+    return [digest(image.tobytes()) for image in images.numpy()]
 
 
 def shape_text(shape: tuple[int, int, int]) -> str:
     """`48x48 grey` (width x height) for a shape (channels, height, width)."""
     channels, height, width = shape
     return f"{width}x{height} {'grey' if channels == 1 else 'RGB'}"
-
-
-def _held_out(
-    parts: Mapping[SplitName, Images], classes: Sequence[str], missing: Sequence[SplitName], where: object
-) -> Tensor:
-    """How many samples of each class a missing split takes, int64 (classes,); refuses labels that allow no division."""
-    train = parts["train"]
-    counts = train.labels.bincount(minlength=len(classes))
-    present: list[int] = counts.nonzero().flatten().tolist()
-    if len(present) < 2:
-        only = f"{len(train):,} training images, all of class {classes[present[0]]!r}"
-        raise UserError(f"{where}: {only}; a classifier needs at least two classes")
-    for name, part in parts.items():
-        strange = (part.labels.bincount(minlength=len(classes)) * (counts == 0)).nonzero().flatten().tolist()
-        if strange:
-            raise UserError(f"{where}: {name} has images of class {classes[strange[0]]!r}, of which train has none")
-    held_out = ((counts + HELD_OUT // 2) // HELD_OUT).clamp(min=1)
-    for label in present:
-        if counts[label] <= held_out[label] * len(missing):
-            there = counted(int(counts[label]), "training image")
-            raise UserError(
-                f"{where}: class {classes[label]!r} has {there}, too few to take "
-                f"{' and '.join(missing)} from; add images of it, or provide {' and '.join(missing)} images"
-            )
-    return held_out

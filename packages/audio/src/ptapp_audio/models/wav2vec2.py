@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ptapp_audio.models.network import Network
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
-from ptapp_core.hub import reachable
+from ptapp_core.hub import quiet_transformers, reachable
 
 RATE = 16_000
 """Samples a second that these networks were trained on."""
@@ -69,14 +69,13 @@ def _transformers() -> Any:
 
 def _load(name: str) -> Any:
     transformers = _transformers()
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     local = Path(name).expanduser().is_dir() or not reachable()
     try:
-        config = transformers.AutoConfig.from_pretrained(name, local_files_only=local)
-        backbone = transformers.AutoModel.from_pretrained(
-            name, config=_plain(config), use_safetensors=True, local_files_only=local
-        )
+        with quiet_transformers():
+            config = transformers.AutoConfig.from_pretrained(name, local_files_only=local)
+            backbone = transformers.AutoModel.from_pretrained(
+                name, config=_plain(config), use_safetensors=True, local_files_only=local
+            )
     except (OSError, ValueError) as error:
         reason = one_line(error)
         if "couldn't connect" in reason.lower() or "cached" in reason.lower():

@@ -5,18 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from tokenizers import normalizers
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers.utils import logging
+from transformers.models.auto import modeling_auto
 
 from ptapp_core.errors import UserError
-from ptapp_core.hub import reachable
+from ptapp_core.hub import quiet_transformers, reachable
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.tokens import Tokens
-
-logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 
 
 class PretrainedEncoder(Encoder):
@@ -34,13 +32,15 @@ class PretrainedEncoder(Encoder):
         shape = AutoConfig.for_model(**config)
         self.dim, self.pad = int(shape.hidden_size), pad
         if source is None:
-            self.model = AutoModel.from_config(shape, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+            self.model = AutoModel.from_config(shape)  # type: ignore[no-untyped-call]
         else:
-            self.model = _loaded(AutoModel, source, "its weights", use_safetensors=True, attn_implementation="sdpa")
+            self.model = _loaded(AutoModel, source, "its weights", use_safetensors=True)
         self.model.float()
         self.positions = _positions(self.model)
+        if source is not None:
+            self._refuse_unfit(f"--pretrained {source}: a {shape.model_type}")
         if getattr(self.model, "pooler", None) is not None:
-            self.model.pooler = None  # it would learn nothing: the heads here pool themselves
+            self.model.pooler = nn.Identity()  # it would learn nothing: the heads here pool themselves
         if lora is not None:
             add_lora(self.model, lora)
 
@@ -49,13 +49,70 @@ class PretrainedEncoder(Encoder):
         states: Tensor = self.model(input_ids=ids, attention_mask=(ids != self.pad).long()).last_hidden_state
         return states
 
+    @torch.no_grad()
+    def _refuse_unfit(self, what: str) -> None:
+        """Raises UserError where the states of a text cannot stand for it, which a configuration need not tell.
+
+        The first token must see the last one, and padding must not change a state, or an answer would depend on the
+        other texts of its batch.
+        """
+        size = int(self.model.config.vocab_size)
+        first, second, third, other = [number for number in range(size - 1, -1, -1) if number != self.pad][:4]
+        self.model.eval()
+        try:
+            states, moved, padded = (
+                self(torch.tensor([[first, second, *rest]]))
+                for rest in ([third], [other], [third, self.pad, self.pad, self.pad])
+            )
+        except Exception as error:  # of many kinds; each means that it is no encoder of token numbers
+            raise UserError(f"{what} does not read token numbers alone; give an encoder such as bert") from error
+        if states.shape != (1, 3, self.dim):
+            raise UserError(f"{what} does not give a state for each token; give an encoder such as bert")
+        if torch.equal(states[0, 0], moved[0, 0]):
+            raise UserError(f"{what} whose first token does not see the last; give an encoder such as bert")
+        if (states - padded[:, :3]).abs().max() > 1e-3 * states.abs().max():
+            raise UserError(f"{what} whose answers change with the padding of a batch; give an encoder such as bert")
+
+
+def refuse_decoder(config: Any, source: str) -> None:
+    """Raises UserError for a configuration that is not of an encoder, before its weights are loaded."""
+    kind, names = config.model_type, set(config.architectures or ())
+    both_ways = {*_MASKED, *_CHOICE}
+    causal = kind in _CAUSAL and kind not in both_ways and not getattr(config, "use_bidirectional_attention", False)
+    learned_causally = kind in _MASKED and names & (set(_CAUSAL.values()) - set(_MASKED.values()))
+    if config.is_encoder_decoder:
+        what = f"an encoder-decoder ({kind})"
+    elif causal or learned_causally or getattr(config, "is_decoder", False):
+        what = f"a decoder ({kind}), whose tokens see only those before them"
+    else:
+        return
+    raise UserError(f"--pretrained {source}: {what}; --model bert needs an encoder, such as bert or roberta")
+
+
+# What transformers has a masked language model, a model of choices, or a causal language model for, by model type. An
+# encoder has one of the first two: without them (gpt2, llama) a causal model is all that the weights can be.
+_MASKED: Mapping[str, Any] = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+_CHOICE: Mapping[str, Any] = modeling_auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES
+_CAUSAL: Mapping[str, Any] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
 
 def _positions(model: nn.Module) -> int | None:
-    for name, module in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and its like count from the number after that of padding.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
+    """The most tokens that a model has positions for; None where it knows only how far apart two tokens are."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    named = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
+    tables = [module for name, module in named if name in ("position_embeddings", "embed_positions", "wpe")]
+    if not tables and not any("rotary" in name for name, _ in named):
+        return None
+    # RoBERTa and its like count from the number after that of padding.
+    offsets = [padding + 1 for table in tables if (padding := getattr(table, "padding_idx", None)) is not None]
+    sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
+    return min(size for size in (most, *sizes) if size is not None) - max(offsets, default=0)
+
+
+def most_tokens(config: Mapping[str, Any], pad: int) -> int | None:
+    """The most tokens that an encoder of such a configuration reads; None where nothing limits them."""
+    with torch.device("meta"):
+        return PretrainedEncoder(config, None, pad).positions
 
 
 def add_lora(model: nn.Module, rank: int) -> None:
@@ -80,21 +137,37 @@ def merge_lora(model: nn.Module) -> None:
 
 
 def describe(source: str) -> dict[str, Any]:
-    """The configuration of an encoder, as plain data that `PretrainedEncoder` builds it from."""
-    config: dict[str, Any] = json.loads(_loaded(AutoConfig, source, "its configuration").to_json_string(use_diff=False))
+    """The configuration of an encoder, as plain data that `PretrainedEncoder` builds it from.
+
+    Raises UserError where there is none, or it is not of an encoder.
+    """
+    loaded = _loaded(AutoConfig, source, "its configuration")
+    refuse_decoder(loaded, source)
+    config: dict[str, Any] = json.loads(loaded.to_json_string(use_diff=False))
     return {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
 
 
 def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
-    """The encoder's own tokenizer; with `words`, one that is given single words and not whole texts."""
+    """The encoder's own tokenizer; with `words`, one that is given single words and not whole texts.
+
+    Raises UserError where it has no padding token, or pads with one that texts have.
+    """
     tokenizer = _loaded(AutoTokenizer, source, "its tokenizer")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError(f"--pretrained {source}: has no tokenizer.json, which is needed")
+    if tokenizer.pad_token is None:
+        raise UserError(f"--pretrained {source}: its tokenizer has no padding token; name one in tokenizer_config.json")
+    if tokenizer.pad_token_id in backend.encode("a").ids:
+        raise UserError(
+            f"--pretrained {source}: its tokenizer pads with {tokenizer.pad_token!r}, which each text has too; name "
+            "another pad_token in tokenizer_config.json"
+        )
     if words and "ByteLevel" in json.dumps(json.loads(backend.to_str())["pre_tokenizer"]):
         # It learnt a word with the space before it. `add_prefix_space` is not heeded by each tokenizer class.
         before = [] if backend.normalizer is None else [backend.normalizer]
         backend.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
+    backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return Tokens.read(backend.to_str())
 
 
@@ -102,7 +175,8 @@ def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
     """From a folder, or the hub; where that does not answer, from what was fetched before, without its many retries."""
     local = Path(source).expanduser().is_dir() or not reachable()
     try:
-        return kind.from_pretrained(source, local_files_only=local, **options)
+        with quiet_transformers():
+            return kind.from_pretrained(source, local_files_only=local, **options)
     except Exception as error:  # of many kinds; each means that it cannot be had
         reason = " ".join(str(error).split())[:100]
         raise UserError(

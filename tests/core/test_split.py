@@ -1,0 +1,184 @@
+"""The split of a sample depends on what it is: its group, its name or its content, never on where it stands."""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptapp_core.errors import UserError
+from ptapp_core.members import FILE, Members
+from ptapp_core.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest, place
+
+NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=60, unique=True)
+
+
+def samples(names: list[str], groups: list[str] | None = None) -> Samples:
+    return Samples(names, names, [digest(name.encode("utf-8", "surrogatepass")) for name in names], groups or ())
+
+
+def hashed(names: list[str], seed: int = 0, before: Members | None = None) -> dict[str, SplitName | None]:
+    """The split of each of the names, of which there are many more."""
+    many = [f"{number} of many" for number in range(200)]
+    assigned = assign(samples([*names, *many]), Known("here"), Division(seed, before=before))
+    return dict(zip(names, assigned.parts, strict=False))
+
+
+def members(known: Samples, assigned: Assigned) -> Members:
+    return Members.of((split, known.take(assigned.rows(split))) for split in SPLITS)
+
+
+@settings(max_examples=100, deadline=None)
+@given(NAMES, st.data())
+def test_adding_removing_and_reordering_samples_moves_no_other(names: list[str], data: st.DataObject) -> None:
+    parts = hashed(names)
+    some = data.draw(st.permutations(names)).copy()[: data.draw(st.integers(0, len(names)))]
+    assert hashed(some) == {name: parts[name] for name in some}
+
+
+def test_shares_are_approximate_and_seeds_differ() -> None:
+    names = [f"photo {number}.jpg" for number in range(5000)]
+    counts = Counter(hashed(names).values())
+    assert 420 < counts["test"] < 580
+    assert 420 < counts["val"] < 580
+    assert hashed(names, seed=1) != hashed(names)
+
+
+def test_a_split_that_the_data_gains_moves_no_sample_of_another() -> None:
+    """The thresholds are fixed: what was in val is still there when the data brings a test split of its own."""
+    names = [f"{number}.png" for number in range(300)]
+    both = assign(samples(names), Known("here"), Division())
+    own: list[SplitName] = ["train"] * 300
+    one = assign(samples([*names, "test.png"]), Known("here", parts=[*own, "test"]), Division())
+    assert set(one.rows("val")) == set(both.rows("val"))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 40), min_size=60, max_size=200), st.sampled_from(["hash", "exact"]), st.integers(0, 9))
+def test_a_group_is_never_in_two_splits(groups: list[int], how: str, seed: int) -> None:
+    names = [str(row) for row in range(len(groups))]
+    known = samples(names, [f"speaker {group}" for group in groups])
+    with suppress(UserError):  # few groups may leave a split empty, which is refused
+        assigned = assign(known, Known("here"), Division(seed, how))  # type: ignore[arg-type]
+        assert len(set(zip(groups, assigned.parts, strict=True))) == len(set(groups))
+
+
+def test_a_group_that_the_data_divides_is_refused() -> None:
+    known = Known("here", parts=["train", "train", "val", "test"])
+    with pytest.raises(UserError, match="group 'ann' are in train and in test"):
+        assign(samples(["a", "b", "c", "d"], ["ann", "", "", "ann"]), known, Division())
+
+
+def test_composed_and_decomposed_accents_are_one_name() -> None:
+    assert place("cafe\u0301/1.png", 0, "split") == place("caf\u00e9/1.png", 0, "split")
+
+
+@pytest.mark.parametrize("counts", [[100, 33, 4], [50, 50], [3, 3, 400]])
+def test_exact_shares_are_exact_for_each_class(counts: list[int]) -> None:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    known = Known("here", labels, "abc"[: len(counts)])
+    assigned = assign(samples([str(row) for row in range(len(labels))]), known, Division(how="exact"))
+    for split in ("val", "test"):
+        own = Counter(labels[row] for row in assigned.rows(split))  # type: ignore[arg-type]
+        assert [own[label] for label in range(len(counts))] == [max(1, round(0.1 * count)) for count in counts]
+
+
+def test_a_class_that_falls_into_no_split_is_refused_and_exact_is_named() -> None:
+    labels = [0] * 400 + [1] * 3
+    known = Known("here", labels, ("many", "few"))
+    with pytest.raises(UserError, match=r"^here: class 'few' has 3 samples, none of which fell .* --split exact$"):
+        assign(samples([str(row) for row in range(403)]), known, Division())
+    with pytest.raises(UserError, match="class 'few' has 2 samples, too few to divide"):
+        assign(samples([str(row) for row in range(402)]), replace(known, labels=labels[:402]), Division(how="exact"))
+    with pytest.raises(UserError, match="all samples are of class 'many'; a classifier needs at least two"):
+        assign(samples(["a", "b"]), Known("here", [0, 0], ("many",)), Division())
+
+
+def test_copies_on_two_sides_are_counted_and_refused() -> None:
+    names = ["train/a.png", "train/b.png", "test/c.png", "test/d.png"]
+    known = Samples(names, names, ["1", "2", "1", "3"])
+    own = Known("here", [0, 1, 0, 1], "xy", parts=["train", "train", "test", "test"])
+    division = Division(val=0)
+    with pytest.raises(UserError, match=r"in two splits: 1 \(train/a.png is test/c.png\); .* --allow-duplicates"):
+        assign(known, own, division)
+    assert "in two splits: 1" in assign(known, own, replace(division, allow_duplicates=True)).note
+    torn = replace(own, labels=[0, 1, 0, 1], parts=["train"] * 4)
+    copied = Samples(names, names, ["1", "1", "2", "3"])
+    with pytest.raises(UserError, match=r"under two classes: 1 \(train/a.png is train/b.png\)"):
+        assign(copied, replace(torn, parts=["train", "train", "test", "test"]), division)
+
+
+def test_each_sample_is_the_test_of_one_fold_and_classes_are_even() -> None:
+    labels = [0] * 31 + [1] * 12 + [2]
+    known, all_of_it = Known("here", labels, "abc"), samples([str(row) for row in range(44)])
+    division = Division(seed=3, val=0, folds=4)
+    tested = []
+    for fold in (1, 2, 3, 4):
+        with suppress(UserError):  # of one fold: the only sample of c is the test
+            tested.append(assign(all_of_it, known, replace(division, fold=fold)).rows("test"))
+    assert len(tested) == 3
+    assert {len(rows) for rows in tested} <= {10, 11, 12}
+    for rows in tested:
+        own = Counter(labels[row] for row in rows)
+        assert own[0] in (7, 8)
+        assert own[1] == 3
+    with pytest.raises(UserError, match="--fold 5"):
+        assign(all_of_it, known, replace(division, fold=5))
+    with pytest.raises(UserError, match="--folds 45: here has 44 samples"):
+        assign(all_of_it, known, replace(division, fold=1, folds=45))
+
+
+def test_the_datas_own_test_samples_take_no_part_in_made_folds() -> None:
+    own: list[SplitName] = ["train"] * 40 + ["test"] * 5
+    assigned = assign(samples([str(row) for row in range(45)]), Known("here", parts=own), Division(fold=1, folds=4))
+    assert assigned.parts[40:] == [None] * 5
+    assert len(assigned.rows("test")) == 10
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 5), st.data())
+def test_a_runs_samples_stay_where_they_were_when_files_come_go_and_are_renamed(seed: int, data: st.DataObject) -> None:
+    names = [f"{number}.png" for number in range(60)]
+    before = assign(samples(names), Known("here"), Division(seed, "exact"))
+    kept = members(samples(names), before)
+    content = {name: digest(name.encode()) for name in names}
+    gone = data.draw(st.sets(st.sampled_from(names), max_size=20))
+    renamed = {name: f"renamed {name}" for name in data.draw(st.sets(st.sampled_from(names), max_size=20))}
+    now = [renamed.get(name, name) for name in names if name not in gone] + [f"new {n}.png" for n in range(50)]
+    original = {new: old for old, new in renamed.items()}
+    digests = [content.get(original.get(name, name), digest(name.encode())) for name in now]
+    after = assign(Samples(now, now, digests), Known("here"), Division(seed, "exact", before=kept))
+    old = dict(zip(names, before.parts, strict=True))
+    for name, part in zip(now, after.parts, strict=True):
+        if original.get(name, name) in old:
+            assert part == old[original.get(name, name)]
+
+
+def test_the_samples_of_a_run_are_read_back(tmp_path: Path) -> None:
+    names = ['quo"te,.png', "line\nbreak.png", "caf\udce9.png", "plain.png"]
+    known = Samples(names, names, ["1", "2", "3", "4"], ["", "a,b", "", ""])
+    kept = members(known, Assigned(["train", "val", "test", "train"]))
+    (tmp_path / FILE).write_text(kept.text(), encoding="utf-8", errors="surrogateescape", newline="")
+    read = Members.read(tmp_path)
+    assert read is not None
+    assert read.rows == kept.rows
+    assert Members.read(tmp_path / "nowhere") is None
+    (tmp_path / FILE).write_text("split,id,group,digest\ntrain,a,,1\nother,b,,2\n")
+    with pytest.raises(UserError, match=r"samples\.csv:3: not a row of split,id,group,digest"):
+        Members.read(tmp_path)
+
+
+def test_a_changed_training_set_is_named() -> None:
+    own: list[SplitName | None] = ["train", "train", "val", "test"]
+    known = samples(["a", "b", "c", "d"])
+    run, before = Path("runs/x"), members(known, Assigned(own))
+    before.refuse_changed_training(run, members(known.take([0, 1, 3]), Assigned(["train", "train", "test"])))
+    changed = Samples(["a", "z"], ["a", "z"], ["other", digest(b"z")])
+    with pytest.raises(UserError, match=r"1 missing \(b\), 1 new \(z\), 1 of other content \(a\); restore"):
+        before.refuse_changed_training(run, members(changed, Assigned(["train", "train"])))
+    with pytest.raises(UserError, match="in another order"):
+        before.refuse_changed_training(run, members(known.take([1, 0]), Assigned(["train", "train"])))
+    assert before.learned(members(known, Assigned(["test"] * 4)).part("test")) == 2

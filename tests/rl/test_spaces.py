@@ -1,0 +1,311 @@
+"""Every space of Gymnasium either works or is refused in one line, and actions lie in their space."""
+
+from contextlib import closing
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import rl.games  # noqa: F401  (registers them)
+from ptapp_core.errors import UserError
+from ptapp_core.export import _READERS, export
+from ptapp_core.runtime import Runtime
+from ptapp_rl.actor import Gaussian
+from ptapp_rl.algos import build, model_card, task_and_source
+from ptapp_rl.config import TrainRL
+from ptapp_rl.evaluate import play
+from ptapp_rl.networks import NatureCNN
+from ptapp_rl.spaces import action_card, action_note
+from ptapp_rl.vector import Environments
+
+RUNTIME = Runtime("cpu", "fp32")
+
+
+class Drawn(gym.Env[Any, Any]):
+    """Shows draws from its space of observations, and takes nothing but actions of its other space."""
+
+    seen: ClassVar[Any] = None
+    taken: ClassVar[Any] = None
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = self.seen, self.taken
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed or 0)
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action), f"{action!r} of {type(action)} is not in {self.action_space}"
+        return self.observation_space.sample(), 1.0, self.np_random.random() < 0.2, False, {}
+
+
+class Aim(gym.Env[Any, Any]):
+    """The best action lies where the observation says between the bounds; minus the squared miss, in half-widths."""
+
+    def __init__(self, low: float = -1.0, high: float = 1.0, dtype: str = "float32") -> None:
+        self.middle, self.half = (high + low) / 2, (high - low) / 2
+        self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.action_space = spaces.Box(low, high, (1,), np.dtype(dtype).type)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.frame = 0
+        return self._draw(), {}
+
+    def step(self, action: Any) -> Any:
+        assert self.action_space.contains(action)
+        self.frame += 1
+        miss = (float(action[0]) - self.middle) / self.half - 0.8 * self.shown[0]
+        return self._draw(), -float(miss**2), self.frame == 10, False, {}
+
+    def _draw(self) -> Any:
+        self.shown = self.np_random.uniform(-1, 1, 2)
+        return self.shown.astype(np.float32)
+
+
+class Stamp(gym.Env[Any, Any]):
+    """A clock that is up to 20 before or after its time; the right action says which."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, time: float = 1.7e9, dtype: str = "float64") -> None:
+        self.time, self.type = time, np.dtype(dtype).type
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), self.type)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.frame = 0
+        return self._draw(), {}
+
+    def step(self, action: Any) -> Any:
+        self.frame += 1
+        right = float(action == (self.late > 0))
+        return self._draw(), right, self.frame == 8, False, {}
+
+    def _draw(self) -> Any:
+        self.late = int(self.np_random.integers(1, 21)) * int(self.np_random.choice([-1, 1]))
+        return np.array([self.type(self.time) + self.type(self.late)], self.type)
+
+
+gym.register("Drawn-v0", Drawn)
+gym.register("Aim-v0", Aim)
+gym.register("Stamp-v0", Stamp)
+gym.register("StampInt-v0", Stamp, kwargs={"time": 1.7e18, "dtype": "int64"})
+BOUNDS = {"Small": (-0.01, 0.01), "Cent": (0, 1000), "Far": (100, 200)}
+for word, (low, high) in BOUNDS.items():
+    gym.register(f"Aim{word}-v0", Aim, kwargs={"low": low, "high": high})
+
+
+def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
+    """Model, task and source of a job, and the list of the lines that it says."""
+    own: dict[str, dict[str, Any]] = {
+        "ppo": {"rollout": 16, "batch_size": 32, "passes": 2},
+        "dqn": {"learning_starts": 64, "train_every": 4, "hidden": [32], "n_step": 1},
+    }
+    usual = own.get(options.get("algo", "ppo"), {"rollout": 16, "batch_size": 64})
+    job = TrainRL.resolve(None, {"env": env, "envs": 4, **usual, **options})
+    environments = Environments(env, job.envs, seed=0, vector=job.vector, stack=job.stack)
+    torch.manual_seed(0)
+    model: Any = build(model_card(job, environments))
+    said: list[str] = []
+    task, source = task_and_source(job, model, environments, RUNTIME, said.append)
+    return model, task, source, said
+
+
+def learn(task: Any, source: Any, lr: float = 3e-3) -> None:
+    """All of the source's batches."""
+    optimizer = torch.optim.Adam(task.parameters(), lr)
+    for batch in source:
+        loss, units, _ = task(batch)
+        optimizer.zero_grad()
+        (loss / units).backward()
+        optimizer.step()
+
+
+def bounds(dtype: Any) -> st.SearchStrategy[tuple[float, float]]:
+    width = np.finfo(dtype).bits
+    number = st.floats(allow_nan=False, width=width)  # type: ignore[arg-type]
+    pairs = st.tuples(number, number).map(lambda pair: (min(pair), max(pair)))
+    return pairs.filter(lambda pair: pair[0] < np.inf and pair[1] > -np.inf)  # or no number lies between
+
+
+@st.composite
+def float_boxes(draw: st.DrawFn) -> spaces.Box:
+    dtype = draw(st.sampled_from([np.float16, np.float32, np.float64]))
+    shape = draw(st.lists(st.integers(1, 3), max_size=3).map(tuple))
+    size = int(np.prod(shape))
+    low, high = zip(*draw(st.lists(bounds(dtype), min_size=size, max_size=size)), strict=True)
+    return spaces.Box(np.array(low, dtype).reshape(shape), np.array(high, dtype).reshape(shape), dtype=dtype)
+
+
+@given(float_boxes(), st.integers(0, 99), st.sampled_from([0.1, 1.0, 50.0, 1e20]))
+@example(spaces.Box(-0.1, 0.1, (1,), np.float64), 0, 50.0)
+@example(spaces.Box(-0.1, 0.1, (), np.float64), 0, 50.0)
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_an_action_lies_in_its_space_whatever_the_policy_says(box: spaces.Box, seed: int, size: float) -> None:
+    head = Gaussian(1, action_card(box, "Game", "ppo"))
+    said = torch.from_numpy(np.random.default_rng(seed).normal(0, size, (20, head.noise_size)).astype(np.float32))
+    for action in head.in_space(said).numpy():
+        assert box.contains(action), f"{action!r}"
+
+
+def test_the_bounds_of_a_box_are_minus_one_and_one_for_the_policy() -> None:
+    low, high = np.array([100, -1, 0, -np.inf], np.float32), np.array([200, 1, np.inf, np.inf], np.float32)
+    card = action_card(spaces.Box(low, high), "Game", "ppo")
+    head = Gaussian(1, card)
+    said = torch.tensor([[-1.0, -1.0, -1.0, -1.0], [0.5, 0.5, 0.5, 0.5], [7.0, 7.0, 7.0, 7.0]])
+    expected = [[100.0, -1.0, 0.0, -1.0], [175.0, 0.5, 0.5, 0.5], [200.0, 1.0, 7.0, 7.0]]
+    torch.testing.assert_close(head.in_space(said), torch.tensor(expected), rtol=0, atol=0)
+    assert "2 of 4 numbers lack a finite bound" in action_note(card, "Game")
+    assert not action_note(action_card(spaces.Box(-1, 1, (2,)), "Game", "ppo"), "Game")
+
+
+@pytest.mark.parametrize("word", BOUNDS)
+def test_a_game_is_learned_alike_whatever_the_bounds_of_its_actions(word: str) -> None:
+    learned = []
+    for env in ("Aim-v0", f"Aim{word}-v0"):
+        model, task, source, _ = learner(env, frames=512)
+        learn(task, source)
+        learned.append(nn.utils.parameters_to_vector(model.parameters()))
+    torch.testing.assert_close(*learned, rtol=0, atol=1e-3)
+    first = nn.utils.parameters_to_vector(learner("Aim-v0")[0].parameters())
+    assert (learned[0] - first).abs().max() > 1e-2
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.load. is deprecated")
+@pytest.mark.parametrize("form", ["pt2", "onnx", "torchscript"])
+def test_an_export_gives_the_policys_own_actions_in_the_space(form: Any, tmp_path: Path) -> None:
+    box = spaces.Box(np.array([100.0, -0.1, 0.0]), np.array([200.0, 0.1, np.inf]), dtype=np.float64)
+    card = {"algo": "ppo", "observation": {"kind": "vector", "shape": [2]}, "action": action_card(box, "Game", "ppo")}
+    model: Any = build({**card, "normalise": True, "hidden": [8], "activation": "tanh"})
+    nn.init.normal_(model.head.linear.weight, std=2.0)
+    seen = torch.from_numpy(np.random.default_rng(0).uniform(-20, 20, (16, 2)) + 1.7e9)
+    model.encoder.norm.take(model.encoder.norm.moments(seen))
+    path, _ = export(model, seen, tmp_path, form, {})
+    actions = _READERS[form](path)(seen)
+    assert actions.dtype == torch.float64
+    assert all(box.contains(action) for action in actions.detach().numpy())
+    assert len(actions.unique(dim=0)) > 10
+    torch.testing.assert_close(actions, model(seen), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels"),
+    [
+        ((40, 40), 1),
+        ((40, 40, 6), 6),
+        ((84, 84, 12), 12),
+        ((3, 40, 50), 3),
+        ((12, 84, 84), 12),
+        ((40, 3, 40), 3),
+        ((40, 40, 40), 40),
+        ((4, 40, 40, 3), 12),
+        ((4, 3, 40, 40), 12),
+        ((2, 4, 40, 40, 6), 48),
+    ],
+)
+def test_the_shortest_axis_of_an_image_is_its_channels(shape: tuple[int, ...], channels: int) -> None:
+    network = NatureCNN({"shape": shape})
+    first: Any = network.convolutions[0]
+    assert first.in_channels == channels
+    assert network(torch.zeros(2, *shape, dtype=torch.uint8)).shape == (2, 512)
+
+
+TYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32"]
+
+
+@st.composite
+def boxes(draw: st.DrawFn) -> spaces.Box:
+    dtype = np.dtype(draw(st.sampled_from([*TYPES, "float64", ">f4", "longdouble"])))
+    shape = draw(st.lists(st.integers(0, 3), max_size=4).map(tuple) | st.sampled_from([(40, 40, 6), (36, 37), (2,)]))
+    low, high = {"b": (0, 1), "u": (0, 200), "i": (-100, 100), "f": (-1e4, 1e4)}[dtype.kind]
+    if dtype.kind == "f":
+        low, high = draw(st.sampled_from([low, -np.inf, 0.0])), draw(st.sampled_from([high, np.inf, 0.5]))
+    return spaces.Box(low, high, shape, dtype)
+
+
+SIMPLE = st.one_of(
+    boxes(),
+    st.builds(
+        spaces.Discrete, st.integers(1, 6), start=st.integers(-3, 3), dtype=st.sampled_from([np.int64, np.int32])
+    ),
+    st.builds(spaces.MultiBinary, st.lists(st.integers(1, 3), min_size=1, max_size=3) | st.integers(1, 4)),
+    st.builds(
+        lambda nvec, start, dtype: spaces.MultiDiscrete(nvec, dtype=dtype, start=np.full(nvec.shape, start)),
+        st.sampled_from([np.array([3]), np.array([2, 4]), np.array([[2, 3], [1, 4]])]),
+        st.integers(-2, 2),
+        st.sampled_from([np.int64, np.int8]),
+    ),
+    st.sampled_from(
+        [
+            spaces.Text(4),
+            spaces.Sequence(spaces.Discrete(2)),
+            spaces.Sequence(spaces.Box(0, 1, (2,)), stack=True),
+            spaces.Graph(spaces.Box(0, 1, (2,)), spaces.Discrete(3)),
+            spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1, (2,))]),
+        ]
+    ),
+)
+ANY = st.recursive(
+    SIMPLE,
+    lambda inner: st.one_of(
+        SIMPLE,
+        SIMPLE,
+        st.dictionaries(st.sampled_from(["left", "right", "a.b", "c/d"]), inner, max_size=3).map(spaces.Dict),
+        st.lists(inner, min_size=1, max_size=3).map(spaces.Tuple),
+    ),
+    max_leaves=4,
+)
+
+
+def plays(algo: str, stack: int, normalise: bool) -> None:
+    """A few steps of a job on the game of this moment, and an evaluation."""
+    own: dict[str, Any] = {"dqn": {"frames": 24, "learning_starts": 8, "buffer": 100, "hidden": [16]}}
+    options = own.get(algo, {"frames": 16, "rollout": 4}) | {"batch_size": 8, "algo": algo, "envs": 2, "vector": "sync"}
+    model, task, source, _ = learner("Drawn-v0", stack=stack, normalise=normalise, **options)
+    for _, batch in zip(range(2), source, strict=False):
+        loss, _, _ = task(batch)
+        assert loss.isfinite()
+        loss.backward()
+    with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, saved=False)) as environments:
+        play(model, environments, 2, RUNTIME)
+
+
+def must_work(seen: Any, taken: Any, algo: str) -> bool:
+    """Whether the documentation says that it does."""
+    parts = list(seen.values()) if isinstance(seen, spaces.Dict) else [seen]
+    shown = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    kinds = (spaces.Discrete,) if algo == "dqn" else (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
+    acts = isinstance(taken, kinds) or (algo != "dqn" and isinstance(taken, spaces.Box) and taken.dtype.kind == "f")
+    return bool(parts) and acts and all(isinstance(part, shown) and held(part) for part in parts) and held(taken)
+
+
+def held(space: Any) -> bool:
+    """Whether a network can hold its numbers."""
+    return (
+        0 not in space.shape and space.dtype.isnative and space.dtype.name not in ("uint64", "longdouble", "float128")
+    )
+
+
+@given(ANY, ANY, st.sampled_from(["ppo", "a2c", "reinforce", "dqn"]), st.sampled_from([1, 1, 2]), st.booleans())
+@example(spaces.Discrete(10**12), spaces.Discrete(2), "dqn", 1, False)
+@example(spaces.Discrete(2), spaces.Discrete(10**12), "ppo", 1, False)
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_any_space_works_or_is_one_line(seen: Any, taken: Any, algo: str, stack: int, normalise: bool) -> None:
+    Drawn.seen, Drawn.taken = seen, taken
+    refused: list[str] = []
+    try:
+        plays(algo, stack, normalise)
+    except UserError as error:
+        refused = str(error).splitlines()
+    assert len(refused) <= 1
+    if refused and must_work(seen, taken, algo):
+        assert " values, of which a network takes " in refused[0] or "--normalise is for vectors" in refused[0]
