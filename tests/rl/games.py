@@ -170,6 +170,24 @@ class Counted(Identity):
         self.closed = True
 
 
+class OldGym(gym.Env[Any, Any]):
+    """As the old gym had it, in one respect."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, respect: str) -> None:
+        self.respect = respect
+        if respect == "seed":
+            self.reset = lambda: (np.zeros(2, np.float32), {})  # type: ignore[method-assign,assignment]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.zeros(2, np.float32) if self.respect == "reset" else (np.zeros(2, np.float32), {})
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(2, np.float32), 1.0, False, *([] if self.respect == "step" else [False]), {}
+
+
 class DriftingVector(CartPoleVectorEnv):
     """Its state looks plain, and is not all of it."""
 
@@ -189,6 +207,10 @@ for trait in ("lazy", "late", "shared", "broken"):
     gym.register(f"Plain{trait.capitalize()}-v0", Plain, kwargs={"trait": trait})
 for name, options in (("Single", {"single": True}), ("Endless", {"endless": True}), ("Counted", {})):
     gym.register(f"{name}-v0", Counted, kwargs=options)
+for respect in ("seed", "reset", "step"):
+    gym.register(f"OldGym{respect.capitalize()}-v0", OldGym, kwargs={"respect": respect})
+    limited = {"max_episode_steps": 20, "kwargs": {"respect": respect}}  # by a wrapper that takes a result apart
+    gym.register(f"OldGymLimited{respect.capitalize()}-v0", OldGym, **limited)
 gym.register("DriftingVector-v0", Identity, vector_entry_point=DriftingVector)
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

@@ -38,6 +38,98 @@ def test_a_bare_name_is_the_newest_version() -> None:
         resolve("CartPoll")
 
 
+GAME = """
+import gymnasium as gym
+from rl.games import Identity
+class Maze(Identity):
+    pass
+class CartPole(Identity):
+    "Not the registered one."
+def made():
+    return Identity("continuous")
+class Games:
+    Inner = Maze
+gym.register("HereMaze-v3", Maze)
+"""
+
+
+@pytest.mark.parametrize("place", ["my_games", "./my_games.py", "sub/my_games.py"])
+@pytest.mark.parametrize(
+    ("name", "resolved"),
+    [
+        ("Maze", "my_games/Maze-v0"),
+        ("CartPole", "my_games/CartPole-v0"),
+        ("made", "my_games/made-v0"),
+        ("Games.Inner", "my_games/Games.Inner-v0"),
+        ("HereMaze", "HereMaze-v3"),
+        ("HereMaze-v3", "HereMaze-v3"),
+    ],
+)
+def test_an_environment_is_taken_by_its_class_or_name_from_a_module_or_a_file(
+    place: str, name: str, resolved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "my_games", raising=False)
+    Path("sub").mkdir()
+    for folder in (".", "sub"):
+        Path(folder, "my_games.py").write_text(GAME)
+    before = set(gym.registry)
+    try:
+        assert resolve(f"{place}:{name}") == resolve(f"{place}:{name}") == resolved
+        with closing(make(resolved)) as env:
+            assert isinstance(env.action_space, gym.spaces.Box if name == "made" else gym.spaces.Discrete)
+    finally:
+        for added in set(gym.registry) - before:
+            del gym.registry[added]
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ("nowhere.py:Game", "--env nowhere.py:Game: there is no file nowhere.py"),
+        ("./my_games.py", "--env ./my_games.py: give the class, or the registered name, after a colon"),
+        ("broken.py:Game", "--env broken.py:Game: the file cannot be imported: ZeroDivisionError"),
+        ("rl.games:Nothing", "--env Nothing: not among"),
+    ],
+)
+def test_a_file_that_brings_no_environment_is_one_line(
+    env: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    Path("broken.py").write_text("1 / 0")
+    with pytest.raises(UserError) as wrong:
+        resolve(env)
+    assert str(wrong.value).startswith(says)
+
+
+def test_a_file_that_brings_the_environment_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = TrainRL(env="sub/../games.py:Maze").with_full_paths()
+    assert settings.env == f"{tmp_path}/games.py:Maze"
+    assert TrainRL(env="rl.games:Opaque").with_full_paths().env == "rl.games:Opaque"
+
+
+@pytest.mark.parametrize("limited", ["", "Limited"])
+@pytest.mark.parametrize("trial", [True, False])
+@pytest.mark.parametrize(("respect", "says"), [("seed", "reset"), ("reset", "reset"), ("step", "step")])
+def test_an_environment_of_the_old_gym_is_told_what_gymnasium_wants(
+    respect: str, says: str, trial: bool, limited: str
+) -> None:
+    name = f"OldGym{limited}{respect.capitalize()}-v0"
+    with pytest.raises(UserError, match=rf"--env {name}: its {says} is not as Gymnasium wants it: .* shimmy"):
+        Environments(name, 1, seed=0, trial=trial).step(np.zeros(1, np.int64))
+
+
+def test_an_error_of_the_environments_own_is_not_taken_for_the_old_gym() -> None:
+    with pytest.raises(UserError, match="RuntimeError: the game fell over") as wrong:
+        Environments("PlainBroken-v0", 1, seed=0, trial=False).step(np.zeros(1, np.int64))
+    assert "shimmy" not in str(wrong.value)
+
+
 def test_an_environment_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())

@@ -32,7 +32,7 @@ class TrainRL(JobSettings):
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
     lengths: ClassVar[tuple[str, ...]] = ("frames",)
 
-    env: str = option("CartPole", "environment; a bare name is its newest version", group="Environment")
+    env: str = option("CartPole", "environment: a name, module:Name or file.py:Name", group="Environment")
     algo: Algorithm = option("ppo", "algorithm", group="Environment")
     frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
     envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
@@ -99,6 +99,13 @@ class TrainRL(JobSettings):
     save_every: int | None = option(None, "frames between checkpoints; none: at each evaluation", group="Run", ge=1)
     seeds: str | None = option(None, "train a run for each, as 0-9 or 0,3,5, in place of --seed", group="Run")
     parallel: int = option(1, "runs of --seeds at a time, each in a process", group="Run", ge=1)
+
+    def with_full_paths(self) -> Self:
+        """The path of a file that brings the environment."""
+        place, _, name = self.env.rpartition(":")
+        if not place.endswith(".py"):
+            return self
+        return self.model_copy(update={"env": f"{Path(place).expanduser().resolve()}:{name}"})
 
     @property
     def one_instance(self) -> bool:

@@ -130,8 +130,6 @@ class Environments:
     def _way_of(self, make: Callable[[], Any]) -> Way:
         try:
             return way_of(make)
-        except UserError:
-            raise
         except Exception as error:
             raise self._complaint(error) from error
 
@@ -256,6 +254,8 @@ class Environments:
             self._vector.close()
 
     def _complaint(self, error: Exception) -> UserError:
+        if isinstance(error, UserError):
+            return error
         where = f"environment {self.name}"
         if isinstance(error, multiprocessing.TimeoutError):
             return UserError(f"{where}: a worker did not answer for {_PATIENCE:.0f} s (frame {self.frames:,})")
