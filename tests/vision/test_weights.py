@@ -22,6 +22,7 @@ from ptapp_core.fit import forward_backward
 from ptapp_core.losses import build_loss
 from ptapp_core.optim import build_optimizer
 from ptapp_core.runtime import Runtime
+from ptapp_core.split import Samples
 from ptapp_core.update import Update
 from ptapp_vision.config import TrainVision
 from ptapp_vision.models import TorchvisionClassifier, build, read_weights
@@ -38,7 +39,8 @@ def pixels(channels: int, size: int, count: int = 2) -> Tensor:
 
 
 def data(channels: int, size: int, classes: int = 5) -> Splits:
-    part = Images(pixels(channels, size, 2 * classes), torch.arange(2 * classes) % classes, [""] * 2 * classes)
+    names = [str(row) for row in range(2 * classes)]
+    part = Images(pixels(channels, size, 2 * classes), torch.arange(2 * classes) % classes, Samples(names, names))
     return Splits(part, part, part, tuple(map(str, range(classes))), "")
 
 

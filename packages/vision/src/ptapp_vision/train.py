@@ -25,7 +25,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Images, Splits, load_for
+from ptapp_vision.data import Form, Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
 from ptapp_vision.models import Weights, build, read_weights
@@ -46,7 +46,7 @@ def train_once(settings: TrainVision) -> Path | None:
     if relaunch(settings.nproc):
         return None
     runtime = runtime_of(settings)
-    data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
+    data = load_for(settings, Form(settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     weights = read_weights(settings.weights) if settings.weights else None
     model, card = build_model(settings, data, weights)
     if settings.sync_batchnorm:
@@ -67,6 +67,8 @@ def train_once(settings: TrainVision) -> Path | None:
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
+        for line in data.left_out:
+            run.say(f"left out: {line}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
@@ -126,6 +128,7 @@ def _card(settings: TrainVision, data: Splits, weights: Weights | None) -> dict[
         "channels": channels,
         "network_channels": network_channels,
         "size": size,
+        "span": data.span,
         "channels_last": settings.channels_last,
     }
 
