@@ -13,7 +13,7 @@ from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.listing import Listing
 from ptapp_audio.manifest import is_manifest, read_manifest
 from ptapp_audio.named import are_named, read_named_files
-from ptapp_audio.read import SUFFIXES, read_files, scaled_note, usual
+from ptapp_audio.read import SUFFIXES, Remarks, read_files, usual
 from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import file_digests, visible
@@ -58,7 +58,7 @@ def load(
     found, size = usual(listing.files)
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)
-    clips, good, bad, note = _read(listing, rate, on_disk)
+    clips, good, bad, remarks = _read(listing, rate, on_disk)
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
@@ -66,7 +66,9 @@ def load(
     if division is not None:
         for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
             raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its sounds can be read")
-    return _divided(listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, note=note)
+    return _divided(
+        listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, remarks=remarks
+    )
 
 
 def load_for(
@@ -119,12 +121,12 @@ def recognise(
     return read_folder(path), []
 
 
-def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], str]:
-    """The clips that can be read, which files those are, "name: reason" of the others, and what was scaled."""
+def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], list[str]]:
+    """The clips that can be read, which files those are, "name: reason" of the others, and remarks on the good."""
     store, starts, lengths = Store(on_disk), [], []
     good: list[int] = []
     bad: list[str] = []
-    divisors: list[float] = []
+    remarks = Remarks()
     for row, sound in enumerate(read_files(listing.files, rate)):
         if isinstance(sound, str):
             bad.append(f"{listing.files[row]}: {sound}")
@@ -132,13 +134,13 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
         good.append(row)
         starts.append(store.add(sound.samples))
         lengths.append(len(sound.samples))
-        divisors.append(sound.divisor)
+        remarks.add(listing.files[row], sound)
     if not good:
         raise UserError(f"{bad[0]}, and so are all the other {len(bad) - 1:,}" if len(bad) > 1 else bad[0])
     labels = torch.tensor([listing.labels[row] for row in good])
     names = [listing.names[row] for row in good]
     clips = Clips(store.block(), torch.tensor(starts), torch.tensor(lengths), labels, names)
-    return clips, good, bad, scaled_note(divisors)
+    return clips, good, bad, remarks.lines()
 
 
 def _only(listing: Listing, rows: Sequence[int]) -> Listing:
@@ -172,7 +174,7 @@ def _divided(
     skipped: Sequence[str] = (),
     made: bool = False,
     on_disk: bool = False,
-    note: str = "",
+    remarks: Sequence[str] = (),
 ) -> Splits:
     digests = [] if made else file_digests(listing.files)
     samples = Samples(listing.names, listing.names, digests, listing.groups or ())
@@ -184,7 +186,7 @@ def _divided(
     about = f"{listing.where}, {listing.what}: " if not made else f"{listing.what}: "
     about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
     about += f"{'mapped from disk' if on_disk else 'in memory'}"
-    about += "".join(f"; {each}" for each in (assigned.note, note) if each)
+    about += "".join(f"; {each}" for each in (assigned.note, *remarks) if each)
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)
