@@ -37,7 +37,9 @@ class TrainAudio(TrainSettings):
         0.1, "share of the training clips that tells the best checkpoint, where the data brings none; 0: none of them",
         group="Data", ge=0, le=0.5,
     )  # fmt: skip
-    split_by: Literal["take", "speaker"] = option("take", "how CLASS_SPEAKER_TAKE.wav names are split", group="Data")
+    split_by: str = option(
+        "take", "what takes the place of the data's own splits: a column, or speaker of known names", group="Data"
+    )
     fold: int | None = option(None, "test on this fold alone, of the data or of --folds", group="Data", ge=0)
     balance: Literal["none", "weights", "sampler"] = option(
         "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ptapp_audio import features
 from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.pictures import all_features
-from ptapp_audio.read import FULL_SCALE, SUFFIXES, Remarks, read
+from ptapp_audio.read import FULL_SCALE, SOUNDS, Remarks, read
 from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_named
@@ -22,7 +22,7 @@ from ptapp_core.runtime import Runtime
 def describe(settings: FeaturesAudio) -> None:
     """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest go on."""
     runtime = Runtime(settings.device, "fp32")
-    files = list(files_named(settings.files, SUFFIXES, "sound"))
+    files = list(files_named(settings.files, SOUNDS))
     unreadable, remarks = 0, Remarks()
     for number, file in enumerate(files):
         try:

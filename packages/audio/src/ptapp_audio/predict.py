@@ -10,7 +10,7 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.pictures import timeline
-from ptapp_audio.read import SUFFIXES, Remarks, read
+from ptapp_audio.read import SOUNDS, Remarks, read
 from ptapp_audio.unreadable import Unreadable
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
@@ -37,7 +37,7 @@ def predict(settings: PredictAudio) -> None:
         raise UserError(
             f"--every {settings.every:g} leaves gaps between the model's windows of {window:.3g} s: make it smaller"
         )
-    files = list(files_named(settings.files, SUFFIXES, "sound"))
+    files = list(files_named(settings.files, SOUNDS))
     if trained.about["made"]:
         print("ptapp: note: this model learnt from sounds that the program made", file=sys.stderr)
     paths = [str(file) for file in files]

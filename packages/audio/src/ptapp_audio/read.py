@@ -23,13 +23,12 @@ from ptapp_audio.resample import Resampler
 from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import counted
 from ptapp_core.files import one_line
+from ptapp_core.unread import Kind
 
 _OF_LIBSNDFILE = (
     ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist"
     " .8svx"
 )
-SUFFIXES = pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split())
-"""What is looked for in folders; a file that is named is read whatever its suffix."""
 FULL_SCALE = 32768.0
 SILENT = 1e-3
 """Of full scale: a sound, or a window of one, that stays below it counts as silence."""
@@ -68,6 +67,23 @@ def look(file: Path) -> tuple[int, float]:
         raise Unreadable(_reason(file, error)) from error
     except OSError as error:
         raise Unreadable(_reason(file, error)) from error
+
+
+def opens(file: Path) -> bool:
+    """Whether the header is that of a sound, whatever the file's name."""
+    try:
+        look(file)
+    except Unreadable:
+        return False
+    return True
+
+
+SOUNDS = Kind(
+    "sound",
+    pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
+    opens,
+    "convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
+)
 
 
 def read(file: Path, rate: int | None = None) -> Sound:

@@ -40,7 +40,7 @@ class TrainVision(TrainSettings):
     cutmix: float = option(0.0, "alpha of CutMix; 0 is off", group="Augmentation", ge=0)
 
     pretrained: bool = option(False, "start from torchvision's weights (torchvision/NAME)", group="Model")
-    weights: Path | None = option(None, "start from the weights in this file", group="Model")
+    weights: Path | None = option(None, "start from the weights of a file, a run, or a checkpoint", group="Model")
     stem: Literal["auto", "small", "large"] = option("auto", "first layers of a resnet", group="Model")
     se: bool = option(True, "squeeze-and-excitation in a resnet", group="Model")
     preactivation: bool = option(True, "full pre-activation in a resnet", group="Model")
@@ -53,6 +53,13 @@ class TrainVision(TrainSettings):
         None, "loss; none: cross-entropy, or mse for the autoencoder", group="Optimisation"
     )
     label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
+
+    def with_full_paths(self) -> Self:
+        """The paths of the data and of the first weights."""
+        settings = super().with_full_paths()
+        if settings.weights is None:
+            return settings
+        return settings.model_copy(update={"weights": settings.weights.expanduser().resolve()})
 
     @property
     def classifies(self) -> bool:

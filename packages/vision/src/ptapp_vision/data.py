@@ -8,7 +8,7 @@ from ptapp_core.files import visible
 from ptapp_core.jobs import division_of
 from ptapp_core.split import BY_HASH, Division
 from ptapp_vision.config import TrainVision
-from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
+from ptapp_vision.decode import IMAGES, OnDisk, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
 from ptapp_vision.folder import Cache, read_folder
 from ptapp_vision.idx import find_idx, read_idx
@@ -82,7 +82,7 @@ def _recognise(
             return read_fer(path, division=division, skip_bad=skip_bad)
         if "-ubyte" in path.name:
             return read_idx(path.parent, division=division)
-        kind = "one image" if path.suffix.lower() in SUFFIXES else "data of no known kind"
+        kind = "one image" if path.suffix.lower() in IMAGES.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
 
     folders = find_idx(path)

@@ -15,10 +15,14 @@ from torch.nn import functional
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
+from ptapp_core.unread import Kind
 
 # Named one by one, so that a file from a stranger never reaches the readers that call other programs (EPS, for one).
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-SUFFIXES = frozenset(".png .jpg .jpeg .jpe .jfif .bmp .gif .webp .tif .tiff .ppm .pgm .pbm .pnm".split())  # noqa: SIM905
+# TGA is not among them: it has no mark of its own, so that damaged files of other formats would pass for it.
+FORMATS = (
+    *("PNG", "JPEG", "JPEG2000", "AVIF", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM"),
+    *("QOI", "SGI", "PCX", "DDS", "PSD", "ICO", "ICNS"),
+)
 GREY_MODES = frozenset(["1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"])
 
 
@@ -50,6 +54,26 @@ def look(file: Path) -> tuple[bool, int, int]:
             return image.mode in GREY_MODES, image.width, image.height
     except Exception as error:  # as in decode
         raise Unreadable(_reason(file, error)) from error
+
+
+def opens(file: Path) -> bool:
+    """Whether the header is that of an image, whatever the file's name."""
+    try:
+        look(file)
+    except Unreadable:
+        return False
+    return True
+
+
+IMAGES = Kind(
+    "image",
+    frozenset(
+        ".png .apng .jpg .jpeg .jpe .jfif .mpo .jp2 .j2k .j2c .jpc .jpf .jpx .avif .avifs .webp .gif .tif .tiff .bmp "  # noqa: SIM905
+        ".dib .ppm .pgm .pbm .pnm .pfm .qoi .sgi .rgb .rgba .bw .pcx .dds .psd .ico .icns".split()
+    ),
+    opens,
+    "convert them to PNG or JPEG first, for instance with `magick mogrify -format png FILES`",
+)
 
 
 def read_files(files: Sequence[Path], size: int, channels: int) -> tuple[Tensor, list[int], list[tuple[Path, str]]]:

@@ -14,7 +14,7 @@ from ptapp_core.files import file_digests
 from ptapp_core.folders import files_of_splits
 from ptapp_core.memory import free_memory
 from ptapp_core.split import BY_HASH, Division, Samples, SplitName
-from ptapp_vision.decode import SUFFIXES, OnDisk, Unreadable, look, read_files, readable
+from ptapp_vision.decode import IMAGES, OnDisk, Unreadable, look, read_files, readable
 from ptapp_vision.splits import Images, Splits, divide
 
 Cache = Literal["auto", "memory", "disk"]
@@ -39,7 +39,7 @@ def read_folder(
     is not usable; `skip_bad` leaves such images out. Without a division it is only
     measured: train/ may be missing.
     """
-    listed = files_of_splits(root, SUFFIXES, "image", need_train=division is not None)
+    listed = files_of_splits(root, IMAGES, need_train=division is not None)
     classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
     first = listed.get("train") or next(iter(listed.values()))
     guess = _guess([file for files in first.values() for file in files[:_LOOKED_AT]])

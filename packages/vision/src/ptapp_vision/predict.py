@@ -11,7 +11,7 @@ from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import PredictVision
 from ptapp_vision.data import read_images
-from ptapp_vision.decode import SUFFIXES
+from ptapp_vision.decode import IMAGES
 from ptapp_vision.pixels import rebuild
 from ptapp_vision.trained import find_trained
 
@@ -29,7 +29,7 @@ def predict(settings: PredictVision) -> None:
     if card["name"] == "autoencoder":
         raise UserError(f"{settings.run}: an autoencoder tells no classes; see its report, or export it")
     model = trained.load(rebuild(card)).to(runtime.device)
-    files = list(files_named(settings.files, SUFFIXES, "image"))
+    files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(names)
     if trained.about["drawn"]:

@@ -3,7 +3,6 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision.models.autoencoder import Autoencoder
@@ -12,9 +11,19 @@ from ptapp_vision.models.network import Network
 from ptapp_vision.models.resnet import ResNet
 from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe
 from ptapp_vision.models.torchvision_models import names as torchvision_names
-from ptapp_vision.models.weights import load_weights, read_weights
+from ptapp_vision.models.weights import Weights, copy_weights, read_weights
 
-__all__ = ["Autoencoder", "FerCNN", "Network", "ResNet", "TorchvisionClassifier", "build", "names"]
+__all__ = [
+    "Autoencoder",
+    "FerCNN",
+    "Network",
+    "ResNet",
+    "TorchvisionClassifier",
+    "Weights",
+    "build",
+    "names",
+    "read_weights",
+]
 
 BUILDERS: dict[str, Callable[..., Network]] = {
     "fercnn": FerCNN,
@@ -53,16 +62,16 @@ def build(
     channels: int,
     size: int,
     pretrained: bool = False,
-    weights: Path | None = None,
+    weights: Weights | None = None,
     **options: object,
 ) -> Network:
     """The model `name` for normalised float images (N, channels, size, size); `options` are its own keywords.
 
     It returns logits (N, classes), or, the autoencoder, images. Each model has `head_prefix`, the state-dict prefix
-    of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` is a file
-    with a state dict; a head for other classes starts fresh.
+    of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` are from
+    `read_weights`; a head for other classes starts fresh, and `statistics` are those of the pixels that they expect.
 
-    Raises UserError for an unknown name or option, an image too small, or weights that do not fit or do not exist.
+    Raises UserError for an unknown name or option, an image too small, or weights that do not fit or cannot be had.
     """
     shape = {"classes": classes, "channels": channels, "size": size}
     if name.startswith("torchvision/"):
@@ -78,7 +87,8 @@ def build(
     _refuse_unknown(name, options, [key for key in known if key not in shape])
     model = BUILDERS[name](**{key: value for key, value in shape.items() if key in known}, **options)
     if weights is not None:
-        load_weights(model, read_weights(weights), head=model.head_prefix, source=f"--weights {weights}")
+        copy_weights(model, weights.state, head=model.head_prefix, source=weights.source)
+        model.statistics = weights.statistics
     return model
 
 
