@@ -205,7 +205,7 @@ def test_wav2vec2_trains_and_goes_without_its_folder_after(tmp_path: Path) -> No
     transformers.Wav2Vec2Model(config).save_pretrained(tmp_path / "tiny")
     data = write_sounds(tmp_path / "tones", 10)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--model", "wav2vec2"]
-    words += ["--pretrained", str(tmp_path / "tiny"), "--rate", "16000", *QUICK[:4]]
+    words += ["--pretrained", str(tmp_path / "tiny"), "--rate", "16000", *QUICK[:4], "--split", "exact"]
     assert command(["audio", "train", *words]) == 0
     shutil.rmtree(tmp_path / "tiny")
     assert command(["audio", "evaluate", str(only_run(tmp_path))]) == 0
