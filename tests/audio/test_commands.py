@@ -104,17 +104,43 @@ def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.Capture
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(line["windows"])
 
 
+def test_silence_gets_an_answer_and_a_note(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, quiet, opposed, loud = only_run(trained), *(trained / f"{name}.wav" for name in ("quiet", "opposed", "loud"))
+    tone = np.sin(np.arange(RATE) / 5)
+    soundfile.write(quiet, tone * 9e-4, RATE)
+    soundfile.write(opposed, np.stack([tone, -tone], 1) * 0.5, RATE)
+    soundfile.write(loud, tone * 2e-3, RATE)
+    assert command(["audio", "predict", str(run), str(quiet), str(opposed), str(loud), "--json"]) == 0
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 3
+    assert output.err.splitlines()[-2:] == [
+        f"ptapp: note: 1 file of silence (the first is {quiet})",
+        f"ptapp: note: 1 file whose channels cancel to silence (the first is {opposed})",
+    ]
+
+
+def test_the_time_line_of_a_short_sound_ends_with_the_sound(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(trained / "short.wav", np.sin(np.arange(RATE // 10) / 5), RATE)
+    words = ["audio", "predict", str(only_run(trained)), str(trained / "short.wav"), "--timeline"]
+    assert command([*words, "--json"]) == 0
+    (window,) = json.loads(capsys.readouterr().out)["windows"]
+    assert (window["from"], window["to"]) == (0.0, 0.1)
+    assert command(words) == 0
+    assert "0.00 to     0.10 s" in capsys.readouterr().out
+
+
 def test_the_exported_model_says_what_predict_says(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = only_run(trained)
     assert command(["audio", "export", str(run)]) == 0
     card = json.loads((run / "export" / "model.onnx.json").read_text())
+    assert "do not pad" in card["batches"]
     files = [trained / "tones" / name / f"{number}.wav" for name in ("high", "low", "rising") for number in (0, 1)]
     capsys.readouterr()
     assert command(["audio", "predict", str(run), *map(str, files), "--json", "--precision", "fp32"]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
     for file, line in zip(files, lines, strict=True):
-        samples, _, _ = read(file, card["rate"])
+        samples, _, *_ = read(file, card["rate"])
         got = session.run(None, {"input": samples.numpy()[None].astype(np.float32) / 32768})[0][0]
         assert got == pytest.approx([line["probabilities"][name] for name in card["classes"]], abs=1e-4)
 

@@ -30,7 +30,7 @@ def made() -> tuple[np.ndarray[Any, Any], int]:
 def spoken() -> tuple[np.ndarray[Any, Any], int]:
     if not FSDD.is_dir():
         pytest.skip("spoken digits are not in ../shared/data/fsdd")
-    samples, rate, _ = read(FSDD / "7_george_12.wav")
+    samples, rate, *_ = read(FSDD / "7_george_12.wav")
     return samples.numpy().astype(np.float32) / FULL_SCALE, rate
 
 

@@ -13,7 +13,7 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.known import NO_MANIFEST, read_known
 from ptapp_audio.manifest import read_manifest
-from ptapp_audio.read import SOUNDS, look, read_files, scaled_note, usual
+from ptapp_audio.read import SOUNDS, Remarks, look, read_files, usual
 from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import file_digests, visible
@@ -61,7 +61,7 @@ def load(
     found, size = usual(list(dict.fromkeys(listing.files)))
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)
-    clips, good, bad, note = _read(listing, rate, on_disk)
+    clips, good, bad, remarks = _read(listing, rate, on_disk)
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
@@ -69,7 +69,9 @@ def load(
     if division is not None:
         for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
             raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its sounds can be read")
-    return _divided(listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, note=note)
+    return _divided(
+        listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, remarks=remarks
+    )
 
 
 def load_for(
@@ -131,8 +133,8 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
     return read_known(path, files) or read_folder(path), []
 
 
-def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], str]:
-    """The clips that can be read, which rows those are, "name: reason" of the others, and what was scaled."""
+def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], list[str]]:
+    """The clips that can be read, which rows those are, "name: reason" of the others, and remarks on the good."""
     store = Store(on_disk)
     rows_of: dict[Path, list[int]] = {}
     for row, file in enumerate(listing.files):
@@ -140,13 +142,13 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
     files = list(rows_of)
     places: dict[int, tuple[int, int]] = {}  # of a row: where its clip begins in the store, and its length
     reasons: dict[int, str] = {}
-    divisors: list[float] = []
+    remarks = Remarks()
     for file, sound in zip(files, read_files(files, rate), strict=True):
         if isinstance(sound, str):
             reasons |= {row: f"{listing.files[row]}: {sound}" for row in rows_of[file]}
             continue
         start, length = store.add(sound.samples), len(sound.samples)
-        divisors.append(sound.divisor)
+        remarks.add(file, sound)
         for row in rows_of[file]:
             span = listing.spans[row] if listing.spans else None
             first, size = segment(span, length, rate)
@@ -162,7 +164,7 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
     starts, lengths = (torch.tensor([places[row][part] for row in good]) for part in range(2))
     labels = torch.tensor([listing.labels[row] for row in good])
     clips = Clips(store.block(), starts, lengths, labels, [listing.names[row] for row in good])
-    return clips, good, bad, scaled_note(divisors)
+    return clips, good, bad, remarks.lines()
 
 
 def segment(span: Span | None, length: int, rate: int) -> tuple[int, int]:
@@ -186,7 +188,7 @@ def _divided(
     skipped: Sequence[str] = (),
     made: bool = False,
     on_disk: bool = False,
-    note: str = "",
+    remarks: Sequence[str] = (),
 ) -> Splits:
     samples = Samples(listing.names, listing.names, [] if made else _digests(listing), listing.groups or ())
     known = Known(listing.where, listing.labels, listing.classes, listing.parts or (), listing.folds or ())
@@ -198,7 +200,7 @@ def _divided(
     about = f"{listing.where}, {listing.what}: " if not made else f"{listing.what}: "
     about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
     about += f"{'mapped from disk' if on_disk else 'in memory'}"
-    about += "".join(f"; {each}" for each in (assigned.note, note) if each)
+    about += "".join(f"; {each}" for each in (assigned.note, *remarks) if each)
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ptapp_audio import features
 from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.pictures import all_features
-from ptapp_audio.read import FULL_SCALE, SOUNDS, read, scaled_note
+from ptapp_audio.read import FULL_SCALE, SOUNDS, Remarks, read
 from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_named
@@ -23,15 +23,16 @@ def describe(settings: FeaturesAudio) -> None:
     """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest go on."""
     runtime = Runtime(settings.device, "fp32")
     files = list(files_named(settings.files, SOUNDS))
-    unreadable, divisors = 0, []
+    unreadable, remarks = 0, Remarks()
     for number, file in enumerate(files):
         try:
-            samples, rate, divisor = read(file, settings.rate)
+            sound = read(file, settings.rate)
         except Unreadable as error:
             print(f"ptapp: {file}: {error}", file=sys.stderr)
             unreadable += 1
             continue
-        divisors.append(divisor)
+        remarks.add(file, sound)
+        samples, rate = sound.samples, sound.rate
         found = compute(samples, rate, settings, runtime.device)
         out = settings.out / (file.stem if len(files) == 1 else f"{file.stem}-{number}")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +45,8 @@ def describe(settings: FeaturesAudio) -> None:
         print(f"{file}: {len(samples) / rate:.3g} s at {rate:,} Hz, {frames:,} frames; bands:")
         print(textwrap.fill(bands, 80, initial_indent="  ", subsequent_indent="  "))
         print(f"  {picture.with_suffix('.npz')}, {picture}")
-    if note := scaled_note(divisors):
-        print(f"ptapp: note: {note}", file=sys.stderr)
+    for line in remarks.lines():
+        print(f"ptapp: note: {line}", file=sys.stderr)
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
 

@@ -22,6 +22,7 @@ def export(settings: ExportAudio) -> None:
     data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], run=settings.run)
     about = {
         "input": f"float32 (batch, length), samples of -1 to 1 at {card['rate']} Hz, of any length",
+        "batches": "sounds of one length; do not pad shorter ones, for silence is heard like any other sound",
         "output": "probabilities (batch, classes)",
         "classes": card["classes"],
         "rate": card["rate"],

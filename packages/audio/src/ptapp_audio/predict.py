@@ -10,7 +10,7 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.pictures import timeline
-from ptapp_audio.read import SOUNDS, read, scaled_note
+from ptapp_audio.read import SOUNDS, Remarks, read
 from ptapp_audio.unreadable import Unreadable
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
@@ -42,15 +42,16 @@ def predict(settings: PredictAudio) -> None:
         print("ptapp: note: this model learnt from sounds that the program made", file=sys.stderr)
     paths = [str(file) for file in files]
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(paths)
-    unreadable, divisors = 0, []
+    unreadable, remarks = 0, Remarks()
     for number, file in enumerate(files):
         try:
-            samples, rate, divisor = read(file, card["rate"])
+            sound = read(file, card["rate"])
         except Unreadable as error:
             print(f"ptapp: {file}: {error}", file=sys.stderr)
             unreadable += 1
             continue
-        divisors.append(divisor)
+        remarks.add(file, sound)
+        samples, rate = sound.samples, sound.rate
         if not settings.timeline:
             answer(str(file), _named(card["classes"], _whole(model, samples, runtime)))
         if settings.timeline or settings.picture:
@@ -58,13 +59,15 @@ def predict(settings: PredictAudio) -> None:
             at, probabilities = slide(model, samples, max(step, 1), runtime)
             times = [start / rate for start in at.tolist()]
             if settings.timeline:
-                _print_line(str(file), times, card["window"] / rate, probabilities, card["classes"], settings.json_)
+                ends = [min(start + card["window"], len(samples)) / rate for start in at.tolist()]
+                spans = list(zip(times, ends, strict=True))
+                _print_line(str(file), spans, probabilities, card["classes"], settings.json_)
             if settings.picture:
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"
                 timeline(samples, rate, times, card["window"] / rate, probabilities, card["classes"], out, file.name)
                 print(f"ptapp: {out}", file=sys.stderr)
-    if note := scaled_note(divisors):
-        print(f"ptapp: note: {note}", file=sys.stderr)
+    for line in remarks.lines():
+        print(f"ptapp: note: {line}", file=sys.stderr)
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
 
@@ -104,18 +107,18 @@ def _named(classes: list[str], probabilities: Tensor) -> dict[str, float]:
 
 
 def _print_line(
-    name: str, times: list[float], width: float, probabilities: Tensor, classes: list[str], as_json: bool
+    name: str, spans: list[tuple[float, float]], probabilities: Tensor, classes: list[str], as_json: bool
 ) -> None:
-    """The windows of a file: a JSON object, or a table."""
+    """The windows of a file, from and to so many seconds: a JSON object, or a table."""
     rows = [_named(classes, row) for row in probabilities]
     if as_json:
         windows = [
-            {"from": round(start, 3), "to": round(start + width, 3), **as_record(row)}
-            for start, row in zip(times, rows, strict=True)
+            {"from": round(start, 3), "to": round(end, 3), **as_record(row)}
+            for (start, end), row in zip(spans, rows, strict=True)
         ]
         print(json.dumps({"file": name, "windows": windows}, ensure_ascii=False))
         return
     print(name)
-    for start, row in zip(times, rows, strict=True):
+    for (start, end), row in zip(spans, rows, strict=True):
         label, confidence = best(row)
-        print(f"{start:9.2f} to {start + width:8.2f} s  {100 * confidence:5.1f} %  {label}")
+        print(f"{start:9.2f} to {end:8.2f} s  {100 * confidence:5.1f} %  {label}")

@@ -30,6 +30,8 @@ _OF_LIBSNDFILE = (
     " .8svx"
 )
 FULL_SCALE = 32768.0
+SILENT = 1e-3
+"""Of full scale: a sound, or a window of one, that stays below it counts as silence."""
 _OVERSHOOT = 1.5  # of full scale: so much a lossy codec may add, and it is clipped
 _AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
 _BLOCK = 2**18  # samples of all channels that are decoded at a time
@@ -45,6 +47,8 @@ class Sound(NamedTuple):
     samples: Tensor
     """int16 (samples,)."""
     rate: int
+    peak: float
+    """The largest sample of any channel, before it was divided; 1 is full scale."""
     divisor: float
     """What floats beyond full scale were divided by; 1 where none were."""
 
@@ -96,7 +100,7 @@ def read(file: Path, rate: int | None = None) -> Sound:
     if peak > _OVERSHOOT:
         divisor = 2.0 ** math.ceil(math.log2(peak))
         samples, own, _ = _decode(file, rate, divisor)
-    return Sound(torch.from_numpy(samples), rate or own, divisor)
+    return Sound(torch.from_numpy(samples), rate or own, peak, divisor)
 
 
 def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
@@ -131,13 +135,33 @@ def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
         yield some
 
 
-def scaled_note(divisors: Sequence[float]) -> str:
-    """What to say of sounds that were scaled, by the `divisor` of each sound; empty where none was."""
-    scaled = [divisor for divisor in divisors if divisor > 1.0]
-    if not scaled:
-        return ""
-    largest = f"{max(scaled):,.0f}"
-    return f"{counted(len(scaled), 'file')} of floats beyond full scale, divided by up to {largest}"
+class Remarks:
+    """What is worth a line of the sounds that were read."""
+
+    def __init__(self) -> None:
+        self._divisors: list[float] = []
+        self._silent: list[Path] = []
+        self._cancelled: list[Path] = []
+
+    def add(self, file: Path, sound: Sound) -> None:
+        """Takes note of a sound."""
+        if sound.divisor > 1.0:
+            self._divisors.append(sound.divisor)
+        if int(sound.samples.abs().max()) < SILENT * FULL_SCALE:
+            (self._silent if sound.peak / sound.divisor < SILENT else self._cancelled).append(file)
+
+    def lines(self) -> list[str]:
+        """One for each kind of remark, with the number of files."""
+        found = []
+        if self._divisors:
+            largest = f"{max(self._divisors):,.0f}"
+            found.append(
+                f"{counted(len(self._divisors), 'file')} of floats beyond full scale, divided by up to {largest}"
+            )
+        for files, why in ((self._silent, "of silence"), (self._cancelled, "whose channels cancel to silence")):
+            if files:
+                found.append(f"{counted(len(files), 'file')} {why} (the first is {files[0]})")
+        return found
 
 
 def usual(files: Sequence[Path]) -> tuple[int, int]:

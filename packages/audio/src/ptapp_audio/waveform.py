@@ -12,10 +12,9 @@ from ptapp_audio.augment import hide
 from ptapp_audio.clips import Clips, spread
 from ptapp_audio.features import LogMel
 from ptapp_audio.models import Network, build
-from ptapp_audio.read import FULL_SCALE
+from ptapp_audio.read import FULL_SCALE, SILENT
 from ptapp_core.errors import UserError
 
-_SILENT = 1e-3  # of full scale: a window with a lower peak is turned up no further
 _QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
 _LOOKED_AT = 256  # windows from which the statistics are taken,
 _TOGETHER = 16  # so many at a time
@@ -57,7 +56,7 @@ class LogMelFront(nn.Module):
 
     def decibels(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, mels, frames), 0 the loudest, -80 the floor."""
-        decibels: Tensor = self.log_mel(x / x.abs().amax(1, keepdim=True).clamp(min=_SILENT))
+        decibels: Tensor = self.log_mel(x / x.abs().amax(1, keepdim=True).clamp(min=SILENT))
         return decibels - decibels.amax((1, 2), keepdim=True).clamp(min=_QUIET)
 
     def forward(self, x: Tensor) -> Tensor:
