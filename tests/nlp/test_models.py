@@ -13,7 +13,7 @@ from ptapp_core.losses import build_loss
 from ptapp_core.runtime import Runtime
 from ptapp_nlp import pictures
 from ptapp_nlp.batches import Ragged, Texts
-from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample
+from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample, translations
 from ptapp_nlp.encode import IGNORED
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import LanguageModel, Translator, build
@@ -271,13 +271,13 @@ def test_sampling_follows_its_seed_and_its_limits(writer: LanguageModel) -> None
     first = torch.full((64, 1), BOS)
 
     def draw(**options: object) -> list[list[int]]:
-        return sample(LanguageSession(writer).advance, first, 6, temperature=1.0, **options)  # type: ignore[arg-type]
+        return sample(LanguageSession(writer, 64).advance, first, 6, temperature=1.0, **options)  # type: ignore[arg-type]
 
     assert draw(seed=1) == draw(seed=1) != draw(seed=2)
-    greedy = sample(LanguageSession(writer).advance, first, 6)
+    greedy = sample(LanguageSession(writer, 64).advance, first, 6)
     assert draw(top_k=1) == draw(top_p=1e-6) == greedy
     assert draw(top_k=12, top_p=1.0) == draw()
-    assert draw()[:5] == sample(LanguageSession(writer).advance, first[:5], 6, temperature=1.0)
+    assert draw()[:5] == sample(LanguageSession(writer, 64).advance, first[:5], 6, temperature=1.0)
 
 
 def test_sampling_draws_in_proportion() -> None:
@@ -291,6 +291,38 @@ def test_sampling_draws_in_proportion() -> None:
 def test_prompts_padded_on_the_left_are_continued_as_alone(writer: LanguageModel, cached: bool) -> None:
     prompts = [[BOS, 5, 6, 7, 8], [BOS, 9], [BOS]]
     first = torch.tensor([[0] * (5 - len(row)) + row for row in prompts])
-    together = sample(LanguageSession(writer, cached=cached).advance, first, 8)
-    alone = [sample(LanguageSession(writer).advance, torch.tensor([row]), 8)[0] for row in prompts]
+    together = sample(LanguageSession(writer, 64, cached=cached).advance, first, 8)
+    alone = [sample(LanguageSession(writer, 64).advance, torch.tensor([row]), 8)[0] for row in prompts]
     assert together == alone
+
+
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("lengths", [(1,), (3, 1), (6, 2), (9, 4)])
+def test_each_token_is_predicted_from_the_last_ones_at_positions_that_were_learned(
+    writer: LanguageModel, lengths: tuple[int, ...], cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window, longest, generator = 6, max(lengths), torch.Generator().manual_seed(0)
+    rows = [torch.randint(4, 12, (length + 14,), generator=generator) for length in lengths]
+    past = torch.stack([torch.cat([torch.zeros(longest + 14 - len(row)).long(), row]) for row in rows])
+    places: list[int] = []
+    embed = writer.embedding.forward
+    monkeypatch.setattr(writer.embedding, "forward", lambda ids, at: (places.append(int(at.max())), embed(ids, at))[1])
+    session = LanguageSession(writer, window, cached=cached)
+    found = [session.advance(past[:, :longest])]
+    found += [session.advance(past[:, at : at + 1]) for at in range(longest, past.shape[1])]
+    assert max(places) == window - 1
+    monkeypatch.undo()
+    for step, logits in enumerate(found):
+        for row, own in zip(rows, logits, strict=True):
+            seen = row[: len(row) - 14 + step][-window:]
+            torch.testing.assert_close(own, writer(seen[None])[0, -1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_translation_stays_within_the_positions_that_were_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens, model = learn("word", ["a b c d e f g h"] * 3, 300, lower=True), sure(1)
+    limits: list[int] = []
+    monkeypatch.setattr(
+        "ptapp_nlp.decode.beam", lambda session, first, most, *_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
+    )
+    translations(model, ["a b c d e f g h"], tokens, Runtime("cpu", "fp32"), 9)
+    assert limits == [8]  # a target of 9 with both marks has 8 positions to learn from

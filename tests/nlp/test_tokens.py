@@ -1,9 +1,13 @@
 """Tokenizers and the batches that are made of their numbers."""
 
+from functools import cache
 from itertools import islice
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
 from torch import nn
 
 from ptapp_core.draws import Draws
@@ -14,10 +18,15 @@ from ptapp_nlp.encode import IGNORED, cut, encode, encode_tagged
 from ptapp_nlp.made import make
 from ptapp_nlp.splits import Examples
 from ptapp_nlp.tasks import OUTPUTS
-from ptapp_nlp.tokens import BOS, EOS, KINDS, Tokens, learn
+from ptapp_nlp.tokens import BOS, EOS, KINDS, SPECIAL, Tokens, learn
 from ptapp_nlp.train import hide_words
 
 TEXTS = ["The cat doesn't sleep.", "the cat sleeps , the dog sleeps", "Straße, 3 cafés!"] * 3
+
+
+@cache
+def _learned(kind: str) -> Tokens:
+    return learn(kind, TEXTS, 400, lower=False, least=1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -48,6 +57,23 @@ def test_a_text_that_names_a_mark_is_none(kind: str) -> None:
         words, _ = own.encode_words(["[PAD]"], 100)
         assert not {tokens.pad, EOS} & {*row, *words}
         assert own.decode([row])[0].replace(" ", "") == "[PAD]and[EOS]"
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.sampled_from([*SPECIAL, "The", "cat", " ", "'t", "[", "]", "é", "\n", "3"]), max_size=12).map("".join)
+)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tokenizer_that_leaves_the_program_reads_as_it_does(kind: str, text: str) -> None:
+    tokens, limit = _learned(kind), 7
+    for marks in ({}, {"eos": True}):
+        shipped = Tokenizer.from_str(tokens.shipped(limit, **marks))
+        ids = shipped.encode(text).ids
+        assert (ids or [tokens.unk]) == tokens.encode([text], limit, **marks)[0]
+        assert not {tokens.pad, BOS} & {*ids}
+    begun = Tokenizer.from_str(tokens.shipped(limit, begin=True)).encode(text).ids
+    whole = tokens.encode([text], 1000, eos=True)[0][:-1]
+    assert begun == [EOS, *whole[-(limit - 1) :]]
 
 
 def test_a_words_tag_stands_at_its_first_token() -> None:

@@ -15,6 +15,9 @@ from ptapp_nlp.tokens import BOS, EOS, Tokens
 Advance = Callable[[Tensor], Tensor]
 """Next tokens (M, S) -> logits (M, V) of the token after them."""
 
+LONGER, MORE = 2, 10
+"""A translation is at most so many times as long as its source, and so many tokens more."""
+
 
 class TranslatorSession:
     """A translator at work on a batch: it keeps what it computed of the source and of the tokens so far."""
@@ -39,15 +42,22 @@ class TranslatorSession:
 
 
 class LanguageSession:
-    """A transformer that continues prompts of unequal lengths, which are padded on the left."""
+    """A transformer that continues prompts of unequal lengths, which are padded on the left.
 
-    def __init__(self, model: LanguageModel, *, cached: bool = True) -> None:
-        self.model, self.cache = model, model.stack.new_cache() if cached else None
+    Each token is predicted from the last `window` ones, whose positions count from 0: so none is predicted from a
+    position that the model never learned.
+    """
+
+    def __init__(self, model: LanguageModel, window: int, *, cached: bool = True) -> None:
+        self.model, self.window, self.cache = model, window, model.stack.new_cache() if cached else None
         self.past: Tensor | None = None
 
     def advance(self, tokens: Tensor) -> Tensor:
         """Logits (M, V) after these further tokens (M, S)."""
         self.past = tokens if self.past is None else torch.cat([self.past, tokens], 1)
+        if self.past.shape[1] > self.window:
+            self.past = self.past[:, -self.window :]
+            self.cache = None  # from here on every position moves with every token
         keep = self.past != self.model.pad
         places = (keep.cumsum(1) - 1).clamp(min=0)
         new = tokens.shape[1] if self.cache is not None else self.past.shape[1]
@@ -57,7 +67,7 @@ class LanguageSession:
 
 
 class RecurrentSession:
-    """An LSTM or GRU that continues prompts of one length."""
+    """An LSTM or GRU that continues prompts of one length; it has no positions, and its state needs no window."""
 
     def __init__(self, model: RecurrentLanguageModel) -> None:
         self.model = model
@@ -207,7 +217,7 @@ def translations(
         part = texts[start : start + batch_size]
         rows = Ragged(tokens.encode(part, limit, eos=True), tokens.pad)
         source = runtime.to_device(rows.gather(torch.arange(len(part))))
-        most = (rows.lengths * 2 + 10).clamp(max=limit)
+        most = (rows.lengths * LONGER + MORE).clamp(max=limit - 1)  # its last position was learned
         with torch.no_grad(), runtime.autocast():
             session = TranslatorSession(model, source)
             first = source.new_full((len(part), 1), BOS)
@@ -216,9 +226,9 @@ def translations(
     return said
 
 
-def session_of(model: nn.Module) -> LanguageSession | RecurrentSession:
-    """A language model at work."""
+def session_of(model: nn.Module, window: int) -> LanguageSession | RecurrentSession:
+    """A language model at work, which learned from `window` tokens at a time."""
     if isinstance(model, LanguageModel):
-        return LanguageSession(model)
+        return LanguageSession(model, window)
     assert isinstance(model, RecurrentLanguageModel)
     return RecurrentSession(model)

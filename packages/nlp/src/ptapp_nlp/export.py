@@ -1,6 +1,5 @@
 """`ptapp nlp export`: the trained model as a file of its own, from token numbers, with its tokenizer beside it."""
 
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,10 +8,13 @@ from torch import Tensor, nn
 
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.run import write_text
 from ptapp_nlp.config import ExportNLP, TrainNLP
+from ptapp_nlp.decode import LONGER, MORE
+from ptapp_nlp.encode import fallback_tag
 from ptapp_nlp.evaluate import Measured, load_for, prepare, rebuild
 from ptapp_nlp.models.encoder import positions_of
-from ptapp_nlp.tokens import Tokens
+from ptapp_nlp.tokens import BOS, EOS, Tokens
 
 _Free = dict[str, tuple[str, ...]]
 """Inputs by name, with the names of their free dimensions."""
@@ -41,7 +43,8 @@ def export(settings: ExportNLP) -> None:
         merge_lora(model)
     positions = positions_of(model)
     job = TrainNLP.resolve(settings.run / "config.toml", {})
-    part = prepare(card, load_for(job, run=settings.run).test, Tokens.load(settings.run / "tokenizer.json"))
+    tokens = Tokens.load(settings.run / "tokenizer.json")
+    part = prepare(card, load_for(job, run=settings.run).test, tokens)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {
@@ -50,6 +53,7 @@ def export(settings: ExportNLP) -> None:
         "classes": card["classes"],
         "model": card["name"],
         "task": card["task"],
+        **_use(card, tokens),
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }
@@ -67,9 +71,40 @@ def export(settings: ExportNLP) -> None:
         most={} if positions is None else {"length": positions},
         recurrent=card["name"] in ("lstm", "gru"),
     )
-    shutil.copy(settings.run / "tokenizer.json", path.parent / "tokenizer.json")
+    generates, translates = card["task"] == "generate", card["task"] == "translate"
+    shipped = tokens.shipped(card["max_length"], eos=translates, begin=generates)
+    write_text(path.parent / "tokenizer.json", shipped)
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on real texts: greatest difference {difference:.2e}")
+
+
+def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
+    """What a program that has only the exported files must know to get this program's text from them.
+
+    The tokenizer puts the marks around a text and cuts it; what a model writes needs its marks and limits here.
+    """
+    limit, end = card["max_length"], {"end": EOS, "not_text": tokens.special}
+    common = {"pad": tokens.pad, "max_length": limit}
+    match card["task"]:
+        case "classify":
+            return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
+        case "tag":
+            use = "give the words, split at blanks; the tag of a word is that of its first token, or `no_token`"
+            return {**common, "no_token": card["classes"][fallback_tag(card["classes"])], "use": use}
+        case "translate":
+            use = (
+                "target begins with `begin`; its next number is chosen after the last one, until `end` or as many as "
+                "the least of `longer` * length of the source + `more` and `max_length` - 1; the text is decoded "
+                "without `not_text`, and stripped of blanks"
+            )
+            return {**common, "begin": BOS, **end, "longer": LONGER, "more": MORE, "use": use}
+    window = limit if card["name"] == "transformer" else None
+    use = (
+        "input is the prompt as tokenizer.json gives it (an empty one: `begin` alone); the next number is chosen after "
+        "the last one, until `end`, from the last `window` numbers alone, where it is given; the text is decoded "
+        "without `not_text`, and stripped of blanks"
+    )
+    return {**common, "begin": EOS, **end, "window": window, "use": use}
 
 
 def _form(card: Mapping[str, Any], part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:

@@ -31,7 +31,7 @@ def generate(settings: GenerateNLP) -> None:
     first = torch.tensor([[EOS, *ids]] * settings.number, device=runtime.device)
     with torch.no_grad(), runtime.autocast():
         rows = sample(
-            session_of(model).advance,
+            session_of(model, card["max_length"]).advance,
             first,
             settings.length,
             temperature=settings.temperature,

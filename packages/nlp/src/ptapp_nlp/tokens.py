@@ -1,10 +1,11 @@
 """Text to token numbers and back, by the `tokenizers` library; trained on the training split alone, or BERT's own."""
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ptapp_core.errors import UserError
 
@@ -69,6 +70,31 @@ class Tokens:
         text = str(self.tokenizer.to_str(pretty=True))
         self.tokenizer.no_padding()
         return text
+
+    def shipped(self, limit: int, *, eos: bool = False, begin: bool = False) -> str:
+        """A `tokenizer.json` that any program reads as this one does: with marks, a limit and padding.
+
+        A special token's name in a text is text there too.
+
+        Args:
+            limit: the most tokens, marks among them.
+            eos: an end mark goes after each text.
+            begin: an end mark goes before each text, which keeps its last tokens and not its first.
+        """
+        own = Tokenizer.from_str(self.json())
+        if eos or begin:
+            mark = f"{SPECIAL[EOS]} $A" if begin else f"$A {SPECIAL[EOS]}"
+            own.post_processor = processors.TemplateProcessing(single=mark, special_tokens=[(SPECIAL[EOS], EOS)])
+        own.enable_truncation(limit, direction="left" if begin else "right")
+        content = json.loads(own.to_str())
+        model = set(own.get_vocab(with_added_tokens=False).values())
+        content["added_tokens"] = [
+            # One that the model has not keeps its number under a name that no text has: U+FFFF is no character.
+            {**token, "content": f"\uffff{token['content']}"} if token["special"] else token
+            for token in content["added_tokens"]
+            if not (token["special"] and token["id"] in model)
+        ]
+        return json.dumps(content, ensure_ascii=False, indent=1)
 
     def encode(self, texts: Sequence[str], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
         """Token numbers of each text, at most `limit` of them, at least one; `bos` and `eos` go around them."""

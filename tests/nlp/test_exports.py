@@ -1,0 +1,140 @@
+"""The exported files alone are enough: a program without ptapp gets ptapp's own text and figures from them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from contract.of_nlp import write_texts
+from contract.rows import command, only_run
+from nlp.test_encoders import config_of, save
+
+COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32", "--max-length", "12"]
+SENTENCE = "the cat [SEP] sees the dog and then the bird sees one [EOS] two three four five six seven"
+TEXTS = [SENTENCE, "cat word1", "[PAD] dog [UNK]", "word1 word2 word3 bird"]
+
+
+class Files:
+    """What a stranger makes of an export folder."""
+
+    def __init__(self, folder: Path) -> None:
+        (card,) = folder.glob("model.*.json")
+        self.card: dict[str, Any] = json.loads(card.read_text())
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.model = _onnx(folder / "model.onnx") if self.card["format"] == "onnx" else _pt2(folder / "model.pt2")
+
+    def ids(self, text: str | list[str]) -> list[int]:
+        return self.tokenizer.encode(text, is_pretokenized=isinstance(text, list)).ids
+
+    def classify(self, text: str) -> str:
+        shares = self.model(self.ids(text) or [self.card["empty"]])[0]
+        return str(self.card["classes"][int(shares.argmax())])
+
+    def tag(self, text: str) -> list[str]:
+        words = text.split()
+        coded = self.tokenizer.encode(words, is_pretokenized=True)
+        shares = self.model(coded.ids)[0]
+        first = [coded.word_ids.index(n) if n in coded.word_ids else None for n in range(len(words))]
+        return [self.card["no_token"] if at is None else self.card["classes"][shares[at].argmax()] for at in first]
+
+    def translate(self, text: str) -> str:
+        source, target = self.ids(text), [self.card["begin"]]
+        most = min(self.card["longer"] * len(source) + self.card["more"], self.card["max_length"] - 1)
+        while len(target) <= most:
+            number = int(self.model(source, target)[0, -1].argmax())
+            if number == self.card["end"]:
+                break
+            target.append(number)
+        return self.text(target)
+
+    def generate(self, prompt: str, length: int) -> str:
+        numbers = self.ids(prompt) if prompt else [self.card["begin"]]
+        for _ in range(length):
+            number = int(self.model(numbers[-(self.card["window"] or len(numbers)) :])[0, -1].argmax())
+            if number == self.card["end"]:
+                break
+            numbers.append(number)
+        return self.text(numbers)
+
+    def text(self, numbers: list[int]) -> str:
+        return self.tokenizer.decode([n for n in numbers if n not in self.card["not_text"]]).strip()
+
+
+def _onnx(path: Path) -> Callable[..., np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path))
+    names = [each.name for each in session.get_inputs()]
+    return lambda *rows: session.run(None, {n: np.array([row]) for n, row in zip(names, rows, strict=True)})[0]
+
+
+def _pt2(path: Path) -> Callable[..., np.ndarray]:
+    model = torch.export.load(path).module()
+    return lambda *rows: model(*(torch.tensor([row]) for row in rows)).detach().numpy()
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    capsys.readouterr()
+    assert command(["nlp", *words, "--device", "cpu", "--precision", "fp32"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def exported(folder: Path, data: Path, form: str, *words: str) -> tuple[str, Files]:
+    options = ["--data", str(data), "--run-dir", str(folder / "runs"), "--steps", "12", "--batch-size", "8", *words]
+    assert command(["nlp", "train", *COMMON, *options]) == 0
+    run = only_run(folder)
+    assert command(["nlp", "export", str(run), "--format", form]) == 0
+    return str(run), Files(run / "export")
+
+
+SMALL = ["--dim", "16", "--layers", "1", "--dropout", "0", "--lr", "0.01"]
+
+
+def test_a_classifier(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_texts(tmp_path / "texts")
+    run, files = exported(tmp_path, data, "onnx", *SMALL)
+    assert [files.classify(text) for text in TEXTS] == [row["class"] for row in said(capsys, "predict", run, *TEXTS)]
+
+
+def test_a_bert_to_which_a_mark_in_a_text_is_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, encoder = write_texts(tmp_path / "texts"), save(config_of("bert"), tmp_path / "bert")
+    run, files = exported(tmp_path, data, "pt2", "--model", "bert", "--pretrained", str(encoder))
+    for text, row in zip(TEXTS, said(capsys, "predict", run, *TEXTS), strict=True):
+        ids = files.ids(text)
+        assert len(ids) <= 12
+        assert ids.count(ids[-1]) == 1  # the mark that the tokenizer puts at the end
+        expected = [row["probabilities"][name] for name in files.card["classes"]]
+        assert files.model(ids)[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_tagger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.conll").write_text("the O\ncat B-X\nsees O\n\nthe O\ndog B-Y\n\n" * 30)
+    run, files = exported(tmp_path, tmp_path / "a.conll", "onnx", "--task", "tag", "--tokenizer", "char", *SMALL)
+    assert [files.tag(text) for text in TEXTS] == [row["tags"] for row in said(capsys, "predict", run, *TEXTS)]
+
+
+def test_a_translator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pairs.csv").write_text("en,de\n" + "the cat sees,die Katze sieht\none two,eins zwei\n" * 30)
+    words = ["--task", "translate", "--vocab", "300", *SMALL]
+    run, files = exported(tmp_path, tmp_path / "pairs.csv", "pt2", *words)
+    options = ["--beam", "1", "--length-penalty", "0"]  # greedy, as the program here
+    answers = [row["translation"] for row in said(capsys, "translate", run, *options, *TEXTS)]
+    assert [files.translate(text) for text in TEXTS] == answers
+    assert any(answers)
+
+
+@pytest.mark.parametrize(("model", "form"), [("transformer", "pt2"), ("lstm", "onnx")])
+def test_a_writer_beyond_what_it_learned_at_once(
+    model: str, form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.txt").write_text("the cat sees the dog and the bird sees the cat\n" * 60)
+    words = ["--task", "generate", "--model", model, "--vocab", "300", *SMALL]
+    run, files = exported(tmp_path, tmp_path / "text.txt", form, *words)
+    for prompt in ("", "the cat", SENTENCE):
+        (row,) = said(capsys, "generate", run, "--prompt", prompt, "--temperature", "0", "--length", "40")
+        assert files.generate(prompt, 40) == row["text"]
+        assert len(files.tokenizer.encode(row["text"]).ids) > 10
