@@ -9,6 +9,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.errors import UserError
 from ptapp_core.plan import Plan
 from ptapp_core.weights import Weights
 from ptapp_rl.normalise import RunningNorm, too_fine
@@ -119,6 +120,16 @@ def test_a_job_that_goes_on_takes_in_the_rollout_from_before_it_stopped() -> Non
     assert again.encoder.norm.count == 64
     for name, value in model.encoder.norm.state_dict().items():
         assert torch.equal(value, again.encoder.norm.state_dict()[name])
+
+
+@pytest.mark.parametrize(("env", "normalise"), [("CartPole-v1", True), ("Stamp-v0", False)])
+def test_a_device_without_float64_is_refused_in_one_line(
+    env: str, normalise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ptapp_rl.algos.choose_device", lambda name: torch.device("mps"))
+    learner("CartPole-v1")
+    with pytest.raises(UserError, match=r"mps has no float64.*--device cpu"):
+        learner(env, normalise=normalise)
 
 
 def test_an_average_of_weights_keeps_the_count_of_observations_that_were_seen() -> None:

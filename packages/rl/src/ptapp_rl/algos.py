@@ -3,12 +3,13 @@
 from textwrap import TextWrapper
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from ptapp_core.config import flag
 from ptapp_core.errors import UserError
 from ptapp_core.plan import Plan
-from ptapp_core.runtime import Runtime
+from ptapp_core.runtime import Runtime, choose_device
 from ptapp_core.task import Task
 from ptapp_rl.a2c import A2C
 from ptapp_rl.actor import ActorCritic
@@ -33,6 +34,11 @@ ABOUT = {
 def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
     """What it takes to build the model again; raises UserError for options that such observations leave unused."""
     _check_use(settings, environments.card)
+    if choose_device(settings.device).type == "mps" and (settings.normalise or _is_wide(environments)):
+        raise UserError(
+            "--device: mps has no float64, the type of some observations and of the statistics of --normalise: "
+            "give --device cpu"
+        )
     card: dict[str, Any] = {
         "algo": settings.algo,
         "observation": environments.card,
@@ -57,6 +63,11 @@ def _check_use(settings: TrainRL, observation: dict[str, Any]) -> None:
         for name in ("hidden", "activation"):
             if getattr(settings, name) != getattr(usual, name):
                 raise UserError(f"{flag(name)} is not for images, whose network is given: leave it out")
+
+
+def _is_wide(environments: Environments) -> bool:
+    seen = environments.observations
+    return any(part.dtype == np.float64 for part in (seen.values() if isinstance(seen, dict) else [seen]))
 
 
 def build(card: dict[str, Any]) -> nn.Module:

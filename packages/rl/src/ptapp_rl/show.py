@@ -75,7 +75,7 @@ def _episode(model: nn.Module, env: gym.Env[Any, Any], seed: int, length: int | 
     total, over = 0.0, False
     yield total
     while not over and (length is None or (length := length - 1)):
-        seen = each(observation, lambda part: torch.from_numpy(np.asarray(part)[None]))
+        seen = each(observation, lambda part: torch.from_numpy(np.array(part)[None]))
         action = model(seen)[0].numpy()
         observation, reward, terminated, truncated, _ = env.step(action if action.ndim else action[()])
         total += reward_of(reward)
