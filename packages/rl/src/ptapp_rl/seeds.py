@@ -9,12 +9,10 @@ from signal import SIGINT, SIGTERM
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ptapp_core.checkpoint import steps_in
 from ptapp_core.errors import Interrupted, UserError, counted
 from ptapp_core.log import FRAMES, records
-from ptapp_core.report import BLUE, GREY, save
 from ptapp_core.run import StopRequest, new_path, read_json, write_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.config import TrainRL, seed_list
@@ -180,6 +178,10 @@ def _curve(run: Path) -> dict[int, float]:
 
 def learning_curves(curves: list[dict[int, float]], title: str, out: Path) -> Path:
     """Each seed's curve, their mean, and its 95 % bootstrap interval, at the frames that all of them were evaluated."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    from ptapp_core.report import BLUE, GREY, save
+
     shared = sorted(set.intersection(*map(set, curves)))
     figure = Figure(figsize=(6.4, 4.0))
     axes: Any = figure.add_subplot()

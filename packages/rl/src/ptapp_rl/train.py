@@ -11,7 +11,6 @@ from ptapp_core.jobs import run_of, runtime_of, schedule_of
 from ptapp_core.milestones import Evaluate
 from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
-from ptapp_core.report import curves
 from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
@@ -79,6 +78,8 @@ def train(settings: TrainRL) -> None:
         with closing(environments), evaluation as evaluate:
             fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
         if runtime.is_main:
+            from ptapp_core.report import curves  # drawing takes a second to import
+
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             budget, episodes = budget_of(settings, name), settings.test_episodes
             with closing(evaluation_environments(settings, name, episodes, seed=1, budget=budget)) as tested:

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -21,6 +22,7 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium.vector.async_vector_env import _async_worker
 
 from ptapp_core.errors import UserError
 from ptapp_core.log import FRAMES
@@ -53,6 +55,12 @@ class _Workers(gym.vector.AsyncVectorEnv):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super()._raise_if_errors(successes)
+
+
+def _serve(*arguments: Any) -> None:
+    """Gymnasium's worker, which ends without a word where the job was killed, and its pipe with it."""
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        _async_worker(*arguments)
 
 
 class Environments:
@@ -126,7 +134,7 @@ class Environments:
 
         makers = [partial(one, index) for index in range(self.count)]
         if self._wait:
-            workers = _Workers(makers, autoreset_mode=_AUTORESET)
+            workers = _Workers(makers, autoreset_mode=_AUTORESET, worker=_serve)
             end_with_job(workers.processes)
             return workers, way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
