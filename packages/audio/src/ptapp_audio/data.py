@@ -13,7 +13,7 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.folder import has_lists, read_folder, read_lists
 from ptapp_audio.known import NO_MANIFEST, read_known
 from ptapp_audio.manifest import read_manifest
-from ptapp_audio.read import SOUNDS, look, read_files, usual
+from ptapp_audio.read import SOUNDS, look, read_files, scaled_note, usual
 from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import file_digests, visible
@@ -34,7 +34,6 @@ TAKE = "take"
 _EXPECTED = "a folder with a folder for each class, one of files named CLASS_SPEAKER_TAKE, or a CSV manifest"
 _ROUNDED = 0.05  # seconds that the end of a segment may lie beyond its file
 _LOOKED_AT = 50  # files of each class whose headers are read for their rate
-_TOGETHER = 64  # files that are decoded at a time
 
 
 def load(
@@ -62,7 +61,7 @@ def load(
     found, size = usual(list(dict.fromkeys(listing.files)))
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)
-    clips, good, bad = _read(listing, rate, on_disk)
+    clips, good, bad, note = _read(listing, rate, on_disk)
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
@@ -70,7 +69,7 @@ def load(
     if division is not None:
         for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
             raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its sounds can be read")
-    return _divided(listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk)
+    return _divided(listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, note=note)
 
 
 def load_for(
@@ -132,8 +131,8 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
     return read_known(path, files) or read_folder(path), []
 
 
-def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str]]:
-    """The clips that can be read, which rows of the listing those are, and "name: reason" of the others."""
+def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], str]:
+    """The clips that can be read, which rows those are, "name: reason" of the others, and what was scaled."""
     store = Store(on_disk)
     rows_of: dict[Path, list[int]] = {}
     for row, file in enumerate(listing.files):
@@ -141,28 +140,29 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
     files = list(rows_of)
     places: dict[int, tuple[int, int]] = {}  # of a row: where its clip begins in the store, and its length
     reasons: dict[int, str] = {}
-    for begin in range(0, len(files), _TOGETHER):
-        together = files[begin : begin + _TOGETHER]
-        for file, clip in zip(together, read_files(together, rate), strict=True):
-            if isinstance(clip, str):
-                reasons |= {row: f"{listing.files[row]}: {clip}" for row in rows_of[file]}
-                continue
-            start = store.add(clip)
-            for row in rows_of[file]:
-                span = listing.spans[row] if listing.spans else None
-                first, size = segment(span, len(clip), rate)
-                if size <= 0:
-                    long = f"the file is {len(clip) / rate:.3f} s long"
-                    reasons[row] = f"{listing.where}: {listing.names[row]}: {long}; correct the row's end"
-                else:
-                    places[row] = start + first, size
+    divisors: list[float] = []
+    for file, sound in zip(files, read_files(files, rate), strict=True):
+        if isinstance(sound, str):
+            reasons |= {row: f"{listing.files[row]}: {sound}" for row in rows_of[file]}
+            continue
+        start, length = store.add(sound.samples), len(sound.samples)
+        divisors.append(sound.divisor)
+        for row in rows_of[file]:
+            span = listing.spans[row] if listing.spans else None
+            first, size = segment(span, length, rate)
+            if size <= 0:
+                long = f"the file is {length / rate:.3f} s long"
+                reasons[row] = f"{listing.where}: {listing.names[row]}: {long}; correct the row's end"
+            else:
+                places[row] = start + first, size
     bad = [reasons[row] for row in sorted(reasons)]
     if not places:
         raise UserError(f"{bad[0]}, and so are all the other {len(bad) - 1:,}" if len(bad) > 1 else bad[0])
     good = sorted(places)
     starts, lengths = (torch.tensor([places[row][part] for row in good]) for part in range(2))
     labels = torch.tensor([listing.labels[row] for row in good])
-    return Clips(store.block(), starts, lengths, labels, [listing.names[row] for row in good]), good, bad
+    clips = Clips(store.block(), starts, lengths, labels, [listing.names[row] for row in good])
+    return clips, good, bad, scaled_note(divisors)
 
 
 def segment(span: Span | None, length: int, rate: int) -> tuple[int, int]:
@@ -186,6 +186,7 @@ def _divided(
     skipped: Sequence[str] = (),
     made: bool = False,
     on_disk: bool = False,
+    note: str = "",
 ) -> Splits:
     samples = Samples(listing.names, listing.names, [] if made else _digests(listing), listing.groups or ())
     known = Known(listing.where, listing.labels, listing.classes, listing.parts or (), listing.folds or ())
@@ -197,7 +198,7 @@ def _divided(
     about = f"{listing.where}, {listing.what}: " if not made else f"{listing.what}: "
     about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
     about += f"{'mapped from disk' if on_disk else 'in memory'}"
-    about += f"; {assigned.note}" if assigned.note else ""
+    about += "".join(f"; {each}" for each in (assigned.note, note) if each)
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ptapp_audio.read import Unreadable, look
+from ptapp_audio.read import look
+from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import counted
 from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName

@@ -25,10 +25,10 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Images, Splits, load_for
+from ptapp_vision.data import Form, Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
-from ptapp_vision.models import Weights, build, read_weights
+from ptapp_vision.models import Weights, build, read_weights, usual_size
 from ptapp_vision.pixels import Pixels, columns, pixel_statistics
 from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
@@ -46,8 +46,9 @@ def train_once(settings: TrainVision) -> Path | None:
     if relaunch(settings.nproc):
         return None
     runtime = runtime_of(settings)
-    data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     weights = read_weights(settings.weights) if settings.weights else None
+    size = settings.size or usual_size(settings.model, weights, settings.pretrained)
+    data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     model, card = build_model(settings, data, weights)
     if settings.sync_batchnorm:
         synchronise_batchnorm(model, runtime)
@@ -67,11 +68,14 @@ def train_once(settings: TrainVision) -> Path | None:
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
+        for line in data.left_out:
+            run.say(f"left out: {line}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if weights is not None:
             run.say(f"weights: {weights}")
+        run.say(f"augmentation: {settings.augmentation}")
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
         run.say(f"run: {run.path}")
         if settings.compile:
@@ -126,6 +130,7 @@ def _card(settings: TrainVision, data: Splits, weights: Weights | None) -> dict[
         "channels": channels,
         "network_channels": network_channels,
         "size": size,
+        "span": data.span,
         "channels_last": settings.channels_last,
     }
 
