@@ -40,7 +40,7 @@ def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, S
     model: Any = build({**card, "value_min": 0.0, "value_max": 1.0})
     task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)
     # batches of 12, 12, 12, 12 and 2
-    numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob", "return")
+    numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob")
     data = {name: torch.rand(50) for name in numbers} | {"action": torch.randint(0, 2, (50,))}
     data |= {"observation": torch.randn(50, 4), "following": torch.randn(50, 4)}
 

@@ -86,4 +86,4 @@ def last_checkpoint(run: Path) -> Path:
 def record(run: Path) -> list[dict[str, Any]]:
     """The metrics of a run without its speeds."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "units/s"} for line in lines]
+    return [{k: v for k, v in line.items() if not k.endswith("/s")} for line in lines]

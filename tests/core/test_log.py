@@ -110,16 +110,20 @@ def test_scores_are_better_when_higher(name: str) -> None:
 
 
 @pytest.mark.filterwarnings("default")  # TensorBoard's reader warns of its own parts
-def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path: Path) -> None:
+@pytest.mark.parametrize("frames", [None, 64])
+def test_tensorboard_shows_each_step_once_after_a_resume_by_frames_where_it_has_them(
+    frames: int | None, tmp_path: Path
+) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for first, last, resume_step in ((1, 7, None), (5, 9, 4)):
+    each = frames or 1
+    for first, last, resume_step in ((1, 7, None), (5, 9, 4 * each)):
         writer = TensorBoard(tmp_path, resume_step)
         for step in range(first, last + 1):
-            writer.write(step, {"loss": step / 2})
+            writer.write(step, {"loss": step / 2} | ({"frames": step * frames} if frames else {}))
         writer.close()
     events = EventAccumulator(str(tmp_path)).Reload()
-    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(s, s / 2) for s in range(1, 10)]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(s * each, s / 2) for s in range(1, 10)]
 
 
 def test_wandb_continues_the_run_whose_id_the_directory_keeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

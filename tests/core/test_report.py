@@ -65,6 +65,15 @@ def test_a_long_series_is_drawn_as_mean_and_range_of_few_points(tmp_path: Path, 
     assert (reached.y0, reached.y1) == (0, 1)
 
 
+def test_frames_are_the_x_axis_where_the_record_has_them(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [{"step": k, "frames": 64 * k, "loss": 1 / k} for k in range(1, 4)]
+    curves(metrics(tmp_path / "m.jsonl", [*rows, {"step": 3, "frames": 192, "val/return": 5.0}]), tmp_path / "c.png")
+    first, second = drawn[0].axes
+    assert first.get_xlabel() == second.get_xlabel() == "frames"
+    assert list(first.get_lines()[0].get_xdata()) == [64, 128, 192]  # type: ignore[arg-type]
+    assert second.get_title(loc="right") == "best 5 at 192"
+
+
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "loss": None}], [{"step": 1, "loss": 0.5, "val/loss": 0.5}]])
 def test_nothing_or_one_point_or_no_finite_one_still_makes_a_picture(tmp_path: Path, rows: list[Any]) -> None:
     out = curves(metrics(tmp_path / "m.jsonl", rows), tmp_path / "report" / "curves.png")

@@ -170,6 +170,31 @@ class Counted(Identity):
         self.closed = True
 
 
+class Coin(gym.Env[Any, Any]):
+    """Guess a hidden side that nothing tells of: who always says the same is right in half of the episodes."""
+
+    observation_space = spaces.Box(0, 1, (1,), np.float32)
+    action_space = spaces.Discrete(2)
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012  (gymnasium's own way)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self._side, self._frame = self.np_random.integers(2), 0
+        return np.ones(1, np.float32), {}
+
+    def step(self, action: Any) -> Any:
+        """Ends with reward 1 at the right side, and after 20 wrong guesses."""
+        self._frame += 1
+        right = bool(action == self._side)
+        return np.ones(1, np.float32), float(right), right, self._frame == 20, {}
+
+    def render(self) -> Any:
+        return np.zeros((20, 40, 3), np.uint8)
+
+
 class OldGym(gym.Env[Any, Any]):
     """As the old gym had it, in one respect."""
 
@@ -211,6 +236,7 @@ for respect in ("seed", "reset", "step"):
     gym.register(f"OldGym{respect.capitalize()}-v0", OldGym, kwargs={"respect": respect})
     limited = {"max_episode_steps": 20, "kwargs": {"respect": respect}}  # by a wrapper that takes a result apart
     gym.register(f"OldGymLimited{respect.capitalize()}-v0", OldGym, **limited)
+gym.register("Coin-v0", Coin)
 gym.register("DriftingVector-v0", Identity, vector_entry_point=DriftingVector)
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

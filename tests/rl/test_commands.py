@@ -92,6 +92,85 @@ def test_a_time_limit_of_the_users_holds_for_training_and_evaluation_and_is_in_t
     assert "6 frames" in capsys.readouterr().out
 
 
+def test_actions_are_drawn_from_the_policy_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"rl train --env rl.games:Coin --stochastic-eval {TINY} --run-dir {tmp_path}"
+    assert main(words.split()) == 0
+    (found,) = tmp_path.glob("*/*")
+    own = json.loads((found / "report" / "metrics.json").read_text())
+    assert own["actions"] == "drawn"
+    assert own["test"]["return"] > 0.9
+    measured = []
+    for options in ("", "--stochastic", "--stochastic", "--stochastic --seed 1"):
+        assert main(["rl", "evaluate", str(found), "--episodes", "40", *options.split()]) == 0
+        assert ("drawn from the policy" in capsys.readouterr().out) == bool(options)
+        measured.append(json.loads((found / "evaluation" / "metrics.json").read_text()))
+    assert measured[0]["actions"] == "likeliest"
+    assert 0.2 < measured[0]["test"]["return"] < 0.8
+    assert measured[1]["actions"] == "drawn"
+    assert measured[1]["test"]["return"] > 0.9
+    assert measured[1] == measured[2]
+    assert main(["rl", "record", str(found), "--width", "40", "--stochastic"]) == 0
+
+
+def test_a_network_without_a_distribution_is_not_drawn_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = "rl train --algo dqn --env rl.games:Coin --frames 80 --learning-starts 40 --hidden 8 --test-episodes 2"
+    words += f" --log-to none --batch-size 8 --eval-episodes 2 --run-dir {tmp_path}"
+    assert main([*words.split(), "--stochastic-eval"]) == 2
+    assert "--stochastic-eval is an option of reinforce, a2c, ppo" in capsys.readouterr().err
+    assert main(words.split()) == 0
+    (found,) = tmp_path.glob("*/*")
+    capsys.readouterr()
+    assert main(["rl", "evaluate", str(found), "--stochastic"]) == 2
+    assert "--stochastic: DQN has values of actions" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "a2c", "dqn"])
+def test_the_log_counts_frames_and_tells_return_length_and_how_the_algorithm_does(
+    algorithm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"rl train --env rl.games:IdentityDiscrete --algo {algorithm} --envs 2 --log-every 1 --log-to none"
+    words += f" --eval-episodes 2 --test-episodes 2 --run-dir {tmp_path}"
+    if algorithm == "dqn":
+        words += " --learning-starts 6 --train-every 4 --frames 46 --batch-size 8 --hidden 8 --explore 0.5 --n-step 1"
+    else:
+        words += " --rollout 4 --batch-size 8 --frames 40" + " --passes 2" * (algorithm == "ppo")
+    assert main(words.split()) == 0
+    said = capsys.readouterr().out
+    (found,) = tmp_path.glob("*/*")
+    lines = [json.loads(line) for line in (found / "metrics.jsonl").read_text().splitlines()]
+    trained = [line for line in lines if "loss" in line]
+    frames = [line["frames"] for line in trained]
+    assert (
+        frames
+        == {
+            "ppo": [8, 8, 16, 16, 24, 24, 32, 32, 40, 40],
+            "a2c": [8, 16, 24, 32, 40],
+            "dqn": [6, 10, 14, 18, 22, 26, 30, 34, 38, 42],
+        }[algorithm]
+    )
+    assert next(line for line in lines if "val/return" in line)["frames"] == frames[-1]
+    for line in trained:  # both have ended an episode after 16; the reset that follows is no frame of it
+        assert ("return" in line) == (line["frames"] >= 16)
+        assert line.get("length", 8) == 8
+        assert line["frames/s"] >= 0
+        assert None not in line.values()
+    last = trained[-1]
+    if algorithm == "dqn":
+        epsilons = [line["epsilon"] for line in trained]
+        assert epsilons == pytest.approx([max(0.04, 1 - 0.96 * at / 23) for at in frames])
+    else:
+        assert last["explained_variance"] <= 1
+    if algorithm == "ppo":
+        assert trained[0]["kl"] == pytest.approx(0, abs=1e-6)
+        assert trained[1]["kl"] > 0
+        assert 0 <= last["clipped"] <= 1
+    console = next(line for line in said.splitlines() if line.startswith("step ") and "eta" in line)
+    assert "nan" not in said
+    assert console.split("eta")[1].split()[1] in ("return", "frames/s")
+
+
 @pytest.mark.parametrize(("name", "says"), [("a.mp4", "ptapp-rl[video]"), ("a.avi", "must end in .gif or .mp4")])
 def test_a_movie_that_cannot_be_written_is_one_line(
     name: str, says: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -145,7 +224,7 @@ seed, run = int(sys.argv[1]), Path(sys.argv[2], "runs/rl-ppo", f"0-seed{sys.argv
 if seed == 3:
     (run / "report").mkdir(parents=True)
     (run / "report/metrics.json").write_text(json.dumps({"test": {"return": 7.0}}))
-    (run / "metrics.jsonl").write_text(json.dumps({"step": 8, "val/return": 7.0}) + chr(10))
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 8, "frames": 64, "val/return": 7.0}) + chr(10))
 elif seed == 5:
     (run / "checkpoints/step-00000008").mkdir(parents=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))

@@ -1,5 +1,6 @@
 """Names, resets, faults and captured states of environments."""
 
+import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -388,6 +389,31 @@ def test_a_fault_is_one_line_and_loses_no_checkpoint(
         monkeypatch.setattr(Misbehaving, "healed", True)
         assert main(["rl", "train", "--resume", str(last.parent.parent)]) == 0
         assert (last.parent / "step-00000020").exists()
+
+
+_JOB = """
+import numpy as np
+from ptapp_rl.vector import Environments
+environments = Environments("CartPole-v1", 2, seed=0, vector="async", trial=False)
+print("ready", flush=True)
+while True:
+    environments.step(np.ones(2, np.int64))
+"""
+
+
+def test_workers_whose_job_was_killed_end_without_a_word() -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", _JOB], stdout=pipe, stderr=pipe, text=True) as job:
+        assert job.stdout
+        assert job.stdout.readline() == "ready\n"
+        job.kill()
+        _, said = job.communicate(timeout=60)  # until the last of them has closed it
+    assert said == ""
+
+
+def test_training_imports_no_library_that_draws_before_it_draws() -> None:
+    code = "import sys, ptapp_rl.seeds; sys.exit('matplotlib' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_an_environments_own_settings_yield_to_the_users() -> None:

@@ -156,7 +156,6 @@ def test_the_target_of_dqn_by_hand(double: bool) -> None:
         "reward": torch.tensor([0.1, 0.2]),
         "factor": torch.tensor([0.9, 0.0]),  # the second is a death
         "following": torch.tensor([[1.0, 2.0], [5.0, 5.0]]),
-        "return": torch.zeros(2),
     }
     # the learning network prefers action 1 there, which the target values at 2; the target itself prefers 0, at 6
     target = 0.1 + 0.9 * (2.0 if double else 6.0)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 EVALUATED = "val/"
 """What the names of an evaluation's figures begin with."""
+FRAMES = "frames"
+"""The figure that pictures and TensorBoard count by, in place of steps, where a record has it."""
 
 
 def records(path: Path, only: str = "") -> Iterator[dict[str, Any]]:
@@ -112,7 +114,10 @@ class JsonLines:
 
 
 class TensorBoard:
-    """Event files for `tensorboard --logdir`; what a killed job wrote after `resume_step` is hidden."""
+    """Event files for `tensorboard --logdir`; what a killed job wrote after `resume_step` is hidden.
+
+    Where the figures tell frames, these are its steps.
+    """
 
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -124,7 +129,7 @@ class TensorBoard:
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Add the figures and flush, so that a killed job leaves no gap before the step it resumes from."""
         for name, value in figures.items():
-            self._events.add_scalar(name, value, step)
+            self._events.add_scalar(name, value, int(figures.get(FRAMES, step)))
         self._events.flush()
 
     def close(self) -> None:

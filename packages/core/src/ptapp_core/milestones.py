@@ -14,7 +14,7 @@ from ptapp_core.meter import Meter
 from ptapp_core.optim import Schedule
 from ptapp_core.plan import Plan
 from ptapp_core.run import Run
-from ptapp_core.task import Progress, Source
+from ptapp_core.task import Progress, Reporting, Source
 from ptapp_core.update import NotFinite, Update
 from ptapp_core.weights import Weights
 
@@ -127,14 +127,16 @@ class Milestones:
         if measures or saves:
             self._check_weights()
         if logs and self._meter.steps:
-            self._log({**self._meter.read(), **self._rates()})
+            own = self._source.figures() if isinstance(self._source, Reporting) else {}
+            self._log({**own, **self._meter.read(), **self._rates()})
         improved = measures and self._measure()
         if (saves or improved) and self._saved != progress.step:
             self._run.checkpoints.save(progress.step, self._shared, self._own, best=improved)
             self._saved = progress.step
 
     def _log(self, figures: Mapping[str, float]) -> None:
-        self._run.log(self.progress.step, figures)
+        clock = self._source.clock() if isinstance(self._source, Reporting) else {}
+        self._run.log(self.progress.step, {**figures, **clock})
         self._saved = None  # a checkpoint of this step, where the source ended right after it, knows nothing of this
 
     def _check(self) -> None:

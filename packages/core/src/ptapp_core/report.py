@@ -19,7 +19,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from ptapp_core.log import EVALUATED, lower_is_better, records
+from ptapp_core.log import EVALUATED, FRAMES, lower_is_better, records
 
 BLUE, ORANGE, INK, GREY = "#0072B2", "#D55E00", "#222222", "#888888"
 _FONTS = ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Arial Unicode MS"]
@@ -51,7 +51,7 @@ def clip(text: str, width: int) -> str:
 
 
 def curves(metrics_jsonl: Path, out: Path) -> Path:
-    """Draw what a run logged against its steps, a panel for each figure, and write it to `out`.
+    """Draw what a run logged against its steps (or frames), a panel for each figure, and write it to `out`.
 
     The loss comes first, then the other figures in the order of their first appearance, the learning rate last; speeds
     (`samples/s`) are left out. A figure and its evaluation (`loss`, `val/loss`) share a panel, and the best evaluation
@@ -61,6 +61,7 @@ def curves(metrics_jsonl: Path, out: Path) -> Path:
         OSError: The metrics cannot be read, or the picture cannot be written.
     """
     series = _series(metrics_jsonl)
+    clock = FRAMES if series.pop(FRAMES, None) else "step"
     panels = list(dict.fromkeys(name.removeprefix(EVALUATED) for name in series if not name.endswith("/s")))
     panels.sort(key=lambda name: (name == "lr") - (name == "loss"))  # stable: only these two move
     panels = panels[: _PANELS - 1] + panels[_PANELS - 1 :][-1:]
@@ -68,7 +69,7 @@ def curves(metrics_jsonl: Path, out: Path) -> Path:
     rows = -(-max(len(panels), 1) // columns)
     figure = Figure(figsize=(4.4 * columns, 3.1 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     for place, name in enumerate(panels, start=1):
-        _panel(figure.add_subplot(rows, columns, place), name, series.get(name), series.get(EVALUATED + name))
+        _panel(figure.add_subplot(rows, columns, place), name, series.get(name), series.get(EVALUATED + name), clock)
     if not panels:
         figure.text(0.5, 0.5, "no figures were logged", ha="center", va="center", color=GREY)
     return save(figure, out)
@@ -81,16 +82,16 @@ def _series(path: Path) -> dict[str, Series]:
         for name, value in record.items():
             if name != "step" and isinstance(value, int | float):
                 steps, values = points.setdefault(name, ([], []))
-                steps.append(record["step"])
+                steps.append(record.get(FRAMES, record["step"]))
                 values.append(value)
     return {name: (np.array(steps, float), np.array(values, float)) for name, (steps, values) in points.items()}
 
 
-def _panel(axes: Axes, name: str, trained: Series | None, evaluated: Series | None) -> None:
+def _panel(axes: Axes, name: str, trained: Series | None, evaluated: Series | None, clock: str) -> None:
     _plain(axes)
     title = "learning rate" if name == "lr" else clip(name, 24)
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
-    axes.set_xlabel("step", fontsize=9, color=INK)
+    axes.set_xlabel(clock, fontsize=9, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if trained:

@@ -29,7 +29,7 @@ import torch
 from ptapp_core.checkpoint import Checkpoints
 from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.formats import FORMAT
-from ptapp_core.log import Console, JsonLines, Writer, build_trackers
+from ptapp_core.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record
 from ptapp_core.runtime import Runtime
 
 
@@ -131,7 +131,9 @@ class Run:
             if self.runtime.is_main:
                 self._describe()  # a run that could not be resumed stays as it was
                 self._record = JsonLines(self.path / "metrics.jsonl", self._lines)
-                self._writers = [self._record, *build_trackers(self._log_to, self.path, done or 0)]
+                last = last_record(self.path / "metrics.jsonl") or {}
+                trackers = build_trackers(self._log_to, self.path, last.get(FRAMES, done or 0))
+                self._writers = [self._record, *trackers]
             self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
             try:
                 yield stop

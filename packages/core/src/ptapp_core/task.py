@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -81,4 +81,18 @@ class Source(Protocol):
 
     def names(self, step: int) -> list[str]:
         """What the samples of optimizer step `step` (from 1) are called, for messages; may be empty."""
+        ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+    """A Source that has figures of its own for the log. All ranks ask at the same time, and a resumed job as one that
+    was not interrupted."""
+
+    def clock(self) -> dict[str, float]:
+        """How far it is in another count than steps, `{"frames": 1280}`; for every line, and the x axis of plots."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What to log beside the sums of the task, and before them."""
         ...

@@ -31,5 +31,5 @@ class A2C(Task):
         loss = self.value_loss * error - (log_prob * batch["advantage"]).sum()
         if self.entropy:
             loss = loss - self.entropy * bonus
-        figures = {"value_error": error.detach(), "entropy": bonus.detach(), "return": batch["return"].sum()}
+        figures = {"value_error": error.detach(), "entropy": bonus.detach()}
         return loss, len(log_prob), figures

@@ -16,7 +16,7 @@ _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
     *("value_max", "buffer", "learning_starts", "train_every", "explore", "epsilon", "target_every", "tau"),
 )
-_OF_ACTORS = ("rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
+_OF_ACTORS = ("stochastic_eval", "rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
 
 ONLY_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_OF_DQN, ("dqn",)),
@@ -95,6 +95,7 @@ class TrainRL(JobSettings):
 
     eval_every: int = option(10_000, "frames between evaluations", group="Run", ge=1)
     eval_episodes: int = option(20, "episodes of an evaluation", group="Run", ge=1)
+    stochastic_eval: bool = option(False, "evaluate by actions drawn from the policy, not the likeliest", group="Run")
     test_episodes: int = option(100, "episodes of the evaluation at the end", group="Run", ge=1)
     save_every: int | None = option(None, "frames between checkpoints; none: at each evaluation", group="Run", ge=1)
     seeds: str | None = option(None, "train a run for each, as 0-9 or 0,3,5, in place of --seed", group="Run")
@@ -198,10 +199,14 @@ def seed_list(text: str) -> list[int]:
     return seeds
 
 
+_DRAWN = "draw actions from the policy, in place of the likeliest"
+
+
 class EvaluateRL(OfRun):
     """`ptapp rl evaluate`."""
 
     episodes: int = option(100, "episodes to play", group="Evaluation", ge=1)
+    stochastic: bool = option(False, _DRAWN, group="Evaluation")
     seed: int = option(0, "seed of the environments, apart from those of training", group="Evaluation", ge=0, lt=2**31)
     device: str = option("cpu", "auto, cpu, cuda, cuda:N or mps", group="Device")
 
@@ -209,6 +214,7 @@ class EvaluateRL(OfRun):
 class RecordRL(OfRun):
     """`ptapp rl record`."""
 
+    stochastic: bool = option(False, _DRAWN, group="Evaluation")
     seed: int = option(0, "seed of the episode", group="Evaluation", ge=0, lt=2**31)
     out: Path | None = option(None, "GIF or MP4 to write; none: report/episode.gif of the run", group="Output")
     length: int = option(1_000, "frames at most", group="Output", ge=1)
@@ -226,6 +232,7 @@ class PlayRL(OfRun):
     """`ptapp rl play`."""
 
     episodes: int = option(3, "episodes to play", group="Evaluation", ge=1)
+    stochastic: bool = option(False, _DRAWN, group="Evaluation")
     seed: int = option(0, "seed of the first episode", group="Evaluation", ge=0, lt=2**31)
 
 

@@ -22,7 +22,7 @@ from ptapp_rl.normalise import RunningNorm, digits_note
 from ptapp_rl.replay import Replay
 from ptapp_rl.returns import discounted, least_and_greatest
 from ptapp_rl.spaces import Observations, each
-from ptapp_rl.vector import Environments
+from ptapp_rl.vector import Environments, Pace
 
 
 class QNetwork(nn.Module):
@@ -113,7 +113,7 @@ class DQN(Task):
             self.errors = losses.detach()
             value = (taken.detach().softmax(-1) @ self.model.atoms).sum()
         loss = (losses * batch["weight"]).sum() if "weight" in batch else losses.sum()
-        return loss, len(action), {"value": value, "return": batch["return"].sum()}
+        return loss, len(action), {"value": value}
 
     def after_step(self, progress: Progress) -> None:
         """The target network follows."""
@@ -202,6 +202,7 @@ class Experience:
         self._watched = task.model.count > 1  # whether returns are compared with the atoms
         self._episodes: list[list[float]] = [[] for _ in range(environments.count)]  # their rewards so far
         self._drawn: Any = None  # the prioritised transitions whose errors are not yet taken back
+        self._pace = Pace(environments, runtime)
         replay.begin(environments.observations)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -218,18 +219,21 @@ class Experience:
             self._drawn = batch.pop("index", None)
             if self._given == 1 and loses_digits(self._task.model.encoder, batch["observation"]):
                 self._say(digits_note(self._environments.name))
-            batch["return"] = torch.full((self._batch_size,), self._environments.mean_return)
             yield self._runtime.to_device(batch)
 
     @property
     def _share(self) -> float:
         return self._environments.frames * self._runtime.world / self._frames
 
+    @property
+    def _chance(self) -> float:
+        """Epsilon, the chance of a random action, now."""
+        return max(self._epsilon, 1.0 - (1.0 - self._epsilon) * self._share / self._explore)
+
     def _play(self) -> None:
         """One step of every environment."""
         environments, model = self._environments, self._task.model
-        epsilon = max(self._epsilon, 1.0 - (1.0 - self._epsilon) * self._share / self._explore)
-        wander = self._random.random(environments.count) < epsilon
+        wander = self._random.random(environments.count) < self._chance
         actions = self._random.integers(model.actions, size=environments.count)
         if not wander.all():
             with torch.inference_mode():
@@ -306,11 +310,20 @@ class Experience:
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
         self._random, self._given = decode_generator(state["random"]), state["given"]
+        self._pace.restart()
 
     def begin_again(self) -> None:
         """To be called where somebody else has played in the environment: a new episode follows."""
         self._environments.begin_again()
         self._replay.cut(self._environments.observations)
+
+    def clock(self) -> dict[str, float]:
+        """Frames of all environments and ranks."""
+        return self._pace.clock()
+
+    def figures(self) -> dict[str, float]:
+        """Return and length of the latest episodes, and epsilon."""
+        return self._environments.latest(self._runtime) | self._pace.figures() | {"epsilon": self._chance}
 
     def names(self, step: int) -> list[str]:
         """The environment, for all transitions are one's own."""

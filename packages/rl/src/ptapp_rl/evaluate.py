@@ -1,25 +1,30 @@
 """How good a policy is: episodes in environments of their own, and what can be said from so many."""
 
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ptapp_core.errors import UserError, counted
 from ptapp_core.jobs import Trained
 from ptapp_core.run import write_json
 from ptapp_core.runtime import Runtime
 from ptapp_core.verbs import OfRun
+from ptapp_rl.actor import ActorCritic
 from ptapp_rl.algos import build
 from ptapp_rl.config import EvaluateRL, TrainRL
 from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, resolve
 from ptapp_rl.spaces import each
 from ptapp_rl.vector import Environments
 
+Policy = Callable[[Any], Tensor]
+"""Observations, (N, ...), to actions, (N, ...), as the environment takes them."""
 APART = 500_000_003  # evaluation seeds begin here, far from those of training
 _AT_ONCE = 32
 
@@ -30,12 +35,14 @@ def evaluate(settings: EvaluateRL) -> None:
     trained, job, name = find(settings)
     model = trained.load(build(trained.about["model"])).to(runtime.device)
     environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1)
-    print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
+    actions = "actions drawn from the policy" if settings.stochastic else "the likeliest actions"
+    print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}, by {actions}")
     if note := limit_note(name, job.max_episode_steps):
         print(note)
     with closing(environments):
-        returns = play(model, environments, settings.episodes, runtime)
-    report(returns, settings.run / "evaluation")
+        policy = policy_of(model, settings.stochastic, settings.seed + 1)
+        returns = play(policy, environments, settings.episodes, runtime)
+    report(returns, settings.run / "evaluation", stochastic=settings.stochastic)
 
 
 def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
@@ -86,9 +93,22 @@ def budget_of(settings: TrainRL, name: str, every: int | None = None) -> int | N
     return max(LONGEST, min(every or settings.frames, settings.frames))
 
 
+def policy_of(model: nn.Module, stochastic: bool, seed: int) -> Policy:
+    """What plays: the model, which takes the likeliest actions, or draws from its distribution by a seeded generator.
+
+    Raises:
+        UserError: the model has no distribution over actions.
+    """
+    if not stochastic:
+        return model
+    if not isinstance(model, ActorCritic):
+        raise UserError("--stochastic: DQN has values of actions and no distribution to draw from: leave it out")
+    return partial(model.drawn, random=np.random.default_rng((APART, seed)))
+
+
 @torch.inference_mode()
 def play(
-    model: nn.Module, environments: Environments, episodes: int, runtime: Runtime, *, budget: int | None = None
+    policy: Policy, environments: Environments, episodes: int, runtime: Runtime, *, budget: int | None = None
 ) -> list[float]:
     """The returns of so many episodes; each environment plays its share, so that short ones count no more.
 
@@ -100,7 +120,7 @@ def play(
     plays = quotas > 0
     while plays.any():
         seen = runtime.to_device(each(environments.observations, torch.from_numpy))
-        environments.step(model(seen).cpu().numpy())
+        environments.step(policy(seen).cpu().numpy())
         running += environments.raw_rewards
         frames += environments.count
         for index in environments.over.nonzero()[0]:
@@ -133,7 +153,7 @@ def interval(values: Any, draws: int = 2_000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def report(returns: list[float], folder: Path, *, asked: int = 0, say: Any = print) -> None:
+def report(returns: list[float], folder: Path, *, stochastic: bool, asked: int = 0, say: Any = print) -> None:
     """Figures of the returns to the console, and with all of them to `folder`/metrics.json.
 
     Says so where they are fewer than the episodes that were `asked` for.
@@ -142,7 +162,9 @@ def report(returns: list[float], folder: Path, *, asked: int = 0, say: Any = pri
         say(f"{len(returns)} of {counted(asked, 'episode')} took all the frames that an evaluation may take")
     found = figures(returns)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "metrics.json", {"test": found, "episodes": len(returns), "returns": returns})
+    actions = "drawn" if stochastic else "likeliest"
+    record = {"test": found, "episodes": len(returns), "actions": actions, "returns": returns}
+    write_json(folder / "metrics.json", record)
     say(
         f"{counted(len(returns), 'episode')}: mean return {found['return']:.1f}, 95 % interval {found['low']:.1f} to "
         f"{found['high']:.1f}, interquartile mean {found['iqm']:.1f}, "

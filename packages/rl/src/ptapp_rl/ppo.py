@@ -45,7 +45,8 @@ class PPO(Task):
         advantage = batch["advantage"]
         parameters, value = self.model.both(batch["observation"])
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
-        ratio = (log_prob - batch["log_prob"]).exp()
+        log_ratio = log_prob - batch["log_prob"]
+        ratio = log_ratio.exp()
         # min(r A, clip(r) A) = min(r A, L) = L - max(L - r A, 0), where L = A + e |A|: the same, in fewer operations
         limit = torch.add(advantage, advantage.abs(), alpha=self.clip_ratio)
         room = torch.addcmul(limit, ratio, advantage, value=-1.0)
@@ -54,8 +55,8 @@ class PPO(Task):
         if self.entropy:
             loss = loss - self.entropy * entropy.sum()
         with torch.no_grad():
-            figures = {"value_error": error.detach(), "entropy": entropy.sum(), "return": batch["return"].sum()}
-            figures["clipped"] = (room < 0).sum()
+            figures = {"value_error": error.detach(), "entropy": entropy.sum(), "clipped": (room < 0).sum()}
+            figures["kl"] = (ratio - log_ratio).sum() - len(advantage)  # Schulman's (2020) estimate: (r - 1) - log r
         return loss, len(advantage), figures
 
     def _value_error(self, value: Tensor, batch: dict[str, Any]) -> Tensor:

@@ -35,5 +35,5 @@ class Reinforce(Task):
         loss = self.value_loss * error - gain
         if self.entropy:
             loss = loss - self.entropy * bonus
-        figures = {"value_error": error.detach(), "entropy": bonus.detach(), "return": batch["return"].sum()}
+        figures = {"value_error": error.detach(), "entropy": bonus.detach()}
         return loss, len(log_prob), figures

@@ -14,7 +14,7 @@ from ptapp_rl.networks import loses_digits, moments_of, take_in
 from ptapp_rl.normalise import Moments, RewardScale, digits_note
 from ptapp_rl.returns import advantages
 from ptapp_rl.spaces import each, empty, parts_of, pick, rows_of, store
-from ptapp_rl.vector import Environments
+from ptapp_rl.vector import Environments, Pace
 
 Batch = dict[str, Any]
 _AT_ONCE = 4096  # observations in a forward pass without gradients
@@ -24,8 +24,7 @@ class Rollouts:
     """Minibatches of rollouts, each played with the policy as it is when the loop asks for its first minibatch.
 
     A minibatch holds, for n transitions: observation, action, log_prob, advantage, target (the return that the value
-    should tell), value, and `return`, the mean of the latest hundred episodes, for the log. Transitions across a reset
-    are left out.
+    should tell) and value. Transitions across a reset are left out.
 
     Args:
         rollouts: how many to play; then the source ends.
@@ -74,6 +73,8 @@ class Rollouts:
         self._moments: list[Moments] = []  # of the present rollout's observations
         self._order = torch.zeros(0, dtype=torch.int64)
         self._played, self._given = 0, passes * minibatches
+        self._explained: float | None = None
+        self._pace = Pace(environments, runtime)
 
     def __iter__(self) -> Iterator[Batch]:
         """Minibatches, until all rollouts are played."""
@@ -96,6 +97,7 @@ class Rollouts:
             "order": self._order.clone(),
             "played": self._played,
             "given": self._given,
+            "explained": self._explained,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -109,10 +111,21 @@ class Rollouts:
         parts = {name.partition("/")[2]: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
         self._columns = {**columns, "observation": parts} if parts else columns
         self._order, self._played, self._given = state["order"], state["played"], state["given"]
+        self._explained = state["explained"]
+        self._pace.restart()
 
     def begin_again(self) -> None:
         """To be called where somebody else has played in the environment: the next rollout begins a new episode."""
         self._environments.begin_again()
+
+    def clock(self) -> dict[str, float]:
+        """Frames of all environments and ranks."""
+        return self._pace.clock()
+
+    def figures(self) -> dict[str, float]:
+        """Return and length of the latest episodes, and how much of the returns' variance the values explained."""
+        explained = {} if self._explained is None else {"explained_variance": self._explained}
+        return self._environments.latest(self._runtime) | self._pace.figures() | explained
 
     def names(self, step: int) -> list[str]:
         """The environment, for all of its frames are one's own."""
@@ -168,9 +181,9 @@ class Rollouts:
             "advantage": estimate.flatten(),
             "target": (estimate + values[:-1]).flatten(),
             "value": values[:-1].flatten(),
-            "return": rewarded.new_full((len(actions),), self._environments.mean_return),
         }
         chosen: Batch = {name: column.index_select(0, rows) for name, column in columns.items()}
+        self._explained = _explained_variance(chosen["value"], chosen["target"])
         return chosen | {"observation": rows_of(taken, rows)}
 
     def _judge(self, judge: Callable[[Any], Tensor], observations: Any) -> Tensor:
@@ -226,3 +239,9 @@ class Rollouts:
         if isinstance(observation, Tensor):
             return {**named, "observation": observation}
         return named | {f"observation/{name}": part for name, part in observation.items()}
+
+
+def _explained_variance(values: Tensor, targets: Tensor) -> float | None:
+    """1 - Var(target - value) / Var(target): 1 for a perfect critic, 0 for a constant one; None without variance."""
+    variance = targets.var(correction=0).item()
+    return 1.0 - (targets - values).var(correction=0).item() / variance if variance else None

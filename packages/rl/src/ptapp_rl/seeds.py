@@ -9,15 +9,12 @@ from signal import SIGINT, SIGTERM
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ptapp_core.checkpoint import steps_in
 from ptapp_core.errors import Interrupted, UserError, counted
-from ptapp_core.log import records
-from ptapp_core.report import BLUE, GREY, save
+from ptapp_core.log import FRAMES, records
 from ptapp_core.run import StopRequest, new_path, read_json, write_json
 from ptapp_core.runtime import Runtime
-from ptapp_rl.algos import frames_per_step
 from ptapp_rl.config import TrainRL, seed_list
 from ptapp_rl.envs import resolve
 from ptapp_rl.evaluate import interval
@@ -166,27 +163,25 @@ def _summarise(settings: TrainRL, name: str, folder: Path, runs: dict[int, Path]
     low, high = interval(values)
     figures = {"mean": float(values.mean()), "low": low, "high": high, "least": float(values.min())}
     write_json(folder / "seeds.json", {"environment": name, "algorithm": settings.algo, **figures, "seeds": final})
-    per_step = frames_per_step(settings)
-    started = settings.learning_starts if settings.algo == "dqn" else 0
-    picture = learning_curves(
-        [_curve(run, per_step, started) for run in runs.values()], f"{settings.algo} on {name}", folder / "curves.png"
-    )
+    drawn = [_curve(run) for run in runs.values()]
+    picture = learning_curves(drawn, f"{settings.algo} on {name}", folder / "curves.png")
     spread = f"95 % interval {low:.1f} to {high:.1f}, worst {values.min():.1f}"
     print(f"{len(runs)} seeds: mean {figures['mean']:.1f}, {spread}")
     print(f"learning curves: {picture}")
 
 
-def _curve(run: Path, per_step: float, started: int) -> dict[int, float]:
+def _curve(run: Path) -> dict[int, float]:
     """Evaluated return by frames."""
-    found: dict[int, float] = {}
-    for record in records(run / "metrics.jsonl", "val/return"):
-        if isinstance(record.get("val/return"), float):
-            found[round(started + record["step"] * per_step)] = record["val/return"]
-    return found
+    found = records(run / "metrics.jsonl", "val/return")
+    return {record[FRAMES]: record["val/return"] for record in found if isinstance(record.get("val/return"), float)}
 
 
 def learning_curves(curves: list[dict[int, float]], title: str, out: Path) -> Path:
     """Each seed's curve, their mean, and its 95 % bootstrap interval, at the frames that all of them were evaluated."""
+    from matplotlib.figure import Figure  # takes a second to import
+
+    from ptapp_core.report import BLUE, GREY, save
+
     shared = sorted(set.intersection(*map(set, curves)))
     figure = Figure(figsize=(6.4, 4.0))
     axes: Any = figure.add_subplot()

@@ -10,14 +10,12 @@ import gymnasium as gym
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
-from torch import nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.verbs import OfRun
 from ptapp_rl.algos import build
 from ptapp_rl.config import PlayRL, RecordRL
 from ptapp_rl.envs import limit_of, make
-from ptapp_rl.evaluate import APART, find
+from ptapp_rl.evaluate import APART, Policy, find, policy_of
 from ptapp_rl.movie import check_writer, write
 from ptapp_rl.spaces import each, reward_of
 
@@ -29,11 +27,11 @@ def record(settings: RecordRL) -> None:
         os.environ.setdefault("MUJOCO_GL", "egl")
     out = settings.out or settings.run / "report" / "episode.gif"
     check_writer(out)
-    model, env = _open(settings, "rgb_array")
+    policy, env = _open(settings, "rgb_array")
     returns: list[float] = []
 
     def pictures() -> Iterator[Image.Image]:
-        for total in _episode(model, env, settings.seed, settings.length):
+        for total in _episode(policy, env, settings.seed, settings.length):
             returns.append(total)
             yield _picture(env, settings.width, total)
 
@@ -45,14 +43,14 @@ def record(settings: RecordRL) -> None:
 
 def play(settings: PlayRL) -> None:
     """Plays episodes in a window, each with its return on the console."""
-    model, env = _open(settings, "human")
+    policy, env = _open(settings, "human")
     with closing(env):
         for episode in range(settings.episodes):
-            *_, total = _episode(model, env, settings.seed + episode)
+            *_, total = _episode(policy, env, settings.seed + episode)
             print(f"episode {episode + 1}: return {total:.1f}")
 
 
-def _open(settings: OfRun, render: str) -> tuple[nn.Module, gym.Env[Any, Any]]:
+def _open(settings: RecordRL | PlayRL, render: str) -> tuple[Policy, gym.Env[Any, Any]]:
     trained, job, name = find(settings)
     model = trained.load(build(trained.about["model"]))
     with closing(make(name)) as probe:
@@ -61,7 +59,8 @@ def _open(settings: OfRun, render: str) -> tuple[nn.Module, gym.Env[Any, Any]]:
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
-    return model, make(name, stack=job.stack, render=render, limit=limit_of(name, job.max_episode_steps))
+    policy = policy_of(model, settings.stochastic, settings.seed)
+    return policy, make(name, stack=job.stack, render=render, limit=limit_of(name, job.max_episode_steps))
 
 
 def _has_screen() -> bool:
@@ -69,14 +68,14 @@ def _has_screen() -> bool:
 
 
 @torch.inference_mode()
-def _episode(model: nn.Module, env: gym.Env[Any, Any], seed: int, length: int | None = None) -> Iterator[float]:
+def _episode(policy: Policy, env: gym.Env[Any, Any], seed: int, length: int | None = None) -> Iterator[float]:
     """The return so far at each observation of one episode, or of its first `length`; the first is 0."""
     observation, _ = env.reset(seed=APART + seed)
     total, over = 0.0, False
     yield total
     while not over and (length is None or (length := length - 1)):
         seen = each(observation, lambda part: torch.from_numpy(np.array(part)[None]))
-        action = model(seen)[0].numpy()
+        action = policy(seen)[0].numpy()
         observation, reward, terminated, truncated, _ = env.step(action if action.ndim else action[()])
         total += reward_of(reward)
         over = terminated or truncated

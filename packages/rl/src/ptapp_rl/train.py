@@ -11,13 +11,12 @@ from ptapp_core.jobs import run_of, runtime_of, schedule_of
 from ptapp_core.milestones import Evaluate
 from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
-from ptapp_core.report import curves
 from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
 from ptapp_rl.algos import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import limit_note, resolve
-from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, report
+from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
 from ptapp_rl.vector import Environments
 
 
@@ -79,11 +78,15 @@ def train(settings: TrainRL) -> None:
         with closing(environments), evaluation as evaluate:
             fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
         if runtime.is_main:
+            from ptapp_core.report import curves  # drawing takes a second to import
+
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             budget, episodes = budget_of(settings, name), settings.test_episodes
             with closing(evaluation_environments(settings, name, episodes, seed=1, budget=budget)) as tested:
-                returns = play(model, tested, episodes, runtime, budget=budget)
-            report(returns, run.path / "report", asked=episodes, say=run.say)
+                policy = policy_of(model, settings.stochastic_eval, seed=1)
+                returns = play(policy, tested, episodes, runtime, budget=budget)
+            drawn = settings.stochastic_eval
+            report(returns, run.path / "report", stochastic=drawn, asked=episodes, say=run.say)
     runtime.close()
 
 
@@ -112,7 +115,8 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> I
                 opened.close()
                 new = evaluation_environments(settings, name, episodes, budget=budget)
                 kept[:] = [opened.enter_context(closing(new))]
-            return _watched(play(model, kept[0], episodes, runtime, budget=budget))
+            policy = policy_of(model, settings.stochastic_eval, seed=0)
+            return _watched(play(policy, kept[0], episodes, runtime, budget=budget))
 
         yield evaluate
 
@@ -128,7 +132,8 @@ def _evaluation_between(
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         lent = environments.instance
         with closing(evaluation_environments(settings, name, episodes, budget=budget, instance=lent)) as borrowed:
-            returns = play(model, borrowed, episodes, runtime, budget=budget)
+            policy = policy_of(model, settings.stochastic_eval, seed=0)
+            returns = play(policy, borrowed, episodes, runtime, budget=budget)
         begin_again()
         return _watched(returns)
 

@@ -9,9 +9,11 @@ needs no special case, and a termination does not bootstrap.
 
 import multiprocessing
 import os
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -20,9 +22,11 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from gymnasium.vector.async_vector_env import _async_worker
 
 from ptapp_core.errors import UserError
-from ptapp_core.runtime import end_with_job, outlive_stop_request
+from ptapp_core.log import FRAMES
+from ptapp_core.runtime import Runtime, end_with_job, outlive_stop_request
 from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs import has_own_vector, make, make_own_vector
 from ptapp_rl.spaces import Observations, each, fault_of, observation_card
@@ -51,6 +55,12 @@ class _Workers(gym.vector.AsyncVectorEnv):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super()._raise_if_errors(successes)
+
+
+def _serve(*arguments: Any) -> None:
+    """Gymnasium's worker, which ends without a word where the job was killed, and its pipe with it."""
+    with suppress(BrokenPipeError, ConnectionResetError, EOFError):
+        _async_worker(*arguments)
 
 
 class Environments:
@@ -88,7 +98,9 @@ class Environments:
         """Frames stepped, over all environments; a reset counts as one."""
         self.returns: deque[float] = deque(maxlen=100)
         """Of the episodes that ended last."""
-        self._running = np.zeros(count)
+        self.lengths: deque[int] = deque(maxlen=100)
+        """Their frames."""
+        self._running, self._elapsed = np.zeros(count), np.zeros(count, np.int64)
         self.raw_rewards: Floats = np.zeros(count)
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
@@ -122,7 +134,7 @@ class Environments:
 
         makers = [partial(one, index) for index in range(self.count)]
         if self._wait:
-            workers = _Workers(makers, autoreset_mode=_AUTORESET)
+            workers = _Workers(makers, autoreset_mode=_AUTORESET, worker=_serve)
             end_with_job(workers.processes)
             return workers, way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
@@ -146,7 +158,7 @@ class Environments:
 
     def begin_again(self) -> None:
         """Begins the next episodes, where somebody else has played in the instance."""
-        self._running[:] = 0.0
+        self._running[:] = self._elapsed[:] = 0
         self.over = np.zeros_like(self.over)
         self._begin()
 
@@ -180,6 +192,7 @@ class Environments:
         self.frames += self.count
         self.raw_rewards = rewards
         self._running += rewards
+        self._elapsed += ~self.over  # a step after the end is the reset
         if not isfinite(self._running.sum()):
             raise UserError(f"environment {self.name}: a reward is not finite (frame {self.frames:,})")
         self._check_observations()
@@ -187,13 +200,15 @@ class Environments:
         if self.over.any():
             for index in self.over.nonzero()[0]:
                 self.returns.append(float(self._running[index]))
-                self._running[index] = 0.0
+                self.lengths.append(int(self._elapsed[index]))
+                self._running[index] = self._elapsed[index] = 0
         return (np.sign(rewards) if self._signs else rewards), terminated, truncated
 
-    @property
-    def mean_return(self) -> float:
-        """Of the latest hundred episodes; NaN before the first has ended."""
-        return sum(self.returns) / len(self.returns) if self.returns else float("nan")
+    def latest(self, runtime: Runtime) -> dict[str, float]:
+        """Mean return and length of the latest hundred episodes of each rank; empty before the first has ended."""
+        found = runtime.gather((len(self.returns), sum(self.returns), sum(self.lengths)))
+        count, returns, lengths = (sum(part) for part in zip(*found, strict=True))
+        return {"return": returns / count, "length": lengths / count} if count else {}
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data, the environments' own state among it."""
@@ -205,6 +220,8 @@ class Environments:
             "states": states,
             "observations": each(self.observations, lambda value: torch.from_numpy(value.copy())),
             "over": torch.from_numpy(self.over.copy()),
+            "elapsed": torch.from_numpy(self._elapsed.copy()),
+            "lengths": list(self.lengths),
             "running": torch.from_numpy(self._running.copy()),
             "returns": list(self.returns),
             "frames": self.frames,
@@ -222,6 +239,7 @@ class Environments:
                 f"which is played otherwise; leave --vector out, or start a new run"
             )
         self.returns = deque(state["returns"], maxlen=100)
+        self.lengths = deque(state["lengths"], maxlen=100)
         self.frames = state["frames"]
         way: Way = state["way"] if state["way"] == self.way else "reset"
         if way == "reset":
@@ -241,7 +259,7 @@ class Environments:
                 return False
         self.observations = each(state["observations"], lambda value: value.numpy().copy())
         self.over = state["over"].numpy().copy()
-        self._running = state["running"].numpy().copy()
+        self._running, self._elapsed = (state[name].numpy().copy() for name in ("running", "elapsed"))
         return True
 
     def close(self) -> None:
@@ -263,6 +281,29 @@ class Environments:
             return UserError(f"{where}: a worker process died (frame {self.frames:,})")
         text = (str(error).strip().splitlines() or ["no message"])[0]
         return UserError(f"{where}: {type(error).__name__}: {text} (frame {self.frames:,})")
+
+
+class Pace:
+    """How many frames all ranks have played, and how fast."""
+
+    def __init__(self, environments: Environments, runtime: Runtime) -> None:
+        self._environments, self._world = environments, runtime.world
+        self._since, self._before = time.monotonic(), 0.0
+
+    def clock(self) -> dict[str, float]:
+        """Frames so far."""
+        return {FRAMES: self._environments.frames * self._world}
+
+    def figures(self) -> dict[str, float]:
+        """Frames a second since the last call, evaluations included."""
+        now, frames = time.monotonic(), self.clock()[FRAMES]
+        speed = (frames - self._before) / max(now - self._since, 1e-9)
+        self._since, self._before = now, frames
+        return {"frames/s": speed}
+
+    def restart(self) -> None:
+        """Counts from here: a job goes on."""
+        self._since, self._before = time.monotonic(), self.clock()[FRAMES]
 
 
 def _same(found: Sequence[Any], expected: Observations) -> bool:
