@@ -69,7 +69,7 @@ def test_evaluate_measures_all_of_other_data_that_is_not_divided(trained: tuple[
 
 def test_a_job_that_was_killed_before_it_kept_its_tokens_can_be_resumed(tmp_path: Path) -> None:
     data = write_texts(tmp_path / "texts", rows=60)
-    run = train(tmp_path, "--data", str(data), "--dim", "16", "--steps", "2")
+    run = train(tmp_path, "--data", str(data), "--dim", "16", "--steps", "2", "--split", "exact")
     results = [run / "tokenizer.json", last_checkpoint(run) / "model.safetensors"]
     before = [result.read_bytes() for result in results]
     shutil.rmtree(run / "checkpoints")
@@ -169,8 +169,22 @@ def test_the_best_tagger_is_told_by_the_figure_of_its_tags(
     tags: str, figure: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = tags.split()
-    (tmp_path / "a.conll").write_text(f"Ada\t{one}\nsleeps\t{other}\n\n" * 30)
-    words = ["--task", "tag", "--data", str(tmp_path / "a.conll"), "--dim", "8", "--hidden", "8", "--steps", "1"]
+    sentences = (f"Ada{number}\t{one}\nsleeps\t{other}\n\n" for number in range(30))
+    (tmp_path / "a.conll").write_text("".join(sentences))
+    words = [
+        "--split",
+        "exact",
+        "--task",
+        "tag",
+        "--data",
+        str(tmp_path / "a.conll"),
+        "--dim",
+        "8",
+        "--hidden",
+        "8",
+        "--steps",
+        "1",
+    ]
     run = train(tmp_path, *words, "--monitor", figure)
     assert figure in json.loads((run / "report" / "metrics.json").read_text())["test"]
     wrong = "word_f1" if figure == "f1" else "f1"

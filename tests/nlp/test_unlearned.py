@@ -219,6 +219,7 @@ def test_a_group_is_one_that_is_asked_for_or_that_repeats() -> None:
     assert not read("csv", rows, division=None).train.groups  # two sources are too few, and each author is of one text
     asked = read("csv", rows, division=None, group="batch")
     assert set(asked.part("all").groups) == {f"b{number}" for number in range(15)}
+    assert not read("csv", [{**row, "author": row["batch"]} for row in rows], division=None, group=None).train.groups
     with pytest.raises(UserError, match=r"--group-column bach: .*did you mean 'batch'"):
         read("csv", rows, group="bach")
     with pytest.raises(UserError, match=r"--group-column label: .* has the label there"):

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,8 @@ def read_conll(file: Path, columns: Columns, encoding: str, bad: Bad) -> tuple[E
     rows = _lines(file, encoding, bad)
     form = _form(file, rows, columns)
     examples = _sentences(file, rows, form, bad)
+    if columns.group is None:
+        examples = replace(examples, groups=())
     if form.width == 2:
         return examples, ""
     word, tag = (
