@@ -104,6 +104,22 @@ def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.Capture
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(line["windows"])
 
 
+def test_predict_and_features_count_what_a_folder_holds_besides(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(trained / "tones" / "low" / "3.wav", tmp_path / "a.wav")
+    (tmp_path / "b.sfz").write_bytes(b"no sound")
+    (tmp_path / "notes.txt").write_text("a text is no sound that was missed")
+    for words in (
+        ["predict", str(only_run(trained)), str(tmp_path)],
+        ["features", str(tmp_path), "--out", str(trained / "besides")],
+    ):
+        assert command(["audio", *words]) == 2
+        error = capsys.readouterr().err
+        assert "1 file cannot be read as sounds (1 .sfz); convert them first" in error
+        assert "1 of 2 files could not be read" in error
+
+
 def test_silence_gets_an_answer_and_a_note(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, quiet, opposed, loud = only_run(trained), *(trained / f"{name}.wav" for name in ("quiet", "opposed", "loud"))
     tone = np.sin(np.arange(RATE) / 5)
