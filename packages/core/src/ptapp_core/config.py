@@ -332,9 +332,6 @@ class TrainSettings(JobSettings):
     )
     workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
-    group_column: str | None = option(
-        None, "column whose rows stay on one side of every split; none: detected", group="Data"
-    )
 
     split: Literal["hash", "exact"] = option(
         "hash", "shares of the splits that the data lacks, by a hash of each sample's name, or exact", group="Data"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.listing import AUTO
 
 _TEXTS = (
     "text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "description", "title",
@@ -47,15 +48,23 @@ class Columns:
 
     text: str | None = None
     label: str | None = None
-    group: str | None = None
+    group: str | None = AUTO
+    """That of the rows that belong together; `auto` to find it, None for no groups."""
     both_texts: bool = False
     """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
+
+    @property
+    def named_group(self) -> str | None:
+        """The group that was asked for by name or position."""
+        return None if self.group == AUTO else self.group
 
 
 def header_of(cells: Cells, columns: Columns) -> list[str]:
     """The names of the columns, in small letters, where this first row has usual ones or those asked for; else none."""
     names = [cell.strip().lower() for cell in cells]
-    asked = [name.lower() for name in (columns.text, columns.label, columns.group) if name and not name.isdecimal()]
+    asked = [
+        name.lower() for name in (columns.text, columns.label, columns.named_group) if name and not name.isdecimal()
+    ]
     known = any(name in (*_TEXTS, *_LABELS) for name in names)
     if columns.both_texts:
         known = known or sum(map(_is_language, names)) > 1
@@ -161,13 +170,13 @@ def group_and_id(
         return [cells[place].strip() if place < len(cells) else "" for cells in rows]
 
     width = Counter(map(len, rows)).most_common(1)[0][0]
-    group = asked_for(file, "--group-column", columns.group, header, width)
+    group = asked_for(file, "--group-column", columns.named_group, header, width)
     if group is not None and group in chosen:
         which = "text" if group == chosen[0] else "label"
         raise UserError(f"--group-column {columns.group}: {file} has the {which} there; give another column")
     free = [place for place in range(len(header)) if place not in chosen]
     named = (place for name in _GROUPS for place in free if _is_called(header[place], name))
-    if group is None:
+    if columns.group == AUTO:
         group = next((place for place in named if FEW_GROUPS <= len(set(values(place))) < len(rows)), None)
     ids = (header.index(name) for name in _IDS if name in header and header.index(name) not in (*chosen, group))
     return group, next((place for place in ids if len(set(values(place))) == len(rows)), None)

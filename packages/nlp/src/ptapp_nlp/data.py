@@ -89,10 +89,14 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
 def _tagged(
     path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
 ) -> Splits:
-    if reading.columns.group is not None:
-        raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
+    if reading.columns.named_group is not None:
+        raise UserError(
+            f"--group-column {reading.columns.named_group}: is for tables, not for --task tag; leave it out"
+        )
     read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
     done = {name: examples for name, (examples, _) in read.items()}
+    if reading.columns.group is None:
+        done = {name: replace(examples, groups=()) for name, examples in done.items()}
     tags = Counter(tag for part in done.values() for row in part.target for tag in row)
     if len(tags) < 2 and division is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
@@ -107,7 +111,7 @@ def _tagged(
 def _refuse_columns(reading: Reading, what: str) -> None:
     """Raises UserError where a column is asked for of texts that are in no table."""
     columns = reading.columns
-    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.group)):
+    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.named_group)):
         if name is not None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
@@ -209,7 +213,7 @@ def _divided(
             ids=ids if any(ids) else (),
             groups=groups if any(groups) else (),
         )
-    if reading.columns.group is None and (shared := _in_two_splits(parts)):
+    if reading.columns.named_group is None and (shared := _in_two_splits(parts)):
         notes.append(
             f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
         )
