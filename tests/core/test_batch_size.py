@@ -105,7 +105,7 @@ def test_a_last_batch_of_one_is_avoided_or_refused_before_training(
     data = write_images(tmp_path / "bars", 14, 32)  # 12 + 12 + 12 for training, less one
     (data / "both" / "0.png").unlink()
     words = ["vision", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "1"]
-    words += ["--model", "torchvision/shufflenet_v2_x0_5", "--threads", "1", "--log-to", "none"]
+    words += ["--model", "torchvision/shufflenet_v2_x0_5", "--threads", "1", "--log-to", "none", "--split", "exact"]
     assert command([*words, "--batch-size", "34"]) == 2
     said = "error: --batch-size 34 leaves one of 35 training samples alone in a micro-batch, too few for batch "
     assert f"{said}normalisation; give --batch-size 33\n" in capsys.readouterr().err

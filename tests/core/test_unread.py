@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_below, files_named, files_of_splits
+from ptapp_core.results import class_numbers
 from ptapp_core.unread import Kind, left_out
 
 
@@ -89,4 +90,19 @@ def test_a_folder_without_samples_names_what_it_has_in_their_place(tmp_path: Pat
         list(files_named([tmp_path / "dog"], THINGS))
     (tmp_path / "cat" / "1.thing").unlink()
     with pytest.raises(UserError, match=f"no things of any class; expected .*; {there}"):
+        files_of_splits(tmp_path, THINGS)
+
+
+def test_a_class_written_in_two_ways_is_one_class(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    put(tmp_path / "train" / composed / "1.thing")
+    put(tmp_path / "test" / decomposed / "2.thing")
+    put(tmp_path / "test" / composed / "3.thing")
+    listed = files_of_splits(tmp_path, THINGS)
+    assert listed.keys() == {"train", "test"}
+    assert all(by_class.keys() == {composed} for by_class in listed.values())
+    assert {file.name for file in listed["test"][composed]} == {"2.thing", "3.thing"}
+    assert class_numbers(["tea", decomposed], [composed, "tea"]) == [1, 0]
+    (tmp_path / "train" / ("e\u0301t\u00e9")).mkdir()
+    with pytest.raises(UserError, match="class folder '\u00e9t\u00e9' has no training things"):
         files_of_splits(tmp_path, THINGS)

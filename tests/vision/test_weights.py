@@ -25,7 +25,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.split import Samples
 from ptapp_core.update import Update
 from ptapp_vision.config import TrainVision
-from ptapp_vision.models import TorchvisionClassifier, build, read_weights
+from ptapp_vision.models import TorchvisionClassifier, Weights, build, read_weights, usual_size
 from ptapp_vision.models.torchvision_models import names, published_statistics
 from ptapp_vision.pixels import Pixels
 from ptapp_vision.reconstruct import Reconstruction
@@ -139,7 +139,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two steps."""
     folder = tmp_path_factory.mktemp("weights")
     words = ["--data", str(write_images(folder / "bars", 20)), "--run-dir", str(folder / "runs"), "--steps", "2"]
-    assert command(["vision", "train", *words, "--threads", "1", "--log-to", "none"]) == 0
+    assert command(["vision", "train", *words, "--threads", "1", "--log-to", "none", "--split", "exact"]) == 0
     return only_run(folder)
 
 
@@ -162,7 +162,7 @@ def test_a_run_a_checkpoint_and_its_file_are_weights_for_the_next_run(
     bars = trained.parents[2] / "bars"
     words = ["--data", str(bars), "--run-dir", str(tmp_path / "runs"), "--steps", "1", "--threads", "1"]
     capsys.readouterr()
-    assert command(["vision", "train", *words, "--log-to", "none", "--weights", str(trained)]) == 0
+    assert command(["vision", "train", *words, "--log-to", "none", "--split", "exact", "--weights", str(trained)]) == 0
     assert f"weights: --weights {trained}, whose names are taken without network." in capsys.readouterr().out
 
 
@@ -175,6 +175,15 @@ def test_grey_images_are_shown_to_weights_of_colour_images_as_colour(tmp_path: P
     model, card = build_model(TrainVision(), data(1, 16, 3), read_weights(tmp_path))
     assert (card["channels"], card["network_channels"]) == (1, 3)
     torch.testing.assert_close(model.eval()(images), colour(images.expand(-1, 3, -1, -1)), rtol=1e-5, atol=1e-6)
+
+
+def test_images_take_the_size_of_torchvisions_weights(trained: Path) -> None:
+    for name, size in (("resnet18", 224), ("inception_v3", 299), ("vit_h_14", 518), ("efficientnet_b7", 600)):
+        assert usual_size(f"torchvision/{name}", None, True) == size
+        assert usual_size(f"torchvision/{name}", Weights("", {}), False) == size
+        assert usual_size(f"torchvision/{name}", None, False) is None
+    assert usual_size("torchvision/resnet18", read_weights(trained), False) == 16
+    assert usual_size("fercnn", read_weights(trained), False) is None
 
 
 def test_weights_that_cannot_be_used_are_one_line(trained: Path, tmp_path: Path) -> None:

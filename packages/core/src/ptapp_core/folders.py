@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import visible
@@ -36,9 +37,12 @@ def files_named(paths: Sequence[Path], kind: Kind) -> Iterator[Path]:
 
 
 def files_of_classes(folder: Path, kind: Kind) -> dict[str, list[Path]]:
-    """The files of each class folder; raises UserError where there is none at all."""
+    """The files of each class folder, by its name in NFC; raises UserError where there is none at all."""
     entries = visible(folder)
-    by_class = {entry.name: files_below(entry, kind) for entry in entries if entry.is_dir()}
+    by_class: dict[str, list[Path]] = {}
+    for entry in entries:
+        if entry.is_dir():  # macOS and others write one name in two ways, which no reader could tell apart
+            by_class.setdefault(normalize("NFC", entry.name), []).extend(files_below(entry, kind))
     if not any(by_class.values()):
         loose = any(entry.suffix.lower() in kind.suffixes for entry in entries)
         why = "they lie in no class's folder" if loose else f"known: {' '.join(sorted(kind.suffixes))}"
@@ -91,7 +95,8 @@ def files_of_splits(root: Path, kind: Kind, *, need_train: bool = True) -> dict[
         return listed
     for name, files in sorted(listed["train"].items()):
         if not files:
-            folder = next(folder for folder, split in named.items() if split == "train") / name
+            train = next(folder for folder, split in named.items() if split == "train")
+            folder = next(entry for entry in folders_in(train) if normalize("NFC", entry.name) == name)
             raise UserError(
                 f"{root}: class folder {name!r} has no training {kind.name}s; fill it or remove it{_but(folder, kind)}"
             )

@@ -49,22 +49,16 @@ class Columns:
     text: str | None = None
     label: str | None = None
     group: str | None = AUTO
-    """That of the rows that belong together; `auto` to find it, None for no groups."""
+    """What stays in one split: a column, AUTO to find it, or None for no groups."""
     both_texts: bool = False
     """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
-
-    @property
-    def named_group(self) -> str | None:
-        """The group that was asked for by name or position."""
-        return None if self.group == AUTO else self.group
 
 
 def header_of(cells: Cells, columns: Columns) -> list[str]:
     """The names of the columns, in small letters, where this first row has usual ones or those asked for; else none."""
     names = [cell.strip().lower() for cell in cells]
-    asked = [
-        name.lower() for name in (columns.text, columns.label, columns.named_group) if name and not name.isdecimal()
-    ]
+    named = (columns.text, columns.label, columns.group)
+    asked = [name.lower() for name in named if name and name != AUTO and not name.isdecimal()]
     known = any(name in (*_TEXTS, *_LABELS) for name in names)
     if columns.both_texts:
         known = known or sum(map(_is_language, names)) > 1
@@ -170,7 +164,8 @@ def group_and_id(
         return [cells[place].strip() if place < len(cells) else "" for cells in rows]
 
     width = Counter(map(len, rows)).most_common(1)[0][0]
-    group = asked_for(file, "--group-column", columns.named_group, header, width)
+    wanted = None if columns.group == AUTO else columns.group
+    group = asked_for(file, "--group-column", wanted, header, width)
     if group is not None and group in chosen:
         which = "text" if group == chosen[0] else "label"
         raise UserError(f"--group-column {columns.group}: {file} has the {which} there; give another column")

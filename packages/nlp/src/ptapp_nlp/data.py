@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
+from ptapp_core.listing import AUTO
 from ptapp_core.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_nlp.columns import Columns, may_be_names
 from ptapp_nlp.conll import read_conll
@@ -89,10 +90,8 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
 def _tagged(
     path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
 ) -> Splits:
-    if reading.columns.named_group is not None:
-        raise UserError(
-            f"--group-column {reading.columns.named_group}: is for tables, not for --task tag; leave it out"
-        )
+    if reading.columns.group not in (AUTO, None):
+        raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
     read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
     done = {name: examples for name, (examples, _) in read.items()}
     if reading.columns.group is None:
@@ -111,7 +110,11 @@ def _tagged(
 def _refuse_columns(reading: Reading, what: str) -> None:
     """Raises UserError where a column is asked for of texts that are in no table."""
     columns = reading.columns
-    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.named_group)):
+    for option, name in (
+        ("text", columns.text),
+        ("label", columns.label),
+        ("group", None if columns.group == AUTO else columns.group),
+    ):
         if name is not None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
@@ -213,7 +216,7 @@ def _divided(
             ids=ids if any(ids) else (),
             groups=groups if any(groups) else (),
         )
-    if reading.columns.named_group is None and (shared := _in_two_splits(parts)):
+    if reading.columns.group == AUTO and (shared := _in_two_splits(parts)):
         notes.append(
             f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
         )

@@ -19,7 +19,9 @@ class TrainVision(TrainSettings):
     lr: float = 3e-3
     weight_decay: float = 0.05
 
-    size: int | None = option(None, "pixels of a side; none: as in the data", group="Data", ge=8, le=1024)
+    size: int | None = option(
+        None, "pixels of a side; none: as for the first weights, or the data", group="Data", ge=8, le=1024
+    )
     channels: Literal["auto", "grey", "rgb"] = option("auto", "channels of the images", group="Data")
     cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded images are kept", group="Data")
     balance: Literal["none", "weights", "sampler"] = option(
@@ -60,6 +62,15 @@ class TrainVision(TrainSettings):
         if settings.weights is None:
             return settings
         return settings.model_copy(update={"weights": settings.weights.expanduser().resolve()})
+
+    @property
+    def augmentation(self) -> str:
+        """What is done to the training images, for the console."""
+        parts = ["half of the images mirrored (--no-flip for text, signs and the like)"] if self.flip else []
+        amounts = ("shift", "crop", "rotation", "erasing", "brightness", "contrast", "mixup", "cutmix")
+        parts += [f"{name} {getattr(self, name):g}" for name in amounts if getattr(self, name)]
+        parts += [self.policy] if self.policy != "none" else []
+        return ", ".join(parts) or "none"
 
     @property
     def classifies(self) -> bool:

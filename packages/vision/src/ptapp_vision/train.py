@@ -28,7 +28,7 @@ from ptapp_vision.config import TrainVision
 from ptapp_vision.data import Form, Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
-from ptapp_vision.models import Weights, build, read_weights
+from ptapp_vision.models import Weights, build, read_weights, usual_size
 from ptapp_vision.pixels import Pixels, columns, pixel_statistics
 from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
@@ -46,8 +46,9 @@ def train_once(settings: TrainVision) -> Path | None:
     if relaunch(settings.nproc):
         return None
     runtime = runtime_of(settings)
-    data = load_for(settings, Form(settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     weights = read_weights(settings.weights) if settings.weights else None
+    size = settings.size or usual_size(settings.model, weights, settings.pretrained)
+    data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
     model, card = build_model(settings, data, weights)
     if settings.sync_batchnorm:
         synchronise_batchnorm(model, runtime)
@@ -76,6 +77,7 @@ def train_once(settings: TrainVision) -> Path | None:
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if weights is not None:
             run.say(f"weights: {weights}")
+        run.say(f"augmentation: {settings.augmentation}")
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
         run.say(f"run: {run.path}")
         if settings.compile:

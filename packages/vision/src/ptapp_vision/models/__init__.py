@@ -9,7 +9,7 @@ from ptapp_vision.models.autoencoder import Autoencoder
 from ptapp_vision.models.fercnn import FerCNN
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.resnet import ResNet
-from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe
+from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe, published_size
 from ptapp_vision.models.torchvision_models import names as torchvision_names
 from ptapp_vision.models.weights import Weights, copy_weights, read_weights
 
@@ -23,6 +23,7 @@ __all__ = [
     "build",
     "names",
     "read_weights",
+    "usual_size",
 ]
 
 BUILDERS: dict[str, Callable[..., Network]] = {
@@ -53,6 +54,19 @@ def names() -> list[str]:
 def descriptions() -> dict[str, str]:
     """A line about each of `names`."""
     return {**ABOUT, **{f"torchvision/{name}": describe(name) for name in torchvision_names()}}
+
+
+def usual_size(name: str, weights: Weights | None, pretrained: bool) -> int | None:
+    """Pixels of a side of the images that the initial weights are made for; None where any size will do.
+
+    Those of a run of a torchvision model were trained at that run's size, other weights of it at the published one.
+    """
+    if not name.startswith("torchvision/") or not (weights or pretrained):
+        return None
+    if weights is not None and weights.size is not None:
+        return weights.size
+    own = name.removeprefix("torchvision/")
+    return published_size(own) if own in torchvision_names() else None  # `build` says that it is unknown
 
 
 def build(

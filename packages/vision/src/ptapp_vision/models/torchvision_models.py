@@ -124,6 +124,11 @@ def published_statistics(name: str) -> tuple[Tensor, Tensor]:
     return torch.tensor(transforms.mean), torch.tensor(transforms.std)
 
 
+def published_size(name: str) -> int:
+    """Pixels of a side of the images that the weights of torchvision's model `name` were measured on."""
+    return int(torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
+
+
 def _construct(name: str, classes: int, size: int) -> nn.Module:
     options: dict[str, object] = {}
     if name in _CENTRED:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
+from ptapp_core.run import read_json
 
 _FILE = "model.safetensors"  # of a checkpoint
 _COMPILED = "_orig_mod."  # of a module that torch.compile wrapped
@@ -26,6 +27,8 @@ class Weights:
     state: dict[str, Tensor]
     statistics: tuple[Tensor, Tensor] | None = None
     """Mean and deviation, each (channels,), of the pixels in [0, 1] that it was trained on; a run's file has them."""
+    size: int | None = None
+    """Pixels of a side of the images that it was trained on, where it is of a run."""
     left_out: str = ""
     """What was before or in all its names, such as `module.`."""
 
@@ -43,8 +46,8 @@ def read_weights(path: Path) -> Weights:
     Raises UserError where the file is missing, damaged, no state dict, or a pickle that would run code, and where a
     weight is not a finite number.
     """
-    source = f"--weights {path}"
-    state, left_out, statistics = _read_state(_file_of(path)), "", None
+    source, file = f"--weights {path}", _file_of(path)
+    state, left_out, statistics = _read_state(file), "", None
     state.pop("n_averaged", None)  # of AveragedModel
     if any(_COMPILED in name for name in state):
         state, left_out = {name.replace(_COMPILED, ""): value for name, value in state.items()}, _COMPILED
@@ -62,7 +65,13 @@ def read_weights(path: Path) -> Weights:
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(f"{source}: {name} holds values that are not finite numbers; these weights are of no use")
-    return Weights(source, state, statistics, left_out)
+    return Weights(source, state, statistics, _size_of_run(file) if statistics else None, left_out)
+
+
+def _size_of_run(checkpoint: Path) -> int | None:
+    """What the run says that the checkpoint's file lies in; None for a file elsewhere."""
+    meta = checkpoint.resolve().parent.parent.parent / "meta.json"
+    return read_json(meta)["model"]["size"] if meta.is_file() else None
 
 
 def _file_of(path: Path) -> Path:
