@@ -246,6 +246,7 @@ def test_rows_of_a_folder_keep_their_ids_apart_and_a_group_in_two_splits_is_said
     (tmp_path / "dev.csv").unlink()
     drawn = load(str(tmp_path), Reading("classify"))
     assert not set(drawn.train.groups) & set(drawn.val.groups)
+    assert not load(str(tmp_path), Reading("classify", Columns(group=None))).train.groups
 
 
 def test_examples_of_which_some_have_groups_are_joined() -> None:

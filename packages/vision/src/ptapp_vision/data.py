@@ -1,25 +1,29 @@
 """Images to train on, recognised from what is there: a path, a data set's name, or nothing."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.jobs import division_of
+from ptapp_core.listing import AUTO
+from ptapp_core.manifest import is_manifest
 from ptapp_core.split import BY_HASH, Division
 from ptapp_vision.config import TrainVision
 from ptapp_vision.decode import IMAGES, OnDisk, Span, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
 from ptapp_vision.folder import Cache, read_folder
 from ptapp_vision.idx import find_idx, read_idx
+from ptapp_vision.manifest import read_table
 from ptapp_vision.named import SOURCES, read_named
 from ptapp_vision.splits import Images, Splits
 
 __all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
-_EXPECTED = "a FER2013 CSV, a folder with a folder for each class, or a folder of IDX files"
+_EXPECTED = "a FER2013 CSV or a manifest, a folder with a folder for each class, or a folder of IDX files"
 
 
 def load(
@@ -29,6 +33,7 @@ def load(
     channels: int | None = None,
     span: Span | Literal["own"] | None = "own",
     division: Division | None = BY_HASH,
+    group_column: str | None = AUTO,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
@@ -42,7 +47,7 @@ def load(
     """
     if data and os.path.exists(path := Path(data).expanduser()):
         form = Form(size, channels, span)
-        splits = _recognise(path, form, division=division, skip_bad=skip_bad, cache=cache)
+        splits = _recognise(path, form, division=division, group_column=group_column, skip_bad=skip_bad, cache=cache)
     elif data is None or data == "faces":
         from ptapp_vision.faces import load_faces  # it takes Images and Splits from here
 
@@ -86,13 +91,28 @@ def load_for(
         other or job.data,
         **form._asdict(),
         division=division_of(job, run) if other is None else None,
+        group_column=job.group_column if other is None else AUTO,
         skip_bad=skip_bad or job.skip_bad,
         cache=job.cache,
     )
 
 
-def _recognise(path: Path, form: Form, *, division: Division | None, skip_bad: bool, cache: Cache) -> Splits:
+def _recognise(
+    path: Path,
+    form: Form,
+    *,
+    division: Division | None,
+    group_column: str | None,
+    skip_bad: bool,
+    cache: Cache,
+) -> Splits:
+    def of_files(read: Callable[..., Splits], where: Path) -> Splits:
+        options = {"division": division, "group_column": group_column, "skip_bad": skip_bad, "cache": cache}
+        return read(where, **form._asdict(), **options)
+
     if not path.is_dir():
+        if is_manifest(path) or path.suffix.lower() == ".tsv":
+            return of_files(read_table, path)
         if ".csv" in map(str.lower, path.suffixes):
             return read_fer(path, division=division, skip_bad=skip_bad)
         if "-ubyte" in path.name:
@@ -110,9 +130,14 @@ def _recognise(path: Path, form: Form, *, division: Division | None, skip_bad: b
         return read_idx(folders[0], division=division)
     if faces:
         return read_fer(faces[0], division=division, skip_bad=skip_bad)
+    manifests = [entry for entry in visible(path) if is_manifest(entry)]
+    if len(manifests) > 1:
+        raise UserError(f"{path}: more than one manifest in it; choose one of {', '.join(map(str, manifests))}")
+    if manifests:
+        return of_files(read_table, manifests[0])
     entries = visible(path)
     if not entries:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if entries == tables:  # nothing else can be meant: say what is wrong with it as a FER2013 CSV
         return read_fer(tables[0], division=division, skip_bad=skip_bad)
-    return read_folder(path, **form._asdict(), division=division, skip_bad=skip_bad, cache=cache)
+    return of_files(read_folder, path)

@@ -72,6 +72,8 @@ class Splits:
     skipped: tuple[str, ...] = ()
     span: Span | None = None
     """That of the data's deep grey images."""
+    notes: tuple[str, ...] = ()
+    """Lines on what was decided about the data that may surprise."""
     left_out: tuple[str, ...] = ()
     """A line for each kind of files that were not read."""
 
@@ -110,11 +112,13 @@ def divide(
     division: Division | None,
     skipped: Sequence[str] = (),
     drawn: bool = False,
+    folds: Sequence[int] = (),
 ) -> Splits:
     """Completes the splits that the data has, as `split.assign` decides; raises UserError where it refuses.
 
     `where` names the data in messages and `what` says in `about` what was recognised. Without a division the data is
-    only measured: a split that is not there is empty, and no label is refused.
+    only measured: a split that is not there is empty, and no label is refused. `folds` are the data's own, in the order
+    of `parts`.
     """
     first, *others = parts.values()
     samples = first.samples.join([part.samples for part in others])
@@ -122,7 +126,7 @@ def divide(
     own = [split for split, part in parts.items() for _ in range(len(part))]
     if division is not None:
         _refuse_unknown_classes(parts, classes, where)
-    assigned = assign(samples, Known(where, labels, classes, own), division)
+    assigned = assign(samples, Known(where, labels, classes, own, folds), division)
     done = _taken(parts, assigned)
 
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))

@@ -68,6 +68,8 @@ def train_once(settings: TrainVision) -> Path | None:
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
+        for note in data.notes:
+            run.say(f"note: {note}")
         for line in data.left_out:
             run.say(f"left out: {line}")
         for reason in data.skipped[:20]:
