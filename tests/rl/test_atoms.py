@@ -83,7 +83,7 @@ def test_a_game_of_costs_is_learned_by_atoms_alone() -> None:
     model, task, source, said = learner("Cost-v0", algo="dqn", frames=4000, atoms=51, gamma=0.99, explore=0.5)
     learn(task, islice(source, 400))
     assert len([line for line in said if "atoms" in line]) == 1
-    environments = Environments("Cost-v0", 8, seed=9, saved=False)
+    environments = Environments("Cost-v0", 8, seed=9, trial=False)
     for _ in range(60):
         with torch.inference_mode():
             environments.step(model(torch.from_numpy(environments.observations)).numpy())

@@ -57,7 +57,7 @@ def test_a_clock_of_many_digits_is_learned_from_when_normalised(env: str, algo: 
     model, task, source, said = learner(env, **options)
     learn(task, islice(source, 200))
     assert not any("digits" in line for line in said)
-    environments = Environments(env, 8, seed=9, saved=False)
+    environments = Environments(env, 8, seed=9, trial=False)
     right = 0.0
     for _ in range(40):
         with torch.inference_mode():

@@ -48,7 +48,7 @@ def test_an_action_lies_in_its_space_whatever_the_policy_says(box: spaces.Box, s
     head = Gaussian(1, action_card(box, "Game", "ppo"))
     said = torch.from_numpy(np.random.default_rng(seed).normal(0, size, (20, head.noise_size)).astype(np.float32))
     for action in head.in_space(said).numpy():
-        assert box.contains(action), f"{action!r}"
+        assert box.contains(np.asarray(action)), f"{action!r}"
 
 
 def test_the_bounds_of_a_box_are_minus_one_and_one_for_the_policy() -> None:
@@ -169,7 +169,7 @@ def plays(algo: str, stack: int, normalise: bool) -> None:
         loss, _, _ = task(batch)
         assert loss.isfinite()
         loss.backward()
-    with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, saved=False)) as environments:
+    with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, trial=False)) as environments:
         play(model, environments, 2, RUNTIME)
 
 
@@ -247,7 +247,7 @@ for word, options in {
     ],
 )
 def test_what_a_game_should_not_give_is_one_line_that_names_it(word: str, says: str, vector: str) -> None:
-    with closing(Environments(f"Odd{word}-v0", 2, seed=0, vector=vector, saved=False)) as environments:
+    with closing(Environments(f"Odd{word}-v0", 2, seed=0, vector=vector, trial=False)) as environments:
         with pytest.raises(UserError, match=says) as error:
             environments.step(np.zeros(2, np.int64))
         assert len(str(error.value).splitlines()) == 1
