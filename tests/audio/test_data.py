@@ -383,3 +383,12 @@ def test_the_spoken_digits_official_split() -> None:
     parts = parts_of(listing, Division())
     assert parts.count("test") == 250
     assert 190 < parts.count("val") < 310  # approximately a tenth
+
+
+def test_files_of_a_class_folder_that_are_no_sounds_are_counted(tmp_path: Path) -> None:
+    folder = write_sounds(tmp_path / "sounds", 10)
+    for number in range(4):
+        (folder / "low" / f"{number}.xyz").write_bytes(b"no sound of any kind")
+    data = load(str(folder))
+    assert [note for note in data.notes if "4 files cannot be read as sounds (4 .xyz); convert them" in note]
+    assert len(data.train) + len(data.val) + len(data.test) == 30

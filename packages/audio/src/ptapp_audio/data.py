@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -25,6 +26,7 @@ from ptapp_core.members import Members
 from ptapp_core.memory import free_memory
 from ptapp_core.split import BY_HASH, SPLITS, Division, Known, Samples, assign, digest
 from ptapp_core.telltale import telltale
+from ptapp_core.unread import left_out
 
 Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
@@ -129,8 +131,10 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if has_lists(path):
         return read_lists(path), []
-    files = files_below(path, SOUNDS)
-    return read_known(path, files) or read_folder(path), []
+    if known := read_known(path, files_below(path, SOUNDS)):
+        return known, []
+    listing = read_folder(path)
+    return replace(listing, notes=(*listing.notes, *left_out([path], listing.files, SOUNDS).lines())), []
 
 
 def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int], list[str], list[str]]:
