@@ -78,7 +78,7 @@ def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
-    columns = Columns(job.text_column, job.label_column, job.group_column)
+    columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
     reading = Reading(job.task, columns, job.encoding, job.pair)
     division = division_of(job, run) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
