@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.formats import refuse_other_format
+from ptapp_core.idle import OF_ANY_JOB, OF_DATA, Only, idle
 
 ARGUMENTS = "Arguments"
 """The group of the settings that are positional on the command line."""
@@ -197,6 +198,8 @@ class JobSettings(Settings):
         ("device", "nproc", "threads", "log_to", "keep", "run_dir", "profile")
     )
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
+    only: ClassVar[tuple[Only, ...]] = OF_ANY_JOB
+    """Which options do something in some jobs alone; in others they are refused."""
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = option(
         "adamw", "update rule", group="Optimisation"
@@ -273,6 +276,18 @@ class JobSettings(Settings):
             raise ValueError("must be a plain name: it becomes part of the run's directory")
         return name
 
+    def usual(self) -> Mapping[str, Any]:
+        """The defaults of such a job that are not those of its fields."""
+        return {}
+
+    @model_validator(mode="after")
+    def _every_option_does_something(self) -> Self:
+        for name, what in idle(self, self.only, self.usual()):
+            value = getattr(self, name)
+            given = f"--no-{flag(name)[2:]}" if value is False else flag(name)
+            raise ValueError(f"{given} does nothing here: it is for {what}; leave it out")
+        return self
+
     @model_validator(mode="after")
     def _one_device_for_each_process(self) -> Self:
         if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
@@ -341,6 +356,8 @@ class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
+
+    only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
 
     data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
     batch_size: int = option(
