@@ -56,7 +56,7 @@ def measure(count: int, passes: int = 20) -> tuple[float, dict[str, float]]:
     options = {"frames": rollouts * 32 * count, "envs": count, "rollout": 32, "batch_size": batch, "passes": passes}
     settings = TrainRL.resolve(None, {"device": "cpu", **options})
     runtime = runtime_of(settings)
-    environments = Environments("CartPole-v1", count, seed=0, saved=False)
+    environments = Environments("CartPole-v1", count, seed=0, trial=False)
     model = build(model_card(settings, environments))
     optimizer = build_optimizer(model, "adam", lr=settings.lr)
     task, source = task_and_source(settings, model, environments, runtime, lambda line: None)

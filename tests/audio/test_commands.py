@@ -12,6 +12,7 @@ import torch
 
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command, last_checkpoint, only_run
+from ptapp_audio.features import MFCC
 from ptapp_audio.read import read
 
 QUICK = ["--threads", "1", "--log-to", "none", "--width", "8", "--mels", "16", "--device", "cpu"]
@@ -69,6 +70,21 @@ def test_predict_names_what_it_cannot_read_and_goes_on(trained: Path, capsys: py
     assert "gone.wav" in output.err
 
 
+def test_floats_in_the_range_of_int16_get_the_same_answer_and_a_note(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, floats = only_run(trained), trained / "floats.wav"
+    wave, rate = soundfile.read(trained / "tones" / "low" / "3.wav")
+    soundfile.write(floats, wave * 32768, rate, subtype="FLOAT")
+    assert command(["audio", "predict", str(run), str(trained / "tones" / "low" / "3.wav"), str(floats), "--json"]) == 0
+    output = capsys.readouterr()
+    right, other = (json.loads(line)["probabilities"] for line in output.out.splitlines())
+    assert other == pytest.approx(right, abs=2e-3)
+    assert "1 file of floats beyond full scale, divided by up to " in output.err
+    assert command(["audio", "features", str(floats), "--out", str(trained / "floats")]) == 0
+    assert "1 file of floats beyond full scale" in capsys.readouterr().err
+
+
 def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, long = only_run(trained), trained / "long.wav"
     time = np.arange(RATE) / RATE
@@ -98,7 +114,7 @@ def test_the_exported_model_says_what_predict_says(trained: Path, capsys: pytest
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
     for file, line in zip(files, lines, strict=True):
-        samples, _ = read(file, card["rate"])
+        samples, _, _ = read(file, card["rate"])
         got = session.run(None, {"input": samples.numpy()[None].astype(np.float32) / 32768})[0][0]
         assert got == pytest.approx([line["probabilities"][name] for name in card["classes"]], abs=1e-4)
 
@@ -116,6 +132,13 @@ def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFix
     assert "gone.wav: no such file" in capsys.readouterr().err
     assert command([*words, "--n-fft", "64", "--mels", "64"]) == 2
     assert "of the bands are narrower than the 33 bins" in capsys.readouterr().err
+    assert command([*words, "--n-fft", "256", "--mels", "8", "--fmin", "100", "--fmax", "1500", "--mfccs", "5"]) == 0
+    wave = read(trained / "tones" / "low" / "0.wav").samples[None] / 32768
+    with np.load(trained / "features" / "0.npz") as found:
+        expected = MFCC(RATE, 5, 256, n_mels=8, fmin=100, fmax=1500)(wave)[0].numpy()
+        np.testing.assert_allclose(found["mfcc"], expected, atol=1e-3)
+    assert command([*words, "--fmin", "2000"]) == 2
+    assert "fmin of 2000 Hz: must be at least 0 and below fmax, here 2000 Hz" in capsys.readouterr().err
 
 
 def test_cross_validation_tests_each_clip_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +179,7 @@ def test_wav2vec2_trains_and_goes_without_its_folder_after(tmp_path: Path) -> No
     transformers.Wav2Vec2Model(config).save_pretrained(tmp_path / "tiny")
     data = write_sounds(tmp_path / "tones", 10)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--model", "wav2vec2"]
-    words += ["--pretrained", str(tmp_path / "tiny"), "--rate", "16000", *QUICK[:4]]
+    words += ["--pretrained", str(tmp_path / "tiny"), "--rate", "16000", *QUICK[:4], "--split", "exact"]
     assert command(["audio", "train", *words]) == 0
     shutil.rmtree(tmp_path / "tiny")
     assert command(["audio", "evaluate", str(only_run(tmp_path))]) == 0

@@ -16,9 +16,9 @@ from contract.of_audio import RATE, write_sounds
 from divisions import EXACT
 from ptapp_audio.clips import Clips, Windows, spread
 from ptapp_audio.data import recognise
-from ptapp_audio.listing import Listing
 from ptapp_audio.splits import Splits
 from ptapp_core.errors import UserError
+from ptapp_core.listing import Listing
 from ptapp_core.split import Division, Known, Samples, SplitName, assign
 
 load = partial(ptapp_audio.data.load, division=EXACT)
@@ -274,6 +274,92 @@ def parts_of(listing: Listing, division: Division) -> list[SplitName | None]:
     samples = Samples(listing.names, listing.names, groups=listing.groups or ())
     known = Known(listing.where, listing.labels, listing.classes, listing.parts or (), listing.folds or ())
     return list(assign(samples, known, division).parts)
+
+
+def write_segments(folder: Path, *rows: str, rate: int = RATE) -> Path:
+    """A manifest of segments of 4 long files, each a ramp of 2 s."""
+    for name in "abcd":
+        (folder / "audio").mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / "audio" / f"{name}.wav", np.linspace(0, 0.9, 2 * rate), rate)
+    (folder / "m.csv").write_text("\n".join(["filename,start,end,label", *rows]) + "\n")
+    return folder
+
+
+ROWS = [
+    f"{name}.wav,{begin},{begin + 0.5},{label}" for name in "abcd" for begin, label in ((0.0, "low"), (1.25, "high"))
+]
+
+
+def test_a_segment_is_cut_from_its_file(tmp_path: Path) -> None:
+    data = load(str(write_segments(tmp_path, *ROWS)), rate=RATE)
+    clips = data.part("all")
+    assert len(clips) == 8
+    for row, name in enumerate(clips.names):
+        begin = float(name.partition("[")[2].partition("-")[0])
+        own = clips.samples[clips.starts[row] :][: clips.lengths[row]]
+        assert len(own) == RATE // 2
+        assert float(own[0]) / 32768 == pytest.approx(0.9 * begin / 2, abs=1e-3)
+    assert names(data)["train"][0].endswith("]")
+    files = [{name.partition("[")[0] for name in own} for own in names(data).values()]
+    assert all(files)
+    assert sum(map(len, files)) == 4  # segments of a file stay together
+
+
+def test_a_segment_beyond_its_file_is_refused_by_name(tmp_path: Path) -> None:
+    folder = write_segments(tmp_path, *ROWS, "a.wav,1.8,2.5,high")
+    with pytest.raises(UserError, match=r"m\.csv: a\.wav\[1\.8-2\.5\]: the file is 2\.000 s long; correct"):
+        load(str(folder))
+    assert len(load(str(folder), skip_bad=True).part("all")) == 8
+    assert len(load(str(write_segments(tmp_path, *ROWS, "a.wav,1.8,2.01,high"))).part("all")) == 9  # rounded
+
+
+def test_a_class_that_its_files_rate_or_length_tells_apart_gets_a_line(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, rate, size in (("a", 16_000, 800), ("b", 8_000, 400), ("c", 8_000, 800)):
+        for number in range(10):
+            (tmp_path / label).mkdir(exist_ok=True)
+            soundfile.write(tmp_path / label / f"{number}.wav", random.uniform(-0.5, 0.5, size), rate)
+    rate, length = load(str(tmp_path)).notes
+    assert rate.startswith("class 'a' alone has a rate of 16,000 Hz")
+    assert length.startswith("class 'c' alone has a length of 0.10 s")
+    assert load(str(write_sounds(tmp_path / "tones", 10))).notes == ()
+
+
+def test_pieces_of_a_recording_stay_together_unless_told_otherwise(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        for recording in range(8):
+            for piece in range(4):
+                write(tmp_path / label / f"{label}{recording}x_{piece}.wav")
+    data = load(str(tmp_path))
+    sides = [{name.rpartition("_")[0] for name in own} for own in names(data).values()]
+    assert all(sides)
+    assert sum(map(len, sides)) == 16
+    assert "look like pieces of one recording" in data.notes[0]
+    data = load(str(tmp_path), group_column=None)
+    assert data.notes == ()
+    assert sum(len({name.rpartition("_")[0] for name in own}) for own in names(data).values()) > 16
+
+
+def test_a_division_that_the_groups_make_impossible_says_what_they_are(tmp_path: Path) -> None:
+    for label in ("cat", "dog"):
+        for piece in range(20):
+            write(tmp_path / label / f"{label}{'ab'[piece % 2]}_{piece // 2}.wav")
+    with pytest.raises(UserError, match=r"class .* \(names such as .*--group-column none divides them\)"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize("option", ["group_column", "split_by"])
+def test_a_column_that_is_asked_for_divides(option: str, tmp_path: Path) -> None:
+    lines = ["filename,label,who,split"]
+    for row in range(40):
+        write(tmp_path / f"{row}q.wav")
+        lines.append(f"{row}q.wav,{'xy'[row % 2]},who{row // 8},{'test' if row >= 32 else 'train'}")
+    (tmp_path / "m.csv").write_text("\n".join(lines) + "\n")
+    data = load(str(tmp_path), **{option: "who"})  # type: ignore[arg-type]
+    who = {int(Path(name).stem[:-1]) // 8 for name in data.test.names}
+    assert who == ({4} if option == "group_column" else {0})
+    with pytest.raises(UserError, match=r"--(group-column|split-by) whom: .* did you mean 'who'"):
+        load(str(tmp_path), **{option: "whom"})  # type: ignore[arg-type]
 
 
 @pytest.mark.shared_data

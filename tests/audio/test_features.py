@@ -8,6 +8,8 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from torch import Tensor, nn
 
 from ptapp_audio import features
@@ -28,7 +30,7 @@ def made() -> tuple[np.ndarray[Any, Any], int]:
 def spoken() -> tuple[np.ndarray[Any, Any], int]:
     if not FSDD.is_dir():
         pytest.skip("spoken digits are not in ../shared/data/fsdd")
-    samples, rate = read(FSDD / "7_george_12.wav")
+    samples, rate, _ = read(FSDD / "7_george_12.wav")
     return samples.numpy().astype(np.float32) / FULL_SCALE, rate
 
 
@@ -96,6 +98,84 @@ def test_a_feature_equals_librosas(name: str, sound: Callable[[], tuple[Any, int
     assert np.abs(got - expected).max() <= tolerance * scale
 
 
+@some.composite
+def frames(draw: some.DrawFn) -> dict[str, Any]:
+    """n_fft, hop_length, win_length and center."""
+    n_fft = draw(some.one_of(some.sampled_from([256, 400, 512, 1023, 1024, 2048]), some.integers(200, 2100)))
+    win_length = draw(some.one_of(some.none(), some.integers(n_fft // 2, n_fft)))
+    hop_length = draw(some.integers(n_fft // 8, n_fft))
+    return {"n_fft": n_fft, "hop_length": hop_length, "win_length": win_length, "center": draw(some.booleans())}
+
+
+@some.composite
+def bands(draw: some.DrawFn) -> dict[str, Any]:
+    """n_mels, fmin, fmax and htk."""
+    return {
+        "n_mels": draw(some.integers(8, 100)),
+        "fmin": draw(some.sampled_from([0.0, 20.0, 133.3, 500.0])),
+        "fmax": draw(some.sampled_from([None, 3000.0, 3999.5, 5512.5])),
+        "htk": draw(some.booleans()),
+    }
+
+
+RATES = some.one_of(some.sampled_from([8000, 11_025, 16_000, 22_050, 44_100, 48_000]), some.integers(8000, 48_001))
+ANY = settings(max_examples=40, deadline=None)
+
+
+def other_sound(seed: int) -> np.ndarray[Any, Any]:
+    """A sound of 5,000 samples: tones, noise that decays, a click."""
+    random = np.random.default_rng(seed)
+    time = np.arange(5000)
+    tones = sum(np.sin(time * random.uniform(0.001, 3)) for _ in range(3))
+    wave = 0.1 * tones + random.standard_normal(5000) * 0.3 * np.exp(-time / 700)
+    wave[random.integers(5000)] += 0.5
+    return wave.astype(np.float32)
+
+
+def largest_difference(module: nn.Module, wave: np.ndarray[Any, Any], expected: np.ndarray[Any, Any]) -> float:
+    got = module(torch.from_numpy(wave)[None])[0].numpy()
+    assert got.shape == expected.shape
+    return float(np.abs(got - expected).max())
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters:UserWarning")
+@ANY
+@given(RATES, frames(), bands(), some.sampled_from(["slaney", None, 1, 2, np.inf]), some.integers(0, 9))
+def test_mel_log_mel_and_mfcc_are_librosas_with_any_parameters(
+    rate: int, frame: dict[str, Any], band: dict[str, Any], norm: Any, seed: int
+) -> None:
+    wave = other_sound(seed)
+    mel = librosa.feature.melspectrogram(y=wave, sr=rate, **frame, **band, norm=norm)
+    assert largest_difference(features.Mel(rate, **frame, **band, norm=norm), wave, mel) <= 1e-5 * mel.max()
+    log_mel = librosa.power_to_db(mel)
+    assert largest_difference(features.LogMel(rate, **frame, **band, norm=norm), wave, log_mel) <= 0.02
+    for ortho in ("ortho", None):
+        mfcc = librosa.feature.mfcc(S=log_mel, n_mfcc=8, norm=ortho)
+        module = features.MFCC(rate, 8, norm=ortho, mel_norm=norm, **frame, **band)
+        scale = 1.0 if ortho else 2 * (2 * band["n_mels"]) ** 0.5  # librosa's own coefficients are so much larger
+        assert largest_difference(module, wave, mfcc) <= 0.05 * scale
+
+
+@ANY
+@given(RATES, frames(), some.integers(0, 9), some.sampled_from([0.5, 0.85, 0.99]))
+def test_the_other_features_are_librosas_with_any_parameters(
+    rate: int, frame: dict[str, Any], seed: int, roll_percent: float
+) -> None:
+    wave = other_sound(seed)
+    of = {"y": wave, "sr": rate, **frame}
+    centroid, bandwidth = librosa.feature.spectral_centroid(**of), librosa.feature.spectral_bandwidth(**of)
+    assert largest_difference(features.Centroid(rate, **frame), wave, centroid) <= 0.01
+    assert largest_difference(features.Bandwidth(rate, **frame), wave, bandwidth) <= 0.01
+    roll_off = librosa.feature.spectral_rolloff(**of, roll_percent=roll_percent)
+    module = features.RollOff(rate, roll_percent=roll_percent, **frame)
+    assert largest_difference(module, wave, roll_off) <= rate / frame["n_fft"] * 1.001
+    chroma = librosa.feature.chroma_stft(**of, tuning=0.0)
+    assert largest_difference(features.Chroma(rate, **frame), wave, chroma) <= 1e-4
+    crossings = {"hop_length": frame["hop_length"], "center": frame["center"]}
+    expected = librosa.feature.zero_crossing_rate(wave, frame_length=frame["n_fft"], **crossings)
+    assert largest_difference(features.ZeroCrossingRate(frame["n_fft"], **crossings), wave, expected) <= 1e-7
+
+
 @pytest.mark.parametrize("sound", [made, spoken])
 def test_the_roll_off_is_librosas_to_within_a_bin(sound: Callable[[], tuple[Any, int]]) -> None:
     # where the sum meets the share within rounding, the next bin is as right
@@ -154,7 +234,7 @@ def test_a_batch_beyond_the_cache_is_its_sounds_one_by_one_and_can_be_traced() -
 
 def test_the_scalogram_is_a_convolution_with_morlet_wavelets() -> None:
     wave, rate = made()
-    module = features.Scalogram(rate, bands=5, fmin=200, fmax=4000, hop=64)
+    module = features.Scalogram(rate, bands=5, fmin=200, fmax=4000, hop_length=64)
     got = module(torch.from_numpy(wave)[None])[0].numpy()
     for row, frequency in enumerate(module.frequencies.tolist()):
         deviation = 6 / (2 * np.pi * frequency)

@@ -13,7 +13,9 @@ from contract.of_audio import RATE, write_sounds
 from contract.rows import command
 from divisions import EXACT
 from ptapp_audio.clips import Store
-from ptapp_audio.read import Unreadable, read, to_rate
+from ptapp_audio.read import read
+from ptapp_audio.resample import Resampler
+from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import UserError
 
 load = partial(ptapp_audio.data.load, division=EXACT)
@@ -26,7 +28,7 @@ def tone(rate: int, seconds: float = 0.5, hertz: float = 440) -> np.ndarray:
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW"])
 def test_every_bit_depth_gives_the_same_sound(subtype: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone(8000), 8000, subtype=subtype)
-    samples, rate = read(tmp_path / "x.wav")
+    samples, rate, _ = read(tmp_path / "x.wav")
     assert (samples.dtype, rate) == (torch.int16, 8000)
     coarse = {"PCM_U8": 300, "ULAW": 900}.get(subtype, 1.01)
     assert (samples.numpy() - tone(8000) * 32768).__abs__().max() <= coarse
@@ -35,7 +37,7 @@ def test_every_bit_depth_gives_the_same_sound(subtype: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au"])
 def test_every_container_is_read(suffix: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / f"x.{suffix}", tone(16_000), 16_000)
-    samples, rate = read(tmp_path / f"x.{suffix}")
+    samples, rate, _ = read(tmp_path / f"x.{suffix}")
     assert rate == 16_000
     assert abs(len(samples) - 8000) < 2500  # mp3 pads
     assert samples.float().std().item() == pytest.approx(0.5 / 2**0.5 * 32768, rel=0.12)
@@ -53,7 +55,7 @@ def test_16_bit_samples_stay_as_they_are_and_channels_are_averaged(tmp_path: Pat
 @pytest.mark.parametrize("rate", [96_000, 44_100, 11_127, 8000, 192_000])
 def test_any_rate_is_brought_to_the_one_asked_for(rate: int, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone(rate), rate)
-    samples, got = read(tmp_path / "x.wav", 16_000)
+    samples, got, _ = read(tmp_path / "x.wav", 16_000)
     assert got == 16_000
     assert abs(len(samples) - 8000) <= 2
     middle = samples[2000:6000].float() / 32768
@@ -62,9 +64,57 @@ def test_any_rate_is_brought_to_the_one_asked_for(rate: int, tmp_path: Path) -> 
     assert middle.std().item() == pytest.approx(0.5 / 2**0.5, rel=0.02)
 
 
-def test_nothing_above_half_the_rate_folds_back() -> None:
-    high = torch.from_numpy(tone(48_000, hertz=10_000)).float()
-    assert to_rate(high, 48_000, 16_000)[100:-100].abs().max() < 0.01
+@pytest.mark.parametrize("rate", [44_100, 48_000, 22_050, 96_000, 11_127])
+def test_resampling_is_as_good_as_soxrs_best_for_listening(rate: int) -> None:
+    new = 16_000 if rate > 16_000 else 8000
+    time = np.arange(rate) / rate
+
+    def level(hertz: float) -> float:
+        """What becomes of a tone, in dB."""
+        resampler = Resampler(rate, new)
+        wave = np.sin(2 * np.pi * hertz * time).astype(np.float32)
+        middle = np.concatenate([*map(resampler, np.split(wave, [100, 101, 5000])), resampler.rest()])[1000:-1000]
+        return float(10 * np.log10(np.square(middle * np.hanning(len(middle))).mean() * 16 / 3 + 1e-20))
+
+    above = [hertz for hertz in (0.5001 * new, 0.51 * new, 0.6 * new, 0.9 * new) if hertz < rate / 2]
+    assert max(map(level, above)) < -100
+    assert max(abs(level(share * new / 2)) for share in (0.01, 0.3, 0.6, 0.8, 0.9)) < 0.1
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3, 100, 4411])
+@pytest.mark.parametrize("rate", [8000, 11_127, 44_100, 192_000])
+def test_a_resampled_sound_keeps_its_length_and_is_never_empty(samples: int, rate: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.full(samples, 0.5), rate)
+    got = read(tmp_path / "x.wav", 16_000).samples
+    assert abs(len(got) - max(samples * 16_000 / rate, 1)) <= 0.51
+    assert got.abs().max() > 8000
+
+
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("scale", [32768.0, 2.0**31, 4.0, 2.0, 1e-3])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_floats_of_another_range_are_the_same_sound(subtype: str, scale: float, channels: int, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(-20_000, 20_000, (4000, channels)) / 32768
+    values[7, 0] = -1.0
+    soundfile.write(tmp_path / "right.wav", values, 8000, subtype="PCM_16")
+    soundfile.write(tmp_path / "other.wav", values * scale, 8000, subtype=subtype)
+    right, other = read(tmp_path / "right.wav", 4000), read(tmp_path / "other.wav", 4000)
+    assert other.divisor == max(scale, 1.0)
+    assert np.abs(other.samples.numpy() - right.samples.numpy() * min(scale, 1.0)).max() <= 0.51
+
+
+def test_what_a_lossy_codec_adds_beyond_full_scale_is_clipped(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "x.wav", np.array([0.5, -1.2, 1.5, 0.25]), 8000, subtype="FLOAT")
+    assert read(tmp_path / "x.wav").samples.tolist() == [16384, -32768, 32767, 8192]
+
+
+def test_train_and_evaluate_say_how_many_sounds_were_scaled(tmp_path: Path) -> None:
+    data = write_sounds(tmp_path / "tones", 10)
+    for number in range(3):
+        wave, rate = soundfile.read(data / "low" / f"{number}.wav")
+        soundfile.write(data / "low" / f"{number}.wav", wave * 32768, rate, subtype="FLOAT")
+    assert "; 3 files of floats beyond full scale, divided by up to 32,768" in load(str(data)).about
+    assert "3 files of floats" in load(str(data), division=None).about
 
 
 def write_bad(folder: Path) -> dict[str, str]:

@@ -62,6 +62,7 @@ def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
         formats=("pt2", "onnx", "torchscript"),
         mistakes=mistakes,
         same_clock=(["--vector", "sync"], ["--vector", "async"]),
+        longer=("--frames", "448"),
         input="observation",
         exported="action",
     )

@@ -30,6 +30,8 @@ class Row:
     """Options under which its own loader changes every sample by itself; none: it has no data set."""
     same_clock: tuple[list[str], list[str]] = (["--accumulate", "1"], ["--accumulate", "2"])
     """Options between which steps and learning rates must not differ."""
+    longer: tuple[str, str] = ("--epochs", "8")
+    """What makes the job longer when it is resumed."""
     input: str = "input"
     """What the learner's batches call the input of the model."""
     exported: str = "classes"

@@ -1,6 +1,7 @@
 """Contract 3: resume is exact, at any step."""
 
 import fcntl
+import shutil
 import signal
 from pathlib import Path
 
@@ -39,6 +40,33 @@ def test_so_does_a_job_of_two_ranks(row: Row, tmp_path: Path) -> None:
     resumed = process([*row.train(killed)[:2], "--resume", str(run)], ranks=2)
     assert resumed.returncode == 0, resumed.stderr
     assert_same_job(only_run(whole), run)
+
+
+LONGER = [row for row in ROWS if row.name in ("vision", "rl-dqn")]
+
+
+@pytest.mark.parametrize("row", LONGER, ids=str)
+def test_so_does_a_job_that_was_made_longer_and_its_schedules_stay_at_their_end(row: Row, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert process(row.train(whole)).returncode == 0
+    shutil.copytree(whole, killed, symlinks=True)
+    end = record(only_run(whole))[-1]["step"]
+    lines = [line for line in record(only_run(whole)) if "lr" in line]
+    assert lines[0]["lr"] > lines[-1]["lr"]
+
+    train = row.train(whole)[:2]
+    longer = process([*train, "--resume", str(only_run(whole)), *row.longer])
+    assert longer.returncode == 0, longer.stderr
+    assert f"schedules keep to the {end} steps that the run began with" in longer.stdout
+    run = only_run(killed)
+    first = process([*train, "--resume", str(run), *row.longer], signal_at=(end + 3, signal.SIGKILL))
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    resumed = process([*train, "--resume", str(run)])
+    assert resumed.returncode == 0, resumed.stderr
+    assert_same_job(only_run(whole), run)
+    later = [line for line in record(run) if "lr" in line and line["step"] >= end]
+    assert len(later) > 2
+    assert {line["lr"] for line in later} == {lines[-1]["lr"]}
 
 
 def assert_same_job(whole: Path, got: Path) -> None:

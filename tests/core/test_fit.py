@@ -332,6 +332,36 @@ def test_averaged_weights_are_a_hand_written_average(average: str, tmp_path: Pat
     assert_same_bits(task.model.state_dict(), evaluate.seen[0])
 
 
+@pytest.mark.parametrize("first", [12, 8], ids=["as planned", "stopped early"])
+def test_a_swa_average_of_a_job_made_longer_begins_where_it_was_planned(first: int, tmp_path: Path) -> None:
+    seen: list[dict[str, Tensor]] = []
+    for steps in (first, 16):
+        task = Observed(network())
+        task.seen = seen
+        plan = Plan(steps, schedule_steps=12, average="swa")
+        train(tmp_path, plan, task.model, build(task.model, "sgd"), task=task, resume=steps > first)
+    for key, shipped in task.model.state_dict().items():
+        torch.testing.assert_close(shipped, torch.stack([weights[key] for weights in seen[9:]]).mean(0))
+
+
+@pytest.mark.parametrize(
+    ("steps", "done", "average", "says"),
+    [
+        (20, 12, "none", ": they have ended, and the learning rate stays 0.01"),
+        (20, 6, "none", "; after step 12 the learning rate stays"),
+        (9, 6, "none", "it stops before their end, at step 9"),
+        (9, 6, "swa", "at step 9, and before --average swa begins, at step 10"),
+    ],
+)
+def test_a_job_of_another_length_than_it_began_with_says_what_its_schedules_do(
+    steps: int, done: int, average: str, says: str
+) -> None:
+    note = Plan(steps, schedule_steps=12, average=average).schedule_note(done, 0.01)
+    assert note.startswith("schedules keep to the 12 steps that the run began with")
+    assert note.endswith(says)
+    assert not Plan(12).schedule_note(done, 0.01)
+
+
 @pytest.mark.parametrize(
     ("save_every", "saved"),
     [(None, [4, 8, 12, 14]), (6, [4, 6, 12, 14]), (3, [3, 4, 6, 9, 12, 14]), (100, [4, 14])],

@@ -1,5 +1,6 @@
 """Optimizers, parameter groups and schedules: torch's own, at the rates that the formulas say."""
 
+import copy
 import io
 import math
 from collections.abc import Callable
@@ -7,11 +8,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.optim import Optimizer
 
+from ptapp_core.config import TrainSettings
 from ptapp_core.errors import UserError
+from ptapp_core.jobs import schedule_of
 from ptapp_core.optim import OPTIMIZERS, SCHEDULES, Schedule, build_optimizer, build_schedule
+from ptapp_core.plan import Plan
 
 
 class Net(nn.Module):
@@ -75,6 +81,30 @@ def test_frozen_prefixes_do_not_learn_and_match_whole_components() -> None:
     frozen = {"fc.weight", "fc.bias", "norm.weight"}
     assert {name for name, p in model.named_parameters() if not p.requires_grad} == frozen
     assert named_groups(model, optimizer)["model"][2] == (WEIGHTS | BARE) - frozen
+
+
+@pytest.mark.parametrize("wrapped", [0, 1, 3])
+def test_what_all_names_begin_with_may_be_left_out_of_a_prefix(wrapped: int) -> None:
+    for left_out in range(wrapped + 1):
+        model: nn.Module = net()
+        for _ in range(wrapped):
+            model = nn.ModuleDict({"outer": model})
+        build_optimizer(model, "sgd", lr=0.1, freeze=["outer." * left_out + "body"])
+        assert [name for name, p in model.named_parameters() if not p.requires_grad] == [
+            "outer." * wrapped + name for name in ("body.weight", "body.bias")
+        ]
+        with pytest.raises(UserError, match="did you mean 'body'"):
+            build_optimizer(model, "sgd", lr=0.1, freeze=["bodi"])
+
+
+def test_a_module_that_is_frozen_as_a_whole_stays_in_eval_mode() -> None:
+    model = nn.Sequential(
+        nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout()), nn.BatchNorm1d(3), nn.Dropout()
+    )
+    build_optimizer(model, "sgd", lr=0.1, freeze=["0", "1.weight"])
+    for module in (model, copy.deepcopy(model)):
+        assert [m.training for m in module.train().modules()] == [True, False, False, False, False, True, True]
+        assert not any(m.training for m in module.eval().modules())
 
 
 @pytest.mark.parametrize(
@@ -238,32 +268,62 @@ def test_a_state_saved_at_any_step_goes_on_with_exactly_the_same_rates(name: str
         assert advance(resumed, continued, saved_at + 1, STEPS) == whole[saved_at:], f"saved at step {saved_at}"
 
 
-@pytest.mark.parametrize("saved_at", [3, 20, STEPS])
-@pytest.mark.parametrize("name", [name for name in SCHEDULES if name != "plateau"])
-def test_a_job_resumed_with_more_steps_takes_the_rates_of_the_longer_plan(name: str, saved_at: int) -> None:
-    optimizer, planned = schedule(name, warmup=4)
-    advance(optimizer, planned, 1, saved_at)
-    longer, continued = schedule(name, steps=2 * STEPS, warmup=8)
-    longer.load_state_dict(optimizer.state_dict())
-    continued.load_state_dict(planned.state_dict())
-    expected = advance(*schedule(name, steps=2 * STEPS, warmup=8), 1, 2 * STEPS)[saved_at:]
-    for got, rates in zip(advance(longer, continued, saved_at + 1, 2 * STEPS), expected, strict=True):
-        assert got == pytest.approx(rates, rel=1e-9)
+def planned_by(settings: TrainSettings) -> tuple[int, Optimizer, Schedule]:
+    """Steps, optimizer and schedule of a job of 7 steps an epoch."""
+    plan = Plan.of(settings, 7)
+    optimizer = build_optimizer(nn.Linear(2, 2, bias=False), "sgd", lr=settings.lr)
+    return plan.steps, optimizer, schedule_of(settings, optimizer, plan)
 
 
-def test_a_plateau_resumed_with_another_plan_keeps_what_the_scores_made_of_the_rates() -> None:
-    optimizer, planned = schedule("plateau", warmup=8)
-    advance(optimizer, planned, 1, 5)
-    in_warmup, shorter = schedule("plateau", steps=2 * STEPS, warmup=2)
-    in_warmup.load_state_dict(optimizer.state_dict())
-    shorter.load_state_dict(planned.state_dict())
-    assert shorter.lr == LR
-    advance(optimizer, planned, 6, 20)
-    longer, continued = schedule("plateau", steps=2 * STEPS, warmup=8)
-    longer.load_state_dict(optimizer.state_dict())
-    continued.load_state_dict(planned.state_dict())
-    assert continued.lr == LR / 2
-    assert advance(longer, continued, 21, 30) == advance(optimizer, planned, 21, 30)
+LENGTHS = st.builds(lambda epochs: {"epochs": epochs, "steps": None}, st.floats(0.7, 9))
+LENGTHS |= st.builds(lambda steps: {"steps": steps}, st.integers(5, 60))
+
+
+@settings(deadline=None)
+@given(
+    schedule=st.fixed_dictionaries(
+        {
+            "schedule": st.sampled_from(SCHEDULES),
+            "warmup": st.sampled_from([0.0, 0.1, 0.5]),
+            "milestones": st.sampled_from([[0.6], [0.6, 0.9]]),
+            "lr_gamma": st.floats(0.05, 0.9),
+            "power": st.floats(0.5, 3),
+        }
+    ),
+    first=LENGTHS,
+    resumed=st.lists(st.tuples(st.floats(0, 1), LENGTHS), min_size=1, max_size=3),
+)
+def test_a_job_made_longer_or_shorter_keeps_every_rate_that_it_began_with(
+    tmp_path_factory: pytest.TempPathFactory, schedule: Any, first: Any, resumed: Any
+) -> None:
+    run = tmp_path_factory.getbasetemp()
+    job = TrainSettings.resolve(None, {**schedule, **first})
+    whole, optimizer, planned = planned_by(job)
+    expected = advance(optimizer, planned, 1, whole)
+
+    steps, optimizer, planned = planned_by(job)
+    rates: list[tuple[float, ...]] = []
+    for share, length in resumed:
+        stopped_at = max(len(rates), round(share * steps))
+        rates += advance(optimizer, planned, len(rates) + 1, stopped_at)
+        state = planned.state_dict()
+        (run / "config.toml").write_text(job.to_toml())
+        job = TrainSettings.resumed(run, length)
+        steps, optimizer, planned = planned_by(job)
+        planned.load_state_dict(state)
+    rates += advance(optimizer, planned, len(rates) + 1, steps)
+    assert rates[:whole] == expected[: len(rates)]
+    if schedule["schedule"] != "plateau":  # which goes by the scores for as long as there are any
+        assert set(rates[whole:]) <= {expected[-1]}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_saved_over_other_steps_is_refused(name: str) -> None:
+    _, planned = schedule(name, warmup=4)
+    for steps, warmup in ((2 * STEPS, 4), (STEPS, 8)):
+        _, other = schedule(name, steps=steps, warmup=warmup)
+        with pytest.raises(UserError, match="build it over the same"):
+            other.load_state_dict(planned.state_dict())
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

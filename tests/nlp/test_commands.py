@@ -143,19 +143,39 @@ def test_tags_of_words_and_entities(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "texts that the program made" in output.err
 
 
-def test_entities_count_whole_and_other_tags_by_the_word() -> None:
+def test_entities_count_whole_and_other_tags_by_the_word_under_another_name() -> None:
+    tags = ["B-LOC", "B-PER", "I-PER", "O"]
     true = [["B-PER", "I-PER", "O", "B-LOC"]]
-    half = tag_figures(true, [["B-PER", "O", "O", "B-LOC"]])
+    half = tag_figures(true, [["B-PER", "O", "O", "B-LOC"]], tags)
     assert half == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.75}
-    assert tag_figures([["NN", "VB"]], [["NN", "NN"]])["f1"] == pytest.approx(1 / 3)
+    parts_of_speech = tag_figures([["NN", "VB"]], [["NN", "NN"]], ["NN", "VB"])
+    assert parts_of_speech == {"word_f1": pytest.approx(1 / 3), "accuracy": 0.5}
+    assert "word_f1" in tag_figures([["O"]], [["O"]], ["NN", "O", "VB"])  # whatever occurs in this split
+    untyped = tag_figures([["B", "O", "B", "I"]], [["B", "O", "B", "O"]], ["B", "I", "O"])
+    assert untyped == {"precision": 0.5, "recall": 0.5, "f1": 0.5, "accuracy": 0.75}
 
 
-@pytest.mark.parametrize("scheme", ["BIES", "BILU"])
-def test_entities_may_mark_their_ends(scheme: str) -> None:
-    begin, inside, last, single = (f"{letter}-PER" for letter in scheme)
+@pytest.mark.parametrize("scheme", ["BIES", "BILU", "BMES", "BMEW"])
+@pytest.mark.parametrize("kind", ["-PER", ""])
+def test_entities_may_mark_their_ends(scheme: str, kind: str) -> None:
+    begin, inside, last, single = tags = [f"{letter}{kind}" for letter in scheme]
     true = [[single, single, "O", begin, inside, last]]
-    assert tag_figures(true, true)["f1"] == 1
-    assert tag_figures(true, [[begin, last, "O", begin, inside, last]])["f1"] == pytest.approx(2 / 5)
+    assert tag_figures(true, true, [*tags, "O"])["f1"] == 1
+    assert tag_figures(true, [[begin, last, "O", begin, inside, last]], [*tags, "O"])["f1"] == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize(("tags", "figure"), [("B O", "f1"), ("NN VB", "word_f1")])
+def test_the_best_tagger_is_told_by_the_figure_of_its_tags(
+    tags: str, figure: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tags.split()
+    (tmp_path / "a.conll").write_text(f"Ada\t{one}\nsleeps\t{other}\n\n" * 30)
+    words = ["--task", "tag", "--data", str(tmp_path / "a.conll"), "--dim", "8", "--hidden", "8", "--steps", "1"]
+    run = train(tmp_path, *words, "--monitor", figure)
+    assert figure in json.loads((run / "report" / "metrics.json").read_text())["test"]
+    wrong = "word_f1" if figure == "f1" else "f1"
+    assert command(["nlp", "train", "--run-dir", str(tmp_path), *COMMON, *words, "--monitor", wrong]) == 2
+    assert f"--monitor {wrong}" in capsys.readouterr().err
 
 
 def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
@@ -343,3 +363,53 @@ def test_without_a_network_one_line_says_what_to_give(
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "local folder" in error
+
+
+EMPTY = {"classify": {"class": None, "confidence": None, "probabilities": {}}, "tag": {"words": [], "tags": []}}
+EMPTY["translate"] = {"translation": ""}
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+def test_what_is_cut_is_said_and_an_empty_line_has_an_empty_answer(
+    task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--task", task, "--dim", "8", "--layers", "1", "--tokenizer", "word", "--max-length", "4", "--steps", "1"]
+    run = train(tmp_path, *words)
+    printed = capsys.readouterr().out.splitlines()
+    notes = [line for line in printed if " texts are cut to 4 tokens (the longest has " in line]
+    assert [line.split(" of ")[1].split(" texts")[0] for line in notes] == ["2,000 train", "200 val", "200 test"]
+    assert all("; give --max-length " in line and line.endswith(" to keep all") for line in notes)
+    assert command(["nlp", "evaluate", str(run), "--split", "val"]) == 0
+    assert notes[1].split(";")[0].replace("val ", "") in capsys.readouterr().out
+    texts = ["one two", "", "one two three four five six seven", " \t", "one " * 40]
+    (tmp_path / "texts.txt").write_text("\n".join(texts) + "\n")
+    for given in (texts, ["--file", str(tmp_path / "texts.txt"), "--batch-size", "2"], []):
+        stdin = io.TextIOWrapper(io.BytesIO((tmp_path / "texts.txt").read_bytes()))
+        monkeypatch.setattr("sys.stdin", stdin)
+        assert command(["nlp", "predict", str(run), *given]) == 0
+        output = capsys.readouterr()
+        answers = [json.loads(line) for line in output.out.splitlines()]
+        assert [answer["text"] for answer in answers] == texts
+        for row in (1, 3):
+            assert answers[row] == {"text": texts[row], **EMPTY[task]}
+        longest = 40 + (task == "translate")  # whose end mark counts
+        assert [answer.get("tokens") for answer in answers] == [None, None, longest - 33, None, longest]
+        assert f"2 of 5 texts are cut to 4 tokens (the longest has {longest})" in output.err
+
+
+def test_a_text_of_just_the_limit_is_not_cut() -> None:
+    tokens = learn("word", ["one two three four"] * 3, 400, lower=True)
+    texts = ["one two three four", "one two three four one", "one"]
+    for task in ("classify", "tag", "translate"):
+        whole = [4, 5, 1] if task != "translate" else [6, 7, 3]
+        source = [text.split() for text in texts] if task == "tag" else texts
+        target = [["O"] * len(words) for words in source] if task == "tag" else texts
+        examples = Examples(source, [0, 0, 0] if task == "classify" else target, ["a", "b", "c"])
+        for limit in (4, 5, 6, 7):
+            card = {"task": task, "classes": ["O"], "max_length": limit}
+            cut = prepare(card, examples, tokens).cut
+            assert sorted(cut.lengths) == sorted(whole)
+            lost = sum(length > limit for length in whole)
+            assert (cut.line() or "0 of").startswith(f"{lost} of")
+    line = prepare({**card, "max_length": 4}, examples, tokens).cut.line("train ", 6)
+    assert line == "2 of 3 train texts are cut to 4 tokens (the longest has 7); give --max-length 6 to keep more"

@@ -11,10 +11,10 @@ import pytest
 import ptapp_nlp.data
 from divisions import EXACT
 from ptapp_core.errors import UserError
+from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data import Reading
 from ptapp_nlp.made import english, german
-from ptapp_nlp.tables import Columns
 
 load = partial(ptapp_nlp.data.load, division=EXACT)
 

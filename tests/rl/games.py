@@ -145,6 +145,49 @@ class Plain(gym.Env[Any, Any]):
         return np.array([seen], np.float32), 1.0, False, self.frame == 300, {}
 
 
+class Counted(Identity):
+    """Counts its instances and steps; of a `single` one there cannot be a second before the first is closed.
+
+    An `endless` one has episodes that never end.
+    """
+
+    made = opened = steps = 0
+
+    def __init__(self, single: bool = False, endless: bool = False, render_mode: str | None = None) -> None:
+        if single and Counted.opened:
+            raise OSError("Address already in use")
+        super().__init__(render_mode=render_mode)
+        self.endless, self.closed = endless, False
+        Counted.made, Counted.opened = Counted.made + 1, Counted.opened + 1
+
+    def step(self, action: Any) -> Any:
+        Counted.steps += 1
+        observation, reward, over, *others = super().step(action)
+        return observation, reward, over and not self.endless, *others
+
+    def close(self) -> None:
+        Counted.opened -= not self.closed
+        self.closed = True
+
+
+class OldGym(gym.Env[Any, Any]):
+    """As the old gym had it, in one respect."""
+
+    observation_space = spaces.Box(-1, 1, (2,), np.float32)
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, respect: str) -> None:
+        self.respect = respect
+        if respect == "seed":
+            self.reset = lambda: (np.zeros(2, np.float32), {})  # type: ignore[method-assign,assignment]
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        return np.zeros(2, np.float32) if self.respect == "reset" else (np.zeros(2, np.float32), {})
+
+    def step(self, action: Any) -> Any:
+        return np.zeros(2, np.float32), 1.0, False, *([] if self.respect == "step" else [False]), {}
+
+
 class DriftingVector(CartPoleVectorEnv):
     """Its state looks plain, and is not all of it."""
 
@@ -162,6 +205,12 @@ for fault in ("raises", "nan", "shape", "hangs", "dies"):
     gym.register(f"Fault{fault.capitalize()}-v0", Misbehaving, kwargs={"fault": fault})
 for trait in ("lazy", "late", "shared", "broken"):
     gym.register(f"Plain{trait.capitalize()}-v0", Plain, kwargs={"trait": trait})
+for name, options in (("Single", {"single": True}), ("Endless", {"endless": True}), ("Counted", {})):
+    gym.register(f"{name}-v0", Counted, kwargs=options)
+for respect in ("seed", "reset", "step"):
+    gym.register(f"OldGym{respect.capitalize()}-v0", OldGym, kwargs={"respect": respect})
+    limited = {"max_episode_steps": 20, "kwargs": {"respect": respect}}  # by a wrapper that takes a result apart
+    gym.register(f"OldGymLimited{respect.capitalize()}-v0", OldGym, **limited)
 gym.register("DriftingVector-v0", Identity, vector_entry_point=DriftingVector)
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

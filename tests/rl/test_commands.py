@@ -11,6 +11,7 @@ from PIL import Image
 
 from ptapp_core.main import main
 from ptapp_rl.envs import resolve
+from rl.games import Counted
 
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
@@ -54,6 +55,41 @@ def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str])
     with Image.open(run / "report" / "episode.gif") as picture:
         assert picture.size == (80, 40)
         assert picture.n_frames > 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dqn --learning-starts 32 --train-every 16 --eval-every 64"])
+def test_a_simulator_of_which_there_can_be_one_is_trained_evaluated_and_recorded(
+    algorithm: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("made", "opened", "steps"):
+        monkeypatch.setattr(Counted, name, 0)
+    words = "rl train --env rl.games:Single --envs 1 --no-trial --frames 128 --batch-size 16 --eval-episodes 3"
+    words += f" --test-episodes 5 --log-to none --run-dir {tmp_path} --algo {algorithm}"
+    words += " --rollout 16 --passes 1 --eval-every 64" if algorithm == "ppo" else ""
+    assert main(words.split()) == 0
+    assert "one instance serves training and evaluation" in capsys.readouterr().out
+    assert (Counted.made, Counted.opened) == (2, 0)  # one for training and its evaluations, then one for the test
+    assert Counted.steps < 128 + 9 * 8 * 3
+    (found,) = tmp_path.glob("*/*")
+    for command in ("evaluate --episodes 5", "record --width 40", "train --frames 192 --resume"):
+        verb, *options = command.split()
+        assert main(["rl", verb, *options, str(found)]) == 0, command
+        assert Counted.opened == 0
+    assert main(words.replace("--no-trial", "--trial").split()) == 2
+    assert "Address already in use; if there can be only one at a time, give --envs 1 --no" in capsys.readouterr().err
+
+
+def test_a_time_limit_of_the_users_holds_for_training_and_evaluation_and_is_in_the_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"rl train --env rl.games:Endless {TINY} --max-episode-steps 5 --run-dir {tmp_path}"
+    assert main(words.split()) == 0
+    assert "no time limit" not in capsys.readouterr().out
+    (found,) = tmp_path.glob("*/*")
+    assert json.loads((found / "meta.json").read_text())["model"]["max_episode_steps"] == 5
+    assert max(json.loads((found / "report" / "metrics.json").read_text())["returns"]) <= 5
+    assert main(["rl", "record", str(found), "--width", "40"]) == 0
+    assert "6 frames" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("name", "says"), [("a.mp4", "ptapp-rl[video]"), ("a.avi", "must end in .gif or .mp4")])

@@ -14,7 +14,7 @@ from ptapp_core.checkpoint import verify
 from ptapp_core.errors import UserError
 from ptapp_core.main import main
 from ptapp_core.runtime import Runtime
-from ptapp_rl import envs, vector
+from ptapp_rl import envs, evaluate, vector
 from ptapp_rl.algos import listing, model_card, tuning
 from ptapp_rl.capture import plain_state
 from ptapp_rl.config import TrainRL
@@ -25,7 +25,7 @@ from ptapp_rl.normalise import RewardScale, RunningNorm
 from ptapp_rl.spaces import observation_card
 from ptapp_rl.tuned import TUNED
 from ptapp_rl.vector import Environments
-from rl.games import Misbehaving
+from rl.games import Counted, Misbehaving
 
 
 def test_a_bare_name_is_the_newest_version() -> None:
@@ -36,6 +36,98 @@ def test_a_bare_name_is_the_newest_version() -> None:
     assert "CartPole-v0" not in names()
     with pytest.raises(UserError, match="CartPole"):
         resolve("CartPoll")
+
+
+GAME = """
+import gymnasium as gym
+from rl.games import Identity
+class Maze(Identity):
+    pass
+class CartPole(Identity):
+    "Not the registered one."
+def made():
+    return Identity("continuous")
+class Games:
+    Inner = Maze
+gym.register("HereMaze-v3", Maze)
+"""
+
+
+@pytest.mark.parametrize("place", ["my_games", "./my_games.py", "sub/my_games.py"])
+@pytest.mark.parametrize(
+    ("name", "resolved"),
+    [
+        ("Maze", "my_games/Maze-v0"),
+        ("CartPole", "my_games/CartPole-v0"),
+        ("made", "my_games/made-v0"),
+        ("Games.Inner", "my_games/Games.Inner-v0"),
+        ("HereMaze", "HereMaze-v3"),
+        ("HereMaze-v3", "HereMaze-v3"),
+    ],
+)
+def test_an_environment_is_taken_by_its_class_or_name_from_a_module_or_a_file(
+    place: str, name: str, resolved: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "my_games", raising=False)
+    Path("sub").mkdir()
+    for folder in (".", "sub"):
+        Path(folder, "my_games.py").write_text(GAME)
+    before = set(gym.registry)
+    try:
+        assert resolve(f"{place}:{name}") == resolve(f"{place}:{name}") == resolved
+        with closing(make(resolved)) as env:
+            assert isinstance(env.action_space, gym.spaces.Box if name == "made" else gym.spaces.Discrete)
+    finally:
+        for added in set(gym.registry) - before:
+            del gym.registry[added]
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ("nowhere.py:Game", "--env nowhere.py:Game: there is no file nowhere.py"),
+        ("./my_games.py", "--env ./my_games.py: give the class, or the registered name, after a colon"),
+        ("broken.py:Game", "--env broken.py:Game: the file cannot be imported: ZeroDivisionError"),
+        ("rl.games:Nothing", "--env Nothing: not among"),
+    ],
+)
+def test_a_file_that_brings_no_environment_is_one_line(
+    env: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    Path("broken.py").write_text("1 / 0")
+    with pytest.raises(UserError) as wrong:
+        resolve(env)
+    assert str(wrong.value).startswith(says)
+
+
+def test_a_file_that_brings_the_environment_is_found_from_another_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = TrainRL(env="sub/../games.py:Maze").with_full_paths()
+    assert settings.env == f"{tmp_path}/games.py:Maze"
+    assert TrainRL(env="rl.games:Opaque").with_full_paths().env == "rl.games:Opaque"
+
+
+@pytest.mark.parametrize("limited", ["", "Limited"])
+@pytest.mark.parametrize("trial", [True, False])
+@pytest.mark.parametrize(("respect", "says"), [("seed", "reset"), ("reset", "reset"), ("step", "step")])
+def test_an_environment_of_the_old_gym_is_told_what_gymnasium_wants(
+    respect: str, says: str, trial: bool, limited: str
+) -> None:
+    name = f"OldGym{limited}{respect.capitalize()}-v0"
+    with pytest.raises(UserError, match=rf"--env {name}: its {says} is not as Gymnasium wants it: .* shimmy"):
+        Environments(name, 1, seed=0, trial=trial).step(np.zeros(1, np.int64))
+
+
+def test_an_error_of_the_environments_own_is_not_taken_for_the_old_gym() -> None:
+    with pytest.raises(UserError, match="RuntimeError: the game fell over") as wrong:
+        Environments("PlainBroken-v0", 1, seed=0, trial=False).step(np.zeros(1, np.int64))
+    assert "shimmy" not in str(wrong.value)
 
 
 def test_an_environment_of_the_current_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +176,14 @@ def test_a_module_that_cannot_be_imported_is_one_line(
     ],
 )
 def test_an_environment_that_was_put_back_plays_on_as_if_nothing_had_been(name: str, vector: str, way: str) -> None:
-    first, second = (Environments(name, 3, seed=5, vector=vector) for _ in range(2))
+    first, second = (Environments(name, 4, seed=5, vector=vector) for _ in range(2))
     assert first.way == way
     random = np.random.default_rng(0)
 
     def actions() -> Any:
         if isinstance(first.action_space, gym.spaces.Box):
-            return random.uniform(-2, 2, (3, *first.action_space.shape)).astype(np.float32)
-        return random.integers(0, first.action_space.n, 3)
+            return random.uniform(-2, 2, (4, *first.action_space.shape)).astype(np.float32)
+        return random.integers(0, first.action_space.n, 4)
 
     for _ in range(47):
         first.step(actions())
@@ -125,18 +217,18 @@ def test_a_process_each_or_one_for_all_play_on_alike(before: str, after: str) ->
 
 @pytest.mark.parametrize(("before", "after"), [("auto", "sync"), ("sync", "auto")])
 def test_an_own_vector_does_not_go_on_where_single_environments_were(before: str, after: str) -> None:
-    first, second = (Environments("CartPole-v1", 2, seed=5, vector=vector) for vector in (before, after))
+    first, second = (Environments("CartPole-v1", 4, seed=5, vector=vector) for vector in (before, after))
     with pytest.raises(UserError, match="--vector: CartPole-v1 was played in"):
         second.load_state_dict(first.state_dict())
 
 
 @pytest.mark.parametrize("name", ["Drifting-v0", "Traces-v0", "DriftingVector-v0"])
 def test_one_that_cannot_be_put_back_is_reset_and_says_so(name: str) -> None:
-    environments = Environments(name, 2, seed=0)
+    environments = Environments(name, 4, seed=0)
     assert environments.way == "reset"
     for _ in range(5):
-        environments.step(np.ones(2, np.int64))
-    assert not Environments(name, 2, seed=0).load_state_dict(environments.state_dict())
+        environments.step(np.ones(4, np.int64))
+    assert not Environments(name, 4, seed=0).load_state_dict(environments.state_dict())
 
 
 def test_a_state_that_is_plain_no_more_is_not_put_back_and_says_so() -> None:
@@ -160,14 +252,14 @@ def test_a_game_that_falls_over_at_once_is_one_line() -> None:
 
 @pytest.mark.parametrize(("name", "mode"), [("CartPole-v1", "auto"), ("Acrobot-v1", "sync"), ("Opaque-v0", "async")])
 def test_a_restart_begins_the_first_episodes_again(name: str, mode: str) -> None:
-    with closing(Environments(name, 3, seed=5, vector=mode, saved=False)) as environments:
+    with closing(Environments(name, 4, seed=5, vector=mode, trial=False)) as environments:
         seen = []
         for turn in range(2):
             if turn:
                 environments.restart()
             for _ in range(45):  # into the second episodes
                 seen.append(environments.observations.copy())
-                environments.step(np.ones(3, np.int64))
+                environments.step(np.ones(4, np.int64))
             assert environments.over.any() or environments.returns or name == "Acrobot-v1"
         assert np.array_equal(seen[:45], seen[45:])
 
@@ -206,17 +298,58 @@ def test_seeds_and_indices_decide_what_is_played() -> None:
 
 @pytest.mark.parametrize("vector", ["auto", "sync"])
 def test_the_row_after_an_episodes_end_is_the_reset(vector: str) -> None:
-    environments = Environments("CartPole-v1", 1, seed=0, vector=vector)
+    environments = Environments("CartPole-v1", 4, seed=0, vector=vector, trial=False)
     while not environments.over[0]:
-        environments.step(np.ones(1, np.int64))
-    last = environments.observations.copy()
-    assert abs(last[0, 0]) > 2.4 or abs(last[0, 2]) > 0.2
-    rewards, terminated, truncated = environments.step(np.ones(1, np.int64))
-    assert abs(environments.observations).max() <= 0.05
+        environments.step(np.ones(4, np.int64))
+    last = environments.observations[0].copy()
+    assert abs(last[0]) > 2.4 or abs(last[2]) > 0.2
+    rewards, terminated, truncated = environments.step(np.ones(4, np.int64))
+    assert abs(environments.observations[0]).max() <= 0.05
     assert rewards[0] == 0
     assert not terminated[0]
     assert not truncated[0]
-    assert len(environments.returns) == 1
+    assert environments.returns
+
+
+@pytest.mark.parametrize(("count", "own"), [(1, False), (2, False), (3, False), (4, True), (8, True)])
+def test_the_environments_own_vector_is_taken_where_it_is_faster(count: int, own: bool) -> None:
+    assert Environments("CartPole-v1", count, seed=0, trial=False).state_dict()["own"] == own
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> type[Counted]:
+    for name in ("made", "opened", "steps"):
+        monkeypatch.setattr(Counted, name, 0)
+    return Counted
+
+
+def test_without_a_trial_there_are_the_environments_alone_and_no_frame_comes_before_the_first(
+    counted: type[Counted],
+) -> None:
+    with closing(Environments("Counted-v0", 2, seed=0, trial=False)) as environments:
+        assert (counted.made, counted.steps, environments.way) == (2, 0, "reset")
+    with closing(Environments("Counted-v0", 2, seed=0)):
+        assert counted.made == 6
+        assert counted.steps > 100
+    assert not counted.opened
+
+
+def test_an_instance_that_was_lent_plays_other_episodes_and_stays_open(counted: type[Counted]) -> None:
+    environments = Environments("Single-v0", 1, seed=0, trial=False)
+    first = environments.observations.copy()
+    borrowed = Environments("Single-v0", 1, seed=7, limit=5, trial=False, instance=environments.instance)
+    ends = [borrowed.step(np.zeros(1, np.int64))[2][0] for _ in range(5)]
+    borrowed.close()
+    assert ends == [False, False, False, False, True]
+    environments.begin_again()
+    for _ in range(8):
+        _, terminated, truncated = environments.step(np.zeros(1, np.int64))
+    assert terminated
+    assert not truncated
+    assert counted.opened == counted.made == 1
+    again = Environments("Counted-v0", 1, seed=0, trial=False)
+    assert np.array_equal(again.observations, first)
+    again.step(np.zeros(1, np.int64))
 
 
 @pytest.mark.parametrize(
@@ -303,16 +436,50 @@ def test_running_statistics_are_those_of_all_that_was_seen() -> None:
 
 
 def test_evaluated_episodes_end_where_the_game_has_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envs, "_LONGEST", 20)
-    assert "20 steps" in envs.limit_note("CliffWalking-v1")
-    assert envs.limit_of("CartPole-v1") is envs.limit_of("ALE/Pong-v5") is None
+    monkeypatch.setattr(envs, "LONGEST", 20)
+    assert "20 steps" in envs.limit_note("CliffWalking-v1", None)
+    assert not envs.limit_note("CliffWalking-v1", 9)
+    assert envs.limit_of("CartPole-v1", None) is envs.limit_of("ALE/Pong-v5", None) is None
+    assert envs.limit_of("CartPole-v1", 9) == envs.limit_of("CliffWalking-v1", 9) == 9
     evaluated = evaluation_environments(TrainRL(env="CliffWalking"), "CliffWalking-v1", 2)
-    learnt = Environments("CliffWalking-v1", 2, seed=0)
-    for environments, cut in ((evaluated, True), (learnt, False)):
+    learned = Environments("CliffWalking-v1", 2, seed=0)
+    for environments, cut in ((evaluated, True), (learned, False)):
         with closing(environments):
             ends = [environments.step(np.zeros(2, np.int64))[2] for _ in range(20)]  # up, where it stays in the end
         assert not np.any(ends[:19])
         assert (ends[19] == cut).all()
+
+
+@pytest.mark.parametrize("longest", [50, 1_000])
+@pytest.mark.parametrize("episodes", [1, 20, 500])
+@pytest.mark.parametrize("budget", [1_000, 3_300])
+def test_an_evaluation_of_a_game_without_a_limit_takes_about_the_frames_of_its_budget(
+    budget: int, episodes: int, longest: int, counted: type[Counted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (envs, evaluate):
+        monkeypatch.setattr(module, "LONGEST", longest)
+    job = TrainRL(env="rl.games:Endless")
+    environments = evaluation_environments(job, "Endless-v0", episodes, budget=budget)
+
+    def model(seen: torch.Tensor) -> torch.Tensor:
+        return torch.zeros(len(seen), dtype=torch.int64)
+
+    with closing(environments):
+        returns = evaluate.play(model, environments, episodes, Runtime("cpu", "fp32"), budget=budget)  # type: ignore[arg-type]
+    assert 1 <= len(returns) <= episodes
+    assert environments.frames <= budget + environments.count * (longest + 1)
+    assert environments.count * longest <= budget
+    assert len(returns) == episodes or environments.frames >= budget
+
+
+def test_the_budget_of_an_evaluation_is_what_training_took_before_it() -> None:
+    job = TrainRL(env="CliffWalking", frames=100_000, eval_every=20_000)
+    assert evaluate.budget_of(job, "CliffWalking-v1", job.eval_every) == 20_000
+    assert evaluate.budget_of(job, "CliffWalking-v1") == 100_000
+    short = TrainRL(env="CliffWalking", frames=4_096)
+    assert evaluate.budget_of(short, "CliffWalking-v1") == envs.LONGEST
+    assert evaluate.budget_of(job, "CartPole-v1") is None
+    assert evaluate.budget_of(job.model_copy(update={"max_episode_steps": 9}), "CliffWalking-v1") is None
 
 
 def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from ptapp_core.plan import Plan
 from ptapp_core.weights import Weights
 from ptapp_rl.normalise import RunningNorm, too_fine
 from ptapp_rl.vector import Environments
-from rl.test_spaces import learn, learner
+from rl.lessons import learn, learner
 
 
 @given(

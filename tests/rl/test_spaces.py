@@ -2,7 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,121 +13,15 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-import rl.games  # noqa: F401  (registers them)
 from ptapp_core.errors import UserError
 from ptapp_core.export import _READERS, export
-from ptapp_core.runtime import Runtime
 from ptapp_rl.actor import Gaussian
-from ptapp_rl.algos import build, model_card, task_and_source
-from ptapp_rl.config import TrainRL
+from ptapp_rl.algos import build
 from ptapp_rl.evaluate import play
 from ptapp_rl.networks import NatureCNN
-from ptapp_rl.spaces import action_card, action_note
+from ptapp_rl.spaces import action_card, action_note, reward_of
 from ptapp_rl.vector import Environments
-
-RUNTIME = Runtime("cpu", "fp32")
-
-
-class Drawn(gym.Env[Any, Any]):
-    """Shows draws from its space of observations, and takes nothing but actions of its other space."""
-
-    seen: ClassVar[Any] = None
-    taken: ClassVar[Any] = None
-
-    def __init__(self) -> None:
-        self.observation_space, self.action_space = self.seen, self.taken
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.observation_space.seed(seed or 0)
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> Any:
-        assert self.action_space.contains(action), f"{action!r} of {type(action)} is not in {self.action_space}"
-        return self.observation_space.sample(), 1.0, self.np_random.random() < 0.2, False, {}
-
-
-class Aim(gym.Env[Any, Any]):
-    """The best action lies where the observation says between the bounds; minus the squared miss, in half-widths."""
-
-    def __init__(self, low: float = -1.0, high: float = 1.0, dtype: str = "float32") -> None:
-        self.middle, self.half = (high + low) / 2, (high - low) / 2
-        self.observation_space = spaces.Box(-1, 1, (2,), np.float32)
-        self.action_space = spaces.Box(low, high, (1,), np.dtype(dtype).type)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.frame = 0
-        return self._draw(), {}
-
-    def step(self, action: Any) -> Any:
-        assert self.action_space.contains(action)
-        self.frame += 1
-        miss = (float(action[0]) - self.middle) / self.half - 0.8 * self.shown[0]
-        return self._draw(), -float(miss**2), self.frame == 10, False, {}
-
-    def _draw(self) -> Any:
-        self.shown = self.np_random.uniform(-1, 1, 2)
-        return self.shown.astype(np.float32)
-
-
-class Stamp(gym.Env[Any, Any]):
-    """A clock that is up to 20 before or after its time; the right action says which."""
-
-    action_space = spaces.Discrete(2)
-
-    def __init__(self, time: float = 1.7e9, dtype: str = "float64") -> None:
-        self.time, self.type = time, np.dtype(dtype).type
-        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), self.type)
-
-    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
-        super().reset(seed=seed)
-        self.frame = 0
-        return self._draw(), {}
-
-    def step(self, action: Any) -> Any:
-        self.frame += 1
-        right = float(action == (self.late > 0))
-        return self._draw(), right, self.frame == 8, False, {}
-
-    def _draw(self) -> Any:
-        self.late = int(self.np_random.integers(1, 21)) * int(self.np_random.choice([-1, 1]))
-        return np.array([self.type(self.time) + self.type(self.late)], self.type)
-
-
-gym.register("Drawn-v0", Drawn)
-gym.register("Aim-v0", Aim)
-gym.register("Stamp-v0", Stamp)
-gym.register("StampInt-v0", Stamp, kwargs={"time": 1.7e18, "dtype": "int64"})
-BOUNDS = {"Small": (-0.01, 0.01), "Cent": (0, 1000), "Far": (100, 200)}
-for word, (low, high) in BOUNDS.items():
-    gym.register(f"Aim{word}-v0", Aim, kwargs={"low": low, "high": high})
-
-
-def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
-    """Model, task and source of a job, and the list of the lines that it says."""
-    own: dict[str, dict[str, Any]] = {
-        "ppo": {"rollout": 16, "batch_size": 32, "passes": 2},
-        "dqn": {"learning_starts": 64, "train_every": 4, "hidden": [32], "n_step": 1},
-    }
-    usual = own.get(options.get("algo", "ppo"), {"rollout": 16, "batch_size": 64})
-    job = TrainRL.resolve(None, {"env": env, "envs": 4, **usual, **options})
-    environments = Environments(env, job.envs, seed=0, vector=job.vector, stack=job.stack)
-    torch.manual_seed(0)
-    model: Any = build(model_card(job, environments))
-    said: list[str] = []
-    task, source = task_and_source(job, model, environments, RUNTIME, said.append)
-    return model, task, source, said
-
-
-def learn(task: Any, source: Any, lr: float = 3e-3) -> None:
-    """All of the source's batches."""
-    optimizer = torch.optim.Adam(task.parameters(), lr)
-    for batch in source:
-        loss, units, _ = task(batch)
-        optimizer.zero_grad()
-        (loss / units).backward()
-        optimizer.step()
+from rl.lessons import BOUNDS, RUNTIME, Drawn, learn, learner
 
 
 def bounds(dtype: Any) -> st.SearchStrategy[tuple[float, float]]:
@@ -309,3 +203,70 @@ def test_any_space_works_or_is_one_line(seen: Any, taken: Any, algo: str, stack:
     assert len(refused) <= 1
     if refused and must_work(seen, taken, algo):
         assert " values, of which a network takes " in refused[0] or "--normalise is for vectors" in refused[0]
+
+
+class Odd(gym.Env[Any, Any]):
+    """Has rewards of other types, and observations outside of its space."""
+
+    action_space = spaces.Discrete(2)
+
+    def __init__(self, reward: Any = 1.0, seen: Any = 3, limit: float | None = None) -> None:
+        self.reward, self.seen = reward, seen
+        self.observation_space: Any = spaces.Discrete(4)
+        if limit is not None:
+            self.observation_space = spaces.Box(-limit, limit, (2,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.frame = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> Any:
+        self.frame += 1
+        return self.seen, self.reward, self.frame == 5, False, {}
+
+
+LARGE = np.full(2, 3e38, np.float32)
+for word, options in {
+    "Array": {"reward": np.array([1.0])},
+    "None": {"reward": None},
+    "Outside": {"seen": 4},
+    "Large": {"seen": LARGE, "limit": 3.2e38},
+    "Infinite": {"seen": np.full(2, np.inf, np.float32), "limit": np.inf},
+}.items():
+    gym.register(f"Odd{word}-v0", Odd, kwargs=options)
+
+
+@pytest.mark.parametrize("vector", ["sync", "async"])
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("None", "OddNone-v0: TypeError: the reward is None, not a number"),
+        ("Outside", "OddOutside-v0: an observation is 4, outside its space"),
+        ("Infinite", "OddInfinite-v0: an observation is not finite"),
+    ],
+)
+def test_what_a_game_should_not_give_is_one_line_that_names_it(word: str, says: str, vector: str) -> None:
+    with closing(Environments(f"Odd{word}-v0", 2, seed=0, vector=vector, saved=False)) as environments:
+        with pytest.raises(UserError, match=says) as error:
+            environments.step(np.zeros(2, np.int64))
+        assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("word", ["Array", "Large"])
+def test_rewards_in_arrays_and_large_observations_are_taken(word: str) -> None:
+    environments = Environments(f"Odd{word}-v0", 2, seed=0)
+    for _ in range(7):
+        environments.step(np.zeros(2, np.int64))
+    assert list(environments.returns) == [5.0, 5.0]
+
+
+@pytest.mark.parametrize("reward", [2, 2.0, True, np.float32(2), np.array(2), np.array([[2]], np.int8)])
+def test_a_number_in_any_form_is_a_reward(reward: Any) -> None:
+    assert reward_of(reward) == float(np.asarray(reward).item())
+
+
+@pytest.mark.parametrize("reward", [None, "2", [1.0, 2.0], {}, np.zeros(2), 1j])
+def test_anything_else_is_not(reward: Any) -> None:
+    with pytest.raises(TypeError, match="not a number"):
+        reward_of(reward)

@@ -121,9 +121,12 @@ def test_an_export_under_onnxruntime_says_what_predict_says(trained: Path, capsy
     session = onnxruntime.InferenceSession(str(run / "export" / "model.onnx"))
     (got,) = session.run(None, {"input": images})
     capsys.readouterr()
-    assert command(["vision", "predict", str(run), *map(str, files), "--json", "--precision", "fp32"]) == 0
+    assert command(["vision", "predict", str(run), *map(str, files), "--json"]) == 0
     for row, line in zip(got, capsys.readouterr().out.splitlines(), strict=True):
-        assert list(json.loads(line)["probabilities"].values()) == pytest.approx(row.tolist(), abs=1e-4)
+        assert list(json.loads(line)["probabilities"].values()) == pytest.approx(row.tolist(), abs=2e-6)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == card["classes"]
+    assert metadata["input"] == card["input"]
 
 
 def test_an_export_needs_the_run_alone(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ptapp_core.errors import UserError
-from ptapp_vision.models import build
+from ptapp_vision.models import build, read_weights
 from ptapp_vision.models.resnet import BlurPool, StochasticDepth
 
 CLASSIC = {"se": False, "stochastic_depth": 0.0, "antialias": False, "preactivation": False, "stem": "large"}
@@ -131,7 +131,9 @@ def test_a_grey_image_gives_what_it_gave_in_three_channels(tmp_path: Path) -> No
     torch.manual_seed(0)
     colour = build("torchvision/resnet18", classes=5, channels=3, size=64).eval()
     save_file(colour.state_dict(), tmp_path / "w.safetensors")
-    grey = build("torchvision/resnet18", classes=5, channels=1, size=64, weights=tmp_path / "w.safetensors").eval()
+    grey = build(
+        "torchvision/resnet18", classes=5, channels=1, size=64, weights=read_weights(tmp_path / "w.safetensors")
+    ).eval()
     images = torch.randn(2, 1, 64, 64)
     torch.testing.assert_close(grey(images), colour(images.expand(-1, 3, -1, -1)), rtol=1e-3, atol=1e-4)
 
@@ -141,7 +143,7 @@ def test_weights_come_from_a_file_and_a_head_for_other_classes_starts_fresh(suff
     file = tmp_path / f"weights.{suffix}"
     before = build("fercnn", classes=7, channels=1, size=48)
     save_file(before.state_dict(), file) if suffix == "safetensors" else torch.save(before.state_dict(), file)
-    after = build("fercnn", classes=3, channels=1, size=48, weights=file)
+    after = build("fercnn", classes=3, channels=1, size=48, weights=read_weights(file))
     for key, value in after.state_dict().items():
         if not key.startswith(after.head_prefix):
             assert torch.equal(value, before.state_dict()[key])
@@ -158,7 +160,7 @@ class Hostile:
 def test_weights_that_hold_code_are_refused_and_not_run(tmp_path: Path) -> None:
     torch.save({"model": Hostile(tmp_path / "ran")}, tmp_path / "w.pt")
     with pytest.raises(UserError, match=r"w\.pt: refused"):
-        build("fercnn", classes=7, channels=1, size=48, weights=tmp_path / "w.pt")
+        build("fercnn", classes=7, channels=1, size=48, weights=read_weights(tmp_path / "w.pt"))
     assert not (tmp_path / "ran").exists()
 
 
@@ -169,7 +171,7 @@ def test_mistakes_name_the_nearest(tmp_path: Path) -> None:
         ({"name": "torchvision/resnet19"}, "resnet1"),
         ({"name": "fercnn", "size": 8}, "16x16"),
         ({"name": "resnet18", "see": True}, "'se'"),
-        ({"name": "fercnn", "weights": tmp_path / "w.pt"}, "another model"),
+        ({"name": "fercnn", "weights": read_weights(tmp_path / "w.pt")}, "another model"),
         ({"name": "fercnn", "pretrained": True}, "torchvision/NAME"),
     ):
         with pytest.raises(UserError, match=message):

@@ -63,3 +63,11 @@ def test_an_epoch_that_leaves_a_rank_without_a_sample_is_refused(size: int, accu
     refuse_empty_shares(96, 32, accumulate, ranks)
     refuse_empty_shares(96 + accumulate * ranks, 32, accumulate, ranks)
     refuse_empty_shares(size, 32, accumulate, 1)
+
+
+def test_what_is_done_to_the_images_is_said() -> None:
+    assert (
+        TrainVision().augmentation == "half of the images mirrored (--no-flip for text, signs and the like), shift 0.08"
+    )
+    assert TrainVision(flip=False, shift=0, policy="randaugment", mixup=0.2).augmentation == "mixup 0.2, randaugment"
+    assert TrainVision(flip=False, shift=0).augmentation == "none"

@@ -68,11 +68,9 @@ def datasets() -> None:
 
 DATASETS = """\
 nothing    sounds that the program makes: 6 kinds, 1 s at 16 kHz
-FILE.csv   a row per file: columns filename (or file, path), category (or label,
-           class, target); fold, split and src_file where there are any (ESC-50's
-           form); also a folder that holds such a file
+FILE.csv   a manifest, also as TSV or in a folder: columns filename (or file, path)
+           and category (or label, class); split, fold, start and end of a segment,
+           speaker, patient, source or another group where there are any
 FOLDER     a folder per class, or train/ val/ test/ of such folders
-FOLDER     files named CLASS_SPEAKER_TAKE.wav (spoken digits), all in one folder:
-           split by take, or --split-by speaker
-FOLDER     a folder per class with validation_list.txt and testing_list.txt
-           (Speech Commands)"""
+FOLDER     RAVDESS, EmoDB, GTZAN, ESC-50, UrbanSound8K, Speech Commands or the Free
+           Spoken Digit Dataset, as published: known by their file names"""

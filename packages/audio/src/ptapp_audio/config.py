@@ -50,7 +50,9 @@ class TrainAudio(TrainSettings):
         0.1, "share of the training clips that tells the best checkpoint, where the data brings none; 0: none of them",
         group="Data", ge=0, le=0.5,
     )  # fmt: skip
-    split_by: Literal["take", "speaker"] = option("take", "how CLASS_SPEAKER_TAKE.wav names are split", group="Data")
+    split_by: str = option(
+        "take", "what takes the place of the data's own splits: a column, or speaker of known names", group="Data"
+    )
     fold: int | None = option(None, "test on this fold alone, of the data or of --folds", group="Data", ge=0)
     balance: Literal["none", "weights", "sampler"] = option(
         "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
@@ -136,11 +138,15 @@ class FeaturesAudio(Settings):
     n_fft: int = option(2048, "samples of a spectrum", group="Features", ge=16, le=65536)
     hop: int = option(512, "samples between two spectra", group="Features", ge=1)
     mels: int = option(128, "bands of the mel spectrogram", group="Features", ge=2, le=512)
+    fmin: float = option(0.0, "lowest frequency of the mel bands in Hz", group="Features", ge=0)
+    fmax: float | None = option(None, "highest of them; none: half the rate", group="Features", gt=0)
     mfccs: int = option(20, "cepstral coefficients", group="Features", ge=1, le=128)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
+        if self.fmax is not None and self.fmax <= self.fmin:
+            raise ValueError(f"--fmax {self.fmax:g} is not above --fmin {self.fmin:g}: make it larger")
         if self.mfccs > self.mels:
             raise ValueError(f"--mfccs {self.mfccs} is more than --mels {self.mels} give: make it smaller")
         return self

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ptapp_audio import features
 from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.pictures import all_features
-from ptapp_audio.read import FULL_SCALE, SUFFIXES, Unreadable, read
+from ptapp_audio.read import FULL_SCALE, SOUNDS, read, scaled_note
+from ptapp_audio.unreadable import Unreadable
 from ptapp_core.errors import UserError
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
@@ -21,15 +22,16 @@ from ptapp_core.runtime import Runtime
 def describe(settings: FeaturesAudio) -> None:
     """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest go on."""
     runtime = Runtime(settings.device, "fp32")
-    files = list(files_named(settings.files, SUFFIXES, "sound"))
-    unreadable = 0
+    files = list(files_named(settings.files, SOUNDS))
+    unreadable, divisors = 0, []
     for number, file in enumerate(files):
         try:
-            samples, rate = read(file, settings.rate)
+            samples, rate, divisor = read(file, settings.rate)
         except Unreadable as error:
             print(f"ptapp: {file}: {error}", file=sys.stderr)
             unreadable += 1
             continue
+        divisors.append(divisor)
         found = compute(samples, rate, settings, runtime.device)
         out = settings.out / (file.stem if len(files) == 1 else f"{file.stem}-{number}")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -42,6 +44,8 @@ def describe(settings: FeaturesAudio) -> None:
         print(f"{file}: {len(samples) / rate:.3g} s at {rate:,} Hz, {frames:,} frames; bands:")
         print(textwrap.fill(bands, 80, initial_indent="  ", subsequent_indent="  "))
         print(f"  {picture.with_suffix('.npz')}, {picture}")
+    if note := scaled_note(divisors):
+        print(f"ptapp: note: {note}", file=sys.stderr)
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
 
@@ -51,15 +55,16 @@ def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.d
     """Every feature of int16 (samples,), (bands, frames) each."""
     wave = (samples.float()[None] / FULL_SCALE).to(device)
     n_fft, hop = settings.n_fft, settings.hop
-    mel = features.Mel(rate, n_fft, hop, settings.mels)
+    band: dict[str, Any] = {"fmin": settings.fmin, "fmax": settings.fmax}
+    mel = features.Mel(rate, n_fft, hop, settings.mels, **band)
     features.refuse_empty_bands(mel, "--n-fft")
     modules: dict[str, nn.Module] = {
         "spectrogram": features.Spectrogram(n_fft, hop),
         "mel": mel,
-        "log_mel": features.LogMel(rate, n_fft, hop, settings.mels),
-        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels),
+        "log_mel": features.LogMel(rate, n_fft, hop, settings.mels, **band),
+        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels, **band),
         "chroma": features.Chroma(rate, n_fft, hop),
-        "scalogram": features.Scalogram(rate, hop=hop),
+        "scalogram": features.Scalogram(rate, hop_length=hop),
         "centroid": features.Centroid(rate, n_fft, hop),
         "bandwidth": features.Bandwidth(rate, n_fft, hop),
         "roll_off": features.RollOff(rate, n_fft, hop),

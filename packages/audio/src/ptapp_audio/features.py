@@ -1,19 +1,20 @@
 """Features of waveforms as modules: whole batches, on the waveforms' device, each equal to librosa's own.
 
-All take float (N, samples) and return (N, bands, frames) with frames = 1 + samples // hop: frames are centred, with
-zeros beyond the ends, as librosa pads. Parameters have librosa's names and defaults but for `rate`, its `sr`.
+All take float (N, samples) and return (N, bands, frames). Frames are centred, with zeros beyond the ends, as librosa
+pads: 1 + samples // hop_length of them where n_fft is even. With `center=False` the first frame begins with the first
+sample, and a sound must be as long as a frame. Parameters have librosa's names and defaults but for `rate`, its `sr`,
+and the hop_length of `Spectrogram`, which is 512 for all.
 
 Exporters carry a matrix product where not an FFT, so the transform is one wherever a model is exported, and the export
 is proven against the FFT that the program runs.
 """
 
-import warnings
-from math import pi, sqrt
+from math import log, pi, sqrt
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchaudio.functional import melscale_fbanks
 
 from ptapp_core.errors import UserError
 
@@ -22,19 +23,45 @@ _CACHED = 300_000  # float32 that a core's cache holds beside what becomes of th
 
 
 class Spectrogram(nn.Module):
-    """|STFT|^power with a periodic Hann window, (N, 1 + n_fft // 2, frames): as `librosa.stft`."""
+    """|STFT|^power with a periodic Hann window, (N, 1 + n_fft // 2, frames): as `librosa.stft`.
+
+    Args:
+        n_fft: samples of a frame.
+        hop_length: samples from one frame to the next.
+        power: 1 magnitudes, 2 energies.
+        win_length: samples of the window, in the middle of the frame; None: n_fft.
+        center: frame t is around sample t * hop_length; else it begins there.
+    """
 
     window: Tensor
 
-    def __init__(self, n_fft: int = 2048, hop: int = 512, power: float = 2.0) -> None:
+    def __init__(
+        self,
+        n_fft: int = 2048,
+        hop_length: int = 512,
+        power: float = 2.0,
+        *,
+        win_length: int | None = None,
+        center: bool = True,
+    ) -> None:
         super().__init__()
-        self.n_fft, self.hop, self.power = n_fft, hop, power
-        self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
+        if win_length is not None and not 0 < win_length <= n_fft:
+            raise UserError(f"win_length {win_length}: must be from 1 to n_fft, {n_fft}")
+        self.n_fft, self.hop_length, self.power, self.center = n_fft, hop_length, power, center
+        self.win_length = win_length or n_fft
+        self.register_buffer("window", self._window(torch.float64).float(), persistent=False)
+
+    def _window(self, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+        window = torch.hann_window(self.win_length, dtype=dtype, device=device)
+        before = (self.n_fft - self.win_length) // 2
+        return functional.pad(window, (before, self.n_fft - self.win_length - before))
 
     def frames(self, x: Tensor) -> Tensor:
         """(N, frames, n_fft), each weighed by the window."""
-        x = functional.pad(x, (self.n_fft // 2, self.n_fft // 2))
-        return x.unfold(1, self.n_fft, self.hop) * self.window
+        if self.center:
+            x = functional.pad(x, (self.n_fft // 2, self.n_fft // 2))
+        window = self._window(x.dtype, x.device) if x.dtype == torch.float64 else self.window
+        return x.unfold(1, self.n_fft, self.hop_length) * window
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, 1 + n_fft // 2, frames)."""
@@ -42,7 +69,8 @@ class Spectrogram(nn.Module):
         if torch.compiler.is_exporting():
             bins = torch.arange(1 + self.n_fft // 2, dtype=torch.float64)
             angle = 2 * pi / self.n_fft * torch.arange(self.n_fft, dtype=torch.float64)[:, None] * bins
-            squares = (frames @ angle.cos().float()).square() + (frames @ angle.sin().float()).square()
+            cosines, sines = angle.cos().to(frames.dtype), angle.sin().to(frames.dtype)
+            squares = (frames @ cosines).square() + (frames @ sines).square()
         else:
             parts = torch.view_as_real(torch.fft.rfft(frames)).square_()
             squares = parts[..., 0] + parts[..., 1]
@@ -51,7 +79,21 @@ class Spectrogram(nn.Module):
 
 
 class Mel(nn.Module):
-    """Mel spectrogram, Slaney's bands of equal area, (N, n_mels, frames): `librosa.feature.melspectrogram`."""
+    """Mel spectrogram, (N, n_mels, frames): `librosa.feature.melspectrogram`.
+
+    Args:
+        rate: samples a second.
+        n_fft: as of `Spectrogram`, like hop_length, power, win_length and center.
+        hop_length: see there.
+        n_mels: bands.
+        fmin: lowest frequency in Hz.
+        fmax: highest; None: half the rate.
+        htk: HTK's mel scale, not Slaney's.
+        norm: "slaney": all bands have the same area; a number: the same norm of that order; None: the same height.
+        power: see `Spectrogram`.
+        win_length: see there.
+        center: see there.
+    """
 
     bank: Tensor
 
@@ -59,15 +101,20 @@ class Mel(nn.Module):
         self,
         rate: int,
         n_fft: int = 2048,
-        hop: int = 512,
+        hop_length: int = 512,
         n_mels: int = 128,
+        *,
         fmin: float = 0.0,
         fmax: float | None = None,
+        htk: bool = False,
+        norm: Literal["slaney"] | float | None = "slaney",
         power: float = 2.0,
+        win_length: int | None = None,
+        center: bool = True,
     ) -> None:
         super().__init__()
-        self.spectrogram = Spectrogram(n_fft, hop, power)
-        bank = mel_bank(rate, n_fft, n_mels, fmin, fmax)
+        self.spectrogram = Spectrogram(n_fft, hop_length, power, win_length=win_length, center=center)
+        bank = mel_bank(rate, n_fft, n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm)
         self.register_buffer("bank", bank, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +122,7 @@ class Mel(nn.Module):
         traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
         if traced or x.device.type != "cpu":
             return self._bands(x)
-        together = max(1, _CACHED // (self.spectrogram.n_fft * (1 + x.shape[1] // self.spectrogram.hop)))
+        together = max(1, _CACHED // (self.spectrogram.n_fft * (1 + x.shape[1] // self.spectrogram.hop_length)))
         if len(x) <= together:
             return self._bands(x)
         return torch.cat([self._bands(few) for few in x.split(together)])
@@ -85,13 +132,48 @@ class Mel(nn.Module):
         return (frames @ self.bank.T).transpose(1, 2)
 
 
-def mel_bank(rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float | None) -> Tensor:
-    """Triangles (n_mels, 1 + n_fft // 2); one that is narrower than the spectrum's bins may hold none of them."""
-    top = fmax or rate / 2
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "At least one mel filterbank")
-        bank = melscale_fbanks(1 + n_fft // 2, fmin, top, n_mels, rate, norm="slaney", mel_scale="slaney")
-    return bank.T.contiguous()
+def mel_bank(
+    rate: int,
+    n_fft: int,
+    n_mels: int,
+    *,
+    fmin: float = 0.0,
+    fmax: float | None = None,
+    htk: bool = False,
+    norm: Literal["slaney"] | float | None = "slaney",
+) -> Tensor:
+    """Triangles, float32 (n_mels, 1 + n_fft // 2), as `librosa.filters.mel`.
+
+    One that is narrower than the spectrum's bins may hold none of them.
+    """
+    top = rate / 2 if fmax is None else fmax
+    if not 0 <= fmin < top:
+        raise UserError(f"fmin of {fmin:g} Hz: must be at least 0 and below fmax, here {top:g} Hz")
+    lowest, highest = _mel_of(fmin, htk), _mel_of(top, htk)
+    edges = _hertz_of(torch.linspace(lowest, highest, n_mels + 2, dtype=torch.float64), htk)[:, None]
+    bins = torch.arange(1 + n_fft // 2, dtype=torch.float64) * (rate / n_fft)
+    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    bank = rising.minimum(falling).clamp(min=0.0)
+    if norm == "slaney":
+        bank = bank * (2.0 / (edges[2:] - edges[:-2]))
+    elif norm is not None:
+        sizes = torch.linalg.vector_norm(bank, ord=norm, dim=1, keepdim=True)
+        bank = bank / torch.where(sizes < _SMALLEST, 1.0, sizes)
+    return bank.float()
+
+
+def _mel_of(hertz: float, htk: bool) -> float:
+    """HTK's mel is logarithmic; Slaney's is linear to 1 kHz."""
+    if htk:
+        return 2595.0 / log(10) * log(1.0 + hertz / 700.0)
+    return 3.0 * hertz / 200.0 if hertz < 1000.0 else 15.0 + 27.0 * log(hertz / 1000.0) / log(6.4)
+
+
+def _hertz_of(mel: Tensor, htk: bool) -> Tensor:
+    if htk:
+        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    return torch.where(mel < 15.0, 200.0 * mel / 3.0, 1000.0 * (log(6.4) / 27.0 * (mel - 15.0)).exp())
 
 
 def refuse_empty_bands(mel: Mel, option: str) -> None:
@@ -107,21 +189,21 @@ def refuse_empty_bands(mel: Mel, option: str) -> None:
 class LogMel(nn.Module):
     """The mel spectrogram in dB, at most `top_db` below each clip's loudest value: `librosa.power_to_db`.
 
-    top_db None: without that floor.
+    top_db None: without that floor. `mel` are the other parameters of `Mel`.
     """
 
     def __init__(
         self,
         rate: int,
         n_fft: int = 2048,
-        hop: int = 512,
+        hop_length: int = 512,
         n_mels: int = 128,
-        fmin: float = 0.0,
-        fmax: float | None = None,
+        *,
         top_db: float | None = 80.0,
+        **mel: Any,
     ) -> None:
         super().__init__()
-        self.mel = Mel(rate, n_fft, hop, n_mels, fmin, fmax)
+        self.mel = Mel(rate, n_fft, hop_length, n_mels, **mel)
         self.top_db = top_db
 
     def forward(self, x: Tensor) -> Tensor:
@@ -133,16 +215,40 @@ class LogMel(nn.Module):
 
 
 class MFCC(nn.Module):
-    """Mel-frequency cepstral coefficients, an orthonormal DCT-II over the bands of `LogMel`: `librosa.feature.mfcc`."""
+    """Mel-frequency cepstral coefficients, a DCT-II over the bands of `LogMel`: `librosa.feature.mfcc`.
+
+    Args:
+        rate: samples a second.
+        n_mfcc: coefficients.
+        n_fft: as of `Mel`, like hop_length and n_mels.
+        hop_length: see there.
+        n_mels: see there.
+        norm: "ortho": the transform is orthonormal; None: twice the sum of products, as scipy's.
+        mel_norm: `norm` of `Mel`.
+        mel: the other parameters of `Mel`.
+    """
 
     basis: Tensor
 
-    def __init__(self, rate: int, n_mfcc: int = 20, n_fft: int = 2048, hop: int = 512, n_mels: int = 128) -> None:
+    def __init__(
+        self,
+        rate: int,
+        n_mfcc: int = 20,
+        n_fft: int = 2048,
+        hop_length: int = 512,
+        n_mels: int = 128,
+        *,
+        norm: Literal["ortho"] | None = "ortho",
+        mel_norm: Literal["slaney"] | float | None = "slaney",
+        **mel: Any,
+    ) -> None:
         super().__init__()
-        self.log_mel = LogMel(rate, n_fft, hop, n_mels)
+        self.log_mel = LogMel(rate, n_fft, hop_length, n_mels, norm=mel_norm, **mel)
         band, order = torch.arange(n_mels, dtype=torch.float64), torch.arange(n_mfcc, dtype=torch.float64)
-        basis = sqrt(2 / n_mels) * (pi / n_mels * (band + 0.5) * order[:, None]).cos()
-        basis[0] /= sqrt(2)
+        basis = 2 * (pi / n_mels * (band + 0.5) * order[:, None]).cos()
+        if norm == "ortho":
+            basis /= sqrt(2 * n_mels)
+            basis[0] /= sqrt(2)
         self.register_buffer("basis", basis.float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,15 +257,26 @@ class MFCC(nn.Module):
 
 
 class Chroma(nn.Module):
-    """Energy of the 12 pitch classes from C on, the strongest of a frame 1: `librosa.feature.chroma_stft`, tuning 0."""
+    """Energy of the 12 pitch classes from C on, the strongest of a frame 1: `librosa.feature.chroma_stft`, tuning 0.
+
+    librosa's default is to guess the tuning from the sound; give it tuning=0.0 for the same numbers.
+    """
 
     bank: Tensor
 
-    def __init__(self, rate: int, n_fft: int = 2048, hop: int = 512) -> None:
+    def __init__(
+        self,
+        rate: int,
+        n_fft: int = 2048,
+        hop_length: int = 512,
+        *,
+        win_length: int | None = None,
+        center: bool = True,
+    ) -> None:
         super().__init__()
         from librosa.filters import chroma  # it takes a second to import, and one feature needs it
 
-        self.spectrogram = Spectrogram(n_fft, hop)
+        self.spectrogram = Spectrogram(n_fft, hop_length, win_length=win_length, center=center)
         bank = torch.from_numpy(chroma(sr=rate, n_fft=n_fft, tuning=0.0))
         self.register_buffer("bank", bank.float(), persistent=False)
 
@@ -171,19 +288,35 @@ class Chroma(nn.Module):
 
 
 class _OfMagnitudes(nn.Module):
-    """A number a frame from the magnitudes of its spectrum."""
+    """A number a frame from the magnitudes of its spectrum.
+
+    They are computed in float64, as by librosa: a bin far from a tone holds little, but weighs by its distance squared.
+    """
 
     frequencies: Tensor
 
-    def __init__(self, rate: int, n_fft: int = 2048, hop: int = 512) -> None:
+    def __init__(
+        self,
+        rate: int,
+        n_fft: int = 2048,
+        hop_length: int = 512,
+        *,
+        win_length: int | None = None,
+        center: bool = True,
+    ) -> None:
         super().__init__()
-        self.spectrogram = Spectrogram(n_fft, hop, power=1.0)
+        self.spectrogram = Spectrogram(n_fft, hop_length, 1.0, win_length=win_length, center=center)
         frequencies = torch.fft.rfftfreq(n_fft, 1 / rate)[:, None]
         self.register_buffer("frequencies", frequencies, persistent=False)
 
+    def magnitudes(self, x: Tensor) -> Tensor:
+        """(N, samples) -> (N, 1 + n_fft // 2, frames)."""
+        magnitudes: Tensor = self.spectrogram(x if x.device.type == "mps" else x.double())  # which has no float64
+        return magnitudes
+
     def shares(self, x: Tensor) -> Tensor:
         """Magnitudes that add up to one in each frame that has any."""
-        magnitudes: Tensor = self.spectrogram(x)
+        magnitudes = self.magnitudes(x)
         total = magnitudes.sum(1, keepdim=True)
         return magnitudes / torch.where(total < _SMALLEST, 1.0, total)
 
@@ -193,7 +326,7 @@ class Centroid(_OfMagnitudes):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, 1, frames)."""
-        return (self.frequencies * self.shares(x)).sum(1, keepdim=True)
+        return (self.frequencies * self.shares(x)).sum(1, keepdim=True).to(x.dtype)
 
 
 class Bandwidth(_OfMagnitudes):
@@ -203,35 +336,38 @@ class Bandwidth(_OfMagnitudes):
         """(N, samples) -> (N, 1, frames)."""
         shares = self.shares(x)
         centroid = (self.frequencies * shares).sum(1, keepdim=True)
-        return (shares * (self.frequencies - centroid).square()).sum(1, keepdim=True).sqrt()
+        return (shares * (self.frequencies - centroid).square()).sum(1, keepdim=True).sqrt().to(x.dtype)
 
 
 class RollOff(_OfMagnitudes):
-    """Frequency in Hz below which `share` of the magnitude lies, (N, 1, frames): `librosa.feature.spectral_rolloff`."""
+    """Frequency in Hz below which a share of the magnitude lies, (N, 1, frames): `librosa.feature.spectral_rolloff`."""
 
-    def __init__(self, rate: int, n_fft: int = 2048, hop: int = 512, share: float = 0.85) -> None:
-        super().__init__(rate, n_fft, hop)
-        self.share = share
+    def __init__(
+        self, rate: int, n_fft: int = 2048, hop_length: int = 512, *, roll_percent: float = 0.85, **frames: Any
+    ) -> None:
+        super().__init__(rate, n_fft, hop_length, **frames)
+        self.roll_percent = roll_percent
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, 1, frames)."""
-        summed = self.spectrogram(x).cumsum(1)
-        first = (summed < self.share * summed[:, -1:]).sum(1, keepdim=True)
+        summed = self.magnitudes(x).cumsum(1)
+        first = (summed < self.roll_percent * summed[:, -1:]).sum(1, keepdim=True)
         return self.frequencies.flatten()[first]
 
 
 class ZeroCrossingRate(nn.Module):
     """Share of a frame's samples at which the sign changes, (N, 1, frames): `librosa.feature.zero_crossing_rate`."""
 
-    def __init__(self, frame_length: int = 2048, hop: int = 512) -> None:
+    def __init__(self, frame_length: int = 2048, hop_length: int = 512, *, center: bool = True) -> None:
         super().__init__()
-        self.frame_length, self.hop = frame_length, hop
+        self.frame_length, self.hop_length, self.center = frame_length, hop_length, center
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, 1, frames)."""
-        half = self.frame_length // 2
-        x = torch.cat([x[:, :1].expand(-1, half), x, x[:, -1:].expand(-1, half)], 1)
-        frames = x.unfold(1, self.frame_length, self.hop)
+        if self.center:
+            half = self.frame_length // 2
+            x = torch.cat([x[:, :1].expand(-1, half), x, x[:, -1:].expand(-1, half)], 1)
+        frames = x.unfold(1, self.frame_length, self.hop_length)
         below = frames < -1e-10  # librosa counts what is nearer to zero as zero, and zero as positive
         crossings = (below[..., 1:] != below[..., :-1]).sum(2)
         return crossings[:, None].float() / self.frame_length
@@ -247,7 +383,7 @@ class Scalogram(nn.Module):
     Args:
         rate: samples a second.
         bands: frequencies, evenly over the octaves from `fmin` to `fmax` (None: 0.45 of the rate).
-        hop: samples between two frames.
+        hop_length: samples between two frames.
         cycles: high values tell frequencies apart, low ones times.
     """
 
@@ -259,11 +395,11 @@ class Scalogram(nn.Module):
         bands: int = 64,
         fmin: float = 50.0,
         fmax: float | None = None,
-        hop: int = 512,
+        hop_length: int = 512,
         cycles: float = 6.0,
     ) -> None:
         super().__init__()
-        self.rate, self.hop, self.cycles = rate, hop, cycles
+        self.rate, self.hop_length, self.cycles = rate, hop_length, cycles
         octaves = torch.linspace(0, 1, bands, dtype=torch.float64)
         frequencies = fmin * ((fmax or 0.45 * rate) / fmin) ** octaves
         self.register_buffer("frequencies", frequencies.float(), persistent=False)
@@ -278,6 +414,6 @@ class Scalogram(nn.Module):
         bands = []
         for frequency in self.frequencies:  # one by one: all of them at once would take bands times the memory
             band = 2 * (-0.5 * (self.cycles * (at / frequency - 1)).square()).exp() * (at > 0)
-            bands.append(torch.fft.ifft(spectrum * band)[:, : samples + 1 : self.hop].abs())
+            bands.append(torch.fft.ifft(spectrum * band)[:, : samples + 1 : self.hop_length].abs())
         magnitudes = torch.stack(bands, 1)
-        return magnitudes[:, :, : 1 + samples // self.hop]
+        return magnitudes[:, :, : 1 + samples // self.hop_length]

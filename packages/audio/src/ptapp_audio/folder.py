@@ -1,23 +1,33 @@
 """A folder for each class: to be divided, divided into train/ val/ test/ already, or by Speech Commands' lists."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from posixpath import normpath
 
-from ptapp_audio.listing import Listing, recording_of
-from ptapp_audio.read import SUFFIXES
+from ptapp_audio.listing import recording_of
+from ptapp_audio.read import SOUNDS
 from ptapp_core.errors import UserError
-from ptapp_core.folders import files_of_classes, files_of_splits
+from ptapp_core.folders import list_classes
+from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
 LISTS: dict[str, SplitName] = {"validation_list.txt": "val", "testing_list.txt": "test"}
-_NOT_WORDS = "_background_noise_"  # minutes of noise to mix in, no class
+NOISE = "_background_noise_"
+"""The folder of Speech Commands with minutes of noise to mix in: no class."""
+_SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_\d+\.\w+")  # as Speech Commands names its files
 
 
 def read_folder(root: Path) -> Listing:
     """Sound files whose folder names their class; classes go by name. There may be a test/ alone, to be measured."""
-    listed = files_of_splits(root, SUFFIXES, "sound", need_train=False)
-    return _listing(root, listed, divided=set(listed) != {"train"})
+    whole = list_classes(root, SOUNDS, need_train=False)
+    if NOISE in whole.classes:
+        whole = whole.without(NOISE)
+        whole = replace(whole, notes=(*whole.notes, f"left out: {NOISE}, which is to be mixed in and is no class"))
+    recordings = [recording_of(file, name) for file, name in zip(whole.files, whole.names, strict=True)]
+    if len(set(recordings)) == len(recordings):
+        return whole
+    return replace(whole, groups=recordings, columns={"recording": recordings}, group_note="")
 
 
 def has_lists(root: Path) -> bool:
@@ -27,8 +37,7 @@ def has_lists(root: Path) -> bool:
 
 def read_lists(root: Path) -> Listing:
     """Speech Commands (Warden 2018): a folder per word, and the files of val and test in two lists."""
-    by_class = {name: files for name, files in files_of_classes(root, SUFFIXES, "sound").items() if name != _NOT_WORDS}
-    whole = _listing(root, {"train": by_class}, divided=False)
+    whole = list_classes(root, SOUNDS).without(NOISE)
     split: dict[str, SplitName] = dict.fromkeys(whole.names, "train")
     for name, part in LISTS.items():
         try:
@@ -45,18 +54,8 @@ def read_lists(root: Path) -> Listing:
                 raise UserError(f"{root / name}:{number}: {line}: is in the list of {split[file]} as well; remove one")
             split[file] = part
     parts = [split[name] for name in whole.names]
-    return replace(whole, what="a folder per word, and lists of val and test", parts=parts)
-
-
-def _listing(root: Path, listed: dict[SplitName, dict[str, list[Path]]], *, divided: bool) -> Listing:
-    classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
-    files, labels, parts = [], [], []
-    for split, by_class in listed.items():
-        for name in sorted(by_class):
-            files += by_class[name]
-            labels += [classes.index(name)] * len(by_class[name])
-            parts += [split] * len(by_class[name])
-    names = [file.relative_to(root).as_posix() for file in files]
-    groups = [recording_of(file, name) for file, name in zip(files, names, strict=True)]
-    own = parts if divided else None
-    return Listing(root, "a folder per class", files, names, labels, classes, own, groups=groups)
+    whole = replace(whole, what="a folder per word, and lists of val and test", parts=parts)
+    speakers = [match[1] for file in whole.files if (match := _SPEAKER.fullmatch(file.name))]
+    if len(speakers) < len(parts):
+        return whole
+    return replace(whole, groups=speakers, columns={"speaker": speakers}, group_note="")

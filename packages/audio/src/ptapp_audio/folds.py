@@ -21,7 +21,12 @@ def _folds(settings: TrainAudio) -> list[tuple[int, str]]:
     """Number and name of each fold: the data's own, which must be as many as asked for, or made ones."""
     assert settings.folds is not None
     if settings.data is not None:
-        listing, _ = recognise(settings.data, split_by=settings.split_by, skip_bad=settings.skip_bad)
+        listing, _ = recognise(
+            settings.data,
+            split_by=settings.split_by,
+            group_column=settings.group_column,
+            skip_bad=settings.skip_bad,
+        )
         if listing.folds is not None:
             own = sorted(set(listing.folds))
             if len(own) != settings.folds:

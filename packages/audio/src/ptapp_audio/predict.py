@@ -10,7 +10,8 @@ from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.pictures import timeline
-from ptapp_audio.read import SUFFIXES, Unreadable, read
+from ptapp_audio.read import SOUNDS, read, scaled_note
+from ptapp_audio.unreadable import Unreadable
 from ptapp_audio.waveform import Waveform, rebuild
 from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
 from ptapp_core.errors import UserError
@@ -36,19 +37,20 @@ def predict(settings: PredictAudio) -> None:
         raise UserError(
             f"--every {settings.every:g} leaves gaps between the model's windows of {window:.3g} s: make it smaller"
         )
-    files = list(files_named(settings.files, SUFFIXES, "sound"))
+    files = list(files_named(settings.files, SOUNDS))
     if trained.about["made"]:
         print("ptapp: note: this model learnt from sounds that the program made", file=sys.stderr)
     paths = [str(file) for file in files]
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(paths)
-    unreadable = 0
+    unreadable, divisors = 0, []
     for number, file in enumerate(files):
         try:
-            samples, rate = read(file, card["rate"])
+            samples, rate, divisor = read(file, card["rate"])
         except Unreadable as error:
             print(f"ptapp: {file}: {error}", file=sys.stderr)
             unreadable += 1
             continue
+        divisors.append(divisor)
         if not settings.timeline:
             answer(str(file), _named(card["classes"], _whole(model, samples, runtime)))
         if settings.timeline or settings.picture:
@@ -61,6 +63,8 @@ def predict(settings: PredictAudio) -> None:
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"
                 timeline(samples, rate, times, card["window"] / rate, probabilities, card["classes"], out, file.name)
                 print(f"ptapp: {out}", file=sys.stderr)
+    if note := scaled_note(divisors):
+        print(f"ptapp: note: {note}", file=sys.stderr)
     if unreadable:
         raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
 

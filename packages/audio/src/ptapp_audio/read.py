@@ -1,84 +1,143 @@
-"""From sound files to int16 waveforms at one rate: wav, flac, ogg, mp3 and more, by libsndfile; no ffmpeg."""
+"""From sound files to int16 waveforms at one rate, in blocks: by libsndfile, and by PyAV what that does not read."""
 
+import math
+import mmap
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from fractions import Fraction
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import soundfile
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
 
+from ptapp_audio import mpeg, pyav
+from ptapp_audio.headers import Data, ends_within_page, find_data
+from ptapp_audio.resample import Resampler
+from ptapp_audio.unreadable import Unreadable
+from ptapp_core.errors import counted
 from ptapp_core.files import one_line
+from ptapp_core.unread import Kind
 
-SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .aif .aiff .aifc .au .w64 .caf".split())  # noqa: SIM905
+_OF_LIBSNDFILE = (
+    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist"
+    " .8svx"
+)
 FULL_SCALE = 32768.0
+_OVERSHOOT = 1.5  # of full scale: so much a lossy codec may add, and it is clipped
+_AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
+_BLOCK = 2**18  # samples of all channels that are decoded at a time
 _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
 _GUESSED_FROM = 200
-_LONGEST_PAGE = 27 + 255 + 255 * 255  # bytes of an Ogg file's page
+_UNKNOWN = 2**62  # frames: libsndfile says more where it does not know
+_CUT = "is cut short: it ends before the samples that its header promises"
 
 
-class Unreadable(Exception):
-    """A sound that cannot be read; the message is the reason, on one line and without the file's name."""
+class Sound(NamedTuple):
+    """What `read` gives."""
+
+    samples: Tensor
+    """int16 (samples,)."""
+    rate: int
+    divisor: float
+    """What floats beyond full scale were divided by; 1 where none were."""
 
 
 def look(file: Path) -> tuple[int, float]:
-    """(samples a second, seconds) from the header alone; raises Unreadable."""
+    """(samples a second, seconds) from the header alone, a guess for MP3 and other lossy kinds; raises Unreadable."""
     try:
-        info = soundfile.info(str(file))
-    except (soundfile.SoundFileError, OSError) as error:
+        with file.open("rb", buffering=0) as stream:
+            head = stream.read(16)
+            stream.seek(0)
+            with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
+                return sound.samplerate, sound.frames / max(sound.samplerate, 1)
+    except soundfile.SoundFileError as error:
+        if what := pyav.kind(head):
+            return pyav.look(file, what)
         raise Unreadable(_reason(file, error)) from error
-    return info.samplerate, info.frames / max(info.samplerate, 1)
+    except OSError as error:
+        raise Unreadable(_reason(file, error)) from error
 
 
-def read(file: Path, rate: int | None = None) -> tuple[Tensor, int]:
-    """The sound as int16 (samples,), the mean of its channels, at `rate` (None: its own), and the rate.
+def opens(file: Path) -> bool:
+    """Whether the header is that of a sound, whatever the file's name."""
+    try:
+        look(file)
+    except Unreadable:
+        return False
+    return True
 
-    16-bit samples stay as they are; others are rounded to 16 bits, and floats beyond ±1 clipped. Raises Unreadable
-    where the file is missing, empty, truncated, no sound, or holds samples that are no numbers.
+
+SOUNDS = Kind(
+    "sound",
+    pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
+    opens,
+    "convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
+)
+
+
+def read(file: Path, rate: int | None = None) -> Sound:
+    """The sound as int16, the mean of its channels, at `rate` (None: its own).
+
+    16-bit samples stay as they are; others are rounded to 16 bits. Floats up to 1.5 of full scale are clipped, for
+    lossy codecs go so far. A file with larger ones is divided by the power of two that its largest reaches up to, so
+    that samples of int16 or int32 that were stored as floats come out as what they were.
+
+    Raises Unreadable where the file is missing, empty, truncated, no sound, or holds samples that are no numbers.
     """
-    try:
-        with soundfile.SoundFile(str(file)) as sound:
-            own, promised = sound.samplerate, sound.frames
-            channels = torch.from_numpy(sound.read(dtype="float32", always_2d=True))
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise Unreadable(_reason(file, error)) from error
-    # libsndfile reads what is there of a file that was cut short, and of some kinds says nothing
-    if len(channels) < promised or _is_cut_short(file):
-        raise Unreadable("is cut short: it ends before the samples that its header promises")
-    if not len(channels):
-        raise Unreadable("holds no samples")
-    if not _SLOWEST <= own <= _FASTEST:
-        raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
-    if not channels.isfinite().all():
-        raise Unreadable("has samples that are not finite numbers")
-    wave = to_rate(channels.mean(1), own, rate or own)
-    return (wave * FULL_SCALE).round().clamp(-32768, 32767).to(torch.int16), rate or own
+    samples, own, peak = _decode(file, rate, 1.0)
+    divisor = 1.0
+    if peak > _OVERSHOOT:
+        divisor = 2.0 ** math.ceil(math.log2(peak))
+        samples, own, _ = _decode(file, rate, divisor)
+    return Sound(torch.from_numpy(samples), rate or own, divisor)
 
 
-def to_rate(wave: Tensor, own: int, rate: int) -> Tensor:
-    """A waveform (..., samples) at another rate; odd proportions are rounded to within a millionth or so."""
-    if own == rate:
-        return wave
-    # The filters of 11127 to 16000 would fill memory, as the two have no common divisor.
-    ratio = Fraction(own, rate).limit_denominator(1000)
-    return resample(wave, ratio.numerator, ratio.denominator)
+def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
+    """Each file at `rate`, or the reason why it cannot be read, one after the other."""
 
-
-def read_files(files: Sequence[Path], rate: int) -> list[Tensor | str]:
-    """For each file its int16 samples (samples,) at `rate`, or the reason why it cannot be read."""
-
-    def attempt(file: Path) -> Tensor | str:
+    def attempt(file: Path) -> Sound | str:
         try:
-            return read(file, rate)[0]
+            return read(file, rate)
         except Unreadable as error:
             return str(error)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile decodes outside the interpreter lock
-        return list(pool.map(attempt, files))
+        for some in _together(files, rate):
+            yield from pool.map(attempt, some)
+
+
+def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
+    """The files in groups that may lie decoded in memory at a time: of many short ones, or of a long one."""
+    some: list[Path] = []
+    total = 0.0
+    for file in files:
+        try:
+            size = 2 * rate * look(file)[1]
+        except Unreadable:
+            size = 0.0
+        if some and (len(some) == _AT_MOST[0] or total + size > _AT_MOST[1]):
+            yield some
+            some, total = [], 0.0
+        some.append(file)
+        total += size
+    if some:
+        yield some
+
+
+def scaled_note(divisors: Sequence[float]) -> str:
+    """What to say of sounds that were scaled, by the `divisor` of each sound; empty where none was."""
+    scaled = [divisor for divisor in divisors if divisor > 1.0]
+    if not scaled:
+        return ""
+    largest = f"{max(scaled):,.0f}"
+    return f"{counted(len(scaled), 'file')} of floats beyond full scale, divided by up to {largest}"
 
 
 def usual(files: Sequence[Path]) -> tuple[int, int]:
@@ -100,41 +159,115 @@ def usual(files: Sequence[Path]) -> tuple[int, int]:
     return rate, int(2 * rate * seconds * len(files))
 
 
-def _is_cut_short(file: Path) -> bool:
-    """Whether a file is smaller than its header says, or ends within an Ogg page."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        head = stream.read(28)
-        stream.seek(max(size - _LONGEST_PAGE, 0))
-        tail = stream.read() if head[:4] == b"OggS" else b""
-    match head[:4]:
-        case b"OggS":
-            return _ends_within_page(tail)
-        case b"RIFF":  # WAV
-            said, before = int.from_bytes(head[4:8], "little"), 8
-        case b"FORM":  # AIFF
-            said, before = int.from_bytes(head[4:8], "big"), 8
-        case b".snd":  # AU
-            said, before = int.from_bytes(head[8:12], "big"), int.from_bytes(head[4:8], "big")
-        case b"RF64":  # WAV beyond 4 GiB; its size stands in the chunk that follows
-            said, before = int.from_bytes(head[20:28], "little"), 8
-        case b"riff":  # W64, whose size counts all of it
-            said, before = int.from_bytes(head[16:24], "little"), 0
-        case _:
-            return False
-    return not _is_of_a_pipe(said) and said + before > size + 1
+def _decode(file: Path, rate: int | None, divisor: float) -> tuple[npt.NDArray[np.int16], int, float]:
+    """The samples, divided by `divisor`, the file's own rate, and its largest sample before that."""
+    try:
+        with _opened(file) as (own, blocks):
+            if not _SLOWEST <= own <= _FASTEST:
+                raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
+            to_rate, peak, parts = Resampler(own, rate or own), 0.0, []
+            for block in blocks:
+                largest = float(np.abs(block).max())
+                if not math.isfinite(largest):
+                    raise Unreadable("has samples that are not finite numbers")
+                peak = max(peak, largest)
+                parts.append(_int16(to_rate(block.mean(1) / np.float32(divisor))))
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise Unreadable(_reason(file, error)) from error
+    if not parts:
+        raise Unreadable("holds no samples")
+    return np.concatenate([*parts, _int16(to_rate.rest())]), own, peak
 
 
-def _ends_within_page(tail: bytes) -> bool:
-    """Whether an Ogg file lacks a part of its last page. (Its flag of the end will not do: many set none.)"""
-    *_, page = tail.split(b"OggS")
-    size = 23 + page[22] + sum(page[23 : 23 + page[22]]) if len(page) > 22 else 23
-    return b"OggS" in tail and len(page) < size
+def _int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    return np.rint(wave * np.float32(FULL_SCALE)).clip(-32768, 32767).astype(np.int16)
 
 
-def _is_of_a_pipe(said: int) -> bool:
-    """Whether a size stands for "not known yet": 0, all ones, or sox's own for AIFF and WAV and some header."""
-    return said in (0, 0xFFFFFFFF) or any(abs(said - unknown) < 4096 for unknown in (0x7F000000, 0x7FFFF000))
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """soundfile seeks after every read of a file in which it can; the decoder of MP3 then gives other samples."""
+
+    def seekable(self) -> bool:
+        """No, whatever the file."""
+        return False
+
+    @property
+    def is_mpeg(self) -> bool:
+        """Whether the number of its frames is a guess."""
+        return self.format == "MP3" or self.subtype.startswith("MPEG")
+
+
+class _Copy(mmap.mmap):
+    """A file that may be changed in this process alone, and in which libsndfile may seek beyond the end."""
+
+    def seek(self, pos: int, whence: int = os.SEEK_SET) -> None:
+        """As that of a file."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self)}[whence]
+        super().seek(min(start + pos, len(self)))
+
+
+Blocks = Iterator[npt.NDArray[np.float32]]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[int, Blocks]]:
+    """The rate of a file, and its blocks (samples, channels); raises Unreadable for one that is cut short."""
+    if not file.is_file() or not file.stat().st_size:
+        raise Unreadable(_reason(file, ValueError("no regular file")))
+    with (
+        file.open("rb", buffering=0) as stream,
+        _Copy(stream.fileno(), 0, access=mmap.ACCESS_COPY) as whole,
+        memoryview(whole) as view,
+    ):
+        data = find_data(view)
+        if (data and data.is_cut_short(len(view))) or ends_within_page(view):
+            raise Unreadable(_CUT)
+        with view[slice(*data.part(len(view)))] if data and data.mpeg else view[:] as part:
+            source: int | _Copy | BytesIO = _rebuilt(part) or _repaired(whole, data) or stream.fileno()
+        try:
+            sound = _Forward(source, closefd=False)
+        except soundfile.SoundFileError:
+            if what := pyav.kind(bytes(view[:16])):
+                yield pyav.look(file, what)[0], pyav.blocks(file, what)
+                return
+            raise
+        with sound:
+            yield sound.samplerate, _blocks(sound)
+
+
+def _rebuilt(stream: memoryview) -> BytesIO | None:
+    """An MPEG stream with a header that says how long it is; None for others, and where the decoder sees it itself."""
+    found = mpeg.scan(stream) if mpeg.begins(stream) else None
+    if found is None:
+        return None
+    if found.cut:
+        raise Unreadable("is cut short: its last frame is not all there, or frames that its header promises")
+    if found.mixed:
+        raise Unreadable("changes its sample rate or channels in the middle: it is two files in one; divide it")
+    return None if found.counts_right else BytesIO(found.rebuilt(stream))
+
+
+def _repaired(whole: _Copy, data: Data | None) -> _Copy | None:
+    """The file with the length of its samples in its header, where that was left open; None where it was not."""
+    length = data.closed(len(whole)) if data and data.open else None
+    if data is None or length is None:
+        return None
+    whole[data.field : data.field + len(length)] = length  # of this process's copy alone
+    return whole
+
+
+def _blocks(sound: _Forward) -> Blocks:
+    """Raises Unreadable where the file ends before it should."""
+    count = 0
+    promised = 0 if sound.is_mpeg or sound.frames >= _UNKNOWN else sound.frames
+    try:
+        while len(block := sound.read(max(_BLOCK // sound.channels, 1), dtype="float32", always_2d=True)):
+            count += len(block)
+            yield block
+    except soundfile.SoundFileError as error:
+        of = f" of {promised:,}" if promised else ""
+        raise Unreadable(f"is damaged or cut short: it cannot be decoded beyond {count:,}{of} samples") from error
+    if count < promised:
+        raise Unreadable(_CUT)
 
 
 def _reason(file: Path, error: Exception) -> str:

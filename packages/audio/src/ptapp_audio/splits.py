@@ -19,6 +19,8 @@ class Splits:
     made: bool = False
     """The sounds were made by the program."""
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Lines on what was decided about the data that may surprise."""
     members: Members = field(default_factory=lambda: Members([]))
     """Which clip is in which split."""
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ptapp_audio.clips import Clips
-from ptapp_audio.listing import Listing
 from ptapp_core.draws import Draws
+from ptapp_core.listing import Listing
 
 CLASSES = ("chirp", "modulated", "noise", "pluck", "pulses", "tone")
 PER_CLASS = 60

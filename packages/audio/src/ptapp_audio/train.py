@@ -14,7 +14,7 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.data import load_for
 from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.features import refuse_empty_bands
-from ptapp_audio.models import CNN, Network, Wav2Vec2, build
+from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
 from ptapp_audio.read import FULL_SCALE
 from ptapp_audio.splits import Splits
@@ -24,7 +24,7 @@ from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.inplace import compile_in_place, recompute_activations
-from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.losses import classification_loss
 from ptapp_core.milestones import Evaluate
@@ -52,9 +52,12 @@ def train(settings: TrainAudio) -> Path | None:
         return None
     runtime = runtime_of(settings)
     data = load_for(settings)
-    settings, note = fit_batch_size(settings, TrainAudio.model_fields["batch_size"].default, len(data.train))
     model, card = build_model(settings, data)
     model = model.to(runtime.device)
+    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
+    usual = TrainAudio.model_fields["batch_size"].default
+    least = least_samples(model, torch.zeros(1, card["window"], dtype=torch.int16, device=runtime.device))
+    settings, note = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     loader = build_loader(settings, data, card["window"], runtime)
     loss = classification_loss(
         settings.loss,
@@ -65,13 +68,14 @@ def train(settings: TrainAudio) -> Path | None:
     ).to(runtime.device)
     figures = ("accuracy", "loss", "f1") if len(data.val) else ("loss",)
     plan = Plan.of(settings, loader.steps_per_epoch, figures)
-    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
     with run_of(
         settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
     ) as run:
         run.say(f"data: {data.about}")
+        for note in data.notes:
+            run.say(f"note: {note}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         parameters = sum(p.numel() for p in model.parameters())
@@ -121,11 +125,6 @@ def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tupl
             raise UserError(f"--model wav2vec2 hears {RATE:,} samples a second, not {data.rate:,}: give --rate {RATE}")
         network = Wav2Vec2(classes=len(data.classes), pretrained=settings.pretrained, **options)
         return network, {**options, "config": network.describe()}
-    if settings.model == "cnn" and max(shape) <= CNN.shrinks:
-        raise UserError(
-            f"--model cnn: of {shape[0]} bands and {shape[1]} frames its last stage has one value a clip, and a batch "
-            f"of one clip no statistics: give more than {CNN.shrinks} --mels, longer --seconds, or a shorter --hop"
-        )
     options["dim" if settings.model == "transformer" else "width"] = settings.width * (
         6 if settings.model == "transformer" else 1
     )

@@ -51,7 +51,7 @@ class LogMelFront(nn.Module):
 
     def __init__(self, front: Front) -> None:
         super().__init__()
-        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, front.mels, front.low)
+        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, front.mels, fmin=front.low)
         self.register_buffer("mean", torch.zeros(front.mels, 1))
         self.register_buffer("std", torch.ones(1))
 

@@ -3,9 +3,7 @@
 A setting is written once, as a field with its help, group and bounds; `cli` makes the option, `to_toml` the file.
 """
 
-import json
 import re
-import tomllib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from inspect import get_annotations
@@ -18,10 +16,13 @@ from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.formats import refuse_other_format
-from ptapp_core.idle import OF_ANY_JOB, OF_DATA, Only, idle
+from ptapp_core.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
+from ptapp_core.toml import line_of, read_toml, toml_value
 
 ARGUMENTS = "Arguments"
 """The group of the settings that are positional on the command line."""
+RECORD = "Record"
+"""The group of the settings that only a run's own file has: no option sets them."""
 
 
 def option(default: Any, help: str, *, group: str, short: str | None = None, **bounds: Any) -> Any:
@@ -119,7 +120,7 @@ class Settings(BaseModel):
         Raises:
             UserError: the file cannot be read or is no TOML, a name is unknown, a value is out of bounds.
         """
-        text, table = _read_toml(config) if config is not None else ("", {})
+        text, table = read_toml(config) if config is not None else ("", {})
         try:
             return cls.model_validate({**table, **options})
         except ValidationError as error:
@@ -133,13 +134,13 @@ class Settings(BaseModel):
         name, value = str(error["loc"][0]), error["input"]
         field = cls.model_fields.get(name)
         if field is None:
-            where = f"{config}:{_line_of(name, text)}: unknown key {name!r}" if name not in options else flag(name)
+            where = f"{config}:{line_of(name, text)}: unknown key {name!r}" if name not in options else flag(name)
             return where + nearest(name, cls.model_fields)
         where = name.upper() if group_of(field) == ARGUMENTS else flag(name)
         if error["type"] == "missing":
             return f"missing {where} ({field.description})"
         if config is not None and name not in options:
-            where = f"{config}:{_line_of(name, text)}: {name}"
+            where = f"{config}:{line_of(name, text)}: {name}"
         where += f" {','.join(map(str, value)) if isinstance(value, list) else str(value) or repr(value)}"
         if error["type"] == "literal_error":
             return f"{where}: unknown value{nearest(str(value), kind(field).choices)}"
@@ -152,43 +153,9 @@ class Settings(BaseModel):
         lines = []
         for group, fields in self.groups().items():
             lines.append(f"\n# {group}")
-            lines += [f"{name} = {_toml(getattr(self, name))}  # {help_of(field)}" for name, field in fields.items()]
+            shown = {name: toml_value(getattr(self, name)) for name in fields}
+            lines += [f"{name} = {shown[name]}  # {help_of(field)}" for name, field in fields.items()]
         return "\n".join(lines).lstrip() + "\n"
-
-
-def _toml(value: object) -> str:
-    match value:
-        case None:
-            return '"none"'
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return repr(value)
-        case list():
-            return f"[{', '.join(map(_toml, value))}]"
-        case _:  # JSON and TOML escape alike, but TOML wants DEL escaped too
-            return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """The text of a TOML file and what it says."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return text, tomllib.loads(text)
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the settings ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text at byte {error.start}") from error
-    except tomllib.TOMLDecodeError as error:
-        what, _, place = str(error).partition(" (at ")
-        found = re.findall(r"\d+", place) or [str(text.count("\n") + 1)]  # "line 3, column 5" or "end of document"
-        raise UserError(f"{path}:{':'.join(found)}: not valid TOML: {what[0].lower()}{what[1:]}") from error
-
-
-def _line_of(key: str, text: str) -> int:
-    """The line, from 1, that sets `key` in a TOML text (of a table: its header)."""
-    found = re.search(rf"^[ \t]*(\[+[ \t]*)?[\"']?{re.escape(key)}[\"']?[ \t]*[]=.]", text, re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 class JobSettings(Settings):
@@ -200,6 +167,8 @@ class JobSettings(Settings):
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
     only: ClassVar[tuple[Only, ...]] = OF_ANY_JOB
     """Which options do something in some jobs alone; in others they are refused."""
+    lengths: ClassVar[tuple[str, ...]] = ()
+    """The settings of `may_change` that say how long the job is; schedules keep to those of the run's first call."""
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = option(
         "adamw", "update rule", group="Optimisation"
@@ -246,6 +215,7 @@ class JobSettings(Settings):
         ["tensorboard"], "where metrics go, besides metrics.jsonl", group="Run"
     )
     profile: bool = option(False, "record a few steps with torch.profiler", group="Run")
+    began_with: dict[str, int | float] = option({}, "length of the job that its schedules keep to", group=RECORD)
 
     @field_validator("device")
     @classmethod
@@ -269,6 +239,13 @@ class JobSettings(Settings):
             raise ValueError("must be shares of all steps between 0 and 1, ascending")
         return milestones
 
+    @field_validator("began_with")
+    @classmethod
+    def _lengths_are_the_jobs(cls, lengths: dict[str, int | float]) -> dict[str, int | float]:
+        if lengths.keys() - set(cls.lengths) or not all(length > 0 for length in lengths.values()):
+            raise ValueError(f"must be {' or '.join(cls.lengths) or 'empty'}, above 0")
+        return lengths
+
     @field_validator("name")
     @classmethod
     def _name_is_one_directory(cls, name: str | None) -> str | None:
@@ -281,15 +258,8 @@ class JobSettings(Settings):
         return {}
 
     @model_validator(mode="after")
-    def _every_option_does_something(self) -> Self:
-        for name, what in idle(self, self.only, self.usual()):
-            value = getattr(self, name)
-            given = f"--no-{flag(name)[2:]}" if value is False else flag(name)
-            raise ValueError(f"{given} does nothing here: it is for {what}; leave it out")
-        return self
-
-    @model_validator(mode="after")
-    def _one_device_for_each_process(self) -> Self:
+    def _options_fit_the_job(self) -> Self:
+        refuse_idle(self, self.only, self.usual())
         if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
             raise ValueError(f"--device {self.device} is one device: --nproc {self.nproc} needs cpu, cuda or auto")
         return self
@@ -323,7 +293,7 @@ class JobSettings(Settings):
 
         def check(name: str, new: Any) -> None:
             if name in fixed and (old := getattr(before, name)) != new:
-                said = f"{run} has {_toml(old)}, now {_toml(new)}; leave it out, or start a new run"
+                said = f"{run} has {toml_value(old)}, now {toml_value(new)}; leave it out, or start a new run"
                 raise UserError(f"{flag(name)} cannot change when a run is resumed: {said}")
 
         try:
@@ -335,7 +305,13 @@ class JobSettings(Settings):
             raise
         for name in cls.model_fields:
             check(name, getattr(now, name))
-        return now
+        same = all(getattr(now, name) == getattr(before, name) for name in cls.lengths)
+        first = {name: getattr(before, name) for name in cls.lengths if getattr(before, name) is not None}
+        return now if same or before.began_with else now.model_copy(update={"began_with": first})
+
+    def as_begun(self) -> Self:
+        """The same with the length that the run began with."""
+        return self.model_copy(update={**dict.fromkeys(self.lengths), **self.began_with}) if self.began_with else self
 
     def to_toml(self) -> str:
         """As for all settings, less `resume`: the file describes the job, not the call that continued it."""
@@ -356,7 +332,7 @@ class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
-
+    lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
 
     data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
@@ -370,6 +346,7 @@ class TrainSettings(JobSettings):
         "hash", "shares of the splits that the data lacks, by a hash of each sample's name, or exact", group="Data"
     )
     allow_duplicates: bool = option(False, "accept byte-identical samples in two splits", group="Data")
+    group_column: str | None = option("auto", "column of what stays in one split; or auto, none", group="Data")
     folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 

@@ -42,7 +42,8 @@ def export(
         samples: at least 7 real inputs; of each, where there are several. A dictionary is one argument of the model
             that holds them by name: pt2 and TorchScript take it whole, ONNX its parts as inputs of their names.
         folder: made where missing.
-        about: what a user of the file must know (input, classes, ...), for `export.json`.
+        about: what a user of the file must know (input, classes, ...), for `export.json`, and
+            for the metadata of an ONNX file.
         free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length");
             one entry for all parts of a dictionary.
         names: of the inputs, in ONNX; those of a dictionary are its own.
@@ -68,7 +69,8 @@ def export(
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the exporters warn of their own internals and of their deprecation
             example = form.arguments([sample[:2].contiguous() for sample in samples])
-            part.write_bytes(_EXPORTERS[format](model, example, form))
+            content = _EXPORTERS[format](model, example, form)
+            part.write_bytes(_with_metadata(content, about) if format == "onnx" else content)
             difference = _greatest_difference(model, _READERS[format](part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
@@ -188,6 +190,17 @@ def _onnx_by_tracing(model: nn.Module, example: tuple[Any, ...], form: _Form) ->
         dynamic_axes={**dict(zip(form.names, form.free, strict=True)), "output": {0: "batch"}},
     )
     return buffer.getvalue()
+
+
+def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
+    """An ONNX model that tells by itself what its card does: strings as they are, all else as JSON."""
+    import onnx
+
+    program = onnx.load_model_from_string(content)
+    for key, value in about.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        program.metadata_props.add(key=key, value=text)
+    return bytes(program.SerializeToString())
 
 
 def _read_onnx(path: Path) -> _Call:

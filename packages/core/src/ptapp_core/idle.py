@@ -1,6 +1,6 @@
 """Options that would do nothing: each is for something, and is refused where a job has nothing of the kind."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -31,15 +31,15 @@ OF_DATA = (
 )
 
 
-def idle(settings: Any, rules: Sequence[Only], usual: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The options that do nothing in a job and yet have a value of the user's, each with what it is for.
+def refuse_idle(settings: Any, rules: Sequence[Only], usual: Mapping[str, Any]) -> None:
+    """Raises ValueError for an option that does nothing in a job and yet has a value of the user's.
 
     A value is the user's where it is neither the default of its field nor the `usual` one of such jobs.
     """
     fields = type(settings).model_fields
     for rule in rules:
-        if not rule.when(settings):
-            for name in rule.names:
-                default = fields[name].get_default()
-                if getattr(settings, name) not in (default, usual.get(name, default)):
-                    yield name, rule.what
+        for name in () if rule.when(settings) else rule.names:
+            value, default = getattr(settings, name), fields[name].get_default()
+            if value not in (default, usual.get(name, default)):
+                given = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
+                raise ValueError(f"{given} does nothing here: it is for {rule.what}; leave it out")

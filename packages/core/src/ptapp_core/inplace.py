@@ -1,9 +1,10 @@
-"""Changes to a model that trade time for memory or the other way round, in place: no key of its state is renamed."""
+"""Changes to a model in place: time traded for memory or the other way round, and parts that stay as they are."""
 
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from types import MethodType
 from typing import Any
 
 from torch import nn
@@ -35,6 +36,23 @@ def synchronise_batchnorm(model: nn.Module, runtime: Runtime) -> None:
     if runtime.device.type != "cuda":
         raise UserError(f"--sync-batchnorm: torch has it on CUDA alone, not on {runtime.device.type}; leave it out")
     nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+def stay_in_eval(model: nn.Module, frozen: Iterable[nn.Parameter]) -> None:
+    """Keeps each module all of whose parameters are frozen in eval mode, whatever `model.train()` says.
+
+    Batch normalisation then keeps its running statistics, and dropout inside passes everything on: a frozen part is the
+    same function after training. A module without parameters is part of the one that holds it.
+    """
+    known = {id(parameter) for parameter in frozen}
+    for module in model.modules():
+        own = list(module.parameters())
+        if own and all(id(parameter) in known for parameter in own):
+            module.train = MethodType(_eval_alone, module)  # type: ignore[method-assign]  # a deepcopy gets its own
+
+
+def _eval_alone(module: nn.Module, mode: bool = True) -> nn.Module:
+    return type(module).train(module, False)
 
 
 def recompute_activations(blocks: Iterable[nn.Module]) -> None:

@@ -3,10 +3,12 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.checkpoint import load_weights, steps_in, verify
@@ -50,30 +52,77 @@ def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "
 
 
 def schedule_of(settings: JobSettings, optimizer: Optimizer, plan: Plan) -> Schedule:
-    """The schedule of the settings over the steps of the plan."""
+    """The schedule of the settings over the steps that the plan has for it."""
     return build_schedule(
         optimizer,
         settings.schedule,
-        steps=plan.steps,
+        steps=plan.scheduled,
         warmup=plan.warmup,
-        milestones=[round(share * plan.steps) for share in settings.milestones],
+        milestones=[round(share * plan.scheduled) for share in settings.milestones],
         gamma=settings.lr_gamma,
         power=settings.power,
         mode="max" if plan.maximise else "min",
     )
 
 
-def fit_batch_size(settings: S, usual: int, size: int) -> tuple[S, str]:
-    """For fewer training samples than the usual batch, batches of a quarter of them, and a note that says so.
+def fit_batch_size(settings: S, usual: int, size: int, *, least: int = 1, ranks: int = 1) -> tuple[S, str]:
+    """The settings with a batch size that the training samples allow, and a note where it is not the usual one.
 
-    The settings go into the run's record, so that it resumes with the same batches. A batch size that the user chose
-    is left to the loader, which refuses one that is too large.
+    For fewer samples than the usual batch it is a quarter of them. Where each micro-batch needs at least two samples
+    (see `least_samples`), a usual size that would leave one alone gives way to the nearest that does not. The settings
+    go into the run's record, so that it resumes with the same batches. A batch size that the user chose is left to the
+    loader, which refuses one that is too large.
+
+    Args:
+        usual: the default batch size.
+        size: training samples.
+        least: samples that each micro-batch of each rank needs, 1 or 2.
+        ranks: those of the runtime.
+
+    Raises:
+        UserError: the user's own batch size leaves a micro-batch with fewer than `least` samples, or every size does.
     """
-    if settings.batch_size != usual or size >= usual:
-        return settings, ""
-    batch_size = max(size // 4, settings.accumulate * settings.nproc)
-    note = f" (not the default {usual}: there are {size} training samples)"
+    shares = settings.accumulate * max(settings.nproc, ranks)
+    batch_size, note = settings.batch_size, ""
+    if batch_size == usual > size:
+        batch_size = max(size // 4, shares)
+        note = f" (not the default {usual}: there are {size} training samples)"
+    if least > 1 and batch_size <= size and not _fills(batch_size, size, least * shares):
+        alone = f"leaves one of {size:,} training samples alone in a micro-batch, too few for batch normalisation"
+        sizes = chain(range(batch_size, 0, -1), range(batch_size, size + 1))
+        other = next((each for each in sizes if _fills(each, size, least * shares)), None)
+        if other is None:
+            raise UserError(f"any --batch-size {alone}: give a smaller --accumulate, fewer ranks, or more samples")
+        if settings.batch_size != usual:
+            raise UserError(f"--batch-size {batch_size} {alone}; give --batch-size {other}")
+        batch_size, note = other, note or f" (not the default {usual}, which {alone})"
     return settings.model_copy(update={"batch_size": batch_size}), note
+
+
+def _fills(batch_size: int, size: int, needed: int) -> bool:
+    """Whether every batch of an epoch, the last one too, has at least so many samples."""
+    rest = size % batch_size
+    return batch_size >= needed and (rest == 0 or rest >= needed)
+
+
+@torch.no_grad()
+def least_samples(model: nn.Module, sample: Tensor) -> int:
+    """How many samples a micro-batch needs in training: two where batch normalisation sees one value of each, else one.
+
+    `sample` is an input (1, ...) on the model's device. A frozen part (see `stay_in_eval`) needs none.
+    """
+    single: list[bool] = []
+
+    def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        single.append(inputs[0].numel() == inputs[0].shape[1])
+
+    norms = [m for m in model.train().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    model.eval()(sample)
+    model.train()
+    for hook in hooks:
+        hook.remove()
+    return 2 if any(single) else 1
 
 
 def data_name(settings: TrainSettings, built_in: str) -> str:

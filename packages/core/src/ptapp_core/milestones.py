@@ -74,6 +74,9 @@ class Milestones:
             self._run.say(f"going on from step {self._saved}")
             self._restore_best()
             self.progress.stopped_early = self._impatient  # the patience may have been changed
+        lr = self._schedule.lr if self._schedule and self._schedule.ends else None
+        if note := self._plan.schedule_note(self.progress.step, lr):
+            self._run.say(note)
         return self._saved
 
     def _restore_best(self) -> None:

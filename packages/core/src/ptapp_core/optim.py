@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim.lr_scheduler import (
 )
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.inplace import stay_in_eval
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -58,15 +60,15 @@ def build_optimizer(
     """A torch optimizer over the parameters that learn, fused where torch has that for their device, else foreach.
 
     Args:
-        model: its frozen parameters get `requires_grad = False`. Running statistics (batch norm) inside a frozen part
-            still follow the data in training mode.
+        model: its frozen parameters get `requires_grad = False`, and a module that is frozen as a whole stays in eval
+            mode (see `stay_in_eval`).
         name: a key of `OPTIMIZERS`.
         lr: learning rate; that of the head alone if `backbone_lr` is given.
         weight_decay: as the optimizer itself defines it (decoupled in `adamw`, an L2 term elsewhere).
         momentum: of `sgd` and `rmsprop`; the others have none.
         backbone_lr: learning rate of every parameter that is not under `head_prefix`.
         head_prefix: dotted name of the head, `"fc"`; whole components match, so not `"fc2"`.
-        freeze: dotted names whose parameters do not learn.
+        freeze: dotted names whose parameters do not learn; what all names begin with may be left out.
 
     Returns:
         The optimizer. Its groups have a `"name"` for logs, and the head's come last.
@@ -76,9 +78,10 @@ def build_optimizer(
     """
     if name not in OPTIMIZERS:
         raise UserError(f"no optimizer is called {name!r}{nearest(name, OPTIMIZERS)}")
-    for prefix in freeze:
-        for parameter in _under(model, prefix, "--freeze").values():
-            parameter.requires_grad_(False)
+    frozen = {name: p for prefix in freeze for name, p in _under(model, prefix, "--freeze").items()}
+    for parameter in frozen.values():
+        parameter.requires_grad_(False)
+    stay_in_eval(model, frozen.values())
     groups = parameter_groups(model, lr, weight_decay, backbone_lr, head_prefix)
     build = OPTIMIZERS[name]
     options: dict[str, Any] = {"lr": lr, "weight_decay": 0.0}
@@ -129,15 +132,27 @@ def parameter_groups(
 
 
 def _under(model: nn.Module, prefix: str, option: str) -> dict[str, nn.Parameter]:
-    """Parameters whose dotted name is `prefix` or continues it after a dot."""
+    """Parameters whose dotted name is `prefix` or continues it after a dot.
+
+    What all names of the model begin with (`network.net.`) may be left out of the prefix.
+    """
     names = dict(model.named_parameters())
     prefix = prefix.rstrip(".")
-    found = {name: p for name, p in names.items() if f"{name}.".startswith(f"{prefix}.")}
-    if not found:
-        depth = prefix.count(".") + 1
-        known = {".".join(name.split(".")[:depth]) for name in names}
-        raise UserError(f"{option} {prefix}: no parameter of the model has this prefix{nearest(prefix, known)}")
-    return found
+    shared = _shared_start(names)
+    starts = ["".join(f"{part}." for part in shared[:count]) for count in range(len(shared) + 1)]
+    for start in starts:
+        found = {name: p for name, p in names.items() if f"{name}.".startswith(f"{start}{prefix}.")}
+        if found:
+            return found
+    depth = len(shared) + prefix.count(".") + 1
+    known = {".".join(name.split(".")[len(shared) : depth]) for name in names}
+    raise UserError(f"{option} {prefix}: no parameter of the model has this prefix{nearest(prefix, known)}")
+
+
+def _shared_start(names: Iterable[str]) -> list[str]:
+    """The first parts that all of the dotted names have in common, short of the last part."""
+    parts = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    return [part[0] for part in takewhile(lambda part: len(set(part)) == 1, parts)]
 
 
 def _has_fused(build: Callable[..., Optimizer], device: torch.device) -> bool:
@@ -155,13 +170,13 @@ class Schedule:
     """A learning rate over time, counted in optimizer steps: linear warm-up, then one of torch's schedulers.
 
     With start rate r (that at which the scheduler begins), warm-up of w steps takes step k = 1..w at r·k/w. Step
-    w + 1 + i is taken at the scheduler's rate number i, for i = 0 ... steps - w - 1. The rate of the last planned step
-    stays, should training go on.
+    w + 1 + i is taken at the scheduler's rate number i, for i = 0 ... steps - w - 1. Should training go on, the rate of
+    the last of these steps stays: how long a job is made later changes no rate of its earlier steps.
 
     Args:
         optimizer: every group is scheduled from its own rate.
         scheduler: over `steps - warmup` steps; None keeps the rates.
-        steps: optimizer steps of the whole training.
+        steps: optimizer steps that training was planned for when it began.
         warmup: the first of them, over which the rates rise.
     """
 
@@ -172,6 +187,11 @@ class Schedule:
         self._by_score = isinstance(scheduler, ReduceLROnPlateau)
         if warmup:
             self._warm_up()
+
+    @property
+    def ends(self) -> bool:
+        """Whether the rates change by a plan, which has an end."""
+        return self._scheduler is not None and not self._by_score
 
     @property
     def lr(self) -> float:
@@ -207,32 +227,21 @@ class Schedule:
         return {"plan": [self._steps, self._warmup], "done": self._done, "rates": rates, "scheduler": moving}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the state was taken, to the bit; with another number of steps, at the rates of this plan."""
+        """Goes on where the state was taken, to the bit.
+
+        Raises:
+            UserError: that schedule was laid out over other steps.
+        """
+        steps, warmup = state["plan"]
+        if (steps, warmup) != (self._steps, self._warmup):
+            raise UserError(
+                f"the schedule was saved over {steps:,} steps and a warm-up of {warmup:,}, and is now over "
+                f"{self._steps:,} and {self._warmup:,}: build it over the same, also where training goes on for longer"
+            )
         self._done = state["done"]
         self._set(state["rates"])
-        steps, warmup = state["plan"]
-        moved_by_score = self._by_score and self._done >= warmup
-        if (steps, warmup) != (self._steps, self._warmup) and not moved_by_score:
-            self._join()
-        elif self._scheduler is not None:
+        if self._scheduler is not None:
             vars(self._scheduler).update(state["scheduler"])
-
-    def _join(self) -> None:
-        """Takes the rate that this plan has for the next step.
-
-        Most of torch's schedulers multiply the latest rate, and that of a longer plan is not where a shorter one ends:
-        a finished cosine would stay at its end, next to zero.
-        """
-        place = min(self._done, self._steps - 1) - self._warmup
-        if place < 0:
-            self._warm_up()
-        elif self._scheduler is None or self._by_score:
-            self._set(self._start)
-        else:
-            with warnings.catch_warnings():
-                # Deprecated for daily use, and torch's one way to its closed forms.
-                warnings.simplefilter("ignore")
-                self._scheduler.step(place)
 
     def _set(self, rates: Sequence[float]) -> None:
         for group, rate in zip(self._optimizer.param_groups, rates, strict=True):

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from ptapp_core.config import ARGUMENTS, Settings, flag, help_of, kind
+from ptapp_core.config import ARGUMENTS, RECORD, Settings, flag, help_of, kind
 from ptapp_core.errors import close_to
 
 S = TypeVar("S", bound=Settings)
@@ -68,6 +68,7 @@ def settings_command(settings: type[S], function: Callable[[S], None]) -> Any:
     """The command that resolves `settings` from its options and calls `function` with them."""
     groups = settings.groups()
     arguments = groups.pop(ARGUMENTS, {})
+    groups.pop(RECORD, None)
     parameters = [_argument(name, field) for name, field in arguments.items()]
     parameters += [_option(name, field, group) for group, fields in groups.items() for name, field in fields.items()]
     if groups:

@@ -13,6 +13,8 @@ class Plan:
     """When the loop does what. All counts are optimizer steps, and none depends on the number of ranks."""
 
     steps: int
+    schedule_steps: int | None = None
+    """Steps that schedules run over, where a job was made longer or shorter since it began; None: all of them."""
     warmup: int = 0
     """First steps, over which the learning rate rises."""
     accumulate: int = 1
@@ -34,6 +36,11 @@ class Plan:
     """Evaluations without a better one before training stops."""
     profile: bool = False
 
+    @property
+    def scheduled(self) -> int:
+        """Steps that schedules run over; in a longer job they stay where they end."""
+        return self.steps if self.schedule_steps is None else self.schedule_steps
+
     @classmethod
     def of(cls, settings: TrainSettings, steps_per_epoch: int, figures: Sequence[str] = ("loss",)) -> "Plan":
         """The plan of a job's settings.
@@ -48,13 +55,17 @@ class Plan:
         def in_steps(epochs: float) -> int:
             return max(1, round(epochs * steps_per_epoch))
 
-        steps = settings.steps if settings.steps is not None else in_steps(settings.epochs)
+        def length(of: TrainSettings) -> int:
+            return of.steps if of.steps is not None else in_steps(of.epochs)
+
+        scheduled = length(settings.as_begun())
         watched = settings.monitor or figures[0]
         if watched not in figures:
             raise UserError(f"--monitor {watched}: the evaluation has no such figure{nearest(watched, figures)}")
         return cls(
-            steps=steps,
-            warmup=round(settings.warmup * steps),
+            steps=length(settings),
+            schedule_steps=scheduled,
+            warmup=round(settings.warmup * scheduled),
             accumulate=settings.accumulate,
             clip=settings.clip,
             average=settings.average,
@@ -67,6 +78,30 @@ class Plan:
             patience=settings.patience,
             profile=settings.profile,
         )
+
+    @property
+    def swa_start(self) -> int:
+        """The step after which `swa` averages: three quarters of the schedules' steps are done."""
+        return round(0.75 * self.scheduled)
+
+    def schedule_note(self, done: int, lr: float | None) -> str:
+        """What a job that is longer or shorter than it began does to its schedules; empty where it is neither.
+
+        Args:
+            done: steps so far.
+            lr: rate of the next step, of a schedule that ends; None where there is no such.
+        """
+        if self.steps == self.scheduled or (lr is None and not self.warmup and self.average != "swa"):
+            return ""
+        note = f"schedules keep to the {self.scheduled:,} steps that the run began with"
+        if self.steps < self.scheduled:
+            note += f": it stops before their end, at step {self.steps:,}"
+            if self.average == "swa" and self.steps <= self.swa_start:
+                note += f", and before --average swa begins, at step {self.swa_start + 1:,}"
+        elif lr is not None:
+            after = f"; after step {self.scheduled:,} the learning rate stays" if done < self.scheduled else ""
+            note += after or f": they have ended, and the learning rate stays {lr:.3g}"
+        return note
 
     def describe(self, steps_per_epoch: int, batch_size: int, ranks: int) -> str:
         """One line for the console."""

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import torch
 
@@ -45,7 +46,8 @@ def write_results(
 
 def class_numbers(found: Sequence[str], known: Sequence[str]) -> list[int]:
     """The number that a model gives each class of the data; raises UserError for one that it was not trained on."""
+    written = [normalize("NFC", name) for name in known]  # `é` may be one character or two, and looks the same
     for name in found:
-        if name not in known:
+        if normalize("NFC", name) not in written:
             raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, known)}")
-    return [known.index(name) for name in found]
+    return [written.index(normalize("NFC", name)) for name in found]

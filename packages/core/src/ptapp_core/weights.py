@@ -21,7 +21,7 @@ class Weights:
         self.task = task
         self._average: AveragedModel | None = None
         self._decay = self._kept = plan.average_decay
-        self._first_step = round(0.75 * plan.steps) + 1 if plan.average == "swa" else 1
+        self._first_step = plan.swa_start + 1 if plan.average == "swa" else 1
         if plan.average != "none":
             rule = self._ema if plan.average == "ema" else get_swa_multi_avg_fn()
             self._average = AveragedModel(task.model, multi_avg_fn=_averaging(rule), use_buffers=True)

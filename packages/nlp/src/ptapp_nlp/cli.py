@@ -91,7 +91,8 @@ def datasets() -> None:
 DATASETS = """\
 nothing               texts that the program makes, for each task
 FILE.csv .tsv .jsonl  classify: a text and a label; translate: a text and its translation
-FILE.conll .bio .txt  tag: a word a line with its tag, an empty line after a sentence
+FILE.conll .conllu .bio .txt
+                      tag: a word a line with its tag, an empty line after a sentence
 FILE.txt              generate: a text a line
 FOLDER                train, val and test of such files; translate: train.en train.de ...
 hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub (needs the extra hub)

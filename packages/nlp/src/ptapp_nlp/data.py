@@ -3,23 +3,30 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
-from ptapp_core.split import BY_HASH, Division, SplitName
+from ptapp_core.listing import AUTO
+from ptapp_core.split import BY_HASH, SPLITS, Division, SplitName
+from ptapp_nlp.columns import Columns, may_be_names
+from ptapp_nlp.conll import read_conll
 from ptapp_nlp.hub import PREFIX, read_hub
+from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
-from ptapp_nlp.sentences import read_conll, read_parallel, read_plain
+from ptapp_nlp.sentences import read_parallel, read_plain
 from ptapp_nlp.splits import Examples, Splits, divide, in_order
-from ptapp_nlp.tables import SUFFIXES, Columns, Table, pairs_of, read_tables, suffix_of
+from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
-    "tag": ((".conll", ".bio", ".iob", ".iob2", ".txt"), "a CoNLL file, or a folder with train, val and test of it"),
+    "tag": (
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"),
+        "a CoNLL file, or a folder with train, val and test of it",
+    ),
     "translate": (
         SUFFIXES,
         "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
@@ -56,6 +63,7 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
     """
     if data is None:
+        _refuse_columns(reading, "the texts that the program makes")
         parts, classes, about = make(reading.task)
         return divide(parts, classes, where=about, what=about, division=division, made=True)
     bad = Bad(skip_bad)
@@ -66,17 +74,49 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
     by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in by_language.values()):
+        _refuse_columns(reading, "parallel files")
         texts, what = _parallel(path, by_language, reading, bad, division)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
     files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, division)
-    read = read_conll if reading.task == "tag" else read_plain
-    done = {name: read(file, reading.encoding, bad) for name, file in files.items()}
-    tags = Counter(tag for part in done.values() for row in part.target for tag in row or ())
-    if reading.task == "tag" and len(tags) < 2 and division is not None:
+    if reading.task == "tag":
+        return _tagged(path, files, reading, bad, division)
+    _refuse_columns(reading, "plain texts")
+    done = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
+    return divide(done, (), where=path, what=path.name, division=division, skipped=bad.reasons)
+
+
+def _tagged(
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+) -> Splits:
+    if reading.columns.group not in (AUTO, None):
+        raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
+    read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    done = {name: examples for name, (examples, _) in read.items()}
+    if reading.columns.group is None:
+        done = {name: replace(examples, groups=()) for name, examples in done.items()}
+    tags = Counter(tag for part in done.values() for row in part.target for tag in row)
+    if len(tags) < 2 and division is not None:
         raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
-    return divide(done, in_order(tags), where=path, what=path.name, division=division, skipped=bad.reasons)
+    what = path.name + "".join(dict.fromkeys(columns for _, columns in read.values()))
+    if any(part.groups for part in done.values()):
+        what += ", grouped by document"
+    splits = divide(done, in_order(tags), where=path, what=what, division=division, skipped=bad.reasons)
+    note = alike(tags)
+    return replace(splits, notes=(note,) if note else ())
+
+
+def _refuse_columns(reading: Reading, what: str) -> None:
+    """Raises UserError where a column is asked for of texts that are in no table."""
+    columns = reading.columns
+    for option, name in (
+        ("text", columns.text),
+        ("label", columns.label),
+        ("group", None if columns.group == AUTO else columns.group),
+    ):
+        if name is not None:
+            raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
 def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
@@ -119,7 +159,9 @@ def _columns(reading: Reading) -> Columns:
     if reading.task != "translate":
         return reading.columns
     source, _, target = (reading.pair or "").partition("-")
-    return Columns(reading.columns.text or source or None, reading.columns.label or target or None, both_texts=True)
+    columns = reading.columns
+    text, label = columns.text or source or None, columns.label or target or None
+    return replace(columns, text=text, label=label, both_texts=True)
 
 
 def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
@@ -141,23 +183,87 @@ def _divided(
     bad: Bad,
     division: Division | None,
 ) -> Splits:
-    what += ", " + ", ".join(dict.fromkeys(columns for columns, _ in tables.values()))
-    pairs = {name: table for name, (_, table) in tables.items()}
+    what += ", " + ", ".join(dict.fromkeys(table.columns for table in tables.values()))
+    if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
+        what += f", grouped by {' and '.join(grouped)}"
+    notes = list(dict.fromkeys(table.note for table in tables.values() if table.note))
+    pairs = {name: table.rows for name, table in tables.items()}
     known = [pairs["train"]] if "train" in pairs else pairs.values()
-    labels = in_order(Counter(row[2] for rows in known for row in rows)) if reading.task == "classify" else ()
+    labels: tuple[str, ...] = ()
+    if reading.task == "classify":
+        notes += _check_labels(files, tables, division)
+        labels = in_order(Counter(row.label for rows in known for row in rows))
+    numbers = {label: number for number, label in enumerate(labels)}
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
         kept = []
-        for number, text, label in rows:
-            if labels and label not in labels:
-                bad.row(files[name], number, f"the label {label!r} is not in the training data{nearest(label, labels)}")
+        for row in rows:
+            if labels and row.label not in numbers:
+                unknown = f"the label {row.label!r} is not in the training data{nearest(row.label, labels)}"
+                bad.row(files[name], row.number, unknown)
             else:
-                kept.append((text, labels.index(label) if labels else label, f"{files[name].name}:{number}"))
+                kept.append(row)
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
-        parts[name] = Examples(*map(list, zip(*kept, strict=True)))
+        targets = [numbers[row.label] if labels else row.label for row in kept]
+        groups = [row.group for row in kept]
+        # Each file may count its rows from 0: those of train, from which other splits are drawn, keep their ids.
+        ids = [row.id if name == "train" or not row.id else f"{name}/{row.id}" for row in kept]
+        parts[name] = Examples(
+            [row.text for row in kept],
+            targets,
+            [f"{files[name].name}:{row.number}" for row in kept],
+            ids=ids if any(ids) else (),
+            groups=groups if any(groups) else (),
+        )
+    if reading.columns.group == AUTO and (shared := _in_two_splits(parts)):
+        notes.append(
+            f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
+        )
+        parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
     classes = _named(path, labels, reading, bad, division) if path.exists() else labels
-    return divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+    return replace(done, notes=tuple(notes))
+
+
+def _in_two_splits(parts: Mapping[SplitName, Examples]) -> str | None:
+    """A group of which there are examples in two splits."""
+    splits = Counter(group for part in parts.values() for group in dict.fromkeys(part.groups))
+    return next((group for group, times in splits.items() if group and times > 1), None)
+
+
+def _check_labels(
+    files: Mapping[SplitName, Path], tables: Mapping[SplitName, Table], division: Division | None
+) -> list[str]:
+    """Refuses labels that are no classes, and returns notes of those that look alike; of data that is only
+    measured, the labels may be few and rare."""
+    found = Counter(row.label for table in tables.values() for row in table.rows)
+    if (label := several(found)) is not None:
+        split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
+        raise UserError(
+            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
+            "is not learned yet; leave such rows out, or give another column with --label-column"
+        )
+    if division is not None and "train" in tables:
+        why = not_classes(Counter(row.label for row in tables["train"].rows))
+        if why is not None:
+            raise UserError(
+                f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
+                "Give --label-column"
+            )
+    notes = [alike(found)]
+    for split, table in tables.items():
+        first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
+        stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
+        if not table.headed and stray and may_be_names((first.text, first.label)):
+            line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
+            if division is not None and len(tables) < len(SPLITS):
+                raise UserError(
+                    f"{line}; if this row is a header, give its names with --text-column and --label-column, "
+                    "or call the columns text and label"
+                )
+            notes.append(f"{line}: is it a header? Call its columns text and label")
+    return [note for note in notes if note]
 
 
 def _named(

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -47,6 +49,58 @@ def encode_tagged(
         places.append(first)
     known = torch.tensor([len(target) - target.count(IGNORED) for target in targets])
     return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), places
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many texts lose tokens to a limit."""
+
+    lengths: Sequence[int]
+    """Tokens of each text in full."""
+    limit: int
+
+    def line(self, which: str = "", most: int | None = None) -> str | None:
+        """A line that says how many texts are cut, and by how much; None where none is.
+
+        `most`: the greatest limit that may be given instead, where one may.
+        """
+        lost, longest = sum(length > self.limit for length in self.lengths), max(self.lengths, default=0)
+        if not lost:
+            return None
+        said = f"{lost:,} of {len(self.lengths):,} {which}texts are cut to {self.limit:,} tokens"
+        said += f" (the longest has {longest:,})"
+        if most is None or most <= self.limit:
+            return said
+        return f"{said}; give --max-length {min(longest, most)} to keep {'all' if longest <= most else 'more'}"
+
+
+def cut_of(task: str, examples: Examples, texts: Texts, tokens: Tokens, limit: int) -> Cut:
+    """How many of the examples that became `texts` are cut; a pair counts by its longer half, a generator's never."""
+    if task == "generate":
+        return Cut([], limit)
+    longest = [0] * len(examples)
+    for name, column in (("source", examples.source), ("target", examples.target)):
+        ragged = texts.columns["input" if task != "translate" else name]
+        assert isinstance(ragged, Ragged)
+        lengths = ragged.lengths.tolist()
+        full = [row for row, length in enumerate(lengths) if length >= limit]  # so that the others need no second look
+        whole = whole_lengths(task, [column[row] for row in full], tokens, target=name == "target")
+        for row, length in zip(full, whole, strict=True):
+            lengths[row] = length
+        longest = [max(pair) for pair in zip(longest, lengths, strict=True)]
+        if task != "translate":
+            break
+    return Cut(longest, limit)
+
+
+def whole_lengths(task: str, texts: Sequence[Any], tokens: Tokens, *, target: bool = False) -> list[int]:
+    """How many tokens each text has in full, with its marks: strings, or of a tagger lists of words.
+
+    `target`: they are what a translator writes, which begins with a mark too.
+    """
+    if task == "tag":
+        return [len(tokens.encode_words(words, sys.maxsize)[0]) for words in texts]
+    return [len(row) for row in tokens.encode(texts, sys.maxsize, eos=task == "translate", bos=target)]
 
 
 def fallback_tag(classes: Sequence[str]) -> int:

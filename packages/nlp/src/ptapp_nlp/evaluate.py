@@ -1,7 +1,7 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import eq
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,15 @@ from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
+from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.decode import translations
-from ptapp_nlp.encode import encode, encode_tagged, fallback_tag
+from ptapp_nlp.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import Translator, build
 from ptapp_nlp.pictures import attention_map, lengths
 from ptapp_nlp.splits import Examples, Splits
-from ptapp_nlp.tables import Columns
 from ptapp_nlp.tasks import OUTPUTS, predict_tags, token_figures
 from ptapp_nlp.tokens import Tokens
 
@@ -41,10 +41,12 @@ class Measured:
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
     places: list[list[int]]
     """Of a tagger: where each word's first token stands, -1 if it has none."""
+    cut: Cut
+    """How many of the texts are longer than the model reads."""
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
-        """Precision, recall and F1 of entities, and the accuracy of words."""
-        return tag_figures(self.true, self.tags(model, classes, runtime))
+        """Precision, recall and F1 of entities, or of words, and the accuracy of words."""
+        return tag_figures(self.true, self.tags(model, classes, runtime), classes)
 
     def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
         """What the model says of each word."""
@@ -59,13 +61,16 @@ class Measured:
 
 def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Measured:
     """A split as numbers."""
-    if card["task"] == "generate":
-        return Measured(*encode("generate", examples, tokens, card["max_length"]), examples, [])
-    examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
-    if card["task"] == "tag":
-        texts, places = encode_tagged(examples, card["classes"], tokens, card["max_length"])
-        return Measured(texts, examples.names, examples, places)
-    return Measured(*encode(card["task"], examples, tokens, card["max_length"]), examples, [])
+    task, limit = card["task"], card["max_length"]
+    if task != "generate":
+        examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
+    places: list[list[int]] = []
+    if task == "tag":
+        texts, places = encode_tagged(examples, card["classes"], tokens, limit)
+        names = examples.names
+    else:
+        texts, names = encode(task, examples, tokens, limit)
+    return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
 def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False) -> Splits:
@@ -73,7 +78,7 @@ def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
-    columns = Columns(job.text_column, job.label_column)
+    columns = Columns(job.text_column, job.label_column, job.group_column)
     reading = Reading(job.task, columns, job.encoding, job.pair)
     division = division_of(job, run) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
@@ -97,9 +102,14 @@ def evaluate(settings: EvaluateNLP) -> None:
     tokens = Tokens.load(settings.run / "tokenizer.json")
     model = rebuild(trained).to(runtime.device)
     split, examples = settings.chosen(data.part)
-    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    print(data.about)
+    for note in data.notes:
+        print(f"note: {note}")
+    print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
     say_learned(settings.run, data.members.part(split))
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
+    if cut := part.cut.line():
+        print(f"note: {cut}")
     beam = (settings.beam, settings.length_penalty)
     measure(model, part, card, tokens, runtime, settings.folder(split), split, made=data.made, beam=beam)
 
@@ -109,7 +119,7 @@ def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Ex
     numbers = class_numbers(data.classes, card["classes"])
     if card["task"] != "classify":
         return part
-    return Examples(part.source, [numbers[label] for label in part.target], part.names)
+    return replace(part, target=[numbers[label] for label in part.target])
 
 
 def measure(
@@ -168,7 +178,12 @@ def _tags(
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
         for name, true, own in zip(part.names, part.true, said, strict=True)
     ]
-    return {"loss": figures["loss"], **tag_figures(part.true, said)}, {}, {PREDICTIONS: json_lines(rows)}, ""
+    return (
+        {"loss": figures["loss"], **tag_figures(part.true, said, card["classes"])},
+        {},
+        {PREDICTIONS: json_lines(rows)},
+        "",
+    )
 
 
 def _generation(

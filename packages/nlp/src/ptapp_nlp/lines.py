@@ -37,10 +37,15 @@ def is_unicode(text: str) -> bool:
 
 
 def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
-    """The lines of a file, numbered from 1, without their ends and without a byte-order mark."""
+    """The lines of a file, numbered from 1, without their ends and without a byte-order mark.
+
+    Raises UserError for a bad line, unless they are skipped, and for a file of UTF-16.
+    """
     with opened(file) as raw:
         for number, line in enumerate(raw, start=1):
             line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if number == 1 and line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                raise UserError(f'{file}: is UTF-16 text, as Excel\'s "Unicode text" is; convert it to UTF-8')
             if b"\0" in line:
                 bad.row(file, number, "holds a NUL byte, so it is no text (UTF-16 must be converted to UTF-8)")
                 continue

@@ -14,12 +14,18 @@ from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged
 from ptapp_nlp.config import PredictNLP
 from ptapp_nlp.decode import translations
-from ptapp_nlp.encode import fallback_tag
+from ptapp_nlp.encode import Cut, fallback_tag, whole_lengths
 from ptapp_nlp.evaluate import rebuild
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.models import Translator
 from ptapp_nlp.tokens import Tokens
 
+_NOTHING: dict[str, dict[str, Any]] = {
+    "classify": {"class": None, "confidence": None, "probabilities": {}},
+    "tag": {"words": [], "tags": []},
+    "translate": {"translation": ""},
+}
+"""The answer to a line without a character to read: a model would make one up."""
 Answer = Callable[[Sequence[str]], list[dict[str, Any]]]
 
 
@@ -35,13 +41,24 @@ def predict(settings: PredictNLP, task: str | None = None) -> None:
         raise UserError(f"{settings.run}: writes texts of its own; use `ptapp nlp generate`")
     if task is not None and card["task"] != task:
         raise UserError(f"{settings.run}: learnt to {card['task']}, not to {task}; use `ptapp nlp predict`")
-    answer = _answer(settings, trained, runtime)
+    tokens = Tokens.load(settings.run / "tokenizer.json")
+    answer = _answer(settings, trained, runtime, tokens=tokens)
     if trained.about["made"]:
         print("ptapp: note: this model learnt from texts that the program made", file=sys.stderr)
+    lengths: list[int] = []
     for texts in _texts(settings):
-        for text, said in zip(texts, answer(texts), strict=True):
-            print(json.dumps({"text": text, **said}, ensure_ascii=False))
+        full = [text for text in texts if text.strip()]
+        answers = iter(answer(full) if full else [])
+        words = [text.split() for text in texts] if card["task"] == "tag" else texts
+        whole = whole_lengths(card["task"], words, tokens)
+        for text, length in zip(texts, whole, strict=True):
+            said = next(answers) if text.strip() else _NOTHING[card["task"]]
+            cut = {"tokens": length, "read": card["max_length"]} if length > card["max_length"] else {}
+            print(json.dumps({"text": text, **said, **cut}, ensure_ascii=False))
         sys.stdout.flush()  # the reader of a pipe waits for it
+        lengths += whole
+    if note := Cut(lengths, card["max_length"]).line():
+        print(f"ptapp: note: {note}", file=sys.stderr)
 
 
 def _texts(settings: PredictNLP) -> Iterator[list[str]]:
@@ -67,9 +84,8 @@ def _texts(settings: PredictNLP) -> Iterator[list[str]]:
                 raise UserError(f"standard input:{number}: not UTF-8 text at byte {error.start + 1}") from error
 
 
-def _answer(settings: PredictNLP, trained: Trained, runtime: Runtime) -> Answer:
+def _answer(settings: PredictNLP, trained: Trained, runtime: Runtime, *, tokens: Tokens) -> Answer:
     card = trained.about["model"]
-    tokens = Tokens.load(settings.run / "tokenizer.json")
     model = rebuild(trained).to(runtime.device)
 
     def logits(rows: list[list[int]]) -> torch.Tensor:

@@ -1,38 +1,10 @@
-"""Sentences by line: tagged words in CoNLL columns, parallel files of two languages, and plain text."""
+"""Sentences by line: parallel files of two languages, and plain text."""
 
 from pathlib import Path
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.lines import Bad, count, lines
 from ptapp_nlp.splits import Examples
-
-
-def read_conll(file: Path, encoding: str, bad: Bad) -> Examples:
-    """A word a line with its tag in the last column, columns apart by blanks, and an empty line after a sentence."""
-    source: list[list[str]] = []
-    target: list[list[str]] = []
-    names: list[str] = []
-    words: list[str] = []
-    tags: list[str] = []
-    started = 1
-    for number, line in [*lines(file, encoding, bad), (0, "")]:
-        cells = line.split()
-        if not cells or cells[0] == "-DOCSTART-":
-            if words:
-                source.append(words)
-                target.append(tags)
-                names.append(f"{file.name}:{started}")
-                words, tags = [], []
-            continue
-        if len(cells) < 2:
-            bad.row(file, number, "has one column where a word and its tag are needed")
-            continue
-        started = started if words else number
-        words.append(cells[0])
-        tags.append(cells[-1])
-    if not source:
-        raise UserError(f"{file}: holds no sentence")
-    return Examples(source, target, names)
 
 
 def read_parallel(source: Path, target: Path, encoding: str, bad: Bad) -> Examples:

@@ -22,7 +22,7 @@ class Examples:
     target: Sequence[Any]
     names: Sequence[str]
     ids: Sequence[str] = ()
-    """The id of each row; empty where the data has none."""
+    """The id of each row, "" for one without; empty where the data has none."""
     groups: Sequence[str] = ()
     """The group (author, patient, session) of each row, "" for one without; empty where the data has none."""
 
@@ -34,9 +34,14 @@ class Examples:
         return Examples(*([column[row] for row in rows] if column else () for column in self._columns()))
 
     def join(self, others: Sequence["Examples"]) -> "Examples":
-        """These and then those of the others."""
-        columns = zip(*(part._columns() for part in (self, *others)), strict=True)
-        return Examples(*([row for column in each for row in column] for each in columns))
+        """These and then those of the others; where only some have ids or groups, those of the rest are empty."""
+        parts = [self, *others]
+        columns = []
+        for own in zip(*(part._columns() for part in parts), strict=True):
+            some = any(len(column) for column in own)
+            filled = (column or [""] * (len(part) * some) for part, column in zip(parts, own, strict=True))
+            columns.append([value for column in filled for value in column])
+        return Examples(*columns)
 
     def _columns(self) -> tuple[Sequence[Any], ...]:
         return self.source, self.target, self.names, self.ids, self.groups
@@ -52,7 +57,8 @@ class Examples:
             texts = [f"{text}\n{target}" for text, target in zip(texts, self.target, strict=True)]
         digests = [digest(text.encode()) for text in texts]
         looked_for = len(self) > 0 and self.target[0] is not None
-        return Samples(self.names, self.ids or digests, digests if looked_for else (), self.groups)
+        ids = [own or content for own, content in zip(self.ids, digests, strict=True)] if self.ids else digests
+        return Samples(self.names, ids, digests if looked_for else (), self.groups)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class Splits:
     skipped: tuple[str, ...] = ()
     members: Members = field(default_factory=lambda: Members([]))
     """Which example is in which split."""
+    notes: tuple[str, ...] = ()
+    """Lines about the data that a user should read."""
 
     def part(self, name: str) -> Examples:
         """The split of a name; `all` is all of them."""

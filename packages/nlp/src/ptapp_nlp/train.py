@@ -25,17 +25,19 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.entities import figure_of
 from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
 from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
+from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.optimise import blocks_of, optimizer_of
 from ptapp_nlp.splits import Splits
 from ptapp_nlp.tasks import OUTPUTS, TokenTask, token_figures
 from ptapp_nlp.tokens import Tokens, learn
 
+_LONGEST = 100_000  # the greatest --max-length
 _FIGURES = {
     "classify": ("accuracy", "loss", "f1"),
-    "tag": ("f1", "loss", "accuracy"),
     "translate": ("loss", "accuracy", "perplexity"),
     "generate": ("loss", "accuracy", "perplexity"),
 }
@@ -67,7 +69,8 @@ def train_once(settings: TrainNLP) -> Path | None:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)
     loss = _loss(settings, data).to(runtime.device)
-    plan = Plan.of(settings, loader.steps_per_epoch, _FIGURES[settings.task])
+    figures = (figure_of(data.classes), "loss", "accuracy") if settings.task == "tag" else _FIGURES[settings.task]
+    plan = Plan.of(settings, loader.steps_per_epoch, figures)
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
@@ -76,9 +79,14 @@ def train_once(settings: TrainNLP) -> Path | None:
         if runtime.is_main and not kept.exists():  # a resumed job has it, unless it was killed before this line
             write_text(kept, tokens.json())
         run.say(f"data: {data.about}")
+        for note in data.notes:
+            run.say(f"note: {note}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(_about_tokens(parts["train"].texts, tokens, order, settings.batch_size))
+        for name, part in parts.items():
+            if cut := part.cut.line(f"{name} ", positions_of(model) or _LONGEST):
+                run.say(f"note: {cut}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
         run.say(f"run: {run.path}")

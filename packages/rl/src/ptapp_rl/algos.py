@@ -9,7 +9,7 @@ from ptapp_core.config import flag
 from ptapp_core.errors import UserError
 from ptapp_core.plan import Plan
 from ptapp_core.runtime import Runtime
-from ptapp_core.task import Source, Task
+from ptapp_core.task import Task
 from ptapp_rl.a2c import A2C
 from ptapp_rl.actor import ActorCritic
 from ptapp_rl.config import TrainRL
@@ -37,6 +37,7 @@ def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
         "algo": settings.algo,
         "observation": environments.card,
         "action": action_card(environments.action_space, environments.name, settings.algo),
+        "max_episode_steps": settings.max_episode_steps,
         "normalise": settings.normalise,
         "hidden": settings.hidden,
         "activation": settings.activation,
@@ -77,13 +78,16 @@ def plan_of(settings: TrainRL) -> Plan:
     def in_steps(frames: float) -> int:
         return max(1, round(frames / per_step))
 
-    if settings.algo == "dqn":
-        steps = in_steps(settings.frames - settings.learning_starts)
-    else:
-        steps = rollouts_of(settings) * _steps_per_rollout(settings)
+    def length(of: TrainRL) -> int:
+        if of.algo == "dqn":
+            return in_steps(of.frames - of.learning_starts)
+        return rollouts_of(of) * _steps_per_rollout(of)
+
+    scheduled = length(settings.as_begun())
     return Plan(
-        steps=steps,
-        warmup=round(settings.warmup * steps),
+        steps=length(settings),
+        schedule_steps=scheduled,
+        warmup=round(settings.warmup * scheduled),
         clip=settings.clip,
         average=settings.average,
         average_decay=settings.average_decay,
@@ -95,6 +99,16 @@ def plan_of(settings: TrainRL) -> Plan:
         patience=settings.patience,
         profile=settings.profile,
     )
+
+
+def exploration_note(settings: TrainRL) -> str:
+    """What a job that is longer or shorter than it began does to the clocks of DQN; empty where it is neither."""
+    first = settings.as_begun().frames
+    if settings.algo != "dqn" or first == settings.frames:
+        return ""
+    note = f"epsilon falls to {settings.epsilon:g} over the first {round(settings.explore * first):,} frames"
+    note += f", and beta rises to 1 over the first {first:,}" if settings.prioritised else ""
+    return f"{note}: the job was of {first:,} when it began"
 
 
 def rollouts_of(settings: TrainRL) -> int:
@@ -110,7 +124,7 @@ def _steps_per_rollout(settings: TrainRL) -> int:
 
 def task_and_source(
     settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
-) -> tuple[Task, Source]:
+) -> tuple[Task, Rollouts | Experience]:
     """What the loop needs of the algorithm."""
     if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
         say(note)
@@ -141,7 +155,7 @@ def task_and_source(
 
 def _dqn(
     settings: TrainRL, model: QNetwork, environments: Environments, runtime: Runtime, say: Any
-) -> tuple[Task, Source]:
+) -> tuple[Task, Experience]:
     task = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
     frames = settings.buffer // runtime.world
     say(f"replay: {check_memory(bytes_needed(environments.observations, frames, settings.stack))}")
@@ -158,7 +172,7 @@ def _dqn(
         environments,
         replay,
         runtime,
-        frames=settings.frames,
+        frames=settings.as_begun().frames,
         batch_size=settings.batch_size // runtime.world,
         learning_starts=settings.learning_starts,
         train_every=settings.train_every,

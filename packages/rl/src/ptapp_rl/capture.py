@@ -8,7 +8,7 @@ is, a trial tells.
 
 import json
 from collections import deque
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from gymnasium.utils.env_checker import data_equivalence
 
+from ptapp_core.errors import UserError
+from ptapp_rl.envs import OLD_GYM
 from ptapp_rl.spaces import reward_of
 
 Way = Literal["plain", "replay", "reset"]
@@ -51,7 +53,7 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
             return observation, 0.0, False, False, info
         if self._way == "replay":
             self._actions.append(np.array(action))
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        observation, reward, terminated, truncated, info = step(self.env, action)
         self._over = bool(terminated or truncated)
         return observation, reward_of(reward), terminated, truncated, info
 
@@ -81,19 +83,54 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         elif way == "replay":
             self._actions = list(state["actions"].numpy()) if "actions" in state else []
             for action in self._actions:
-                observation = self.env.step(action if action.ndim else action[()])[0]
+                observation = step(self.env, action if action.ndim else action[()])[0]
         self._over = state["over"] and way != "reset"
         return observation
 
     def _begin(self) -> tuple[Any, dict[str, Any]]:
         self._over, self._actions = False, []
         seed = np.random.SeedSequence((self._seed, self._index, self._episode)).generate_state(1)[0]
-        return self.env.reset(seed=int(seed))
+        return reset(self.env, int(seed))
+
+
+def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
+    """Resets an environment; raises UserError where it has another interface than Gymnasium's."""
+    try:
+        result = env.reset(seed=seed)
+    except (TypeError, ValueError) as error:
+        if "argument 'seed'" not in str(error) and "unpack (expected 2" not in str(error):
+            raise
+        result = None
+    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+        raise UserError(f"--env {_name(env)}: its reset is not as {OLD_GYM}")
+    return result
+
+
+def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    """Steps an environment; raises UserError where it has another interface than Gymnasium's."""
+    try:
+        result = env.step(action)
+    except ValueError as error:
+        if "unpack (expected 5" not in str(error):
+            raise
+        result = ()
+    if len(result) != 5:
+        raise UserError(f"--env {_name(env)}: its step is not as {OLD_GYM}")
+    return result
+
+
+def _name(env: Any) -> str:
+    return env.spec.id if env.spec else str(env)
 
 
 def way_of(make: Any) -> Way:
     """How environments that `make()` builds, or vectors of them, can be put back: found by playing two of them."""
-    with closing(make()) as first, closing(make()) as second:
+    with ExitStack() as opened:
+        first = opened.enter_context(closing(make()))
+        try:
+            second = opened.enter_context(closing(make()))
+        except UserError as error:
+            raise UserError(f"{error}; if there can be only one at a time, give --envs 1 --no-trial") from error
         if _plays_on(first, second):
             return "plain"
         return "replay" if not isinstance(first, gym.vector.VectorEnv) and _repeats(first, second) else "reset"
@@ -102,10 +139,10 @@ def way_of(make: Any) -> Way:
 def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
     """Whether the state of one in the midst of a game makes the other do as the first does, resets included."""
     first.action_space.seed(0)
-    first.reset(seed=0)
-    second.reset(seed=1)
+    reset(first, 0)
+    reset(second, 1)
     for frame in range(steps // 2):  # attributes may be made while it is played
-        *_, over, cut, _ = first.step(first.action_space.sample())
+        *_, over, cut, _ = step(first, first.action_space.sample())
         if np.all(over | cut):
             first.reset(seed=frame)
     if (state := plain_state(first)) is None:
@@ -128,10 +165,10 @@ def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 5
     first.action_space.seed(0)
     for seed in range(2):
         for _ in range(steps):  # of `first` alone: a past that `second` has not
-            *_, over, cut, _ = first.step(first.action_space.sample())
+            *_, over, cut, _ = step(first, first.action_space.sample())
             if over or cut:
                 first.reset()
-        seen, other = first.reset(seed=seed)[0], second.reset(seed=seed)[0]
+        seen, other = reset(first, seed)[0], reset(second, seed)[0]
         for _ in range(2 * steps):
             if not data_equivalence(seen, other, exact=True):
                 return False

@@ -40,13 +40,18 @@ class TrainRL(JobSettings):
 
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *_ONLY)
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
+    lengths: ClassVar[tuple[str, ...]] = ("frames",)
 
-    env: str = option("CartPole", "environment; a bare name is its newest version", group="Environment")
+    env: str = option("CartPole", "environment: a name, module:Name or file.py:Name", group="Environment")
     algo: Algorithm = option("ppo", "algorithm", group="Environment")
     frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
     envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
     vector: Literal["auto", "sync", "async"] = option(
-        "auto", "sync: one process, async: one each, auto: the environment's own vector or sync", group="Environment"
+        "auto", "sync: one process, async: one each, auto: the faster of sync and an own vector", group="Environment"
+    )
+    trial: bool = option(True, "play two more first, to see how they resume; else reset", group="Environment")
+    max_episode_steps: int | None = option(
+        None, "steps that end an episode; none: the environment's own limit", group="Environment", ge=1
     )
     stack: int = option(1, "latest frames that make an observation", group="Environment", ge=1, le=16)
     normalise: bool = option(False, "centre and scale observations by running statistics", group="Environment")
@@ -105,6 +110,18 @@ class TrainRL(JobSettings):
     seeds: str | None = option(None, "train a run for each, as 0-9 or 0,3,5, in place of --seed", group="Run")
     parallel: int = option(1, "runs of --seeds at a time, each in a process", group="Run", ge=1)
 
+    def with_full_paths(self) -> Self:
+        """The path of a file that brings the environment."""
+        place, _, name = self.env.rpartition(":")
+        if not place.endswith(".py"):
+            return self
+        return self.model_copy(update={"env": f"{Path(place).expanduser().resolve()}:{name}"})
+
+    @property
+    def one_instance(self) -> bool:
+        """Whether the job has one environment at any time, which training and evaluation share."""
+        return self.envs == 1 and not self.trial
+
     @model_validator(mode="before")
     @classmethod
     def _defaults_of_algorithm_and_environment(cls, values: Any) -> Any:
@@ -156,6 +173,8 @@ class TrainRL(JobSettings):
                 f"--algo {self.algo} learns from a rollout at once: give --batch-size {self.envs * self.rollout} "
                 f"(--envs {self.envs} times --rollout {self.rollout})"
             )
+        if self.one_instance and self.vector == "async":
+            raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
             raise ValueError("--resume goes on with one run: leave --seeds out")
         return self

@@ -166,7 +166,8 @@ class Experience:
     """A Source that plays while the loop asks it for batches: `train_every` frames for each, epsilon-greedy.
 
     Args:
-        frames: of the whole job over all ranks, the clock of epsilon and of the priorities' correction.
+        frames: over all ranks, the clock of epsilon and of the priorities' correction: those of the whole job, or those
+            that it was planned for when it began, where it was made longer.
         learning_starts: frames before the first batch.
         explore: share of the frames over which epsilon falls from 1.
         epsilon: where it stays.
@@ -305,6 +306,11 @@ class Experience:
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
         self._random, self._given = decode_generator(state["random"]), state["given"]
+
+    def begin_again(self) -> None:
+        """To be called where somebody else has played in the environment: a new episode follows."""
+        self._environments.begin_again()
+        self._replay.cut(self._environments.observations)
 
     def names(self, step: int) -> list[str]:
         """The environment, for all transitions are one's own."""

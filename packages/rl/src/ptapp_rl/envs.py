@@ -1,11 +1,13 @@
 """Environments by name: `CartPole` is the newest version of it, and an unknown name gets the nearest known one."""
 
 import importlib
+import importlib.util
 import re
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
@@ -15,7 +17,11 @@ from ptapp_core.errors import UserError, close_to, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
-_LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
+OLD_GYM = (
+    "Gymnasium wants it: reset(seed=, options=) returns an observation and a dictionary, step returns five values; "
+    "the package shimmy converts environments of the old gym"
+)
+LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
 
 
 def names() -> list[str]:
@@ -31,15 +37,16 @@ def names() -> list[str]:
 
 
 def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
-    """The registered name that is meant: itself, or the newest version of a bare one; `module:Name` imports first.
+    """The registered name that is meant: itself, or the newest version of a bare one.
+
+    `module:Name` and `file.py:Name` import first; there the name may be that of a class or function too.
 
     Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another game.
 
     Raises UserError with the nearest known name.
     """
-    if ":" in name:
-        module, _, name = name.partition(":")
-        _import(module, f"--env {module}:{name}")
+    if ":" in name or name.endswith(".py"):
+        name = _brought(name)
     name = str((run or {}).get("env", name))
     if name in gym.registry:
         return name
@@ -57,21 +64,62 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
-def _import(module: str, where: str) -> None:
-    """Imports what registers an environment; it may lie in the current folder, as for `python -m`.
+def _brought(env: str) -> str:
+    """The name of `module:Name` or `file.py:Name`, once it is imported.
 
-    That comes last on the path and stays there: it hides nothing that is installed, and what the module imports only
-    when the environment is made is found as well.
+    A class or function of that name, which makes an environment, is registered where the module did not do so.
     """
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)
+    place, _, name = env.rpartition(":")
+    if not place or name.endswith(".py"):
+        raise UserError(f"--env {env}: give the class, or the registered name, after a colon, as {env}:Name")
+    module, found = _import(place, f"--env {env}"), None
+    for part in name.split("."):
+        found = getattr(found or module, part, None)
+    known = any(
+        name in (known, _bare(known)) and spec.entry_point in (found, f"{place}:{name}")
+        for known, spec in gym.registry.items()
+    )
+    if known or not callable(found):
+        return name
+    registered = f"{re.sub(r'[^a-zA-Z0-9_]', '-', Path(place).stem)}/{name}-v0"
+    gym.registry.pop(registered, None)  # of another file of this name
+    gym.register(registered, entry_point=found)
+    return registered
+
+
+def _import(place: str, where: str) -> ModuleType:
+    """Imports a module, or a file, that brings an environment; it may lie in the current folder, as for `python -m`.
+
+    Its folder comes last on the path and stays there: it hides nothing that is installed, and what the module imports
+    only when the environment is made is found as well.
+    """
+    file = Path(place).expanduser().resolve() if place.endswith(".py") else None
+    if (folder := str(file.parent if file else Path.cwd())) not in sys.path:
+        sys.path.append(folder)
     try:
-        importlib.import_module(module)
+        return _run_file(file) if file else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever the user's code does
         why = f"{type(error).__name__}: {error}"
-        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        if isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0]:
             why = "it is neither installed, nor in the current folder, nor on PYTHONPATH"
-        raise UserError(f"{where}: the module cannot be imported: {why}") from error
+        if isinstance(error, OSError) and file and not file.is_file():
+            raise UserError(f"{where}: there is no file {place}") from error
+        raise UserError(f"{where}: the {'file' if file else 'module'} cannot be imported: {why}") from error
+
+
+def _run_file(file: Path) -> ModuleType:
+    """A file as a module; its name there is its path, which no other module has."""
+    if (module := sys.modules.get(str(file))) is None:
+        spec = importlib.util.spec_from_file_location(str(file), file)
+        assert spec
+        assert spec.loader
+        module = sys.modules[str(file)] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[str(file)]
+            raise
+    return module
 
 
 def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None) -> gym.Env[Any, Any]:
@@ -79,7 +127,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
     training only. Tuples of observations become vectors. `stack` frames make an observation. `limit` cuts an episode
-    after so many steps, in place of the environment's own time limit.
+    after so many steps of an agent, in place of the environment's own time limit.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -87,30 +135,38 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of newer versions, and of libraries below
-            env = gym.make(name, max_episode_steps=limit, disable_env_checker=True, **options)
+            env = gym.make(name, max_episode_steps=None if atari else limit, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
+                env = env if limit is None else gym.wrappers.TimeLimit(env, limit)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise UserError(f"--env {name}: a library is missing ({error}){_remedy(str(error))}") from None
     except Exception as error:
-        raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}") from error
+        hint = f"; as {OLD_GYM}" if "incompatible with Gymnasium" in str(error) else ""
+        raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}{hint}") from error
     if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
     return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
 
 
-def limit_of(name: str) -> int | None:
-    """The time limit to evaluate an environment with that has none itself; else None.
+def is_endless(name: str) -> bool:
+    """Whether an environment has no time limit, so that a policy that goes round in circles never ends its episode.
 
-    A policy that goes round in circles would never end its episode. Atari games have a limit of their own, in frames.
+    Atari games have a limit of their own, in frames.
     """
-    return None if name.startswith("ALE/") or gym.spec(name).max_episode_steps is not None else _LONGEST
+    return not name.startswith("ALE/") and gym.spec(name).max_episode_steps is None
 
 
-def limit_note(name: str) -> str:
-    """What `limit_of` does, for the console; empty where it does nothing."""
-    limit = limit_of(name)
-    return f"{name} has no time limit: evaluated episodes end after {limit:,} steps" if limit else ""
+def limit_of(name: str, own: int | None) -> int | None:
+    """The time limit to evaluate an environment with: the job's `own`, else one where the environment has none."""
+    return own if own is not None or not is_endless(name) else LONGEST
+
+
+def limit_note(name: str, own: int | None) -> str:
+    """What is done about an environment without a time limit, for the console; empty where nothing is."""
+    if own is not None or not is_endless(name):
+        return ""
+    return f"{name} has no time limit: evaluated episodes end after {LONGEST:,} steps"
 
 
 def has_own_vector(name: str, stack: int = 1) -> bool:

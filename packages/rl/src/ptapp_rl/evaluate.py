@@ -1,20 +1,22 @@
 """How good a policy is: episodes in environments of their own, and what can be said from so many."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 from ptapp_core.jobs import Trained
 from ptapp_core.run import write_json
 from ptapp_core.runtime import Runtime
 from ptapp_core.verbs import OfRun
 from ptapp_rl.algos import build
 from ptapp_rl.config import EvaluateRL, TrainRL
-from ptapp_rl.envs import limit_note, limit_of, resolve
+from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, resolve
 from ptapp_rl.spaces import each
 from ptapp_rl.vector import Environments
 
@@ -27,11 +29,13 @@ def evaluate(settings: EvaluateRL) -> None:
     runtime = Runtime(settings.device, "fp32")
     trained, job, name = find(settings)
     model = trained.load(build(trained.about["model"])).to(runtime.device)
-    environments = evaluation_environments(job, name, settings.episodes, settings.seed + 1)
+    environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1)
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}")
-    if note := limit_note(environments.name):
+    if note := limit_note(name, job.max_episode_steps):
         print(note)
-    report(play(model, environments, settings.episodes, runtime), settings.run / "evaluation")
+    with closing(environments):
+        returns = play(model, environments, settings.episodes, runtime)
+    report(returns, settings.run / "evaluation")
 
 
 def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
@@ -44,33 +48,67 @@ def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
     return trained, job, resolve(job.env, trained.about)
 
 
-def evaluation_environments(settings: TrainRL, name: str, episodes: int, seed: int = 0) -> Environments:
-    """Environments to evaluate in, none of whose episodes training sees, and all of whose episodes end."""
+def evaluation_environments(
+    settings: TrainRL,
+    name: str,
+    episodes: int,
+    *,
+    seed: int = 0,
+    budget: int | None = None,
+    instance: gym.Env[Any, Any] | None = None,
+) -> Environments:
+    """Environments to evaluate in, none of whose episodes training sees, and all of whose episodes end.
+
+    They are fewer where so many long episodes would exceed the `budget` (see `play`), and one where the job has but
+    one: the `instance`, if it is given, or a new one.
+    """
+    at_once = min(episodes, 1 if settings.one_instance else _AT_ONCE)
     return Environments(
         name,
-        min(episodes, _AT_ONCE),
+        at_once if budget is None else min(at_once, budget // LONGEST),
         seed=APART + seed,
         vector=settings.vector,
         stack=settings.stack,
-        limit=limit_of(name),
-        saved=False,
+        limit=limit_of(name, settings.max_episode_steps),
+        trial=False,
+        instance=instance,
     )
 
 
+def budget_of(settings: TrainRL, name: str, every: int | None = None) -> int | None:
+    """Frames after which a job's evaluation begins no more episodes of a game without a limit; None where it has one.
+
+    A policy that goes round in circles would take a hundred times the frames that it learned from. They are those
+    between two evaluations, `every`, or those of the whole job, and enough for one episode that does not end.
+    """
+    if settings.max_episode_steps is not None or not is_endless(name):
+        return None
+    return max(LONGEST, min(every or settings.frames, settings.frames))
+
+
 @torch.inference_mode()
-def play(model: nn.Module, environments: Environments, episodes: int, runtime: Runtime) -> list[float]:
-    """The returns of exactly so many episodes; each environment plays its share, so that short ones count no more."""
+def play(
+    model: nn.Module, environments: Environments, episodes: int, runtime: Runtime, *, budget: int | None = None
+) -> list[float]:
+    """The returns of so many episodes; each environment plays its share, so that short ones count no more.
+
+    They are fewer where the frames reach the `budget`: what is being played then is the last of each environment.
+    """
     quotas = np.array([len(share) for share in np.array_split(np.arange(episodes), environments.count)])
     returns: list[list[float]] = [[] for _ in quotas]
-    running = np.zeros(len(quotas))
-    while any(len(done) < quota for done, quota in zip(returns, quotas, strict=True)):
+    running, frames = np.zeros(len(quotas)), 0
+    plays = quotas > 0
+    while plays.any():
         seen = runtime.to_device(each(environments.observations, torch.from_numpy))
         environments.step(model(seen).cpu().numpy())
         running += environments.raw_rewards
+        frames += environments.count
         for index in environments.over.nonzero()[0]:
-            returns[index].append(float(running[index]))
+            if plays[index]:
+                returns[index].append(float(running[index]))
+                plays[index] = len(returns[index]) < quotas[index] and (budget is None or frames < budget)
             running[index] = 0.0
-    return [value for done, quota in zip(returns, quotas, strict=True) for value in done[:quota]]
+    return [value for done in returns for value in done]
 
 
 def figures(returns: list[float]) -> dict[str, float]:
@@ -95,13 +133,18 @@ def interval(values: Any, draws: int = 2_000) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def report(returns: list[float], folder: Path, say: Any = print) -> None:
-    """Figures of the returns to the console, and with all of them to `folder`/metrics.json."""
+def report(returns: list[float], folder: Path, *, asked: int = 0, say: Any = print) -> None:
+    """Figures of the returns to the console, and with all of them to `folder`/metrics.json.
+
+    Says so where they are fewer than the episodes that were `asked` for.
+    """
+    if len(returns) < asked:
+        say(f"{len(returns)} of {counted(asked, 'episode')} took all the frames that an evaluation may take")
     found = figures(returns)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "metrics.json", {"test": found, "episodes": len(returns), "returns": returns})
     say(
-        f"{len(returns)} episodes: mean return {found['return']:.1f}, 95 % interval {found['low']:.1f} to "
+        f"{counted(len(returns), 'episode')}: mean return {found['return']:.1f}, 95 % interval {found['low']:.1f} to "
         f"{found['high']:.1f}, interquartile mean {found['iqm']:.1f}, "
         f"range {found['least']:.1f} to {found['greatest']:.1f}"
     )

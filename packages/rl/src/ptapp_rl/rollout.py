@@ -110,6 +110,10 @@ class Rollouts:
         self._columns = {**columns, "observation": parts} if parts else columns
         self._order, self._played, self._given = state["order"], state["played"], state["given"]
 
+    def begin_again(self) -> None:
+        """To be called where somebody else has played in the environment: the next rollout begins a new episode."""
+        self._environments.begin_again()
+
     def names(self, step: int) -> list[str]:
         """The environment, for all of its frames are one's own."""
         return [f"frames of {self._environments.name}"]

@@ -55,11 +55,13 @@ def play(settings: PlayRL) -> None:
 def _open(settings: OfRun, render: str) -> tuple[nn.Module, gym.Env[Any, Any]]:
     trained, job, name = find(settings)
     model = trained.load(build(trained.about["model"]))
-    if render not in (make(name).metadata.get("render_modes") or ()):
+    with closing(make(name)) as probe:
+        modes = probe.metadata.get("render_modes") or ()
+    if render not in modes:
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
-    return model, make(name, stack=job.stack, render=render, limit=limit_of(name))
+    return model, make(name, stack=job.stack, render=render, limit=limit_of(name, job.max_episode_steps))
 
 
 def _has_screen() -> bool:

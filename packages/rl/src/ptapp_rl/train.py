@@ -1,6 +1,6 @@
 """`ptapp rl train`: environments, model, task and source for the loop, and a report at its end."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 
 import torch
@@ -14,10 +14,10 @@ from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
 from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
-from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source, tuning
+from ptapp_rl.algos import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import limit_note, resolve
-from ptapp_rl.evaluate import evaluation_environments, figures, play, report
+from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, report
 from ptapp_rl.vector import Environments
 
 
@@ -28,8 +28,17 @@ def train(settings: TrainRL) -> None:
     runtime = runtime_of(settings)
     name = resolve(settings.env, None if settings.resume is None else read_json(settings.resume / "meta.json"))
     count = settings.envs // runtime.world
+    if settings.trial and runtime.is_main:
+        print(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)", flush=True)
     environments = Environments(
-        name, count, seed=settings.seed, first=count * runtime.rank, vector=settings.vector, stack=settings.stack
+        name,
+        count,
+        seed=settings.seed,
+        first=count * runtime.rank,
+        vector=settings.vector,
+        stack=settings.stack,
+        limit=settings.max_episode_steps,
+        trial=settings.trial,
     )
     card = model_card(settings, environments)
     torch.manual_seed(settings.seed)
@@ -46,9 +55,12 @@ def train(settings: TrainRL) -> None:
     about = {"domain": "rl", "data": name, "env": name, "model": card}
     short = name.rpartition("/")[2].lower()
     with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
-        run.say(f"environment: {name}, {settings.envs} at once; on resume: {_RESUMES[environments.way]}")
-        if note := limit_note(name):
-            run.say(note)
+        resumes = _RESUMES[environments.way] if settings.trial else "they begin new episodes"
+        run.say(f"environment: {name}, {settings.envs} at once; on resume: {resumes}")
+        if settings.one_instance:
+            run.say("one instance serves training and evaluation: training begins a new episode after each evaluation")
+        if note := limit_note(name, settings.max_episode_steps):
+            run.say(f"{note}; an evaluation begins no more of them once it took as many frames as training before it")
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")
@@ -57,15 +69,21 @@ def train(settings: TrainRL) -> None:
             f"plan: {plan.steps:,} steps of {frames_per_step(settings):g} frames ({settings.frames:,} frames), "
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
         )
+        if note := exploration_note(settings):
+            run.say(note)
         run.say(f"run: {run.path}")
-        evaluation = _evaluation(settings, name, runtime, keep=environments.way != "reset")
+        keep = environments.way != "reset" or not settings.trial
+        evaluation = _evaluation(settings, name, runtime, keep=keep)
+        if settings.one_instance:
+            evaluation = _evaluation_between(settings, environments, runtime, source.begin_again)
         with closing(environments), evaluation as evaluate:
             fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-            with closing(evaluation_environments(settings, name, settings.test_episodes, seed=1)) as tested:
-                returns = play(model, tested, settings.test_episodes, runtime)
-            report(returns, run.path / "report", run.say)
+            budget, episodes = budget_of(settings, name), settings.test_episodes
+            with closing(evaluation_environments(settings, name, episodes, seed=1, budget=budget)) as tested:
+                returns = play(model, tested, episodes, runtime, budget=budget)
+            report(returns, run.path / "report", asked=episodes, say=run.say)
     runtime.close()
 
 
@@ -83,6 +101,7 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> I
     Environments are kept from one to the next, but made anew where their episodes may have traces of those before: a
     resumed job must find what the job that was not killed does.
     """
+    budget, episodes = budget_of(settings, name, settings.eval_every), settings.eval_episodes
     with ExitStack() as opened:
         kept: list[Environments] = []
 
@@ -91,9 +110,32 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> I
                 kept[0].restart()
             else:
                 opened.close()
-                new = evaluation_environments(settings, name, settings.eval_episodes)
+                new = evaluation_environments(settings, name, episodes, budget=budget)
                 kept[:] = [opened.enter_context(closing(new))]
-            returns = play(model, kept[0], settings.eval_episodes, runtime)
-            return {key: value for key, value in figures(returns).items() if key in ("return", "iqm")}
+            return _watched(play(model, kept[0], episodes, runtime, budget=budget))
 
         yield evaluate
+
+
+@contextmanager
+def _evaluation_between(
+    settings: TrainRL, environments: Environments, runtime: Runtime, begin_again: Callable[[], None]
+) -> Iterator[Evaluate]:
+    """Evaluates in the one instance that training has, which then begins a new episode there."""
+    name, episodes = environments.name, settings.eval_episodes
+    budget = budget_of(settings, name, settings.eval_every)
+
+    def evaluate(model: nn.Module) -> Mapping[str, float]:
+        lent = environments.instance
+        with closing(evaluation_environments(settings, name, episodes, budget=budget, instance=lent)) as borrowed:
+            returns = play(model, borrowed, episodes, runtime, budget=budget)
+        begin_again()
+        return _watched(returns)
+
+    yield evaluate
+
+
+def _watched(returns: list[float]) -> dict[str, float]:
+    """The figures that may tell the best checkpoint."""
+    found = figures(returns)
+    return {name: found[name] for name in ("return", "iqm")}

@@ -31,6 +31,17 @@ Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
 _AUTORESET = gym.vector.AutoresetMode.NEXT_STEP
 _PATIENCE = 60.0  # seconds for a worker to answer
+_OWN_PAYS = 4  # fewer environments are played faster one by one than in a vector of arrays
+
+
+class _Lent(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment that another one owns and closes, with a time limit in place of none."""
+
+    def __init__(self, env: gym.Env[Any, Any], limit: int | None) -> None:
+        super().__init__(env if limit is None else gym.wrappers.TimeLimit(env, limit))
+
+    def close(self) -> None:
+        """Leaves it open."""
 
 
 class _Workers(gym.vector.AsyncVectorEnv):
@@ -50,10 +61,11 @@ class Environments:
         count: of this rank.
         seed: of all of them; environment i plays episodes that (seed, first + i, episode) decide.
         first: how many environments other ranks have before these.
-        vector: auto (the environment's own vector, else sync), sync, async (a process each).
+        vector: sync, async (a process each), or auto: the environment's own vector where that is faster, else sync.
         stack: frames an observation.
         limit: steps after which an episode is cut, in place of the environment's own time limit.
-        saved: whether their state will be asked for; it is found out how, which takes a moment.
+        trial: whether two more are played to see how their state can be saved; else it cannot.
+        instance: the one environment to play in, whose owner closes it; none: they are made.
         say: takes a line for the user, where they cannot be put back after all.
     """
 
@@ -67,7 +79,8 @@ class Environments:
         vector: str = "auto",
         stack: int = 1,
         limit: int | None = None,
-        saved: bool = True,
+        trial: bool = True,
+        instance: gym.Env[Any, Any] | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.name, self.count, self._say = name, count, say
@@ -79,9 +92,11 @@ class Environments:
         self.raw_rewards: Floats = np.zeros(count)
         """Of the latest step, as the environment gives them."""
         self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
-        self._own = vector == "auto" and limit is None and has_own_vector(name, stack)
-        self._wait = vector == "async"
-        self._vector, self.way = self._make(seed, first, vector, partial(make, name, stack=stack, limit=limit), saved)
+        self._own = vector == "auto" and limit is None and count >= _OWN_PAYS and has_own_vector(name, stack)
+        self._wait = vector == "async" and instance is None
+        new = partial(make, name, stack=stack, limit=limit)
+        make_one = new if instance is None else partial(_Lent, instance, limit)
+        self._vector, self.way = self._make(seed, first, make_one, trial)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
@@ -94,13 +109,11 @@ class Environments:
         """Environments whose episode has ended: their next step is the reset."""
         self._begin()
 
-    def _make(
-        self, seed: int, first: int, vector: str, make_one: Callable[[], gym.Env[Any, Any]], saved: bool
-    ) -> tuple[Any, Way]:
+    def _make(self, seed: int, first: int, make_one: Callable[[], gym.Env[Any, Any]], trial: bool) -> tuple[Any, Way]:
         if self._own:
-            way = self._way_of(partial(make_own_vector, self.name, 2)) if saved else "reset"
+            way = self._way_of(partial(make_own_vector, self.name, 2)) if trial else "reset"
             return make_own_vector(self.name, self.count), way
-        way, home = self._way_of(make_one) if saved else "reset", os.getpid()
+        way, home = self._way_of(make_one) if trial else "reset", os.getpid()
 
         def one(index: int) -> gym.Env[Any, Any]:
             if os.getpid() != home:  # in a worker
@@ -108,7 +121,7 @@ class Environments:
             return Resumable(make_one(), seed * 1_000_003 + first, index, way)
 
         makers = [partial(one, index) for index in range(self.count)]
-        if vector == "async":
+        if self._wait:
             workers = _Workers(makers, autoreset_mode=_AUTORESET)
             end_with_job(workers.processes)
             return workers, way
@@ -117,8 +130,6 @@ class Environments:
     def _way_of(self, make: Callable[[], Any]) -> Way:
         try:
             return way_of(make)
-        except UserError:
-            raise
         except Exception as error:
             raise self._complaint(error) from error
 
@@ -126,6 +137,15 @@ class Environments:
         """Begins the first episodes again, as new environments would; of a way `reset` they may differ all the same."""
         if not self._own:
             self._vector.call("rewind")
+        self.begin_again()
+
+    @property
+    def instance(self) -> gym.Env[Any, Any]:
+        """The first environment itself, of those that are played in this process one by one."""
+        return self._vector.envs[0].env
+
+    def begin_again(self) -> None:
+        """Begins the next episodes, where somebody else has played in the instance."""
         self._running[:] = 0.0
         self.over = np.zeros_like(self.over)
         self._begin()
@@ -234,6 +254,8 @@ class Environments:
             self._vector.close()
 
     def _complaint(self, error: Exception) -> UserError:
+        if isinstance(error, UserError):
+            return error
         where = f"environment {self.name}"
         if isinstance(error, multiprocessing.TimeoutError):
             return UserError(f"{where}: a worker did not answer for {_PATIENCE:.0f} s (frame {self.frames:,})")

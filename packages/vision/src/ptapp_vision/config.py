@@ -25,7 +25,9 @@ class TrainVision(TrainSettings):
     lr: float = 3e-3
     weight_decay: float = 0.05
 
-    size: int | None = option(None, "pixels of a side; none: as in the data", group="Data", ge=8, le=1024)
+    size: int | None = option(
+        None, "pixels of a side; none: as for the first weights, or the data", group="Data", ge=8, le=1024
+    )
     channels: Literal["auto", "grey", "rgb"] = option("auto", "channels of the images", group="Data")
     cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded images are kept", group="Data")
     balance: Literal["none", "weights", "sampler"] = option(
@@ -46,7 +48,7 @@ class TrainVision(TrainSettings):
     cutmix: float = option(0.0, "alpha of CutMix; 0 is off", group="Augmentation", ge=0)
 
     pretrained: bool = option(False, "start from torchvision's weights (torchvision/NAME)", group="Model")
-    weights: Path | None = option(None, "start from the weights in this file", group="Model")
+    weights: Path | None = option(None, "start from the weights of a file, a run, or a checkpoint", group="Model")
     stem: Literal["auto", "small", "large"] = option("auto", "first layers of a resnet", group="Model")
     se: bool = option(True, "squeeze-and-excitation in a resnet", group="Model")
     preactivation: bool = option(True, "full pre-activation in a resnet", group="Model")
@@ -59,6 +61,22 @@ class TrainVision(TrainSettings):
         None, "loss; none: cross-entropy, or mse for the autoencoder", group="Optimisation"
     )
     label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
+
+    def with_full_paths(self) -> Self:
+        """The paths of the data and of the first weights."""
+        settings = super().with_full_paths()
+        if settings.weights is None:
+            return settings
+        return settings.model_copy(update={"weights": settings.weights.expanduser().resolve()})
+
+    @property
+    def augmentation(self) -> str:
+        """What is done to the training images, for the console."""
+        parts = ["half of the images mirrored (--no-flip for text, signs and the like)"] if self.flip else []
+        amounts = ("shift", "crop", "rotation", "erasing", "brightness", "contrast", "mixup", "cutmix")
+        parts += [f"{name} {getattr(self, name):g}" for name in amounts if getattr(self, name)]
+        parts += [self.policy] if self.policy != "none" else []
+        return ", ".join(parts) or "none"
 
     @property
     def classifies(self) -> bool:

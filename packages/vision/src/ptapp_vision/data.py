@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.files import visible
 from ptapp_core.jobs import division_of
 from ptapp_core.split import BY_HASH, Division
 from ptapp_vision.config import TrainVision
-from ptapp_vision.decode import SUFFIXES, OnDisk, read_images
+from ptapp_vision.decode import IMAGES, OnDisk, Span, read_images
 from ptapp_vision.fer import has_fer_header, read_fer
 from ptapp_vision.folder import Cache, read_folder
 from ptapp_vision.idx import find_idx, read_idx
@@ -26,20 +27,22 @@ def load(
     *,
     size: int | None = None,
     channels: int | None = None,
+    span: Span | Literal["own"] | None = "own",
     division: Division | None = BY_HASH,
     skip_bad: bool = False,
     cache: Cache = "auto",
 ) -> Splits:
     """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
 
-    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder` for folders). A path
+    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder`, and for `span`). A path
     that exists is meant before a name. A missing val or test split is drawn from train as the `division` says; without
     one it is empty. `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's
     images are kept.
     Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind.
     """
     if data and os.path.exists(path := Path(data).expanduser()):
-        splits = _recognise(path, size=size, channels=channels, division=division, skip_bad=skip_bad, cache=cache)
+        form = Form(size, channels, span)
+        splits = _recognise(path, form, division=division, skip_bad=skip_bad, cache=cache)
     elif data is None or data == "faces":
         from ptapp_vision.faces import load_faces  # it takes Images and Splits from here
 
@@ -51,38 +54,50 @@ def load(
     return splits.conform(size, channels)
 
 
+class Form(NamedTuple):
+    """How images are read; None is as the data has it."""
+
+    size: int | None
+    channels: int | None
+    span: Span | Literal["own"] | None = "own"
+
+    @classmethod
+    def of(cls, card: dict[str, Any]) -> Self:
+        """That of the images that a run was trained on, from its card."""
+        return cls(card["size"], card["channels"], span_in(card))
+
+
+def span_in(card: dict[str, Any]) -> Span | None:
+    """The span of the deep grey images that a run was trained on, from its card; None where there was none."""
+    if card["span"] is None:
+        return None
+    low, high = card["span"]
+    return low, high
+
+
 def load_for(
-    job: TrainVision,
-    form: tuple[int | None, int | None],
-    *,
-    run: Path | None = None,
-    other: str | None = None,
-    skip_bad: bool = False,
+    job: TrainVision, form: Form, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False
 ) -> Splits:
-    """The data of a job with images of `form` (size, channels); the samples of its `run` stay in their splits.
+    """The data of a job with images of a form; the samples of its `run` stay in their splits.
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
-    size, channels = form
     return load(
         other or job.data,
-        size=size,
-        channels=channels,
+        **form._asdict(),
         division=division_of(job, run) if other is None else None,
         skip_bad=skip_bad or job.skip_bad,
         cache=job.cache,
     )
 
 
-def _recognise(
-    path: Path, *, size: int | None, channels: int | None, division: Division | None, skip_bad: bool, cache: Cache
-) -> Splits:
+def _recognise(path: Path, form: Form, *, division: Division | None, skip_bad: bool, cache: Cache) -> Splits:
     if not path.is_dir():
         if ".csv" in map(str.lower, path.suffixes):
             return read_fer(path, division=division, skip_bad=skip_bad)
         if "-ubyte" in path.name:
             return read_idx(path.parent, division=division)
-        kind = "one image" if path.suffix.lower() in SUFFIXES else "data of no known kind"
+        kind = "one image" if path.suffix.lower() in IMAGES.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
 
     folders = find_idx(path)
@@ -100,4 +115,4 @@ def _recognise(
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if entries == tables:  # nothing else can be meant: say what is wrong with it as a FER2013 CSV
         return read_fer(tables[0], division=division, skip_bad=skip_bad)
-    return read_folder(path, size=size, channels=channels, division=division, skip_bad=skip_bad, cache=cache)
+    return read_folder(path, **form._asdict(), division=division, skip_bad=skip_bad, cache=cache)

@@ -15,7 +15,7 @@ from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_vision.config import EvaluateVision, TrainVision
-from ptapp_vision.data import Images, Splits, load_for
+from ptapp_vision.data import Form, Images, Splits, load_for
 from ptapp_vision.pixels import Pixels, columns, rebuild
 from ptapp_vision.reconstruct import reconstruction_metrics
 from ptapp_vision.sheet import mistakes
@@ -31,10 +31,11 @@ def evaluate(settings: EvaluateVision) -> None:
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
-    form = card["size"], card["channels"]
-    data = load_for(job, form, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
+    data = load_for(job, Form.of(card), run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild(card)).to(runtime.device)
     split, part = settings.chosen(data.part)
+    for line in data.left_out:
+        print(f"left out: {line}")
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
     say_learned(settings.run, data.members.part(split))
     part = _with_labels_of(card["classes"], data, part)

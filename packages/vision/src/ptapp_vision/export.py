@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_vision.config import ExportVision, TrainVision
-from ptapp_vision.data import Images, load_for
+from ptapp_vision.data import Form, Images, load_for
 from ptapp_vision.pixels import rebuild
 from ptapp_vision.trained import find_trained
 
@@ -29,6 +29,7 @@ def export(settings: ExportVision) -> None:
         model = nn.Sequential(model, nn.Softmax(dim=1))
     about = {
         "input": f"uint8 (batch, {card['channels']}, {card['size']}, {card['size']}), pixels of 0 to 255",
+        "span": card["span"],
         "output": "probabilities (batch, classes)" if classifies else "normalised images, as the input",
         "classes": card["classes"],
         "model": card["name"],
@@ -50,7 +51,7 @@ def _samples(run: Path, card: dict[str, Any]) -> Tensor:
     """What `keep_samples` left; of a run that did not come to its end, images of its test split."""
     if not (run / _FILE).exists():
         job = TrainVision.resolve(run / "config.toml", {})
-        keep_samples(load_for(job, (card["size"], card["channels"]), run=run).test, run)
+        keep_samples(load_for(job, Form.of(card), run=run).test, run)
     try:
         return load_file(run / _FILE)["input"]
     except (SafetensorError, KeyError) as error:

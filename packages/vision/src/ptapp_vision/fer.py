@@ -47,7 +47,10 @@ def read_fer(file: Path, *, division: Division | None = BY_HASH, skip_bad: bool 
                 split, label, pixels = _parse(line, columns)
             except _BadRow as problem:
                 if not skip_bad:
-                    raise UserError(f"{file}, line {number}, {problem}; leave such rows out with --skip-bad") from None
+                    remedy = "leave such rows out with --skip-bad"
+                    if not rows:
+                        remedy = "if all rows are so, this is no FER2013 table: make a folder of images for each class"
+                    raise UserError(f"{file}, line {number}, {problem}; {remedy}") from None
                 skipped.append(f"{file.name}:{number}: {problem}")
             else:
                 rows.setdefault(split, _Rows()).add(f"{file.name}:{number}", label, pixels)

@@ -18,7 +18,8 @@ class Pixels(nn.Module):
 
     Args:
         network: takes normalised float32 (N, C, H, W).
-        mean, std: shape (C,), of pixels scaled to [0, 1].
+        mean, std: shape (C,), of pixels scaled to [0, 1], for each channel that the network takes. It may take three
+            of grey images: they are then shown to it three times, as weights of a colour network expect.
         channels_last: lay the images out as convolutions like them best.
     """
 
@@ -62,12 +63,6 @@ def pixel_statistics(images: Tensor | OnDisk) -> tuple[Tensor, Tensor]:
     return mean.float(), deviation.float().clamp(min=1e-3)
 
 
-def imagenet_statistics(channels: int) -> tuple[Tensor, Tensor]:
-    """Those that torchvision's weights were trained with; for grey images the mean over the colours."""
-    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    return (mean, std) if channels == 3 else (mean.mean().expand(channels), std.mean().expand(channels))
-
-
 def columns(images: Images) -> Any:
     """A split as the loader takes it: tensors in memory, or a Dataset that decodes; `input` and `target`."""
     if isinstance(images.images, Tensor):
@@ -88,6 +83,6 @@ class _Decoded(torch.utils.data.Dataset[Batch]):
 
 def rebuild(card: dict[str, Any]) -> Pixels:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
-    channels = card["channels"]
+    channels = card["network_channels"]
     network = build(card["name"], classes=len(card["classes"]), channels=channels, size=card["size"], **card["options"])
     return Pixels(network, torch.zeros(channels), torch.ones(channels), card["channels_last"])

@@ -9,9 +9,10 @@ from ptapp_core.errors import UserError
 from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
+from ptapp_core.unread import left_out
 from ptapp_vision.config import PredictVision
-from ptapp_vision.data import read_images
-from ptapp_vision.decode import SUFFIXES
+from ptapp_vision.data import read_images, span_in
+from ptapp_vision.decode import IMAGES
 from ptapp_vision.pixels import rebuild
 from ptapp_vision.trained import find_trained
 
@@ -29,14 +30,15 @@ def predict(settings: PredictVision) -> None:
     if card["name"] == "autoencoder":
         raise UserError(f"{settings.run}: an autoencoder tells no classes; see its report, or export it")
     model = trained.load(rebuild(card)).to(runtime.device)
-    files = list(files_named(settings.files, SUFFIXES, "image"))
+    files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(names)
     if trained.about["drawn"]:
         print("ptapp: note: this model learnt from drawn faces, not from photographs", file=sys.stderr)
+    size, channels, span = card["size"], card["channels"], span_in(card)
     unreadable = 0
     for start in range(0, len(files), _BATCH):
-        images, names, bad = read_images(files[start : start + _BATCH], card["size"], card["channels"])
+        images, names, bad = read_images(files[start : start + _BATCH], size, channels, span=span)
         for name, reason in bad:
             print(f"ptapp: {name}: {reason}", file=sys.stderr)
         unreadable += len(bad)
@@ -46,5 +48,9 @@ def predict(settings: PredictVision) -> None:
             shares = refuse_not_finite(logits.float().softmax(1))
             for name, row in zip(names, shares.tolist(), strict=True):
                 answer(name, dict(zip(card["classes"], row, strict=True)))
-    if unreadable:
-        raise UserError(f"{unreadable} of {len(files)} files could not be read (named above)")
+    others = left_out([path for path in settings.files if path.is_dir()], files, IMAGES)
+    for line in others.lines():
+        print(f"ptapp: {line}", file=sys.stderr)
+    if unreadable or others:
+        unread = unreadable + len(others.unread) + len(others.links)
+        raise UserError(f"{unread} of {len(files) + unread - unreadable} files could not be read (named above)")

@@ -10,7 +10,7 @@ from torch import Tensor
 from ptapp_core.errors import UserError, counted
 from ptapp_core.members import Members
 from ptapp_core.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest
-from ptapp_vision.decode import OnDisk, conform
+from ptapp_vision.decode import OnDisk, Span, conform
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Images:
         order: list[int] = rows.tolist()
         if isinstance(self.images, OnDisk):
             files = [self.images.files[row] for row in order]
-            images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
+            images: Tensor | OnDisk = self.images.of(files)
         else:
             images = self.images[rows]
         return Images(images, self.labels[rows], self.samples.take(order))
@@ -52,7 +52,7 @@ class Images:
         parts = [self, *others]
         if isinstance(self.images, OnDisk):
             files = [file for part in parts if isinstance(part.images, OnDisk) for file in part.images.files]
-            images: Tensor | OnDisk = OnDisk(files, self.images.size, self.images.channels)
+            images: Tensor | OnDisk = self.images.of(files)
         else:
             images = torch.cat([part.images for part in parts if isinstance(part.images, Tensor)])
         samples = self.samples.join([part.samples for part in others])
@@ -70,6 +70,10 @@ class Splits:
     about: str
     drawn: bool = False
     skipped: tuple[str, ...] = ()
+    span: Span | None = None
+    """That of the data's deep grey images."""
+    left_out: tuple[str, ...] = ()
+    """A line for each kind of files that were not read."""
 
     def part(self, name: str) -> Images:
         """The split of a name; `all` is all of them."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,7 +14,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.folds import cross_validate
 from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
-from ptapp_core.jobs import data_name, fit_batch_size, optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.losses import build_loss, classification_loss
 from ptapp_core.milestones import Evaluate
@@ -24,11 +25,11 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_vision.augment import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Images, Splits, load_for
+from ptapp_vision.data import Form, Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
-from ptapp_vision.models import build
-from ptapp_vision.pixels import Pixels, columns, imagenet_statistics, pixel_statistics
+from ptapp_vision.models import Weights, build, read_weights, usual_size
+from ptapp_vision.pixels import Pixels, columns, pixel_statistics
 from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
 
 
@@ -45,10 +46,17 @@ def train_once(settings: TrainVision) -> Path | None:
     if relaunch(settings.nproc):
         return None
     runtime = runtime_of(settings)
-    data = load_for(settings, (settings.size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
-    settings, note = fit_batch_size(settings, TrainVision.model_fields["batch_size"].default, len(data.train))
-    card = _card(settings, data)
-    model = _model(settings, data.train, card, runtime)
+    weights = read_weights(settings.weights) if settings.weights else None
+    size = settings.size or usual_size(settings.model, weights, settings.pretrained)
+    data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
+    model, card = build_model(settings, data, weights)
+    if settings.sync_batchnorm:
+        synchronise_batchnorm(model, runtime)
+    model = model.to(runtime.device)
+    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
+    usual = TrainVision.model_fields["batch_size"].default
+    least = least_samples(model, torch.zeros(1, *data.train.shape, dtype=torch.uint8, device=runtime.device))
+    settings, note = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     if settings.sync_batchnorm:
         refuse_empty_shares(len(data.train), settings.batch_size, settings.accumulate, runtime.world)
     loader = _loader(settings, data, runtime)
@@ -56,14 +64,18 @@ def train_once(settings: TrainVision) -> Path | None:
     plan = Plan.of(
         settings, loader.steps_per_epoch, ("accuracy", "loss", "f1") if settings.classifies else ("loss", "psnr")
     )
-    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
+        for line in data.left_out:
+            run.say(f"left out: {line}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        if weights is not None:
+            run.say(f"weights: {weights}")
+        run.say(f"augmentation: {settings.augmentation}")
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
         run.say(f"run: {run.path}")
         if settings.compile:
@@ -79,39 +91,48 @@ def train_once(settings: TrainVision) -> Path | None:
     return run.path
 
 
-def _card(settings: TrainVision, data: Splits) -> dict[str, Any]:
+def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, dict[str, Any]]:
+    """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
+    card = _card(settings, data, weights)
+    network = build(
+        settings.model,
+        classes=len(card["classes"]),
+        channels=card["network_channels"],
+        size=card["size"],
+        pretrained=settings.pretrained,
+        weights=weights,
+        **settings.network_options,
+    )
+    if settings.activation_checkpointing:
+        recompute_activations(network.blocks())
+    mean, std = (
+        part.expand(card["network_channels"]) for part in network.statistics or pixel_statistics(data.train.images)
+    )
+    return Pixels(network, mean, std, settings.channels_last), card
+
+
+def _card(settings: TrainVision, data: Splits, weights: Weights | None) -> dict[str, Any]:
     """What it takes to build the model again, and to use it."""
     channels, _, size = data.train.shape
+    network_channels = channels
+    if settings.model.startswith("torchvision/") and (settings.pretrained or weights):
+        network_channels = 3
+    elif weights is not None and weights.statistics is not None:
+        network_channels = len(weights.statistics[0])
+        if network_channels < channels:
+            raise UserError(
+                f"{weights.source}: was trained on grey images, and the data has colour: give --channels grey"
+            )
     return {
         "name": settings.model,
         "options": settings.network_options,
         "classes": list(data.classes),
         "channels": channels,
+        "network_channels": network_channels,
         "size": size,
+        "span": data.span,
         "channels_last": settings.channels_last,
     }
-
-
-def _model(settings: TrainVision, images: Images, card: dict[str, Any], runtime: Runtime) -> Pixels:
-    network = build(
-        settings.model,
-        classes=len(card["classes"]),
-        channels=card["channels"],
-        size=card["size"],
-        pretrained=settings.pretrained,
-        weights=settings.weights,
-        **settings.network_options,
-    )
-    if settings.activation_checkpointing:
-        recompute_activations(network.blocks())
-    if settings.pretrained or (settings.weights and settings.model.startswith("torchvision/")):
-        mean, std = imagenet_statistics(card["channels"])  # what such weights were trained with
-    else:
-        mean, std = pixel_statistics(images.images)
-    model = Pixels(network, mean, std, settings.channels_last)
-    if settings.sync_batchnorm:
-        synchronise_batchnorm(model, runtime)
-    return model.to(runtime.device)
 
 
 def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:

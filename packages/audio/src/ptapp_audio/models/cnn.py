@@ -17,8 +17,6 @@ class CNN(Network):
     """
 
     head_prefix = "head."
-    shrinks = 16
-    """So many bands or frames become one in the last of three stages."""
 
     def __init__(
         self, *, classes: int, width: int = 32, depths: Sequence[int] = (1, 1, 1), dropout: float = 0.2

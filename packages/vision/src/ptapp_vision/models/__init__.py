@@ -3,18 +3,28 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision.models.autoencoder import Autoencoder
 from ptapp_vision.models.fercnn import FerCNN
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.resnet import ResNet
-from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe
+from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe, published_size
 from ptapp_vision.models.torchvision_models import names as torchvision_names
-from ptapp_vision.models.weights import load_weights, read_weights
+from ptapp_vision.models.weights import Weights, copy_weights, read_weights
 
-__all__ = ["Autoencoder", "FerCNN", "Network", "ResNet", "TorchvisionClassifier", "build", "names"]
+__all__ = [
+    "Autoencoder",
+    "FerCNN",
+    "Network",
+    "ResNet",
+    "TorchvisionClassifier",
+    "Weights",
+    "build",
+    "names",
+    "read_weights",
+    "usual_size",
+]
 
 BUILDERS: dict[str, Callable[..., Network]] = {
     "fercnn": FerCNN,
@@ -46,6 +56,19 @@ def descriptions() -> dict[str, str]:
     return {**ABOUT, **{f"torchvision/{name}": describe(name) for name in torchvision_names()}}
 
 
+def usual_size(name: str, weights: Weights | None, pretrained: bool) -> int | None:
+    """Pixels of a side of the images that the initial weights are made for; None where any size will do.
+
+    Those of a run of a torchvision model were trained at that run's size, other weights of it at the published one.
+    """
+    if not name.startswith("torchvision/") or not (weights or pretrained):
+        return None
+    if weights is not None and weights.size is not None:
+        return weights.size
+    own = name.removeprefix("torchvision/")
+    return published_size(own) if own in torchvision_names() else None  # `build` says that it is unknown
+
+
 def build(
     name: str,
     *,
@@ -53,16 +76,16 @@ def build(
     channels: int,
     size: int,
     pretrained: bool = False,
-    weights: Path | None = None,
+    weights: Weights | None = None,
     **options: object,
 ) -> Network:
     """The model `name` for normalised float images (N, channels, size, size); `options` are its own keywords.
 
     It returns logits (N, classes), or, the autoencoder, images. Each model has `head_prefix`, the state-dict prefix
-    of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` is a file
-    with a state dict; a head for other classes starts fresh.
+    of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` are from
+    `read_weights`; a head for other classes starts fresh, and `statistics` are those of the pixels that they expect.
 
-    Raises UserError for an unknown name or option, an image too small, or weights that do not fit or do not exist.
+    Raises UserError for an unknown name or option, an image too small, or weights that do not fit or cannot be had.
     """
     shape = {"classes": classes, "channels": channels, "size": size}
     if name.startswith("torchvision/"):
@@ -78,7 +101,8 @@ def build(
     _refuse_unknown(name, options, [key for key in known if key not in shape])
     model = BUILDERS[name](**{key: value for key, value in shape.items() if key in known}, **options)
     if weights is not None:
-        load_weights(model, read_weights(weights), head=model.head_prefix, source=f"--weights {weights}")
+        copy_weights(model, weights.state, head=model.head_prefix, source=weights.source)
+        model.statistics = weights.statistics
     return model
 
 

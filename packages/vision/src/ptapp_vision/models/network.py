@@ -10,6 +10,8 @@ class Network(nn.Module, ABC):
 
     head_prefix: str
     """The beginning of the state-dict keys of its head; everything else is the backbone."""
+    statistics: tuple[Tensor, Tensor] | None = None
+    """Mean and deviation, each (channels,), of the pixels in [0, 1] that its initial weights were trained on."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -2,31 +2,36 @@
 
 import re
 from collections import Counter
-from pathlib import Path
 from types import MethodType
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.func import functional_call
 from torchvision.models.mnasnet import MNASNet
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision.models.network import Network
-from ptapp_vision.models.weights import load_weights, read_weights
+from ptapp_vision.models.weights import Weights, copy_weights
+
+_CENTRED = ("googlenet", "inception_v3")
+"""Their weights take pixels in [-1, 1]. torchvision normalises as for ImageNet, and its networks then undo that
+(`transform_input`); here both are one step, that of `published_statistics`, which serves grey images as well."""
 
 
 class TorchvisionClassifier(Network):
     """The torchvision classifier `name`, whose state dict lies under "net.".
 
-    Input (N, channels, size, size), float normalised as ImageNet is; output (N, classes) logits. Departures: the
-    auxiliary heads of googlenet and inception_v3 are left out; with channels other than 3 the first convolution takes
-    each channel with the mean of its colour weights, scaled so that a grey picture in one channel gives what it gave
-    in three. A vision transformer is built for `size`, and the position embedding of its weights is interpolated.
+    Input (N, channels, size, size), float normalised with `statistics` where it has them; output (N, classes) logits.
+    Departures: the auxiliary heads of googlenet and inception_v3 are left out; with channels other than 3 the first
+    convolution takes each channel with the mean of its colour weights, scaled so that a grey picture in one channel
+    gives what it gave in three. A vision transformer is built for `size`, and the position embedding of its weights is
+    interpolated.
 
-    `pretrained` downloads torchvision's default weights; `weights` reads a file, of torchvision's names or of this
-    module's own. A head for other classes starts fresh. Raises UserError for an unknown name, a size that the network
-    cannot take, weights that cannot be had, or weights of another model.
+    `pretrained` downloads torchvision's default weights; `weights` are those of a file. A head for other classes starts
+    fresh. Raises UserError for an unknown name, a size that the network cannot take, weights that cannot be had, or
+    weights of another model.
     """
 
     def __init__(
@@ -37,20 +42,28 @@ class TorchvisionClassifier(Network):
         channels: int = 3,
         size: int = 224,
         pretrained: bool = False,
-        weights: Path | None = None,
+        weights: Weights | None = None,
     ) -> None:
         super().__init__()
         if name not in names():
             raise UserError(f"unknown torchvision model {name!r}{nearest(name, names())}")
-        _refuse_size(name, size)
-        self.net = _construct(name, classes, size)
+        try:
+            self.net = _construct(name, classes, size)
+            _try_one_image(self.net, size)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"torchvision/{name} cannot take {size}x{size} images ({reason}); choose another --size"
+            ) from None
         _replace_first_convolution(self.net, channels)
         head = [n for n, module in self.net.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
         self.head_prefix = f"net.{head}."
         if weights is not None:
-            self._load(read_weights(weights), f"--weights {weights}")
+            self._load(weights.state, weights.source)
+            self.statistics = weights.statistics or published_statistics(name)
         elif pretrained:
             self._load(_download(name), f"torchvision/{name}")
+            self.statistics = published_statistics(name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, classes) of the images (N, channels, size, size)."""
@@ -77,8 +90,7 @@ class TorchvisionClassifier(Network):
         return found
 
     def _load(self, state: dict[str, Tensor], source: str) -> None:
-        """Copies weights under torchvision's names or this module's, old or new, in."""
-        state = {name.removeprefix("net."): value for name, value in state.items()}
+        """Copies weights under torchvision's names, old or new, in."""
         # Weights published for densenet still have the layer names of its first version.
         state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.(\d)", r"\1\2", name): state[name] for name in state}
         if isinstance(self.net, torchvision.models.GoogLeNet | torchvision.models.Inception3):
@@ -89,7 +101,7 @@ class TorchvisionClassifier(Network):
             state[f"{first}.weight"] = _recolour(colours, self.net.state_dict()[f"{first}.weight"].shape[1])
         if isinstance(self.net, torchvision.models.VisionTransformer) and "encoder.pos_embedding" in state:
             state = dict(interpolate_embeddings(self.net.image_size, self.net.patch_size, state))
-        load_weights(self.net, state, head=self.head_prefix.removeprefix("net."), source=source)
+        copy_weights(self.net, state, head=self.head_prefix.removeprefix("net."), source=source)
 
 
 def names() -> list[str]:
@@ -104,11 +116,22 @@ def describe(name: str) -> str:
     return f"{meta['num_params'] / 1e6:5.1f} M, pretrained {top1:.1f} % on ImageNet"
 
 
+def published_statistics(name: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, each (3,), of the pixels in [0, 1] that the weights of torchvision's model `name` expect."""
+    if name in _CENTRED:
+        return torch.full((3,), 0.5), torch.full((3,), 0.5)
+    transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return torch.tensor(transforms.mean), torch.tensor(transforms.std)
+
+
+def published_size(name: str) -> int:
+    """Pixels of a side of the images that the weights of torchvision's model `name` were measured on."""
+    return int(torchvision.models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
+
+
 def _construct(name: str, classes: int, size: int) -> nn.Module:
     options: dict[str, object] = {}
-    if name in ("googlenet", "inception_v3"):
-        # `transform_input` undoes ImageNet's normalisation: these weights were trained with another one. It is part of
-        # the model, weights or none, so that a checkpoint means the same however the model was first made.
+    if name in _CENTRED:
         options = {"aux_logits": False, "init_weights": True}
     elif name.startswith("vit_"):
         options = {"image_size": size}
@@ -121,16 +144,11 @@ def _construct(name: str, classes: int, size: int) -> nn.Module:
     return net
 
 
-def _refuse_size(name: str, size: int) -> None:
-    """Tries one image on a model without storage, for a network says only in passing what sizes it takes."""
-    try:
-        with torch.device("meta"):
-            _construct(name, 2, size).eval()(torch.empty(1, 3, size, size))
-    except (RuntimeError, ValueError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"torchvision/{name} cannot take {size}x{size} images ({reason}); choose another --size"
-        ) from None
+def _try_one_image(net: nn.Module, size: int) -> None:
+    """Runs a network on shapes alone, for it says only in passing, by an error of any kind, what sizes it takes."""
+    shapes = {name: value.to("meta") for name, value in net.state_dict().items()}
+    functional_call(net.eval(), shapes, torch.empty(1, 3, size, size, device="meta"))
+    net.train()
 
 
 def _first_convolution(net: nn.Module) -> str:

@@ -1,6 +1,7 @@
-"""Initial weights from a file, which is read as tensors and never run."""
+"""Initial weights from a file or a run, which are read as tensors and never run."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,13 +10,81 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.jobs import Trained
+from ptapp_core.run import read_json
+
+_FILE = "model.safetensors"  # of a checkpoint
+_COMPILED = "_orig_mod."  # of a module that torch.compile wrapped
+_WRAPPERS = frozenset(["module", "model", "network", "net"])  # first parts that all names may share
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in a `.safetensors` file, or in one of `torch.save`, whether bare or under "model"/"state_dict".
+@dataclass(frozen=True)
+class Weights:
+    """A state dict with the network's own names."""
 
-    Raises UserError where the file is missing, damaged, no state dict, or a pickle that would run code.
+    source: str
+    """Where it is from, for messages."""
+    state: dict[str, Tensor]
+    statistics: tuple[Tensor, Tensor] | None = None
+    """Mean and deviation, each (channels,), of the pixels in [0, 1] that it was trained on; a run's file has them."""
+    size: int | None = None
+    """Pixels of a side of the images that it was trained on, where it is of a run."""
+    left_out: str = ""
+    """What was before or in all its names, such as `module.`."""
+
+    def __str__(self) -> str:
+        names = f", whose names are taken without {self.left_out}" if self.left_out else ""
+        return f"{self.source}{names}"
+
+
+def read_weights(path: Path) -> Weights:
+    """The weights in a `.safetensors` file, or in one of `torch.save`, whether bare or under "model"/"state_dict".
+
+    `path` may also be a run of `ptapp vision`, whose best checkpoint is taken, or one of its checkpoints. What
+    DataParallel, torch.compile, averaging and a run put before the network's own names is left out.
+
+    Raises UserError where the file is missing, damaged, no state dict, or a pickle that would run code, and where a
+    weight is not a finite number.
     """
+    source, file = f"--weights {path}", _file_of(path)
+    state, left_out, statistics = _read_state(file), "", None
+    state.pop("n_averaged", None)  # of AveragedModel
+    if any(_COMPILED in name for name in state):
+        state, left_out = {name.replace(_COMPILED, ""): value for name, value in state.items()}, _COMPILED
+    while True:
+        if state.keys() > {"mean", "std"} and all(
+            name.startswith("network.") for name in state.keys() - {"mean", "std"}
+        ):
+            statistics = (state.pop("mean").flatten() / 255, state.pop("std").flatten() / 255)
+        parts = {name.partition(".")[0] for name in state}
+        if not (len(parts) == 1 and parts <= _WRAPPERS and all("." in name for name in state)):
+            break
+        (first,) = parts
+        left_out += f"{first}."
+        state = {name.removeprefix(f"{first}."): value for name, value in state.items()}
+    for name, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(f"{source}: {name} holds values that are not finite numbers; these weights are of no use")
+    return Weights(source, state, statistics, _size_of_run(file) if statistics else None, left_out)
+
+
+def _size_of_run(checkpoint: Path) -> int | None:
+    """What the run says that the checkpoint's file lies in; None for a file elsewhere."""
+    meta = checkpoint.resolve().parent.parent.parent / "meta.json"
+    return read_json(meta)["model"]["size"] if meta.is_file() else None
+
+
+def _file_of(path: Path) -> Path:
+    if (path / "meta.json").is_file():
+        return Trained.find(path, "vision").checkpoint / _FILE
+    if path.is_dir() and not (path / _FILE).is_file():
+        raise UserError(
+            f"--weights {path}: a folder that is neither a run nor a checkpoint; give one of these, or a file"
+        )
+    return path / _FILE if path.is_dir() else path
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UserError(f"--weights {path}: no such file")
     remedy = "pass a .safetensors file, or one written by torch.save(model.state_dict(), FILE)"
@@ -40,7 +109,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name): value for name, value in state.items()}
 
 
-def load_weights(model: nn.Module, state: Mapping[str, Tensor], *, head: str, source: str) -> None:
+def copy_weights(model: nn.Module, state: Mapping[str, Tensor], *, head: str, source: str) -> None:
     """Copies `state` into `model`; a tensor of the head (prefix `head`) that does not fit keeps its fresh start.
 
     Raises UserError, which begins with `source`, for any other tensor that is missing, left over, or of another shape.

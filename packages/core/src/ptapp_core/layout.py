@@ -1,0 +1,119 @@
+"""What the names of folders say: which of them are splits, and which are no classes."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ptapp_core.errors import UserError
+from ptapp_core.files import visible
+from ptapp_core.split import SplitName
+from ptapp_core.unread import Kind
+
+_WORDS: dict[str, SplitName] = {
+    **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "evaluate", "holdout", "heldout"), "test"),
+}
+_TAILS = "sets?|data|dataset|split|samples|files|folder|images?|imgs?|photos|pictures|audio|sounds|clips|wavs?"
+_SPLIT = re.compile(f"({'|'.join(_WORDS)})({_TAILS})?")
+_NUMBERED = re.compile(r"([a-z]+)[-_ .]*\d+", re.IGNORECASE)
+_OF_FOLDS = ("fold", "folds", "cv", "split", "part", "batch")
+_OF_PEOPLE = ("actor", "speaker", "spk", "subject", "sub", "patient", "participant", "user", "person", "session")
+MANIFEST = "a CSV manifest (columns filename, label, and fold, split or speaker where there are any)"
+
+
+def split_of(name: str) -> SplitName | None:
+    """The split that a folder or a cell is called after, in any case: `Training`, `test_set`, `dev`, `eval-images`."""
+    match = _SPLIT.fullmatch(re.sub("[-_ .]", "", name.lower()))
+    return _WORDS[match[1]] if match else None
+
+
+def split_folders(root: Path) -> dict[Path, SplitName]:
+    """The folders in `root` that are its splits; empty where `root` is not divided.
+
+    Raises UserError where two of them are one split.
+    """
+    folders = folders_in(root)
+    named = {folder: split for folder in folders if (split := split_of(folder.name))}
+    if len(named) < len(folders):  # beside other folders, a folder of trains without folders in it is a class
+        named = {folder: split for folder, split in named.items() if folders_in(folder)}
+        if "train" not in named.values():
+            return {}
+    if len(set(named.values())) < len(named):
+        raise UserError(f"{root}: two folders for one split ({', '.join(folder.name for folder in named)})")
+    return named
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """The visible folders in a folder, by name."""
+    return [entry for entry in visible(folder) if entry.is_dir()]
+
+
+def refuse_other_levels(root: Path, kind: Kind) -> None:
+    """Refuses folders that are no classes: folds, splits at another level, one folder that holds the classes.
+
+    `root` holds what should be class folders. Raises UserError, saying what the folders look like and what to do.
+    """
+    folders = [folder for folder in folders_in(root) if visible(folder)]
+    names = [folder.name for folder in folders]
+    if len(folders) > 1 and numbered(names) in _OF_FOLDS:
+        raise UserError(f"{root}: {_some(names)} look like folds, not like classes; write {MANIFEST}")
+    if any(entry.suffix.lower() in kind.suffixes for folder in folders for entry in visible(folder)):
+        return
+    inner = {folder: [below.name for below in folders_in(folder)] for folder in folders}
+    if len(folders) == 1:
+        (only,) = folders
+        if inside := split_folders(only):
+            what = f"its only folder {only.name!r} holds the splits ({_some([folder.name for folder in inside])})"
+            raise UserError(f"{root}: {what}; give --data {only}")
+        if len(inner[only]) > 1:
+            what = f"its only folder {only.name!r} holds folders that look like classes ({_some(inner[only])})"
+            raise UserError(f"{root}: {what}; give --data {only}")
+    elif folders and _repeat(folders):
+        raise UserError(f"{root}: {_some(names)} hold no {kind.name}s but {_what_repeats(root, folders, inner)}")
+
+
+def _what_repeats(root: Path, folders: Sequence[Path], inner: dict[Path, list[str]]) -> str:
+    counts = Counter(name for own in inner.values() for name in set(own))
+    below = [name for name, _ in counts.most_common()]
+    if all(map(split_of, below)):
+        where = root / below[0] / folders[0].name
+        return f"the splits ({_some(below)}), one level too low; move them up, as {where}, or write {MANIFEST}"
+    if numbered(below) in (*_OF_FOLDS, *_OF_PEOPLE):
+        return f"the same folders ({_some(below)}), which look like folds or people; write {MANIFEST}"
+    return (
+        f"folders of the same names ({_some(below)}), so they look like splits or sources, not like classes; call "
+        f"splits train, val and test, or write {MANIFEST}"
+    )
+
+
+def numbered(names: Sequence[str]) -> str | None:
+    """`fold` for fold1, fold2, ...: the one word that all of the names are, each with a number."""
+    words = {match[1].lower() if (match := _NUMBERED.fullmatch(name)) else None for name in names}
+    return words.pop() if len(words) == 1 else None
+
+
+def note_on_people(classes: Sequence[str]) -> str | None:
+    """A line for the user where the classes are called like people; to tell them apart may be what is wanted."""
+    if len(classes) > 1 and numbered(classes) in _OF_PEOPLE:
+        return f"the classes are {_some(classes)}: if they are not what the model is to tell, write {MANIFEST}"
+    return None
+
+
+def _repeat(folders: Sequence[Path]) -> bool:
+    """Whether at least half of the folders in each one, at any depth, are called as folders in another."""
+    below = {folder: set(_below(folder)) for folder in folders}
+    counts = Counter(name for names in below.values() for name in names)
+    return all(names and 2 * sum(counts[name] > 1 for name in names) >= len(names) for names in below.values())
+
+
+def _below(folder: Path) -> Iterator[str]:
+    for below in folders_in(folder):
+        yield below.name
+        if not below.is_symlink():  # a link to a folder above would never end
+            yield from _below(below)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:4])) + (f", ... ({len(names)} in all)" if len(names) > 4 else "")

@@ -1,0 +1,123 @@
+"""What folders are called decides whether they are splits, classes, or neither."""
+
+import tempfile
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptapp_core.errors import UserError
+from ptapp_core.folders import files_of_splits
+from ptapp_core.layout import note_on_people, split_of
+from ptapp_core.split import SplitName
+from ptapp_core.unread import Kind
+
+WORDS: dict[SplitName, list[str]] = {
+    "train": ["train", "training"],
+    "val": ["val", "valid", "validation", "dev"],
+    "test": ["test", "testing", "eval", "evaluation"],
+}
+few = settings(derandomize=True, deadline=None, max_examples=60)
+
+
+def tree(root: Path, *files: str) -> Path:
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).write_bytes(b"x")
+    return root
+
+
+def read(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
+    return files_of_splits(root, Kind("image", frozenset([".png"]), lambda file: False, "convert them"))
+
+
+def refusal(root: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read(root)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@st.composite
+def names_of(draw: st.DrawFn, split: SplitName) -> str:
+    """A name of a split in any case, with any tail and separator."""
+    word = draw(st.sampled_from(WORDS[split]))
+    tail = draw(st.sampled_from(["", "set", "_set", "-data", " images", "_Images"]))
+    name = word + tail
+    return "".join(draw(st.sampled_from([letter.lower(), letter.upper()])) for letter in name)
+
+
+@few
+@given(names=st.tuples(names_of("train"), names_of("val"), names_of("test")), lacking=st.sampled_from([None, 1, 2]))
+def test_folders_called_like_splits_are_the_splits(names: tuple[str, str, str], lacking: int | None) -> None:
+    splits: dict[SplitName, str] = dict(zip(("train", "val", "test"), names, strict=True))
+    if lacking is not None:
+        del splits[list(splits)[lacking]]
+    with tempfile.TemporaryDirectory() as folder:
+        root = tree(Path(folder), *(f"{name}/{label}/1.png" for name in splits.values() for label in ("cat", "dog")))
+        found = read(root)
+        assert set(found) == set(splits)
+        assert all(sorted(classes) == ["cat", "dog"] for classes in found.values())
+
+
+def test_names_that_only_hold_a_word_of_a_split_are_no_splits() -> None:
+    for name in ("trainers", "steam_train", "devil", "evaluated", "contest", "valley", "test2", "trains"):
+        assert split_of(name) is None
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"{label}/{number}.png" for label in ("car", "train", "bus") for number in range(2)))
+    assert sorted(read(root)["train"]) == ["bus", "car", "train"]
+
+
+@few
+@given(
+    outer=st.lists(st.sampled_from(["cat", "dog", "cow", "hen"]), min_size=2, max_size=4, unique=True),
+    inner=st.lists(st.sampled_from(["fold1", "Actor_02", "left", "photos", "b"]), min_size=1, max_size=3, unique=True),
+)
+def test_folders_that_hold_only_folders_of_the_same_names_are_no_classes(outer: list[str], inner: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = tree(Path(folder), *(f"{one}/{other}/1.png" for one in outer for other in inner))
+        assert "hold no images but" in refusal(root)
+        assert repr(sorted(outer)[0]) in refusal(root)
+        tree(root, f"{outer[0]}/1.png")  # now one of them is plainly a class
+        assert sorted(read(root)["train"]) == sorted(outer)
+
+
+def test_folders_in_a_class_that_are_called_differently_are_parts_of_it(tmp_path: Path) -> None:
+    root = tree(tmp_path, "cat/tom/1.png", "cat/kitty/1.png", "dog/rex/1.png", "dog/lassie/1.png")
+    assert {label: len(files) for label, files in read(root)["train"].items()} == {"cat": 2, "dog": 2}
+
+
+@pytest.mark.parametrize(("one", "other"), [*combinations(["train", "Testing", "dev"], 2)])
+def test_splits_at_another_level_are_named_with_what_to_give_instead(one: str, other: str, tmp_path: Path) -> None:
+    high = tree(tmp_path / "high", *(f"images/{split}/{c}/1.png" for split in (one, other) for c in ("cat", "dog")))
+    assert f"its only folder 'images' holds the splits ({min(one, other)!r}, {max(one, other)!r})" in refusal(high)
+    assert f"give --data {high}/images" in refusal(high)
+    low = tree(tmp_path / "low", *(f"{c}/{split}/1.png" for split in (one, other) for c in ("cat", "dog")))
+    assert "hold no images but the splits" in refusal(low)
+    assert "one level too low; move them up, as" in refusal(low)
+
+
+def test_one_folder_around_the_classes_is_named(tmp_path: Path) -> None:
+    root = tree(tmp_path, "pets/cat/1.png", "pets/dog/1.png")
+    assert refusal(root).endswith(f"look like classes ('cat', 'dog'); give --data {root}/pets")
+
+
+def test_splits_of_other_names_with_a_folder_too_many_are_refused(tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"seg_{s}/seg_{s}/{c}/1.png" for s in ("train", "test") for c in ("forest", "street")))
+    assert "'seg_test', 'seg_train' hold no images but folders of the same names" in refusal(root)
+
+
+@pytest.mark.parametrize("name", ["fold{}", "Fold_{}", "cv-{}", "part {}"])
+def test_folds_are_no_classes(name: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, *(f"{name.format(number)}/{number}.png" for number in range(1, 6)))
+    assert "look like folds, not like classes; write a CSV manifest (columns filename, label" in refusal(root)
+
+
+def test_classes_called_like_people_get_a_line() -> None:
+    assert "the classes are 'Actor_01', 'Actor_02': if" in str(note_on_people(["Actor_01", "Actor_02"]))
+    assert note_on_people(["Actor_01", "Anna"]) is None
+    assert note_on_people(["digit0", "digit1"]) is None

@@ -1,0 +1,276 @@
+"""Manifests as spreadsheets and annotation programs write them, and what is refused in them."""
+
+import codecs
+import csv
+import io
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ptapp_core.errors import UserError
+from ptapp_core.listing import Listing
+from ptapp_core.manifest import END, FILE, GROUP, LABEL, START, is_manifest, read_manifest
+from ptapp_core.unread import Kind
+
+WAVS = Kind("sound", frozenset([".wav"]), lambda file: False, "convert them")
+few = settings(
+    derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def table(folder: Path, *lines: str, name: str = "m.csv", files: Sequence[str] = ("a.wav", "b.wav", "c.wav")) -> Path:
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(b"x")
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / name
+
+
+def read(file: Path) -> Listing:
+    return read_manifest(file, WAVS, segments=True)[0]
+
+
+def refusal(file: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read(file)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@few
+@given(
+    separator=st.sampled_from([",", ";", "\t", "|"]),
+    names=st.tuples(st.sampled_from(FILE), st.sampled_from(LABEL), st.sampled_from(GROUP)),
+    upper=st.booleans(),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    excel=st.booleans(),
+    suffix=st.booleans(),
+    classes=st.lists(st.sampled_from(["dog", "Müll", "a b", "x-y", 'say "hi"']), min_size=2, max_size=2, unique=True),
+)
+def test_every_usual_form_of_a_table_is_read_alike(
+    tmp_path: Path,
+    separator: str,
+    names: tuple[str, str, str],
+    upper: bool,
+    encoding: str,
+    line_end: str,
+    excel: bool,
+    suffix: bool,
+    classes: list[str],
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=separator, lineterminator=line_end)
+    writer.writerow([name.replace("_", " ").title() if upper else name for name in names])
+    for number, file in enumerate(("a.wav", "b.wav", "c.wav")):
+        (tmp_path / file).write_bytes(b"x")
+        writer.writerow([file if suffix else file[0], classes[number % 2], f"who{number}"])
+    content = (f"sep={separator}{line_end}" if excel else "") + text.getvalue()
+    (tmp_path / "m.csv").write_bytes(content.encode(encoding))
+    assert is_manifest(tmp_path / "m.csv")
+    listing = read(tmp_path / "m.csv")
+    assert [file.name for file in listing.files] == ["a.wav", "b.wav", "c.wav"]
+    assert [listing.classes[label] for label in listing.labels] == [classes[0], classes[1], classes[0]]
+    assert listing.groups == ["who0", "who1", "who2"]
+    assert listing.parts is None
+    assert listing.spans is None
+
+
+def test_a_table_of_other_bytes_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    file = table(tmp_path, "filename,label", "a.wav,x")
+    file.write_bytes("filename,label\na.wav,Müll\n".encode("cp1252"))
+    assert "not a text in UTF-8" in refusal(file)
+    assert "save it as CSV UTF-8" in refusal(file)
+    file.write_bytes(codecs.BOM_UTF16_LE + b"f")
+    assert "m.csv" in refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("Training", "validation", "TEST"), ["train", "val", "test"]),
+        (("train_set", "dev", "eval"), ["train", "val", "test"]),
+    ],
+)
+@pytest.mark.parametrize("column", ["split", "subset", "Partition"])
+def test_splits_are_called_as_folders_are(
+    column: str, values: tuple[str, ...], expected: list[str], tmp_path: Path
+) -> None:
+    rows = [f"{file},x{number},{value}" for number, (file, value) in enumerate(zip("abc", values, strict=True))]
+    assert read(table(tmp_path, f"filename,label,{column}", *rows)).parts == expected
+
+
+def test_a_column_of_another_name_is_the_split_only_where_all_of_it_is(tmp_path: Path) -> None:
+    assert read(table(tmp_path, "filename,label,subset", "a,x,train", "b,y,outdoor")).parts is None
+    file = table(tmp_path, "filename,label,split", "a,x,train", "b,y,outdoor")
+    assert "m.csv:3: split 'outdoor' is none of train, val, test" in refusal(file)
+
+
+@few
+@given(
+    start=st.sampled_from(START),
+    end=st.sampled_from(END),
+    form=st.sampled_from(["{}", "{} (s)"]),
+    times=st.lists(st.integers(0, 99), min_size=2, max_size=4, unique=True),
+)
+def test_columns_of_times_are_segments(tmp_path: Path, start: str, end: str, form: str, times: list[int]) -> None:
+    times.sort()
+    names = [form.format(name).replace("_", " ").title() if "(" in form else name for name in (start, end)]
+    rows = [f"a.wav,{begin / 2},{stop / 2},x{begin}" for begin, stop in pairwise(times)]
+    listing = read(table(tmp_path, f"filename,{names[0]},{names[1]},label", *rows))
+    assert listing.spans == [(begin / 2, stop / 2) for begin, stop in pairwise(times)]
+    assert listing.names[0] == f"a.wav[{times[0] / 2}-{times[1] / 2}]"
+    assert len(set(listing.groups or ())) == 1  # pieces of one file stay together
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "span"),
+    [
+        ("filename\tonset\toffset\tevent_label", "a.wav\t0.5\t1.25\tx", (0.5, 1.25)),  # DCASE
+        ("Start (s),End (s),Scientific name,Common name,Confidence,File", "3.0,6.0,Turdus,Robin,0.9,a.wav", (3.0, 6.0)),
+        (
+            "Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tCommon Name\tBegin Path\tFile Offset (s)",
+            "1\tSpectrogram 1\t1\t63.0\t66.0\tRobin\ta.wav\t3.0",
+            (3.0, 6.0),
+        ),  # BirdNET's for Raven; its times count from the first of several files
+        ("filename,start,duration,label", "a.wav,1,2.5,x", (1.0, 3.5)),
+        ("filename,start,label", "a.wav,1,x", (1.0, None)),
+        ("filename,start,end,label", "a.wav,0:01:02.5,0:01:03,x", (62.5, 63.0)),
+        ("filename,start,end,label", "a.wav,,,x", None),
+        ("filename,label,duration", "a.wav,x,2.5", None),
+    ],
+)
+def test_segments_of_annotation_programs(header: str, row: str, span: object, tmp_path: Path) -> None:
+    listing = read(table(tmp_path, header, row, name="m.txt"))
+    assert (listing.spans or [None])[0] == span
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "word"),
+    [
+        ("filename,start,end,label", "a.wav,2,1,x", "m.csv:2: the segment ends at 1 s, and begins at 2 s"),
+        ("filename,start,end,label", "a.wav,-1,1,x", "m.csv:2: '-1' is no time in seconds"),
+        ("filename,start,end,label", "a.wav,x,1,x", "m.csv:2: 'x' is no time in seconds"),
+        (
+            "filename,start_sample,end_sample,label",
+            "a.wav,0,9,x",
+            "'start_sample': segments are read from columns",
+        ),
+        ("filename,offset,label", "a.wav,1,x", "'offset': segments are read from columns start and end, in seconds"),
+        ("filename,label", "a.wav,x,y", "m.csv:2: 3 cells where the header has 2 columns"),
+    ],
+)
+def test_times_that_cannot_be_read_are_refused(header: str, row: str, word: str, tmp_path: Path) -> None:
+    assert word in refusal(table(tmp_path, header, row))
+
+
+@few
+@given(
+    one=st.tuples(st.integers(0, 20), st.integers(1, 20)),
+    other=st.tuples(st.integers(0, 20), st.integers(1, 20)),
+    same_class=st.booleans(),
+    whole=st.booleans(),
+)
+def test_two_classes_of_one_moment_are_refused_naming_both_rows(
+    tmp_path: Path, one: tuple[int, int], other: tuple[int, int], same_class: bool, whole: bool
+) -> None:
+    (begin, size), (later, length) = one, other
+    spans = (f"{begin},{begin + size}", "," if whole else f"{later},{later + length}")
+    file = table(
+        tmp_path,
+        "filename,start,end,label",
+        f"a.wav,{spans[0]},x",
+        "b.wav,,,y",
+        f"a.wav,{spans[1]},{'x' if same_class else 'z'}",
+    )
+    overlap = whole or (later < begin + size and begin < later + length)
+    if (overlap and not same_class) or (spans[0] == spans[1]):
+        assert f"{file}:2 and {file}:4: a.wav" in refusal(file)
+        assert ("is there twice" in refusal(file)) == same_class
+    else:
+        assert len(read(file).files) == 3
+
+
+def test_a_file_twice_is_refused(tmp_path: Path) -> None:
+    assert ":2 and" in refusal(table(tmp_path, "filename,label", "a.wav,dog", "a.wav,animal"))
+    assert "is there twice" in refusal(table(tmp_path, "filename,label", "a.wav,dog", "a,dog"))
+
+
+@few
+@given(
+    separator=st.sampled_from([",", ";", "|", ", "]),
+    cells=st.lists(st.lists(st.sampled_from("pqr"), min_size=1, max_size=3, unique=True), min_size=3, max_size=3),
+)
+def test_several_classes_in_a_cell_are_never_a_class_of_that_name(
+    tmp_path: Path, separator: str, cells: list[list[str]]
+) -> None:
+    rows = [f'{file},"{separator.join(cell)}"' for file, cell in zip("abc", cells, strict=True)]
+    file = table(tmp_path, "filename,label", *rows)
+    several = [cell for cell in cells if len(cell) > 1]
+    recur = {part for cell in several for part in cell if sum(part in each for each in {*map(tuple, cells)}) > 1}
+    if recur or (several and separator in ";|"):
+        assert "looks like several classes" in refusal(file)
+    else:
+        assert len(read(file).files) == 3
+
+
+def test_a_name_with_a_comma_is_a_class(tmp_path: Path) -> None:
+    rows = ['a,"tench, Tinca tinca"', 'b,"goldfish, Carassius auratus"', 'c,"tench, Tinca tinca"']
+    assert read(table(tmp_path, "filename,label", *rows)).classes == (
+        "goldfish, Carassius auratus",
+        "tench, Tinca tinca",
+    )
+
+
+@pytest.mark.parametrize("cell", ["['dog', 'cat']", '[""dog""]'])
+def test_a_list_in_a_cell_is_refused(cell: str, tmp_path: Path) -> None:
+    assert "looks like several classes" in refusal(table(tmp_path, "filename,label", f'a,"{cell}"', "b,x"))
+
+
+def test_columns_of_nought_and_one_are_refused(tmp_path: Path) -> None:
+    told = refusal(table(tmp_path, "filename,toxic,obscene,threat", "a,0,1,1", "b,1,0,0", "c,0,0,1"))
+    assert "columns toxic, obscene, threat: 0 and 1 in several columns are several classes" in told
+    told = refusal(table(tmp_path, "filename,label,obscene,threat", "a,0,1,1", "b,1,0,0", "c,0,0,1"))
+    assert "m.csv:1: columns label, obscene, threat" in told
+    assert read(table(tmp_path, "filename,label,indoor", "a,0,1", "b,1,0", "c,0,1")).classes == ("0", "1")
+
+
+def test_a_group_is_taken_by_its_columns_name_and_said(tmp_path: Path) -> None:
+    rows = ["a,x,p1,s1,u", "b,y,p1,s2,u", "c,x,,s2,u"]
+    listing = read(table(tmp_path, "filename,label,patient,session,source", *rows))
+    assert listing.groups == ["p1", "p1", "c"]
+    assert listing.group_note == (
+        "column patient is taken as the group that stays in one split, not session: --group-column chooses"
+    )
+    assert listing.grouped("session").groups == ["s1", "s2", "s2"]
+    assert listing.grouped("Source").groups == ["u", "u", "u"]
+    assert (listing.grouped(None).groups, listing.grouped(None).group_note) == (None, "")
+    assert listing.split_by("session").folds == [1, 2, 2]
+    with pytest.raises(UserError, match=r"--group-column sesion: .*m\.csv .* did you mean 'session'"):
+        listing.grouped("sesion")
+
+
+def test_pieces_in_a_manifest_stay_together(tmp_path: Path) -> None:
+    files = [f"rec{number}_{piece}.wav" for number in range(4) for piece in range(3)]
+    rows = [f"{file},{'xy'[number // 6]}" for number, file in enumerate(files)]
+    listing = read(table(tmp_path, "filename,label", *rows, files=files))
+    assert listing.groups == [file[:4] for file in files]
+    assert "look like pieces of one recording" in listing.group_note
+    assert listing.grouped(None).groups is None
+
+
+def test_files_are_found_where_sets_keep_them(tmp_path: Path) -> None:
+    lines = ["filename,label", "a.wav,x", "b.wav,y", "c.wav,x"]
+    for place, name in (("audio/", "m.csv"), ("audio/", "meta/m.csv"), ("deep/er/", "m.csv")):
+        root = tmp_path / f"{place}{name}".replace("/", "-")
+        listing = read(table(root, *lines, name=name, files=[place + file for file in ("a.wav", "b.wav", "c.wav")]))
+        assert [file.relative_to(root).as_posix() for file in listing.files] == [f"{place}{each}.wav" for each in "abc"]
+    file = table(tmp_path / "twice", *lines, files=["1/a.wav", "2/a.wav", "b.wav", "c.wav"])
+    assert "m.csv:2: a.wav: which of" in refusal(file)
+    assert read(table(tmp_path / "windows", "filename,label", "1\\a.wav,x", files=["1/a.wav"])).labels == [0]
+    assert "m.csv:2: d.wav: no such file" in refusal(table(tmp_path, "filename,label", "d.wav,x"))

@@ -1,0 +1,71 @@
+"""Pieces of one recording are told by their names, and mere numbering is not taken for them."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptapp_core.pieces import pieces_of
+
+few = settings(derandomize=True, deadline=None, max_examples=100)
+SEPARATORS = st.sampled_from(["_", "-", ".", " ", "_part", "-seg_"])
+
+
+@few
+@given(
+    separator=SEPARATORS,
+    digits=st.integers(1, 4),
+    begin=st.integers(0, 1),
+    step=st.sampled_from([1, 1, 5]),
+    recordings=st.lists(st.integers(3, 8), min_size=4, max_size=9),
+    single=st.integers(0, 2),
+)
+def test_pieces_of_a_recording_are_one_group(
+    separator: str, digits: int, begin: int, step: int, recordings: list[int], single: int
+) -> None:
+    names, labels, wanted = [], [], []
+    for number, count in enumerate(recordings):
+        label = number % 2
+        for piece in range(begin, begin + count * step, step):
+            names.append(f"{'ab'[label]}/rec{number}x{separator}{piece:0{digits}d}.wav")
+            labels.append(label)
+            wanted.append(number)
+    for number in range(single):
+        names.append(f"a/alone{'xyz'[number]}.wav")
+        labels.append(0)
+        wanted.append(100 + number)
+    found = pieces_of(names, labels)
+    assert found is not None
+    assert [found.index(group) for group in found] == [wanted.index(group) for group in wanted]
+
+
+@few
+@given(
+    separator=SEPARATORS,
+    stem=st.sampled_from(["IMG", "cat", "x-ray", "p"]),
+    counts=st.lists(st.integers(1, 30), min_size=2, max_size=4),
+)
+def test_the_numbering_of_a_class_is_no_recording(separator: str, stem: str, counts: list[int]) -> None:
+    labels = [label for label, count in enumerate(counts) for _ in range(count)]
+    for form in ("{label}/{stem}{separator}{number:04d}.png", "{label}/{stem}{label}{separator}{number}.png"):
+        names = [
+            form.format(label=label, stem=stem, separator=separator, number=number)
+            for number, label in enumerate(labels)
+        ]
+        assert pieces_of(names, labels) is None
+
+
+def test_a_recording_may_have_pieces_in_several_classes() -> None:
+    names = [f"{'ab'[piece % 2]}/rec{recording}_{piece}.wav" for recording in range(3) for piece in range(6)]
+    found = pieces_of(names, [piece % 2 for _ in range(3) for piece in range(6)])
+    assert found == [f"rec{recording}" for recording in range(3) for _ in range(6)]
+
+
+def test_one_name_a_class_in_each_split_is_numbering_too() -> None:
+    places = [(split, label) for split in ("train", "test") for label in "ab" for _ in range(9)]
+    names = [f"{split}/{label}/{split}_{number % 9}.png" for number, (split, label) in enumerate(places)]
+    assert pieces_of(names, places) is None
+
+
+def test_names_with_numbers_that_do_not_follow_each_other_are_no_pieces() -> None:
+    names = [f"{label}/{day}_{1000 * number**2 + day}.jpg" for label in "ab" for day in range(4) for number in range(5)]
+    assert pieces_of(names, [0] * 20 + [1] * 20) is None
+    assert pieces_of([], []) is None

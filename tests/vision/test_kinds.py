@@ -1,0 +1,151 @@
+"""What image files are read, whatever their name, and how far their values reach; nothing is left out in silence."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from contract.of_vision import write_images
+from contract.rows import command, only_run
+from divisions import EXACT
+from ptapp_vision.data import load
+from ptapp_vision.decode import FORMATS, IMAGES, Unreadable, decode, look
+
+WRITTEN = ("AVIF", "JPEG2000", "WEBP", "TIFF", "PNG", "JPEG", "GIF", "BMP", "QOI", "ICO", "DDS", "PCX", "SGI", "PPM")
+
+
+def grey(file: Path, value: int = 0, mode: str = "L") -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(value).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    Image.fromarray(noise if mode == "RGB" else noise[:, :, 0]).save(file)
+    return file
+
+
+def deep(file: Path, values: np.ndarray) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(values).save(file)
+    return file
+
+
+@pytest.mark.parametrize("form", WRITTEN)
+def test_what_pillow_reads_is_read_whatever_the_name(form: str, tmp_path: Path) -> None:
+    assert form in FORMATS
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8))
+    for name in ("photo", "photo.heic", "photo.jpg_large"):
+        image.save(tmp_path / name, form)
+        assert IMAGES.takes(tmp_path / name)
+        assert decode(tmp_path / name, 16, 3).shape == (3, 16, 16)
+        (tmp_path / name).unlink()
+
+
+def test_every_suffix_of_the_formats_that_are_read_is_known() -> None:
+    Image.init()
+    own = {suffix for suffix, form in Image.registered_extensions().items() if form in (*FORMATS, "MPO")}
+    assert own == IMAGES.suffixes
+
+
+def test_files_that_are_not_read_are_counted_in_training_and_end_predict_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_images(tmp_path / "bars", 10)
+    for number in range(3):
+        (data / "both" / f"{number}.HEIC").write_bytes(b"\\0\\0\\0\\x18ftypheic")
+    (data / "both" / "notes.txt").write_text("x")
+    (data / "down" / "more").symlink_to(data / "both")
+    words = ["vision", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "1"]
+    assert command([*words, "--threads", "1", "--log-to", "none", "--split", "exact"]) == 0
+    said = capsys.readouterr().out
+    assert "left out: 3 files cannot be read as images (3 .heic); convert them to PNG or JPEG first" in said
+    assert f"left out: 1 link to folders not followed (the first is {data}/down/more)" in said
+    run = only_run(tmp_path)
+    assert command(["vision", "predict", str(run), str(data / "both"), "--json"]) == 2
+    output = capsys.readouterr()
+    assert len(output.out.splitlines()) == 10
+    assert "ptapp: 3 files cannot be read as images (3 .heic); convert" in output.err
+    assert "3 of 13 files could not be read (named above)" in output.err
+    assert command(["vision", "predict", str(run), str(data / "across"), "--json"]) == 0
+
+
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(colours=st.lists(st.booleans(), min_size=24, max_size=40))
+def test_one_colour_image_anywhere_makes_all_colour(
+    colours: list[bool], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("colours")
+    for number, colour in enumerate(colours):
+        grey(root / "ab"[number % 2] / f"{number:03d}.png", number, "RGB" if colour else "L")
+    data = load(str(root), division=EXACT)
+    assert data.train.shape[0] == (3 if any(colours) else 1)
+    count = sum(colours)
+    there = f"{len(colours) - count} grey and {count} colour" if count < len(colours) else "colour"
+    assert (there if count else "all grey") in data.about
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(
+    kind=st.sampled_from(["uint16", "int32", "float32"]),
+    low=st.sampled_from([0, -1000]),
+    width=st.sampled_from([1.0, 255.0, 1023.0, 4095.0, 60_000.0]),
+)
+def test_deep_grey_keeps_its_levels_whatever_its_range(
+    kind: str, low: int, width: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    low = 0 if kind == "uint16" else low
+    width = max(width, 255.0) if kind != "float32" else width
+    root = tmp_path_factory.mktemp("deep")
+    random = np.random.default_rng(0)
+    made = {}
+    for number in range(20):
+        values = (low + random.uniform(0, 1, (16, 16)) * width).astype(kind)
+        values.flat[:2] = low, low + width
+        made[f"{'ab'[number % 2]}/{number:02d}.tif"] = values
+        deep(root / "ab"[number % 2] / f"{number:02d}.tif", values)
+    data = load(str(root), division=EXACT)
+    assert data.span == (low, low + width)
+    assert f"20 images of more than 8 bits scaled from {low:,g} to {low + width:,g}" in data.about
+    for row, name in enumerate(data.train.names):
+        expected = (made[name].astype(float) - low) / width * 255
+        got = data.train.images[row][0].numpy()
+        assert np.abs(got - expected).max() <= 0.5001
+
+
+def test_a_run_keeps_the_range_of_its_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    random = np.random.default_rng(0)
+    for label, name in enumerate(("dark", "light")):
+        for number in range(20):
+            values = random.integers(2000 * label, 2000 + 2000 * label, (16, 16)).astype(np.uint16)
+            deep(tmp_path / "xray" / name / f"{number}.tif", values)
+    words = ["vision", "train", "--data", str(tmp_path / "xray"), "--run-dir", str(tmp_path / "runs"), "--steps", "30"]
+    assert command([*words, "--threads", "1", "--log-to", "none", "--no-flip", "--split", "exact"]) == 0
+    run = only_run(tmp_path)
+    low, high = json.loads((run / "meta.json").read_text())["model"]["span"]
+    assert low == 0
+    assert 3900 < high < 4000
+    darker = [str(deep(tmp_path / f"{number}.tif", np.full((16, 16), 1000, np.uint16))) for number in range(2)]
+    capsys.readouterr()
+    assert command(["vision", "predict", str(run), *darker, "--json"]) == 0
+    assert all(json.loads(line)["class"] == "dark" for line in capsys.readouterr().out.splitlines())
+    assert command(["vision", "evaluate", str(run), "--data", str(tmp_path / "xray")]) == 0
+    assert "scaled from 0 to 3," in capsys.readouterr().out
+    bright = deep(tmp_path / "bright.tif", np.full((16, 16), 60_000, np.uint16))
+    assert command(["vision", "predict", str(run), str(bright)]) == 2
+    assert "has grey values up to 60,000, and those of the training images end at 3,9" in capsys.readouterr().err
+
+
+def test_deep_grey_of_unknown_range_is_refused_and_not_shown_black(tmp_path: Path) -> None:
+    for name, values, reason in (
+        ("dim.tif", np.full((2, 2), 4095, np.uint16), r"16 bits that end at 4,095, .* did not tell their range"),
+        ("int.tif", np.full((2, 2), 255, np.int32), r"32 bits, and the training images did not tell"),
+        ("float.tif", np.full((2, 2), 0.5, np.float32), r"32 bits, and the training images did not tell"),
+        ("nan.tif", np.full((2, 2), np.nan, np.float32), "has pixels that are not finite numbers"),
+    ):
+        with pytest.raises(Unreadable, match=reason):
+            decode(deep(tmp_path / name, values), 2, 1)
+    assert decode(deep(tmp_path / "black.tif", np.zeros((2, 2), np.uint16)), 2, 1).eq(0).all()
+    assert look(tmp_path / "float.tif")[:2] == (True, True)
