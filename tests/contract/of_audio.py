@@ -78,8 +78,9 @@ ROWS = [
         {
             "plain": "",
             "workers": "--balance sampler --cache disk --workers 2 --noise 0",
-            "averaged late in micro-batches": "--average swa --schedule plateau --accumulate 2 --patience 2",
-            "fp16 with pairs": "--precision fp16 --mixup 0.2 --optimizer sgd --average none",
+            "averaged late in micro-batches": "--average swa --average-decay 0.999 --schedule plateau --accumulate 2 "
+            "--patience 2",
+            "fp16 with pairs": "--precision fp16 --mixup 0.2 --optimizer sgd --average none --average-decay 0.999",
             "stretched": "--stretch 0.1 --pitch 2 --seconds 0.3",
             "without validation": "--val 0 --loss focal",
         },

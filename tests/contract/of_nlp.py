@@ -80,8 +80,9 @@ ROWS = [
             "plain": "",
             "transformer": "--model transformer --pool attention --layers 2",
             "translator": "--task translate --model transformer --dim 16 --layers 1 --vocab 300",
-            "tokens in micro-batches": "--model gru --tokenizer char --average swa --schedule plateau --accumulate 2",
-            "fp16": "--precision fp16 --model transformer --optimizer sgd --average none",
+            "tokens in micro-batches": "--model gru --tokenizer char --average swa --average-decay 0.99 "
+            "--schedule plateau --accumulate 2",
+            "fp16": "--precision fp16 --model transformer --optimizer sgd --average none --average-decay 0.99",
         },
         _learner,
         formats=("pt2", "onnx", "torchscript"),

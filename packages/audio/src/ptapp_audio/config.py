@@ -1,12 +1,13 @@
 """The settings of `ptapp audio`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from ptapp_core.config import Settings, TrainSettings, argument, option
 from ptapp_core.errors import nearest
+from ptapp_core.idle import Only
 from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
 
 MODELS = {
@@ -17,8 +18,20 @@ MODELS = {
 }
 
 
+_ONLY = (
+    Only(("split_by", "cache"), lambda job: job.data is not None, "data of your own (--data)"),
+    Only(("workers",), lambda job: False, "images that do not fit in memory, and sounds are mapped from a file then"),
+    Only(("mels", "frame", "hop", "low", "width"), lambda job: job.model != "wav2vec2", "models of spectrograms"),
+    Only(("snr",), lambda job: job.noise > 0, "--noise above 0"),
+    Only(("freq_mask", "time_mask"), lambda job: job.masks > 0, "--masks above 0"),
+    Only(("masks",), lambda job: job.freq_mask or job.time_mask, "--freq-mask or --time-mask above 0"),
+)
+
+
 class TrainAudio(TrainSettings):
     """`ptapp audio train`."""
+
+    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     model: str = "cnn"
     batch_size: int = 32

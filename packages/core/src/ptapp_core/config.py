@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.formats import refuse_other_format
+from ptapp_core.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
 from ptapp_core.toml import line_of, read_toml, toml_value
 
 ARGUMENTS = "Arguments"
@@ -164,6 +165,8 @@ class JobSettings(Settings):
         ("device", "nproc", "threads", "log_to", "keep", "run_dir", "profile")
     )
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
+    only: ClassVar[tuple[Only, ...]] = OF_ANY_JOB
+    """Which options do something in some jobs alone; in others they are refused."""
     lengths: ClassVar[tuple[str, ...]] = ()
     """The settings of `may_change` that say how long the job is; schedules keep to those of the run's first call."""
 
@@ -250,8 +253,13 @@ class JobSettings(Settings):
             raise ValueError("must be a plain name: it becomes part of the run's directory")
         return name
 
+    def usual(self) -> Mapping[str, Any]:
+        """The defaults of such a job that are not those of its fields."""
+        return {}
+
     @model_validator(mode="after")
-    def _one_device_for_each_process(self) -> Self:
+    def _options_fit_the_job(self) -> Self:
+        refuse_idle(self, self.only, self.usual())
         if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
             raise ValueError(f"--device {self.device} is one device: --nproc {self.nproc} needs cpu, cuda or auto")
         return self
@@ -325,6 +333,7 @@ class TrainSettings(JobSettings):
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
+    only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
 
     data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
     batch_size: int = option(

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
 from ptapp_core.config import TrainSettings, argument, option
 from ptapp_core.errors import nearest
+from ptapp_core.idle import Only
 from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
 from ptapp_nlp.hub import PREFIX
 from ptapp_nlp.lines import is_unicode
@@ -55,8 +56,28 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
 
 
+_ONLY = (
+    Only(
+        ("text_column", "label_column"),
+        lambda job: job.data is not None and job.task in ("classify", "translate"),
+        "tables (--data) of --task classify and translate",
+    ),
+    Only(("pair",), lambda job: job.data is not None and job.task == "translate", "--data of --task translate"),
+    Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
+    Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),
+    Only(("tokenizer", "vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
+    Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
+    Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
+    Only(("pool",), lambda job: job.task == "classify", "--task classify"),
+)
+
+
 class TrainNLP(TrainSettings):
     """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
+
+    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")
     model: str = "lstm"
@@ -104,6 +125,10 @@ class TrainNLP(TrainSettings):
         model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
         rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
         return {"model": model, **RECIPES.get((task, str(model)), {}), **rate, **values}
+
+    def usual(self) -> Mapping[str, Any]:
+        """The recipe of the task and model."""
+        return RECIPES.get((self.task, self.model), {})
 
     @field_validator("encoding")
     @classmethod

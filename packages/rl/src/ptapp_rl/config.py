@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import field_validator, model_validator
 
 from ptapp_core.config import JobSettings, flag, option
+from ptapp_core.idle import Only
 from ptapp_core.verbs import ExportSettings, OfRun
 from ptapp_rl.tuned import DEFAULTS, tuned_for
 
@@ -26,9 +27,18 @@ ONLY_OF: dict[str, tuple[str, ...]] = {
 """Options that only these algorithms read; for another they must stay as they are."""
 
 
+_ONLY = (
+    Only(("priority_exponent", "priority_correction"), lambda job: job.prioritised, "--prioritised"),
+    Only(("target_every",), lambda job: job.tau is None, "a target network without --tau"),
+    Only(("parallel",), lambda job: job.seeds is not None, "--seeds"),
+    Only(("seed",), lambda job: job.seeds is None, "a job without --seeds"),
+)
+
+
 class TrainRL(JobSettings):
     """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others, and some games, change."""
 
+    only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *_ONLY)
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
     lengths: ClassVar[tuple[str, ...]] = ("frames",)
 
@@ -121,6 +131,10 @@ class TrainRL(JobSettings):
         fields = cls.model_fields
         algo, env = (str(values.get(name, fields[name].default)) for name in ("algo", "env"))
         return {**DEFAULTS.get(algo, {}), **tuned_for(algo, env), **values}
+
+    def usual(self) -> Mapping[str, Any]:
+        """What the algorithm and the environment set."""
+        return {**DEFAULTS.get(self.algo, {}), **tuned_for(self.algo, self.env)}
 
     @field_validator("hidden")
     @classmethod

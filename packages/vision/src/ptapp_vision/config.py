@@ -1,18 +1,24 @@
 """The settings of `ptapp vision`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
 from ptapp_core.config import TrainSettings, argument, flag, option
+from ptapp_core.idle import Only
 from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 
 
+_ONLY = (Only(("cache", "workers"), lambda job: job.data is not None, "data of your own (--data)"),)
+
+
 class TrainVision(TrainSettings):
     """`ptapp vision train`."""
+
+    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     model: str = "fercnn"
     batch_size: int = 128

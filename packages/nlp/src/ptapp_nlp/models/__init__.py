@@ -32,6 +32,7 @@ def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
             card["vocab"],
             options["dim"],
             options["layers"],
+            hidden=options["hidden"],
             dropout=options["dropout"],
             pad=card["pad"],
         )

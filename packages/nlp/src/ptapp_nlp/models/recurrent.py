@@ -77,16 +77,29 @@ def reorder(x: Tensor, place: Tensor) -> Tensor:
 
 
 class RecurrentLanguageModel(nn.Module):
-    """The next token after each, by an LSTM or GRU that reads forward; its output layer is its embedding."""
+    """The next token after each, by an LSTM or GRU that reads forward; its output layer is its embedding.
+
+    States of another width than the embedding (`hidden`; None: the same) are projected to it.
+    """
 
     def __init__(
-        self, cell: Cell, vocab: int, dim: int, layers: int = 1, *, dropout: float = 0.0, pad: int = 0
+        self,
+        cell: Cell,
+        vocab: int,
+        dim: int,
+        layers: int = 1,
+        *,
+        hidden: int | None = None,
+        dropout: float = 0.0,
+        pad: int = 0,
     ) -> None:
         super().__init__()
         self.pad = pad
         self.embedding = nn.Embedding(vocab, dim, padding_idx=pad)
         nn.init.normal_(self.embedding.weight, std=dim**-0.5)
-        self.reading = _CELLS[cell](dim, dim, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0)
+        width, between = hidden or dim, dropout if layers > 1 else 0.0
+        self.reading = _CELLS[cell](dim, width, layers, batch_first=True, dropout=between)
+        self.projection = nn.Linear(width, dim) if width != dim else nn.Identity()
         self.dropout, self.bias = Dropout(dropout), nn.Parameter(torch.zeros(vocab))
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -100,4 +113,5 @@ class RecurrentLanguageModel(nn.Module):
 
     def logits(self, states: Tensor) -> Tensor:
         """(N, L, dim) -> (N, L, vocab)."""
-        return nn.functional.linear(self.dropout(states), self.embedding.weight, self.bias)
+        states = self.projection(self.dropout(states))
+        return nn.functional.linear(states, self.embedding.weight, self.bias)
