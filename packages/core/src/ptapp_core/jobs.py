@@ -75,6 +75,7 @@ def fit_batch_size(settings: S, usual: int, size: int) -> tuple[S, str]:
 def data_name(settings: TrainSettings, built_in: str) -> str:
     """A word for the run directory: the data's, and its fold."""
     name = Path(settings.data).expanduser().resolve().name if settings.data else built_in
+    name = name.encode(errors="ignore").decode()  # a file's name need not be UTF-8
     name = name.split(".")[0].lower().replace(" ", "-") or "data"
     return name if settings.fold is None else f"{name}-fold{settings.fold}"
 
