@@ -1,7 +1,8 @@
 """Runs jobs that are killed, each in processes of its own: forks of this one, which has imported all.
 
 A line of stdin is a job, in JSON: the name of a function and the `words` it is given; `ranks`; files for `out` and
-`err`; and where it sends itself a signal: `step`, `signal`, `to_group`. It is answered with a line, the exit status.
+`err`; where it sends itself a signal: `step`, `signal`, `to_group`; and the number of the change of a file under the
+folder `within` before which it is killed: `change`. It is answered with a line, the exit status.
 (Importing takes most of a short job's time. A fork hashes as its parent does, so that jobs that are compared should
 come from different parents.)
 """
@@ -13,6 +14,7 @@ import pkgutil
 import signal
 import socket
 import sys
+from itertools import count
 from typing import Any
 
 from ptapp_core.milestones import Milestones
@@ -31,9 +33,28 @@ def run(job: dict[str, Any]) -> int:
 
     if job["step"] is not None:
         Milestones.pass_step = pass_step  # type: ignore[method-assign]
+    if job["change"] is not None:
+        kill_before(job["change"], job["within"])
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests run under
     signal.alarm(SECONDS)
     sys.argv[1:] = job["words"]
     return int(pkgutil.resolve_name(job["function"])(job["words"]))
+
+
+def kill_before(change: int, within: str) -> None:
+    """Kills this process right before it makes, opens to write, renames or removes so many files."""
+    seen = count(1)
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        writes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink")
+        writes |= event == "open" and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+        # What is removed with its folder is named within the folder.
+        inside = any(str(path).startswith(within) for path in arguments[:2])
+        inside |= event in ("os.remove", "os.rmdir") and arguments[1] != -1
+        if writes and inside and next(seen) == change:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
 
 
 def ranks_of(job: dict[str, Any]) -> list[dict[str, str]]:

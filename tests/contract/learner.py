@@ -1,6 +1,8 @@
 """A row's learner through `fit`."""
 
+import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -40,6 +42,17 @@ def given_to_fit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Tas
     monkeypatch.setattr(f"ptapp_{words[0]}.train.fit", fit)
     assert command(words) == 2
     return given[0]
+
+
+def learn_again(words: list[str]) -> NoReturn:
+    """Learns the named row into a folder, from where it was killed, keeping a checkpoint every other step."""
+    row, folder = next(row for row in ROWS if row.name == words[0]), Path(words[1])
+    runtime = Runtime("cpu", "fp32").set_up_process()
+    task, source, evaluate = row.learner(runtime, 1)
+    plan = Plan(6, log_every=1, eval_every=3, save_every=2)
+    with Run(folder, runtime, config="lr = 0.1\n", resume=folder.exists(), keep=1) as run:
+        fit(plan, runtime, run, task, source, torch.optim.SGD(task.parameters(), lr=0.1), evaluate=evaluate)
+    os._exit(0)  # a fork takes seconds to tidy up all that its parent has imported
 
 
 def main(words: list[str]) -> int:

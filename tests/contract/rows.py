@@ -31,14 +31,17 @@ def process(
     *,
     signal_at: tuple[int, signal.Signals] | None = None,
     to_group: bool = False,
+    killed_before: tuple[int, Path] | None = None,
     ranks: int = 1,
     function: str = "ptapp_core.main:main",
 ) -> subprocess.CompletedProcess[str]:
     """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step.
 
-    `to_group` sends it to the workers as well, as a terminal does with Ctrl-C.
+    `to_group` sends it to the workers as well, as a terminal does with Ctrl-C. `killed_before` kills it right before
+    its change of that number (from 1) of a file under a folder.
     """
     step, number = signal_at or (None, 0)
+    change, within = killed_before or (None, "")
     with tempfile.TemporaryDirectory() as folder:
         files = {name: Path(folder, name) for name in ("out", "err")}
         job = {
@@ -47,6 +50,8 @@ def process(
             "step": step,
             "signal": int(number),
             "to_group": to_group,
+            "change": change,
+            "within": str(within),
             "ranks": ranks,
         }
         job |= {name: str(file) for name, file in files.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.rows import RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
+from ptapp_core.runtime import STOPS
 
 JOBS = [
     pytest.param(row, options.split(), id=f"{row}-{name}") for row in RESUMED for name, options in row.variants.items()
@@ -69,6 +70,33 @@ def test_so_does_a_job_that_was_made_longer_and_its_schedules_stay_at_their_end(
     assert {line["lr"] for line in later} == {lines[-1]["lr"]}
 
 
+def test_so_does_a_job_that_is_killed_before_a_change_of_a_file(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    function = "contract.learner:learn_again"
+    assert process(["nlp", str(whole)], function=function).returncode == 0
+    for change in range(1, 200, 3):  # each third one keeps the test short
+        killed = tmp_path / f"{change}" / "run"
+        ended = process(["nlp", str(killed)], function=function, killed_before=(change, tmp_path)).returncode
+        assert process(["nlp", str(killed)], function=function).returncode == 0, change
+        assert_same_job(whole, killed)
+        names = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (whole, killed)]
+        assert names[0] == names[1], change
+        if ended == 0:
+            break
+    assert ended == 0  # all of its changes were seen
+    assert change > 30
+
+
+@pytest.mark.parametrize("change", [2, 6, 8, 9, 13])
+def test_a_restart_loop_recovers_from_a_kill_at_the_very_start(change: int, tmp_path: Path) -> None:
+    row = next(row for row in ROWS if row.name == "nlp")
+    words = [*row.train(tmp_path), "--epochs", "0.4"]
+    assert process(words, killed_before=(change, tmp_path / "runs")).returncode == -signal.SIGKILL
+    runs = [run for run in tmp_path.glob("runs/*/*") if not run.name.startswith(".")]
+    again = process([*words[:2], "--resume", str(runs[0])] if runs else words)
+    assert again.returncode == 0, again.stderr
+
+
 def assert_same_job(whole: Path, got: Path) -> None:
     """Two runs ended with the same bytes and the same record."""
     expected, last = last_checkpoint(whole), last_checkpoint(got)
@@ -93,7 +121,7 @@ def test_a_run_that_is_being_trained_is_not_trained_by_another_process(row: Row,
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_a_stop_request_saves_at_the_next_step_and_says_so(row: Row, number: signal.Signals, tmp_path: Path) -> None:
     workers = row.variants.get("workers", "").split()
     stopped = process([*row.train(tmp_path), *workers], signal_at=(11, number), to_group=True)

@@ -274,6 +274,26 @@ def test_on_a_terminal_there_is_one_live_line_and_no_plain_one(monkeypatch: pyte
     assert "units/s 51,234" in live[0]
 
 
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_a_narrow_terminal_shows_the_loss_and_cuts_no_word(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    stream, path = Terminal(), "/a/long/path/of/a/run/that/no/terminal/has/the/columns/for/20260131-154500-faces-s0"
+    with Console(12_000, stream=stream, clock=(clock := Clock())) as console:
+        for step in (305, 310):
+            clock.now += 20.0
+            console.update(step, {"loss": 0.0123456, "lr": 1e-3})
+        console.update(312, {"val/loss": 0.5, "val/accuracy": 0.75, "val/f1": 0.625})
+        console.say(f"report: {path}")
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert path in text
+    lines = [line.rstrip() for line in re.split(r"[\r\n]", text)]
+    assert any(line.startswith("310/12000") and "loss 0.01235" in line for line in lines)
+    assert all(len(line) <= int(columns) for line in lines if path not in line)
+    after = lines[next(number for number, line in enumerate(lines) if "val/f1 0.625" in line) :]
+    assert any(line.startswith("312/12000") for line in after)  # it does not lag behind the evaluation
+
+
 def test_the_live_line_is_drawn_seldom_and_ends_at_the_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     text = watched(Terminal(), every=0.001, total=49)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,10 @@ from torch.utils.data import Dataset
 
 from contract.rows import last_checkpoint, record
 from core.ranks_job import job
+from ptapp_core import ranks
 from ptapp_core.cli import domain, run
 from ptapp_core.loader import Loader
+from ptapp_core.run import StopRequest
 from ptapp_core.runtime import Runtime
 
 
@@ -74,6 +77,37 @@ def test_a_killed_rank_ends_the_others_without_their_tracebacks(tmp_path: Path) 
     assert "SIGKILL" in stderr  # torchrun's report
     assert "gloo" not in stderr
     assert '"status": "failed"' in (tmp_path / "meta.json").read_text()
+
+
+def test_a_rank_whose_launcher_was_killed_saves_itself_and_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    reading, writing = os.pipe()
+
+    def job() -> int:
+        with StopRequest() as stop:
+            os.write(writing, b"runs,")
+            while not stop:
+                time.sleep(0.05)
+        return 75
+
+    monkeypatch.setattr(ranks, "main", job)
+    launcher = os.fork()
+    if not launcher:
+        launcher = os.getpid()
+        if not os.fork():
+            os.write(writing, str(ranks._rank(launcher, str(logs))).encode())
+            os._exit(0)
+        signal.pause()
+    os.close(writing)
+    assert os.read(reading, 5) == b"runs,"
+    os.kill(launcher, signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    assert os.read(reading, 2) == b"75"
+    assert os.read(reading, 1) == b""  # it has ended
+    assert not logs.exists()
 
 
 class Deadly(Dataset[dict[str, torch.Tensor]]):

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
@@ -93,8 +93,7 @@ class Checkpoints:
         runtime = self._runtime
 
         def make_room() -> None:
-            for left in self.folder.glob(".step-*.part"):  # of a save that was killed
-                shutil.rmtree(left)
+            self._remove_parts()
             part.mkdir(parents=True)
 
         def write() -> None:
@@ -110,7 +109,9 @@ class Checkpoints:
         def tidy() -> None:
             if best:
                 self.mark_best(step)
-            self._prune(final)
+            self.prune(step)
+            for folder in [p for p in self.steps() if p > final]:  # damaged: `restore` would have begun there otherwise
+                _remove(folder)
 
         try:
             runtime.on_main(make_room)
@@ -159,18 +160,21 @@ class Checkpoints:
         for old in self.folder.glob(".step-*.old"):
             final = old.with_name(old.stem.removeprefix("."))
             if final.exists():
-                shutil.rmtree(old)
+                _remove(old)
             else:
                 old.rename(final)
 
-    def _prune(self, latest: Path) -> None:
-        steps, best = self.steps(), self.best
-        end = steps.index(latest) + 1
-        for folder in steps[: max(end - self._keep, 0)]:
+    def prune(self, step: int) -> None:
+        """Removes the checkpoints up to a step that need not stay, and what a save that was killed left."""
+        self._remove_parts()
+        best, until = self.best, [p for p in self.steps() if p.name <= f"step-{step:08d}"]
+        for folder in until[: -self._keep]:
             if folder != best:
-                shutil.rmtree(folder)
-        for folder in steps[end:]:  # damaged: `restore` would have begun there otherwise
-            shutil.rmtree(folder)
+                _remove(folder)
+
+    def _remove_parts(self) -> None:
+        for left in self.folder.glob(".step-*.part"):
+            _remove(left)
 
 
 def steps_in(checkpoints: Path) -> list[Path]:
@@ -206,7 +210,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises UserError if the weights are another model's, or are not finite.
     """
     try:
-        found = load_file(path)
+        found = load(path.read_bytes())  # the library opens no path that is not UTF-8
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a whole safetensors file ({error})") from None
     wanted = model.state_dict()
@@ -309,6 +313,14 @@ def _finish(part: Path, final: Path, about: dict[str, Any]) -> None:
     part.rename(final)
     _flush(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """A folder with all that it holds; of a link, the link alone."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
 
 
 def _flush(path: Path) -> None:

@@ -17,6 +17,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.terminal import silence, tell
 
 if TYPE_CHECKING:  # listing commands does without pydantic
     from ptapp_core.config import Settings
@@ -109,10 +110,11 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         return _stop(f"ptapp: error: {_usage(error)}", error, debug)
     except UserError as error:
         return _stop(f"ptapp: error: {error}", error, debug)
-    except BrokenPipeError:  # the reader has left, as `head` does: say nothing, also when the interpreter flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:
+        if error.filename is None and error.errno in (errno.EPIPE, errno.EIO, errno.ENOSPC):
+            silence(sys.stdout)  # what it could not write it would try again when the interpreter ends
+            if error.errno != errno.ENOSPC:
+                return 1  # the reader has left, as `head` does, or the terminal was closed
         advice = next((advice for advice, numbers in _ADVICE.items() if error.errno in numbers), "")
         if error.filename is None and not advice:
             raise
@@ -145,7 +147,7 @@ def _stop(line: str, error: BaseException, debug: bool, code: int = 2) -> int:
 
         traceback.print_exception(error)
     if _speaks_first(code):
-        print(line.replace("\n", " "), file=sys.stderr)
+        tell(line.replace("\n", " "), sys.stderr)
     return code
 
 

@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class Interrupted(Exception):
-    """The job was asked to stop (SIGTERM, Ctrl-C), saved itself, and can be resumed. Exit code 75 (EX_TEMPFAIL)."""
+    """The job was asked to stop (`runtime.STOPS`), saved itself, and can be resumed. Exit code 75 (EX_TEMPFAIL)."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.terminal import is_text
 
 Format = Literal["pt2", "onnx", "torchscript"]
 _FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
@@ -56,6 +57,8 @@ def export(
     Raises:
         UserError: the model cannot be exported so, or the export's output differs.
     """
+    if not is_text(str(folder.resolve())):
+        raise UserError(f"{folder}: no exporter writes to a path that is not UTF-8; rename its folders")
     model = model.eval().cpu()
     keyed = isinstance(samples, dict)
     if isinstance(samples, dict):

@@ -34,7 +34,7 @@ def fit(
     averages.
 
     Raises:
-        Interrupted: on SIGTERM or Ctrl-C, after saving at the next step boundary.
+        Interrupted: on SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C, after saving at the next step boundary.
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
     update, weights, meter = Update(optimizer, runtime, plan.clip), Weights(task, plan), Meter(runtime)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from ptapp_core.config import TrainSettings
 from ptapp_core.jobs import data_name
 from ptapp_core.run import read_json, write_json
+from ptapp_core.terminal import tell
 
 S = TypeVar("S", bound=TrainSettings)
 _SHOWN = ("accuracy", "f1", "nll")
@@ -33,15 +34,15 @@ def cross_validate(
     """
     rows: list[dict[str, Any]] = []
     for fold, name in folds or [(number, str(number)) for number in range(1, (settings.folds or 0) + 1)]:
-        print(f"fold {name}")
+        tell(f"fold {name}")
         run = train(settings.model_copy(update={"fold": fold}))
         assert run is not None  # a single process, as the settings make sure
         rows.append({"fold": name, "run": str(run), **read_json(run / "report" / "metrics.json")["test"]})
     table, record = summary(rows)
-    print(table)
+    tell(table)
     out = settings.run_dir / job / f"{settings.name or data_name(settings, built_in)}-folds-s{settings.seed}.json"
     write_json(out, {"folds": rows, **record})
-    print(f"folds: {out}")
+    tell(f"folds: {out}")
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, dict[str, float]]]:

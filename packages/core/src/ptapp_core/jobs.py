@@ -128,6 +128,7 @@ def least_samples(model: nn.Module, sample: Tensor) -> int:
 def data_name(settings: TrainSettings, built_in: str) -> str:
     """A word for the run directory: the data's, and its fold."""
     name = Path(settings.data).expanduser().resolve().name if settings.data else built_in
+    name = name.encode(errors="ignore").decode()  # a file's name need not be UTF-8
     name = name.split(".")[0].lower().replace(" ", "-") or "data"
     return name if settings.fold is None else f"{name}-fold{settings.fold}"
 

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import sys
-import textwrap
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 from uuid import uuid4
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.terminal import folded, is_terminal, is_text, outlives, tell
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -122,6 +122,8 @@ class TensorBoard:
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        if not is_text(str(folder)):
+            raise UserError(f"--log-to: TensorBoard cannot write to {folder}, which is not UTF-8; use --log-to none")
         # TensorBoard purges from the given step on; the figures of the step resumed from still stand.
         purge = None if resume_step is None else resume_step + 1
         self._events = SummaryWriter(str(folder), purge_step=purge)
@@ -203,7 +205,7 @@ def _optional(name: str) -> Any:
 
 def _settings(run_path: Path) -> dict[str, Any]:
     file = run_path / "config.toml"
-    return tomllib.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return tomllib.loads(file.read_text(encoding="utf-8", errors="surrogateescape")) if file.exists() else {}
 
 
 def build_trackers(names: Sequence[str], run_path: Path, resume_step: int | None = None) -> list[Writer]:
@@ -247,14 +249,20 @@ class Console:
         self._stream = sys.stdout if stream is None else stream
         self._start = clock()
         self._shown = -math.inf
-        live = _is_terminal(self._stream) and not quiet
-        self._live = _live_line(self._stream, start_step, total_steps) if live else None
+        self._live: Progress | None = None
+        if is_terminal(self._stream) and not quiet:
+            with outlives(self._stream):
+                self._live = _live_line(self._stream, start_step, total_steps)
+        wide = self._live is not None and self._live.console.width >= _WIDE
+        self._bar = _BAR + 1 if wide else 0
 
     def update(self, step: int, figures: Mapping[str, float]) -> None:
         """Show where training is; figures whose names begin with `val/` are an evaluation's and are always shown."""
         if any(name.startswith(EVALUATED) for name in figures):
             whole = [item.replace(" ", "\xa0") for item in (self._progress(step), *_shown(figures))]
             self.say("  ".join(whole))  # folded between figures, not inside one
+            if self._live:
+                self._move(completed=step)
             return
         now = self._clock()
         due = now - self._shown >= (_REFRESH if self._live else self._calm)
@@ -262,8 +270,10 @@ class Console:
             return
         items = [f"eta {_duration(self._left(step, now))}", *_shown(figures)]
         if self._live:
-            room = self._live.console.width - 2 * len(str(self._total)) - _BAR - len("/  100%  ")
-            self._live.update(self._live.task_ids[0], completed=step, figures=_as_many(items, room), refresh=due)
+            room = self._live.console.width - 2 * len(str(self._total)) - self._bar - len("/ 100%  ")
+            if len("  ".join(items[:2])) > room:
+                items = items[1:]  # the loss says more than the time left
+            self._move(completed=step, figures=_as_many(items, room), refresh=due)
         else:
             self.say(_as_many([self._progress(step), *items], 80))
         self._shown = now if due else self._shown
@@ -272,17 +282,18 @@ class Console:
         """Print a text as it is (above the live line); a line that is too long is folded."""
         if self._quiet:
             return
-        fold = textwrap.TextWrapper(80, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-        folded = "\n".join(fold.fill(line) for line in text.splitlines()).replace("\xa0", " ")
         if self._live:
-            self._live.console.print(folded, markup=False, highlight=False, emoji=False)
+            text = folded(text, min(self._live.console.width, 80))
+            with outlives(self._stream):
+                self._live.console.print(text, markup=False, highlight=False, emoji=False, soft_wrap=True)
         else:
-            print(folded, file=self._stream, flush=True)
+            tell(folded(text, 80), self._stream)
 
     def close(self) -> None:
         """Leave the live line as it stands; may be called twice."""
         if self._live:
-            self._live.stop()
+            with outlives(self._stream):
+                self._live.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -291,6 +302,11 @@ class Console:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _move(self, *, refresh: bool = True, **values: Any) -> None:
+        assert self._live is not None
+        with outlives(self._stream):
+            self._live.update(self._live.task_ids[0], refresh=refresh, **values)
 
     def _progress(self, step: int) -> str:
         return f"step {step:>{len(str(self._total))}}/{self._total}  {100 * step / max(self._total, 1):3.0f}%"
@@ -301,24 +317,22 @@ class Console:
         return (now - self._start) / done * (self._total - step) if done > 0 else math.inf
 
 
-_BAR = 10  # columns
+_BAR = 10  # columns, of a terminal that has as many as
+_WIDE = 60
 _REFRESH = 0.1  # seconds; drawing the live line takes about a millisecond
-
-
-def _is_terminal(stream: TextIO) -> bool:
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _live_line(stream: TextIO, step: int, total: int) -> "Progress":
     from rich.console import Console as Terminal
     from rich.progress import BarColumn, Progress, TextColumn
 
+    terminal = Terminal(file=stream, force_terminal=True)
     live = Progress(
         TextColumn("{task.completed}/{task.total}", markup=False),
-        BarColumn(bar_width=_BAR),
+        *([BarColumn(bar_width=_BAR)] if terminal.width >= _WIDE else []),
         TextColumn("{task.percentage:.0f}%", markup=False),
         TextColumn("{task.fields[figures]}", markup=False),
-        console=Terminal(file=stream, force_terminal=True),
+        console=terminal,
         auto_refresh=False,  # no thread: the line moves when figures come
     )
     live.add_task("", completed=step, total=total, figures="")

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -20,11 +21,41 @@ GROUP = "ptapp.domains"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `ptapp` with `argv` (None: the process's own) and return the exit code (see `cli.run`)."""
+    _open_streams()
+    if argv is None:
+        _restart_in_utf8()
     codecs.register_error("ptapp", _escaped)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="ptapp")
     return run(_root(), argv)
+
+
+def _open_streams() -> None:
+    """Gives a program whose standard streams were closed (`>&-`) ones that lead nowhere.
+
+    The next file that it opens would have their numbers otherwise, and in it what libraries print.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the least number that is free
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+
+
+def _restart_in_utf8() -> None:
+    """Starts this program again where the locale, such as C, has Python take paths and texts for other than UTF-8.
+
+    The same path would be other text in two locales, and a run's record could not be read in the other one. The streams
+    keep the encoding of the locale, which is that of the terminal.
+    """
+    if sys.flags.utf8_mode or sys.getfilesystemencoding() == "utf-8":
+        return
+    environment = {"PYTHONIOENCODING": sys.stdout.encoding, **os.environ, "PYTHONUTF8": "1"}
+    os.execve(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]], environment)
 
 
 def _escaped(error: UnicodeError) -> tuple[str, int]:
@@ -93,5 +124,5 @@ def _add_domain(app: typer.Typer, entry: metadata.EntryPoint) -> None:
             raise UserError(f"ptapp {name} cannot be loaded ({error}); try again after: {remedy}") from error
 
 
-if __name__ == "__main__":  # how `ranks` starts each rank
+if __name__ == "__main__":  # how `torchrun` starts each rank
     sys.exit(main())

@@ -73,6 +73,8 @@ class Milestones:
                 raise UserError(f"{folder}: {name} is not finite; delete this checkpoint to go on from one before it")
             self._run.say(f"going on from step {self._saved}")
             self._restore_best()
+            checkpoints, step = self._run.checkpoints, self._saved
+            self._run.runtime.on_main(lambda: checkpoints.prune(step))
             self.progress.stopped_early = self._impatient  # the patience may have been changed
         lr = self._schedule.lr if self._schedule and self._schedule.ends else None
         if note := self._plan.schedule_note(self.progress.step, lr):

@@ -1,14 +1,25 @@
-"""Several processes of one job on this machine: `--nproc N` is torchrun on a free port."""
+"""Several processes of one job on this machine: `--nproc N` is torchrun on a free port.
+
+Run as a program it is one rank: `python -m ptapp_core.ranks LAUNCHER LOGS WORDS...`.
+"""
 
 import logging
 import os
+import signal
 import sys
+import time
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
+from threading import Thread
 from uuid import uuid4
 
 from ptapp_core.cli import SAID
 from ptapp_core.errors import UserError
+from ptapp_core.main import main
+from ptapp_core.runtime import STOPS
+
+_PATIENCE = 20.0  # seconds that a rank without a launcher has to save itself
 
 
 def relaunch(nproc: int) -> bool:
@@ -34,7 +45,8 @@ def _launch(nproc: int, logs: str) -> None:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
-    logging.disable(logging.ERROR)  # the launcher would report each signal and exit code at length
+    # One that is ignored, as SIGHUP is under `nohup`, stays so.
+    handled = [number.name for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -44,9 +56,13 @@ def _launch(nproc: int, logs: str) -> None:
         rdzv_endpoint="localhost:0",
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=logs),
+        signals_to_handle=",".join(handled),
     )
+    logged = logging.root.manager.disable
+    logging.disable(logging.ERROR)  # the launcher would report each signal and exit code at length
     try:
-        elastic_launch(config, sys.executable)("-P", "-m", "ptapp_core.main", *sys.argv[1:])
+        rank = ("-P", "-m", "ptapp_core.ranks", str(os.getpid()), logs)
+        elastic_launch(config, sys.executable)(*rank, *sys.argv[1:])
     except SignalException as stop:  # this process was asked to stop, and its ranks with it
         raise SystemExit(_said(logs) or 128 + stop.sigval) from None
     except ChildFailedError as error:
@@ -56,9 +72,37 @@ def _launch(nproc: int, logs: str) -> None:
         raise UserError(
             f"a rank ended with exit code {failure.exitcode}; go on from the last checkpoint with --resume"
         ) from None
+    finally:
+        logging.disable(logged)
 
 
 def _said(logs: str) -> int | None:
     """The exit code of the rank that said why it stopped."""
     file = next(Path(logs).rglob(SAID), None)
     return int(file.read_text()) if file else None
+
+
+def _rank(launcher: int, logs: str) -> int:
+    Thread(target=_end_with, args=(launcher, logs), daemon=True).start()
+    code = main()
+    if os.getppid() != launcher:
+        rmtree(logs, ignore_errors=True)
+    return code
+
+
+def _end_with(launcher: int, logs: str) -> None:
+    """Waits for the launcher's end, after which nobody would end this rank: it saves itself, or is killed."""
+    while os.getppid() == launcher:
+        time.sleep(1.0)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # it has nothing to save yet
+        rmtree(logs, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_PATIENCE)
+    rmtree(logs, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _, parent, folder, *words = sys.argv
+    sys.argv[1:] = words
+    sys.exit(_rank(int(parent), folder))

@@ -47,7 +47,7 @@ class Record:
 
     def _read(self, name: str, parse: Callable[[str], Any]) -> dict[str, Any]:
         try:
-            content = parse((self.path / name).read_text(encoding="utf-8"))
+            content = parse((self.path / name).read_text(encoding="utf-8", errors="surrogateescape"))
         except OSError as error:
             self.problems.append(f"{name}: {error.strerror}")
         except ValueError as error:

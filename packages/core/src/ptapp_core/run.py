@@ -21,6 +21,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
+from shutil import get_terminal_size, rmtree
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -30,7 +31,8 @@ from ptapp_core.checkpoint import Checkpoints
 from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.formats import FORMAT
 from ptapp_core.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record
-from ptapp_core.runtime import Runtime
+from ptapp_core.runtime import STOPS, Runtime
+from ptapp_core.terminal import folded, is_terminal, is_text, tell
 
 
 def new_path(root: Path, job: str, data: str, seed: int, runtime: Runtime) -> Path:
@@ -80,11 +82,12 @@ class Run:
         runtime.barrier()  # every rank has looked before rank 0 writes
         self._config, self._described = config, False
         if runtime.is_main:
-            self.path.mkdir(parents=True, exist_ok=True)
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             self._meta = {"format": FORMAT, **(about or {}), **_circumstances(runtime), "created": created or now}
-            if not meta.exists():
+            if not self.path.exists():
+                self._begin()
+            elif not meta.exists():
                 self._describe()
 
     def __enter__(self) -> Self:
@@ -103,7 +106,7 @@ class Run:
         if self._console:
             self._console.say(text)
         elif self.runtime.is_main:
-            print(text, flush=True)
+            tell(folded(text, min(get_terminal_size().columns, 80)) if is_terminal(sys.stdout) else text)
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
         """Figures of a step to the record and the console."""
@@ -124,7 +127,7 @@ class Run:
     def training(self, steps: int, restore: Callable[[], int | None]) -> Iterator["StopRequest"]:
         """Opens the record and the console for a loop over `steps`, of which `restore` did some (None: a new run).
 
-        Yields what SIGTERM and Ctrl-C set, for the loop to end at a step boundary.
+        Yields what `STOPS` set, for the loop to end at a step boundary.
         """
         with self._lock() if self.runtime.is_main else nullcontext(), StopRequest() as stop:
             done = restore()
@@ -180,6 +183,16 @@ class Run:
                 pass
             yield
 
+    def _begin(self) -> None:
+        """Makes the directory beside its place and renames it: a job that is killed leaves one to resume, or none."""
+        path, part = self.path, self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        self.path = part
+        self._describe()
+        part.rename(path)
+        self.path = path
+
     def _describe(self) -> None:
         if self._config:
             write_text(self.path / "config.toml", self._config)
@@ -191,7 +204,7 @@ class Run:
 
 
 class StopRequest:
-    """True once SIGTERM or Ctrl-C has come; a second Ctrl-C stops at once."""
+    """True once one of `STOPS` has come; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -202,8 +215,9 @@ class StopRequest:
 
     def __enter__(self) -> Self:
         try:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._ask)
+            for number in STOPS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # which `nohup` ignores
+                    self._before[number] = signal.signal(number, self._ask)
         except ValueError:  # not the main thread: signals are its caller's business
             self._before = {}
         return self
@@ -233,18 +247,27 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """A JSON object, written as `write_text` does."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_text(path, _json(value, indent=1) + "\n")
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
     """A line of JSON each."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(_json(row) + "\n" for row in rows)
+
+
+def _json(value: Mapping[str, Any], indent: int | None = None) -> str:
+    """JSON in UTF-8; a name of a file that is not text is escaped, for other programs must read it too."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return text if is_text(text) else json.dumps(value, indent=indent)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Written beside and renamed, so that a reader finds the old or the new, never half."""
+    """Written beside and renamed, so that a reader finds the old or the new, never half.
+
+    The bytes of a path that is not UTF-8 are written as they are.
+    """
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
+    part.write_text(text, encoding="utf-8", errors="surrogateescape")
     part.replace(path)
 
 

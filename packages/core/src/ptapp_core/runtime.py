@@ -5,6 +5,7 @@ import gc
 import os
 import random
 import signal
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.process import BaseProcess
@@ -18,6 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""What asks a job to save itself and end: `kill`, Ctrl-C, a terminal that was closed, a scheduler before its limit."""
 
 T = TypeVar("T")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -115,6 +119,8 @@ class Runtime:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
+        if self.world > 1:  # it means dimensions of size 1, whose strides are of no account
+            warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         return self
 
     @property
@@ -230,12 +236,12 @@ class _Share(nn.Module):
 
 
 def outlive_stop_request(worker: int) -> None:
-    """To be called in each process that serves a job: Ctrl-C, and often SIGTERM, reach those as well.
+    """To be called in each process that serves a job: Ctrl-C, and often the other requests, reach those as well.
 
     The job still needs them to end its step.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in STOPS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 _serving: "WeakKeyDictionary[BaseProcess, int]" = WeakKeyDictionary()

@@ -27,9 +27,9 @@ def toml_value(value: object) -> str:
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """The text of a TOML file and what it says."""
+    """The text of a TOML file and what it says; a run's own names paths, whose bytes need not be text."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="surrogateescape" if path.name == "config.toml" else "strict")
         return text, tomllib.loads(text)
     except OSError as error:
         raise UserError(f"{path}: cannot read the settings ({error.strerror})") from error

@@ -5,7 +5,6 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGINT, SIGTERM
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from ptapp_core.checkpoint import steps_in
 from ptapp_core.errors import Interrupted, UserError, counted
 from ptapp_core.log import FRAMES, records
 from ptapp_core.run import StopRequest, new_path, read_json, write_json
-from ptapp_core.runtime import Runtime
+from ptapp_core.runtime import STOPS, Runtime
+from ptapp_core.terminal import tell
 from ptapp_rl.config import TrainRL, seed_list
 from ptapp_rl.envs import resolve
 from ptapp_rl.evaluate import interval
@@ -40,7 +40,7 @@ def train(settings: TrainRL) -> None:
     folder.mkdir(parents=True)
     job = settings.model_copy(update={"seeds": None, "run_dir": folder / "runs"})
     (folder / "config.toml").write_text(job.to_toml(), encoding="utf-8")
-    print(f"{settings.algo} on {name}, seeds {settings.seeds}, {settings.parallel} at a time: {folder}", flush=True)
+    tell(f"{settings.algo} on {name}, seeds {settings.seeds}, {settings.parallel} at a time: {folder}")
     jobs = [_Job(folder, seed) for seed in seeds]
     _run_all(jobs, settings.parallel)
     if runs := {job.seed: job.run for job in jobs if job.code == 0 and job.run}:
@@ -77,9 +77,9 @@ class _Job:
         self.last_line = lines[-1].removeprefix("ptapp: error: ") if lines else f"ended with exit code {code}"
         if code == 0 and self.run:
             figures = read_json(self.run / "report" / "metrics.json")["test"]
-            print(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})", flush=True)
+            tell(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})")
         elif self.saved:
-            print(f"seed {self.seed}: not done; go on with --resume {self.run}", flush=True)
+            tell(f"seed {self.seed}: not done; go on with --resume {self.run}")
 
     def stop(self) -> None:
         """Asks it to save itself and end."""
@@ -97,7 +97,7 @@ class _Job:
     @property
     def stopped(self) -> bool:
         """Whether it was asked to stop, or never begun."""
-        return self.code in (None, 75, -SIGTERM, -SIGINT, 128 + SIGTERM, 128 + SIGINT)
+        return self.code in (None, 75, *(-number for number in STOPS), *(128 + number for number in STOPS))
 
     @property
     def run(self) -> Path | None:
@@ -166,8 +166,8 @@ def _summarise(settings: TrainRL, name: str, folder: Path, runs: dict[int, Path]
     drawn = [_curve(run) for run in runs.values()]
     picture = learning_curves(drawn, f"{settings.algo} on {name}", folder / "curves.png")
     spread = f"95 % interval {low:.1f} to {high:.1f}, worst {values.min():.1f}"
-    print(f"{len(runs)} seeds: mean {figures['mean']:.1f}, {spread}")
-    print(f"learning curves: {picture}")
+    tell(f"{len(runs)} seeds: mean {figures['mean']:.1f}, {spread}")
+    tell(f"learning curves: {picture}")
 
 
 def _curve(run: Path) -> dict[int, float]:

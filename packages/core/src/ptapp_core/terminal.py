@@ -1,0 +1,48 @@
+"""Lines for the user, on a console that may be narrow, be closed, or have gone. Nothing heavy is imported."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO
+
+
+def tell(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line of a job, which goes on in silence where its console is gone (see `outlives`)."""
+    with outlives(stream or sys.stdout):
+        print(text, file=stream, flush=True)
+
+
+@contextmanager
+def outlives(stream: TextIO) -> Iterator[None]:
+    """Where `stream` cannot be written in this context, the process prints no more to it, and goes on.
+
+    The reader of a pipe may have left, a terminal been closed, or the disk be full.
+    """
+    try:
+        yield
+    except OSError:
+        silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """What is written to the stream from now on, and what it holds back still, is lost."""
+    with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def is_text(path: str) -> bool:
+    """Whether a path is Unicode text; its bytes are not, where Python stands surrogates in for some of them."""
+    return path == path.encode(errors="ignore").decode()
+
+
+def folded(text: str, width: int) -> str:
+    """The text in lines of at most `width` columns, broken between words; a no-break space stays in its line."""
+    fold = textwrap.TextWrapper(width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(fold.fill(line) for line in text.splitlines()).replace("\xa0", " ")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a line on the stream can be overwritten; Python has no stream where the file was closed."""
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
