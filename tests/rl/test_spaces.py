@@ -79,16 +79,17 @@ def test_a_game_is_learned_alike_whatever_the_bounds_of_its_actions(word: str) -
 def test_an_export_gives_the_policys_own_actions_in_the_space(form: Any, tmp_path: Path) -> None:
     box = spaces.Box(np.array([100.0, -0.1, 0.0]), np.array([200.0, 0.1, np.inf]), dtype=np.float64)
     card = {"algo": "ppo", "observation": {"kind": "vector", "shape": [2]}, "action": action_card(box, "Game", "ppo")}
+    torch.manual_seed(0)
     model: Any = build({**card, "normalise": True, "hidden": [8], "activation": "tanh"})
     nn.init.normal_(model.head.linear.weight, std=2.0)
     seen = torch.from_numpy(np.random.default_rng(0).uniform(-20, 20, (16, 2)) + 1.7e9)
     model.encoder.norm.take(model.encoder.norm.moments(seen))
-    path, _ = export(model, seen, tmp_path, form, {})
+    path, _ = export(model, seen, tmp_path, form, {}, tolerance=5e-3)  # an action of 1 is 50 in the environment
     actions = _READERS[form](path)(seen)
     assert actions.dtype == torch.float64
     assert all(box.contains(action) for action in actions.detach().numpy())
     assert len(actions.unique(dim=0)) > 10
-    torch.testing.assert_close(actions, model(seen), rtol=0, atol=1e-4)
+    torch.testing.assert_close(actions, model(seen), rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize(
