@@ -98,7 +98,6 @@ ROWS = [
             "not a run": (["--resume", "."], "config.toml"),
             "a fold that is not there": (["--fold", "1"], "--folds"),
             "pretrained for another model": (["--pretrained", "x"], "wav2vec2"),
-            "a picture too small": (["--seconds", "0.1"], "--mels"),
             "the lowest frequency too high": (["--low", "3000"], "--low"),
         },
     ),

@@ -110,7 +110,7 @@ def test_a_text_that_is_no_text_is_one_line(words: list[str], capsys: pytest.Cap
 def test_cross_validation_tests_each_text_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = write_texts(tmp_path / "texts", rows=40)
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--dim", "8", "--hidden", "8", "--epochs", "1"]
-    assert command(["nlp", "train", *COMMON, *words, "--folds", "2"]) == 0
+    assert command(["nlp", "train", *COMMON, *words, "--folds", "2", "--split", "exact"]) == 0
     assert "95 % ±" in capsys.readouterr().out
     (summary,) = (tmp_path / "runs").glob("*/texts-folds-s0.json")
     runs = [Path(row["run"]) for row in json.loads(summary.read_text())["folds"]]
@@ -127,7 +127,7 @@ def test_cross_validation_tests_each_text_once(tmp_path: Path, capsys: pytest.Ca
     } == tested[1]
     assert command(["nlp", "train", *COMMON, *words, "--fold", "3", "--folds", "2"]) == 2
     assert "has the folds 1, 2" in capsys.readouterr().err
-    assert command(["nlp", "train", *COMMON, *words, "--no-test"]) == 0
+    assert command(["nlp", "train", *COMMON, *words, "--no-test", "--split", "exact"]) == 0
     (untested,) = {path.parent for path in (tmp_path / "runs").glob("*/*/meta.json")} - set(runs)
     assert "test" not in json.loads((untested / "report" / "metrics.json").read_text())
 

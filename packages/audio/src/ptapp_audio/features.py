@@ -9,16 +9,16 @@ Exporters carry a matrix product where not an FFT, so the transform is one where
 is proven against the FFT that the program runs.
 """
 
-from math import log, pi, sqrt
+from math import pi, sqrt
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_audio.mel_bank import SMALLEST, mel_bank
 from ptapp_core.errors import UserError
 
-_SMALLEST = 1.1754944e-38  # what librosa counts as zero when it normalises float32
 _CACHED = 300_000  # float32 that a core's cache holds beside what becomes of them
 
 
@@ -132,50 +132,6 @@ class Mel(nn.Module):
         return (frames @ self.bank.T).transpose(1, 2)
 
 
-def mel_bank(
-    rate: int,
-    n_fft: int,
-    n_mels: int,
-    *,
-    fmin: float = 0.0,
-    fmax: float | None = None,
-    htk: bool = False,
-    norm: Literal["slaney"] | float | None = "slaney",
-) -> Tensor:
-    """Triangles, float32 (n_mels, 1 + n_fft // 2), as `librosa.filters.mel`.
-
-    One that is narrower than the spectrum's bins may hold none of them.
-    """
-    top = rate / 2 if fmax is None else fmax
-    if not 0 <= fmin < top:
-        raise UserError(f"fmin of {fmin:g} Hz: must be at least 0 and below fmax, here {top:g} Hz")
-    lowest, highest = _mel_of(fmin, htk), _mel_of(top, htk)
-    edges = _hertz_of(torch.linspace(lowest, highest, n_mels + 2, dtype=torch.float64), htk)[:, None]
-    bins = torch.arange(1 + n_fft // 2, dtype=torch.float64) * (rate / n_fft)
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    bank = rising.minimum(falling).clamp(min=0.0)
-    if norm == "slaney":
-        bank = bank * (2.0 / (edges[2:] - edges[:-2]))
-    elif norm is not None:
-        sizes = torch.linalg.vector_norm(bank, ord=norm, dim=1, keepdim=True)
-        bank = bank / torch.where(sizes < _SMALLEST, 1.0, sizes)
-    return bank.float()
-
-
-def _mel_of(hertz: float, htk: bool) -> float:
-    """HTK's mel is logarithmic; Slaney's is linear to 1 kHz."""
-    if htk:
-        return 2595.0 / log(10) * log(1.0 + hertz / 700.0)
-    return 3.0 * hertz / 200.0 if hertz < 1000.0 else 15.0 + 27.0 * log(hertz / 1000.0) / log(6.4)
-
-
-def _hertz_of(mel: Tensor, htk: bool) -> Tensor:
-    if htk:
-        return 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
-    return torch.where(mel < 15.0, 200.0 * mel / 3.0, 1000.0 * (log(6.4) / 27.0 * (mel - 15.0)).exp())
-
-
 def refuse_empty_bands(mel: Mel, option: str) -> None:
     """Raises UserError for bands that would be silent whatever the sound; `option` makes the spectrum longer."""
     empty = int((mel.bank.amax(1) == 0).sum())
@@ -284,7 +240,7 @@ class Chroma(nn.Module):
         """(N, samples) -> (N, 12, frames)."""
         raw = self.bank @ self.spectrogram(x)
         strongest = raw.amax(1, keepdim=True)
-        return raw / torch.where(strongest < _SMALLEST, 1.0, strongest)
+        return raw / torch.where(strongest < SMALLEST, 1.0, strongest)
 
 
 class _OfMagnitudes(nn.Module):
@@ -318,7 +274,7 @@ class _OfMagnitudes(nn.Module):
         """Magnitudes that add up to one in each frame that has any."""
         magnitudes = self.magnitudes(x)
         total = magnitudes.sum(1, keepdim=True)
-        return magnitudes / torch.where(total < _SMALLEST, 1.0, total)
+        return magnitudes / torch.where(total < SMALLEST, 1.0, total)
 
 
 class Centroid(_OfMagnitudes):
