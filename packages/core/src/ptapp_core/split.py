@@ -278,9 +278,10 @@ class _Dividing:
                     raise UserError(f"{whose}too few to divide; add some, or provide {lacking} samples")
 
     def _in_groups(self, label: int, total: int) -> str:
-        """` in 2 groups` where samples of a class stay together."""
+        """` in 2 groups` where samples of a class stay together, as copies do."""
         keys = {self.samples.key(row) for row in range(len(self.samples)) if self.known.label(row) == label}
-        return f" in {counted(len(keys), 'group')} (copies are one)" if len(keys) < total else ""
+        what = "group" if any(self.samples.groups) else "different one"
+        return f" in {counted(len(keys), what)}" if len(keys) < total else ""
 
     def refuse_split_groups(self) -> None:
         """Refuses a group in two splits."""
