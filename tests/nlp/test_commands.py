@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,8 +221,10 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
 def test_a_language_model_writes_the_same_for_the_same_seed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = ["--task", "generate", "--dim", "32", "--layers", "1", "--vocab", "400", "--max-length", "24"]
+    words = ["--task", "generate", "--dim", "32", "--layers", "1", "--tokenizer", "char", "--max-length", "24"]
     run = train(tmp_path, *words, "--epochs", "2")
+    report = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    assert report["bits_per_character"] == pytest.approx(report["loss"] / math.log(2), rel=0.01)  # a token is one
     said = []
     for more in ([], [], ["--seed", "1"], ["--prompt", "two plus " * 30]):
         capsys.readouterr()

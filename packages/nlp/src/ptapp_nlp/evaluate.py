@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import log
 from operator import eq
 from pathlib import Path
 from typing import Any
@@ -189,8 +190,13 @@ def _tags(
 def _generation(
     model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
 ) -> Result:
+    """Perplexity is that of a token; bits per character, the end of a text being one, compare tokenizers too."""
     plain = build_loss("cross-entropy")
-    return token_figures(model, OUTPUTS["generate"], part.texts, plain, runtime, card["pad"]), {}, {}, ""
+    figures = token_figures(model, OUTPUTS["generate"], part.texts, plain, runtime, card["pad"])
+    assert part.texts.units is not None
+    characters = sum(len(text) + 1 for text in part.examples.source)
+    bits = figures["loss"] * float(part.texts.units.sum()) / characters / log(2)
+    return {**figures, "bits_per_character": bits}, {}, {}, ""
 
 
 def _translation(
