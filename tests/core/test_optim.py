@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim import Optimizer
@@ -298,7 +298,10 @@ def test_a_job_made_longer_or_shorter_keeps_every_rate_that_it_began_with(
 ) -> None:
     run = tmp_path_factory.getbasetemp()
     job = TrainSettings.resolve(None, {**schedule, **first})
-    whole, optimizer, planned = planned_by(job)
+    try:
+        whole, optimizer, planned = planned_by(job)
+    except UserError:  # a job so short that a milestone lies within its warm-up
+        reject()
     expected = advance(optimizer, planned, 1, whole)
 
     steps, optimizer, planned = planned_by(job)

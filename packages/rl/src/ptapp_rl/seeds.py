@@ -38,7 +38,7 @@ def train(settings: TrainRL) -> None:
     short = f"{name.rpartition('/')[2].lower()}-seeds"
     folder = new_path(settings.run_dir, f"rl-{settings.algo}", settings.name or short, seeds[0], Runtime("cpu", "fp32"))
     folder.mkdir(parents=True)
-    job = settings.model_copy(update={"seeds": None, "run_dir": folder / "runs"})
+    job = settings.model_copy(update={"seeds": None, "parallel": 1, "run_dir": folder / "runs"})
     (folder / "config.toml").write_text(job.to_toml(), encoding="utf-8")
     tell(f"{settings.algo} on {name}, seeds {settings.seeds}, {settings.parallel} at a time: {folder}")
     jobs = [_Job(folder, seed) for seed in seeds]
