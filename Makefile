@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
 
-.PHONY: train test lint bench clean
+# make fuzz: 10,000 changed inputs (make test: 300).
+.PHONY: train test lint fuzz bench clean
 
 train: $(VENV)/ready
 	$(BIN)/ptapp vision train --epochs 6 --name demo
@@ -16,6 +17,9 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(VENV)/ready
+	PTAPP_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz --numprocesses auto --dist worksteal
 
 bench: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \

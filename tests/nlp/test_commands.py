@@ -18,6 +18,7 @@ from contract.rows import command, last_checkpoint, only_run
 from ptapp_core.jobs import Trained
 from ptapp_core.losses import build_loss
 from ptapp_core.runtime import Runtime
+from ptapp_nlp.card import About
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.evaluate import measure, prepare, rebuild
@@ -307,7 +308,7 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert command(["nlp", "train", "--resume", str(run)]) == 0
     assert (run / "tokenizer.json").stat().st_mtime_ns == written  # what is not written is never half there
     assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
-    trained = Trained.find(run, "nlp")
+    trained = Trained.find(run, "nlp", About)
     model, merged = rebuild(trained), rebuild(trained)
     bert.merge_lora(merged)
     assert not any("lora_" in name for name in merged.state_dict())

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ptapp_audio.card import About
 from ptapp_audio.clips import Clips, Windows
 from ptapp_audio.config import EvaluateAudio, TrainAudio
 from ptapp_audio.data import load_for
@@ -27,11 +28,11 @@ def evaluate(settings: EvaluateAudio) -> None:
     The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "audio", settings.checkpoint)
+    trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
     job = TrainAudio.resolve(settings.run / "config.toml", {})
     data = load_for(job, rate=card["rate"], run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
-    model = trained.load(rebuild(card)).to(runtime.device)
+    model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
     say_learned(settings.run, data.members.part(split))

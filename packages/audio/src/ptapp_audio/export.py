@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ptapp_audio.card import About
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import ExportAudio, TrainAudio
 from ptapp_audio.data import load_for
@@ -16,9 +17,9 @@ _SAMPLES = 16
 
 def export(settings: ExportAudio) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on sounds of its own test split."""
-    trained = Trained.find(settings.run, "audio", settings.checkpoint)
+    trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
-    model = nn.Sequential(trained.load(rebuild(card)), nn.Softmax(dim=1))
+    model = nn.Sequential(trained.load(rebuild), nn.Softmax(dim=1))
     data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], run=settings.run)
     about = {
         "input": f"float32 (batch, length), samples of -1 to 1 at {card['rate']} Hz, of any length",

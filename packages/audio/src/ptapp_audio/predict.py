@@ -6,6 +6,7 @@ import sys
 import torch
 from torch import Tensor
 
+from ptapp_audio.card import About
 from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.evaluate import predict_clips
@@ -30,9 +31,9 @@ def predict(settings: PredictAudio) -> None:
     Raises UserError, after all others are printed, where some could not be read.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "audio", settings.checkpoint)
+    trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
-    model = trained.load(rebuild(card)).to(runtime.device)
+    model = trained.load(rebuild).to(runtime.device)
     window = card["window"] / card["rate"]
     if settings.every is not None and settings.every > window:
         raise UserError(

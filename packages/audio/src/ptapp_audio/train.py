@@ -27,6 +27,7 @@ from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.losses import classification_loss
+from ptapp_core.memory import within_memory
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -52,7 +53,8 @@ def train(settings: TrainAudio) -> Path | None:
         return None
     runtime = runtime_of(settings)
     data = load_for(settings)
-    model, card = build_model(settings, data)
+    with within_memory():
+        model, card = build_model(settings, data)
     model = model.to(runtime.device)
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     usual = TrainAudio.model_fields["batch_size"].default

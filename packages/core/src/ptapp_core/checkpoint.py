@@ -25,15 +25,31 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.files import one_line
 from ptapp_core.finite import first_not_finite
 from ptapp_core.runtime import Runtime
+from ptapp_core.typed import Typed, checked
 
 _STEP = re.compile(r"step-(\d{8})")
+
+
+class _File(Typed):
+    size: int
+    sha256: str
+
+
+class _Manifest(Typed):
+    """What `manifest.json` holds."""
+
+    step: int = Field(ge=0, lt=10**8)
+    ranks: int = Field(ge=1)
+    files: dict[str, _File]
 
 
 class Stateful(Protocol):
@@ -145,15 +161,15 @@ class Checkpoints:
             return None
         for problem in damaged:
             self._say(f"{problem}; going back to {folder.name}")
-        manifest = json.loads((folder / "manifest.json").read_text())
-        ranks = int(manifest["ranks"])
+        manifest = _manifest(folder)
+        ranks = manifest.ranks
         if ranks != self._runtime.world:
             raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
         for name, module in _modules(shared).items():
             load_weights(module, folder / f"{name}.safetensors")
         _restore_states(folder / "state.pt", shared)
         _restore_states(folder / f"rank{self._runtime.rank}.pt", own)
-        return int(manifest["step"])
+        return manifest.step
 
     def _finish_replacing(self) -> None:
         """Puts back what was moved aside by a save that was killed before the new one had its name."""
@@ -177,6 +193,15 @@ class Checkpoints:
             _remove(left)
 
 
+def _manifest(folder: Path) -> _Manifest:
+    """Raises UserError for what is no manifest, ValueError for what is no JSON."""
+    path = folder / "manifest.json"
+    try:
+        return checked(path, json.loads(path.read_text()), _Manifest)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def steps_in(checkpoints: Path) -> list[Path]:
     """The checkpoints in a run's folder of them, oldest first."""
     return sorted(p for p in checkpoints.glob("step-*") if _STEP.fullmatch(p.name) and p.is_dir())
@@ -186,21 +211,22 @@ def verify(folder: Path) -> str:
     """What is wrong with a checkpoint, in a line; empty if it is as it was written."""
     manifest = folder / "manifest.json"
     try:
-        files = json.loads(manifest.read_text())["files"]
-        for name, expected in files.items():
+        for name, expected in _manifest(folder).files.items():
             path = folder / name
-            if path.parent != folder:
+            if Path(name).name != name:
                 return f"{manifest}: names a file outside its folder"
-            if not path.exists():
+            if not path.is_file():
                 return f"{path}: missing"
-            if path.stat().st_size != expected["size"]:
-                return f"{path}: {path.stat().st_size} bytes where {expected['size']} were written"
-            if _sha256(path) != expected["sha256"]:
+            if path.stat().st_size != expected.size:
+                return f"{path}: {path.stat().st_size} bytes where {expected.size} were written"
+            if _sha256(path) != expected.sha256:
                 return f"{path}: its content is not what was written (SHA-256 differs)"
     except FileNotFoundError:
         return f"{manifest}: missing"
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{manifest}: not a manifest"
+    except UserError as error:
+        return str(error)
+    except (ValueError, OSError) as error:
+        return f"{manifest}: not a manifest ({one_line(error)})"
     return ""
 
 

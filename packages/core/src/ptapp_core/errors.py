@@ -14,12 +14,12 @@ class Interrupted(Exception):
     """The job was asked to stop (`runtime.STOPS`), saved itself, and can be resumed. Exit code 75 (EX_TEMPFAIL)."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: object, known: Iterable[str]) -> str:
     """`"; did you mean 'adamw'?"` for the known word closest to `word`, where one is close.
 
     Else the known ones, or of many the few that are least unlike.
     """
-    known = sorted(known)
+    word, known = str(word), sorted(known)
     if close := close_to(word, known):
         return f"; did you mean {close[0]!r}?"
     if len(known) <= _FEW:

@@ -9,6 +9,7 @@ from ptapp_core.config import TrainSettings
 from ptapp_core.jobs import data_name
 from ptapp_core.run import read_json, write_json
 from ptapp_core.terminal import tell
+from ptapp_core.typed import Typed, checked
 
 S = TypeVar("S", bound=TrainSettings)
 _SHOWN = ("accuracy", "f1", "nll")
@@ -37,12 +38,22 @@ def cross_validate(
         tell(f"fold {name}")
         run = train(settings.model_copy(update={"fold": fold}))
         assert run is not None  # a single process, as the settings make sure
-        rows.append({"fold": name, "run": str(run), **read_json(run / "report" / "metrics.json")["test"]})
+        rows.append({"fold": name, "run": str(run), **test_figures(run)})
     table, record = summary(rows)
     tell(table)
     out = settings.run_dir / job / f"{settings.name or data_name(settings, built_in)}-folds-s{settings.seed}.json"
     write_json(out, {"folds": rows, **record})
     tell(f"folds: {out}")
+
+
+class _Report(Typed):
+    test: dict[str, float]
+
+
+def test_figures(run: Path) -> dict[str, float]:
+    """The figures of the test in the report that a job left; raises UserError where it holds none."""
+    file = run / "report" / "metrics.json"
+    return checked(file, read_json(file), _Report).test
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, dict[str, float]]]:

@@ -16,7 +16,7 @@ def refuse_other_format(run: Path) -> None:
     """
     try:
         meta = json.loads((run / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     found = meta.get("format", 1) if isinstance(meta, dict) else FORMAT
     if found != FORMAT:

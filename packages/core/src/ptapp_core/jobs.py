@@ -1,7 +1,7 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -14,14 +14,17 @@ from torch.optim import Optimizer
 from ptapp_core.checkpoint import load_weights, steps_in, verify
 from ptapp_core.config import JobSettings, TrainSettings
 from ptapp_core.errors import UserError, counted
+from ptapp_core.files import one_line
 from ptapp_core.formats import refuse_other_format
 from ptapp_core.members import FILE as SAMPLES
 from ptapp_core.members import Member, Members
+from ptapp_core.memory import within_memory
 from ptapp_core.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.plan import Plan
 from ptapp_core.run import Run, new_path, read_json, write_text
 from ptapp_core.runtime import Runtime
 from ptapp_core.split import Division
+from ptapp_core.typed import Typed, checked
 
 S = TypeVar("S", bound=TrainSettings)
 
@@ -208,16 +211,18 @@ class Trained:
     checkpoint: Path
 
     @classmethod
-    def find(cls, run: Path, domain: str, which: Which = "best") -> Self:
-        """The best checkpoint of a run (the last where none is marked best); raises UserError where there is none."""
+    def find(cls, run: Path, domain: str, kind: type[Typed], *, which: Which = "best") -> Self:
+        """The best checkpoint of a run (the last where none is marked best).
+
+        `kind` is what the domain writes to `meta.json`. Raises UserError where that is not there, or no checkpoint is.
+        """
         if not (run / "meta.json").is_file():
             raise UserError(f"{run}: not a run directory (it has no meta.json)")
         refuse_other_format(run)
         about = read_json(run / "meta.json")
         if about.get("domain") != domain:
             raise UserError(f"{run}: a run of `ptapp {about.get('domain')}`, not of `ptapp {domain}`")
-        if "model" not in about:
-            raise UserError(f"{run / 'meta.json'}: does not describe the model; the file was changed")
+        checked(run / "meta.json", about, kind)
         folder = run / "checkpoints"
         steps = steps_in(folder)
         best = (folder / "best").resolve()
@@ -228,7 +233,18 @@ class Trained:
             raise UserError(f"{problem}; try --checkpoint {'last' if which == 'best' else 'best'}")
         return cls(run, about, checkpoint)
 
-    def load(self, model: M) -> M:
-        """The trained weights into a model built as the run built it; in eval mode."""
+    def load(self, build: Callable[[dict[str, Any]], M]) -> M:
+        """The model that `build` makes of the card, with the trained weights; in eval mode.
+
+        Raises UserError where the card, or memory, does not allow such a model.
+        """
+        meta = self.run / "meta.json"
+        try:
+            with within_memory():
+                model = build(self.about["model"])
+        except UserError as error:
+            raise UserError(f"{meta}: model: {error}") from error
+        except Exception as error:  # of many kinds: sizes that do not fit each other, unknown options
+            raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
         return model.eval()

@@ -55,7 +55,7 @@ def last_record(path: Path) -> dict[str, Any] | None:
 def _record(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
 

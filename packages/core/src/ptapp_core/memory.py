@@ -1,7 +1,18 @@
-"""How much memory this process may fill."""
+"""How much memory this process may fill, and what would exceed it."""
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ptapp_core.errors import UserError
+
+_LOOKED_AT = 2**26  # bytes between two looks at what is free, which cost some 100 µs
 
 
 def free_memory() -> int:
@@ -12,6 +23,53 @@ def free_memory() -> int:
     """
     room = [_available(), *_groups(), *_limit()]
     return max(min(room), 0) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Raises UserError before a tensor that is made in this context takes more memory than is free."""
+    try:
+        with _Sizes():
+            yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or "alloc" in str(error) or "overflow" in str(error):
+            raise UserError("a tensor of the model is larger than any memory: make it smaller") from error
+        raise
+
+
+class _Sizes(TorchDispatchMode):
+    """Looks at each new tensor on the CPU before it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._unseen = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        options = dict(kwargs or {})
+        named = dict(zip((each.name for each in func._schema.arguments), args, strict=False))
+        size = named.get("size")
+        device = options.get("device")
+        if (
+            isinstance(size, (list, tuple))
+            and "self" not in named
+            and (device is None or torch.device(device).type == "cpu")
+        ):
+            dtype = options.get("dtype") or torch.get_default_dtype()
+            self._take(prod(size) * dtype.itemsize)
+        return func(*args, **options)
+
+    def _take(self, size: int) -> None:
+        self._unseen += size
+        if self._unseen < _LOOKED_AT:
+            return
+        if self._unseen > (free := free_memory()):
+            raise UserError(
+                f"the model needs {self._unseen / 2**30:,.1f} GiB more, and {free / 2**30:,.1f} GiB of memory are "
+                "free: make it smaller"
+            )
+        self._unseen = 0
 
 
 def _available(meminfo: Path = Path("/proc/meminfo")) -> int:

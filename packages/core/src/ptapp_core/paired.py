@@ -88,7 +88,7 @@ def _read(path: Path) -> list[tuple[str, float]]:
         found = [(str(row["name"]), float(row["score"])) for row in rows]
     except OSError as error:
         raise UserError(f"no paired test: {path}: {error.strerror}; ptapp DOMAIN evaluate RUN writes it") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError) as error:
         raise UserError(f"no paired test: {path} is broken ({one_line(error)})") from error
     if not found:
         raise UserError(f"no paired test: {path} is empty")

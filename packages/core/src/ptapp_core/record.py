@@ -50,7 +50,7 @@ class Record:
             content = parse((self.path / name).read_text(encoding="utf-8", errors="surrogateescape"))
         except OSError as error:
             self.problems.append(f"{name}: {error.strerror}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.problems.append(f"{name} is broken: {error}")
         else:
             if isinstance(content, dict):

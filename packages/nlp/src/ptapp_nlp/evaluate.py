@@ -17,6 +17,7 @@ from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
+from ptapp_nlp.card import About
 from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import EvaluateNLP, TrainNLP
 from ptapp_nlp.data import Reading, load
@@ -87,7 +88,7 @@ def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None
 
 def rebuild(trained: Trained) -> nn.Module:
     """The model of a run with its trained weights, in eval mode."""
-    return trained.load(build(trained.about["model"]))
+    return trained.load(build)
 
 
 def evaluate(settings: EvaluateNLP) -> None:
@@ -96,11 +97,11 @@ def evaluate(settings: EvaluateNLP) -> None:
     The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
     job = TrainNLP.resolve(settings.run / "config.toml", {})
     data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
-    tokens = Tokens.load(settings.run / "tokenizer.json")
+    tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = rebuild(trained).to(runtime.device)
     split, examples = settings.chosen(data.part)
     print(data.about)

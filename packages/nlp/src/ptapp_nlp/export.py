@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_core.run import write_text
+from ptapp_nlp.card import About
 from ptapp_nlp.config import ExportNLP, TrainNLP
 from ptapp_nlp.decode import LONGER, MORE
 from ptapp_nlp.encode import fallback_tag
@@ -34,7 +35,7 @@ class _Probabilities(nn.Module):
 
 def export(settings: ExportNLP) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on texts of its own test split."""
-    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
     model = rebuild(trained)
     if card["options"]["lora"] is not None:
@@ -43,7 +44,7 @@ def export(settings: ExportNLP) -> None:
         merge_lora(model)
     positions = positions_of(model)
     job = TrainNLP.resolve(settings.run / "config.toml", {})
-    tokens = Tokens.load(settings.run / "tokenizer.json")
+    tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     part = prepare(card, load_for(job, run=settings.run).test, tokens)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())

@@ -8,6 +8,7 @@ import torch
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
+from ptapp_nlp.card import About
 from ptapp_nlp.config import GenerateNLP
 from ptapp_nlp.decode import sample, session_of
 from ptapp_nlp.evaluate import rebuild
@@ -17,11 +18,11 @@ from ptapp_nlp.tokens import EOS, Tokens
 def generate(settings: GenerateNLP) -> None:
     """Prints a line of JSON a text; a prompt longer than the model's blocks loses its beginning, and that is said."""
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
     if card["task"] != "generate":
         raise UserError(f"{settings.run}: learnt to {card['task']}, not to generate; use `ptapp nlp predict`")
-    tokens = Tokens.load(settings.run / "tokenizer.json")
+    tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = rebuild(trained).to(runtime.device)
     ids = tokens.encode([settings.prompt], sys.maxsize)[0] if settings.prompt.strip() else []
     if len(ids) >= card["max_length"]:

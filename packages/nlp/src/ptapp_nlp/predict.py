@@ -12,6 +12,7 @@ from ptapp_core.finite import refuse_not_finite
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged
+from ptapp_nlp.card import About
 from ptapp_nlp.config import PredictNLP
 from ptapp_nlp.decode import translations
 from ptapp_nlp.encode import Cut, fallback_tag, whole_lengths
@@ -35,13 +36,13 @@ def predict(settings: PredictNLP, task: str | None = None) -> None:
     Raises UserError where the run is of another task than `task`, or writes texts of its own.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "nlp", settings.checkpoint)
+    trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
     if card["task"] == "generate":
         raise UserError(f"{settings.run}: writes texts of its own; use `ptapp nlp generate`")
     if task is not None and card["task"] != task:
         raise UserError(f"{settings.run}: learnt to {card['task']}, not to {task}; use `ptapp nlp predict`")
-    tokens = Tokens.load(settings.run / "tokenizer.json")
+    tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     answer = _answer(settings, trained, runtime, tokens=tokens)
     if trained.about["made"]:
         print("ptapp: note: this model learnt from texts that the program made", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,16 @@ class Tokens:
         return next((number for number in found if number is not None), other)
 
     @classmethod
-    def load(cls, path: Path) -> "Tokens":
-        """From a `tokenizer.json`."""
+    def load(cls, path: Path, digest: str) -> "Tokens":
+        """From a `tokenizer.json` of this SHA-256; raises UserError for any other file."""
         try:
-            return cls.read(path.read_text(encoding="utf-8"))
+            content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        if sha256(content).hexdigest() != digest:
+            raise UserError(f"{path}: not the one that the model was trained with (SHA-256 differs); restore it")
+        try:
+            return cls.read(content.decode())
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from error
 
@@ -70,6 +75,11 @@ class Tokens:
         text = str(self.tokenizer.to_str(pretty=True))
         self.tokenizer.no_padding()
         return text
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the file that holds what `json` gives."""
+        return sha256(self.json().encode()).hexdigest()
 
     def shipped(self, limit: int, *, eos: bool = False, begin: bool = False) -> str:
         """A `tokenizer.json` that any program reads as this one does: with marks, a limit and padding.

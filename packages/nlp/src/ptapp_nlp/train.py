@@ -16,11 +16,12 @@ from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.losses import CrossEntropy, classification_loss
+from ptapp_core.memory import within_memory
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
 from ptapp_core.report import curves
-from ptapp_core.run import write_text
+from ptapp_core.run import read_json, write_text
 from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
 from ptapp_nlp.batches import Texts, by_length, padding
@@ -64,7 +65,9 @@ def train_once(settings: TrainNLP) -> Path | None:
     usual = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
     settings, note = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
-    model = build(card, pretrained=True).to(runtime.device)
+    with within_memory():
+        model = build(card, pretrained=True)
+    model = model.to(runtime.device)
     if settings.activation_checkpointing:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)
@@ -73,7 +76,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     plan = Plan.of(settings, loader.steps_per_epoch, figures)
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
-    about = {"domain": "nlp", "data": data.about, "made": data.made, "model": card}
+    about = {"domain": "nlp", "data": data.about, "made": data.made, "tokenizer": tokens.digest, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about, members=data.members) as run:
         kept = run.path / "tokenizer.json"
         if runtime.is_main and not kept.exists():  # a resumed job has it, unless it was killed before this line
@@ -106,7 +109,7 @@ def train_once(settings: TrainNLP) -> Path | None:
 def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     """Those of the run that is resumed, or of the pretrained encoder, or learnt from the training split by rank 0."""
     if settings.resume is not None and (kept := settings.resume / "tokenizer.json").exists():
-        return Tokens.load(kept)
+        return Tokens.load(kept, str(read_json(settings.resume / "meta.json").get("tokenizer")))
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import pretrained_tokens
 

@@ -1,5 +1,6 @@
 """How good a policy is: episodes in environments of their own, and what can be said from so many."""
 
+import json
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -18,9 +19,10 @@ from ptapp_core.runtime import Runtime
 from ptapp_core.verbs import OfRun
 from ptapp_rl.actor import ActorCritic
 from ptapp_rl.algos import build
+from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
 from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, resolve
-from ptapp_rl.spaces import each
+from ptapp_rl.spaces import action_card, each
 from ptapp_rl.vector import Environments
 
 Policy = Callable[[Any], Tensor]
@@ -33,8 +35,9 @@ def evaluate(settings: EvaluateRL) -> None:
     """Plays episodes with a run's policy, and leaves the figures in `evaluation/` of the run."""
     runtime = Runtime(settings.device, "fp32")
     trained, job, name = find(settings)
-    model = trained.load(build(trained.about["model"])).to(runtime.device)
+    model = trained.load(build).to(runtime.device)
     environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1)
+    refuse_other_spaces(trained, environments)
     actions = "actions drawn from the policy" if settings.stochastic else "the likeliest actions"
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}, by {actions}")
     if note := limit_note(name, job.max_episode_steps):
@@ -50,7 +53,7 @@ def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
     run = settings.run
     if not (run / "meta.json").is_file() and (runs := sorted(run.glob("runs/*/*/meta.json"))):
         raise UserError(f"{run}: holds the runs of --seeds, {len(runs)} of them: give one, as {runs[0].parent}")
-    trained = Trained.find(run, "rl", settings.checkpoint)
+    trained = Trained.find(run, "rl", About, which=settings.checkpoint)
     job = TrainRL.resolve(run / "config.toml", {})
     return trained, job, resolve(job.env, trained.about)
 
@@ -80,6 +83,20 @@ def evaluation_environments(
         trial=False,
         instance=instance,
     )
+
+
+def refuse_other_spaces(trained: Trained, environments: Environments) -> None:
+    """Raises UserError where the environments show or take something else than those that a run was trained in."""
+    card = trained.about["model"]
+    for name, found in (
+        ("observation", environments.card),
+        ("action", action_card(environments.action_space, environments.name, card["algo"])),
+    ):
+        if card[name] != json.loads(json.dumps(found)):
+            raise UserError(
+                f"{trained.run / 'meta.json'}: model.{name}: {environments.name} has another now; use the version of "
+                "the environment that the run was trained in"
+            )
 
 
 def budget_of(settings: TrainRL, name: str, every: int | None = None) -> int | None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ptapp_core.export import export as write
 from ptapp_rl.algos import build
 from ptapp_rl.config import ExportRL
-from ptapp_rl.evaluate import evaluation_environments, find
+from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
 from ptapp_rl.spaces import Observations, each, unscaled
 from ptapp_rl.vector import Environments
 
@@ -19,8 +19,9 @@ def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
     trained, job, name = find(settings)
     card = trained.about["model"]
-    model = trained.load(build(card))
+    model = trained.load(build)
     environments = evaluation_environments(job, name, 1)
+    refuse_other_spaces(trained, environments)
     samples = _played(model, environments)
     environments.close()
     latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""

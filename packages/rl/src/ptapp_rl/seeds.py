@@ -11,8 +11,9 @@ import numpy as np
 
 from ptapp_core.checkpoint import steps_in
 from ptapp_core.errors import Interrupted, UserError, counted
+from ptapp_core.folds import test_figures
 from ptapp_core.log import FRAMES, records
-from ptapp_core.run import StopRequest, new_path, read_json, write_json
+from ptapp_core.run import StopRequest, new_path, write_json
 from ptapp_core.runtime import STOPS, Runtime
 from ptapp_core.terminal import tell
 from ptapp_rl.config import TrainRL, seed_list
@@ -76,7 +77,7 @@ class _Job:
             self._errors.unlink()
         self.last_line = lines[-1].removeprefix("ptapp: error: ") if lines else f"ended with exit code {code}"
         if code == 0 and self.run:
-            figures = read_json(self.run / "report" / "metrics.json")["test"]
+            figures = test_figures(self.run)
             tell(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})")
         elif self.saved:
             tell(f"seed {self.seed}: not done; go on with --resume {self.run}")
@@ -158,7 +159,7 @@ def _listed(jobs: list[_Job]) -> str:
 
 def _summarise(settings: TrainRL, name: str, folder: Path, runs: dict[int, Path]) -> None:
     """The final returns of all seeds, and their learning curves in one picture."""
-    final = {seed: read_json(run / "report" / "metrics.json")["test"]["return"] for seed, run in runs.items()}
+    final = {seed: test_figures(run)["return"] for seed, run in runs.items()}
     values = np.array(list(final.values()))
     low, high = interval(values)
     figures = {"mean": float(values.mean()), "low": low, "high": high, "least": float(values.min())}

@@ -52,7 +52,7 @@ def play(settings: PlayRL) -> None:
 
 def _open(settings: RecordRL | PlayRL, render: str) -> tuple[Policy, gym.Env[Any, Any]]:
     trained, job, name = find(settings)
-    model = trained.load(build(trained.about["model"]))
+    model = trained.load(build)
     with closing(make(name)) as probe:
         modes = probe.metadata.get("render_modes") or ()
     if render not in modes:

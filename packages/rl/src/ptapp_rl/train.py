@@ -8,6 +8,7 @@ from torch import nn
 
 from ptapp_core.fit import fit
 from ptapp_core.jobs import run_of, runtime_of, schedule_of
+from ptapp_core.memory import within_memory
 from ptapp_core.milestones import Evaluate
 from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
@@ -41,7 +42,9 @@ def train(settings: TrainRL) -> None:
     )
     card = model_card(settings, environments)
     torch.manual_seed(settings.seed)
-    model = build(card).to(runtime.device)
+    with within_memory():
+        model = build(card)
+    model = model.to(runtime.device)
     plan = plan_of(settings)
     optimizer = build_optimizer(
         model,

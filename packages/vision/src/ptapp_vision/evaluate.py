@@ -32,7 +32,7 @@ def evaluate(settings: EvaluateVision) -> None:
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
     data = load_for(job, Form.of(card), run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
-    model = trained.load(rebuild(card)).to(runtime.device)
+    model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
     for line in data.left_out:
         print(f"left out: {line}")

@@ -23,7 +23,7 @@ def export(settings: ExportVision) -> None:
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     # The layout in memory is a matter of speed, and the exporters know better than the graph.
-    model: nn.Module = trained.load(rebuild({**card, "channels_last": False}))
+    model: nn.Module = trained.load(lambda card: rebuild({**card, "channels_last": False}))
     classifies = card["name"] != "autoencoder"
     if classifies:
         model = nn.Sequential(model, nn.Softmax(dim=1))

@@ -29,7 +29,7 @@ def predict(settings: PredictVision) -> None:
     card = trained.about["model"]
     if card["name"] == "autoencoder":
         raise UserError(f"{settings.run}: an autoencoder tells no classes; see its report, or export it")
-    model = trained.load(rebuild(card)).to(runtime.device)
+    model = trained.load(rebuild).to(runtime.device)
     files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
     answer = json_lines if settings.json_ else csv_lines(card["classes"]) if settings.csv else table_lines(names)

@@ -17,6 +17,7 @@ from ptapp_core.inplace import compile_in_place, recompute_activations, synchron
 from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
 from ptapp_core.loader import Batch, Loader
 from ptapp_core.losses import build_loss, classification_loss
+from ptapp_core.memory import within_memory
 from ptapp_core.milestones import Evaluate
 from ptapp_core.plan import Plan
 from ptapp_core.ranks import relaunch
@@ -49,7 +50,8 @@ def train_once(settings: TrainVision) -> Path | None:
     weights = read_weights(settings.weights) if settings.weights else None
     size = settings.size or usual_size(settings.model, weights, settings.pretrained)
     data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
-    model, card = build_model(settings, data, weights)
+    with within_memory():
+        model, card = build_model(settings, data, weights)
     if settings.sync_batchnorm:
         synchronise_batchnorm(model, runtime)
     model = model.to(runtime.device)

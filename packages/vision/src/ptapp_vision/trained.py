@@ -5,6 +5,7 @@ from pathlib import Path
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
 from ptapp_core.run import read_json
+from ptapp_vision.card import About
 
 
 def find_trained(run: Path, checkpoint: Which) -> Trained:
@@ -15,4 +16,4 @@ def find_trained(run: Path, checkpoint: Which) -> Trained:
             f"{run}: a run of your own program, which does not tell its model; "
             f"its weights are {run}/checkpoints/*/model.safetensors"
         )
-    return Trained.find(run, "vision", checkpoint)
+    return Trained.find(run, "vision", About, which=checkpoint)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
 from ptapp_core.run import read_json
+from ptapp_core.typed import checked
+from ptapp_vision.card import About
 
 _FILE = "model.safetensors"  # of a checkpoint
 _COMPILED = "_orig_mod."  # of a module that torch.compile wrapped
@@ -71,12 +73,12 @@ def read_weights(path: Path) -> Weights:
 def _size_of_run(checkpoint: Path) -> int | None:
     """What the run says that the checkpoint's file lies in; None for a file elsewhere."""
     meta = checkpoint.resolve().parent.parent.parent / "meta.json"
-    return read_json(meta)["model"]["size"] if meta.is_file() else None
+    return checked(meta, read_json(meta), About).model.size if meta.is_file() else None
 
 
 def _file_of(path: Path) -> Path:
     if (path / "meta.json").is_file():
-        return Trained.find(path, "vision").checkpoint / _FILE
+        return Trained.find(path, "vision", About).checkpoint / _FILE
     if path.is_dir() and not (path / _FILE).is_file():
         raise UserError(
             f"--weights {path}: a folder that is neither a run nor a checkpoint; give one of these, or a file"

@@ -1,0 +1,44 @@
+"""What a run's `meta.json` holds of a sound model, as it is read back."""
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from ptapp_core.typed import Names, Size, Typed
+
+_LONGEST = 3600  # seconds of a window
+
+
+class _Front(Typed):
+    rate: Size
+    n_fft: int = Field(ge=16, le=2**24)
+    hop: Size
+    mels: int = Field(ge=1, le=2**12)
+    low: float = Field(ge=0)
+
+
+class Card(Typed):
+    """What it takes to build the model again, and to use it."""
+
+    name: str
+    options: dict[str, Any]
+    classes: Names = Field(min_length=1)
+    front: _Front
+    rate: Size
+    window: Size
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.rate != self.front.rate:
+            raise ValueError("rate and front.rate differ")
+        if self.window > _LONGEST * self.rate:
+            raise ValueError(f"window is longer than {_LONGEST:,} s")
+        return self
+
+
+class About(Typed):
+    """What `meta.json` tells."""
+
+    data: str
+    made: bool
+    model: Card

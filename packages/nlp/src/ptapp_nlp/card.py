@@ -1,0 +1,51 @@
+"""What a run's `meta.json` holds of a text model, as it is read back."""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ptapp_core.typed import Names, Size, Typed
+
+
+class _Options(Typed):
+    dim: Size
+    hidden: Size | None
+    layers: int = Field(ge=1, le=100)
+    heads: Size
+    dropout: float = Field(ge=0, lt=1)
+    bidirectional: bool
+    pool: Literal["mean", "max", "attention", "last", "first"]
+    norm: Literal["pre", "post"]
+    lora: Size | None
+
+
+class Card(Typed):
+    """What it takes to build the model again, and to use it."""
+
+    task: Literal["classify", "tag", "translate", "generate"]
+    name: Literal["lstm", "gru", "transformer", "bert"]
+    vocab: Size
+    pad: int = Field(ge=0)
+    classes: Names
+    max_length: int = Field(ge=4, le=100_000)
+    pretrained: str | None
+    options: _Options
+    encoder: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.task in ("classify", "tag") and not self.classes:
+            raise ValueError("classes are missing")
+        if (self.encoder is None) == (self.name == "bert"):
+            raise ValueError("encoder is there for bert alone")
+        return self
+
+
+class About(Typed):
+    """What `meta.json` tells."""
+
+    data: str
+    made: bool
+    tokenizer: str
+    """The SHA-256 of `tokenizer.json`."""
+    model: Card
