@@ -112,15 +112,20 @@ def test_a_bert_to_which_a_mark_in_a_text_is_text(tmp_path: Path, capsys: pytest
 
 
 def test_a_tagger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "a.conll").write_text("the O\ncat B-X\nsees O\n\nthe O\ndog B-Y\n\n" * 30)
+    (tmp_path / "a.conll").write_text(
+        "".join(f"the O\ncat B-X\nsees O\n{n} O\n\nthe O\ndog B-Y\n{n} O\n\n" for n in range(30))
+    )
     run, files = exported(tmp_path, tmp_path / "a.conll", "onnx", "--task", "tag", "--tokenizer", "char", *SMALL)
     assert [files.tag(text) for text in TEXTS] == [row["tags"] for row in said(capsys, "predict", run, *TEXTS)]
 
 
 def test_a_translator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "pairs.csv").write_text("en,de\n" + "the cat sees,die Katze sieht\none two,eins zwei\n" * 30)
-    words = ["--task", "translate", "--vocab", "300", *SMALL]
-    run, files = exported(tmp_path, tmp_path / "pairs.csv", "pt2", *words)
+    (tmp_path / "pairs").mkdir()
+    for split, times in (("train", 30), ("val", 3), ("test", 3)):
+        pairs = "the cat sees,die Katze sieht\none two,eins zwei\n" * times
+        (tmp_path / "pairs" / f"{split}.csv").write_text("en,de\n" + pairs)
+    words = ["--task", "translate", "--vocab", "300", "--allow-duplicates", *SMALL]
+    run, files = exported(tmp_path, tmp_path / "pairs", "pt2", *words)
     options = ["--beam", "1", "--length-penalty", "0"]  # greedy, as the program here
     answers = [row["translation"] for row in said(capsys, "translate", run, *options, *TEXTS)]
     assert [files.translate(text) for text in TEXTS] == answers

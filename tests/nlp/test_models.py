@@ -281,7 +281,7 @@ def test_sampling_follows_its_seed_and_its_limits(writer: LanguageModel) -> None
 
 
 def test_sampling_draws_in_proportion() -> None:
-    shares = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.5, 0.3, 0.2])
+    shares = torch.tensor([1e-20, 1e-20, 1e-20, 1e-20, 0.5, 0.3, 0.2])  # logits are finite
     drawn = sample(lambda tokens: shares.log().expand(len(tokens), -1), torch.zeros(4000, 1).long(), 1, temperature=1.0)
     counts = torch.tensor(drawn).flatten().bincount(minlength=7) / 4000
     torch.testing.assert_close(counts, shares, atol=0.03, rtol=0)

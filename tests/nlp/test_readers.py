@@ -409,3 +409,20 @@ def test_a_task_of_the_wrong_kind_is_one_line(tmp_path: Path) -> None:
 def test_numbers_are_said_as_people_say_them() -> None:
     assert (english(2905), german(2905)) == ("two thousand nine hundred and five", "zwei tausend neun hundert fünf")
     assert (english(47), german(47)) == ("forty seven", "sieben und vierzig")
+
+
+def test_running_text_is_divided_into_beginning_middle_and_end(tmp_path: Path) -> None:
+    lines = [f"line {number} of a play" if number % 3 else "ROMEO:" for number in range(1000)]
+    file = write(tmp_path / "play.txt", "\n".join(lines))
+    data = load(str(file), Reading("generate"))
+    assert [*data.train.source, *data.val.source, *data.test.source] == lines
+    for part in (data.val, data.test):
+        assert sum(map(len, part.source)) == pytest.approx(sum(map(len, lines)) / 10, rel=0.02)
+    assert data.about.endswith("; val and test from the end of train")
+    (tmp_path / "both").mkdir()
+    write(tmp_path / "both" / "train.txt", "\n".join(lines[:900]))
+    write(tmp_path / "both" / "test.txt", "\n".join(lines[900:]))
+    data = load(str(tmp_path / "both"), Reading("generate"))
+    assert [*data.train.source, *data.val.source] == lines[:900]
+    assert list(data.test.source) == lines[900:]
+    assert len(data.val) > 80

@@ -62,6 +62,7 @@ _ONLY = (
         lambda job: job.data is not None and job.task in ("classify", "translate"),
         "tables (--data) of --task classify and translate",
     ),
+    Only(("split", "allow_duplicates"), lambda job: job.task != "generate", "--task classify, tag and translate"),
     Only(("pair",), lambda job: job.data is not None and job.task == "translate", "--data of --task translate"),
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),

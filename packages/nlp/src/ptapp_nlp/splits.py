@@ -7,7 +7,7 @@ from typing import Any
 
 from ptapp_core.errors import counted
 from ptapp_core.members import Members
-from ptapp_core.split import SPLITS, Division, Known, Samples, SplitName, assign, digest
+from ptapp_core.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,38 @@ def divide(
     samples = Samples(whole.names, whole.names) if made else whole.samples()
     by_class = bool(whole) and isinstance(whole.target[0], int)
     own = [split for split, part in parts.items() for _ in range(len(part))]
+    running = division is not None and bool(whole) and whole.target[0] is None
+    if running:
+        own = _last_tenths(own, whole.source)
     known = Known(where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False)
     assigned = assign(samples, known, division)
     done = {split: whole.take(assigned.rows(split)) for split in SPLITS}
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))
     about = f"{what}: {sizes}" + (f"; {len(classes)} {'classes' if by_class else 'tags'}" if classes else "")
     about += f"; {assigned.note}" if assigned.note else ""
+    if running and set(own) != set(parts):
+        about += f"; {' and '.join(name for name in SPLITS if name not in parts)} from the end of train"
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
     members = Members.of((split, samples.take(assigned.rows(split))) for split in SPLITS)
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
+
+
+def _last_tenths(own: Sequence[SplitName], texts: Sequence[str]) -> list[SplitName]:
+    """The lines of running text with the missing splits cut from the end of train: val, then test, a tenth each.
+
+    Its lines belong together, and many of them (names in a play) occur in all of it: a hash of each would tear both.
+    """
+    missing: list[SplitName] = [split for split in ("val", "test") if split not in own]
+    rows = [row for row, split in enumerate(own) if split == "train"]
+    whole, done = sum(len(texts[row]) + 1 for row in rows), 0
+    parts = list(own)
+    for row in rows:
+        beyond = done / whole - (1 - len(missing) * TEST)  # how far the line begins behind what stays in train
+        if beyond >= 0:
+            parts[row] = missing[min(int(beyond / TEST), len(missing) - 1)]
+        done += len(texts[row]) + 1
+    return parts
 
 
 def in_order(labels: Counter[str]) -> tuple[str, ...]:
