@@ -4,8 +4,11 @@ import resource
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from ptapp_core import memory
+from ptapp_core.errors import UserError
 
 
 def test_the_least_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,3 +47,26 @@ def test_where_the_system_does_not_say_it_is_all_memory(tmp_path: Path) -> None:
     assert memory._available(tmp_path / "gone") > memory._available()
     (tmp_path / "meminfo").write_text("MemFree: 1 kB\nMemAvailable:    2048 kB\n")
     assert memory._available(tmp_path / "meminfo") == 2 * 2**20
+
+
+@pytest.mark.parametrize("exponent", [0, 20, 40, 62, 80])
+def test_a_layer_beyond_the_memory_is_refused_before_it_is_made(exponent: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 2**27)
+    if exponent <= 20:
+        with memory.within_memory():
+            nn.Linear(10, 2**exponent)
+        return
+    with pytest.raises(UserError, match=r"the model .*: make it smaller"), memory.within_memory():
+        nn.Linear(10, 2**exponent)
+
+
+def test_many_layers_that_fit_one_by_one_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter([2**27, 2**26 - 1])
+    monkeypatch.setattr(memory, "free_memory", lambda: next(left))
+    with pytest.raises(UserError, match="make it smaller"), memory.within_memory():
+        nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(100)))
+
+
+def test_an_error_that_is_not_of_memory_passes() -> None:
+    with pytest.raises(RuntimeError, match="shape"), memory.within_memory():
+        torch.zeros(2).view(3)

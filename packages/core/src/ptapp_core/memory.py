@@ -1,6 +1,7 @@
 """How much memory this process may fill, and what would exceed it."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
@@ -26,23 +27,23 @@ def free_memory() -> int:
 
 
 @contextmanager
-def within_memory() -> Iterator[None]:
+def within_memory(what: str = "the model") -> Iterator[None]:
     """Raises UserError before a tensor that is made in this context takes more memory than is free."""
     try:
-        with _Sizes():
+        with _Sizes(what):
             yield
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or "alloc" in str(error) or "overflow" in str(error):
-            raise UserError("a tensor of the model is larger than any memory: make it smaller") from error
+    except (MemoryError, RuntimeError, TypeError, OverflowError) as error:
+        if isinstance(error, (MemoryError, OverflowError)) or re.search("allocate memory|overflow", str(error), re.I):
+            raise UserError(f"{what} is larger than any memory: make it smaller") from error
         raise
 
 
 class _Sizes(TorchDispatchMode):
     """Looks at each new tensor on the CPU before it is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._unseen = 0
+        self._what, self._unseen = what, 0
 
     def __torch_dispatch__(
         self, func: Any, types: Sequence[Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -66,7 +67,7 @@ class _Sizes(TorchDispatchMode):
             return
         if self._unseen > (free := free_memory()):
             raise UserError(
-                f"the model needs {self._unseen / 2**30:,.1f} GiB more, and {free / 2**30:,.1f} GiB of memory are "
+                f"{self._what} needs {self._unseen / 2**30:,.1f} GiB more, and {free / 2**30:,.1f} GiB of memory are "
                 "free: make it smaller"
             )
         self._unseen = 0

@@ -66,7 +66,8 @@ def train(settings: TrainRL) -> None:
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")
-        task, source = task_and_source(settings, model, environments, runtime, run.say)
+        with within_memory("what a rollout or replay keeps"):
+            task, source = task_and_source(settings, model, environments, runtime, run.say)
         run.say(
             f"plan: {plan.steps:,} steps of {frames_per_step(settings):g} frames ({settings.frames:,} frames), "
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
