@@ -13,6 +13,7 @@ from threading import Thread
 import pytest
 import torch
 
+from divisions import EXACT
 from ptapp_core.errors import UserError
 from ptapp_vision.named import SOURCES, Source, cache_folder, fetch, read_named
 
@@ -157,7 +158,9 @@ def test_cifar10_comes_out_of_its_binary_archive(server: Server) -> None:
     (name,) = SOURCES["cifar10"].files
     server.files[name] = packed.getvalue()
     md5 = hashlib.md5(packed.getvalue()).hexdigest()
-    data = read_named("cifar10", sources={"cifar10": Source((server.url,), {name: md5}, SOURCES["cifar10"].classes)})
+    data = read_named(
+        "cifar10", division=EXACT, sources={"cifar10": Source((server.url,), {name: md5}, SOURCES["cifar10"].classes)}
+    )
     assert (len(data.train), len(data.val), len(data.test)) == (50, 10, 30)
     assert data.classes[3] == "cat"
     assert data.test.names[29] == "test_batch.bin[29]"
@@ -171,6 +174,8 @@ def test_the_mnist_family_is_read_from_the_cache(server: Server) -> None:
     for file in SOURCES["fashion-mnist"].files:
         server.files[file] = gzip.compress(images if "images" in file else labels)
     files = {file: hashlib.md5(content).hexdigest() for file, content in server.files.items()}
-    data = read_named("fashion-mnist", sources={"fashion-mnist": Source((server.url,), files, ("x", "y"))})
+    data = read_named(
+        "fashion-mnist", division=EXACT, sources={"fashion-mnist": Source((server.url,), files, ("x", "y"))}
+    )
     assert data.classes == ("x", "y")
     assert torch.equal(data.test.images.flatten(), torch.arange(80, dtype=torch.uint8))  # type: ignore[union-attr]
