@@ -211,8 +211,8 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     measure(model, part, card, tokens, runtime, tmp_path, "test", made=False)
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())
-    trained = SimpleNamespace(about={"model": card, "made": None})
-    monkeypatch.setattr(Trained, "find", lambda *given: trained)
+    trained = SimpleNamespace(about={"model": card, "made": None, "tokenizer": tokens.digest})
+    monkeypatch.setattr(Trained, "find", lambda *_, **__: trained)
     monkeypatch.setattr("ptapp_nlp.predict.rebuild", lambda given: model)
     capsys.readouterr()
     assert command(["nlp", "predict", str(tmp_path), "--device", "cpu", text]) == 0

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EVALUATED = "val/"
 """What the names of an evaluation's figures begin with."""
+_GREATEST = 2**1023  # a greater whole number is no float
 FRAMES = "frames"
 """The figure that pictures and TensorBoard count by, in place of steps, where a record has it."""
 
@@ -57,7 +58,10 @@ def _record(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+    if not isinstance(record, dict) or type(record.get("step")) is not int:
+        return None
+    figures = [value for value in record.values() if value is not None]
+    return record if all(type(value) in (int, float) and abs(value) < _GREATEST for value in figures) else None
 
 
 def lower_is_better(name: str) -> bool:
