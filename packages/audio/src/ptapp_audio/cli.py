@@ -68,9 +68,9 @@ def datasets() -> None:
 
 DATASETS = """\
 nothing    sounds that the program makes: 6 kinds, 1 s at 16 kHz
-FILE.csv   a manifest, also as TSV or in a folder: columns filename (or file, path)
-           and category (or label, class); split, fold, start and end of a segment,
-           speaker, patient, source or another group where there are any
+FILE.csv   a manifest, also as TSV or in a folder: columns filename (file, path)
+           and category (label, class), and split, fold, start and end of a
+           segment, speaker, patient or another group where there are any
 FOLDER     a folder per class, or train/ val/ test/ of such folders
-FOLDER     RAVDESS, EmoDB, GTZAN, ESC-50, UrbanSound8K, Speech Commands or the Free
-           Spoken Digit Dataset, as published: known by their file names"""
+FOLDER     RAVDESS, EmoDB, GTZAN, ESC-50, UrbanSound8K, Speech Commands or the
+           Free Spoken Digit Dataset, as published: known by their file names"""

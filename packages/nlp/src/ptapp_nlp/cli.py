@@ -90,10 +90,11 @@ def datasets() -> None:
 
 DATASETS = """\
 nothing               texts that the program makes, for each task
-FILE.csv .tsv .jsonl  classify: a text and a label; translate: a text and its translation
+FILE.csv .tsv .jsonl  classify: a text and a label; translate: two texts
 FILE.conll .conllu .bio .txt
-                      tag: a word a line with its tag, an empty line after a sentence
+                      tag: a word a line with its tag, then an empty line
 FILE.txt              generate: a text a line
-FOLDER                train, val and test of such files; translate: train.en train.de ...
-hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub (needs the extra hub)
+FOLDER                train, val and test of such files; train.en train.de ...
+hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub
+                      (needs the extra hub)
 files plain or gzipped (.gz)"""

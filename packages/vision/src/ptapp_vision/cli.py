@@ -64,8 +64,8 @@ nothing, or faces     faces that the program draws: 7 expressions, 48x48 grey
 mnist, fashion-mnist, cifar10
                       downloaded once, where a network is there
 FILE.csv              FER2013: columns emotion, pixels, Usage
-FILE.csv              a manifest, also as TSV or in a folder: columns filename (or
-                      file, path, image) and label (or class, category); split,
-                      fold, and patient, subject or another group where there are any
+FILE.csv              a manifest, also as TSV or in a folder: columns filename
+                      (file, path, image) and label (class, category), and split,
+                      fold, patient or another group where there are any
 FOLDER                a folder per class, or train/ val/ test/ of such folders
 FOLDER                IDX files, plain or gzipped (the MNIST family)"""
