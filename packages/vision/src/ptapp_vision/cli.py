@@ -65,7 +65,7 @@ mnist, fashion-mnist, cifar10
                       downloaded once, where a network is there
 FILE.csv              FER2013: columns emotion, pixels, Usage
 FILE.csv              a manifest, also as TSV or in a folder: columns filename
-                      (file, path, image) and label (class, category), and split,
+                      (file, path, image), label (class, category), and split,
                       fold, patient or another group where there are any
 FOLDER                a folder per class, or train/ val/ test/ of such folders
 FOLDER                IDX files, plain or gzipped (the MNIST family)"""
