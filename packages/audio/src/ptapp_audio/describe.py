@@ -14,10 +14,9 @@ from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.pictures import all_features
 from ptapp_audio.read import FULL_SCALE, SOUNDS, Remarks, read
 from ptapp_audio.unreadable import Unreadable
-from ptapp_core.errors import UserError
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
-from ptapp_core.unread import left_out
+from ptapp_core.unread import refuse_unread
 
 
 def describe(settings: FeaturesAudio) -> None:
@@ -48,12 +47,7 @@ def describe(settings: FeaturesAudio) -> None:
         print(f"  {picture.with_suffix('.npz')}, {picture}")
     for line in remarks.lines():
         print(f"ptapp: note: {line}", file=sys.stderr)
-    others = left_out([path for path in settings.files if path.is_dir()], files, SOUNDS)
-    for line in others.lines():
-        print(f"ptapp: {line}", file=sys.stderr)
-    if unreadable or others:
-        unread = unreadable + len(others.unread) + len(others.links)
-        raise UserError(f"{unread} of {len(files) + unread - unreadable} files could not be read (named above)")
+    refuse_unread(settings.files, files, SOUNDS, unreadable)
 
 
 @torch.no_grad()

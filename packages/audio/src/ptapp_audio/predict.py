@@ -20,7 +20,7 @@ from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
-from ptapp_core.unread import left_out
+from ptapp_core.unread import refuse_unread
 
 _BATCH = 64
 
@@ -70,12 +70,7 @@ def predict(settings: PredictAudio) -> None:
                 print(f"ptapp: {out}", file=sys.stderr)
     for line in remarks.lines():
         print(f"ptapp: note: {line}", file=sys.stderr)
-    others = left_out([path for path in settings.files if path.is_dir()], files, SOUNDS)
-    for line in others.lines():
-        print(f"ptapp: {line}", file=sys.stderr)
-    if unreadable or others:
-        unread = unreadable + len(others.unread) + len(others.links)
-        raise UserError(f"{unread} of {len(files) + unread - unreadable} files could not be read (named above)")
+    refuse_unread(settings.files, files, SOUNDS, unreadable)
 
 
 def slide(model: Waveform, samples: Tensor, step: int, runtime: Runtime) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,12 @@
 """Which files of a folder are samples, and a count of those that are not: none is left out without a word."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptapp_core.errors import counted
+from ptapp_core.errors import UserError, counted
 from ptapp_core.files import visible
 
 COMPANIONS = frozenset(
@@ -85,6 +86,19 @@ def left_out(folders: Sequence[Path], used: Iterable[Path], kind: Kind) -> LeftO
             elif entry.suffix.lower() not in COMPANIONS:
                 found.unread.append(entry)
     return found
+
+
+def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: Kind, unreadable: int) -> None:
+    """Prints what the folders among the `given` paths hold besides the `files`, a line each, to stderr.
+
+    Raises UserError where there was anything, or some of the files, which their reader has named, were unreadable.
+    """
+    others = left_out([path for path in given if path.is_dir()], files, kind)
+    for line in others.lines():
+        print(f"ptapp: {line}", file=sys.stderr)
+    if unreadable or others:
+        unread = unreadable + len(others.unread) + len(others.links)
+        raise UserError(f"{unread} of {len(files) + unread - unreadable} files could not be read (named above)")
 
 
 def _unused(folder: Path, taken: Collection[Path], holders: Collection[Path]) -> Iterator[Path]:

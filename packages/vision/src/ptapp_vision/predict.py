@@ -9,7 +9,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.finite import refuse_not_finite
 from ptapp_core.folders import files_named
 from ptapp_core.runtime import Runtime
-from ptapp_core.unread import left_out
+from ptapp_core.unread import refuse_unread
 from ptapp_vision.config import PredictVision
 from ptapp_vision.data import read_images, span_in
 from ptapp_vision.decode import IMAGES
@@ -48,9 +48,4 @@ def predict(settings: PredictVision) -> None:
             shares = refuse_not_finite(logits.float().softmax(1))
             for name, row in zip(names, shares.tolist(), strict=True):
                 answer(name, dict(zip(card["classes"], row, strict=True)))
-    others = left_out([path for path in settings.files if path.is_dir()], files, IMAGES)
-    for line in others.lines():
-        print(f"ptapp: {line}", file=sys.stderr)
-    if unreadable or others:
-        unread = unreadable + len(others.unread) + len(others.links)
-        raise UserError(f"{unread} of {len(files) + unread - unreadable} files could not be read (named above)")
+    refuse_unread(settings.files, files, IMAGES, unreadable)
