@@ -128,6 +128,24 @@ def test_columns_of_times_are_segments(tmp_path: Path, start: str, end: str, for
     assert len(set(listing.groups or ())) == 1  # pieces of one file stay together
 
 
+def test_the_groups_of_segments_are_the_same_wherever_the_data_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = []
+    for folder in (tmp_path / "here", tmp_path / "there" / "below"):
+        (folder / "sounds").mkdir(parents=True)
+        for name in ("x.wav", "y.wav"):
+            (folder / "sounds" / name).write_bytes(b"1")
+        rows = [f"sounds/{name},{start},{start + 1},k" for name in ("x.wav", "y.wav") for start in (0, 2)]
+        listings.append(read(table(folder, "filename,start,end,label", *rows)))
+        monkeypatch.chdir(folder)
+        listings.append(read(Path("m.csv")))
+        monkeypatch.chdir(folder.parent)
+        listings.append(read(Path(folder.name, "m.csv")))
+    assert listings[0].groups == ["sounds/x.wav", "sounds/x.wav", "sounds/y.wav", "sounds/y.wav"]
+    assert all(listing.groups == listings[0].groups for listing in listings)
+
+
 @pytest.mark.parametrize(
     ("header", "row", "span"),
     [

@@ -1,5 +1,6 @@
 """A manifest: a table with a row per sample, with its file, its class, and where there are any its split and group."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -253,7 +254,8 @@ class _Manifest:
             # a row without a value is a group of its own
             return [cell or row.name for cell, row in zip(columns[known[0]], rows, strict=True)], note
         if any(row.span for row in rows):
-            return [str(row.file) for row in rows], ""
+            # From the manifest, which stays the same wherever the data lies and however its path is given.
+            return [os.path.relpath(row.file, self.where.parent) for row in rows], ""
         pieces = pieces_of([row.name for row in rows], [(row.label, row.split) for row in rows])
         return pieces, note_on_pieces(pieces) if pieces else ""
 

@@ -60,6 +60,17 @@ class Examples:
         ids = [own or content for own, content in zip(self.ids, digests, strict=True)] if self.ids else digests
         return Samples(self.names, ids, digests if looked_for else (), self.groups)
 
+    def labels(self, classes: Sequence[str]) -> list[str]:
+        """The name of each example's class, or a digest of its tags; "" where `samples` has the target as content."""
+        return [
+            classes[target]
+            if isinstance(target, int)
+            else ""
+            if target is None or isinstance(target, str)
+            else digest("\t".join(target).encode())
+            for target in self.target
+        ]
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -118,7 +129,9 @@ def divide(
         about += f"; {' and '.join(name for name in SPLITS if name not in parts)} from the end of train"
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
-    members = Members.of((split, samples.take(assigned.rows(split))) for split in SPLITS)
+    rows = {split: assigned.rows(split) for split in SPLITS}
+    named = whole.labels(classes)
+    members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
 
 
