@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import onnxruntime
@@ -10,10 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_audio.clips import Clips
+from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.models import CNN, CRNN, Network, SpectrogramTransformer, build, wav2vec2
 from ptapp_audio.waveform import Front, LogMelFront, UnitFront, Waveform
 from ptapp_core.errors import UserError
 from ptapp_core.export import Format, export
+from ptapp_core.runtime import Runtime
 
 MODELS = ("cnn", "crnn", "transformer")
 SMALL = {"cnn": {"width": 8}, "crnn": {"width": 8}, "transformer": {"dim": 48}}
@@ -173,6 +177,37 @@ def test_a_long_clip_is_the_mean_of_the_windows_that_cover_it() -> None:
     torch.testing.assert_close(model(short), model(functional.pad(short, (0, 900))))
 
 
+def mean_of_windows(model: Waveform, clip: Tensor) -> Tensor:
+    """The mean answer for the windows, int16 (1, samples), that are not silent, or for all of a clip of silence."""
+    count = (clip.shape[1] - 1) // model.window + 2
+    starts = [number * (clip.shape[1] - model.window) // (count - 1) for number in range(count)]
+    windows = [clip[:, start : start + model.window] for start in starts]
+    loud = [window for window in windows if window.int().abs().max() > 32]  # a thousandth of full scale
+    return torch.stack([model(window).softmax(1) for window in loud or windows]).mean(0)
+
+
+@torch.no_grad()
+def test_silent_windows_do_not_decide_unless_all_are_silent() -> None:
+    model, generator = waveform("cnn"), torch.Generator().manual_seed(0)
+    tone = torch.randint(-9000, 9000, (1600,), generator=generator)
+    hiss = torch.randint(-32, 33, (1600,), generator=generator)
+    silence, click = torch.zeros_like(tone), torch.zeros_like(tone)
+    click[800] = -32768
+    for kinds in product((tone, hiss, silence, click), repeat=3):
+        clip = torch.cat([*kinds, silence]).to(torch.int16)
+        expected = mean_of_windows(model, clip[None])
+        torch.testing.assert_close(model(clip[None]).softmax(1), expected, atol=1e-5, rtol=0)
+        clips = Clips(clip, *torch.tensor([[0], [len(clip)], [0]]), ["clip"])
+        answer = predict_clips(model, clips, model.window, Runtime("cpu", "fp32"))
+        torch.testing.assert_close(answer.probabilities, expected, atol=1e-5, rtol=0)
+
+
+def test_a_clip_without_samples_is_refused_by_name() -> None:
+    clips = Clips(torch.zeros(5, dtype=torch.int16), *torch.tensor([[0, 5], [5, 0], [0, 1]]), ["full.wav", "none.wav"])
+    with pytest.raises(UserError, match=r"^none\.wav: holds no samples; leave it out$"):
+        predict_clips(waveform("cnn"), clips, 1600, Runtime("cpu", "fp32"))
+
+
 def onnx(path: str) -> Callable[[Tensor], Tensor]:
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda x: torch.from_numpy(session.run(None, {"input": x.numpy()})[0])
@@ -193,6 +228,11 @@ def test_the_exported_model_takes_any_length(name: str, options: dict[str, int],
         for length in (1, 500, 1600, 1601, 7000):
             x = 0.1 * torch.randn(2, length)
             torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0)
+        x[0, 500:6500] = 0  # windows of silence in one sound of the batch
+        torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0)
+        x[0], x[1, 5000] = 0, torch.nan  # silence alone, and a sample that is no number
+        torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0, equal_nan=True)
+        assert exported(x).isnan().any(1).tolist() == [False, True]
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ptapp_audio.read import is_silent
+from ptapp_core.errors import UserError
 from ptapp_core.loader import Batch
 
 
@@ -72,10 +74,23 @@ def spread(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 class Windows:
-    """The windows that cover every clip of a split, for evaluation: a data set that gathers its own batches."""
+    """The windows that decide on every clip of a split, for evaluation: a data set that gathers its own batches.
+
+    They cover the clip, but for those that are silent; a clip of silence has all of them. Raises UserError for a clip
+    without samples.
+    """
 
     def __init__(self, clips: Clips, size: int) -> None:
-        self.owner, self._at = spread(clips.lengths, size)
+        empty = (clips.lengths == 0).nonzero()
+        if len(empty):
+            raise UserError(f"{clips.names[int(empty[0])]}: holds no samples; leave it out")
+        owner, at = spread(clips.lengths, size)
+        starts = clips.starts[owner] + at
+        ends = (starts + size).minimum((clips.starts + clips.lengths)[owner])
+        spans = zip(starts.tolist(), ends.tolist(), strict=True)
+        heard = torch.tensor([not is_silent(clips.samples[start:end]) for start, end in spans])
+        decide = heard | (owner[heard].bincount(minlength=len(clips)) == 0)[owner]
+        self.owner, self._at = owner[decide], at[decide]
         self._clips, self._size = clips, size
 
     def __len__(self) -> int:

@@ -22,7 +22,9 @@ def export(settings: ExportAudio) -> None:
     model = nn.Sequential(trained.load(rebuild), nn.Softmax(dim=1))
     data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], run=settings.run)
     about = {
-        "input": f"float32 (batch, length), samples of -1 to 1 at {card['rate']} Hz, of any length",
+        "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
+        "not_finite": "the probabilities of a sound that holds a NaN or an infinite sample are NaN",
+        "silence": "windows whose peak is below a thousandth of full scale do not count, unless all are",
         "batches": "sounds of one length; do not pad shorter ones, for silence is heard like any other sound",
         "output": "probabilities (batch, classes)",
         "classes": card["classes"],

@@ -53,6 +53,12 @@ class Sound(NamedTuple):
     """What floats beyond full scale were divided by; 1 where none were."""
 
 
+def is_silent(samples: Tensor) -> bool:
+    """Whether the peak of int16 (samples,) is below `SILENT`."""
+    lowest, highest = samples.aminmax()
+    return max(-int(lowest), int(highest)) < SILENT * FULL_SCALE
+
+
 def look(file: Path) -> tuple[int, float]:
     """(samples a second, seconds) from the header alone, a guess for MP3 and other lossy kinds; raises Unreadable."""
     try:
@@ -147,7 +153,7 @@ class Remarks:
         """Takes note of a sound."""
         if sound.divisor > 1.0:
             self._divisors.append(sound.divisor)
-        if int(sound.samples.abs().max()) < SILENT * FULL_SCALE:
+        if is_silent(sound.samples):
             (self._silent if sound.peak / sound.divisor < SILENT else self._cancelled).append(file)
 
     def lines(self) -> list[str]:

@@ -91,8 +91,9 @@ class UnitFront(nn.Module):
 class Waveform(nn.Module):
     """Waveforms (N, samples), int16 or float of -1 to 1, at the model's rate, to logits (N, K).
 
-    In training the waveforms are windows of the model's length. In evaluation they may be of any length: windows are
-    spread evenly over the whole clip (see `clips.spread`), and their probabilities averaged.
+    In training the waveforms are windows of the model's length. In evaluation they may be of any length, of a sample
+    and more: windows are spread evenly over the whole clip (see `clips.spread`), and the probabilities of those that
+    are not silent averaged; of all of them, where all are silent.
 
     Args:
         front: (N, window) -> the network's input.
@@ -107,8 +108,7 @@ class Waveform(nn.Module):
 
     def see(self, samples: Tensor) -> Tensor:
         """What the network takes of windows (N, window); in float32 whatever the precision."""
-        if not samples.is_floating_point():
-            samples = samples.float() / FULL_SCALE
+        samples = _as_float(samples)
         if torch.compiler.is_exporting() or not torch.is_autocast_enabled(samples.device.type):
             features: Tensor = self.front(samples)
             return features
@@ -130,9 +130,12 @@ class Waveform(nn.Module):
         count = (length - 1) // self.window + 2
         starts = (torch.arange(count, device=samples.device) * (length - self.window) // (count - 1)).clamp(min=0)
         place = starts[:, None] + torch.arange(self.window, device=samples.device)
-        windows = functional.pad(samples, (0, self.window))[:, place].flatten(0, 1)
+        windows = _as_float(functional.pad(samples, (0, self.window))[:, place].flatten(0, 1))
         logits = self.network(self.see(windows)).float()
-        return logits.view(-1, count, logits.shape[1]).log_softmax(2).logsumexp(1)
+        said = logits.view(-1, count, logits.shape[1]).log_softmax(2)
+        said = said + 0.0 * windows.sum(1).view(-1, count, 1)  # NaN where a sample is not finite; ONNX's GRU hides it
+        silent = (windows.abs() < SILENT).all(1).view(-1, count, 1)
+        return said.masked_fill(silent & ~silent.all(1, keepdim=True), -torch.inf).logsumexp(1)
 
     @torch.no_grad()
     def measure(self, clips: Clips) -> None:
@@ -140,6 +143,11 @@ class Waveform(nn.Module):
         owner, at = spread(clips.lengths, self.window)
         rows = torch.arange(0, len(owner), -(-len(owner) // _LOOKED_AT)).split(_TOGETHER)
         self.front.measure(clips.windows(owner[few], at[few], self.window).float() / FULL_SCALE for few in rows)
+
+
+def _as_float(samples: Tensor) -> Tensor:
+    """Samples of -1 to 1, whether they are stored so or as int16."""
+    return samples if samples.is_floating_point() else samples.float() / FULL_SCALE
 
 
 def rebuild(card: dict[str, Any]) -> Waveform:
