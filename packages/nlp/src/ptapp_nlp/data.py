@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_nlp.columns import Columns, may_be_names
@@ -17,7 +18,7 @@ from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_parallel, read_plain
-from ptapp_nlp.splits import Examples, Splits, divide, in_order
+from ptapp_nlp.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
@@ -51,6 +52,8 @@ class Reading:
     encoding: str = "utf-8"
     pair: str | None = None
     """Languages of a translation, "en-de"."""
+    text_per: Literal["auto", "line", "file"] = "auto"
+    """What a text to learn writing from is; auto: a file, if it has empty lines."""
 
 
 def load(data: str | None, reading: Reading, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
@@ -82,8 +85,22 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if reading.task == "tag":
         return _tagged(path, files, reading, bad, division)
     _refuse_columns(reading, "plain texts")
-    done = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
-    return divide(done, (), where=path, what=path.name, division=division, skipped=bad.reasons)
+    return _plain(path, files, reading, bad, division)
+
+
+def _plain(
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+) -> Splits:
+    """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines."""
+    read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
+    empty = sum(part.empty for part in read.values())
+    per: TextPer = ("file" if empty else "line") if reading.text_per == "auto" else reading.text_per
+    done = {name: part.examples(per) for name, part in read.items()}
+    what = f"{path.name}, {'running text with its line breaks' if per == 'file' else 'a text a line'}"
+    splits = divide(done, (), where=path, what=what, division=division, skipped=bad.reasons)
+    note = f"each line is a text of its own, and {counted(empty, 'empty line')} left out; --text-per file with "
+    note += "--tokenizer bpe or char learns line breaks too"
+    return replace(splits, text_per=per, notes=(note,) if empty and per == "line" else ())
 
 
 def _tagged(

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from ptapp_core.errors import counted
 from ptapp_core.members import Members
 from ptapp_core.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
+
+TextPer = Literal["line", "file"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,7 @@ class Examples:
     """One split. `names` are "FILE:ROW", for messages.
 
     classify: `source` holds texts and `target` class numbers; tag: lists of words and of tags; translate: texts and
-    texts; generate: texts and None.
+    texts; generate: texts and None, or the lines of one text, which end in line breaks.
     """
 
     source: Sequence[Any]
@@ -87,6 +89,8 @@ class Splits:
     skipped: tuple[str, ...] = ()
     members: Members = field(default_factory=lambda: Members([]))
     """Which example is in which split."""
+    text_per: TextPer = "line"
+    """Of what is learned to write: whether each line is a text, or all of them are one, with their line breaks."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
 
