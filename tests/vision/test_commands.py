@@ -226,9 +226,12 @@ def test_a_newcomers_sixty_images_train_and_resume(tmp_path: Path, capsys: pytes
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
     assert command(["vision", "train", *words, "--log-to", "none"]) == 2
     assert "give --split exact" in capsys.readouterr().err
+    for number, folder in enumerate(sorted(data.iterdir())):
+        folder.rename(data / f"user{number}")  # so that there is a note as well, which the plan must not repeat
     assert command(["vision", "train", *words, "--log-to", "none", "--split", "exact"]) == 0
     said = capsys.readouterr().out
     assert "plan: 4 steps (1 epoch of 4), batch 12, evaluation every 4 (not the default 128: there are 48 " in said
+    assert said.count("the classes are 'user0', 'user1'") == 1
     run = only_run(tmp_path)
     assert "\nbatch_size = 12 " in (run / "config.toml").read_text()
     assert command(["vision", "train", "--resume", str(run), "--epochs", "2"]) == 0

@@ -59,7 +59,7 @@ def train(settings: TrainAudio) -> Path | None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     usual = TrainAudio.model_fields["batch_size"].default
     least = least_samples(model, torch.zeros(1, card["window"], dtype=torch.int16, device=runtime.device))
-    settings, note = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
+    settings, why_batch = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     loader = build_loader(settings, data, card["window"], runtime)
     loss = classification_loss(
         settings.loss,
@@ -76,14 +76,14 @@ def train(settings: TrainAudio) -> Path | None:
         settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
     ) as run:
         run.say(f"data: {data.about}")
-        for note in data.notes:
-            run.say(f"note: {note}")
+        for line in data.notes:
+            run.say(f"note: {line}")
         for reason in data.skipped[:20]:
             run.say(f"left out: {reason}")
         parameters = sum(p.numel() for p in model.parameters())
         seconds = card["window"] / data.rate
         run.say(f"model: {settings.model}, windows of {seconds:.3g} s, {parameters:,} parameters; {runtime}")
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)
