@@ -199,6 +199,11 @@ class TrainNLP(TrainSettings):
         return settings.model_copy(update={"pretrained": full})
 
 
+def of_translation(task: str) -> Only:
+    """What the options of the beam are for, beside a run of a task."""
+    return Only(("beam", "length_penalty"), lambda _: task == "translate", "runs of --task translate")
+
+
 class EvaluateNLP(EvaluateSettings):
     """`ptapp nlp evaluate`."""
 
@@ -208,6 +213,8 @@ class EvaluateNLP(EvaluateSettings):
 
 class PredictNLP(ComputeSettings):
     """`ptapp nlp predict`."""
+
+    only: ClassVar[tuple[Only, ...]] = (Only(("batch_size",), lambda verb: verb.file is not None, "--file"),)
 
     texts: list[str] = argument("texts; none: lines of standard input", default=[])
     file: Path | None = option(None, "a file with a text a line", group=_DATA)
@@ -229,6 +236,10 @@ class TranslateNLP(PredictNLP):
 
 class GenerateNLP(ComputeSettings):
     """`ptapp nlp generate`."""
+
+    only: ClassVar[tuple[Only, ...]] = (
+        Only(("top_k", "top_p", "seed"), lambda verb: verb.temperature > 0, "a --temperature above 0"),
+    )
 
     prompt: str = option("", "how the text begins", group="Decoding")
     length: int = option(60, "most tokens to add", group="Decoding", ge=1, le=100_000)

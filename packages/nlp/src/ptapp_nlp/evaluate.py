@@ -19,7 +19,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
 from ptapp_nlp.card import About
 from ptapp_nlp.columns import Columns
-from ptapp_nlp.config import EvaluateNLP, TrainNLP
+from ptapp_nlp.config import EvaluateNLP, TrainNLP, of_translation
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.decode import translations
 from ptapp_nlp.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
@@ -107,6 +107,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
     job = job_of(settings.run, card)
+    settings.refuse_idle(job.data, of_translation(card["task"]))
     data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = rebuild(trained).to(runtime.device)

@@ -31,6 +31,7 @@ def evaluate(settings: EvaluateVision) -> None:
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.resolve(settings.run / "config.toml", {})
+    settings.refuse_idle(job.data)
     data = load_for(job, Form.of(card), run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
