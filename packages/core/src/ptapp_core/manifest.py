@@ -78,9 +78,11 @@ def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = Fa
     one class of a sample, or a row that is there twice; `skip_bad` leaves rows out of which a cell is bad.
     """
     manifest = _Manifest(file, read_table(file, _fits), kind, segments)
+    skipped = list(manifest.table.ragged)
+    if skipped and not skip_bad:
+        raise UserError(f"{skipped[0]}; leave such rows out with --skip-bad")
     manifest.refuse_many_labels()
     rows: list[_Row] = []
-    skipped: list[str] = []
     for number, cells in manifest.table.rows:
         try:
             rows.append(manifest.row(number, cells))

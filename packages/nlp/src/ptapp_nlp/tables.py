@@ -2,13 +2,14 @@
 
 import csv
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 from ptapp_core.errors import UserError
+from ptapp_core.table import is_ragged, named_width
 from ptapp_nlp.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
 from ptapp_nlp.labels import is_list
 from ptapp_nlp.lines import Bad, is_unicode, lines, text_of
@@ -67,7 +68,7 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
 
 
 def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
-    """Text, label, group and id of numbered rows; bad ones have too few columns, or an empty text or label.
+    """Text, label, group and id of numbered rows; bad ones have too many or too few columns, or an empty text or label.
 
     A row numbered 0 is a header; that of a file may be one.
 
@@ -81,6 +82,7 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
     body = rows[1:] if header else rows
     if not body:
         raise UserError(f"{file}: holds a header alone")
+    body = _without_ragged(file, header, body, bad)
     sample, cells_of_all = [cells for _, cells in body[:_LOOK]], [cells for _, cells in body]
     text, label = chosen = places(file, columns, header, sample)
     note = None if columns.both_texts else refuse_unlearned(file, columns, header, sample, chosen)
@@ -106,6 +108,25 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
     titles = [title_of(first if header else [], place) for place in chosen]
     whose = "" if group is None else title_of(first if header else [], group)
     return Table(pairs, "columns " + " and ".join(titles), whose, note, bool(header))
+
+
+def _without_ragged(file: Path, header: list[str], body: Rows, bad: Bad) -> Rows:
+    """The rows whose cells stand in their columns; in others a separator within a text has moved them.
+
+    Without a header a row must have as many cells as most; fewer than a header has are for each column to miss.
+    """
+    width = named_width(header) if header else Counter(len(cells) for _, cells in body).most_common(1)[0][0]
+    expected = f"the header has {width}" if header else f"most rows have {width}"
+    kept: Rows = []
+    for number, cells in body:
+        if is_ragged(cells, header) if header else len(cells) != width:
+            inside = "; is there a separator within its text?" if len(cells) > width else ""
+            bad.row(file, number, f"has {len(cells)} columns where {expected}{inside}")
+        else:
+            kept.append((number, cells))
+    if not kept:
+        raise UserError(f"{file}: no row has as many columns as its header, {width}")
+    return kept
 
 
 def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -> bool:
