@@ -143,8 +143,12 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
-    read = read_tables(list(files.values()), _columns(reading), reading.encoding, bad, divided=divided)
-    tables = dict(zip(files, read, strict=True))
+    first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
+    read = read_tables(
+        [files[split] for split in first_train], _columns(reading), reading.encoding, bad, divided=divided
+    )
+    by_split = dict(zip(first_train, read, strict=True))
+    tables = {split: by_split[split] for split in files}
     kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
@@ -181,7 +185,7 @@ def _divided(
     what += ", " + ", ".join(dict.fromkeys(table.columns for table in tables.values()))
     if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
         what += f", grouped by {' and '.join(grouped)}"
-    notes = list(dict.fromkeys(table.note for table in tables.values() if table.note))
+    notes = list(dict.fromkeys(note for table in tables.values() for note in table.notes))
     pairs = {name: table.rows for name, table in tables.items()}
     known = [pairs["train"]] if "train" in pairs else pairs.values()
     labels: tuple[str, ...] = ()
@@ -237,7 +241,7 @@ def _check_labels(
         split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
         raise UserError(
             f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
-            "is not learned yet; leave such rows out, or give another column with --label-column"
+            "is not learned yet; leave such rows out, rename that class, or give another column with --label-column"
         )
     if division is not None and "train" in tables:
         why = not_classes(Counter(row.label for row in tables["train"].rows))
@@ -250,7 +254,7 @@ def _check_labels(
     for split, table in tables.items():
         first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
-        if not table.headed and stray and may_be_names((first.text, first.label)):
+        if not table.header and stray and may_be_names((first.text, first.label)):
             line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
             if division is not None and len(tables) < len(SPLITS):
                 raise UserError(
