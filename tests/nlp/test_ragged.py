@@ -153,3 +153,41 @@ def test_a_column_in_a_message_can_be_given_to_a_shell(tmp_path: Path) -> None:
     rows = [f"{row % 2}\tsome words about number {row}\tother words about number {row}" for row in range(60)]
     with pytest.raises(UserError, match="--text-column '#2 string' takes one of them"):
         load(str(write(tmp_path / "a.tsv", "Quality\t#1 String\t#2 String", *rows)), Reading("classify"))
+
+
+def test_corpora_are_read_by_the_names_that_they_are_published_with(tmp_path: Path) -> None:
+    words = "a\tO\nb\tB\n\n"
+    for kind, names in {
+        "universal": ("de_x-ud-train.conllu", "de_x-ud-dev.conllu", "de_x-ud-test.conllu"),
+        "conll": ("eng.train", "eng.testa", "eng.testb"),
+    }.items():
+        (tmp_path / kind).mkdir()
+        for size, name in enumerate(names, start=1):
+            write(
+                tmp_path / kind / name, *(f"{word}{row}\t{tag}\n" for row in range(size) for word, tag in ("aO", "bX"))
+            )
+            write(tmp_path / kind / name.replace(".conllu", ".txt").replace("eng.", "readme."), words)
+        if kind == "conll":
+            for file in (tmp_path / kind).glob("readme*"):
+                file.unlink()
+        data = load(str(tmp_path / kind), Reading("tag"), division=None)
+        assert [len(part) for part in (data.train, data.val, data.test)] == [2, 4, 6]
+    (tmp_path / "wiki").mkdir()
+    for name in ("train", "valid", "test"):
+        write(tmp_path / "wiki" / f"wiki.{name}.tokens", f"{name} words", "more")
+    data = load(str(tmp_path / "wiki"), Reading("generate"))
+    assert [part.source[0] for part in (data.train, data.val, data.test)] == [
+        "train words",
+        "valid words",
+        "test words",
+    ]
+    with pytest.raises(UserError, match=r"wiki: no training file in it \(it holds wiki.test.tokens, wiki.train.tokens"):
+        load(str(tmp_path / "wiki"), Reading("classify"))
+
+
+def test_a_text_of_one_line_and_a_nested_translation_are_read_or_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"one.txt: has 1 line, too few to cut .* put each paragraph on a line"):
+        load(str(write(tmp_path / "one.txt", "all of it " * 50)), Reading("generate"))
+    rows = [f'{{"translation": {{"de": "ein {row}", "en": "one {row}"}}}}' for row in range(60)]
+    data = load(str(write(tmp_path / "a.jsonl", *rows)), Reading("translate", pair="en-de"))
+    assert data.train.source[0].startswith("one ")

@@ -108,6 +108,8 @@ def places(file: object, columns: Columns, header: list[str], rows: Sequence[Cel
     text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
     label = label if label is not None else next((header.index(name) for name in _LABELS if name in header), None)
     if width < 2:
+        if columns.both_texts:
+            raise UserError(f"{file}: has one column; it takes two sentences a row, such as the columns en and de")
         raise UserError(f"{file}: has one column; it takes a text and a label, apart by commas, or in a .tsv by tabs")
     full = [cells for cells in rows if len(cells) >= width]
     free = [place for place in range(width) if place not in (text, label)]

@@ -23,14 +23,14 @@ from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
     "tag": (
-        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"),
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
         "a CoNLL file, or a folder with train, val and test of it",
     ),
     "translate": (
         SUFFIXES,
         "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
     ),
-    "generate": ((".txt", ".text"), "a text file, or a folder with train, val and test of it"),
+    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
 }
 _SPLITS: dict[str, SplitName] = {
     "train": "train",
@@ -39,7 +39,10 @@ _SPLITS: dict[str, SplitName] = {
     "validation": "val",
     "dev": "val",
     "test": "test",
+    "testa": "val",  # of CoNLL-2003
+    "testb": "test",
 }
+_SHOWN = 8  # names of files in a message
 
 
 @dataclass(frozen=True)
@@ -121,11 +124,20 @@ def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName
     for file in visible(folder):
         split = _split_of(file)
         if split and suffix_of(file) in suffixes:
-            if split in found:
+            if task == "tag" and split in found and ".txt" in (suffix_of(file), suffix_of(found[split])):
+                file = min(file, found[split], key=lambda each: suffix_of(each) == ".txt")  # the plain text beside it
+            elif split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
-    _check_train(found, f"{folder}: no training file in it; expected {expected}", division)
+    _check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
     return found
+
+
+def _seen(folder: Path) -> str:
+    """What a folder holds, as part of a message."""
+    names = [entry.name + "/" * entry.is_dir() for entry in visible(folder)]
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f" (it holds {', '.join(names[:_SHOWN])}{more})" if names else " (it is empty)"
 
 
 def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
@@ -135,7 +147,8 @@ def _check_train(found: Collection[str], message: str, division: Division | None
 
 
 def _split_of(file: Path) -> SplitName | None:
-    return _SPLITS.get(re.split(r"[._-]", file.name.lower())[0])
+    """By the first word of a name that is one of a split: train.csv, de_gsd-ud-train.conllu, eng.testa."""
+    return next((_SPLITS[word] for word in re.split(r"[._-]", file.name.lower()) if word in _SPLITS), None)
 
 
 def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:

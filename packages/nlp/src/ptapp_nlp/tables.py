@@ -271,6 +271,8 @@ def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterato
         if not isinstance(row, dict):
             bad.row(file, number, "not a JSON object, of which there must be one a line")
             continue
+        if isinstance(pair := row.get("translation"), dict):  # as the hub writes its translations
+            row = {**{key: value for key, value in row.items() if key != "translation"}, **pair}
         if not is_unicode("".join((*row, *map(text_of, row.values())))):
             bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
             continue
