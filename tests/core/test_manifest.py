@@ -81,6 +81,29 @@ def test_every_usual_form_of_a_table_is_read_alike(
     assert listing.spans is None
 
 
+@few
+@given(
+    order=st.permutations(["filename", "label", "note"]),
+    notes=st.lists(st.sampled_from(["", "loud", "loud, far", ",", "a,,b", "far,"]), min_size=3, max_size=3),
+)
+def test_a_row_whose_cells_are_moved_by_a_separator_is_never_read(
+    tmp_path: Path, order: list[str], notes: list[str]
+) -> None:
+    rows = [
+        ",".join({"filename": f"{name}.wav", "label": f"of {name}", "note": note}[column] for column in order)
+        for name, note in zip("abc", notes, strict=True)
+    ]
+    file = table(tmp_path, ",".join(order), *rows)
+    sound = [name for name, note in zip("abc", notes, strict=True) if "," not in note]
+    if len(sound) < 3:
+        number = next(number for number, note in enumerate(notes, start=2) if "," in note)
+        assert f"m.csv:{number}: {3 + notes[number - 2].count(',')} cells where the header has 3" in refusal(file)
+    if sound:
+        listing, skipped = read_manifest(file, WAVS, segments=True, skip_bad=True)
+        assert [listing.classes[label] for label in listing.labels] == [f"of {name}" for name in sound]
+        assert len(skipped) == 3 - len(sound)
+
+
 def test_a_table_of_other_bytes_is_refused_with_what_to_do(tmp_path: Path) -> None:
     file = table(tmp_path, "filename,label", "a.wav,x")
     file.write_bytes("filename,label\na.wav,Müll\n".encode("cp1252"))
@@ -180,6 +203,7 @@ def test_segments_of_annotation_programs(header: str, row: str, span: object, tm
             "'start_sample': segments are read from columns",
         ),
         ("filename,offset,label", "a.wav,1,x", "'offset': segments are read from columns start and end, in seconds"),
+        ("filename,label,,", "a.wav,x,y,", "m.csv:2: 4 cells where the header has 2 columns"),
         ("filename,label", "a.wav,x,y", "m.csv:2: 3 cells where the header has 2 columns"),
     ],
 )

@@ -414,7 +414,7 @@ def test_single_words_are_those_of_a_text_to_an_encoder_of_bytes(kind: type, tmp
 def test_without_a_network_one_line_says_what_to_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bert, "reachable", lambda: False)
+    monkeypatch.setattr("ptapp_core.hub.reachable", lambda: False)
     words = ["--model", "bert", "--pretrained", "no/such-model", "--run-dir", str(tmp_path)]
     assert command(["nlp", "train", *COMMON, *words]) == 2
     error = capsys.readouterr().err

@@ -275,11 +275,15 @@ def test_a_file_that_is_added_or_removed_moves_no_other(tmp_path: Path, capsys: 
             shutil.copy(tmp_path / "new" / label / f"{number}.png", data / label / f"0{number}.png")
     capsys.readouterr()
     assert command(["vision", "evaluate", str(run)]) == 0
-    assert "in the training split" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "in the training split" not in said
     lines = (run / "evaluation" / "own-test" / "predictions.jsonl").read_text().splitlines()
     measured = {json.loads(line)["name"] for line in lines}
     assert tested - {gone, renamed} < measured
     assert "down/zzz.png" in measured
+    added = len(measured) - (len(tested) - 1)
+    assert f"\nnote: {added} of these {len(measured)} samples are new to the test samples of {run}\n" in said
+    assert f"\nnote: the data has lost 1 sample that {run} had in test\n" in said
     assert not measured & {row["id"] for row in samples_of(run) if row["split"] != "test"}
     assert {file: file.read_bytes() for file in (run / "report").iterdir()} == report
     assert command(["vision", "evaluate", str(run), "--data", str(data)]) == 0

@@ -119,6 +119,14 @@ class Members:
         trained = {row.digest or row.id for row in self.part("train")}
         return sum((row.digest or row.id) in trained for row in rows)
 
+    def changed(self, split: str, rows: Iterable[Member]) -> tuple[int, int]:
+        """How many of the samples are not in this run's split, and how many of those are not among them.
+
+        By their content, so that a sample which was renamed is the same.
+        """
+        now, then = (Counter(row.digest or row.id for row in each) for each in (rows, self.part(split)))
+        return (now - then).total(), (then - now).total()
+
     def refuse_changed_training(self, run: Path, now: "Members") -> None:
         """Raises UserError, naming what changed, where the training samples of now are not those of this run."""
         old, new = self.part("train"), now.part("train")

@@ -110,6 +110,8 @@ class Known:
     """The data's own splits; empty where it has none."""
     folds: Sequence[int] = ()
     """The data's own folds; empty where it has none."""
+    same: str = "byte-identical samples"
+    """What samples of one digest are called in messages."""
     one_class_each: bool = True
     """Whether the same content under two classes is a mistake, as for files; a text may well have two labels."""
 
@@ -324,7 +326,7 @@ class _Dividing:
                 torn.append((other, row))
         found = ((across, "in two splits"), (torn, "under two classes"))
         return " and ".join(
-            f"byte-identical samples {where}: {len(pairs):,} ({self._some(pairs)})" for pairs, where in found if pairs
+            f"{self.known.same} {where}: {len(pairs):,} ({self._some(pairs)})" for pairs, where in found if pairs
         )
 
     def _some(self, pairs: Sequence[tuple[int, int]]) -> str:

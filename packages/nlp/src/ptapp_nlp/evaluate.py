@@ -116,7 +116,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     for note in data.notes:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
-    say_learned(settings.run, data.members.part(split))
+    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     if cut := part.cut.line():
         print(f"note: {cut}")

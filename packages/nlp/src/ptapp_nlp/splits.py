@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ptapp_core.errors import counted
+from ptapp_core.errors import UserError, counted
 from ptapp_core.members import Members
 from ptapp_core.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
 
 TextPer = Literal["line", "file"]
+_SAME = "samples of the same text"
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,14 @@ def divide(
     running = division is not None and bool(whole) and whole.target[0] is None
     if running:
         own = _last_tenths(own, whole.source)
-    known = Known(where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False)
+        if lacking := {"train", "val", "test"} - set(own):
+            raise UserError(
+                f"{where}: has {counted(len(whole), 'line')}, too few to cut {' and '.join(sorted(lacking))} from; "
+                "put each paragraph on a line of its own, or give a folder with train, val and test"
+            )
+    known = Known(
+        where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False, same=_SAME
+    )
     assigned = assign(samples, known, division)
     done = {split: whole.take(assigned.rows(split)) for split in SPLITS}
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))

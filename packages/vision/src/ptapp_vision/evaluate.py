@@ -38,7 +38,7 @@ def evaluate(settings: EvaluateVision) -> None:
     for line in data.left_out:
         print(f"left out: {line}")
     print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
-    say_learned(settings.run, data.members.part(split))
+    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, drawn=data.drawn)
 
