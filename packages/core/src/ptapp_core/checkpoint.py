@@ -94,6 +94,8 @@ class Checkpoints:
         link, part = self.folder / "best", self.folder / ".best.part"
         part.unlink(missing_ok=True)
         part.symlink_to(target)
+        if link.is_dir() and not link.is_symlink():  # the run was copied by what follows links
+            shutil.rmtree(link)
         part.rename(link)
         return True
 
