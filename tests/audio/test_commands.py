@@ -12,8 +12,14 @@ import torch
 
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command, last_checkpoint, only_run
+from ptapp_audio import describe
+from ptapp_audio.clips import Clips
+from ptapp_audio.config import FeaturesAudio
+from ptapp_audio.describe import compute
 from ptapp_audio.features import MFCC
 from ptapp_audio.read import read
+from ptapp_audio.train import several_windows
+from ptapp_core.errors import UserError
 
 QUICK = ["--threads", "1", "--log-to", "none", "--width", "8", "--mels", "16", "--device", "cpu"]
 
@@ -194,6 +200,74 @@ def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFix
         np.testing.assert_allclose(found["mfcc"], expected, atol=1e-3)
     assert command([*words, "--fmin", "2000"]) == 2
     assert "fmin of 2000 Hz: must be at least 0 and below fmax, here 2000 Hz" in capsys.readouterr().err
+
+
+def test_evaluate_says_of_the_data_what_training_said(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(trained / "tones", other)
+    (other / "low" / "a.sfz").write_bytes(b"no sound")
+    (other / "low" / "broken.wav").write_bytes(b"no sound")
+    assert command(["audio", "evaluate", str(only_run(trained)), "--data", str(other), "--skip-bad"]) == 0
+    output = capsys.readouterr().out
+    assert "note: 1 file cannot be read as sounds (1 .sfz)" in output
+    assert f"left out: {other / 'low' / 'broken.wav'}: is no sound" in output
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "size"), [(256, 64, 16 * 64), (255, 100, 3217), (64, 150, 901), (512, 1, 30)])
+def test_features_in_blocks_are_those_of_the_whole_sound(
+    n_fft: int, hop: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = (3000 * torch.randn(size, generator=torch.Generator().manual_seed(0))).to(torch.int16)
+    samples[: size // 2] //= 50
+    options = {"files": ["x"], "n_fft": n_fft, "hop": hop, "mels": 8, "mfccs": 5}
+    settings = FeaturesAudio.resolve(None, options)
+    whole = compute(samples, RATE, settings, torch.device("cpu"))
+    mfcc = MFCC(RATE, 5, n_fft, hop, 8)(samples[None] / 32768)[0]
+    np.testing.assert_allclose(whole["mfcc"], mfcc, atol=1e-3)
+    monkeypatch.setattr(describe, "_TOGETHER", 4 * max(n_fft, hop))
+    for name, values in compute(samples, RATE, settings, torch.device("cpu")).items():
+        np.testing.assert_allclose(values, whole[name], atol=1e-4 * np.abs(whole[name]).max(), err_msg=name)
+
+
+def test_features_that_exceed_the_memory_are_refused_and_some_may_be_chosen(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = trained / "tones" / "low" / "1.wav", trained / "chosen"
+    monkeypatch.setattr(describe, "free_memory", lambda: 40_000)
+    words = [
+        "audio",
+        "features",
+        str(file),
+        "--out",
+        str(out),
+        "--n-fft",
+        "512",
+        "--hop",
+        "8",
+        "--mels",
+        "16",
+        "--mfccs",
+        "8",
+    ]
+    assert command(words) == 2
+    assert f"{file}: the features of 0 s take 0.0 GiB" in capsys.readouterr().err
+    assert command([*words, "--only", "mfcc,zero_crossing_rate"]) == 0
+    with np.load(out / "1.npz") as found:
+        assert set(found.files) == {"rate", "hop", "n_fft", "mfcc", "zero_crossing_rate"}
+    assert command([*words, "--only", "mfc"]) == 2
+    assert "--only mfc: no such feature; did you mean 'mfcc'?" in capsys.readouterr().err
+
+
+def test_training_takes_as_many_windows_of_a_long_sound_as_asked_for() -> None:
+    clips = Clips(torch.zeros(0), *torch.tensor([[0, 5, 14], [5, 9, 40], [0, 1, 0]]), ["a", "b", "c"])
+    assert several_windows(clips, 4, 1) is clips
+    assert several_windows(clips, 4, 3).names == ["a", "b", "b", "c", "c", "c"]
+    assert several_windows(clips, 4, 3).labels.tolist() == [0, 1, 1, 0, 0, 0]
+    assert len(several_windows(clips, 4, 99)) == 1 + 2 + 10
+    with pytest.raises(UserError, match="--windows 2: no training sound fills two windows"):
+        several_windows(clips, 21, 2)
 
 
 def test_cross_validation_tests_each_clip_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

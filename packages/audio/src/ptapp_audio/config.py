@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ptapp_core.config import Settings, TrainSettings, argument, option
 from ptapp_core.errors import nearest
@@ -16,7 +16,10 @@ MODELS = {
     "transformer": "self-attention over patches of the log-mel spectrogram",
     "wav2vec2": "pretrained, on the waveform (--pretrained, needs transformers)",
 }
-
+FEATURES = (
+    *("spectrogram", "mel", "log_mel", "mfcc", "chroma"),
+    *("scalogram", "centroid", "bandwidth", "roll_off", "zero_crossing_rate"),
+)
 
 _ONLY = (
     Only(("split_by", "cache"), lambda job: job.data is not None, "data of your own (--data)"),
@@ -44,6 +47,9 @@ class TrainAudio(TrainSettings):
     )
     seconds: float | None = option(
         None, "length of the model's window; none: as long as most clips, at most 5", group="Data", gt=0, le=60
+    )
+    windows: int = option(
+        1, "windows that training takes of each sound an epoch, at most as many as it fills", group="Data", ge=1
     )
     cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded sounds are kept", group="Data")
     val: float = option(
@@ -140,8 +146,17 @@ class FeaturesAudio(Settings):
     mels: int = option(128, "bands of the mel spectrogram", group="Features", ge=2, le=512)
     fmin: float = option(0.0, "lowest frequency of the mel bands in Hz", group="Features", ge=0)
     fmax: float | None = option(None, "highest of them; none: half the rate", group="Features", gt=0)
+    only: list[str] = option([], f"some of {', '.join(FEATURES)}; none: all", group="Features")
     mfccs: int = option(20, "cepstral coefficients", group="Features", ge=1, le=128)
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+
+    @field_validator("only")
+    @classmethod
+    def _features_are_known(cls, only: list[str]) -> list[str]:
+        for name in only:
+            if name not in FEATURES:
+                raise ValueError(f"--only {name}: no such feature{nearest(name, FEATURES)}")
+        return only
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:

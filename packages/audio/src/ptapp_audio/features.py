@@ -162,9 +162,13 @@ class LogMel(nn.Module):
         self.mel = Mel(rate, n_fft, hop_length, n_mels, **mel)
         self.top_db = top_db
 
+    def decibels(self, x: Tensor) -> Tensor:
+        """Without the floor: (N, samples) -> (N, n_mels, frames)."""
+        return 10.0 * self.mel(x).clamp(min=1e-10).log10()
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, samples) -> (N, n_mels, frames)."""
-        decibels = 10.0 * self.mel(x).clamp(min=1e-10).log10()
+        decibels = self.decibels(x)
         if self.top_db is None:
             return decibels
         return torch.maximum(decibels, decibels.amax((1, 2), keepdim=True) - self.top_db)

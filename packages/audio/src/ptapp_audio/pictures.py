@@ -1,6 +1,6 @@
 """Pictures of sounds: the mistakes of a classifier, a recording with its time line, and all features of a sound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ptapp_audio.clips import Clips
+from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.features import LogMel
 from ptapp_audio.read import FULL_SCALE
 from ptapp_core.classify import Predictions
@@ -20,16 +21,15 @@ from ptapp_core.report import GREY, INK, clip, save
 _COLUMNS = 5
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito
 _AXES = {
-    "log_mel": "mel band",
     "mfcc": "coefficient",
     "chroma": "pitch class",
-    "scalogram": "band",
     "centroid": "Hz",
     "bandwidth": "Hz",
     "roll_off": "Hz",
     "zero_crossing_rate": "share of samples",
 }
 _COLOURED = {"log_mel": "dB", "mfcc": "from 1 on", "chroma": "of the strongest", "scalogram": "dB"}
+_MOST_FRAMES = 4000  # that are drawn, and twice as many samples
 _MOST_LINES = 8  # classes of a time line that are drawn
 
 
@@ -78,9 +78,14 @@ def spectrogram(axes: Axes, samples: Tensor, rate: int, *, small: bool = False) 
     if small:
         axes.set(xticks=[], yticks=[])
         return
-    wanted = [value for value in (100, 250, 500, 1000, 2000, 4000, 8000, 16000) if value < rate / 2]
-    low, high = _slaney(30.0), _slaney(rate / 2)
-    axes.set_yticks([(_slaney(value) - low) / (high - low) * bands for value in wanted], [_hertz(v) for v in wanted])
+    _mark_hertz(axes, _slaney, (30.0, rate / 2), bands)
+
+
+def _mark_hertz(axes: Axes, scale: Callable[[float], float], ends: tuple[float, float], bands: int) -> None:
+    """Hz at the axis of bands that lie evenly on a scale between two frequencies."""
+    low, high = map(scale, ends)
+    wanted = [value for value in (50, 100, 250, 500, 1000, 2000, 4000, 8000, 16000) if ends[0] <= value <= ends[1]]
+    axes.set_yticks([(scale(value) - low) / (high - low) * bands for value in wanted], [_hertz(v) for v in wanted])
     axes.set_ylabel("Hz", fontsize=9, color=INK)
 
 
@@ -139,22 +144,29 @@ def timeline(
 
 
 def all_features(
-    samples: Tensor, rate: int, hop: int, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
+    samples: Tensor, rate: int, settings: FeaturesAudio, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
 ) -> Path:
-    """Draw the features of a sound, those of many bands as pictures and those of one as curves, and write it as PNG."""
-    seconds = len(samples) / rate
+    """Draw the features of a sound, those of many bands as pictures and those of one as curves, and write it as PNG.
+
+    Of a long sound only some frames are drawn, and of its samples the lowest and highest of each of many parts.
+    """
+    seconds, hop = len(samples) / rate, settings.hop
+    scales: dict[str, tuple[Callable[[float], float], tuple[float, float]]] = {
+        "log_mel": (_slaney, (settings.fmin, settings.fmax or rate / 2)),
+        "scalogram": (np.log, (50.0, 0.45 * rate)),
+    }
     names = [name for name in found if name not in ("spectrogram", "mel")]
     rows = -(-(1 + len(names)) // 2)
     figure = Figure(figsize=(12, 1.9 * rows), layout="constrained")
     grid = figure.subplots(rows, 2, sharex=True).flatten()
-    grid[0].plot(np.arange(len(samples)) / rate, samples.numpy() / FULL_SCALE, color=_COLOURS[0], linewidth=0.5)
+    grid[0].plot(*_outline(samples.float().numpy() / FULL_SCALE, rate), color=_COLOURS[0], linewidth=0.5)
     grid[0].set_title(clip(title, 60), loc="left", fontsize=10, color=INK, parse_math=False)
     grid[0].set_ylabel("of full scale", fontsize=9, color=INK)
     for axes, name in zip(grid[1:], names, strict=False):
-        values = found[name]
-        end = values.shape[1] * hop / rate
+        thin = -(-found[name].shape[1] // _MOST_FRAMES)
+        values, end = found[name][:, ::thin], found[name].shape[1] * hop / rate
         if len(values) == 1:
-            axes.plot(np.arange(values.shape[1]) * hop / rate, values[0], color=_COLOURS[1], linewidth=1.2)
+            axes.plot(np.arange(values.shape[1]) * thin * hop / rate, values[0], color=_COLOURS[1], linewidth=1.2)
         else:
             shown = 20 * np.log10(np.maximum(values, 1e-4 * values.max() + 1e-12)) if name == "scalogram" else values
             first = 1 if name == "mfcc" else 0  # the 0th is the level, and would hide the others
@@ -162,17 +174,29 @@ def all_features(
             axes.imshow(shown[first:], origin="lower", aspect="auto", cmap="magma", extent=extent)
         unit = f" ({_COLOURED[name]})" if name in _COLOURED else ""
         axes.set_title(name.replace("_", " ") + unit, loc="left", fontsize=10, color=INK)
-        axes.set_ylabel(_AXES[name], fontsize=9, color=INK)
+        if name in scales:
+            _mark_hertz(axes, *scales[name], len(values))
+        else:
+            axes.set_ylabel(_AXES[name], fontsize=9, color=INK)
     for axes in grid:
         axes.set_xlim(0, seconds)
         axes.spines[:].set_visible(False)
         axes.tick_params(colors=INK, labelsize=8, length=2)
     for axes in grid[len(names) + 1 :]:
         axes.set_visible(False)
-    for axes in grid[len(names) - 1 : len(names) + 1]:  # the lowest of each column
+    for axes in grid[max(len(names) - 1, 0) : len(names) + 1]:  # the lowest of each column
         axes.set_xlabel("seconds", fontsize=9, color=INK)
         axes.tick_params(labelbottom=True)
     return save(figure, out)
+
+
+def _outline(wave: npt.NDArray[Any], rate: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """(seconds, values) of a waveform, where it is long the lowest and highest value of parts of equal length."""
+    part = len(wave) // _MOST_FRAMES
+    if part < 2:
+        return np.arange(len(wave)) / rate, wave
+    parts = wave[: len(wave) // part * part].reshape(-1, part)
+    return np.arange(2 * len(parts)) * part / 2 / rate, np.stack([parts.min(1), parts.max(1)], 1).flatten()
 
 
 def _runs(values: Sequence[int]) -> list[tuple[int, int, int]]:

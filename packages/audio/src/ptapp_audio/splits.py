@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from ptapp_audio.clips import Clips
 from ptapp_core.members import Members
 
+_SHOWN = 20  # samples left out that the console names
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -23,6 +25,11 @@ class Splits:
     """Lines on what was decided about the data that may surprise."""
     members: Members = field(default_factory=lambda: Members([]))
     """Which clip is in which split."""
+
+    def lines(self) -> list[str]:
+        """What the console says of the data after `about`: the notes, and the first samples that were left out."""
+        left_out = [f"left out: {reason}" for reason in self.skipped[:_SHOWN]]
+        return [*(f"note: {note}" for note in self.notes), *left_out]
 
     def part(self, name: str) -> Clips:
         """The split of a name; `all` is all of them."""

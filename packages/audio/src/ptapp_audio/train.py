@@ -1,6 +1,7 @@
 """`ptapp audio train`: data, model, task and loader for the loop, and a report at its end."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from ptapp_core.report import curves
 from ptapp_core.runtime import Runtime
 
 _LONGEST = 5.0  # seconds of the window, where the user chose none
+_FEW_OF = 10  # windows that sounds fill: where an epoch hears less than one of so many, it is said
 _MOST = 0.9  # of the clips fit into it
 
 
@@ -55,6 +57,7 @@ def train(settings: TrainAudio) -> Path | None:
     data = load_for(settings)
     with within_memory():
         model, card = build_model(settings, data)
+    data = replace(data, train=several_windows(data.train, card["window"], settings.windows))
     model = model.to(runtime.device)
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     usual = TrainAudio.model_fields["batch_size"].default
@@ -76,13 +79,15 @@ def train(settings: TrainAudio) -> Path | None:
         settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
     ) as run:
         run.say(f"data: {data.about}")
-        for line in data.notes:
-            run.say(f"note: {line}")
-        for reason in data.skipped[:20]:
-            run.say(f"left out: {reason}")
+        for line in data.lines():
+            run.say(line)
         parameters = sum(p.numel() for p in model.parameters())
         seconds = card["window"] / data.rate
         run.say(f"model: {settings.model}, windows of {seconds:.3g} s, {parameters:,} parameters; {runtime}")
+        if (filled := int((data.train.lengths // card["window"]).sum())) > _FEW_OF * len(data.train):
+            run.say(
+                f"note: an epoch hears {len(data.train):,} of {filled:,} windows; --windows takes more of each sound"
+            )
         run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
         run.say(f"run: {run.path}")
         if settings.compile:
@@ -95,6 +100,16 @@ def train(settings: TrainAudio) -> Path | None:
         measure(model, part, card, runtime, run.path / "report", split, made=data.made, say=run.say)
     runtime.close()
     return run.path
+
+
+def several_windows(clips: Clips, window: int, most: int) -> Clips:
+    """The clips as training draws from them: each as often as it is filled by windows, `most` times at most."""
+    if most == 1:
+        return clips
+    counts = (clips.lengths // window).clamp(min=1, max=most)
+    if int(counts.max()) == 1:
+        raise UserError(f"--windows {most}: no training sound fills two windows; leave it out, or make --seconds less")
+    return clips.take(torch.arange(len(clips)).repeat_interleave(counts))
 
 
 def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
@@ -134,7 +149,7 @@ def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tupl
 
 
 def build_loader(settings: TrainAudio, data: Splits, window: int, runtime: Runtime) -> Loader:
-    """The training clips, a window of each once an epoch."""
+    """The training clips, a window of each entry once an epoch."""
     counts = data.train.labels.bincount()
     return Loader(
         {"target": data.train.labels},
