@@ -64,6 +64,11 @@ class Milestones:
         """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
         if self._saved is not None:
+            if self.progress.step != self._saved:
+                raise UserError(
+                    f"checkpoint of step {self._saved}: its state is of step {self.progress.step}; it was changed: "
+                    "delete it to go on from one before it"
+                )
             if self._saved > self._plan.steps:
                 raise UserError(
                     f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; ask for more"

@@ -34,6 +34,7 @@ from ptapp_core.formats import FORMAT
 from ptapp_core.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record
 from ptapp_core.record import is_alive
 from ptapp_core.runtime import STOPS, Runtime
+from ptapp_core.states import refuse_unlike
 from ptapp_core.terminal import folded, is_terminal, is_text, tell
 
 
@@ -124,6 +125,7 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Goes on after so many lines."""
+        refuse_unlike(state, {"lines": 0})
         self._lines = state["lines"]
 
     @contextmanager
