@@ -185,7 +185,7 @@ def run_of(
     """
     # `auto` may be another precision on the machine that resumes the run
     settings = settings.with_full_paths().model_copy(update={"precision": runtime.precision})
-    before = Members.read(settings.resume) if settings.resume is not None else None
+    before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         model = read_json(settings.resume / "meta.json").get("model")
         if model != json.loads(json.dumps(about["model"])):

@@ -56,10 +56,10 @@ class Meter:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with an unfinished line."""
-        refuse_unlike({**state, "sums": None}, {"sums": None, "steps": 0, "units": 0})
-        for name, value in state["sums"].items():
-            if not isinstance(value, Tensor) or value.shape:
-                raise ValueError(f"sums.{name} must be a tensor of one number")
+        refuse_unlike({**state, "sums": None, "latest": None}, {"sums": None, "latest": None, "steps": 0, "units": 0})
+        for name, value in [*state["sums"].items(), *state["latest"].items()]:
+            if type(value) is not float and (not isinstance(value, Tensor) or value.shape):
+                raise ValueError(f"{name} must be one number")
         self._sums = {name: value.to(self._runtime.device) for name, value in state["sums"].items()}
         self._latest = state["latest"]
         self.steps, self._units = state["steps"], state["units"]
