@@ -234,13 +234,13 @@ class Environments:
         Raises UserError where one of the two is the environment's own vector, and the other is not, and ValueError for
         what is no such state.
         """
-        self._refuse_other_state(state)
         if self._own != state["own"]:
             kinds = ("single environments", "its own vector")
             raise UserError(
                 f"--vector: {self.name} was played in {kinds[not self._own]}, and would now be in {kinds[self._own]}, "
                 f"which is played otherwise; leave --vector out, or start a new run"
             )
+        self._refuse_other_state(state)
         self.returns = deque(state["returns"], maxlen=100)
         self.lengths = deque(state["lengths"], maxlen=100)
         self.frames = state["frames"]
