@@ -7,6 +7,7 @@ refused.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from contextlib import nullcontext
 from importlib import import_module
@@ -33,7 +34,7 @@ ELSEWHERE = {
     *("precision", "compile", "activation_checkpointing", "sync_batchnorm", "channels_last", "cache"),
     *("data", "model", "task", "algo", "env", "pretrained", "weights", "folds", "fold", "seeds", "allow_duplicates"),
     *("skip_bad", "eval_episodes", "test_episodes", "freeze", "channels", "split", "text_column", "label_column"),
-    *("group_column", "split_by", "began_with", "trial", "stochastic_eval"),
+    *("group_column", "split_by", "began_with", "trial", "stochastic_eval", "double"),
 }
 VALUES: dict[str, list[Any]] = {
     "average_decay": [0.01],
@@ -203,7 +204,8 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
                     break
                 accepted = True
             except UserError as error:
-                if "does nothing here" in str(error):
+                # Its own refusal: another value may also leave a given option without effect.
+                if re.match(rf"--(no-)?{name.replace('_', '-')} does nothing here", str(error)):
                     changed = base.model_copy(update={name: value})
                     if left(changed, domain, folder, steps) != before:
                         wrong.append(f"{name} {value!r} is refused, and would be heeded")

@@ -45,6 +45,19 @@ def test_a_job_learns_and_leaves_a_report(trained: Path) -> None:
     assert json.loads((run / "meta.json").read_text())["status"] == "finished"
 
 
+def test_a_note_on_the_data_and_one_on_the_batch_are_each_printed_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_sounds(tmp_path / "tones", 10)
+    for number, folder in enumerate(sorted(data.iterdir())):
+        folder.rename(data / f"user{number}")
+    words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "1", "--seconds", "0.25"]
+    assert command(["audio", "train", *words, *QUICK, "--split", "exact", "--no-test"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("the classes are 'user0', 'user1'") == 1
+    assert " (not the default 32: there are " in said.partition("plan: 1 step")[2]
+
+
 def test_evaluate_measures_what_training_reported(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = only_run(trained)
     before = json.loads((run / "report" / "metrics.json").read_text())["test"]

@@ -190,3 +190,28 @@ def test_sounds_in_no_known_form_get_a_line_on_manifests(tmp_path: Path) -> None
     write(tmp_path, "1001_DFA_ANG_XX.wav", "1002_DFA_SAD_XX.wav")
     with pytest.raises(UserError, match=r"no sounds of any class.*a CSV manifest \(columns filename, label"):
         found(tmp_path)
+
+
+SPOKEN = [
+    f"{word}/{speaker:08x}_nohash_{take}.wav" for word in ("yes", "no") for speaker in range(4) for take in (0, 1)
+]
+
+
+@pytest.mark.parametrize(
+    ("names", "stranger", "what"),
+    [(RAVDESS, "extra/intro.wav", "RAVDESS"), (RAVDESS, "intro.wav", "RAVDESS"), (SPOKEN, "yes/mine.wav", "Speech")],
+)
+def test_a_file_of_another_name_does_not_turn_a_known_set_off(
+    names: list[str], stranger: str, what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        UserError, match=rf"names of {len(names)} files are those of {what}.* 1 name not \(.*{stranger}"
+    ):
+        found(write(tmp_path, *names, stranger))
+
+
+def test_a_folder_in_which_few_names_are_those_of_a_known_set_is_the_users_own(tmp_path: Path) -> None:
+    own = [f"{kind}/recording {number}.wav" for kind in ("dog", "cat") for number in range(9)]
+    listing = found(write(tmp_path, *own, "dog/03-01-06-01-01-01-12.wav"))
+    assert listing.classes == ("cat", "dog")
+    assert len(listing.files) == 19

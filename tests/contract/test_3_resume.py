@@ -95,6 +95,7 @@ def test_a_restart_loop_recovers_from_a_kill_at_the_very_start(change: int, tmp_
     runs = [run for run in tmp_path.glob("runs/*/*") if not run.name.startswith(".")]
     again = process([*words[:2], "--resume", str(runs[0])] if runs else words)
     assert again.returncode == 0, again.stderr
+    assert not list(tmp_path.glob("runs/*/.*")), "what the killed job had begun is there still"
 
 
 def assert_same_job(whole: Path, got: Path) -> None:

@@ -6,10 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
 from contract.spoil import spoil
-from ptapp_core.checkpoint import verify
+from ptapp_core.checkpoint import Checkpoints, verify
+from ptapp_core.runtime import Runtime
 
 
 @pytest.fixture(params=ROWS, ids=str, scope="module")
@@ -145,6 +147,32 @@ def test_weights_that_are_not_finite_are_refused_whatever_their_manifest_says(
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "is not finite" in error
+
+
+def test_a_run_that_was_copied_without_its_links_goes_on(original: tuple[list[str], Path], tmp_path: Path) -> None:
+    words, run = original
+    copy = tmp_path / "runs" / run.parent.name / run.name
+    shutil.copytree(run, copy, symlinks=False)
+    best = copy / "checkpoints" / "best"
+    assert best.is_dir()
+    assert not best.is_symlink()
+    assert command([words[0], "evaluate", str(copy)]) == 0
+    assert command([*words, str(copy)]) == 0
+    assert best.is_symlink()
+    assert not verify(best.resolve())
+
+
+def test_a_link_in_the_place_of_an_unfinished_checkpoint_is_removed_and_not_followed(tmp_path: Path) -> None:
+    other, folder = tmp_path / "other", tmp_path / "checkpoints"
+    for path in (other, folder):
+        path.mkdir()
+    (other / "mine.txt").write_text("mine")
+    for step in (8, 9):
+        (folder / f".step-{step:08d}.part").symlink_to(other)
+    saved = Checkpoints(folder, Runtime("cpu", "fp32")).save(9, {"model": nn.Linear(2, 2)}, {})
+    assert not verify(saved)
+    assert [path.name for path in folder.iterdir()] == [saved.name]
+    assert (other / "mine.txt").read_text() == "mine"
 
 
 def test_pruning_leaves_strangers_alone(stopped: tuple[list[str], Path]) -> None:

@@ -482,7 +482,7 @@ def test_a_job_too_short_to_be_profiled_says_so(tmp_path: Path, capsys: pytest.C
     assert "nothing was recorded" in capsys.readouterr().out
 
 
-def test_the_schedule_sets_the_rate_of_every_step(tmp_path: Path) -> None:
+def test_the_schedule_sets_the_rate_of_every_step_and_the_log_tells_it(tmp_path: Path) -> None:
     rates: list[float] = []
 
     class Noting(torch.optim.SGD):
@@ -493,5 +493,23 @@ def test_the_schedule_sets_the_rate_of_every_step(tmp_path: Path) -> None:
     model = network()
     optimizer = Noting(model.parameters(), lr=1.0)
     schedule = build_schedule(optimizer, "polynomial", steps=8, warmup=4)
-    train(tmp_path, Plan(8), model, optimizer, schedule=schedule)
+    train(tmp_path, Plan(8, log_every=1), model, optimizer, schedule=schedule)
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25])
+    assert [line["lr"] for line in record(tmp_path)] == rates
+
+
+def test_a_job_that_was_killed_before_the_line_of_its_last_step_still_writes_it(tmp_path: Path) -> None:
+    def job(name: str, steps: int, failure: type[Exception] | None = None) -> None:
+        model = network()
+        plan = Plan(steps, clip=1.0, log_every=5, save_every=4)
+        options: dict[str, Any] = {"source": Ending(accumulate=1, batches=4, failure=failure)} if failure else {}
+        resume = (tmp_path / name).exists()
+        train(tmp_path / name, plan, model, build_optimizer(model, "sgd", lr=0.1), resume=resume, **options)
+
+    job("whole", 4)
+    with pytest.raises(Killed):
+        job("killed", 12, Killed)
+    job("killed", 4)
+    (line,) = record(tmp_path / "whole")
+    assert {"loss", "lr", "grad_norm"} <= line.keys()
+    assert record(tmp_path / "killed") == [line]

@@ -1,11 +1,13 @@
 """What folders are called decides whether they are splits, classes, or neither."""
 
+import shutil
 import tempfile
+from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
@@ -108,10 +110,92 @@ def test_one_folder_around_the_classes_is_named(tmp_path: Path) -> None:
 
 def test_splits_of_other_names_with_a_folder_too_many_are_refused(tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"seg_{s}/seg_{s}/{c}/1.png" for s in ("train", "test") for c in ("forest", "street")))
-    assert "'seg_test', 'seg_train' hold no images but folders of the same names" in refusal(root)
+    told = refusal(root)
+    assert "'seg_test', 'seg_train' look like splits, not like classes; move the folders of classes (" in told
+    assert f"{root}/seg_test/seg_test to {root}/test, {root}/seg_train/seg_train to {root}/train)" in told
+    tree(root, *(f"{split}/{split}/{c}/1.png" for split in ("train_set", "test") for c in ("forest", "street")))
+    for name in ("seg_train", "seg_test"):
+        shutil.rmtree(root / name)
+    assert {split: sorted(classes) for split, classes in read(root).items()} == {
+        "train": ["forest", "street"],
+        "test": ["forest", "street"],
+    }
 
 
-@pytest.mark.parametrize("name", ["fold{}", "Fold_{}", "cv-{}", "part {}"])
+INSIDE = ["{}.png", "{name}/{}.png", "a/{}.png", "{name}/c{}/1.png", "c{}/1.png"]
+few_trees = settings(derandomize=True, deadline=None, max_examples=40)
+
+
+def trees(root: Path, names: Iterable[str], inside: Iterable[str]) -> Path:
+    for name, form in zip(names, inside, strict=True):
+        tree(root, *(f"{name}/{form.format(number, name=name)}" for number in range(3)))
+    return root
+
+
+@few_trees
+@given(
+    affix=st.sampled_from(
+        ["seg_{}", "audio_{}", "asl_alphabet_{}", "Set2018.{}", "{}_cats", "photos-{}2", "My{}Images"]
+    ),
+    train=st.sampled_from(["train", "Training"]),
+    others=st.lists(st.sampled_from(["test", "val", "dev", "pred", "unlabeled"]), min_size=1, max_size=3, unique=True),
+    inside=st.lists(st.sampled_from(INSIDE), min_size=4, max_size=4),
+)
+def test_names_that_differ_in_the_word_of_a_split_are_no_classes(
+    affix: str, train: str, others: list[str], inside: list[str]
+) -> None:
+    names = [affix.format(word) for word in (train, *others)]
+    with tempfile.TemporaryDirectory() as folder:
+        told = refusal(trees(Path(folder), names, inside[: len(names)]))
+        assert "look like splits, not like classes; " in told
+        assert ("give --data " in told) == (inside[0] in INSIDE[3:])
+        assert ("write a CSV manifest" in told) != (inside[0] in INSIDE[3:])
+
+
+@few_trees
+@given(
+    holder=st.sampled_from(["images", "Imgs", "my_images", "JPEGImages", "photos"]),
+    about=st.sampled_from(["masks", "annotations", "labels", "ground_truth", "SegmentationMasks"]),
+    inside=st.lists(st.sampled_from(INSIDE), min_size=2, max_size=2),
+)
+def test_images_beside_masks_or_labels_are_no_classes(holder: str, about: str, inside: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        told = refusal(trees(Path(folder), (holder, about), inside))
+        assert f"{holder!r} and {about!r} look like images and what is said about them, not like classes" in told
+        assert (f"give --data {folder}/{holder}" in told) == (inside[0] in INSIDE[3:])
+
+
+@few_trees
+@given(
+    names=st.lists(
+        st.sampled_from(
+            "test_tube train_station val_gardena trains planes labels cats with_mask without_mask train car eval_board "  # noqa: SIM905
+            "screw_part_1 screw_part_2 part_number part2b c1 c2 dev_kit testament".split()
+        ),
+        min_size=2,
+        max_size=6,
+        unique=True,
+    ),
+    nested=st.booleans(),
+)
+def test_true_classes_train_whatever_their_names(names: list[str], nested: bool) -> None:
+    assume(not (nested and "train" in names))  # there it is the split
+    with tempfile.TemporaryDirectory() as folder:
+        form = "{0}/{0}1/{1}.png" if nested else "{0}/{1}.png"
+        root = tree(Path(folder), *(form.format(name, number) for name in names for number in range(2)))
+        assert sorted(read(root)["train"]) == sorted(names)
+
+
+def test_a_split_without_classes_and_support_folders_are_named_with_a_remedy(tmp_path: Path) -> None:
+    root = tree(tmp_path / "flat", "train/cat/1.png", "train/dog/1.png", "val/1.png")
+    assert refusal(root).startswith(f"{root}/val: its images are in no class's folder, so nothing can be measured")
+    root = tree(tmp_path / "support", "images/cat/1.png", "images/dog/1.png", "meta/classes.txt")
+    assert f"'meta' has no training images; fill it or remove it, or give --data {root}/images" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    "name", ["fold{}", "Fold_{}", "cv-{}", "part {}", "HAM10000_images_part_{}", "my_fold_{}", "data_batch_{}"]
+)
 def test_folds_are_no_classes(name: str, tmp_path: Path) -> None:
     root = tree(tmp_path, *(f"{name.format(number)}/{number}.png" for number in range(1, 6)))
     assert "look like folds, not like classes; write a CSV manifest (columns filename, label" in refusal(root)

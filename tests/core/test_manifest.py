@@ -81,6 +81,29 @@ def test_every_usual_form_of_a_table_is_read_alike(
     assert listing.spans is None
 
 
+@few
+@given(
+    order=st.permutations(["filename", "label", "note"]),
+    notes=st.lists(st.sampled_from(["", "loud", "loud, far", ",", "a,,b", "far,"]), min_size=3, max_size=3),
+)
+def test_a_row_whose_cells_are_moved_by_a_separator_is_never_read(
+    tmp_path: Path, order: list[str], notes: list[str]
+) -> None:
+    rows = [
+        ",".join({"filename": f"{name}.wav", "label": f"of {name}", "note": note}[column] for column in order)
+        for name, note in zip("abc", notes, strict=True)
+    ]
+    file = table(tmp_path, ",".join(order), *rows)
+    sound = [name for name, note in zip("abc", notes, strict=True) if "," not in note]
+    if len(sound) < 3:
+        number = next(number for number, note in enumerate(notes, start=2) if "," in note)
+        assert f"m.csv:{number}: {3 + notes[number - 2].count(',')} cells where the header has 3" in refusal(file)
+    if sound:
+        listing, skipped = read_manifest(file, WAVS, segments=True, skip_bad=True)
+        assert [listing.classes[label] for label in listing.labels] == [f"of {name}" for name in sound]
+        assert len(skipped) == 3 - len(sound)
+
+
 def test_a_table_of_other_bytes_is_refused_with_what_to_do(tmp_path: Path) -> None:
     file = table(tmp_path, "filename,label", "a.wav,x")
     file.write_bytes("filename,label\na.wav,Müll\n".encode("cp1252"))
@@ -128,6 +151,24 @@ def test_columns_of_times_are_segments(tmp_path: Path, start: str, end: str, for
     assert len(set(listing.groups or ())) == 1  # pieces of one file stay together
 
 
+def test_the_groups_of_segments_are_the_same_wherever_the_data_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listings = []
+    for folder in (tmp_path / "here", tmp_path / "there" / "below"):
+        (folder / "sounds").mkdir(parents=True)
+        for name in ("x.wav", "y.wav"):
+            (folder / "sounds" / name).write_bytes(b"1")
+        rows = [f"sounds/{name},{start},{start + 1},k" for name in ("x.wav", "y.wav") for start in (0, 2)]
+        listings.append(read(table(folder, "filename,start,end,label", *rows)))
+        monkeypatch.chdir(folder)
+        listings.append(read(Path("m.csv")))
+        monkeypatch.chdir(folder.parent)
+        listings.append(read(Path(folder.name, "m.csv")))
+    assert listings[0].groups == ["sounds/x.wav", "sounds/x.wav", "sounds/y.wav", "sounds/y.wav"]
+    assert all(listing.groups == listings[0].groups for listing in listings)
+
+
 @pytest.mark.parametrize(
     ("header", "row", "span"),
     [
@@ -162,6 +203,7 @@ def test_segments_of_annotation_programs(header: str, row: str, span: object, tm
             "'start_sample': segments are read from columns",
         ),
         ("filename,offset,label", "a.wav,1,x", "'offset': segments are read from columns start and end, in seconds"),
+        ("filename,label,,", "a.wav,x,y,", "m.csv:2: 4 cells where the header has 2 columns"),
         ("filename,label", "a.wav,x,y", "m.csv:2: 3 cells where the header has 2 columns"),
     ],
 )

@@ -59,6 +59,36 @@ def test_a_recording_may_have_pieces_in_several_classes() -> None:
     assert found == [f"rec{recording}" for recording in range(3) for _ in range(6)]
 
 
+def test_a_class_that_is_merely_numbered_hides_no_recordings_of_another() -> None:
+    cut = [f"dog/rec{recording}_{piece}.wav" for recording in range(10) for piece in range(5)]
+    numbered = [f"rain/rain_{number}.wav" for number in range(50)]
+    found = pieces_of([*cut, *numbered], ["dog"] * 50 + ["rain"] * 50)
+    assert found == [f"rec{recording}" for recording in range(10) for _ in range(5)] + numbered
+
+
+def test_recordings_of_which_few_are_cut_are_found() -> None:
+    names = [f"{kind}/rec{recording}_{piece}.wav" for kind in "ab" for recording in range(4) for piece in range(3)]
+    whole = [f"{kind}/{number}th.wav" for kind in "ab" for number in range(20)]
+    found = pieces_of([*names, *whole], [*"a" * 12, *"b" * 12, *"a" * 20, *"b" * 20])
+    assert found is not None
+    assert len(set(found)) == 8 + 40
+
+
+def test_a_recording_that_is_alone_in_val_is_found_where_it_stands_beside_others() -> None:
+    names = [
+        f"{kind}/{kind}rec{recording}_{piece}.wav" for kind in "ab" for recording in range(3) for piece in range(6)
+    ]
+    places = [
+        ("train" if piece < 4 or recording else "val", kind)
+        for kind in "ab"
+        for recording in range(3)
+        for piece in range(6)
+    ]
+    found = pieces_of(names, places)
+    assert found is not None
+    assert len(set(found)) == 6
+
+
 def test_one_name_a_class_in_each_split_is_numbering_too() -> None:
     places = [(split, label) for split in ("train", "test") for label in "ab" for _ in range(9)]
     names = [f"{split}/{label}/{split}_{number % 9}.png" for number, (split, label) in enumerate(places)]

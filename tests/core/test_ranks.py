@@ -15,6 +15,7 @@ from contract.rows import last_checkpoint, record
 from core.ranks_job import job
 from ptapp_core import ranks
 from ptapp_core.cli import domain, run
+from ptapp_core.errors import Interrupted
 from ptapp_core.loader import Loader
 from ptapp_core.run import StopRequest
 from ptapp_core.runtime import Runtime
@@ -108,6 +109,26 @@ def test_a_rank_whose_launcher_was_killed_saves_itself_and_leaves_no_folder(
     assert os.read(reading, 2) == b"75"
     assert os.read(reading, 1) == b""  # it has ended
     assert not logs.exists()
+
+
+def test_ranks_whose_launcher_was_killed_say_once_why_they_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs, app = tmp_path / "logs", domain("Trains.")
+
+    @app.command()
+    def train() -> None:
+        raise Interrupted("stopped and saved")
+
+    monkeypatch.setattr(ranks, "main", lambda: run(app, ["train"]))
+    monkeypatch.setattr(ranks, "_end_with", lambda *_: None)
+    for rank in "102":
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(logs / "attempt" / rank / "error.json"))
+        if rank == "1":  # the first to end; the folder goes with it
+            (logs / "attempt" / rank).mkdir(parents=True)
+        assert ranks._rank(0, str(logs)) == 75
+    assert capsys.readouterr().err == "ptapp: stopped and saved\n"
+    assert not list(tmp_path.iterdir())
 
 
 class Deadly(Dataset[dict[str, torch.Tensor]]):

@@ -1,6 +1,7 @@
 """The split of a sample depends on what it is: its group, its name or its content, never on where it stands."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +28,9 @@ def hashed(names: list[str], seed: int = 0, before: Members | None = None) -> di
     return dict(zip(names, assigned.parts, strict=False))
 
 
-def members(known: Samples, assigned: Assigned) -> Members:
-    return Members.of((split, known.take(assigned.rows(split))) for split in SPLITS)
+def members(known: Samples, assigned: Assigned, labels: Sequence[str] = ()) -> Members:
+    rows = {split: assigned.rows(split) for split in SPLITS}
+    return Members.of((split, known.take(own), [labels[row] for row in own if labels]) for split, own in rows.items())
 
 
 @settings(max_examples=100, deadline=None)
@@ -138,19 +140,31 @@ def test_the_datas_own_test_samples_take_no_part_in_made_folds() -> None:
     assert len(assigned.rows("test")) == 10
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 5), st.data())
-def test_a_runs_samples_stay_where_they_were_when_files_come_go_and_are_renamed(seed: int, data: st.DataObject) -> None:
-    names = [f"{number}.png" for number in range(60)]
-    before = assign(samples(names), Known("here"), Division(seed, "exact"))
+@settings(max_examples=100, deadline=None)
+@given(
+    st.builds(
+        Division,
+        seed=st.integers(0, 5),
+        how=st.sampled_from(["hash", "exact"]),
+        val=st.sampled_from([0, 0.1, 0.3]),
+        fold=st.sampled_from([None, 1, 3]),
+        folds=st.just(3),
+    ),
+    st.data(),
+)
+def test_a_runs_samples_stay_where_they_were_when_files_come_go_and_are_renamed(
+    division: Division, data: st.DataObject
+) -> None:
+    names = [f"{number}.png" for number in range(90)]
+    before = assign(samples(names), Known("here"), division)
     kept = members(samples(names), before)
     content = {name: digest(name.encode()) for name in names}
-    gone = data.draw(st.sets(st.sampled_from(names), max_size=20))
-    renamed = {name: f"renamed {name}" for name in data.draw(st.sets(st.sampled_from(names), max_size=20))}
+    gone = data.draw(st.sets(st.sampled_from(names), max_size=30))
+    renamed = {name: f"renamed {name}" for name in data.draw(st.sets(st.sampled_from(names), max_size=30))}
     now = [renamed.get(name, name) for name in names if name not in gone] + [f"new {n}.png" for n in range(50)]
     original = {new: old for old, new in renamed.items()}
     digests = [content.get(original.get(name, name), digest(name.encode())) for name in now]
-    after = assign(Samples(now, now, digests), Known("here"), Division(seed, "exact", before=kept))
+    after = assign(Samples(now, now, digests), Known("here"), replace(division, before=kept))
     old = dict(zip(names, before.parts, strict=True))
     for name, part in zip(now, after.parts, strict=True):
         if original.get(name, name) in old:
@@ -160,15 +174,40 @@ def test_a_runs_samples_stay_where_they_were_when_files_come_go_and_are_renamed(
 def test_the_samples_of_a_run_are_read_back(tmp_path: Path) -> None:
     names = ['quo"te,.png', "line\nbreak.png", "caf\udce9.png", "plain.png"]
     known = Samples(names, names, ["1", "2", "3", "4"], ["", "a,b", "", ""])
-    kept = members(known, Assigned(["train", "val", "test", "train"]))
+    kept = members(known, Assigned(["train", "val", "test", "train"]), ["x", "x,y", "", "x"])
     (tmp_path / FILE).write_text(kept.text(), encoding="utf-8", errors="surrogateescape", newline="")
     read = Members.read(tmp_path)
     assert read is not None
     assert read.rows == kept.rows
     assert Members.read(tmp_path / "nowhere") is None
-    (tmp_path / FILE).write_text("split,id,group,digest\ntrain,a,,1\nother,b,,2\n")
-    with pytest.raises(UserError, match=r"samples\.csv:3: not a row of split,id,group,digest"):
+    (tmp_path / "run" / "checkpoints" / "step-00000001").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"samples\.csv: is missing"):
+        Members.read(tmp_path / "run")
+    (tmp_path / FILE).write_text("split,id\n")
+    with pytest.raises(UserError, match=r"samples\.csv:2: not a row of"):
         Members.read(tmp_path)
+    (tmp_path / FILE).write_text("split,id,label,group,digest\ntrain,a,,,1\nother,b,,,2\n")
+    with pytest.raises(UserError, match=r"samples\.csv:3: not a row of split,id,label,group,digest"):
+        Members.read(tmp_path)
+
+
+def test_a_copy_of_the_data_with_decomposed_accents_is_the_same_training_set() -> None:
+    run, own = Path("runs/x"), Assigned(["train", "train", "test"])
+    composed, decomposed = samples(["caf\u00e9/1", "b", "c"]), samples(["cafe\u0301/1", "b", "c"])
+    for one, other in ((composed, decomposed), (decomposed, composed)):
+        kept = members(replace(one, digests=()), own)
+        kept.refuse_changed_training(run, members(replace(other, digests=()), own))
+        assert kept.split_of(replace(other, digests=()), 0) == "train"
+        assert len(members(other, own).joined(kept).rows) == 3
+
+
+def test_what_is_added_to_a_runs_data_never_makes_it_impossible_to_measure() -> None:
+    names = [str(row) for row in range(40)]
+    kept = members(samples(names), assign(samples(names), Known("here"), Division()))
+    # groups that are seen now, and a copy of a training sample among the new ones
+    grown = Samples([*names, "new"], [*names, "new"], [*map(str, range(40)), "0"], ["g"] * 41)
+    assigned = assign(grown, Known("here", [0] * 41, ["a"]), Division(before=kept))
+    assert [row.split for row in members(grown, assigned).rows if row.id != "new"] == [row.split for row in kept.rows]
 
 
 def test_a_changed_training_set_is_named() -> None:
@@ -179,6 +218,10 @@ def test_a_changed_training_set_is_named() -> None:
     changed = Samples(["a", "z"], ["a", "z"], ["other", digest(b"z")])
     with pytest.raises(UserError, match=r"1 missing \(b\), 1 new \(z\), 1 of other content \(a\); restore"):
         before.refuse_changed_training(run, members(changed, Assigned(["train", "train"])))
+    as_now = Assigned(["train", "train", "test", "test"])
+    labelled = members(known, as_now, ["x", "y", "x", "y"])
+    with pytest.raises(UserError, match=r"changed: 1 with another label \(b\); restore"):
+        labelled.refuse_changed_training(run, members(known, as_now, ["x", "x", "y", "x"]))
     with pytest.raises(UserError, match="in another order"):
         before.refuse_changed_training(run, members(known.take([1, 0]), Assigned(["train", "train"])))
     assert before.learned(members(known, Assigned(["test"] * 4)).part("test")) == 2

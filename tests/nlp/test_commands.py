@@ -199,7 +199,15 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
 ) -> None:
     tokens, runtime = learn("word", ["one two three four"] * 3, 400, lower=True), Runtime("cpu", "fp32")
     shape = {"dim": 8, "hidden": 8, "layers": 1, "heads": 2, "dropout": 0.0, "bidirectional": True, "norm": "pre"}
-    card = {"task": "tag", "name": "lstm", "vocab": tokens.size, "pad": 0, "classes": ["NN", "VB"], "max_length": 2}
+    card = {
+        "task": "tag",
+        "name": "lstm",
+        "vocab": tokens.size,
+        "pad": 0,
+        "classes": ["NN", "VB"],
+        "max_length": 2,
+        "text_per": "line",
+    }
     torch.manual_seed(0)
     model = build({**card, "options": {**shape, "pool": "max"}}).eval()
     text = "one two three four"
@@ -240,6 +248,37 @@ def test_a_language_model_writes_the_same_for_the_same_seed(
     monkeypatch.setattr("ptapp_nlp.generate.sample", lambda advance, first, *_, **__: begun.append(first) or [[]])
     assert command(["nlp", "generate", str(run)]) == 0
     assert begun[0].tolist() == [[EOS]]  # as each text of the stream that it learnt from
+
+
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+def test_running_text_is_written_with_its_line_breaks(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "play.txt").write_text("ROMEO:\nWhat light?\n\nJULIET:\nAy me!\n\n" * 200)
+    words = ["--task", "generate", "--model", "gru", "--dim", "32", "--tokenizer", kind, "--vocab", "300"]
+    train(tmp_path, *words, "--data", str(tmp_path / "play.txt"), "--max-length", "16", "--steps", "150")
+    out = capsys.readouterr().out
+    assert "play.txt, running text with its line breaks: " in out
+    run = only_run(tmp_path)
+    report = json.loads((run / "report" / "metrics.json").read_text())["test"]
+    if kind == "char":  # a token is a character
+        assert report["bits_per_character"] == pytest.approx(report["loss"] / math.log(2), rel=1e-6)
+    prompt, form = "ROMEO:\nWhat", ["--temperature", "0", "--length", "30", "--device", "cpu"]
+    assert command(["nlp", "generate", str(run), "--prompt", prompt, *form]) == 0
+    text = json.loads(capsys.readouterr().out)["text"]
+    assert text.startswith("ROMEO:\nWhat light?\n\n")  # and goes on after its line
+    assert len(text) >= len(prompt) + 30
+    assert command(["nlp", "generate", str(run), "--prompt", prompt + "\u2603", *form]) == 0
+    assert ("is left out of the text" in capsys.readouterr().err) == (kind == "char")
+
+
+def test_a_line_break_is_learned_or_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "poem.txt").write_text("one two\n\nthree four\n" * 60)
+    words = ["--task", "generate", "--dim", "16", "--layers", "1", "--max-length", "8", "--steps", "2"]
+    run = train(tmp_path, *words, "--data", str(tmp_path / "poem.txt"), "--tokenizer", "word")
+    assert "each line is a text of its own, and 60 empty lines left out" in capsys.readouterr().out
+    assert command(["nlp", "generate", str(run), "--prompt", "one\ntwo"]) == 2
+    assert "--prompt: has a line break" in capsys.readouterr().err
 
 
 def test_a_translator_is_measured_by_bleu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -375,7 +414,7 @@ def test_single_words_are_those_of_a_text_to_an_encoder_of_bytes(kind: type, tmp
 def test_without_a_network_one_line_says_what_to_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bert, "reachable", lambda: False)
+    monkeypatch.setattr("ptapp_core.hub.reachable", lambda: False)
     words = ["--model", "bert", "--pretrained", "no/such-model", "--run-dir", str(tmp_path)]
     assert command(["nlp", "train", *COMMON, *words]) == 2
     error = capsys.readouterr().err
@@ -424,7 +463,7 @@ def test_a_text_of_just_the_limit_is_not_cut() -> None:
         target = [["O"] * len(words) for words in source] if task == "tag" else texts
         examples = Examples(source, [0, 0, 0] if task == "classify" else target, ["a", "b", "c"])
         for limit in (4, 5, 6, 7):
-            card = {"task": task, "classes": ["O"], "max_length": limit}
+            card = {"task": task, "classes": ["O"], "max_length": limit, "text_per": "line"}
             cut = prepare(card, examples, tokens).cut
             assert sorted(cut.lengths) == sorted(whole)
             lost = sum(length > limit for length in whole)

@@ -127,6 +127,19 @@ def test_a_tokenizer_without_padding_of_its_own_is_refused(tmp_path: Path) -> No
     assert other.pad == other.tokenizer.token_to_id("word1") == type(other).read(other.json()).pad != 0
 
 
+def test_an_encoder_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
+    folder = save(config_of("bert"), tmp_path / "bert")
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"bert: has no tokenizer; put the encoder's own tokenizer.json beside"):
+        bert.pretrained_tokens(str(folder))
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]))
+    assert bert.pretrained_tokens(str(folder)).size == 6
+    for path in (f"{tmp_path}/nowhere", "./nowhere", "../up/nowhere", "~/nowhere", "up/and/nowhere"):
+        with pytest.raises(UserError, match=rf"--pretrained {path}: no such folder"):
+            bert.describe(path)
+
+
 def test_the_default_length_is_what_the_encoder_reads_and_a_longer_one_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,13 +54,15 @@ class Files:
         return self.text(target)
 
     def generate(self, prompt: str, length: int) -> str:
-        numbers = self.ids(prompt) if prompt else [self.card["begin"]]
+        numbers = self.ids(prompt) or [self.card["begin"]]
         for _ in range(length):
             number = int(self.model(numbers[-(self.card["window"] or len(numbers)) :])[0, -1].argmax())
             if number == self.card["end"]:
                 break
             numbers.append(number)
-        return self.text(numbers)
+        if self.card["begin"] in self.card["not_text"]:
+            return self.text(numbers)
+        return self.tokenizer.decode(numbers)[1:]  # of running text, without the line break that it begins after
 
     def text(self, numbers: list[int]) -> str:
         return self.tokenizer.decode([n for n in numbers if n not in self.card["not_text"]]).strip()
@@ -138,6 +140,7 @@ def test_a_writer_beyond_what_it_learned_at_once(
 ) -> None:
     (tmp_path / "text.txt").write_text("the cat sees the dog and the bird sees the cat\n" * 60)
     words = ["--task", "generate", "--model", model, "--vocab", "300", *SMALL]
+    words += ["--text-per", "line" if model == "lstm" else "file"]
     run, files = exported(tmp_path, tmp_path / "text.txt", form, *words)
     for prompt in ("", "the cat", SENTENCE):
         (row,) = said(capsys, "generate", run, "--prompt", prompt, "--temperature", "0", "--length", "40")

@@ -355,10 +355,10 @@ def test_a_table_of_the_hub_is_read_by_its_names(tmp_path: Path, monkeypatch: py
         load("hub:some/holes", CLASSIFY)
     holes = load("hub:some/holes", CLASSIFY, skip_bad=True)
     assert [reason.removeprefix("hub:some/holes/") for reason in holes.skipped] == [
-        "train:41: the label is empty",
-        "train:42: the text is empty",
-        "train:43: the label is empty",
-        "test:2: the label is empty",
+        "train:41: the label is empty (column label)",
+        "train:42: the text is empty (column sentence)",
+        "train:43: the label is empty (column label)",
+        "test:2: the label is empty (column label)",
     ]
     assert len(holes.test) == 1
     assert len(load("hub:some/alone", CLASSIFY, division=None).test) == 40

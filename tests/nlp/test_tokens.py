@@ -1,5 +1,6 @@
 """Tokenizers and the batches that are made of their numbers."""
 
+import re
 from functools import cache
 from itertools import islice
 
@@ -27,6 +28,12 @@ TEXTS = ["The cat doesn't sleep.", "the cat sleeps , the dog sleeps", "Straße, 
 @cache
 def _learned(kind: str) -> Tokens:
     return learn(kind, TEXTS, 400, lower=False, least=1)
+
+
+@cache
+def _learned_running(kind: str) -> Tokens:
+    lines = ["a b\u00e9\n", "\n", "a\tb\U0001f600 a\u2028\n"] * 3
+    return learn(kind, lines, 400, lower=False, least=1, running=True)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -71,9 +78,23 @@ def test_the_tokenizer_that_leaves_the_program_reads_as_it_does(kind: str, text:
         ids = shipped.encode(text).ids
         assert (ids or [tokens.unk]) == tokens.encode([text], limit, **marks)[0]
         assert not {tokens.pad, BOS} & {*ids}
-    begun = Tokenizer.from_str(tokens.shipped(limit, begin=True)).encode(text).ids
+    begun = Tokenizer.from_str(tokens.shipped(limit, begin=EOS)).encode(text).ids
     whole = tokens.encode([text], 1000, eos=True)[0][:-1]
     assert begun == [EOS, *whole[-(limit - 1) :]]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.text("ab \n\t\u00e9\U0001f600\u2028", max_size=40))
+@pytest.mark.parametrize("kind", ["bpe", "char"])
+def test_running_text_comes_back_and_is_read_alike_line_by_line_and_whole(kind: str, text: str) -> None:
+    tokens = _learned_running(kind)
+    (whole,) = tokens.encode([text], 1000, eos=True)
+    lines = [line for line in re.split(r"(?<=\n)", text) if line]
+    assert [number for row in tokens.encode(lines, 1000) for number in row] == whole[:-1]
+    assert tokens.decode([whole], strip=False) == [text]
+    assert tokens.decode([[tokens.begin("file")]], strip=False) == ["\n"]
+    begun = Tokenizer.from_str(tokens.shipped(1000, begin=tokens.begin("file"))).encode(text).ids
+    assert begun == [tokens.begin("file"), *whole[:-1]]
 
 
 def test_a_words_tag_stands_at_its_first_token() -> None:

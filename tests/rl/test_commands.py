@@ -49,6 +49,20 @@ def test_a_run_keeps_to_the_version_of_its_environment(run: Path, capsys: pytest
         del gym.registry[newer.id]
 
 
+@pytest.mark.parametrize(("kind", "part"), [("dict", "observation"), ("multidiscrete", "action")])
+def test_an_environment_that_shows_or_takes_something_else_now_is_refused_by_every_command(
+    kind: str, part: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "IdentityDiscrete-v0"
+    changed = gym.envs.registration.EnvSpec(name, "rl.games:Identity", kwargs={"kind": kind})
+    monkeypatch.setitem(gym.registry, name, changed)
+    for verb in ("evaluate", "record", "play", "export", "train --resume"):
+        assert main(["rl", *verb.split(), str(run)]) == 2, verb
+        error = capsys.readouterr().err
+        assert len(error.splitlines()) == 1
+        assert f"model.{part}: {name} has another now" in error or verb == "train --resume"
+
+
 def test_record_writes_an_episode(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "record", str(run), "--width", "80"]) == 0
     assert "return" in capsys.readouterr().out
@@ -102,16 +116,20 @@ def test_actions_are_drawn_from_the_policy_where_that_is_asked_for(
     assert own["actions"] == "drawn"
     assert own["test"]["return"] > 0.9
     measured = []
-    for options in ("", "--stochastic", "--stochastic", "--stochastic --seed 1"):
+    for options in ("--no-stochastic", "--stochastic", "", "--stochastic --seed 1"):
         assert main(["rl", "evaluate", str(found), "--episodes", "40", *options.split()]) == 0
-        assert ("drawn from the policy" in capsys.readouterr().out) == bool(options)
+        assert ("drawn from the policy" in capsys.readouterr().out) == (options != "--no-stochastic")
         measured.append(json.loads((found / "evaluation" / "metrics.json").read_text()))
     assert measured[0]["actions"] == "likeliest"
     assert 0.2 < measured[0]["test"]["return"] < 0.8
     assert measured[1]["actions"] == "drawn"
     assert measured[1]["test"]["return"] > 0.9
-    assert measured[1] == measured[2]
-    assert main(["rl", "record", str(found), "--width", "40", "--stochastic"]) == 0
+    assert measured[1] == measured[2]  # as the job itself measured
+    movies = []
+    for options in ("", "--stochastic", "--no-stochastic"):
+        assert main(["rl", "record", str(found), "--width", "40", *options.split()]) == 0
+        movies.append((found / "report" / "episode.gif").read_bytes())
+    assert movies[0] == movies[1] != movies[2]
 
 
 def test_a_network_without_a_distribution_is_not_drawn_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

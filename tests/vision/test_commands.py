@@ -226,9 +226,12 @@ def test_a_newcomers_sixty_images_train_and_resume(tmp_path: Path, capsys: pytes
     words = ["--data", str(data), "--run-dir", str(tmp_path / "runs"), "--epochs", "1", "--threads", "1"]
     assert command(["vision", "train", *words, "--log-to", "none"]) == 2
     assert "give --split exact" in capsys.readouterr().err
+    for number, folder in enumerate(sorted(data.iterdir())):
+        folder.rename(data / f"user{number}")  # so that there is a note as well, which the plan must not repeat
     assert command(["vision", "train", *words, "--log-to", "none", "--split", "exact"]) == 0
     said = capsys.readouterr().out
     assert "plan: 4 steps (1 epoch of 4), batch 12, evaluation every 4 (not the default 128: there are 48 " in said
+    assert said.count("the classes are 'user0', 'user1'") == 1
     run = only_run(tmp_path)
     assert "\nbatch_size = 12 " in (run / "config.toml").read_text()
     assert command(["vision", "train", "--resume", str(run), "--epochs", "2"]) == 0
@@ -272,11 +275,15 @@ def test_a_file_that_is_added_or_removed_moves_no_other(tmp_path: Path, capsys: 
             shutil.copy(tmp_path / "new" / label / f"{number}.png", data / label / f"0{number}.png")
     capsys.readouterr()
     assert command(["vision", "evaluate", str(run)]) == 0
-    assert "in the training split" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "in the training split" not in said
     lines = (run / "evaluation" / "own-test" / "predictions.jsonl").read_text().splitlines()
     measured = {json.loads(line)["name"] for line in lines}
     assert tested - {gone, renamed} < measured
     assert "down/zzz.png" in measured
+    added = len(measured) - (len(tested) - 1)
+    assert f"\nnote: {added} of these {len(measured)} samples are new to the test samples of {run}\n" in said
+    assert f"\nnote: the data has lost 1 sample that {run} had in test\n" in said
     assert not measured & {row["id"] for row in samples_of(run) if row["split"] != "test"}
     assert {file: file.read_bytes() for file in (run / "report").iterdir()} == report
     assert command(["vision", "evaluate", str(run), "--data", str(data)]) == 0

@@ -208,7 +208,8 @@ def _divided(
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)
-    members = Members.of((split, samples.take(rows[split])) for split in SPLITS)
+    named = [listing.classes[label] for label in listing.labels]
+    members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     notes = listing.said if made else (*listing.said, *_telltales(listing, clips, rate))
     return Splits(train, val, test, listing.classes, rate, about, made, tuple(skipped), notes, members)
 

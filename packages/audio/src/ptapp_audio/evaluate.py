@@ -31,11 +31,12 @@ def evaluate(settings: EvaluateAudio) -> None:
     trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
     job = TrainAudio.resolve(settings.run / "config.toml", {})
+    settings.refuse_idle(job.data)
     data = load_for(job, rate=card["rate"], run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
     print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
-    say_learned(settings.run, data.members.part(split))
+    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, made=data.made)
 

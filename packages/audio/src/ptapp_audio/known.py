@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ptapp_audio.read import look
 from ptapp_audio.unreadable import Unreadable
-from ptapp_core.errors import counted
+from ptapp_core.errors import UserError, counted
 from ptapp_core.listing import Listing
 from ptapp_core.split import SplitName
 
@@ -115,12 +115,17 @@ KNOWN = (
 )
 
 
+_MOST = 0.9
+"""Share of the names at which files are taken for those of a set: one more file must not make a set of another kind."""
 NO_MANIFEST = re.compile(r"features_\d+_sec\.csv")
 """Tables beside GTZAN: features of its files, with names and labels as in a manifest."""
 
 
 def read_known(root: Path, files: Sequence[Path]) -> Listing | None:
-    """The data set that these files, all sounds below `root`, are; None where it is none of those known."""
+    """The data set that these files, all sounds below `root`, are; None where it is none of those known.
+
+    Raises UserError, naming one, where a few of the files are not of the set that all others are.
+    """
     return next((found for known in KNOWN if (found := _read(known, root, files))), None)
 
 
@@ -137,6 +142,7 @@ def _read(known: Known, root: Path, files: Sequence[Path]) -> Listing | None:
     pattern, left_out, broken = (re.compile(each) for each in (known.pattern, known.left_out, known.often_broken))
     kept: dict[str, tuple[Path, Names]] = {}
     notes: list[str] = []
+    strangers: list[str] = []
     copies = 0
     for file in files:
         name = f"{file.parent.name}/{file.name}"
@@ -144,15 +150,23 @@ def _read(known: Known, root: Path, files: Sequence[Path]) -> Listing | None:
             continue
         match = pattern.fullmatch(name)
         if match is None:
-            return None
+            strangers.append(name)
+            continue
         if broken.fullmatch(name) and not _opens(file):
             notes.append(f"left out: {file}, which is broken in most copies of this set")
             continue
         key = file.name if known.copied else str(file)
         copies += key in kept
         kept.setdefault(key, (file, match.groupdict()))
-    if not kept or (known.one_folder and len({file.parent for file, _ in kept.values()}) > 1):
+    if len(kept) < _MOST * (len(kept) + len(strangers)) or not kept:
         return None
+    if known.one_folder and len({file.parent for file, _ in kept.values()}) > 1:
+        return None
+    if strangers:
+        raise UserError(
+            f"{root}: the names of {len(kept):,} files are those of {known.what.partition(',')[0]}, and "
+            f"{counted(len(strangers), 'name')} not ({strangers[0]}); move such files away, or list all in a manifest"
+        )
     if copies:
         notes.append(f"left out: {counted(copies, 'file')} that are there a second time")
     return _listing(known, root, list(kept.values()), notes)

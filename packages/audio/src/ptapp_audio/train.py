@@ -62,7 +62,7 @@ def train(settings: TrainAudio) -> Path | None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     usual = TrainAudio.model_fields["batch_size"].default
     least = least_samples(model, torch.zeros(1, card["window"], dtype=torch.int16, device=runtime.device))
-    settings, note = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
+    settings, why_batch = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     loader = build_loader(settings, data, card["window"], runtime)
     loss = classification_loss(
         settings.loss,
@@ -88,7 +88,7 @@ def train(settings: TrainAudio) -> Path | None:
             run.say(
                 f"note: an epoch hears {len(data.train):,} of {filled:,} windows; --windows takes more of each sound"
             )
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)

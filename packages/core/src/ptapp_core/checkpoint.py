@@ -29,11 +29,13 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
 from ptapp_core.finite import first_not_finite
 from ptapp_core.runtime import Runtime
+from ptapp_core.states import refuse_other_optimizer, refuse_unlike
 from ptapp_core.typed import Typed, checked
 
 _STEP = re.compile(r"step-(\d{8})")
@@ -94,6 +96,8 @@ class Checkpoints:
         link, part = self.folder / "best", self.folder / ".best.part"
         part.unlink(missing_ok=True)
         part.symlink_to(target)
+        if link.is_dir() and not link.is_symlink():  # the run was copied by what follows links
+            shutil.rmtree(link)
         part.rename(link)
         return True
 
@@ -298,9 +302,15 @@ def _restore_states(path: Path, objects: Mapping[str, Stateful]) -> None:
         if name not in state:
             raise UserError(f"{path}: holds no {name}; it was saved by another kind of job")
         try:
+            if isinstance(value, Optimizer):
+                refuse_other_optimizer(state[name], value)
+            elif isinstance(value, torch.amp.GradScaler):
+                refuse_unlike(state[name], value.state_dict())
             value.load_state_dict(state[name])
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise UserError(f"{path}: the {name} in it does not fit this job ({error})") from None
+        except UserError:
+            raise
+        except Exception as error:  # what was changed may fail anywhere, in an environment's own code too
+            raise UserError(f"{path}: the {name} in it does not fit this job ({one_line(error)})") from None
 
 
 def _write_torch(path: Path, state: dict[str, Any]) -> None:

@@ -163,7 +163,7 @@ def _speaks_first(code: int) -> bool:
     try:
         with (Path(own_file).parent.parent / SAID).open("x") as file:
             file.write(str(code))
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):  # the folder goes with a rank that ended before (see `ranks`)
         return False
     except OSError:
         return True

@@ -4,13 +4,16 @@ import gzip
 import hashlib
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TypeVar, cast
 
 from ptapp_core.errors import UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -41,13 +44,25 @@ def file_digests(files: Sequence[Path]) -> list[str]:
         with file.open("rb") as stream:
             return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing and reading release the interpreter lock
-        return list(pool.map(read, files))
+    return in_threads(read, files)
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`work` of each item, in their order, by threads: for work that releases the interpreter lock, on many files.
+
+    A thread takes up to 32 items at a time, for to pass each of them on would take as long as reading a small file.
+    """
+    threads = os.cpu_count() or 1
+    size = min(32, -(-len(items) // (4 * threads)) or 1)
+    parts = [items[start : start + size] for start in range(0, len(items), size)]
+    with ThreadPoolExecutor(threads) as pool:
+        return [done for part in pool.map(lambda part: [work(item) for item in part], parts) for done in part]
 
 
 def visible(folder: Path) -> list[Path]:
     """What `folder` holds, by name, without hidden entries and the extra folder of macOS archives."""
-    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX")))
+    entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
+    return sorted(entries, key=lambda entry: entry.name)  # twice as fast as to compare paths
 
 
 def one_line(error: BaseException) -> str:

@@ -54,7 +54,7 @@ def fit(
             progress.units += int(units)
             weights.update(progress.step)
             task.after_step(progress)
-            meter.add(int(units), figures)
+            meter.add(int(units), figures, update.figures)
             if profiler:
                 profiler.step()
             milestones.pass_step(bool(stopping))

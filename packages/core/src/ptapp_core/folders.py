@@ -6,7 +6,15 @@ from unicodedata import normalize
 
 from ptapp_core.errors import UserError
 from ptapp_core.files import visible
-from ptapp_core.layout import MANIFEST, folders_in, note_on_people, refuse_other_levels, split_folders
+from ptapp_core.layout import (
+    MANIFEST,
+    classes_below,
+    folders_in,
+    note_on_people,
+    refuse_other_levels,
+    split_folders,
+    unpacked_twice,
+)
 from ptapp_core.listing import Listing
 from ptapp_core.pieces import note_on_pieces, pieces_of
 from ptapp_core.split import SplitName
@@ -85,10 +93,11 @@ def files_of_splits(root: Path, kind: Kind, *, need_train: bool = True) -> dict[
     Raises UserError where the folders are no classes, a class has no training file, or a split has a class that train
     lacks; without `need_train` the folder may have no train/ at all.
     """
-    named = split_folders(root) or {root: "train"}
+    named = {unpacked_twice(folder, split): split for folder, split in split_folders(root).items()} or {root: "train"}
     if need_train and "train" not in named.values():
         raise UserError(f"{root}: has {', '.join(folder.name for folder in folders_in(root))} but no train/ folder")
-    for folder in named:
+    for folder, split in named.items():
+        _refuse_flat(folder, split, kind)
         refuse_other_levels(folder, kind)
     listed = {split: files_of_classes(folder, kind) for folder, split in named.items()}
     if "train" not in listed:
@@ -98,13 +107,30 @@ def files_of_splits(root: Path, kind: Kind, *, need_train: bool = True) -> dict[
             train = next(folder for folder, split in named.items() if split == "train")
             folder = next(entry for entry in folders_in(train) if normalize("NFC", entry.name) == name)
             raise UserError(
-                f"{root}: class folder {name!r} has no training {kind.name}s; fill it or remove it{_but(folder, kind)}"
+                f"{root}: class folder {name!r} has no training {kind.name}s; fill it or remove it"
+                f"{_or_inside(train)}{_but(folder, kind)}"
             )
     for split, by_class in listed.items():
         for name in by_class:
             if name not in listed["train"]:
                 raise UserError(f"{root}: {split} has a class {name!r} that train lacks")
     return listed
+
+
+def _refuse_flat(folder: Path, split: SplitName, kind: Kind) -> None:
+    """Refuses a split other than train whose samples lie in no class's folder: there is nothing to compare with."""
+    entries = visible(folder)
+    if split != "train" and entries and not folders_in(folder) and any(map(kind.takes, entries)):
+        raise UserError(
+            f"{folder}: its {kind.name}s are in no class's folder, so nothing can be measured on them; move {folder} "
+            f"away, or its {kind.name}s to {folder.name}/CLASS/"
+        )
+
+
+def _or_inside(folder: Path) -> str:
+    """What else to give where one folder of several holds the classes, as the rest of a message."""
+    inside = [place for each in folders_in(folder) if (place := classes_below(each))]
+    return f", or give --data {inside[0]} if that holds the classes" if len(inside) == 1 else ""
 
 
 def _but(folder: Path, kind: Kind) -> str:

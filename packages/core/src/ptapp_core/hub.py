@@ -4,7 +4,21 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from ptapp_core.errors import UserError
+
+
+def is_local(source: str) -> bool:
+    """Whether `--pretrained SOURCE` is a folder here, and not to be asked of the hub, or the hub does not answer.
+
+    Raises UserError where it is written as a path, and there is no such folder.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir() and (source.startswith((".", "~", "/")) or source.count("/") > 1):
+        raise UserError(f"--pretrained {source}: no such folder; give one with config.json, or a name of the hub")
+    return folder.is_dir() or not reachable()
 
 
 def reachable(host: str = "huggingface.co") -> bool:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ptapp_core.errors import UserError
+
 
 class Only(NamedTuple):
     """Options that do something only in some jobs."""
@@ -32,7 +34,7 @@ OF_DATA = (
 
 
 def refuse_idle(settings: Any, rules: Sequence[Only], usual: Mapping[str, Any]) -> None:
-    """Raises ValueError for an option that does nothing in a job and yet has a value of the user's.
+    """Raises UserError for an option that does nothing in a job and yet has a value of the user's.
 
     A value is the user's where it is neither the default of its field nor the `usual` one of such jobs.
     """
@@ -42,4 +44,4 @@ def refuse_idle(settings: Any, rules: Sequence[Only], usual: Mapping[str, Any]) 
             value, default = getattr(settings, name), fields[name].get_default()
             if value not in (default, usual.get(name, default)):
                 given = f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
-                raise ValueError(f"{given} does nothing here: it is for {rule.what}; leave it out")
+                raise UserError(f"{given} does nothing here: it is for {rule.what}; leave it out")

@@ -1,7 +1,7 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -150,11 +150,23 @@ def division_of(settings: TrainSettings, run: Path | None = None, *, val: float 
     )
 
 
-def say_learned(run: Path, measured: Iterable[Member]) -> None:
-    """Prints how many of the measured samples the run has learned from, if any."""
-    measured, before = list(measured), Members.read(run)
-    if before is not None and (learned := before.learned(measured)):
+def say_learned(run: Path, measured: Sequence[Member], *, of_run: str | None) -> None:
+    """Prints how many of the measured samples the run has learned from, if any.
+
+    `of_run`: the split of the run's own data that they are, and then how many of them are not those that the run had in
+    it, which makes other figures than it left; None: they are other data.
+    """
+    before = Members.read(run)
+    if before is None:
+        return
+    if learned := before.learned(measured):
         print(f"{learned:,} of these {counted(len(measured), 'sample')} are in the training split of {run}")
+    if of_run is not None:
+        new, gone = before.changed(of_run, measured)
+        if new:
+            print(f"note: {new:,} of these {counted(len(measured), 'sample')} are new to the {of_run} samples of {run}")
+        if gone:
+            print(f"note: the data has lost {counted(gone, 'sample')} that {run} had in {of_run}")
 
 
 def run_of(
@@ -173,7 +185,7 @@ def run_of(
     """
     # `auto` may be another precision on the machine that resumes the run
     settings = settings.with_full_paths().model_copy(update={"precision": runtime.precision})
-    before = Members.read(settings.resume) if settings.resume is not None else None
+    before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         model = read_json(settings.resume / "meta.json").get("model")
         if model != json.loads(json.dumps(about["model"])):

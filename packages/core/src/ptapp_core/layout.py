@@ -1,7 +1,7 @@
 """What the names of folders say: which of them are splits, and which are no classes."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +20,18 @@ _SPLIT = re.compile(f"({'|'.join(_WORDS)})({_TAILS})?")
 _NUMBERED = re.compile(r"([a-z]+)[-_ .]*\d+", re.IGNORECASE)
 _OF_FOLDS = ("fold", "folds", "cv", "split", "part", "batch")
 _OF_PEOPLE = ("actor", "speaker", "spk", "subject", "sub", "patient", "participant", "user", "person", "session")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_UNLABELLED = ("pred", "predict", "prediction", "predictions", "unlabeled", "unlabelled")
+_HOLDERS = frozenset(
+    "images image imgs img jpegimages jpg jpgs jpeg png pngs photos pictures audio sounds wav wavs clips".split()  # noqa: SIM905
+)
+"""What a folder is called that holds all samples."""
+_ANNOTATIONS = frozenset(
+    "annotations annotation anns masks mask labels label gt truth groundtruth segmentation segmentations trimaps "  # noqa: SIM905
+    "bboxes boxes".split()
+)
+"""What a folder is called that holds what is said about samples, often as images of the same names."""
+_SUPPORT = frozenset(("meta", "metadata", "attributes", "docs", "splits", "lists", "parts", "setup", "tools"))
 MANIFEST = "a CSV manifest (columns filename, label, and fold, split or speaker where there are any)"
 
 
@@ -57,8 +69,9 @@ def refuse_other_levels(root: Path, kind: Kind) -> None:
     """
     folders = [folder for folder in folders_in(root) if visible(folder)]
     names = [folder.name for folder in folders]
-    if len(folders) > 1 and numbered(names) in _OF_FOLDS:
-        raise UserError(f"{root}: {_some(names)} look like folds, not like classes; write {MANIFEST}")
+    _refuse_folds(root, names)
+    _refuse_affixed_splits(root, folders)
+    _refuse_annotations(root, folders, kind)
     if any(entry.suffix.lower() in kind.suffixes for folder in folders for entry in visible(folder)):
         return
     inner = {folder: [below.name for below in folders_in(folder)] for folder in folders}
@@ -72,6 +85,89 @@ def refuse_other_levels(root: Path, kind: Kind) -> None:
             raise UserError(f"{root}: {what}; give --data {only}")
     elif folders and _repeat(folders):
         raise UserError(f"{root}: {_some(names)} hold no {kind.name}s but {_what_repeats(root, folders, inner)}")
+
+
+def classes_below(folder: Path) -> Path | None:
+    """The folder with the class folders at or below a folder, through folders that hold one folder each, if any."""
+    inside = folders_in(folder)
+    if len(inside) == 1:
+        return None if inside[0].is_symlink() else classes_below(inside[0])  # a link to one above would never end
+    return folder if len(inside) > 1 else None
+
+
+def unpacked_twice(folder: Path, split: SplitName) -> Path:
+    """The folder with the classes of a split: `folder`, or the only one in it where that is called after the split."""
+    inside = folders_in(folder)
+    if len(inside) == 1 and split_of(inside[0].name) == split and folders_in(inside[0]):
+        return inside[0]
+    return folder
+
+
+def _words(name: str) -> list[str]:
+    """`seg_trainImages2` as seg, train, images."""
+    return [word.lower() for word in _WORD.findall(name)]
+
+
+def _refuse_folds(root: Path, names: Sequence[str]) -> None:
+    """Refuses fold1, fold2, ..., whatever stands before; `screw_part_1` may be a class, `x_images_part_1` is none."""
+    words = [_words(name) for name in names]
+    stems = {tuple(each) for each in words}
+    if len(names) < 2 or len(stems) > 1 or not all(name[-1].isdigit() for name in names):
+        return
+    *before, word = words[0] or [""]
+    sure = word in _OF_FOLDS and (word != "part" or not before or not _HOLDERS.isdisjoint(before))
+    if sure or numbered(names) in _OF_FOLDS:
+        raise UserError(f"{root}: {_some(names)} look like folds, not like classes; write {MANIFEST}")
+
+
+def _role(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """(split, the other words) of `seg_train`, `test1`, `train_images`; None where no split is at either end."""
+    words = _words(name)
+    for place in (-1, 0) if words else ():
+        word = words[place]
+        if split := "unlabelled" if word in _UNLABELLED else split_of(word):
+            rest = words[1:] if place == 0 else words[:-1]
+            return split, tuple(rest)
+    return None
+
+
+def _refuse_affixed_splits(root: Path, folders: Sequence[Path]) -> None:
+    """Refuses `seg_train` beside `seg_test`, or `train` beside `test1`: one name but for the words of two splits.
+
+    `test_tube` and `train_station` are classes, and so are `train` and `car`.
+    """
+    roles = {folder: role for folder in folders if (role := _role(folder.name))}
+    splits: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for split, rest in roles.values():
+        splits[rest].add(split)
+    alike = {folder: split for folder, (split, rest) in roles.items() if len(splits[rest]) > 1}
+    if not alike or ("train" not in alike.values() and len(alike) < len(folders)):
+        return
+    places = {folder: place for folder in alike if (place := classes_below(folder))}
+    train = next((place for folder, place in places.items() if alike[folder] == "train"), None)
+    if train is None:
+        remedy = f"write {MANIFEST}"
+    elif len(places) > 1:
+        there = ", ".join(f"{place} to {root / alike[folder]}" for folder, place in places.items())
+        remedy = f"move the folders of classes ({there}), or give --data {train} to train on that alone"
+    else:
+        remedy = f"give --data {train}, for there are classes in that alone"
+    raise UserError(f"{root}: {_some([each.name for each in alike])} look like splits, not like classes; {remedy}")
+
+
+def _refuse_annotations(root: Path, folders: Sequence[Path], kind: Kind) -> None:
+    """Refuses `images` beside `masks`, `annotations` or `labels`, where there are no folders but such."""
+    last = {folder: (_words(folder.name) or [""])[-1] for folder in folders}
+    holders = [folder for folder, word in last.items() if word in _HOLDERS]
+    about = [folder for folder, word in last.items() if word in _ANNOTATIONS]
+    if not holders or not about or not set(last.values()) <= _HOLDERS | _ANNOTATIONS | _SUPPORT:
+        return
+    inside = next((place for folder in holders if (place := classes_below(folder))), None)
+    remedy = f"give --data {inside}" if inside else f"write {MANIFEST}"
+    raise UserError(
+        f"{root}: {_some([each.name for each in holders])} and {_some([each.name for each in about])} look like "
+        f"{kind.name}s and what is said about them, not like classes; {remedy}"
+    )
 
 
 def _what_repeats(root: Path, folders: Sequence[Path], inner: dict[Path, list[str]]) -> str:

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from ptapp_core.draws import Draws
 from ptapp_core.errors import UserError
 from ptapp_core.runtime import Runtime, end_with_job, outlive_stop_request
+from ptapp_core.states import refuse_unlike
 
 Batch = dict[str, Any]
 """Tensors by name, whose first dimension counts the samples; a number stays on the host, whatever the device."""
@@ -98,6 +99,9 @@ class Loader:
         """Goes on at an epoch and step; raises ValueError if the data set has another size."""
         if state["size"] != self.size:
             raise ValueError(f"the data had {state['size']} training samples, now {self.size}")
+        refuse_unlike(state, self.state_dict())
+        if state["step"] >= self.steps_per_epoch:
+            raise ValueError(f"step {state['step']} is beyond the {self.steps_per_epoch} of an epoch")
         self._epoch, self._step = state["epoch"], state["step"]
 
     def names(self, step: int) -> list[str]:

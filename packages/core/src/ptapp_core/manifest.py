@@ -1,5 +1,6 @@
 """A manifest: a table with a row per sample, with its file, its class, and where there are any its split and group."""
 
+import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -78,9 +79,11 @@ def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = Fa
     one class of a sample, or a row that is there twice; `skip_bad` leaves rows out of which a cell is bad.
     """
     manifest = _Manifest(file, read_table(file, _fits), kind, segments)
+    skipped = list(manifest.table.ragged)
+    if skipped and not skip_bad:
+        raise UserError(f"{skipped[0]}; leave such rows out with --skip-bad")
     manifest.refuse_many_labels()
     rows: list[_Row] = []
-    skipped: list[str] = []
     for number, cells in manifest.table.rows:
         try:
             rows.append(manifest.row(number, cells))
@@ -147,11 +150,13 @@ class _Manifest:
         if self.names[place] in hot and len(hot) > 2:
             raise UserError(f"{self.where}:1: columns {', '.join(hot)}: {_SEVERAL}")
         cells = {cells[place]: number for number, cells in reversed(self.table.rows)}
-        for separator in ",;|":
+        for separator in ",;|+& ":
             split = {cell: [part.strip() for part in cell.split(separator)] for cell in cells}
             counts = Counter(part for parts in split.values() for part in set(parts))
             for cell, parts in split.items():
-                several = len(parts) > 1 and (separator != "," or any(part and counts[part] > 1 for part in parts))
+                several = len(parts) > 1 and (separator in ";|" or any(part and counts[part] > 1 for part in parts))
+                if separator in "+& ":  # which a class may well have in its name
+                    several = len(set(parts)) > 1 and all(part in cells for part in parts)
                 if several or (cell.startswith("[") and cell.endswith("]")):
                     raise UserError(
                         f"{self.where}:{cells[cell]}: label {cell!r} looks like several classes, and a sample has one; "
@@ -253,7 +258,8 @@ class _Manifest:
             # a row without a value is a group of its own
             return [cell or row.name for cell, row in zip(columns[known[0]], rows, strict=True)], note
         if any(row.span for row in rows):
-            return [str(row.file) for row in rows], ""
+            # From the manifest, which stays the same wherever the data lies and however its path is given.
+            return [os.path.relpath(row.file, self.where.parent) for row in rows], ""
         pieces = pieces_of([row.name for row in rows], [(row.label, row.split) for row in rows])
         return pieces, note_on_pieces(pieces) if pieces else ""
 

@@ -64,6 +64,11 @@ class Milestones:
         """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
         if self._saved is not None:
+            if self.progress.step != self._saved:
+                raise UserError(
+                    f"checkpoint of step {self._saved}: its state is of step {self.progress.step}; it was changed: "
+                    "delete it to go on from one before it"
+                )
             if self._saved > self._plan.steps:
                 raise UserError(
                     f"the run is at step {self._saved}, beyond the {self._plan.steps} asked for; ask for more"
@@ -130,7 +135,8 @@ class Milestones:
             self._check_weights()
         if logs and self._meter.steps:
             own = self._source.figures() if isinstance(self._source, Reporting) else {}
-            self._log({**own, **self._meter.read(), **self._rates()})
+            skipped = {"skipped": self.progress.skipped} if self.progress.skipped else {}
+            self._log({**own, **self._meter.read(), **skipped})
         improved = measures and self._measure()
         if (saves or improved) and self._saved != progress.step:
             self._run.checkpoints.save(progress.step, self._shared, self._own, best=improved)
@@ -168,14 +174,6 @@ class Milestones:
     def _advice(self) -> str:
         steps = self._run.checkpoints.steps()
         return f"; last good checkpoint: {steps[-1] if steps else 'none yet'}; try a lower --lr, --clip 1, or fp32"
-
-    def _rates(self) -> dict[str, float]:
-        rates = {"lr": float(self._optimizer.param_groups[-1]["lr"])}
-        if self._update.norm is not None:
-            rates["grad_norm"] = self._update.norm.item()
-        if self.progress.skipped:
-            rates["skipped"] = self.progress.skipped
-        return rates
 
     def _measure(self) -> bool:
         """Evaluates; returns whether it is the best so far."""

@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import (
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.inplace import stay_in_eval
+from ptapp_core.states import refuse_unlike
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "sgd": torch.optim.SGD,
@@ -238,6 +239,7 @@ class Schedule:
                 f"the schedule was saved over {steps:,} steps and a warm-up of {warmup:,}, and is now over "
                 f"{self._steps:,} and {self._warmup:,}: build it over the same, also where training goes on for longer"
             )
+        refuse_unlike(state, {**self.state_dict(), "plan": state["plan"]})
         self._done = state["done"]
         self._set(state["rates"])
         if self._scheduler is not None:

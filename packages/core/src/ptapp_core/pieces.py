@@ -13,9 +13,10 @@ _PIECES = 3  # numbers that follow each other, from so many on
 def pieces_of(names: Sequence[str], classes: Sequence[Hashable]) -> list[str] | None:
     """What each sample is a piece of, where the names are those of pieces; the name itself for one that is no piece.
 
-    Most stems must have three numbers or more that follow each other, and every class two stems: one stem for a whole
-    class (`cat_0.jpg`, `cat_1.jpg`, ...) is only its numbering. `names` are relative paths, `classes` the class of
-    each in its split. A recording may have pieces in several folders, unless a number would come twice then.
+    A stem is a recording where three numbers or more follow each other, and where another such stem stands beside it in
+    one of its classes: one stem for a whole class (`cat_0.jpg`, `cat_1.jpg`, ...) is only its numbering. None: there is
+    no recording. `names` are relative paths, `classes` the class of each in its split. A recording may have pieces in
+    several folders, unless a number would come twice then.
     """
     stems = [_stem(name) for name in names]
     merged = [(PurePosixPath(stem).name, number) for stem, number in stems]
@@ -28,10 +29,11 @@ def pieces_of(names: Sequence[str], classes: Sequence[Hashable]) -> list[str] | 
         if number is not None:
             numbers[stem].add(number)
     following = {stem for stem, own in numbers.items() if _follow(own)}
-    every = {stem for stem, _ in stems}
-    if 2 * len(following) <= len(every) or any(len(own) < 2 for own in of_class.values()):
+    beside_others = [own & following for own in of_class.values() if len(own & following) > 1]
+    recordings = set().union(*beside_others)
+    if not recordings:
         return None
-    return [stem if stem in following else name for (stem, _), name in zip(stems, names, strict=True)]
+    return [stem if stem in recordings else name for (stem, _), name in zip(stems, names, strict=True)]
 
 
 def note_on_pieces(groups: Sequence[str]) -> str:

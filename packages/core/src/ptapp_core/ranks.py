@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -86,7 +87,7 @@ def _rank(launcher: int, logs: str) -> int:
     Thread(target=_end_with, args=(launcher, logs), daemon=True).start()
     code = main()
     if os.getppid() != launcher:
-        rmtree(logs, ignore_errors=True)
+        _remove(logs)
     return code
 
 
@@ -95,11 +96,19 @@ def _end_with(launcher: int, logs: str) -> None:
     while os.getppid() == launcher:
         time.sleep(1.0)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # it has nothing to save yet
-        rmtree(logs, ignore_errors=True)
+        _remove(logs)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_PATIENCE)
-    rmtree(logs, ignore_errors=True)
+    _remove(logs)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _remove(logs: str) -> None:
+    """Removes the folder of the launcher, first its name: no rank that ends later speaks there again (`cli.SAID`)."""
+    gone = f"{logs}-gone"
+    with suppress(OSError):
+        os.rename(logs, gone)
+        rmtree(gone, ignore_errors=True)
 
 
 if __name__ == "__main__":

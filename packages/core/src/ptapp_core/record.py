@@ -96,7 +96,7 @@ class Record:
             return str(status)
         if status == "running" and self.meta.get("host") != platform.node():
             return "running?"
-        if status == "running" and _is_alive(self.meta.get("pid")):
+        if status == "running" and is_alive(self.meta.get("pid")):
             return "running"
         if not self.meta:
             return "broken"
@@ -133,7 +133,8 @@ def _finite(figures: Any) -> dict[str, float]:
     return {name: value for name, value in found.items() if type(value) in (int, float) and math.isfinite(value)}
 
 
-def _is_alive(process: Any) -> bool:
+def is_alive(process: Any) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(process, 0)  # signal 0 asks and does nothing
     except (ProcessLookupError, TypeError, OverflowError):

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
+from glob import escape
 from importlib import metadata
 from pathlib import Path
 from shutil import get_terminal_size, rmtree
@@ -31,7 +32,9 @@ from ptapp_core.checkpoint import Checkpoints
 from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.formats import FORMAT
 from ptapp_core.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record
+from ptapp_core.record import is_alive
 from ptapp_core.runtime import STOPS, Runtime
+from ptapp_core.states import refuse_unlike
 from ptapp_core.terminal import folded, is_terminal, is_text, tell
 
 
@@ -85,6 +88,7 @@ class Run:
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
             self._meta = {"format": FORMAT, **(about or {}), **_circumstances(runtime), "created": created or now}
+            _remove_unfinished(self.path.parent)
             if not self.path.exists():
                 self._begin()
             elif not meta.exists():
@@ -121,6 +125,7 @@ class Run:
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Goes on after so many lines."""
+        refuse_unlike(state, {"lines": 0})
         self._lines = state["lines"]
 
     @contextmanager
@@ -185,7 +190,7 @@ class Run:
 
     def _begin(self) -> None:
         """Makes the directory beside its place and renames it: a job that is killed leaves one to resume, or none."""
-        path, part = self.path, self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        path, part = self.path, self.path.with_name(f".{self.path.name}.{platform.node()}.{os.getpid()}.part")
         rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         self.path = part
@@ -201,6 +206,14 @@ class Run:
 
     def _status(self, status: str) -> None:
         write_json(self.path / "meta.json", {**self._meta, "status": status})
+
+
+def _remove_unfinished(folder: Path) -> None:
+    """Removes the directories of runs that were killed while they were made (`Run._begin`) on this machine."""
+    for part in folder.glob(f".*.{escape(platform.node())}.*.part"):
+        number = part.stem.rpartition(".")[2]
+        if number.isdecimal() and not is_alive(int(number)):
+            rmtree(part, ignore_errors=True)
 
 
 class StopRequest:

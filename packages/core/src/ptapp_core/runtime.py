@@ -287,8 +287,10 @@ class RandomState:
             torch.cuda.set_rng_state(state["cuda"], self._cuda)
         if state["mps"] is not None and torch.backends.mps.is_available():
             torch.mps.set_rng_state(state["mps"])
-        kind, keys, *rest = state["numpy"]
-        np.random.set_state((kind, keys.numpy(), *rest))
+        kind, keys, position, *rest = state["numpy"]
+        if not 0 <= position <= len(keys):  # NumPy would read there
+            raise ValueError(f"numpy: position {position} is beyond its {len(keys)} numbers")
+        np.random.set_state((kind, keys.numpy(), position, *rest))
         random.setstate(state["python"])
 
 

@@ -110,6 +110,8 @@ class Known:
     """The data's own splits; empty where it has none."""
     folds: Sequence[int] = ()
     """The data's own folds; empty where it has none."""
+    same: str = "byte-identical samples"
+    """What samples of one digest are called in messages."""
     one_class_each: bool = True
     """Whether the same content under two classes is a mistake, as for files; a text may well have two labels."""
 
@@ -141,9 +143,9 @@ def place(key: str, seed: int, purpose: str) -> float:
 def assign(samples: Samples, known: Known, division: Division | None) -> Assigned:
     """Decides the split of each sample.
 
-    In this order: the fold; the data's own splits; and what these lack is drawn from train, where a sample of the run
-    that is resumed or evaluated stays in its split. Without a division the data is only measured: nothing is drawn and
-    nothing refused.
+    In this order: the fold; the data's own splits; and what these lack is drawn from train. Where a run is resumed or
+    evaluated, its samples stay in their splits, copies are counted, and nothing is refused. Without a division the data
+    is only measured: nothing is drawn.
 
     Raises:
         UserError: there is no such fold, a class would be missing from a split, a group is in two splits, or
@@ -155,10 +157,12 @@ def assign(samples: Samples, known: Known, division: Division | None) -> Assigne
     if division.fold is not None:
         dividing.test_a_fold(division.fold)
     dividing.draw_what_is_missing()
-    dividing.refuse_empty()
-    dividing.refuse_split_groups()
     copies = dividing.copies()
-    if copies and not division.allow_duplicates:
+    # The samples of a run are compared with its record instead, and what was added to its data is only measured.
+    if division.before is None:
+        dividing.refuse_empty()
+        dividing.refuse_split_groups()
+    if copies and division.before is None and not division.allow_duplicates:
         raise UserError(f"{known.where}: {copies}; remove the copies, or go on with --allow-duplicates")
     return Assigned(dividing.parts, "; ".join(filter(None, [dividing.note(), copies])))
 
@@ -181,8 +185,9 @@ class _Dividing:
 
     def test_a_fold(self, fold: int) -> None:
         """The test split is a fold: of the data's own folds, or of those that are made from its training samples."""
-        own = dict(enumerate(self.known.folds)) or self._make_folds()
-        if fold not in own.values():
+        before = self.division.before
+        own = dict(enumerate(self.known.folds)) or (self._folds_of(before, fold) if before else self._make_folds())
+        if fold not in own.values() and not before:
             numbers = ", ".join(map(str, sorted(set(own.values()))))
             raise UserError(f"--fold {fold}: {self.known.where} has the folds {numbers}")
         for row, part in enumerate(self.parts):
@@ -191,11 +196,25 @@ class _Dividing:
             elif part == "test":  # the data's own test samples take no part in cross-validation
                 self.parts[row] = None
 
+    @property
+    def _folds(self) -> int:
+        if self.division.folds is None:
+            raise UserError(f"{self.known.where}: has no folds; --folds K makes them")
+        return self.division.folds
+
+    def _folds_of(self, before: "Members", fold: int) -> dict[int, int]:
+        """The fold of each sample of the pool: that of the run, whose others are all 0; of a new one by hash."""
+        own: dict[int, int] = {}
+        for row in self.pool:
+            if kept := before.split_of(self.samples, row):
+                own[row] = fold if kept == "test" else 0
+            else:
+                own[row] = 1 + int(place(self.samples.key(row), self.division.seed, "fold") * self._folds)
+        return own
+
     def _make_folds(self) -> dict[int, int]:
         """The fold of each sample of the pool, from 1: whole groups, in the order of the hash, to the smallest fold."""
-        folds, where = self.division.folds, self.known.where
-        if folds is None:
-            raise UserError(f"{where}: has no folds; --folds K makes them")
+        folds, where = self._folds, self.known.where
         groups = self._groups(self.pool, "fold")
         if len(groups) < folds:
             what = "groups" if any(self.samples.groups) else "samples"
@@ -307,7 +326,7 @@ class _Dividing:
                 torn.append((other, row))
         found = ((across, "in two splits"), (torn, "under two classes"))
         return " and ".join(
-            f"byte-identical samples {where}: {len(pairs):,} ({self._some(pairs)})" for pairs, where in found if pairs
+            f"{self.known.same} {where}: {len(pairs):,} ({self._some(pairs)})" for pairs, where in found if pairs
         )
 
     def _some(self, pairs: Sequence[tuple[int, int]]) -> str:

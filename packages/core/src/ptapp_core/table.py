@@ -3,7 +3,7 @@
 import codecs
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -23,6 +23,8 @@ class Table:
 
     header: list[str]
     rows: list[tuple[int, list[str]]]
+    ragged: list[str]
+    """"FILE:LINE: reason" of each row with more cells than columns: there is no telling which cell is in which."""
 
 
 def header_of(file: Path, fits: Callable[[list[str]], bool]) -> list[str]:
@@ -52,11 +54,27 @@ def read_table(file: Path, fits: Callable[[list[str]], bool]) -> Table:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(map(str.strip, row))]
     except csv.Error as error:
         raise UserError(f"{file}: not a CSV ({error})") from error
-    width = len(header)
-    for number, row in rows:
-        if any(row[width:]):
-            raise UserError(f"{file}:{number}: {len(row)} cells where the header has {width} columns")
-    return Table(header, [(number, row[:width] + [""] * (width - len(row))) for number, row in rows])
+    width = named_width(header)
+    sound = [(number, row + [""] * (len(header) - len(row))) for number, row in rows if not is_ragged(row, header)]
+    ragged = [
+        f"{file}:{number}: {len(row)} cells where the header has {width} columns"
+        for number, row in rows
+        if is_ragged(row, header)
+    ]
+    return Table(header, sound, ragged)
+
+
+def named_width(header: Sequence[str]) -> int:
+    """The number of columns up to the last that has a name."""
+    return max((place for place, name in enumerate(header, start=1) if name.strip()), default=0)
+
+
+def is_ragged(row: Sequence[str], header: Sequence[str]) -> bool:
+    """Whether a row has more cells than the header, or a filled one behind the last column that has a name.
+
+    A separator within a cell that is not quoted does that, and moves the cells after it.
+    """
+    return len(row) > len(header) or any(cell.strip() for cell in row[named_width(header) :])
 
 
 def _text(file: Path, content: bytes, *, cut: bool = False) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
+from ptapp_core.states import refuse_unlike
+
 
 @dataclass
 class Progress:
@@ -32,6 +34,7 @@ class Progress:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Sets every field."""
+        refuse_unlike(state, {**asdict(self), "best": None if state["best"] is None else 0.0})
         for name, value in state.items():
             setattr(self, name, value)
 

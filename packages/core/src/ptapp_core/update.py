@@ -26,8 +26,9 @@ class Update:
 
     def __init__(self, optimizer: Optimizer, runtime: Runtime, clip: float | None = None) -> None:
         self.scaler = runtime.scaler()
-        self.norm: Tensor | None = None
-        """Global norm of the latest gradient before clipping; None without clipping."""
+        self.figures: dict[str, Tensor | float] = {}
+        """Of the latest step: the learning rate of the last group (the head), and with clipping the gradient's global
+        norm before it."""
         self._optimizer, self._runtime, self._clip = optimizer, runtime, clip
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self._bad, self._bad_steps, self._one, self._overflows = torch.tensor([0.0, 0, 1, 0], device=runtime.device)
@@ -49,8 +50,9 @@ class Update:
             self.scaler.unscale_(self._optimizer)
         if scale != 1.0:
             torch._foreach_mul_(gradients, scale)
+        self.figures = {"lr": float(self._optimizer.param_groups[-1]["lr"])}
         if self._clip is not None:
-            self.norm = _clip(gradients, self._clip)
+            self.figures["grad_norm"] = _clip(gradients, self._clip)
         if self.scaler.is_enabled():
             self._raise(torch.zeros_like(self._bad), gradients, self._overflows)
             self._raise(self._bad, [loss.detach()], self._bad_steps)

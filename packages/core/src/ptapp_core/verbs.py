@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sized
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import model_validator
 
 from ptapp_core.config import Settings, argument, option
 from ptapp_core.errors import UserError
+from ptapp_core.idle import Only, refuse_idle
 
 P = TypeVar("P", bound=Sized)
 
@@ -15,8 +16,16 @@ P = TypeVar("P", bound=Sized)
 class OfRun(Settings):
     """A run, and which of its weights."""
 
+    only: ClassVar[tuple[Only, ...]] = ()
+    """Which options do something beside some others alone."""
+
     run: Path = argument("run directory")
     checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> Self:
+        refuse_idle(self, self.only, {})
+        return self
 
 
 class ComputeSettings(OfRun):
@@ -34,6 +43,16 @@ class EvaluateSettings(ComputeSettings):
         None, "which part of it; none: test, or all of other data that has no test", group="Data"
     )
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+    def refuse_idle(self, learned_from: str | None, *rules: Only) -> None:
+        """Raises UserError for an option that does nothing here.
+
+        Args:
+            learned_from: the run's data; None: what the program makes.
+            rules: what the options of the domain are for.
+        """
+        own = (self.data or learned_from) is not None
+        refuse_idle(self, (Only(("skip_bad",), lambda _: own, "data of your own (--data)"), *rules), {})
 
     def chosen(self, part: Callable[[str], P]) -> tuple[str, P]:
         """The name of the split to measure, and its samples as `part(name)` has them; refuses one without samples."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
 from ptapp_core.plan import Plan
+from ptapp_core.states import refuse_unlike
 from ptapp_core.task import Task
 
 
@@ -56,10 +57,8 @@ class Weights:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores in place; the shipped module is restored by its own state."""
-        missing, unexpected = self.task.load_state_dict(state["task"], strict=False)
-        wrong = [key for key in missing if self._average or not key.startswith("model.")] + unexpected
-        if wrong:
-            raise KeyError(wrong[0])
+        refuse_unlike(state, self.state_dict())
+        self.task.load_state_dict(state["task"], strict=False)
         if self._average is not None:
             with torch.no_grad():
                 self._average.n_averaged.copy_(state["averaged"])

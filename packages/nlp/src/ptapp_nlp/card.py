@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ptapp_core.typed import Names, Size, Typed
+from ptapp_nlp.splits import TextPer
 
 
 class _Options(Typed):
@@ -28,6 +29,7 @@ class Card(Typed):
     pad: int = Field(ge=0)
     classes: Names
     max_length: int = Field(ge=4, le=100_000)
+    text_per: TextPer
     pretrained: str | None
     options: _Options
     encoder: dict[str, Any] | None = None

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from shlex import quote
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.listing import AUTO
@@ -29,6 +30,8 @@ _GROUPS = (
 _IDS = ("id", "guid", "idx", "uid", "uuid")
 FEW_GROUPS = 10
 """Fewer are no groups to divide by, such as two sources."""
+_NO_LABELS = (*_IDS, "index")
+_LICENCE = "CC-BY"  # begins a column of Anki's and Tatoeba's pairs
 _LANGUAGES = (  # of ISO 639-1
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
     "es et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik io is it iu ja jv ka "
@@ -85,6 +88,13 @@ def title_of(header: Cells, place: int) -> str:
     return " ".join(name.split())[:_TITLE] or str(place + 1)
 
 
+def as_option(header: Cells, place: int) -> str:
+    """What names a column in a shell: its name, quoted where it must be, or its position where a name does not."""
+    name = header[place] if place < len(header) else ""
+    fits = name and name == " ".join(name.split()) and header.index(name) == place
+    return quote(name) if fits else str(place + 1)
+
+
 def places(file: object, columns: Columns, header: list[str], rows: Sequence[Cells]) -> tuple[int, int]:
     """Positions of the text and of the label, as asked for, named, or guessed from the contents of the rows.
 
@@ -98,14 +108,28 @@ def places(file: object, columns: Columns, header: list[str], rows: Sequence[Cel
     text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
     label = label if label is not None else next((header.index(name) for name in _LABELS if name in header), None)
     if width < 2:
+        if columns.both_texts:
+            raise UserError(f"{file}: has one column; it takes two sentences a row, such as the columns en and de")
         raise UserError(f"{file}: has one column; it takes a text and a label, apart by commas, or in a .tsv by tabs")
     full = [cells for cells in rows if len(cells) >= width]
     free = [place for place in range(width) if place not in (text, label)]
     if columns.both_texts:
+        free = _that_may_be_sentences(full, free) if None in (text, label) else free
+    elif header:  # a test without labels has none to guess
+        free = [place for place in free if place >= len(header) or header[place] not in _NO_LABELS]
+    if columns.both_texts:
         named = [place for place in free if _is_language(header[place])] if len(header) == width else []
         if len(named) > 2:  # id counts the rows, and is not Indonesian
             named = [place for place in named if header[place] != "id"]
-        free = named + [place for place in free if place not in named]
+        others = [place for place in free if place not in named]
+        lacking = [text, label].count(None)
+        if lacking > len(named) and lacking < len(named) + len(others):
+            shown = ", ".join(title_of(header, place) for place in sorted(named + others))
+            raise UserError(
+                f"{file}: which of the columns {shown} are the two sentences? Give --text-column and --label-column"
+                f"{'' if header else ', by position from 1'}"
+            )
+        free = named + others
         text = free.pop(0) if text is None and free else text
         label = free.pop(0) if label is None and free else label
     if label is None and free:
@@ -113,6 +137,8 @@ def places(file: object, columns: Columns, header: list[str], rows: Sequence[Cel
         free.remove(label)
     if text is None and free:
         text = max(free, key=lambda place: _length(full, place))
+    if label is None and header:
+        raise UserError(f"{file}: has no label column (its columns: {', '.join(header)}); --label-column takes one")
     if text is None or label is None:
         raise UserError(f"{file}: which column is the text, which the label? Give --text-column and --label-column")
     return text, label
@@ -139,7 +165,7 @@ def refuse_unlearned(
             names = ", ".join(title_of(header, place) for place in flags)
             raise UserError(
                 f"{file}: the columns {names} hold only 0 and 1: several classes a text are not learned yet; "
-                f"--label-column {title_of(header, flags[0])} takes one of them"
+                f"--label-column {as_option(header, flags[0])} takes one of them"
             )
     if columns.text is not None:
         return None
@@ -152,7 +178,7 @@ def refuse_unlearned(
         one, other = (title_of(header, place) for place in sorted((text, partner)))
         raise UserError(
             f"{file}: the columns {one} and {other} are two texts, and pairs of texts are not learned yet; "
-            f"--text-column {title_of(header, text)} takes one of them"
+            f"--text-column {as_option(header, text)} takes one of them"
         )
     names = ", ".join(title_of(header, place) for place in unread)
     return f"{file}: not read: the text of column {names} (--text-column chooses)" if unread else None
@@ -160,8 +186,9 @@ def refuse_unlearned(
 
 def group_and_id(
     file: object, columns: Columns, header: list[str], rows: Sequence[Cells], chosen: tuple[int, int]
-) -> tuple[int | None, int | None]:
+) -> tuple[int | None, int | None, str | None]:
     """Positions of the column whose rows belong together, and of the one that names each row; None where there is none.
+    And a note on a column that would be the group if it had more values.
 
     A group that is not asked for must have a usual name, at least ten values, and fewer than rows; ids differ.
     """
@@ -175,11 +202,19 @@ def group_and_id(
         which = "text" if group == chosen[0] else "label"
         raise UserError(f"--group-column {columns.group}: {file} has the {which} there; give another column")
     free = [place for place in range(len(header)) if place not in chosen]
-    named = (place for name in _GROUPS for place in free if _is_called(header[place], name))
+    note = None
     if columns.group == AUTO:
-        group = next((place for place in named if FEW_GROUPS <= len(set(values(place))) < len(rows)), None)
+        named = [place for name in _GROUPS for place in free if _is_called(header[place], name)]
+        repeating = {place: count for place in named if 1 < (count := len(set(values(place)))) < len(rows)}
+        group = next((place for place, count in repeating.items() if count >= FEW_GROUPS), None)
+        if group is None and repeating:
+            place, count = next(iter(repeating.items()))
+            note = (
+                f"{file}: the rows of column {title_of(header, place)} are not kept together, for it has only {count} "
+                f"values; --group-column {as_option(header, place)} does"
+            )
     ids = (header.index(name) for name in _IDS if name in header and header.index(name) not in (*chosen, group))
-    return group, next((place for place in ids if len(set(values(place))) == len(rows)), None)
+    return group, next((place for place in ids if len(set(values(place))) == len(rows)), None), note
 
 
 def asked_for(file: object, option: str, name: str | None, header: list[str], width: int) -> int | None:
@@ -242,10 +277,22 @@ def _is_language(name: str) -> bool:
     return re.fullmatch(r"[a-z]{2}([-_][a-z]{2,4})?", name) is not None and name[:2] in _LANGUAGES.split()
 
 
-def _likeness_to_a_label(rows: Sequence[Cells], place: int) -> tuple[bool, int, int]:
-    """Smaller for a column of few values that are short; those of a single value, or of mostly different, come last."""
-    different = len({cells[place] for cells in rows})
-    return not 2 <= different <= len(rows) / 2, different, _length(rows, place)
+def _that_may_be_sentences(rows: Sequence[Cells], places: Sequence[int]) -> list[int]:
+    """The columns that are neither numbers nor a licence; all where fewer than two are left."""
+
+    def may_be(place: int) -> bool:
+        cells = [row[place].strip() for row in rows]
+        return not all(cell.isdecimal() for cell in cells) and not all(cell.startswith(_LICENCE) for cell in cells)
+
+    left = [place for place in places if may_be(place)]
+    return left if len(left) > 1 else list(places)
+
+
+def _likeness_to_a_label(rows: Sequence[Cells], place: int) -> tuple[bool, bool, int, int]:
+    """Smaller for a column of few values that are short, and in each row; those of a single value, or of mostly
+    different, come last."""
+    found = {cells[place].strip() for cells in rows}
+    return not 2 <= len(found) <= len(rows) / 2, "" in found, len(found), _length(rows, place)
 
 
 def _length(rows: Sequence[Cells], place: int) -> int:

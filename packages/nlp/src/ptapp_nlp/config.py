@@ -64,6 +64,7 @@ _ONLY = (
     ),
     Only(("split", "allow_duplicates"), lambda job: job.task != "generate", "--task classify, tag and translate"),
     Only(("pair",), lambda job: job.data is not None and job.task == "translate", "--data of --task translate"),
+    Only(("text_per",), lambda job: job.data is not None and job.task == "generate", "--data of --task generate"),
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),
     Only(("tokenizer", "vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
@@ -92,6 +93,9 @@ class TrainNLP(TrainSettings):
     text_column: str | None = option(None, "name or position (from 1) of the text; none: detected", group=_DATA)
     label_column: str | None = option(None, "name or position of the label; none: detected", group=_DATA)
     pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
+    text_per: Literal["auto", "line", "file"] = option(
+        "auto", "what a text to learn writing from is; auto: a file, if it has empty lines", group=_DATA
+    )
     encoding: str = option("utf-8", "encoding of the files", group=_DATA)
     tokenizer: Literal["word", "bpe", "wordpiece", "char"] = option("word", "how text is cut", group=_DATA)
     vocab: int = option(20_000, "most tokens of the vocabulary", group=_DATA, ge=300, le=1_000_000)
@@ -165,6 +169,10 @@ class TrainNLP(TrainSettings):
             )
         if self.task == "generate" and self.model != "transformer" and self.bidirectional:
             raise ValueError("--task generate reads one way: leave --bidirectional out")
+        if self.text_per == "file" and not self.keeps_line_breaks:
+            raise ValueError(
+                f"--text-per file keeps line breaks, and --tokenizer {self.tokenizer} does not: take bpe or char"
+            )
         if self.task == "generate" and self.word_dropout:
             raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
         if self.task != "classify" and (self.balance != "none" or self.folds is not None):
@@ -172,6 +180,11 @@ class TrainNLP(TrainSettings):
         if self.fold is not None and self.folds is None:
             raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         return self
+
+    @property
+    def keeps_line_breaks(self) -> bool:
+        """Whether a line break is a token."""
+        return self.tokenizer in ("bpe", "char")
 
     def with_full_paths(self) -> Self:
         """The encoder's folder too, and the one that `hub:` names, if it is there."""
@@ -186,6 +199,11 @@ class TrainNLP(TrainSettings):
         return settings.model_copy(update={"pretrained": full})
 
 
+def of_translation(task: str) -> Only:
+    """What the options of the beam are for, beside a run of a task."""
+    return Only(("beam", "length_penalty"), lambda _: task == "translate", "runs of --task translate")
+
+
 class EvaluateNLP(EvaluateSettings):
     """`ptapp nlp evaluate`."""
 
@@ -195,6 +213,8 @@ class EvaluateNLP(EvaluateSettings):
 
 class PredictNLP(ComputeSettings):
     """`ptapp nlp predict`."""
+
+    only: ClassVar[tuple[Only, ...]] = (Only(("batch_size",), lambda verb: verb.file is not None, "--file"),)
 
     texts: list[str] = argument("texts; none: lines of standard input", default=[])
     file: Path | None = option(None, "a file with a text a line", group=_DATA)
@@ -216,6 +236,10 @@ class TranslateNLP(PredictNLP):
 
 class GenerateNLP(ComputeSettings):
     """`ptapp nlp generate`."""
+
+    only: ClassVar[tuple[Only, ...]] = (
+        Only(("top_k", "top_p", "seed"), lambda verb: verb.temperature > 0, "a --temperature above 0"),
+    )
 
     prompt: str = option("", "how the text begins", group="Decoding")
     length: int = option(60, "most tokens to add", group="Decoding", ge=1, le=100_000)

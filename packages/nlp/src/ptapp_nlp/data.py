@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.files import visible
 from ptapp_core.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_nlp.columns import Columns, may_be_names
@@ -17,20 +18,20 @@ from ptapp_nlp.labels import alike, not_classes, several, shown
 from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.made import make
 from ptapp_nlp.sentences import read_parallel, read_plain
-from ptapp_nlp.splits import Examples, Splits, divide, in_order
+from ptapp_nlp.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
     "tag": (
-        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".txt"),
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
         "a CoNLL file, or a folder with train, val and test of it",
     ),
     "translate": (
         SUFFIXES,
         "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
     ),
-    "generate": ((".txt", ".text"), "a text file, or a folder with train, val and test of it"),
+    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
 }
 _SPLITS: dict[str, SplitName] = {
     "train": "train",
@@ -39,7 +40,10 @@ _SPLITS: dict[str, SplitName] = {
     "validation": "val",
     "dev": "val",
     "test": "test",
+    "testa": "val",  # of CoNLL-2003
+    "testb": "test",
 }
+_SHOWN = 8  # names of files in a message
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Reading:
     encoding: str = "utf-8"
     pair: str | None = None
     """Languages of a translation, "en-de"."""
+    text_per: Literal["auto", "line", "file"] = "auto"
+    """What a text to learn writing from is; auto: a file, if it has empty lines."""
 
 
 def load(data: str | None, reading: Reading, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
@@ -82,8 +88,22 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if reading.task == "tag":
         return _tagged(path, files, reading, bad, division)
     _refuse_columns(reading, "plain texts")
-    done = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
-    return divide(done, (), where=path, what=path.name, division=division, skipped=bad.reasons)
+    return _plain(path, files, reading, bad, division)
+
+
+def _plain(
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+) -> Splits:
+    """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines."""
+    read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
+    empty = sum(part.empty for part in read.values())
+    per: TextPer = ("file" if empty else "line") if reading.text_per == "auto" else reading.text_per
+    done = {name: part.examples(per) for name, part in read.items()}
+    what = f"{path.name}, {'running text with its line breaks' if per == 'file' else 'a text a line'}"
+    splits = divide(done, (), where=path, what=what, division=division, skipped=bad.reasons)
+    note = f"each line is a text of its own, and {counted(empty, 'empty line')} left out; --text-per file with "
+    note += "--tokenizer bpe or char learns line breaks too"
+    return replace(splits, text_per=per, notes=(note,) if empty and per == "line" else ())
 
 
 def _tagged(
@@ -121,11 +141,20 @@ def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName
     for file in visible(folder):
         split = _split_of(file)
         if split and suffix_of(file) in suffixes:
-            if split in found:
+            if task == "tag" and split in found and ".txt" in (suffix_of(file), suffix_of(found[split])):
+                file = min(file, found[split], key=lambda each: suffix_of(each) == ".txt")  # the plain text beside it
+            elif split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
-    _check_train(found, f"{folder}: no training file in it; expected {expected}", division)
+    _check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
     return found
+
+
+def _seen(folder: Path) -> str:
+    """What a folder holds, as part of a message."""
+    names = [entry.name + "/" * entry.is_dir() for entry in visible(folder)]
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f" (it holds {', '.join(names[:_SHOWN])}{more})" if names else " (it is empty)"
 
 
 def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
@@ -135,7 +164,8 @@ def _check_train(found: Collection[str], message: str, division: Division | None
 
 
 def _split_of(file: Path) -> SplitName | None:
-    return _SPLITS.get(re.split(r"[._-]", file.name.lower())[0])
+    """By the first word of a name that is one of a split: train.csv, de_gsd-ud-train.conllu, eng.testa."""
+    return next((_SPLITS[word] for word in re.split(r"[._-]", file.name.lower()) if word in _SPLITS), None)
 
 
 def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
@@ -143,8 +173,12 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
         if suffix_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
-    read = read_tables(list(files.values()), _columns(reading), reading.encoding, bad, divided=divided)
-    tables = dict(zip(files, read, strict=True))
+    first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
+    read = read_tables(
+        [files[split] for split in first_train], _columns(reading), reading.encoding, bad, divided=divided
+    )
+    by_split = dict(zip(first_train, read, strict=True))
+    tables = {split: by_split[split] for split in files}
     kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
@@ -181,7 +215,7 @@ def _divided(
     what += ", " + ", ".join(dict.fromkeys(table.columns for table in tables.values()))
     if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
         what += f", grouped by {' and '.join(grouped)}"
-    notes = list(dict.fromkeys(table.note for table in tables.values() if table.note))
+    notes = list(dict.fromkeys(note for table in tables.values() for note in table.notes))
     pairs = {name: table.rows for name, table in tables.items()}
     known = [pairs["train"]] if "train" in pairs else pairs.values()
     labels: tuple[str, ...] = ()
@@ -237,7 +271,7 @@ def _check_labels(
         split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
         raise UserError(
             f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
-            "is not learned yet; leave such rows out, or give another column with --label-column"
+            "is not learned yet; leave such rows out, rename that class, or give another column with --label-column"
         )
     if division is not None and "train" in tables:
         why = not_classes(Counter(row.label for row in tables["train"].rows))
@@ -250,7 +284,7 @@ def _check_labels(
     for split, table in tables.items():
         first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
-        if not table.headed and stray and may_be_names((first.text, first.label)):
+        if not table.header and stray and may_be_names((first.text, first.label)):
             line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
             if division is not None and len(tables) < len(SPLITS):
                 raise UserError(

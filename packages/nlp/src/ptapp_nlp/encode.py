@@ -9,15 +9,17 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.batches import Ragged, Texts
-from ptapp_nlp.splits import Examples
+from ptapp_nlp.splits import Examples, TextPer
 from ptapp_nlp.tokens import EOS, Tokens
 
 IGNORED = -100
 """The target of a token that has none: padding, or a later part of a tagged word."""
 
 
-def encode(task: str, examples: Examples, tokens: Tokens, limit: int) -> tuple[Texts, Sequence[str]]:
-    """The examples as a data set, and what each of its samples is called."""
+def encode(
+    task: str, examples: Examples, tokens: Tokens, limit: int, *, per: TextPer = "line"
+) -> tuple[Texts, Sequence[str]]:
+    """The examples as a data set, and what each of its samples is called; `per` as in `Splits.text_per`."""
     if task == "classify":
         inputs = Ragged(tokens.encode(examples.source, limit), tokens.pad)
         return Texts({"input": inputs, "target": torch.tensor(examples.target)}), examples.names
@@ -26,7 +28,8 @@ def encode(task: str, examples: Examples, tokens: Tokens, limit: int) -> tuple[T
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
-        blocks = cut(tokens.encode(examples.source, sys.maxsize, eos=True), limit)
+        rows = tokens.encode(examples.source, sys.maxsize, eos=per == "line")
+        blocks = cut(rows, limit, begin=tokens.begin(per))
         stream = Ragged(blocks, tokens.pad)
         return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
     raise ValueError(task)
@@ -108,12 +111,13 @@ def fallback_tag(classes: Sequence[str]) -> int:
     return classes.index("O") if "O" in classes else 0
 
 
-def cut(texts: Sequence[Sequence[int]], length: int) -> list[list[int]]:
+def cut(texts: Sequence[Sequence[int]], length: int, *, begin: int = EOS) -> list[list[int]]:
     """Texts, each with its end mark, one after the other in blocks of `length` + 1 numbers that overlap by one.
 
-    An end mark goes before the first too: what follows one is always the beginning of a text.
+    `begin`, an end mark too, goes before the first: what follows one is always the beginning of a text. Of running text
+    both are line breaks.
     """
-    stream = [EOS]
+    stream = [begin]
     for text in texts:
         stream += text
     if len(stream) < 2:

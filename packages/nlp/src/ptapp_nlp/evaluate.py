@@ -19,7 +19,7 @@ from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Texts
 from ptapp_nlp.card import About
 from ptapp_nlp.columns import Columns
-from ptapp_nlp.config import EvaluateNLP, TrainNLP
+from ptapp_nlp.config import EvaluateNLP, TrainNLP, of_translation
 from ptapp_nlp.data import Reading, load
 from ptapp_nlp.decode import translations
 from ptapp_nlp.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
@@ -71,7 +71,7 @@ def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Meas
         texts, places = encode_tagged(examples, card["classes"], tokens, limit)
         names = examples.names
     else:
-        texts, names = encode(task, examples, tokens, limit)
+        texts, names = encode(task, examples, tokens, limit, per=card["text_per"])
     return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
@@ -81,9 +81,16 @@ def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
     columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
-    reading = Reading(job.task, columns, job.encoding, job.pair)
+    per = job.text_per if job.keeps_line_breaks else "line"
+    reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
     division = division_of(job, run) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
+
+
+def job_of(run: Path, card: Mapping[str, Any]) -> TrainNLP:
+    """The settings of a run, whose texts are read as those that it was trained on."""
+    job = TrainNLP.resolve(run / "config.toml", {})
+    return job.model_copy(update={"text_per": card["text_per"]}) if card["task"] == "generate" else job
 
 
 def rebuild(trained: Trained) -> nn.Module:
@@ -99,7 +106,8 @@ def evaluate(settings: EvaluateNLP) -> None:
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
-    job = TrainNLP.resolve(settings.run / "config.toml", {})
+    job = job_of(settings.run, card)
+    settings.refuse_idle(job.data, of_translation(card["task"]))
     data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = rebuild(trained).to(runtime.device)
@@ -108,7 +116,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     for note in data.notes:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
-    say_learned(settings.run, data.members.part(split))
+    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     if cut := part.cut.line():
         print(f"note: {cut}")
@@ -195,7 +203,8 @@ def _generation(
     plain = build_loss("cross-entropy")
     figures = token_figures(model, OUTPUTS["generate"], part.texts, plain, runtime, card["pad"])
     assert part.texts.units is not None
-    characters = sum(len(text) + 1 for text in part.examples.source)
+    end = int(card["text_per"] == "line")  # a line of running text has its line break
+    characters = sum(len(text) + end for text in part.examples.source)
     bits = figures["loss"] * float(part.texts.units.sum()) / characters / log(2)
     return {**figures, "bits_per_character": bits}, {}, {}, ""
 

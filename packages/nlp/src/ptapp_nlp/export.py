@@ -10,10 +10,10 @@ from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_core.run import write_text
 from ptapp_nlp.card import About
-from ptapp_nlp.config import ExportNLP, TrainNLP
+from ptapp_nlp.config import ExportNLP
 from ptapp_nlp.decode import LONGER, MORE
 from ptapp_nlp.encode import fallback_tag
-from ptapp_nlp.evaluate import Measured, load_for, prepare, rebuild
+from ptapp_nlp.evaluate import Measured, job_of, load_for, prepare, rebuild
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.tokens import BOS, EOS, Tokens
 
@@ -43,7 +43,7 @@ def export(settings: ExportNLP) -> None:
 
         merge_lora(model)
     positions = positions_of(model)
-    job = TrainNLP.resolve(settings.run / "config.toml", {})
+    job = job_of(settings.run, card)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     part = prepare(card, load_for(job, run=settings.run).test, tokens)
     inputs, form, output = _form(card, part)
@@ -73,7 +73,8 @@ def export(settings: ExportNLP) -> None:
         recurrent=card["name"] in ("lstm", "gru"),
     )
     generates, translates = card["task"] == "generate", card["task"] == "translate"
-    shipped = tokens.shipped(card["max_length"], eos=translates, begin=generates)
+    begin = tokens.begin(card["text_per"]) if generates else None
+    shipped = tokens.shipped(card["max_length"], eos=translates, begin=begin)
     write_text(path.parent / "tokenizer.json", shipped)
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on real texts: greatest difference {difference:.2e}")
@@ -103,9 +104,11 @@ def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
     use = (
         "input is the prompt as tokenizer.json gives it (an empty one: `begin` alone); the next number is chosen after "
         "the last one, until `end`, from the last `window` numbers alone, where it is given; the text is decoded "
-        "without `not_text`, and stripped of blanks"
+        "without `not_text`, and "
     )
-    return {**common, "begin": EOS, **end, "window": window, "use": use}
+    line = card["text_per"] == "line"
+    use += "stripped of blanks" if line else "its first character, the line break of `begin`, is left out"
+    return {**common, "begin": tokens.begin(card["text_per"]), **end, "window": window, "use": use}
 
 
 def _form(card: Mapping[str, Any], part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:

@@ -12,7 +12,7 @@ from ptapp_nlp.card import About
 from ptapp_nlp.config import GenerateNLP
 from ptapp_nlp.decode import sample, session_of
 from ptapp_nlp.evaluate import rebuild
-from ptapp_nlp.tokens import EOS, Tokens
+from ptapp_nlp.tokens import Tokens
 
 
 def generate(settings: GenerateNLP) -> None:
@@ -24,12 +24,21 @@ def generate(settings: GenerateNLP) -> None:
         raise UserError(f"{settings.run}: learnt to {card['task']}, not to generate; use `ptapp nlp predict`")
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = rebuild(trained).to(runtime.device)
-    ids = tokens.encode([settings.prompt], sys.maxsize)[0] if settings.prompt.strip() else []
+    running = card["text_per"] == "file"
+    prompt = settings.prompt if running else settings.prompt.strip()
+    if "\n" in prompt and not running:
+        raise UserError(
+            f"--prompt: has a line break, and {settings.run} learned from texts of a line each; give one line, or "
+            "train with --text-per file"
+        )
+    ids = tokens.encode([prompt], sys.maxsize)[0] if prompt else []
+    if tokens.unk in ids:
+        print("ptapp: note: what the model does not know of the prompt is left out of the text", file=sys.stderr)
     if len(ids) >= card["max_length"]:
         ids = ids[1 - card["max_length"] :]
         print(f"ptapp: note: only the last {len(ids)} tokens of the prompt are read", file=sys.stderr)
-    # A text begins after the end of another, as in the stream that the model learnt from.
-    first = torch.tensor([[EOS, *ids]] * settings.number, device=runtime.device)
+    # A text begins after the end of another, or of a line, as in the stream that the model learnt from.
+    first = torch.tensor([[tokens.begin(card["text_per"]), *ids]] * settings.number, device=runtime.device)
     with torch.no_grad(), runtime.autocast():
         rows = sample(
             session_of(model, card["max_length"]).advance,
@@ -40,5 +49,5 @@ def generate(settings: GenerateNLP) -> None:
             top_p=settings.top_p,
             seed=settings.seed,
         )
-    for text in tokens.decode([ids + row for row in rows]):
+    for text in tokens.decode([ids + row for row in rows], strip=not running):
         print(json.dumps({"prompt": settings.prompt, "text": text}, ensure_ascii=False))

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 _SEPARATORS = (",", ";", "|", "/")
+_WEAK = ("+", "&", " ")  # which a single label may well have: its parts must all be labels
 _SHOWN = 60  # characters of a label in a message
 _MANY = 20  # different numbers with decimals, of which a scale of half points has fewer
 _ENOUGH = 10  # rows that tell whether all labels are different
@@ -17,7 +18,7 @@ def several(labels: Mapping[str, int]) -> str | None:
     """The first label that holds several: a list, or names apart by commas that are labels themselves; else None.
 
     Of the parts one must be a label alone, and each other one too, or come after different ones: neither "Food, drinks"
-    nor the path "Arts/Music" is several.
+    nor the path "Arts/Music" is several. Apart by blanks, + or & ("a b", not "very good") each must be one alone.
 
     Args:
         labels: how often each occurs.
@@ -30,6 +31,8 @@ def several(labels: Mapping[str, int]) -> str | None:
             return label
         parts = combined.get(label, [])
         alone = [part in labels for part in parts]
+        if any(_are_apart_by(separator, label, labels) for separator in _WEAK):
+            return label
         if any(alone) and all(own or befores[part] > 1 for own, part in zip(alone, parts, strict=True)):
             return label
     return None
@@ -87,6 +90,12 @@ def _parts(label: str) -> list[str]:
         if len(parts) > 1 and all(parts):
             return parts
     return []
+
+
+def _are_apart_by(separator: str, label: str, labels: Mapping[str, int]) -> bool:
+    """Whether a label is of different ones that are labels themselves."""
+    parts = {part.strip() for part in label.split(separator)}
+    return len(parts) > 1 and all(part in labels for part in parts)
 
 
 def _number(label: str) -> float | None:

@@ -9,11 +9,12 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_core.finite import refuse_not_finite
+from ptapp_core.idle import refuse_idle
 from ptapp_core.jobs import Trained
 from ptapp_core.runtime import Runtime
 from ptapp_nlp.batches import Ragged
 from ptapp_nlp.card import About
-from ptapp_nlp.config import PredictNLP
+from ptapp_nlp.config import PredictNLP, of_translation
 from ptapp_nlp.decode import translations
 from ptapp_nlp.encode import Cut, fallback_tag, whole_lengths
 from ptapp_nlp.evaluate import rebuild
@@ -42,6 +43,7 @@ def predict(settings: PredictNLP, task: str | None = None) -> None:
         raise UserError(f"{settings.run}: writes texts of its own; use `ptapp nlp generate`")
     if task is not None and card["task"] != task:
         raise UserError(f"{settings.run}: learnt to {card['task']}, not to {task}; use `ptapp nlp predict`")
+    refuse_idle(settings, [of_translation(card["task"])], {})
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     answer = _answer(settings, trained, runtime, tokens=tokens)
     if trained.about["made"]:

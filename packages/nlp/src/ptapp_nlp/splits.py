@@ -3,11 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from ptapp_core.errors import counted
+from ptapp_core.errors import UserError, counted
 from ptapp_core.members import Members
 from ptapp_core.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
+
+TextPer = Literal["line", "file"]
+_SAME = "samples of the same text"
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,7 @@ class Examples:
     """One split. `names` are "FILE:ROW", for messages.
 
     classify: `source` holds texts and `target` class numbers; tag: lists of words and of tags; translate: texts and
-    texts; generate: texts and None.
+    texts; generate: texts and None, or the lines of one text, which end in line breaks.
     """
 
     source: Sequence[Any]
@@ -60,6 +63,17 @@ class Examples:
         ids = [own or content for own, content in zip(self.ids, digests, strict=True)] if self.ids else digests
         return Samples(self.names, ids, digests if looked_for else (), self.groups)
 
+    def labels(self, classes: Sequence[str]) -> list[str]:
+        """The name of each example's class, or a digest of its tags; "" where `samples` has the target as content."""
+        return [
+            classes[target]
+            if isinstance(target, int)
+            else ""
+            if target is None or isinstance(target, str)
+            else digest("\t".join(target).encode())
+            for target in self.target
+        ]
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -76,6 +90,8 @@ class Splits:
     skipped: tuple[str, ...] = ()
     members: Members = field(default_factory=lambda: Members([]))
     """Which example is in which split."""
+    text_per: TextPer = "line"
+    """Of what is learned to write: whether each line is a text, or all of them are one, with their line breaks."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
 
@@ -108,7 +124,14 @@ def divide(
     running = division is not None and bool(whole) and whole.target[0] is None
     if running:
         own = _last_tenths(own, whole.source)
-    known = Known(where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False)
+        if lacking := {"train", "val", "test"} - set(own):
+            raise UserError(
+                f"{where}: has {counted(len(whole), 'line')}, too few to cut {' and '.join(sorted(lacking))} from; "
+                "put each paragraph on a line of its own, or give a folder with train, val and test"
+            )
+    known = Known(
+        where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False, same=_SAME
+    )
     assigned = assign(samples, known, division)
     done = {split: whole.take(assigned.rows(split)) for split in SPLITS}
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))
@@ -118,7 +141,9 @@ def divide(
         about += f"; {' and '.join(name for name in SPLITS if name not in parts)} from the end of train"
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
-    members = Members.of((split, samples.take(assigned.rows(split))) for split in SPLITS)
+    rows = {split: assigned.rows(split) for split in SPLITS}
+    named = whole.labels(classes)
+    members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
 
 

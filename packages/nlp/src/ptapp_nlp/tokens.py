@@ -81,7 +81,13 @@ class Tokens:
         """The SHA-256 of the file that holds what `json` gives."""
         return sha256(self.json().encode()).hexdigest()
 
-    def shipped(self, limit: int, *, eos: bool = False, begin: bool = False) -> str:
+    def begin(self, per: str) -> int:
+        """The token that a written text begins after: the end of another, or in running text (per `file`) of a line."""
+        if per == "line":
+            return EOS
+        return self.encode(["\n"], 1)[0][0]
+
+    def shipped(self, limit: int, *, eos: bool = False, begin: int | None = None) -> str:
         """A `tokenizer.json` that any program reads as this one does: with marks, a limit and padding.
 
         A special token's name in a text is text there too.
@@ -89,13 +95,15 @@ class Tokens:
         Args:
             limit: the most tokens, marks among them.
             eos: an end mark goes after each text.
-            begin: an end mark goes before each text, which keeps its last tokens and not its first.
+            begin: this token goes before each text, which keeps its last tokens and not its first.
         """
         own = Tokenizer.from_str(self.json())
-        if eos or begin:
-            mark = f"{SPECIAL[EOS]} $A" if begin else f"$A {SPECIAL[EOS]}"
-            own.post_processor = processors.TemplateProcessing(single=mark, special_tokens=[(SPECIAL[EOS], EOS)])
-        own.enable_truncation(limit, direction="left" if begin else "right")
+        if eos or begin is not None:
+            number = EOS if begin is None else begin
+            mark = {"id": "MARK", "ids": [number], "tokens": [own.id_to_token(number)]}
+            single = "$A MARK" if begin is None else "MARK $A"
+            own.post_processor = processors.TemplateProcessing(single=single, special_tokens=[mark])
+        own.enable_truncation(limit, direction="right" if begin is None else "left")
         content = json.loads(own.to_str())
         model = set(own.get_vocab(with_added_tokens=False).values())
         content["added_tokens"] = [
@@ -123,16 +131,25 @@ class Tokens:
                 first[word] = place
         return encoding.ids or [self.unk], first
 
-    def decode(self, rows: Iterable[Sequence[int]]) -> list[str]:
-        """The texts of token numbers, without the special ones."""
-        return [text.strip() for text in self.tokenizer.decode_batch([list(row) for row in rows])]
+    def decode(self, rows: Iterable[Sequence[int]], *, strip: bool = True) -> list[str]:
+        """The texts of token numbers, without the special ones, and without blanks around them."""
+        texts = self.tokenizer.decode_batch([list(row) for row in rows])
+        return [text.strip() if strip else text for text in texts]
 
 
-def learn(kind: str, texts: Iterable[str], size: int, *, lower: bool, least: int = 2) -> Tokens:
-    """A tokenizer of a kind, of at most `size` tokens, from texts; a word or character counts if seen `least` times."""
+def learn(kind: str, texts: Iterable[str], size: int, *, lower: bool, least: int = 2, running: bool = False) -> Tokens:
+    """A tokenizer of a kind, of at most `size` tokens, from texts; a word or character counts if seen `least` times.
+
+    `running` (bpe, char): the texts are lines of one text, and end in line breaks, which are tokens of their own.
+    """
     if kind == "bpe":
         tokenizer = Tokenizer(models.BPE(unk_token=None))
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        if running:  # a line is then read alike alone and within a text
+            breaks = pre_tokenizers.Split("\n", "isolated")
+            tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+                [breaks, pre_tokenizers.ByteLevel(add_prefix_space=False)]
+            )
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer: Any = trainers.BpeTrainer(

@@ -118,7 +118,9 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     def learnt() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]
-        return learn(settings.tokenizer, both, settings.vocab, lower=settings.lower, least=settings.least).json()
+        running = data.text_per == "file"
+        many, least = settings.vocab, settings.least
+        return learn(settings.tokenizer, both, many, lower=settings.lower, least=least, running=running).json()
 
     return Tokens.read(runtime.on_main(learnt))
 
@@ -132,6 +134,7 @@ def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
         "pad": tokens.pad,
         "classes": list(data.classes),
         "max_length": settings.max_length or _BERT_LENGTH,
+        "text_per": data.text_per,
         "pretrained": settings.pretrained,
         "options": {name: getattr(settings, name) for name in OPTIONS},
     }

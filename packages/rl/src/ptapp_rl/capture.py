@@ -8,6 +8,7 @@ is, a trial tells.
 
 import json
 from collections import deque
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ import torch
 from gymnasium.utils.env_checker import data_equivalence
 
 from ptapp_core.errors import UserError
+from ptapp_core.states import refuse_unlike
 from ptapp_rl.envs import OLD_GYM
 from ptapp_rl.spaces import reward_of
 
@@ -74,14 +76,18 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         """Puts the environment back into its own one of the states, by its way or by `reset`: the next episode.
 
         Returns the observation that it came to by replaying, for the caller to see whether it is the right one.
+        Raises ValueError for what is no such state.
         """
         state = states[self._index]
+        refuse_unlike({name: state[name] for name in ("episode", "over")}, {"episode": 0, "over": False})
         self._episode = state["episode"] + (way == "reset")
         observation, _ = self._begin()
         if way == "plain":
             restore_plain(self.env, state["env"])
         elif way == "replay":
             self._actions = list(state["actions"].numpy()) if "actions" in state else []
+            if any(action.shape != self.action_space.shape for action in self._actions):
+                raise ValueError(f"actions must be of shape {self.action_space.shape}")
             for action in self._actions:
                 observation = step(self.env, action if action.ndim else action[()])[0]
         self._over = state["over"] and way != "reset"
@@ -145,7 +151,7 @@ def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
         *_, over, cut, _ = step(first, first.action_space.sample())
         if np.all(over | cut):
             first.reset(seed=frame)
-    if (state := plain_state(first)) is None:
+    if (state := plain_state(first)) is None or not _fits(second, state):
         return False
     restore_plain(second, state)
     for frame in range(2 * steps):
@@ -182,24 +188,36 @@ def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 5
 
 def plain_state(env: Any) -> list[dict[str, Any]] | None:
     """The attributes of an environment and its wrappers, outermost first; None where one is not plain data."""
-    layers: list[dict[str, Any]] = []
     try:
-        while True:
-            layers.append({n: _encode(v) for n, v in vars(env).items() if n not in _FIXED})
-            if env is env.unwrapped:
-                return layers
-            env = env.env
+        return [
+            {name: _encode(value) for name, value in vars(wrapper).items() if name not in _FIXED}
+            for wrapper in _wrappers(env)
+        ]
     except TypeError:
         return None
 
 
 def restore_plain(env: Any, layers: list[dict[str, Any]]) -> None:
-    """Sets the attributes that `plain_state` gave."""
-    for layer in layers:
+    """Sets the attributes that `plain_state` gave; raises ValueError where they are those of another environment."""
+    if not _fits(env, layers):
+        raise ValueError("the attributes are not those of this environment and its wrappers")
+    for wrapper, layer in zip(_wrappers(env), layers, strict=True):
         for name, value in layer.items():
-            setattr(env, name, _decode(value))
-        if env is not env.unwrapped:
-            env = env.env
+            setattr(wrapper, name, _decode(value))
+
+
+def _fits(env: Any, layers: list[dict[str, Any]]) -> bool:
+    """Whether these are all attributes that an environment and its wrappers have, or more, made while it is played."""
+    own = [vars(wrapper).keys() - _FIXED for wrapper in _wrappers(env)]
+    return len(own) == len(layers) and all(names <= layer.keys() for names, layer in zip(own, layers, strict=True))
+
+
+def _wrappers(env: Any) -> Iterator[Any]:
+    """The environment and what it wraps, outermost first."""
+    yield env
+    while env is not env.unwrapped:
+        env = env.env
+        yield env
 
 
 def _encode(value: Any) -> Any:
@@ -258,6 +276,9 @@ def decode_generator(text: str) -> np.random.Generator:
     state = json.loads(text)
     if state["bit_generator"] not in _BIT_GENERATORS:  # the text comes from a file
         raise ValueError(f"no generator is called {state['bit_generator']!r}")
+    for position, numbers in ((state["state"].get("pos", 0), 624), (state.get("buffer_pos", 0), 4)):
+        if not 0 <= position <= numbers:  # NumPy would read there
+            raise ValueError(f"a generator's position, {position}, is beyond its {numbers} numbers")
     generator = np.random.Generator(_BIT_GENERATORS[state["bit_generator"]]())
     generator.bit_generator.state = state
     return generator

@@ -213,22 +213,29 @@ def seed_list(text: str) -> list[int]:
     return seeds
 
 
-_DRAWN = "draw actions from the policy, in place of the likeliest"
+class ActSettings(OfRun):
+    """How a run's policy acts."""
+
+    stochastic: bool | None = option(
+        None, "draw actions from the policy, not the likeliest; none: as the run's evaluations did", group="Evaluation"
+    )
+
+    def draws(self, job: TrainRL) -> bool:
+        """Whether actions are drawn from the policy of this job."""
+        return job.stochastic_eval if self.stochastic is None else self.stochastic
 
 
-class EvaluateRL(OfRun):
+class EvaluateRL(ActSettings):
     """`ptapp rl evaluate`."""
 
     episodes: int = option(100, "episodes to play", group="Evaluation", ge=1)
-    stochastic: bool = option(False, _DRAWN, group="Evaluation")
     seed: int = option(0, "seed of the environments, apart from those of training", group="Evaluation", ge=0, lt=2**31)
     device: str = option("cpu", "auto, cpu, cuda, cuda:N or mps", group="Device")
 
 
-class RecordRL(OfRun):
+class RecordRL(ActSettings):
     """`ptapp rl record`."""
 
-    stochastic: bool = option(False, _DRAWN, group="Evaluation")
     seed: int = option(0, "seed of the episode", group="Evaluation", ge=0, lt=2**31)
     out: Path | None = option(None, "GIF or MP4 to write; none: report/episode.gif of the run", group="Output")
     length: int = option(1_000, "frames at most", group="Output", ge=1)
@@ -242,11 +249,10 @@ class RecordRL(OfRun):
         return out
 
 
-class PlayRL(OfRun):
+class PlayRL(ActSettings):
     """`ptapp rl play`."""
 
     episodes: int = option(3, "episodes to play", group="Evaluation", ge=1)
-    stochastic: bool = option(False, _DRAWN, group="Evaluation")
     seed: int = option(0, "seed of the first episode", group="Evaluation", ge=0, lt=2**31)
 
 

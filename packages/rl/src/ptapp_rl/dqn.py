@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ptapp_core.errors import UserError
 from ptapp_core.runtime import Runtime
+from ptapp_core.states import refuse_unlike
 from ptapp_core.task import Progress, Task
 from ptapp_rl.capture import decode_generator, encode_generator
 from ptapp_rl.networks import Layers, encoder, loses_digits, moments_of, take_in, width
@@ -306,9 +307,15 @@ class Experience:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Plays on."""
+        refuse_unlike({name: state[name] for name in ("random", "given")}, {"random": "", "given": 0})
+        if not (state["replay"]["arrays"]["actions"] < self._task.model.actions).all():
+            raise ValueError(f"actions must be below {self._task.model.actions}")
         self._replay.load_state_dict(state["replay"])
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
+        least = self._starts + (state["given"] - 1) * self._every
+        if state["given"] and self._environments.frames * self._runtime.world < least:
+            raise ValueError(f"{self._environments.frames} frames cannot have made {state['given']} batches")
         self._random, self._given = decode_generator(state["random"]), state["given"]
         self._pace.restart()
 

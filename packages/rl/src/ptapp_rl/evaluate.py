@@ -22,7 +22,7 @@ from ptapp_rl.algos import build
 from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
 from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, resolve
-from ptapp_rl.spaces import action_card, each
+from ptapp_rl.spaces import action_card, each, observation_card
 from ptapp_rl.vector import Environments
 
 Policy = Callable[[Any], Tensor]
@@ -37,15 +37,16 @@ def evaluate(settings: EvaluateRL) -> None:
     trained, job, name = find(settings)
     model = trained.load(build).to(runtime.device)
     environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1)
-    refuse_other_spaces(trained, environments)
-    actions = "actions drawn from the policy" if settings.stochastic else "the likeliest actions"
+    refuse_other_spaces(trained, name, environments)
+    drawn = settings.draws(job)
+    actions = "actions drawn from the policy" if drawn else "the likeliest actions"
     print(f"{trained.checkpoint.name} of {settings.run} on {environments.name}, by {actions}")
     if note := limit_note(name, job.max_episode_steps):
         print(note)
     with closing(environments):
-        policy = policy_of(model, settings.stochastic, settings.seed + 1)
+        policy = policy_of(model, drawn, settings.seed + 1)
         returns = play(policy, environments, settings.episodes, runtime)
-    report(returns, settings.run / "evaluation", stochastic=settings.stochastic)
+    report(returns, settings.run / "evaluation", stochastic=drawn)
 
 
 def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
@@ -85,16 +86,16 @@ def evaluation_environments(
     )
 
 
-def refuse_other_spaces(trained: Trained, environments: Environments) -> None:
-    """Raises UserError where the environments show or take something else than those that a run was trained in."""
+def refuse_other_spaces(trained: Trained, name: str, found: Environments | gym.Env[Any, Any]) -> None:
+    """Raises UserError where the environment `name` shows or takes something else than when the run was trained."""
     card = trained.about["model"]
-    for name, found in (
-        ("observation", environments.card),
-        ("action", action_card(environments.action_space, environments.name, card["algo"])),
+    for part, now in (
+        ("observation", observation_card(found.observation_space, name)),
+        ("action", action_card(found.action_space, name, card["algo"])),
     ):
-        if card[name] != json.loads(json.dumps(found)):
+        if card[part] != json.loads(json.dumps(now)):
             raise UserError(
-                f"{trained.run / 'meta.json'}: model.{name}: {environments.name} has another now; use the version of "
+                f"{trained.run / 'meta.json'}: model.{part}: {name} has another now; use the version of "
                 "the environment that the run was trained in"
             )
 

@@ -21,13 +21,13 @@ def export(settings: ExportRL) -> None:
     card = trained.about["model"]
     model = trained.load(build)
     environments = evaluation_environments(job, name, 1)
-    refuse_other_spaces(trained, environments)
+    refuse_other_spaces(trained, name, environments)
     samples = _played(model, environments)
     environments.close()
     latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""
     about = {
         "input": f"{_form(samples)}: observations as {environments.name} gives them{latest}",
-        "output": "the policy's actions, as the environment takes them",
+        "output": "the policy's likeliest actions, as the environment takes them",
         "action": card["action"],
         "environment": environments.name,
         "algorithm": card["algo"],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.runtime import Runtime
+from ptapp_core.states import refuse_unlike
 
 Moments = tuple[int, Tensor, Tensor, Tensor]
 """Count, origin, mean and variance of some observations; see `RunningNorm`."""
@@ -123,5 +124,6 @@ class RewardScale:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with those statistics."""
+        refuse_unlike(state, {**self.state_dict(), "mean": 0.0, "squares": 0.0})
         self._returns = state["returns"].numpy().copy()
         self._mean, self._squares, self._seen = state["mean"], state["squares"], state["seen"]

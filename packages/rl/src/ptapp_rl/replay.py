@@ -5,6 +5,7 @@ only the newest: the successor of row t is row t + 1, and earlier frames are in 
 environments reset on the step after an episode's end (see `vector`), so a last observation has a row of its own.
 """
 
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_core.memory import free_memory
+from ptapp_core.states import refuse_unlike
 from ptapp_rl.returns import n_step as summed_rewards
 from ptapp_rl.spaces import Observations, each, empty, parts_of, store
 from ptapp_rl.sumtree import SumTree
@@ -171,6 +173,7 @@ class Replay:
         filled = state["arrays"]["actions"]
         if filled.shape[1] != self.count or len(filled) > self.rows:
             raise ValueError("the replay buffer had another size")
+        self._refuse_other_state(state, len(filled))
         for name, array in self._arrays().items():
             array[: len(filled)] = state["arrays"][name].numpy()
         stored = state["observations"]
@@ -180,6 +183,24 @@ class Replay:
         if self._tree:
             self._tree.set_all(state["tree"]["leaves"].numpy())
             self._greatest = state["tree"]["greatest"]
+
+    def _refuse_other_state(self, state: dict[str, Any], filled: int) -> None:
+        """Raises ValueError for what is no state of such a buffer, of which so many rows are filled."""
+        arrays = {name: torch.from_numpy(array[:filled]) for name, array in self._arrays().items()}
+        like: dict[str, Any] = {"observations": each(self._observations, lambda part: part[:filled]), "arrays": arrays}
+        tree = {"leaves": torch.from_numpy(self._tree.all_leaves()), "greatest": 0.0} if self._tree else None
+        refuse_unlike(state, {**like, "tree": tree, "now": 0, "size": 0})
+        now, size = state["now"], state["size"]
+        whole = size == self.rows - 1 and filled == self.rows and now < filled
+        if not whole and not filled - 1 == now == size:
+            raise ValueError(f"{filled} rows cannot hold {size} steps up to row {now}")
+        index, age = state["arrays"]["actions"], state["arrays"]["age"]
+        if index.lt(0).any() or not ((age >= 0) & (age < self._stack)).all():
+            raise ValueError("actions and ages of frames must be from 0 on")
+        if self._tree:
+            leaves = state["tree"]["leaves"]
+            if not (torch.isfinite(leaves).all() and leaves.ge(0).all() and 0 < state["tree"]["greatest"] < inf):
+                raise ValueError("priorities must be finite numbers from 0 on")
 
     def _arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {

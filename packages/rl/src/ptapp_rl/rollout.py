@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from ptapp_core.runtime import Runtime
-from ptapp_rl.actor import ActorCritic
+from ptapp_core.states import refuse_unlike
+from ptapp_rl.actor import ActorCritic, Gaussian
 from ptapp_rl.capture import decode_generator, encode_generator
 from ptapp_rl.networks import loses_digits, moments_of, take_in
 from ptapp_rl.normalise import Moments, RewardScale, digits_note
 from ptapp_rl.returns import advantages
-from ptapp_rl.spaces import each, empty, parts_of, pick, rows_of, store
+from ptapp_rl.spaces import Observations, each, empty, parts_of, pick, rows_of, store
 from ptapp_rl.vector import Environments, Pace
 
 Batch = dict[str, Any]
@@ -103,6 +104,7 @@ class Rollouts:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with the next minibatch."""
         self._environments.load_state_dict(state["environments"])
+        self._refuse_other_state(state)
         self._random = decode_generator(state["random"])
         if self._scale:
             self._scale.load_state_dict(state["scale"])
@@ -232,13 +234,40 @@ class Rollouts:
         total, count = self._runtime.total(divergence.sum().item(), len(divergence))
         return total / count > 1.5 * self._target_kl
 
+    def _refuse_other_state(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for what is no state of such rollouts, whose environments are restored."""
+        columns, order, steps = state["columns"], state["order"], self._passes * self._minibatches
+        size, unused = len(columns["advantage"]) if columns else 0, state["given"] < steps
+        shown = self._runtime.to_device(each(self._environments.observations, torch.from_numpy))
+        like: dict[str, Any] = {"random": "", "played": 0, "given": 0, "explained": state["explained"] and 0.0}
+        like["moments"] = moments_of(self._model.encoder, shown) if state["moments"] else []
+        like["order"] = torch.zeros(len(order), dtype=torch.int64)
+        head, numbers = self._model.head, ("log_prob", "advantage", "target", "value")
+        of_one = {name: torch.zeros(()) for name in numbers} | _by_name(pick(self._observations, (0, 0)))
+        of_one["action"] = torch.zeros(head.action_shape, dtype=head.dtype)
+        like["columns"] = {name: one.expand(size, *one.shape) for name, one in of_one.items()} if columns else {}
+        refuse_unlike({name: state[name] for name in like}, like)
+        if state["given"] > steps or (unused and not size):
+            raise ValueError(f"there is no minibatch {state['given']} of {steps} of a rollout of {size} transitions")
+        begun = unused and self._minibatches > 1 and state["given"] % self._minibatches
+        if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
+            raise ValueError(f"order must be one of the {size} transitions")
+        if size and not isinstance(head, Gaussian):
+            taken, count = columns["action"], torch.tensor(getattr(head, "sizes", head.noise_size))
+            if not ((taken >= 0) & (taken < count)).all():
+                raise ValueError("actions must be those of the environment")
+
     def _named(self) -> dict[str, Tensor]:
-        """The columns by name, the parts of a dictionary of observations as observation/NAME."""
+        """The columns by name."""
         named = dict(self._columns)
-        observation = named.pop("observation")
-        if isinstance(observation, Tensor):
-            return {**named, "observation": observation}
-        return named | {f"observation/{name}": part for name, part in observation.items()}
+        return named | _by_name(named.pop("observation"))
+
+
+def _by_name(observation: Observations) -> dict[str, Tensor]:
+    """Observations as columns; the parts of a dictionary are called observation/NAME."""
+    if isinstance(observation, Tensor):
+        return {"observation": observation}
+    return {f"observation/{name}": part for name, part in observation.items()}
 
 
 def _explained_variance(values: Tensor, targets: Tensor) -> float | None:

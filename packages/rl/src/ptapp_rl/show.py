@@ -15,7 +15,7 @@ from ptapp_core.errors import UserError
 from ptapp_rl.algos import build
 from ptapp_rl.config import PlayRL, RecordRL
 from ptapp_rl.envs import limit_of, make
-from ptapp_rl.evaluate import APART, Policy, find, policy_of
+from ptapp_rl.evaluate import APART, Policy, find, policy_of, refuse_other_spaces
 from ptapp_rl.movie import check_writer, write
 from ptapp_rl.spaces import each, reward_of
 
@@ -53,13 +53,14 @@ def play(settings: PlayRL) -> None:
 def _open(settings: RecordRL | PlayRL, render: str) -> tuple[Policy, gym.Env[Any, Any]]:
     trained, job, name = find(settings)
     model = trained.load(build)
-    with closing(make(name)) as probe:
+    with closing(make(name, stack=job.stack)) as probe:
+        refuse_other_spaces(trained, name, probe)
         modes = probe.metadata.get("render_modes") or ()
     if render not in modes:
         raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
-    policy = policy_of(model, settings.stochastic, settings.seed)
+    policy = policy_of(model, settings.draws(job), settings.seed)
     return policy, make(name, stack=job.stack, render=render, limit=limit_of(name, job.max_episode_steps))
 
 

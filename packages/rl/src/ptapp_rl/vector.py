@@ -27,6 +27,7 @@ from gymnasium.vector.async_vector_env import _async_worker
 from ptapp_core.errors import UserError
 from ptapp_core.log import FRAMES
 from ptapp_core.runtime import Runtime, end_with_job, outlive_stop_request
+from ptapp_core.states import refuse_unlike
 from ptapp_rl.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs import has_own_vector, make, make_own_vector
 from ptapp_rl.spaces import Observations, each, fault_of, observation_card
@@ -230,9 +231,11 @@ class Environments:
     def load_state_dict(self, state: dict[str, Any]) -> bool:
         """Plays on where the state was taken; False where the environments had to be reset instead.
 
-        Raises UserError where one of the two is the environment's own vector, and the other is not.
+        Raises UserError where one of the two is the environment's own vector, and the other is not, and ValueError for
+        what is no such state.
         """
-        if self._own != state.get("own", self._own):
+        self._refuse_other_state(state)
+        if self._own != state["own"]:
             kinds = ("single environments", "its own vector")
             raise UserError(
                 f"--vector: {self.name} was played in {kinds[not self._own]}, and would now be in {kinds[self._own]}, "
@@ -261,6 +264,15 @@ class Environments:
         self.over = state["over"].numpy().copy()
         self._running, self._elapsed = (state[name].numpy().copy() for name in ("running", "elapsed"))
         return True
+
+    def _refuse_other_state(self, state: dict[str, Any]) -> None:
+        numbers = {"over": self.over, "elapsed": self._elapsed, "running": self._running}
+        like: dict[str, Any] = {name: torch.from_numpy(array) for name, array in numbers.items()}
+        like |= {"observations": each(self.observations, torch.from_numpy), "frames": 0, "own": False, "way": ""}
+        like |= {name: [number] * len(state[name]) for name, number in (("returns", 0.0), ("lengths", 0))}
+        refuse_unlike({name: state[name] for name in like}, like)
+        if not self._own and (type(state["states"]) is not list or len(state["states"]) != self.count):
+            raise ValueError(f"there must be states of {self.count} environments")
 
     def close(self) -> None:
         """Ends the environments and their processes."""

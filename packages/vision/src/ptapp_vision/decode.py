@@ -1,9 +1,7 @@
 """From image files to square uint8 tensors: any size, grey or colour, many files at once."""
 
-import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
@@ -17,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
+from ptapp_core.files import in_threads, one_line
 from ptapp_core.memory import free_memory
 from ptapp_core.unread import Kind
 
@@ -88,8 +86,8 @@ def look_at_all(files: Sequence[Path]) -> list[Header | None]:
         except Unreadable:
             return None
 
-    with _quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(attempt, files))
+    with _quiet():
+        return in_threads(attempt, files)
 
 
 def span_of(files: Sequence[Path]) -> Span:
@@ -267,8 +265,8 @@ def _try_all(read: Callable[[int], None], files: Sequence[Path]) -> tuple[list[i
             return str(error)
         return None
 
-    with _quiet(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        reasons = list(pool.map(attempt, range(len(files))))
+    with _quiet():
+        reasons = in_threads(attempt, range(len(files)))
     good = [row for row, reason in enumerate(reasons) if reason is None]
     return good, [(file, reason) for file, reason in zip(files, reasons, strict=True) if reason is not None]
 

@@ -86,7 +86,9 @@ class Splits:
     @cached_property
     def members(self) -> Members:
         """Which sample is in which split."""
-        return Members.of((split, self.part(split).samples) for split in SPLITS)
+        parts = [(split, self.part(split)) for split in SPLITS]
+        named = [(split, part.samples, [self.classes[k] for k in part.labels.tolist()]) for split, part in parts]
+        return Members.of(named)
 
     def conform(self, size: int | None, channels: int | None) -> "Splits":
         """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""

@@ -58,7 +58,7 @@ def train_once(settings: TrainVision) -> Path | None:
     optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
     usual = TrainVision.model_fields["batch_size"].default
     least = least_samples(model, torch.zeros(1, *data.train.shape, dtype=torch.uint8, device=runtime.device))
-    settings, note = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
+    settings, why_batch = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     if settings.sync_batchnorm:
         refuse_empty_shares(len(data.train), settings.batch_size, settings.accumulate, runtime.world)
     loader = _loader(settings, data, runtime)
@@ -70,8 +70,8 @@ def train_once(settings: TrainVision) -> Path | None:
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
-        for note in data.notes:
-            run.say(f"note: {note}")
+        for line in data.notes:
+            run.say(f"note: {line}")
         for line in data.left_out:
             run.say(f"left out: {line}")
         for reason in data.skipped[:20]:
@@ -80,7 +80,7 @@ def train_once(settings: TrainVision) -> Path | None:
         if weights is not None:
             run.say(f"weights: {weights}")
         run.say(f"augmentation: {settings.augmentation}")
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)

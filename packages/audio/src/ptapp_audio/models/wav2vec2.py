@@ -1,6 +1,5 @@
 """wav2vec 2.0 and its kin (HuBERT, WavLM) from transformers: a network that hears the waveform itself."""
 
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 from ptapp_audio.models.network import Network
 from ptapp_core.errors import UserError
 from ptapp_core.files import one_line
-from ptapp_core.hub import quiet_transformers, reachable
+from ptapp_core.hub import is_local, quiet_transformers
 
 RATE = 16_000
 """Samples a second that these networks were trained on."""
@@ -69,7 +68,7 @@ def _transformers() -> Any:
 
 def _load(name: str) -> Any:
     transformers = _transformers()
-    local = Path(name).expanduser().is_dir() or not reachable()
+    local = is_local(name)
     try:
         with quiet_transformers():
             config = transformers.AutoConfig.from_pretrained(name, local_files_only=local)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
 from ptapp_core.errors import UserError
-from ptapp_core.hub import quiet_transformers, reachable
+from ptapp_core.hub import is_local, quiet_transformers
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.tokens import Tokens
 
@@ -150,12 +149,16 @@ def describe(source: str) -> dict[str, Any]:
 def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
     """The encoder's own tokenizer; with `words`, one that is given single words and not whole texts.
 
-    Raises UserError where it has no padding token, or pads with one that texts have.
+    Raises UserError where it knows no token of texts, has no padding token, or pads with one that texts have.
     """
     tokenizer = _loaded(AutoTokenizer, source, "its tokenizer")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise UserError(f"--pretrained {source}: has no tokenizer.json, which is needed")
+    if set(backend.get_vocab()) <= set(tokenizer.all_special_tokens):  # which transformers makes up where it finds none
+        raise UserError(
+            f"--pretrained {source}: has no tokenizer; put the encoder's own tokenizer.json beside its weights"
+        )
     if tokenizer.pad_token is None:
         raise UserError(f"--pretrained {source}: its tokenizer has no padding token; name one in tokenizer_config.json")
     if tokenizer.pad_token_id in backend.encode("a").ids:
@@ -173,7 +176,7 @@ def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
 
 def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
     """From a folder, or the hub; where that does not answer, from what was fetched before, without its many retries."""
-    local = Path(source).expanduser().is_dir() or not reachable()
+    local = is_local(source)
     try:
         with quiet_transformers():
             return kind.from_pretrained(source, local_files_only=local, **options)
