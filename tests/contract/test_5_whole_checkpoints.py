@@ -162,6 +162,26 @@ def test_a_run_that_was_copied_without_its_links_goes_on(original: tuple[list[st
     assert not verify(best.resolve())
 
 
+def test_no_other_checkpoint_is_used_in_silence_for_one_that_a_kill_or_a_link_hides(
+    original: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words, run = original
+    copy = tmp_path / "runs" / run.parent.name / run.name
+    shutil.copytree(run, copy, symlinks=True)
+    best, stranger = copy / "checkpoints" / "best", tmp_path / "stranger"
+    kept = best.resolve()
+    shutil.copytree(kept, stranger)
+    best.unlink()
+    best.symlink_to(stranger)
+    assert command([words[0], "evaluate", str(copy)]) == 2
+    assert "leads out of the run" in capsys.readouterr().err
+    best.unlink()
+    best.symlink_to(kept.name)
+    kept.rename(kept.with_name(f".{kept.name}.old"))  # as a save leaves it that is killed before its last rename
+    assert command([words[0], "evaluate", str(copy)]) == 2
+    assert f"was killed while it replaced {kept.name}" in capsys.readouterr().err
+
+
 def test_a_link_in_the_place_of_an_unfinished_checkpoint_is_removed_and_not_followed(tmp_path: Path) -> None:
     other, folder = tmp_path / "other", tmp_path / "checkpoints"
     for path in (other, folder):

@@ -297,3 +297,18 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "CartPole-v1" in said
     assert "reinforce" in said
+
+
+def test_code_in_a_run_directory_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {tmp_path}".split()) == 0
+    (run,) = tmp_path.glob("*/*")
+    witness, config = tmp_path / "code-ran", (run / "config.toml").read_text()
+    (run / "evil.py").write_text(f"open({str(witness)!r}, 'w')\n")
+    (run / "config.toml").write_text(
+        config.replace('"rl.games:IdentityDiscrete"', f'"{run}/evil.py:IdentityDiscrete-v0"')
+    )
+    for verb in ("evaluate", "record", "play", "export", "train --resume"):
+        capsys.readouterr()
+        assert main(["rl", *verb.split(), str(run)]) == 2
+        assert "is code in the run directory itself" in capsys.readouterr().err
+        assert not witness.exists()

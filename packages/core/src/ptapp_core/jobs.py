@@ -237,7 +237,12 @@ class Trained:
         checked(run / "meta.json", about, kind)
         folder = run / "checkpoints"
         steps = steps_in(folder)
+        for old in folder.glob(".step-*.old"):
+            if not (folder / old.stem[1:]).exists():
+                raise UserError(f"{run}: was killed while it replaced {old.stem[1:]}; resume it, which puts that back")
         best = (folder / "best").resolve()
+        if best.exists() and best not in {folder.resolve() / "best", *(step.resolve() for step in steps)}:
+            raise UserError(f"{folder / 'best'}: leads out of the run, to {best}; remove it, or give --checkpoint last")
         checkpoint = best if which == "best" and best.exists() else steps[-1] if steps else None
         if checkpoint is None:
             raise UserError(f"{run}: no checkpoint yet")

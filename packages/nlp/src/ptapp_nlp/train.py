@@ -63,7 +63,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     card = _card(settings, data, tokens)
     parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
     usual = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
-    settings, note = fit_batch_size(settings, usual, len(parts["train"].texts))
+    settings, why_batch = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
     with within_memory():
         model = build(card, pretrained=True)
@@ -91,7 +91,7 @@ def train_once(settings: TrainNLP) -> Path | None:
             if cut := part.cut.line(f"{name} ", positions_of(model) or _LONGEST):
                 run.say(f"note: {cut}")
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + note)
+        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)

@@ -64,6 +64,22 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
+def refuse_code_of(run: Path, env: str) -> None:
+    """Refuses an environment whose code lies in the run directory itself: a run from a stranger must not run code.
+
+    Raises UserError, naming the file.
+    """
+    place = env.rpartition(":")[0]
+    top = place.partition(".")[0]
+    files = [Path(place).expanduser()] if place.endswith(".py") else [Path(f"{top}.py"), Path(top, "__init__.py")]
+    inside = [file for file in files if place and file.exists() and file.resolve().is_relative_to(run.resolve())]
+    if inside:
+        raise UserError(
+            f"{run}: its environment {env} is code in the run directory itself, which is not run; if you trust it, "
+            f"move {inside[0]} elsewhere and name that place as env in {run / 'config.toml'}"
+        )
+
+
 def _brought(env: str) -> str:
     """The name of `module:Name` or `file.py:Name`, once it is imported.
 

@@ -21,7 +21,7 @@ from ptapp_rl.actor import ActorCritic
 from ptapp_rl.algos import build
 from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
-from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, resolve
+from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve
 from ptapp_rl.spaces import action_card, each, observation_card
 from ptapp_rl.vector import Environments
 
@@ -56,6 +56,7 @@ def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
         raise UserError(f"{run}: holds the runs of --seeds, {len(runs)} of them: give one, as {runs[0].parent}")
     trained = Trained.find(run, "rl", About, which=settings.checkpoint)
     job = TrainRL.resolve(run / "config.toml", {})
+    refuse_code_of(run, job.env)
     return trained, job, resolve(job.env, trained.about)
 
 

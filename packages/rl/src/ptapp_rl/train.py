@@ -14,9 +14,10 @@ from ptapp_core.optim import build_optimizer
 from ptapp_core.ranks import relaunch
 from ptapp_core.run import read_json
 from ptapp_core.runtime import Runtime
+from ptapp_core.terminal import tell
 from ptapp_rl.algos import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs import limit_note, resolve
+from ptapp_rl.envs import limit_note, refuse_code_of, resolve
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
 from ptapp_rl.vector import Environments
 
@@ -26,10 +27,12 @@ def train(settings: TrainRL) -> None:
     if relaunch(settings.nproc):
         return
     runtime = runtime_of(settings)
+    if settings.resume is not None:
+        refuse_code_of(settings.resume, settings.env)
     name = resolve(settings.env, None if settings.resume is None else read_json(settings.resume / "meta.json"))
     count = settings.envs // runtime.world
     if settings.trial and runtime.is_main:
-        print(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)", flush=True)
+        tell(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)")
     environments = Environments(
         name,
         count,
