@@ -1,5 +1,6 @@
 """How much memory a process may fill."""
 
+import copy
 import resource
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from torch import nn
 
 from ptapp_core import memory
 from ptapp_core.errors import UserError
+from ptapp_core.optim import OPTIMIZERS, build_optimizer
 
 
 def test_the_least_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,3 +72,28 @@ def test_many_layers_that_fit_one_by_one_are_refused(monkeypatch: pytest.MonkeyP
 def test_an_error_that_is_not_of_memory_passes() -> None:
     with pytest.raises(RuntimeError, match="shape"), memory.within_memory():
         torch.zeros(2).view(3)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_training_is_refused_exactly_where_its_tensors_do_not_fit(
+    name: str, momentum: float, averaged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(nn.Linear(30, 20), nn.BatchNorm1d(20), nn.Linear(20, 10))
+
+    def build() -> torch.optim.Optimizer:
+        return build_optimizer(model, name, lr=0.1, momentum=momentum, freeze=("2",), averaged=averaged)
+
+    optimizer = build()
+    model(torch.randn(4, 30)).sum().backward()
+    optimizer.step()
+    kept = [p.grad for p in model.parameters() if p.grad is not None]
+    kept += [tensor for state in optimizer.state.values() for key, tensor in state.items() if key != "step"]
+    kept += [*copy.deepcopy(model).state_dict().values()] if averaged else []
+    needed = sum(tensor.nbytes for tensor in kept if isinstance(tensor, torch.Tensor))
+    monkeypatch.setattr(memory, "free_memory", lambda: needed)
+    build()
+    monkeypatch.setattr(memory, "free_memory", lambda: needed - 1)
+    with pytest.raises(UserError, match=f"training the model with --optimizer {name}.*: make it smaller"):
+        build()

@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 from contract.of_audio import write_sounds
 from contract.of_nlp import write_texts
@@ -19,11 +18,19 @@ class Domain:
     """What the fuzz has of a domain."""
 
     name: str
+    """The name of its folder."""
     data: str
     """The name of its data in the folder; empty where it has none."""
     train: str
     options: tuple[str, ...]
     """Options of `train` that are given odd values."""
+    commands: tuple[str, ...]
+    """What reads a run again: `evaluate RUN` is written `evaluate {run}`."""
+
+    @property
+    def command(self) -> str:
+        """The first word of its commands."""
+        return "nlp" if self.name == "writer" else self.name
 
     def make(self, folder: Path) -> None:
         """Writes data and trains a run on it, `run` in the folder."""
@@ -35,6 +42,8 @@ class Domain:
             (folder / "sounds.csv").write_text(_manifest(folder / self.data, "*/*.wav", "file"))
         elif self.name == "nlp":
             write_texts(folder / "made", 20).rename(folder / self.data)
+        elif self.name == "writer":
+            (folder / self.data).write_text("A cat sat on a mat.\nA dog ran to it.\n" * 30)
         assert main([*self.words(folder), "--run-dir", str(folder / "runs")]) == 0
         (made,) = (folder / "runs").glob("*/*")
         made.rename(folder / "run")
@@ -43,13 +52,7 @@ class Domain:
     def words(self, folder: Path, data: str = "") -> list[str]:
         """The command that trains on data of a folder."""
         named = ["--data", str(folder / (data or self.data))] if self.data else []
-        return [self.name, "train", *named, *self.train.split(), *_TRAIN.split()]
-
-    def inputs(self, folder: Path, random: Random) -> list[str]:
-        """What `predict` is given: files of the data, or texts."""
-        if self.name == "nlp":
-            return [random.choice(["word1 cat", "", "é \x00", "dog " * 300])]
-        return [str(random.choice(sorted((folder / self.data).glob("*/*.*"))))]
+        return [self.command, "train", *named, *self.train.split(), *_TRAIN.split()]
 
 
 def _manifest(folder: Path, pattern: str, column: str) -> str:
@@ -58,31 +61,51 @@ def _manifest(folder: Path, pattern: str, column: str) -> str:
 
 
 _COMMON = ("--lr", "--batch-size", "--optimizer", "--schedule", "--warmup", "--clip", "--average", "--average-decay")
-_COMMON += ("--precision", "--accumulate", "--keep", "--monitor", "--milestones", "--steps", "--save-every", "--split")
+_COMMON += ("--precision", "--accumulate", "--keep", "--monitor", "--milestones", "--steps", "--save-every")
+_DIVIDED = (*_COMMON, "--split", "--folds", "--fold")
+_READ = ("evaluate {run}", "train --resume {run} --steps 64")
+_FILES = ("predict {run} {input} --json", "predict {run} {input}")
+_TRANSFORMER = "--model transformer --dim 8 --heads 2 --hidden 8 --layers 1 --max-length 16"
 DOMAINS = [
     Domain(
         "vision",
         "bars",
         f"--steps 1 {_SPLIT}",
-        (*_COMMON, "--model", "--size", "--channels", "--crop", "--erasing", "--policy", "--mixup", "--loss", "--fold"),
+        (*_DIVIDED, "--model", "--size", "--channels", "--crop", "--erasing", "--policy", "--mixup", "--loss"),
+        (*_READ, *_FILES),
     ),
     Domain(
         "nlp",
         "texts.csv",
-        f"--steps 1 {_SPLIT} --model transformer --dim 8 --heads 2 --hidden 8 --layers 1 --max-length 16",
-        (*_COMMON, "--model", "--dim", "--heads", "--layers", "--vocab", "--tokenizer", "--max-length", "--pool"),
+        f"--steps 1 {_SPLIT} {_TRANSFORMER}",
+        (*_DIVIDED, "--model", "--dim", "--heads", "--layers", "--vocab", "--tokenizer", "--max-length", "--pool"),
+        (*_READ, "predict {run} {text}", "predict {run} {text}"),
+    ),
+    Domain(
+        "writer",
+        "lines.txt",
+        f"--task generate --steps 1 --batch-size 4 {_TRANSFORMER}",
+        (*_COMMON, "--task", "--dim", "--heads", "--layers", "--vocab", "--tokenizer", "--max-length"),
+        (*_READ, "generate {run} --prompt {text} --length 20", "generate {run} --top-k 2 --top-p 0.5 --number 2"),
     ),
     Domain(
         "audio",
         "tones",
         f"--steps 1 {_SPLIT} --mels 16 --width 4 --seconds 0.25",
-        (*_COMMON, "--model", "--mels", "--seconds", "--rate", "--frame", "--hop", "--low", "--stretch", "--width"),
+        (*_DIVIDED, "--model", "--mels", "--seconds", "--rate", "--frame", "--hop", "--low", "--stretch", "--width"),
+        (*_READ, *_FILES),
     ),
     Domain(
         "rl",
         "",
         "--frames 32 --envs 2 --rollout 16 --batch-size 16 --passes 1 --eval-episodes 1 --test-episodes 1 "
         "--vector sync --no-trial --hidden 8",
-        ("--env", "--algo", "--hidden", "--gamma", "--rollout", "--passes", "--entropy", "--stack", "--clip-ratio"),
+        ("--env", "--algo", "--hidden", "--gamma", "--rollout", "--passes", "--entropy", "--stack", "--seeds"),
+        (
+            "evaluate {run} --episodes 1",
+            "train --resume {run} --frames 64",
+            "record {run} --length 4 --width 32",
+            "play {run} --episodes 1",
+        ),
     ),
 ]

@@ -10,7 +10,23 @@ from typing import Any
 
 ODD: list[Any] = [None, True, "", "x", "ü\n", -1, 0, 1, 2, 3.5, -0.0, 10**12, 10**400, 1e308, float("nan"), [], {}, [0]]
 """Values of another kind than most that stand in a file."""
-WORDS = ["", "x", "-1", "0", "1e999", "nan", "99999999999999999999", "true", "none", "[1]", "é", "../..", "a,b", "0.5"]
+WORDS = [
+    "",
+    "x",
+    "-1",
+    "0",
+    "2",
+    "1e999",
+    "nan",
+    "99999999999999999999",
+    "true",
+    "none",
+    "[1]",
+    "é",
+    "../..",
+    "a,b",
+    "0.5",
+]
 """Values that an option may be given."""
 
 

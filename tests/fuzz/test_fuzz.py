@@ -1,6 +1,9 @@
 """Whatever is done to a file or a command line, the program gives a right answer or refuses in one line.
 
-`PTAPP_FUZZ` is the number of inputs. A failure names its number, which `PTAPP_FUZZ_ONLY` repeats alone.
+`make test` tries 300 inputs and `make fuzz` 10,000 (`PTAPP_FUZZ` is their number). An input is drawn from its number
+alone: a failure names it, and `PTAPP_FUZZ_ONLY=4711 python -m pytest tests/fuzz` repeats it. An input is a copy of the
+data and the run of a domain (`domains.py`), of which something is changed (`mutate.py`), and a command that reads it.
+Two things that are slow are done for few inputs: pictures are drawn for one of ten, and one of a hundred is exported.
 """
 
 import json
@@ -9,13 +12,15 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from random import Random
 from traceback import format_exc
+from unittest.mock import patch
 
 import pytest
+from matplotlib.figure import Figure
 
 from fuzz.domains import DOMAINS, Domain
 from fuzz.mutate import mutate, mutated_words
@@ -24,8 +29,9 @@ from ptapp_core.main import main
 _COUNT = int(os.environ.get("PTAPP_FUZZ", "300"))
 _ONLY = os.environ.get("PTAPP_FUZZ_ONLY")
 _PARTS = 10  # tests, so that processes can share the work
-_RUN_FILES = ("meta.json", "meta.json", "meta.json", "config.toml", "samples.csv", "metrics.jsonl", "tokenizer.json")
+_RUN_FILES = ("meta.json",) * 9 + ("config.toml", "samples.csv", "metrics.jsonl", "tokenizer.json")
 _RUN_FILES += ("report/metrics.json", "samples.safetensors", "checkpoints/*/manifest.json", "checkpoints/*/state.pt")
+_TEXTS = ["word1 cat", "", "é \x00", "dog " * 300]
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +58,15 @@ def _fault(number: int, made: Path, folder: Path) -> str:
     random = Random(number)
     domain = random.choice(DOMAINS)
     shutil.copytree(made / domain.name, folder, symlinks=True)
+    for file in (folder / "run" / "config.toml", folder / "run" / "meta.json"):  # the copied run reads the copied data
+        file.write_text(file.read_text().replace(str(made / domain.name), str(folder)))
     words, what = _input(domain, folder, random)
     out, err = StringIO(), StringIO()
+    undrawn = nullcontext() if random.random() < 0.1 else patch.object(Figure, "savefig", _touch)
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), undrawn:
             code = main(words)
-        problem = _problem(code, out.getvalue(), err.getvalue(), words, domain)
+        problem = _problem(code, out.getvalue(), err.getvalue(), words)
     except Exception:
         problem = format_exc()
     finally:
@@ -65,46 +74,54 @@ def _fault(number: int, made: Path, folder: Path) -> str:
     return problem and f"PTAPP_FUZZ_ONLY={number}: {what}\nptapp {' '.join(words)[:500]}\n{problem}"
 
 
+def _touch(figure: Figure, path: Path, **how: object) -> None:
+    path.touch()
+
+
 def _input(domain: Domain, folder: Path, random: Random) -> tuple[list[str], str]:
     """A command over something that was changed, and what that was."""
-    run, new = str(folder / "run"), ["--run-dir", str(folder / "runs")]
+    new = ["--run-dir", str(folder / "runs")]
     kind = random.choice(["run", "run", "run", "data", "words"])
-    if kind == "words" or (kind == "data" and not domain.data):
+    if kind == "words":
         return mutated_words([*domain.words(folder), *new], list(domain.options), random), "the command line"
-    if kind == "data":
-        tables = sorted(folder.glob("*.csv"))
-        table = random.choice(tables).name
-        files = [folder / table, *(folder / domain.data).glob("*/*.*")]
-        file = random.choice([files[0], random.choice(files)])
-        what = mutate(file, random)
-        if file != files[0] and random.random() < 0.5:
-            return [domain.name, "predict", run, str(file), "--json"], what
-        if file != files[0]:
-            return [*domain.words(folder), *new], what
-        return [*domain.words(folder, table), *new], what
-    found = sorted(path for pattern in _RUN_FILES for path in (folder / "run").glob(pattern))
-    weighed = [path for path in found if path.name == "meta.json"] * 2 + found
-    what = mutate(random.choice(weighed), random)
-    commands = [
-        [domain.name, "evaluate", run, *(["--episodes", "1"] if domain.name == "rl" else [])],
-        [domain.name, "train", "--resume", run, "--frames" if domain.name == "rl" else "--steps", "64"],
-        ["runs", "list", str(folder), "--json"],
-        ["runs", "compare", run, run],
+    if kind == "run" or not domain.data:
+        found = sorted(path for pattern in _RUN_FILES for path in (folder / "run").glob(pattern))
+        what = mutate(random.choice(found), random)
+        return _reading(domain, folder, random), what
+    tables = sorted(path for path in folder.iterdir() if path.suffix in (".csv", ".txt"))
+    table, single = random.choice(tables), sorted((folder / domain.data).glob("*/*.*"))
+    changed = random.choice([table, random.choice(single or [table])])
+    what = mutate(changed, random)
+    if (changed in single or table.name == domain.data) and random.random() < 0.4:
+        return _reading(domain, folder, random, changed if changed in single else None), what
+    folds = ["--folds", "2"] if "--folds" in domain.options and random.random() < 0.1 else []
+    return [*domain.words(folder, table.name if changed == table else ""), *folds, *new], what
+
+
+def _reading(domain: Domain, folder: Path, random: Random, given: Path | None = None) -> list[str]:
+    """A command that reads the run, and the file given (none: any of the data)."""
+    chance = random.random()
+    run = str(folder / "run")
+    if chance < 0.01:
+        return [domain.command, "export", run, "--format", random.choice(["pt2", "onnx", "torchscript"])]
+    if chance < 0.15:
+        runs = [["list", str(folder), "--json"], ["compare", run, run], ["best", str(folder), "--metric", "loss"]]
+        return ["runs", *random.choice(runs)]
+    file = given or random.choice(sorted((folder / domain.data).glob("*/*.*")) or [folder])
+    named = {"run": run, "input": str(file), "text": random.choice(_TEXTS)}
+    return [domain.command, *(word.format(**named) for word in random.choice(domain.commands).split())]
+
+
+def _problem(code: int, out: str, err: str, words: list[str]) -> str:
+    lines = [
+        line for line in err.splitlines() if not re.match(r"ptapp: (?!error)|loss \S+ at step \d+, the best", line)
     ]
-    if domain.name != "rl":
-        commands += [[domain.name, "predict", run, *domain.inputs(folder, random)]] * 3
-        commands[-1] = [*commands[-1], *(["--json"] if domain.name != "nlp" else [])]
-    return random.choice(commands), what
-
-
-def _problem(code: int, out: str, err: str, words: list[str], domain: Domain) -> str:
-    lines = [line for line in err.splitlines() if not re.match("ptapp: (?!error)", line)]
     if code == 2:
         right = len(lines) == 1 and lines[0].startswith("ptapp: error: ") and "Traceback" not in err
         return "" if right else f"exit code 2, and on stderr:\n{err}"
     if code != 0 or lines:
         return f"exit code {code}, and on stderr:\n{err}"
-    if words[1] == "predict" and (words[-1] == "--json" or domain.name == "nlp"):
+    if words[1] == "predict" and (words[-1] == "--json" or words[0] == "nlp"):
         return "".join(_wrong(line) for line in out.splitlines())
     return ""
 

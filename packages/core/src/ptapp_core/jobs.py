@@ -51,6 +51,7 @@ def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "
         backbone_lr=settings.backbone_lr,
         head_prefix=head_prefix,
         freeze=settings.freeze,
+        averaged=settings.average != "none",
     )
 
 

@@ -26,6 +26,15 @@ def free_memory() -> int:
     return max(min(room), 0) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
+def refuse_beyond_memory(size: int, what: str) -> None:
+    """Raises UserError where `size` bytes, which `what` takes, are more than are free."""
+    if size > (free := free_memory()):
+        raise UserError(
+            f"{what} needs {size / 2**30:,.1f} GiB more, and {free / 2**30:,.1f} GiB of memory are free: "
+            "make it smaller"
+        )
+
+
 @contextmanager
 def within_memory(what: str = "the model") -> Iterator[None]:
     """Raises UserError before a tensor that is made in this context takes more memory than is free."""
@@ -65,11 +74,7 @@ class _Sizes(TorchDispatchMode):
         self._unseen += size
         if self._unseen < _LOOKED_AT:
             return
-        if self._unseen > (free := free_memory()):
-            raise UserError(
-                f"{self._what} needs {self._unseen / 2**30:,.1f} GiB more, and {free / 2**30:,.1f} GiB of memory are "
-                "free: make it smaller"
-            )
+        refuse_beyond_memory(self._unseen, self._what)
         self._unseen = 0
 
 

@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import (
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.inplace import stay_in_eval
+from ptapp_core.memory import refuse_beyond_memory
 from ptapp_core.states import refuse_unlike
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
@@ -33,6 +34,9 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adagrad": torch.optim.Adagrad,
     "adadelta": torch.optim.Adadelta,
 }
+
+_STATE = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 2, "adagrad": 1, "adadelta": 2}
+"""How many tensors of a parameter's size each optimizer keeps for it, one of them for the momentum if it has one."""
 
 SCHEDULES = (
     "constant",
@@ -57,6 +61,7 @@ def build_optimizer(
     backbone_lr: float | None = None,
     head_prefix: str = "",
     freeze: Sequence[str] = (),
+    averaged: bool = False,
 ) -> Optimizer:
     """A torch optimizer over the parameters that learn, fused where torch has that for their device, else foreach.
 
@@ -70,12 +75,14 @@ def build_optimizer(
         backbone_lr: learning rate of every parameter that is not under `head_prefix`.
         head_prefix: dotted name of the head, `"fc"`; whole components match, so not `"fc2"`.
         freeze: dotted names whose parameters do not learn; what all names begin with may be left out.
+        averaged: whether training keeps an average of the model as well, which counts as memory that it needs.
 
     Returns:
         The optimizer. Its groups have a `"name"` for logs, and the head's come last.
 
     Raises:
-        UserError: unknown name, a prefix without parameters, or nothing left to learn.
+        UserError: unknown name, a prefix without parameters, nothing left to learn, or too little memory free
+            for the gradients, the optimizer's state and the average.
     """
     if name not in OPTIMIZERS:
         raise UserError(f"no optimizer is called {name!r}{nearest(name, OPTIMIZERS)}")
@@ -88,6 +95,10 @@ def build_optimizer(
     options: dict[str, Any] = {"lr": lr, "weight_decay": 0.0}
     if "momentum" in inspect.signature(build).parameters:
         options["momentum"] = momentum
+    kept = [p for group in groups for p in group["params"]] * (1 + _STATE[name] - (options.get("momentum") == 0))
+    kept += [*model.parameters(), *model.buffers()] if averaged else []
+    needed = sum(tensor.nbytes for tensor in kept if tensor.device.type == "cpu")
+    refuse_beyond_memory(needed, f"training the model with --optimizer {name}{' and --average' if averaged else ''}")
     if all(_has_fused(build, device) for device in {p.device for group in groups for p in group["params"]}):
         options["fused"] = True
     else:

@@ -55,6 +55,7 @@ def train(settings: TrainRL) -> None:
         lr=settings.lr,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
+        averaged=settings.average != "none",
     )
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "rl", "data": name, "env": name, "model": card}
