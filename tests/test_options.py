@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from contract import of_audio, of_rl, of_vision
-from ptapp_core.config import JobSettings, TrainSettings, kind
+from ptapp_core.config import JobSettings, Settings, TrainSettings, flag, kind
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
 from ptapp_core.task import Progress
@@ -261,3 +261,20 @@ def test_an_option_without_effect_is_refused_and_its_default_never(
     name = flag.replace("--no-", "--")[2:].replace("-", "_")
     kind_of = getattr(import_module(f"ptapp_{domain}.config"), SETTINGS[domain])
     resolve(domain, {**given, name: kind_of.model_fields[name].default})
+
+
+@pytest.mark.parametrize("domain", SETTINGS)
+@pytest.mark.parametrize("number", [2**53, -(2**53), 10**20])
+def test_an_integer_beyond_a_float_is_refused_for_every_option_of_every_command(domain: str, number: int) -> None:
+    commands = vars(import_module(f"ptapp_{domain}.config")).values()
+    checked = 0
+    for settings in (c for c in commands if isinstance(c, type) and issubclass(c, Settings) and c is not Settings):
+        arguments = {
+            name: ["x"] if kind(f).many else "x" for name, f in settings.model_fields.items() if f.is_required()
+        }
+        for name, field in settings.model_fields.items():
+            if kind(field).base is int:
+                with pytest.raises(UserError, match=rf"^{flag(name)} -?\d+: must be "):
+                    settings.resolve(None, {**arguments, name: [str(number)] if kind(field).many else str(number)})
+                checked += 1
+    assert checked > 10

@@ -138,7 +138,7 @@ PATHS = TEXT.map(Path)
 BAKING = st.builds(
     Baking,
     oven=st.sampled_from(["gas", "electric"]),
-    minutes=st.integers(min_value=1),
+    minutes=st.integers(min_value=1, max_value=2**53 - 1),
     degrees=st.none() | NUMBERS.filter(lambda x: x > 0),
     covered=st.booleans(),
     toppings=st.lists(TEXT),

@@ -105,6 +105,15 @@ class Settings(BaseModel):
                     values[name] = None if what.optional else []
         return values
 
+    @field_validator("*")
+    @classmethod
+    def _integers_are_exact(cls, value: Any) -> Any:
+        """Larger ones overflow in torch, in the system and in a float."""
+        for number in value if isinstance(value, list) else [value]:
+            if isinstance(number, int) and abs(number) >= 2**53:
+                raise ValueError(f"must be below {2**53}")
+        return value
+
     @classmethod
     def groups(cls) -> dict[str, dict[str, FieldInfo]]:
         """The fields by group, positional arguments first, groups in the order of their first field."""
@@ -201,9 +210,9 @@ class JobSettings(Settings):
 
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
-    nproc: int = option(1, "processes on this machine, one for each device", group="Device", ge=1)
+    nproc: int = option(1, "processes on this machine, one for each device", group="Device", ge=1, le=1024)
     deterministic: bool = option(False, "same bits on every run of a GPU too, at some speed", group="Device")
-    threads: int | None = option(None, "CPU threads per process; none: torch decides", group="Device", ge=1)
+    threads: int | None = option(None, "CPU threads per process; none: torch decides", group="Device", ge=1, le=1024)
 
     seed: int = option(0, "seed of weights, order and augmentation", group="Run", ge=0, lt=2**32)
     run_dir: Path = option(Path("runs"), "directory for runs", group="Run")
@@ -339,7 +348,7 @@ class TrainSettings(JobSettings):
     batch_size: int = option(
         64, "samples per optimizer step, over all ranks and micro-batches", group="Data", short="-b", ge=1
     )
-    workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0)
+    workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0, le=1024)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
     split: Literal["hash", "exact"] = option(
@@ -347,7 +356,7 @@ class TrainSettings(JobSettings):
     )
     allow_duplicates: bool = option(False, "accept byte-identical samples in two splits", group="Data")
     group_column: str | None = option("auto", "column of what stays in one split; or auto, none", group="Data")
-    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2)
+    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2, le=1000)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 
     model: str = option("", "name of the model", group="Model", short="-m")

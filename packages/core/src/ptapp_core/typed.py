@@ -37,4 +37,5 @@ def checked(path: Path, content: Any, kind: type[T]) -> T:
         first = error.errors(include_url=False)[0]
         place = " ".join(".".join(map(str, first["loc"])).split())
         fault = first["msg"].replace("Input should be", "must be").replace("Field required", "is missing")
-        raise UserError(f"{path}: {place}: {fault.removeprefix('Value error, ')}; the file was changed") from None
+        named = f"{path}: {place}" if place else str(path)  # a fault of the whole has no place
+        raise UserError(f"{named}: {fault.removeprefix('Value error, ')}; the file was changed") from None

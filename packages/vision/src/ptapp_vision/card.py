@@ -1,8 +1,8 @@
 """What a run's `meta.json` holds of an image model, as it is read back."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ptapp_core.typed import Names, Side, Size, Typed
 
@@ -13,11 +13,17 @@ class Card(Typed):
     name: str
     options: dict[str, Any]
     classes: Names
-    channels: Size
+    channels: Literal[1, 3]
     network_channels: Size
     size: Side
     span: Annotated[list[float], Field(min_length=2, max_length=2)] | None
     channels_last: bool
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.name != "autoencoder" and not self.classes:
+            raise ValueError("classes are missing")
+        return self
 
 
 class About(Typed):

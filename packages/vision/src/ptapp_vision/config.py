@@ -36,7 +36,9 @@ class TrainVision(TrainSettings):
 
     flip: bool = option(True, "mirror half of the images", group="Augmentation")
     shift: float = option(0.08, "largest shift, as a share of the side", group="Augmentation", ge=0, le=0.5)
-    crop: int = option(0, "crop at random from the image with a border of so many pixels", group="Augmentation", ge=0)
+    crop: int = option(
+        0, "crop at random from the image with a border of so many pixels", group="Augmentation", ge=0, le=1024
+    )
     rotation: float = option(0.0, "largest rotation in degrees", group="Augmentation", ge=0, le=180)
     erasing: float = option(0.0, "share of the images that lose a rectangle", group="Augmentation", ge=0, le=1)
     brightness: float = option(0.0, "largest relative change of brightness", group="Augmentation", ge=0, le=1)
