@@ -20,8 +20,9 @@ import pytest
 import torch
 
 from contract import of_audio, of_rl, of_vision
-from ptapp_core.config import JobSettings, Settings, TrainSettings, flag, kind
+from ptapp_core.config import JobSettings, Settings, TrainSettings
 from ptapp_core.errors import UserError
+from ptapp_core.fields import flag, kind
 from ptapp_core.fit import forward_backward
 from ptapp_core.task import Progress
 from ptapp_core.update import Update

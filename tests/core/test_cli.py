@@ -11,8 +11,9 @@ import pytest
 import typer
 
 from ptapp_core.cli import command, domain, run
-from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.config import Settings, TrainSettings
 from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.fields import argument, option
 
 
 class Baking(Settings):

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ptapp_core.config import Settings, TrainSettings, argument, flag, option
+from ptapp_core.config import Settings, TrainSettings
 from ptapp_core.errors import UserError
+from ptapp_core.fields import argument, flag, option
 
 
 class Baking(Settings):

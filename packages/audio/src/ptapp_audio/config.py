@@ -5,8 +5,9 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import Settings, TrainSettings, argument, option
+from ptapp_core.config import Settings, TrainSettings
 from ptapp_core.errors import nearest
+from ptapp_core.fields import argument, option
 from ptapp_core.idle import Only
 from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
 

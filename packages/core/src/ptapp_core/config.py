@@ -8,70 +8,16 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from inspect import get_annotations
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, ClassVar, Literal, NamedTuple, Self, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.fields import ARGUMENTS, RECORD, flag, group_of, help_of, kind, option
 from ptapp_core.formats import refuse_other_format
 from ptapp_core.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
 from ptapp_core.toml import line_of, read_toml, toml_value
-
-ARGUMENTS = "Arguments"
-"""The group of the settings that are positional on the command line."""
-RECORD = "Record"
-"""The group of the settings that only a run's own file has: no option sets them."""
-
-
-def option(default: Any, help: str, *, group: str, short: str | None = None, **bounds: Any) -> Any:
-    """A setting with its one-line `help`, the `group` it is listed under, and pydantic's bounds (`ge=1`, `lt=1`)."""
-    return Field(default, description=help, json_schema_extra={"group": group, "short": short, **bounds}, **bounds)
-
-
-def argument(help: str, *, default: Any = ...) -> Any:
-    """A setting that is positional on the command line; required unless it has a default."""
-    return Field(default, description=help, json_schema_extra={"group": ARGUMENTS})
-
-
-class Kind(NamedTuple):
-    """What the annotation of a setting allows: `base` values, one of `choices`, many of them, or none."""
-
-    base: Any
-    choices: tuple[str, ...]
-    many: bool
-    optional: bool
-
-
-def kind(field: FieldInfo) -> Kind:
-    """The kind of a field annotated `T`, `list[T]` or either `| None`, where T is a scalar, a Path or a Literal."""
-    base, optional, many = field.annotation, False, False
-    if get_origin(base) in (Union, UnionType):
-        optional = True
-        (base,) = (part for part in get_args(base) if part is not NoneType)
-    if get_origin(base) is list:
-        many = True
-        (base,) = get_args(base)
-    choices = get_args(base) if get_origin(base) is Literal else ()
-    return Kind(base, choices, many, optional)
-
-
-def flag(name: str) -> str:
-    """The command-line option of a field: `batch_size` -> `--batch-size`; a last `_` (as in `json_`) is dropped."""
-    return "--" + name.rstrip("_").replace("_", "-")
-
-
-def group_of(field: FieldInfo) -> str:
-    """The group that a field is listed under in help and TOML."""
-    extra = field.json_schema_extra
-    return str(extra["group"]) if isinstance(extra, dict) else "Other"
-
-
-def help_of(field: FieldInfo) -> str:
-    """The help of a field, with its choices."""
-    choices = kind(field).choices
-    return f"{field.description}: {', '.join(choices)}" if choices else str(field.description)
 
 
 class Settings(BaseModel):
@@ -194,7 +140,7 @@ class JobSettings(Settings):
     )
     lr_gamma: float = option(
         0.1,
-        "factor of step, multistep and plateau; final over first rate of exponential",
+        "factor of step, multistep, plateau; final over first rate of exponential",
         group="Optimisation",
         gt=0,
         lt=1,
@@ -348,7 +294,7 @@ class TrainSettings(JobSettings):
     batch_size: int = option(
         64, "samples per optimizer step, over all ranks and micro-batches", group="Data", short="-b", ge=1
     )
-    workers: int = option(2, "processes that load data that does not fit in memory", group="Data", ge=0, le=1024)
+    workers: int = option(2, "processes that load data too large for memory", group="Data", ge=0, le=1024)
     skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
 
     split: Literal["hash", "exact"] = option(
@@ -356,7 +302,7 @@ class TrainSettings(JobSettings):
     )
     allow_duplicates: bool = option(False, "accept byte-identical samples in two splits", group="Data")
     group_column: str | None = option("auto", "column of what stays in one split; or auto, none", group="Data")
-    folds: int | None = option(None, "cross-validation: a run for each of so many folds", group="Data", ge=2, le=1000)
+    folds: int | None = option(None, "cross-validation: a run for each fold", group="Data", ge=2, le=1000)
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 
     model: str = option("", "name of the model", group="Model", short="-m")

@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from ptapp_core.config import ARGUMENTS, RECORD, Settings, flag, help_of, kind
+from ptapp_core.config import Settings
 from ptapp_core.errors import close_to
+from ptapp_core.fields import ARGUMENTS, RECORD, flag, help_of, kind
 
 S = TypeVar("S", bound=Settings)
 

@@ -6,8 +6,9 @@ from typing import ClassVar, Literal, Self, TypeVar
 
 from pydantic import model_validator
 
-from ptapp_core.config import Settings, argument, option
+from ptapp_core.config import Settings
 from ptapp_core.errors import UserError
+from ptapp_core.fields import argument, option
 from ptapp_core.idle import Only, refuse_idle
 
 P = TypeVar("P", bound=Sized)

@@ -67,7 +67,7 @@ def export(settings: "ExportNLP") -> None:
 @app.command()
 def models() -> None:
     """List the models of each task, with the defaults that they change."""
-    from ptapp_core.config import flag
+    from ptapp_core.fields import flag
     from ptapp_nlp.config import RECIPES
 
     for (task, model), changes in RECIPES.items():

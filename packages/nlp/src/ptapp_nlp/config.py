@@ -6,8 +6,9 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import TrainSettings, argument, option
+from ptapp_core.config import TrainSettings
 from ptapp_core.errors import nearest
+from ptapp_core.fields import argument, option
 from ptapp_core.idle import Only
 from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
 from ptapp_nlp.hub import PREFIX

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ptapp_core.config import flag
 from ptapp_core.errors import UserError
+from ptapp_core.fields import flag
 from ptapp_core.plan import Plan
 from ptapp_core.runtime import Runtime, choose_device
 from ptapp_core.task import Task

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import JobSettings, flag, option
+from ptapp_core.config import JobSettings
+from ptapp_core.fields import flag, option
 from ptapp_core.idle import Only
 from ptapp_core.verbs import ExportSettings, OfRun
 from ptapp_rl.tuned import DEFAULTS, tuned_for

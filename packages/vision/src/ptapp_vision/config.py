@@ -5,7 +5,8 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from ptapp_core.config import TrainSettings, argument, flag, option
+from ptapp_core.config import TrainSettings
+from ptapp_core.fields import argument, flag, option
 from ptapp_core.idle import Only
 from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
 
