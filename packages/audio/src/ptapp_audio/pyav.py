@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptapp_audio.unreadable import Unreadable
-from ptapp_core.files import one_line
+from ptapp_core.errors import one_line
 
 SUFFIXES = frozenset(".m4a .m4b .aac .mp4 .webm .weba .mka .wma .amr .3gp".split())  # noqa: SIM905
 try:

@@ -21,8 +21,7 @@ from ptapp_audio import mpeg, pyav
 from ptapp_audio.headers import Data, ends_within_page, find_data
 from ptapp_audio.resample import Resampler
 from ptapp_audio.unreadable import Unreadable
-from ptapp_core.errors import counted
-from ptapp_core.files import one_line
+from ptapp_core.errors import counted, one_line
 from ptapp_core.unread import Kind
 
 _OF_LIBSNDFILE = (

@@ -31,8 +31,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
+from ptapp_core.errors import UserError, one_line
 from ptapp_core.finite import first_not_finite
 from ptapp_core.runtime import Runtime
 from ptapp_core.states import refuse_other_optimizer, refuse_unlike

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, one_line
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -63,8 +63,3 @@ def visible(folder: Path) -> list[Path]:
     """What `folder` holds, by name, without hidden entries and the extra folder of macOS archives."""
     entries = [entry for entry in folder.iterdir() if not entry.name.startswith((".", "__MACOSX"))]
     return sorted(entries, key=lambda entry: entry.name)  # twice as fast as to compare paths
-
-
-def one_line(error: BaseException) -> str:
-    """The error's message on one line; its kind where it has none."""
-    return " ".join(str(error).split()) or type(error).__name__

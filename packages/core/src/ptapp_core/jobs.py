@@ -13,8 +13,7 @@ from torch.optim import Optimizer
 
 from ptapp_core.checkpoint import load_weights, steps_in, verify
 from ptapp_core.config import JobSettings, TrainSettings
-from ptapp_core.errors import UserError, counted
-from ptapp_core.files import one_line
+from ptapp_core.errors import UserError, counted, one_line
 from ptapp_core.formats import refuse_other_format
 from ptapp_core.members import FILE as SAMPLES
 from ptapp_core.members import Member, Members

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from math import comb
 from pathlib import Path
 
-from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
+from ptapp_core.errors import UserError, one_line
 
 FILE = "predictions.jsonl"
 _DRAWS = 10_000

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
+from ptapp_core.errors import UserError, one_line
 from ptapp_nlp.lines import text_of
 
 PREFIX = "hub:"

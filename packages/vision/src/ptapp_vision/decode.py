@@ -14,8 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-from ptapp_core.errors import UserError
-from ptapp_core.files import in_threads, one_line
+from ptapp_core.errors import UserError, one_line
+from ptapp_core.files import in_threads
 from ptapp_core.memory import free_memory
 from ptapp_core.unread import Kind
 

@@ -16,8 +16,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import Tensor
 
-from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
+from ptapp_core.errors import UserError, one_line
 from ptapp_core.split import BY_HASH, Division, Samples, SplitName
 from ptapp_vision.idx import FASHION, read_idx
 from ptapp_vision.splits import Images, Splits, digests, divide

@@ -5,8 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ptapp_audio.models.network import Network
-from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
+from ptapp_core.errors import UserError, one_line
 from ptapp_core.hub import is_local, quiet_transformers
 
 RATE = 16_000
