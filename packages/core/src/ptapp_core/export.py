@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.terminal import is_text
+from ptapp_core.machine.terminal import is_text
 
 Format = Literal["pt2", "onnx", "torchscript"]
 _FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
