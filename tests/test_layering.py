@@ -13,7 +13,7 @@ CORE = PACKAGES / "core" / "src" / "ptapp_core"
 # Which rooms of core, and which of the modules beside them, a room may import, besides itself and `errors`.
 ROOMS = {
     "machine": set(),
-    "nn": set(),
+    "nn": {"machine"},
     "runs": {"machine", "nn"},
     "settings": {"runs"},
     "data": {"machine", "runs"},

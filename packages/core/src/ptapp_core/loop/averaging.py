@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
+from ptapp_core.machine.torch_private import copy_each, lerp_each
 from ptapp_core.plan import Plan
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Task
@@ -47,7 +48,7 @@ class Weights:
             self._average.update_parameters(self.task.model)
 
     def _ema(self, averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
-        torch._foreach_lerp_(averages, latest, 1 - self._kept)
+        lerp_each(averages, latest, 1 - self._kept)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors."""
@@ -71,6 +72,6 @@ def _averaging(rule: Callable[..., None]) -> Callable[..., None]:
         if averages[0].is_floating_point() or averages[0].is_complex():
             rule(averages, latest, count)
         else:
-            torch._foreach_copy_(averages, latest)
+            copy_each(averages, latest)
 
     return update

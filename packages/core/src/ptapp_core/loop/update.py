@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.torch_private import multiply_each, norm_of_each, raise_where_not_finite, skip_where_raised
 
 
 class NotFinite(Exception):
@@ -31,6 +32,7 @@ class Update:
         norm before it."""
         self._optimizer, self._runtime, self._clip = optimizer, runtime, clip
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        # The flag; steps since it went up; the factor 1; steps that fp16 skipped. Four scalars of one tensor.
         self._bad, self._bad_steps, self._one, self._overflows = torch.tensor([0.0, 0, 1, 0], device=runtime.device)
         self._steps = 0  # since the last look
         self._overflows_in_a_row = 0
@@ -39,7 +41,7 @@ class Update:
         # On the processor the host may look at once, which is cheaper than the kernel's own look.
         self._on_device = runtime.device.type != "cpu" and bool(optimizer.defaults.get("fused"))
         if self._on_device and not self.scaler.is_enabled():
-            optimizer.found_inf = self._bad  # type: ignore[attr-defined]
+            skip_where_raised(optimizer, self._bad)
 
     def step(self, loss: Tensor, scale: float) -> None:
         """Multiplies the gradients by `scale` and takes the step unless `loss` or a gradient is not finite."""
@@ -49,7 +51,7 @@ class Update:
             gradients[0].add_(loss.detach() * 0.0)  # a not-finite loss is a not-finite gradient, which GradScaler skips
             self.scaler.unscale_(self._optimizer)
         if scale != 1.0:
-            torch._foreach_mul_(gradients, scale)
+            multiply_each(gradients, scale)
         self.figures = {"lr": float(self._optimizer.param_groups[-1]["lr"])}
         if self._clip is not None:
             self.figures["grad_norm"] = _clip(gradients, self._clip)
@@ -82,8 +84,7 @@ class Update:
 
     def _raise(self, flag: Tensor, tensors: list[Tensor], steps: Tensor) -> None:
         """Raises the flag if any value is not finite, and counts the step if it is up."""
-        # GradScaler's own kernel, in one pass; it multiplies as well (by one).
-        torch._amp_foreach_non_finite_check_and_unscale_(tensors, flag, self._one)
+        raise_where_not_finite(flag, tensors, self._one)
         steps.add_(flag)
 
 
@@ -93,8 +94,8 @@ def _clip(gradients: list[Tensor], limit: float) -> Tensor:
     The same bits as `torch.nn.utils.clip_grad_norm_`, which takes twice as long for a small model: it sorts gradients
     by device and type, and here they are all on one.
     """
-    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
+    norm = torch.linalg.vector_norm(torch.stack(norm_of_each(gradients)))
+    multiply_each(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
     return norm
 
 

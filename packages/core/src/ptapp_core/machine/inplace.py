@@ -12,23 +12,24 @@ from torch.utils.checkpoint import checkpoint
 
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.torch_private import BatchNorm, call_first
 
 
 def compile_in_place(model: nn.Module, say: Callable[[str], None]) -> None:
     """torch.compile without renaming a key; `say` is told how long the first call took."""
     model.compile()
-    compiled = model._compiled_call_impl
-    assert compiled is not None
 
-    def first_call(*args: Any, **kwargs: Any) -> Any:
-        model._compiled_call_impl = compiled
-        started = time.monotonic()
-        output = compiled(*args, **kwargs)
-        say(f"compiled in {time.monotonic() - started:.1f} s (forward pass; the backward follows in the first step)")
-        return output
+    def timed(compiled: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            started = time.monotonic()
+            output = compiled(*args, **kwargs)
+            took = time.monotonic() - started
+            say(f"compiled in {took:.1f} s (forward pass; the backward follows in the first step)")
+            return output
 
-    # Not by a hook: those are compiled as well, and a copy of the model (averaged weights) would inherit it.
-    model._compiled_call_impl = first_call
+        return call
+
+    call_first(model, timed)
 
 
 def synchronise_batchnorm(model: nn.Module, runtime: Runtime) -> None:
@@ -73,7 +74,7 @@ def _first_and_second_run(block: nn.Module) -> tuple[AbstractContextManager[Any]
 
 class _StatisticsHeld(AbstractContextManager[None]):
     def __init__(self, block: nn.Module) -> None:
-        norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [m for m in block.modules() if isinstance(m, BatchNorm)]
         self._held = [(norm, norm.momentum, norm.num_batches_tracked) for norm in norms]
 
     def __enter__(self) -> None:

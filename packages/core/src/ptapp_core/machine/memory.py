@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ptapp_core.errors import UserError
+from ptapp_core.machine.torch_private import TorchDispatchMode
 
 _LOOKED_AT = 2**26  # bytes between two looks at what is free, which cost some 100 µs
 

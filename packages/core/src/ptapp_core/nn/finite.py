@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError
+from ptapp_core.machine.torch_private import norm_of_each
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
@@ -17,7 +18,7 @@ def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
     for device in {tensor.device for _, tensor in named}:
         names, here = zip(*(pair for pair in named if pair[1].device == device), strict=True)
         # The largest magnitude, for a sum of squares overflows where no value does; a NaN stays one.
-        finite = torch.stack([largest.isfinite() for largest in torch._foreach_norm(here, float("inf"))])
+        finite = torch.stack([largest.isfinite() for largest in norm_of_each(here, float("inf"))])
         if not finite.all():
             return str(names[finite.tolist().index(False)])
     return ""

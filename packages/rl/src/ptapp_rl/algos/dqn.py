@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.torch_private import lerp_each
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Progress, Task
 from ptapp_rl.envs.capture import decode_generator, encode_generator
@@ -123,7 +124,7 @@ class DQN(Task):
         with torch.no_grad():
             mine: list[Tensor] = list(self.target.parameters())
             theirs: list[Tensor] = list(self.model.parameters())
-            torch._foreach_lerp_(mine, theirs, 1.0 if self.tau is None else self.tau)
+            lerp_each(mine, theirs, 1.0 if self.tau is None else self.tau)
             for copied, buffer in zip(self.target.buffers(), self.model.buffers(), strict=True):
                 copied.copy_(buffer)
 
