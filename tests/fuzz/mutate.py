@@ -29,6 +29,8 @@ WORDS = [
     "0.5",
 ]
 """Values that an option may be given."""
+LENGTHS = {"--steps", "--passes"}
+"""Options with which one may rightly ask for a job that does not end here."""
 
 
 def mutate(path: Path, random: Random) -> str:
@@ -47,7 +49,8 @@ def mutate(path: Path, random: Random) -> str:
 def mutated_words(words: list[str], options: list[str], random: Random) -> list[str]:
     """A command line with an option more, of any value."""
     option = random.choice(options)
-    return [*words, option, *([random.choice(WORDS)] if random.random() < 0.9 else [])]
+    values = [word for word in WORDS if word != "2147483648" or option not in LENGTHS]
+    return [*words, option, *([random.choice(values)] if random.random() < 0.9 else [])]
 
 
 def _json(text: str, random: Random) -> tuple[str, str]:
