@@ -113,6 +113,15 @@ def test_every_room_of_core_says_what_is_in_it() -> None:
         assert ROOMS.keys() & may == ROOMS[name], name
 
 
+def test_the_map_of_the_tests_has_every_module_of_core_and_files_that_are_there() -> None:
+    tests = Path(__file__).parent
+    told = (tests / "README.md").read_text(encoding="utf-8").split("## What to run after a change in core")[1]
+    modules = {str(path.relative_to(CORE).with_suffix("")) for path in CORE.glob("**/*.py")}
+    named = set(re.findall(r"`([\w/]+)`", told))
+    assert named == {name for name in modules if not name.endswith("__init__")}
+    assert all((tests / name).is_file() for name in re.findall(r"`([\w/]+\.py)`", told))
+
+
 def test_imports_between_the_rooms_of_core_run_one_way() -> None:
     done: set[str] = set()
     while waiting := ROOMS.keys() - done:  # an order in which each room needs only those before it
