@@ -1,17 +1,25 @@
-# make train: the main job on the built-in data. make test: lint, types and tests. Both make the environment first.
+# make train: the main job on the built-in data. make test: lint, types and tests. make quick: the tests that take seconds.
+# make cover: which lines no test reaches. Each makes the environment first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml)
+EDITABLE := $(foreach project,core $(filter-out core,$(notdir $(wildcard packages/*))),--editable packages/$(project))
 
 # make fuzz: 10,000 changed inputs (make test: 300).
-.PHONY: train test lint fuzz bench clean
+.PHONY: train test quick cover lint fuzz bench clean
 
 train: $(VENV)/ready
 	$(BIN)/ptapp vision train --epochs 6 --name demo
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+quick: $(VENV)/ready
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
+
+cover: $(VENV)/ready
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow" --cov --cov-report term:skip-covered
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -29,7 +37,7 @@ bench: $(VENV)/ready
 $(VENV)/ready: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		$(foreach package,core vision nlp rl audio,--editable packages/$(package)) --editable ".[dev]"
+		$(EDITABLE) --editable ".[dev]"
 	touch $@
 
 clean:

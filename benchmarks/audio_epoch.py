@@ -35,16 +35,16 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import load_for, recognise
+from ptapp_audio.data.recognise import load_for, recognise
+from ptapp_audio.data.splits import assign
 from ptapp_audio.models import build
-from ptapp_audio.splits import assign
 from ptapp_audio.train import SoundClassification, build_loader, build_model
 from ptapp_core.fit import fit
-from ptapp_core.losses import build_loss
-from ptapp_core.optim import build_optimizer
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 
 LR, DECAY = 2e-3, 0.05
 

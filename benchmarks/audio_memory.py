@@ -20,15 +20,15 @@ import threading
 from pathlib import Path
 
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import load_for, recognise
+from ptapp_audio.data.recognise import load_for, recognise
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.train import SoundClassification, build_loader, build_model
 from ptapp_core.fit import fit
 from ptapp_core.jobs import optimizer_of
-from ptapp_core.losses import build_loss
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 
 MIB = 2**20
 

@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 import torch
 
-from ptapp_audio.features import LogMel
+from ptapp_audio.features.spectral import LogMel
 
 RATE, N_FFT, HOP, MELS, BATCH, CLIPS = 16_000, 512, 160, 64, 64, 512
 

@@ -25,14 +25,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from ptapp_core.classify import Classification
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import build_loss
-from ptapp_core.optim import build_optimizer
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 
 ROWS, BATCH, EPOCHS = 48_000, 32, 5
 STEPS = EPOCHS * ROWS // BATCH

@@ -18,14 +18,14 @@ from matplotlib.figure import Figure
 
 from ptapp_core.fit import fit
 from ptapp_core.jobs import runtime_of
-from ptapp_core.optim import build_optimizer
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.measure.report import save
 from ptapp_core.plan import Plan
-from ptapp_core.report import save
-from ptapp_core.run import Run
-from ptapp_rl.algos import build, model_card, task_and_source
+from ptapp_core.runs.run import Run
+from ptapp_rl.algos.build import build, model_card, task_and_source
 from ptapp_rl.config import TrainRL
-from ptapp_rl.rollout import Rollouts
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.rollout import Rollouts
 
 COUNTS = (1, 4, 16, 64, 256, 1024)
 PARTS = ("environment", "acting", "learning")

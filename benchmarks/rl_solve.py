@@ -27,11 +27,11 @@ from torch import nn
 
 from ptapp_core.fit import fit
 from ptapp_core.jobs import runtime_of, schedule_of
-from ptapp_core.optim import build_optimizer
-from ptapp_core.run import Run
-from ptapp_rl.algos import build, frames_per_step, model_card, plan_of, task_and_source
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.runs.run import Run
+from ptapp_rl.algos.build import build, frames_per_step, model_card, plan_of, task_and_source
 from ptapp_rl.config import TrainRL, seed_list
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.vector import Environments
 
 EVERY, SOLVED, EPISODES = 2_560, 475.0, 100
 ZOO_FRAMES = {"ppo": 100_000, "a2c": 500_000, "dqn": 50_000}

@@ -19,11 +19,11 @@ import torch
 
 from ptapp_core.fit import fit
 from ptapp_core.jobs import runtime_of, schedule_of
-from ptapp_core.optim import build_optimizer
-from ptapp_core.run import Run
-from ptapp_rl.algos import build, model_card, plan_of, task_and_source
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.runs.run import Run
+from ptapp_rl.algos.build import build, model_card, plan_of, task_and_source
 from ptapp_rl.config import TrainRL
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.vector import Environments
 
 JOBS: dict[str, dict[str, Any]] = {
     "ppo": {"frames": 12_288, "envs": 8, "rollout": 32, "batch_size": 256, "passes": 20},

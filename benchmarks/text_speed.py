@@ -21,23 +21,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.classify import Classification
+from ptapp_core.data.loader import Loader
 from ptapp_core.export import export
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import build_loss
-from ptapp_core.optim import build_optimizer
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
-from ptapp_nlp.batches import Ragged, Texts, by_length
+from ptapp_core.runs.run import Run
 from ptapp_nlp.config import TrainNLP
-from ptapp_nlp.data import Reading, load
+from ptapp_nlp.data.batches import Ragged, Texts, by_length
+from ptapp_nlp.data.recognise import Reading, load
+from ptapp_nlp.data.tokens import BOS, Tokens, learn
 from ptapp_nlp.decode import LanguageSession, sample
 from ptapp_nlp.models import LanguageModel, build
 from ptapp_nlp.models.bert import PretrainedEncoder
 from ptapp_nlp.models.heads import Classifier
-from ptapp_nlp.tokens import BOS, Tokens, learn
 
 BATCH = 32
 Rows = list[list[int]]

@@ -31,18 +31,18 @@ from PIL import Image
 from torch import nn
 from torchvision.transforms import v2
 
-from ptapp_core.classify import Classification, predict
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import build_loss
-from ptapp_core.optim import build_optimizer, build_schedule
+from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.loop.optim import build_optimizer, build_schedule
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
-from ptapp_vision.augment import Augment
-from ptapp_vision.data import Splits, load
+from ptapp_core.runs.run import Run
+from ptapp_vision.augment.batch import Augment
+from ptapp_vision.data.recognise import Splits, load
 from ptapp_vision.models import build
-from ptapp_vision.pixels import Pixels, columns, pixel_statistics
+from ptapp_vision.models.whole import Pixels, columns, pixel_statistics
 
 BATCH, LR, DECAY, WARMUP, SHIFT = 128, 3e-3, 0.05, 0.05, 0.08
 

@@ -1,6 +1,7 @@
 """The house rules, read from the source: who may import whom, what must load without torch, how long a file may be."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,28 @@ import pytest
 
 PACKAGES = Path(__file__).resolve().parents[1] / "packages"
 DOMAINS = ("vision", "nlp", "rl", "audio")
+CORE = PACKAGES / "core" / "src" / "ptapp_core"
+# Which rooms of core, and which of the modules beside them, a room may import, besides itself and `errors`.
+ROOMS = {
+    "machine": set(),
+    "nn": {"machine"},
+    "runs": {"machine", "nn"},
+    "settings": {"runs"},
+    "data": {"machine", "runs"},
+    "plan": {"runs", "settings"},
+    "task": {"runs"},
+    "loop": {"machine", "nn", "runs", "plan", "task"},
+    "fit": {"loop", "machine", "plan", "runs", "task"},
+    "jobs": {"data", "loop", "machine", "plan", "runs", "settings"},
+    "export": {"machine"},
+    "measure": {"jobs", "machine", "nn", "runs", "settings"},
+    "kinds": {"data", "machine", "measure", "nn", "task"},
+    "cli": {"machine", "measure", "runs", "settings"},
+}
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
-LIGHT = ("config", "options", "cli", "main", "errors", "log", "runs", "record")
+LIGHT = ("settings.train", "settings.after_training", "cli.options", "cli.app", "cli.main", "cli.runs", "errors")
+LIGHT += ("runs.log", "runs.reading")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
 
 
@@ -74,6 +94,47 @@ def test_imports_run_from_domain_to_core_alone() -> None:
         others = {f"ptapp_{name}" for name in DOMAINS} - {own}
         taken = {name.split(".")[0] for name in imports(path, on_loading=False)} & others
         assert not taken, f"{path.relative_to(PACKAGES)} imports {', '.join(sorted(taken))}"
+
+
+def room(module: str) -> str:
+    """The room of a module of core; a module beside the rooms is one of its own."""
+    return module.split(".")[1]
+
+
+def test_every_room_of_core_says_what_is_in_it() -> None:
+    rooms = {path.parent.name for path in CORE.glob("*/__init__.py")}
+    alone = {path.stem for path in CORE.glob("*.py")} - {"__init__", "errors"}
+    assert rooms | alone == ROOMS.keys()
+    for name in rooms:
+        told = (CORE / name / "README.md").read_text(encoding="utf-8")
+        absent = [path.stem for path in (CORE / name).glob("[a-z]*.py") if f"`{path.stem}`" not in told]
+        assert not absent, f"{name}/README.md lacks {', '.join(absent)}"
+        may = re.findall(r"\w+", told.split("**What it may import.**")[1])
+        assert ROOMS.keys() & may == ROOMS[name], name
+
+
+def test_the_map_of_the_tests_has_every_module_of_core_and_files_that_are_there() -> None:
+    tests = Path(__file__).parent
+    told = (tests / "README.md").read_text(encoding="utf-8").split("## What to run after a change in core")[1]
+    modules = {str(path.relative_to(CORE).with_suffix("")) for path in CORE.glob("**/*.py")}
+    named = set(re.findall(r"`([\w/]+)`", told))
+    assert named == {name for name in modules if not name.endswith("__init__")}
+    assert all((tests / name).is_file() for name in re.findall(r"`([\w/]+\.py)`", told))
+
+
+def test_imports_between_the_rooms_of_core_run_one_way() -> None:
+    done: set[str] = set()
+    while waiting := ROOMS.keys() - done:  # an order in which each room needs only those before it
+        ready = {name for name in waiting if ROOMS[name] <= done}
+        assert ready, f"a circle among {', '.join(sorted(waiting))}"
+        done |= ready
+    for path in CORE.glob("**/*.py"):
+        if path.parent == CORE and path.stem in ("__init__", "errors"):
+            continue
+        own = room(module_name(path))
+        modules = [name for name in imports(path, on_loading=False) if name.startswith("ptapp_core.")]
+        taken = {room(name) for name in modules} - {own, "errors"}
+        assert taken <= ROOMS[own], f"{path.relative_to(CORE)} imports {', '.join(sorted(taken - ROOMS[own]))}"
 
 
 @pytest.mark.parametrize(

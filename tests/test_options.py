@@ -20,13 +20,14 @@ import pytest
 import torch
 
 from contract import of_audio, of_rl, of_vision
-from ptapp_core.config import JobSettings, Settings, TrainSettings
 from ptapp_core.errors import UserError
-from ptapp_core.fields import flag, kind
 from ptapp_core.fit import forward_backward
+from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.update import Update
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import flag, kind
+from ptapp_core.settings.train import JobSettings, TrainSettings
 from ptapp_core.task import Progress
-from ptapp_core.update import Update
-from ptapp_core.weights import Weights
 
 SETTINGS = {"vision": "TrainVision", "nlp": "TrainNLP", "audio": "TrainAudio", "rl": "TrainRL"}
 # What is not seen in a few steps: where and how visibly a job runs, what it is, and how it is measured.

@@ -28,7 +28,7 @@ def test_a_domain_imports_and_needs_nothing_of_another(domain: str) -> None:
 def test_help_loads_no_library_of_models() -> None:
     heavy = ["torch", "torchvision", "transformers", "numpy", "matplotlib"]
     for words in (["--help"], ["vision", "--help"]):
-        code = f"import sys\nfrom ptapp_core.main import main\nmain({words})\n"
+        code = f"import sys\nfrom ptapp_core.cli.main import main\nmain({words})\n"
         code += f"print([m for m in {heavy} if m in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]"

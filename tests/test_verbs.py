@@ -11,8 +11,8 @@ import pytest
 
 from contract import of_audio, of_rl, of_vision
 from contract.rows import command
-from ptapp_core.config import Settings
-from ptapp_core.fields import ARGUMENTS, flag, group_of, kind
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import ARGUMENTS, flag, group_of, kind
 
 # Where and how fast a model computes, which of its weights, and what it is given, in which there is nothing bad.
 ELSEWHERE = {"checkpoint", "device", "precision", "batch_size", "data", "file", "skip_bad"}

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptapp_audio.augment import Augment, hidden_parts, hide, mix, place_windows
-from ptapp_audio.stretch import pitch_shift, time_stretch
-from ptapp_core.draws import Draws
+from ptapp_audio.features.augment import Augment, hidden_parts, hide, mix, place_windows
+from ptapp_audio.features.stretch import pitch_shift, time_stretch
+from ptapp_core.data.draws import Draws
 
 RATE = 8000
 ALL = Augment(stretch=0.2, pitch=3, gain=12, noise=0.7, snr=5)

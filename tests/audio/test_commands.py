@@ -12,12 +12,12 @@ import torch
 
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command, last_checkpoint, only_run
-from ptapp_audio import describe
-from ptapp_audio.clips import Clips
 from ptapp_audio.config import FeaturesAudio
-from ptapp_audio.describe import compute
-from ptapp_audio.features import MFCC
-from ptapp_audio.read import read
+from ptapp_audio.data.clips import Clips
+from ptapp_audio.data.read import read
+from ptapp_audio.features import describe
+from ptapp_audio.features.describe import compute
+from ptapp_audio.features.spectral import MFCC
 from ptapp_audio.train import several_windows
 from ptapp_core.errors import UserError
 

@@ -11,17 +11,17 @@ import pytest
 import soundfile
 import torch
 
-import ptapp_audio.data
+import ptapp_audio.data.recognise
 from contract.of_audio import RATE, write_sounds
 from divisions import EXACT
-from ptapp_audio.clips import Clips, Windows, spread
-from ptapp_audio.data import recognise
-from ptapp_audio.splits import Splits
+from ptapp_audio.data.clips import Clips, Windows, spread
+from ptapp_audio.data.recognise import recognise
+from ptapp_audio.data.splits import Splits
+from ptapp_core.data.listing import Listing
+from ptapp_core.data.split import Division, Known, Samples, SplitName, assign
 from ptapp_core.errors import UserError
-from ptapp_core.listing import Listing
-from ptapp_core.split import Division, Known, Samples, SplitName, assign
 
-load = partial(ptapp_audio.data.load, division=EXACT)
+load = partial(ptapp_audio.data.recognise.load, division=EXACT)
 
 
 ESC10 = Path(__file__).resolve().parents[3] / "shared" / "data" / "esc10"

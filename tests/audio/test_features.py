@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from torch import Tensor, nn
 
-from ptapp_audio import features
-from ptapp_audio.read import FULL_SCALE, read
+from ptapp_audio.data.read import FULL_SCALE, read
+from ptapp_audio.features import spectral as features
 
 FSDD = Path(__file__).resolve().parents[3] / "shared" / "data" / "fsdd" / "recordings"
 

@@ -11,8 +11,8 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from ptapp_audio.read import read
-from ptapp_audio.unreadable import Unreadable
+from ptapp_audio.data.read import read
+from ptapp_audio.data.unreadable import Unreadable
 
 RATE = 8000
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -11,9 +11,9 @@ import pytest
 import soundfile
 
 from divisions import EXACT
-from ptapp_audio.data import load, recognise
+from ptapp_audio.data.recognise import load, recognise
+from ptapp_core.data.listing import Listing
 from ptapp_core.errors import UserError
-from ptapp_core.listing import Listing
 
 
 def write(root: Path, *names: str) -> Path:

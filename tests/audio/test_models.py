@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptapp_audio.clips import Clips
+from ptapp_audio.data.clips import Clips
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.models import CNN, CRNN, Network, SpectrogramTransformer, build
-from ptapp_audio.waveform import Front, LogMelFront, UnitFront, Waveform
+from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
 from ptapp_core.errors import UserError
 from ptapp_core.export import Format, export
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime
 
 MODELS = ("cnn", "crnn", "transformer")
 SMALL = {"cnn": {"width": 8}, "crnn": {"width": 8}, "transformer": {"dim": 48}}
@@ -261,7 +261,7 @@ def test_wav2vec2_takes_its_weights_and_is_built_again_without_them(tiny: Path) 
 
 
 def test_without_a_network_or_the_folder_it_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("ptapp_core.hub.reachable", lambda: False)
+    monkeypatch.setattr("ptapp_core.machine.hub.reachable", lambda: False)
     for name in (str(tmp_path), "nobody/nothing"):
         with pytest.raises(UserError, match="--pretrained") as stopped:
             build("wav2vec2", classes=3, shape=(1, 1), pretrained=name)

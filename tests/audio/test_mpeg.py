@@ -9,9 +9,9 @@ import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from ptapp_audio import mpeg
-from ptapp_audio.read import read
-from ptapp_audio.unreadable import Unreadable
+from ptapp_audio.data import mpeg
+from ptapp_audio.data.read import read
+from ptapp_audio.data.unreadable import Unreadable
 
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ID3 = b"ID3\x04\0\0\0\0\0\x7f" + b"title" * 25 + b"\0\0"

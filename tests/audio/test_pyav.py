@@ -8,9 +8,9 @@ import pytest
 
 from contract.of_audio import write_sounds
 from contract.rows import command
-from ptapp_audio import pyav
-from ptapp_audio.read import look, read
-from ptapp_audio.unreadable import Unreadable
+from ptapp_audio.data import pyav
+from ptapp_audio.data.read import look, read
+from ptapp_audio.data.unreadable import Unreadable
 
 KINDS = {"x.m4a": ("ipod", "aac"), "x.mp4": ("mp4", "aac"), "x.aac": ("adts", "aac"), "x.webm": ("webm", "libopus")}
 

@@ -8,17 +8,17 @@ import pytest
 import soundfile
 import torch
 
-import ptapp_audio.data
+import ptapp_audio.data.recognise
 from contract.of_audio import RATE, write_sounds
 from contract.rows import command
 from divisions import EXACT
-from ptapp_audio.clips import Store
-from ptapp_audio.read import read
-from ptapp_audio.resample import Resampler
-from ptapp_audio.unreadable import Unreadable
+from ptapp_audio.data.clips import Store
+from ptapp_audio.data.read import read
+from ptapp_audio.data.resample import Resampler
+from ptapp_audio.data.unreadable import Unreadable
 from ptapp_core.errors import UserError
 
-load = partial(ptapp_audio.data.load, division=EXACT)
+load = partial(ptapp_audio.data.recognise.load, division=EXACT)
 
 
 def tone(rate: int, seconds: float = 0.5, hertz: float = 440) -> np.ndarray:
@@ -213,7 +213,7 @@ def test_on_disk_the_samples_are_the_same_and_leave_no_file(tmp_path: Path, monk
     half_way.add(torch.ones(10_000, dtype=torch.int16))
     assert not list((tmp_path / "cache").iterdir())
     assert half_way.block().sum() == 10_000
-    monkeypatch.setattr("ptapp_audio.data.free_memory", lambda: 1000)
+    monkeypatch.setattr("ptapp_audio.data.recognise.free_memory", lambda: 1000)
     assert "mapped from disk" in load(str(data)).about
 
 

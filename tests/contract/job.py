@@ -17,7 +17,7 @@ import sys
 from itertools import count
 from typing import Any
 
-from ptapp_core.milestones import Milestones
+from ptapp_core.loop.milestones import Milestones
 
 SECONDS = 300
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from contract.rows import ROWS, Row, command
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.milestones import Evaluate
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 from ptapp_core.task import Source, Task
 
 

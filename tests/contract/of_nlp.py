@@ -7,14 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from contract.row import Row
-from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss
-from ptapp_core.milestones import Evaluate
-from ptapp_core.runtime import Runtime
+from ptapp_core.data.loader import Batch, Loader
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.task import Source, Task
-from ptapp_nlp.batches import by_length
-from ptapp_nlp.encode import IGNORED
-from ptapp_nlp.tasks import TokenTask, tagged, token_figures
+from ptapp_nlp.data.batches import by_length
+from ptapp_nlp.data.encode import IGNORED
+from ptapp_nlp.models.tasks import TokenTask, tagged, token_figures
 
 
 def write_texts(folder: Path, rows: int = 112) -> Path:

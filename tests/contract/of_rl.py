@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from contract.row import Row
-from ptapp_core.loader import Loader
-from ptapp_core.milestones import Evaluate
-from ptapp_core.runtime import Runtime
+from ptapp_core.data.loader import Loader
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.task import Source, Task
-from ptapp_rl.algos import build
-from ptapp_rl.dqn import DQN
-from ptapp_rl.ppo import PPO
+from ptapp_rl.algos.build import build
+from ptapp_rl.algos.dqn import DQN
+from ptapp_rl.algos.ppo import PPO
 
 _COMMON = "--device cpu --threads 1 --log-to none --log-every 5 --eval-episodes 3 --test-episodes 3 --schedule cosine"
 _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10

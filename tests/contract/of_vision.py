@@ -8,11 +8,11 @@ from PIL import Image
 from torch import nn
 
 from contract.row import Row
-from ptapp_core.classify import Classification, predict
-from ptapp_core.loader import Loader
-from ptapp_core.losses import build_loss
-from ptapp_core.milestones import Evaluate
-from ptapp_core.runtime import Runtime
+from ptapp_core.data.loader import Loader
+from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.task import Source, Task
 
 

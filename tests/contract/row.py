@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ptapp_core.milestones import Evaluate
-from ptapp_core.runtime import Runtime
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.task import Source, Task
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from contract import of_audio, of_nlp, of_rl, of_vision
 from contract.row import Row
-from ptapp_core.main import main
+from ptapp_core.cli.main import main
 
 ROWS: list[Row] = [*of_vision.ROWS, *of_audio.ROWS, *of_nlp.ROWS, *of_rl.ROWS]
 RESUMED: list[Row] = [*ROWS, *of_rl.RESUMED]
@@ -33,7 +33,7 @@ def process(
     to_group: bool = False,
     killed_before: tuple[int, Path] | None = None,
     ranks: int = 1,
-    function: str = "ptapp_core.main:main",
+    function: str = "ptapp_core.cli.main:main",
 ) -> subprocess.CompletedProcess[str]:
     """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step.
 

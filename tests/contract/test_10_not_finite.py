@@ -12,13 +12,13 @@ from torch import nn
 
 from contract.rows import ROWS, Row
 from contract.spoil import spoil
-from ptapp_core.checkpoint import load_plain
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.optim import build_optimizer
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.checkpoint import load_plain
+from ptapp_core.runs.run import Run
 from ptapp_core.task import Source, Task
 
 

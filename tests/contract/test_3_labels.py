@@ -9,13 +9,13 @@ import pytest
 from contract.of_audio import write_sounds
 from contract.of_vision import write_images
 from divisions import EXACT
-from ptapp_audio import data as audio
+from ptapp_audio.data import recognise as audio
+from ptapp_core.data.members import Members
 from ptapp_core.errors import UserError
-from ptapp_core.members import Members
-from ptapp_nlp.columns import Columns
-from ptapp_nlp.data import Reading
-from ptapp_nlp.data import load as load_texts
-from ptapp_vision import data as vision
+from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.recognise import Reading
+from ptapp_nlp.data.recognise import load as load_texts
+from ptapp_vision.data import recognise as vision
 
 
 def _manifest(folder: Path, pattern: str, relabelled: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from contract.rows import RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
-from ptapp_core.runtime import STOPS
+from ptapp_core.machine.runtime import STOPS
 
 JOBS = [
     pytest.param(row, options.split(), id=f"{row}-{name}") for row in RESUMED for name, options in row.variants.items()

@@ -10,9 +10,9 @@ from torch.utils.data import Dataset
 
 from contract.learner import given_to_fit
 from contract.rows import ROWS, Row
-from ptapp_core.draws import Draws
-from ptapp_core.loader import Batch, Loader, each_once
-from ptapp_core.runtime import Runtime
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch, Loader, each_once
+from ptapp_core.machine.runtime import Runtime
 
 
 class Numbers(Dataset[Batch]):

@@ -10,8 +10,8 @@ from torch import nn
 
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
 from contract.spoil import spoil
-from ptapp_core.checkpoint import Checkpoints, verify
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.checkpoint import Checkpoints, verify
 
 
 @pytest.fixture(params=ROWS, ids=str, scope="module")

@@ -10,9 +10,9 @@ from torch import nn
 
 from contract.learner import given_to_fit
 from contract.rows import ROWS, Row
-from ptapp_core.classify import predict
-from ptapp_core.loader import Batch, each_once
-from ptapp_core.runtime import Runtime
+from ptapp_core.data.loader import Batch, each_once
+from ptapp_core.kinds.classify import predict
+from ptapp_core.machine.runtime import Runtime
 
 
 def test_figures_do_not_depend_on_the_batches_that_they_were_measured_in() -> None:
@@ -39,6 +39,6 @@ def test_nor_do_those_of_a_domains_own_evaluation(row: Row, tmp_path: Path, monk
             yield batch
 
     whole = evaluate(model)
-    monkeypatch.setattr("ptapp_core.classify.each_once", in_threes)
+    monkeypatch.setattr("ptapp_core.kinds.classify.each_once", in_threes)
     assert evaluate(model) == pytest.approx(whole, rel=1e-4)
     assert max(sizes) == 3 < sum(sizes)

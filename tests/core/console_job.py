@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ptapp_core.classify import Classification
+from ptapp_core.cli.main import main
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import CrossEntropy
-from ptapp_core.main import main
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 
 
 def closed_pipe() -> int:
@@ -47,8 +47,8 @@ def nothing() -> None:
 
 def job(folder: Path) -> int:
     """Learns and speaks."""
-    import ptapp_core.main
-    from ptapp_core.cli import domain
+    import ptapp_core.cli.main
+    from ptapp_core.cli.app import domain
 
     app = domain("A job.")
 
@@ -64,7 +64,7 @@ def job(folder: Path) -> int:
             fit(plan, runtime, run, task, loader, optimizer, evaluate=lambda model: {"loss": 1.0})
             run.say("it is done")
 
-    ptapp_core.main._root = lambda: app
+    ptapp_core.cli.main._root = lambda: app
     return main(["train"])
 
 

@@ -56,14 +56,14 @@ def construct(folder: Path) -> list[object]:
     """The objects that a library user makes; models draw their weights and are left out."""
     import torch
 
-    from ptapp_core.checkpoint import Checkpoints
-    from ptapp_core.draws import Draws
-    from ptapp_core.loader import Loader
-    from ptapp_core.log import Console
+    from ptapp_core.data.draws import Draws
+    from ptapp_core.data.loader import Loader
+    from ptapp_core.machine.runtime import Runtime
     from ptapp_core.plan import Plan
-    from ptapp_core.run import Run, StopRequest
-    from ptapp_core.runtime import Runtime
-    from ptapp_rl.vector import Environments
+    from ptapp_core.runs.checkpoint import Checkpoints
+    from ptapp_core.runs.log import Console
+    from ptapp_core.runs.run import Run, StopRequest
+    from ptapp_rl.envs.vector import Environments
 
     runtime = Runtime("cpu", "fp32", seed=7, deterministic=True, threads=3)
     loader = Loader({"input": torch.zeros(8, 2)}, 4, runtime)

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.classify import Classification, predict
-from ptapp_core.cli import domain, run
+from ptapp_core.cli.app import domain, run
+from ptapp_core.data.loader import Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import CrossEntropy
+from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 
 
 class Counted(Classification):

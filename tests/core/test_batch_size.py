@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from contract.of_vision import write_images
 from contract.rows import command
 from ptapp_audio.models import build as build_for_sounds
-from ptapp_core.config import TrainSettings
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import fit_batch_size, least_samples
-from ptapp_core.optim import build_optimizer
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.settings.train import TrainSettings
 from ptapp_vision.models import build
 
 USUAL = 64  # the default of TrainSettings

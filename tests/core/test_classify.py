@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ptapp_core.classify import Predictions
-from ptapp_core.losses import build_loss
+from ptapp_core.kinds.classify import Predictions
+from ptapp_core.nn.losses import build_loss
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,11 @@ from typing import Literal
 import pytest
 import typer
 
-from ptapp_core.cli import command, domain, run
-from ptapp_core.config import Settings, TrainSettings
+from ptapp_core.cli.app import command, domain, run
 from ptapp_core.errors import Interrupted, UserError
-from ptapp_core.fields import argument, option
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import argument, option
+from ptapp_core.settings.train import TrainSettings
 
 
 class Baking(Settings):
@@ -188,7 +189,7 @@ def test_a_command_chooses_its_own_exit_code() -> None:
 def test_a_reader_that_leaves_early_is_no_error(words: list[str]) -> None:
     script = """if True:
         import sys
-        from ptapp_core.cli import domain, run
+        from ptapp_core.cli.app import domain, run
         app = domain("Talks.")
         @app.command()
         def talk(): print("x" * 99999)
@@ -240,7 +241,7 @@ def test_listing_commands_imports_none_of_their_settings(capsys: pytest.CaptureF
 def test_settings_may_be_named_by_module_and_class() -> None:
     app, calls = domain("Lazy."), list[TrainSettings]()
 
-    @command(app, "ptapp_core.config:TrainSettings")
+    @command(app, "ptapp_core.settings.train:TrainSettings")
     def train(settings: TrainSettings) -> None:
         calls.append(settings)
 

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from ptapp_core.config import Settings, TrainSettings
 from ptapp_core.errors import UserError
-from ptapp_core.fields import argument, flag, option
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import argument, flag, option
+from ptapp_core.settings.train import TrainSettings
 
 
 class Baking(Settings):

@@ -13,15 +13,15 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from contract.rows import record
-from ptapp_core.classify import Classification
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import CrossEntropy
-from ptapp_core.milestones import Milestones
-from ptapp_core.optim import build_optimizer, build_schedule
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.loop.milestones import Milestones
+from ptapp_core.loop.optim import build_optimizer, build_schedule
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Task
 
 N, BATCH = 70, 16
@@ -82,7 +82,7 @@ OPTIMIZERS: dict[str, Callable[[nn.Module], Optimizer]] = {
 def test_training_is_plain_pytorch_bit_for_bit(
     steps: int, name: str, clip: float | None, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptapp_core.runtime.bf16_supported", lambda device: True)  # torch emulates it elsewhere
+    monkeypatch.setattr("ptapp_core.machine.runtime.bf16_supported", lambda device: True)  # torch emulates it elsewhere
     model = network()
     train(tmp_path / "run", Plan(steps, clip=clip, log_every=1), model, build(model, name), precision)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptapp_core.folds import summary
+from ptapp_core.measure.cross_validation import summary
 
 
 def test_the_interval_is_students() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.errors import UserError
-from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
+from ptapp_core.machine.runtime import Runtime
 
 
 def block(channels: int, out: int) -> nn.Sequential:

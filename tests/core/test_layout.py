@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.data.class_folders import files_of_splits
+from ptapp_core.data.layout import note_on_people, split_of
+from ptapp_core.data.split import SplitName
+from ptapp_core.data.unread import Kind
 from ptapp_core.errors import UserError
-from ptapp_core.folders import files_of_splits
-from ptapp_core.layout import note_on_people, split_of
-from ptapp_core.split import SplitName
-from ptapp_core.unread import Kind
 
 WORDS: dict[SplitName, list[str]] = {
     "train": ["train", "training"],

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ptapp_core.errors import UserError
-from ptapp_core.log import (
+from ptapp_core.runs.log import (
     Console,
     JsonLines,
     MLflow,
@@ -40,7 +40,7 @@ def write_steps(path: Path, first: int, last: int, lines: int | None = None) -> 
 
 def test_a_line_has_left_the_process_when_write_returns(tmp_path: Path) -> None:
     program = (
-        "import os, signal, sys; from pathlib import Path; from ptapp_core.log import JsonLines\n"
+        "import os, signal, sys; from pathlib import Path; from ptapp_core.runs.log import JsonLines\n"
         "writer = JsonLines(Path(sys.argv[1]))\n"
         "for step in range(100): writer.write(step, {'loss': 0.5})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
@@ -210,7 +210,7 @@ def test_each_tracker_is_made_once(tmp_path: Path) -> None:
 
 
 def test_importing_the_log_imports_nothing_heavy() -> None:
-    program = "import sys, ptapp_core.log; print(*({'torch', 'tensorboard', 'rich', 'numpy'} & set(sys.modules)))"
+    program = "import sys, ptapp_core.runs.log; print(*({'torch', 'tensorboard', 'rich', 'numpy'} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert found.stdout.strip() == ""
 

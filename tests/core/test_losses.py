@@ -11,7 +11,7 @@ from torch.autograd.gradcheck import GradcheckError
 from torch.nn import functional
 
 from ptapp_core.errors import UserError
-from ptapp_core.losses import (
+from ptapp_core.nn.losses import (
     LOSSES,
     BCEWithLogits,
     CrossEntropy,

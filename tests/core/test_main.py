@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ptapp_core.main import main
+from ptapp_core.cli.main import main
 
 Install = Callable[..., None]
 
@@ -117,7 +117,7 @@ def test_help_imports_no_model_library() -> None:
     script = """if True:
         import sys
         from importlib.metadata import entry_points
-        from ptapp_core.main import main
+        from ptapp_core.cli.main import main
         main(["--help"])
         for entry in entry_points(group="ptapp.domains"):
             main([entry.name, "--help"])

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.data.listing import Listing
+from ptapp_core.data.manifest import END, FILE, GROUP, LABEL, START, is_manifest, read_manifest
+from ptapp_core.data.unread import Kind
 from ptapp_core.errors import UserError
-from ptapp_core.listing import Listing
-from ptapp_core.manifest import END, FILE, GROUP, LABEL, START, is_manifest, read_manifest
-from ptapp_core.unread import Kind
 
 WAVS = Kind("sound", frozenset([".wav"]), lambda file: False, "convert them")
 few = settings(

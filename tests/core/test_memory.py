@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from ptapp_core import memory
 from ptapp_core.errors import UserError
-from ptapp_core.optim import OPTIMIZERS, build_optimizer
+from ptapp_core.loop.optim import OPTIMIZERS, build_optimizer
+from ptapp_core.machine import memory
 
 
 def test_the_least_of_all_limits_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import torch
 from sklearn import metrics
 from torch import Tensor
 
-from ptapp_core.metrics import classification_metrics, confusion, per_class
+from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
 
 CASES = range(12)
 

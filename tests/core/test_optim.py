@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim import Optimizer
 
-from ptapp_core.config import TrainSettings
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import schedule_of
-from ptapp_core.optim import OPTIMIZERS, SCHEDULES, Schedule, build_optimizer, build_schedule
+from ptapp_core.loop.optim import OPTIMIZERS, SCHEDULES, Schedule, build_optimizer, build_schedule
 from ptapp_core.plan import Plan
+from ptapp_core.settings.train import TrainSettings
 
 
 class Net(nn.Module):

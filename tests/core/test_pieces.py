@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptapp_core.pieces import pieces_of
+from ptapp_core.data.pieces import pieces_of
 
 few = settings(derandomize=True, deadline=None, max_examples=100)
 SEPARATORS = st.sampled_from(["_", "-", ".", " ", "_part", "-seg_"])

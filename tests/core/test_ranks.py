@@ -13,12 +13,12 @@ from torch.utils.data import Dataset
 
 from contract.rows import last_checkpoint, record
 from core.ranks_job import job
-from ptapp_core import ranks
-from ptapp_core.cli import domain, run
+from ptapp_core.cli import ranks
+from ptapp_core.cli.app import domain, run
+from ptapp_core.data.loader import Loader
 from ptapp_core.errors import Interrupted
-from ptapp_core.loader import Loader
-from ptapp_core.run import StopRequest
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.run import StopRequest
 
 
 def on_ranks(case: str, folder: Path, *options: str, ranks: int = 2) -> str:

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from ptapp_core import report
-from ptapp_core.report import clip, confusion_matrix, curves
+from ptapp_core.measure import report
+from ptapp_core.measure.report import clip, confusion_matrix, curves
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_old_one(tmp_path: Path, monke
 
 
 def test_drawing_leaves_pyplot_alone() -> None:
-    program = "import sys, ptapp_core.report; print('matplotlib.pyplot' in sys.modules)"
+    program = "import sys, ptapp_core.measure.report; print('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip() == "False"
 
 

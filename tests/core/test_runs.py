@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ptapp_core.main import main
-from ptapp_core.paired import bootstrap, mcnemar
-from ptapp_core.record import Record
+from ptapp_core.cli.main import main
+from ptapp_core.measure.paired import bootstrap, mcnemar
+from ptapp_core.runs.reading import Record
 
 
 def make_run(
@@ -221,7 +221,7 @@ def test_best_offers_the_nearest_metric(folder: Path, capsys: pytest.CaptureFixt
 
 def test_listing_runs_imports_no_torch(folder: Path) -> None:
     program = (
-        "import sys; from ptapp_core.main import main; main(['runs', 'list', sys.argv[1]])\n"
+        "import sys; from ptapp_core.cli.main import main; main(['runs', 'list', sys.argv[1]])\n"
         "sys.exit(int('torch' in sys.modules or 'numpy' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True).returncode == 0

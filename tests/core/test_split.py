@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.data.members import FILE, Members
+from ptapp_core.data.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest, place
 from ptapp_core.errors import UserError
-from ptapp_core.members import FILE, Members
-from ptapp_core.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest, place
 
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=60, unique=True)
 

@@ -8,16 +8,16 @@ import torch
 from torch import nn
 
 from leaves import ODD, spoiled_checkpoints
-from ptapp_core.classify import Classification
+from ptapp_core.data.loader import Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import CrossEntropy
-from ptapp_core.optim import OPTIMIZERS, build_optimizer, build_schedule
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.loop.optim import OPTIMIZERS, build_optimizer, build_schedule
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
-from ptapp_core.states import refuse_other_optimizer
+from ptapp_core.runs.run import Run
+from ptapp_core.runs.states import refuse_other_optimizer
 
 
 def learn(folder: Path, optimizer_name: str, schedule: str, steps: int) -> None:

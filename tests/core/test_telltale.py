@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptapp_core.telltale import telltale
+from ptapp_core.data.telltale import telltale
 
 SAMPLES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=12)
 

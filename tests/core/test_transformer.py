@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.attention import KeyValues, MultiHeadAttention, sinusoidal
-from ptapp_core.dropout import Dropout
-from ptapp_core.transformer import Cache, Layer, Stack
+from ptapp_core.nn.attention import KeyValues, MultiHeadAttention, sinusoidal
+from ptapp_core.nn.dropout import Dropout
+from ptapp_core.nn.transformer import Cache, Layer, Stack
 
 N, S, T, DIM, HEADS = 3, 6, 5, 16, 4
 LENGTHS, MEMORY_LENGTHS = torch.tensor([6, 4, 1]), torch.tensor([5, 2, 3])

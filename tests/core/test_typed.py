@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from ptapp_core.checkpoint import Checkpoints, verify
 from ptapp_core.errors import UserError, nearest
-from ptapp_core.runtime import Runtime
-from ptapp_core.typed import Names, Size, Typed, checked
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.checkpoint import Checkpoints, verify
+from ptapp_core.runs.typed import Names, Size, Typed, checked
 
 
 class _Card(Typed):

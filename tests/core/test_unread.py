@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.data.class_folders import files_below, files_named, files_of_splits
+from ptapp_core.data.unread import Kind, left_out
 from ptapp_core.errors import UserError
-from ptapp_core.folders import files_below, files_named, files_of_splits
-from ptapp_core.results import class_numbers
-from ptapp_core.unread import Kind, left_out
+from ptapp_core.measure.results import class_numbers
 
 
 def is_thing(file: Path) -> bool:

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from contract.rows import record
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import NumpyLoss, build_loss
-from ptapp_core.optim import build_optimizer
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import NumpyLoss, build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Task
 
 STEPS = 60

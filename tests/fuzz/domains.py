@@ -7,7 +7,7 @@ from pathlib import Path
 from contract.of_audio import write_sounds
 from contract.of_nlp import write_texts
 from contract.of_vision import write_images
-from ptapp_core.main import main
+from ptapp_core.cli.main import main
 
 _TRAIN = "--device cpu --threads 1 --log-to none --seed 0"
 _SPLIT = "--split exact --batch-size 4"

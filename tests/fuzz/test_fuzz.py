@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from fuzz.domains import DOMAINS, Domain
 from fuzz.mutate import mutate, mutated_words
-from ptapp_core.main import main
+from ptapp_core.cli.main import main
 
 _COUNT = int(os.environ.get("PTAPP_FUZZ", "300"))
 _ONLY = os.environ.get("PTAPP_FUZZ_ONLY")

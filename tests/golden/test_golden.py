@@ -19,14 +19,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.classify import Classification, predict
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.loader import Loader
-from ptapp_core.losses import build_loss
-from ptapp_core.optim import Schedule, build_optimizer, build_schedule
+from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 
 FOLDER = Path(__file__).resolve().parent
 TOLERANCE = 1e-4

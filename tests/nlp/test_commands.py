@@ -16,16 +16,16 @@ from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokeniz
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
 from ptapp_core.jobs import Trained
-from ptapp_core.losses import build_loss
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_nlp.card import About
 from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.data.splits import Examples
+from ptapp_nlp.data.tokens import EOS, learn
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.evaluate import measure, prepare, rebuild
 from ptapp_nlp.models import bert, build
-from ptapp_nlp.optimise import depths, optimizer_of
-from ptapp_nlp.splits import Examples
-from ptapp_nlp.tokens import EOS, learn
+from ptapp_nlp.models.optimise import depths, optimizer_of
 from ptapp_nlp.train import evaluation
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
@@ -414,7 +414,7 @@ def test_single_words_are_those_of_a_text_to_an_encoder_of_bytes(kind: type, tmp
 def test_without_a_network_one_line_says_what_to_give(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ptapp_core.hub.reachable", lambda: False)
+    monkeypatch.setattr("ptapp_core.machine.hub.reachable", lambda: False)
     words = ["--model", "bert", "--pretrained", "no/such-model", "--run-dir", str(tmp_path)]
     assert command(["nlp", "train", *COMMON, *words]) == 2
     error = capsys.readouterr().err

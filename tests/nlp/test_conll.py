@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
-from ptapp_nlp.columns import Columns
-from ptapp_nlp.conll import read_conll
-from ptapp_nlp.data import Reading, load
-from ptapp_nlp.lines import Bad
+from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.conll import read_conll
+from ptapp_nlp.data.lines import Bad
+from ptapp_nlp.data.recognise import Reading, load
 
 few = settings(derandomize=True, deadline=None, max_examples=60)
 LETTERS = st.characters(categories=("L", "N", "P", "S"))

@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from ptapp_core.errors import UserError
-from ptapp_core.run import read_json
+from ptapp_core.runs.run import read_json
+from ptapp_nlp.data.tokens import learn
 from ptapp_nlp.models import bert
-from ptapp_nlp.tokens import learn
 
 POSITIONS = 24
 SIZES = {

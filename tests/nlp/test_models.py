@@ -7,19 +7,19 @@ import pytest
 import torch
 from torch import nn
 
+from ptapp_core.data.loader import Batch
 from ptapp_core.export import Format, export
-from ptapp_core.loader import Batch
-from ptapp_core.losses import build_loss
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_nlp import pictures
-from ptapp_nlp.batches import Ragged, Texts
+from ptapp_nlp.data.batches import Ragged, Texts
+from ptapp_nlp.data.encode import IGNORED
+from ptapp_nlp.data.tokens import BOS, EOS, learn
 from ptapp_nlp.decode import LanguageSession, TranslatorSession, beam, sample, translations
-from ptapp_nlp.encode import IGNORED
-from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import LanguageModel, Translator, build
+from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.recurrent import RecurrentEncoder
-from ptapp_nlp.tasks import TokenTask, translated
-from ptapp_nlp.tokens import BOS, EOS, learn
+from ptapp_nlp.models.tasks import TokenTask, translated
 
 OPTIONS = {"dim": 16, "hidden": None, "layers": 2, "heads": 2, "dropout": 0.0, "bidirectional": True}
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]])

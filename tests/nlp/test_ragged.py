@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from ptapp_core.errors import UserError
-from ptapp_nlp.columns import Columns
-from ptapp_nlp.data import Reading, load
+from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.recognise import Reading, load
 
 FEW = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]

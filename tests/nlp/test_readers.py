@@ -8,15 +8,15 @@ from types import SimpleNamespace
 
 import pytest
 
-import ptapp_nlp.data
+import ptapp_nlp.data.recognise
 from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import TrainNLP
-from ptapp_nlp.data import Reading
-from ptapp_nlp.made import english, german
+from ptapp_nlp.data.built_in import english, german
+from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.recognise import Reading
 
-load = partial(ptapp_nlp.data.load, division=EXACT)
+load = partial(ptapp_nlp.data.recognise.load, division=EXACT)
 
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

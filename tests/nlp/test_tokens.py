@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from torch import nn
 
-from ptapp_core.draws import Draws
-from ptapp_core.loader import Loader
-from ptapp_core.runtime import Runtime
-from ptapp_nlp.batches import Ragged, Texts, by_length, padding
-from ptapp_nlp.encode import IGNORED, cut, encode, encode_tagged
-from ptapp_nlp.made import make
-from ptapp_nlp.splits import Examples
-from ptapp_nlp.tasks import OUTPUTS
-from ptapp_nlp.tokens import BOS, EOS, KINDS, SPECIAL, Tokens, learn
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Loader
+from ptapp_core.machine.runtime import Runtime
+from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
+from ptapp_nlp.data.built_in import make
+from ptapp_nlp.data.encode import IGNORED, cut, encode, encode_tagged
+from ptapp_nlp.data.splits import Examples
+from ptapp_nlp.data.tokens import BOS, EOS, KINDS, SPECIAL, Tokens, learn
+from ptapp_nlp.models.tasks import OUTPUTS
 from ptapp_nlp.train import hide_words
 
 TEXTS = ["The cat doesn't sleep.", "the cat sleeps , the dog sleeps", "Straße, 3 cafés!"] * 3

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.data.split import Division
 from ptapp_core.errors import UserError
-from ptapp_core.split import Division
-from ptapp_nlp.columns import Columns
-from ptapp_nlp.data import Reading, load
-from ptapp_nlp.splits import Examples, Splits
+from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.recognise import Reading, load
+from ptapp_nlp.data.splits import Examples, Splits
 
 few = settings(derandomize=True, deadline=None, max_examples=40)
 FORMS = st.sampled_from(["csv", "tsv", "jsonl", "hub"])

@@ -8,10 +8,10 @@ import torch
 from gymnasium import spaces
 
 import rl.games  # noqa: F401  (registers them)
-from ptapp_core.runtime import Runtime
-from ptapp_rl.algos import build, model_card, task_and_source
+from ptapp_core.machine.runtime import Runtime
+from ptapp_rl.algos.build import build, model_card, task_and_source
 from ptapp_rl.config import TrainRL
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.vector import Environments
 
 RUNTIME = Runtime("cpu", "fp32")
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
 from ptapp_rl.config import TrainRL
-from ptapp_rl.returns import discounted, least_and_greatest
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.returns import discounted, least_and_greatest
 from rl.lessons import learn, learner
 
 

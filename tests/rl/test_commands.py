@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ptapp_core.main import main
-from ptapp_rl.envs import resolve
+from ptapp_core.cli.main import main
+from ptapp_rl.envs.names import resolve
 from rl.games import Counted
 
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"

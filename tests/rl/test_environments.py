@@ -11,21 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from ptapp_core.checkpoint import verify
+from ptapp_core.cli.main import main
 from ptapp_core.errors import UserError
-from ptapp_core.main import main
-from ptapp_core.runtime import Runtime
-from ptapp_rl import envs, evaluate, vector
-from ptapp_rl.algos import listing, model_card, tuning
-from ptapp_rl.capture import plain_state
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.checkpoint import verify
+from ptapp_rl import evaluate
+from ptapp_rl.algos.build import listing, model_card, tuning
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs import make, names, resolve
+from ptapp_rl.envs import names as envs
+from ptapp_rl.envs import vector
+from ptapp_rl.envs.capture import plain_state
+from ptapp_rl.envs.names import make, names, resolve
+from ptapp_rl.envs.normalise import RewardScale, RunningNorm
+from ptapp_rl.envs.spaces import observation_card
+from ptapp_rl.envs.tuned import TUNED
+from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, figures
-from ptapp_rl.networks import encoder, moments_of, take_in
-from ptapp_rl.normalise import RewardScale, RunningNorm
-from ptapp_rl.spaces import observation_card
-from ptapp_rl.tuned import TUNED
-from ptapp_rl.vector import Environments
+from ptapp_rl.models.networks import encoder, moments_of, take_in
 from rl.games import Counted, Misbehaving
 
 
@@ -393,7 +395,7 @@ def test_a_fault_is_one_line_and_loses_no_checkpoint(
 
 _JOB = """
 import numpy as np
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.vector import Environments
 environments = Environments("CartPole-v1", 2, seed=0, vector="async", trial=False)
 print("ready", flush=True)
 while True:

@@ -8,15 +8,15 @@ import torch
 
 import rl.games  # noqa: F401  (registers them)
 from ptapp_core.fit import fit
-from ptapp_core.optim import build_optimizer
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
-from ptapp_rl import rollout
-from ptapp_rl.algos import build, model_card, plan_of, task_and_source
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.run import Run
+from ptapp_rl.algos.build import build, model_card, plan_of, task_and_source
 from ptapp_rl.config import TrainRL
+from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
-from ptapp_rl.replay import Replay
-from ptapp_rl.vector import Environments
+from ptapp_rl.experience import rollout
+from ptapp_rl.experience.replay import Replay
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"frames": 2048, "rollout": 32, "batch_size": 64, "passes": 4, "lr": 3e-3},

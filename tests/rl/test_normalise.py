@@ -10,10 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
+from ptapp_core.loop.averaging import Weights
 from ptapp_core.plan import Plan
-from ptapp_core.weights import Weights
-from ptapp_rl.normalise import RunningNorm, too_fine
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.normalise import RunningNorm, too_fine
+from ptapp_rl.envs.vector import Environments
 from rl.lessons import learn, learner
 
 
@@ -126,7 +126,7 @@ def test_a_job_that_goes_on_takes_in_the_rollout_from_before_it_stopped() -> Non
 def test_a_device_without_float64_is_refused_in_one_line(
     env: str, normalise: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptapp_rl.algos.choose_device", lambda name: torch.device("mps"))
+    monkeypatch.setattr("ptapp_rl.algos.build.choose_device", lambda name: torch.device("mps"))
     learner("CartPole-v1")
     with pytest.raises(UserError, match=r"mps has no float64.*--device cpu"):
         learner(env, normalise=normalise)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_rl.dqn import DQN, QNetwork
-from ptapp_rl.replay import Replay, check_memory
-from ptapp_rl.sumtree import SumTree
+from ptapp_rl.algos.dqn import DQN, QNetwork
+from ptapp_rl.experience.replay import Replay, check_memory
+from ptapp_rl.experience.sumtree import SumTree
 
 
 def filled(steps: int, frames: int, **options: Any) -> Replay:
@@ -107,7 +107,7 @@ def test_a_state_copies_nothing_and_has_nothing_beyond_its_rows() -> None:
 
 
 def test_what_does_not_fit_in_memory_with_its_checkpoint_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ptapp_rl.replay.free_memory", lambda: 10**9)
+    monkeypatch.setattr("ptapp_rl.experience.replay.free_memory", lambda: 10**9)
     with pytest.raises(UserError, match="--buffer"):
         check_memory(5 * 10**8)
     assert "400.0 MB, twice that while it is saved, of 1.0 GB free" in check_memory(4 * 10**8)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ptapp_rl.dqn import project
-from ptapp_rl.returns import advantages, n_step
+from ptapp_rl.algos.dqn import project
+from ptapp_rl.experience.returns import advantages, n_step
 
 
 def test_advantages_of_a_known_rollout() -> None:

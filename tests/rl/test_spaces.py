@@ -15,12 +15,12 @@ from torch import nn
 
 from ptapp_core.errors import UserError
 from ptapp_core.export import _READERS, export
-from ptapp_rl.actor import Gaussian
-from ptapp_rl.algos import build
+from ptapp_rl.algos.build import build
+from ptapp_rl.envs.spaces import action_card, action_note, reward_of
+from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
-from ptapp_rl.networks import NatureCNN
-from ptapp_rl.spaces import action_card, action_note, reward_of
-from ptapp_rl.vector import Environments
+from ptapp_rl.models.actor import Gaussian
+from ptapp_rl.models.networks import NatureCNN
 from rl.lessons import BOUNDS, RUNTIME, Drawn, learn, learner
 
 

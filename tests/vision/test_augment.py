@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ptapp_core.draws import Draws, symmetric_beta
+from ptapp_core.data.draws import Draws, symmetric_beta
 from ptapp_core.errors import UserError
-from ptapp_vision.augment import Augment, mix
-from ptapp_vision.faces import draw_faces
+from ptapp_vision.augment.batch import Augment, mix
+from ptapp_vision.data.built_in import draw_faces
 
 OPTIONS: list[dict[str, Any]] = [
     {"flip": True},

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ptapp_core.errors import UserError
-from ptapp_core.typed import checked
+from ptapp_core.runs.typed import checked
 from ptapp_vision.card import Card
 
 CARD: dict[str, Any] = {

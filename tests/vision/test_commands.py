@@ -17,7 +17,7 @@ from torch import nn
 from contract.of_vision import write_images
 from contract.rows import command, last_checkpoint, only_run, record
 from ptapp_vision import Classification, Loader, Plan, Run, Runtime, build_loss, build_optimizer, fit
-from ptapp_vision.data import NAMES
+from ptapp_vision.data.recognise import NAMES
 from ptapp_vision.models import names
 
 

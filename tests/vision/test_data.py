@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-import ptapp_vision.data
+import ptapp_vision.data.recognise
 from divisions import EXACT
+from ptapp_core.data.split import Samples
 from ptapp_core.errors import UserError
-from ptapp_core.split import Samples
-from ptapp_vision.data import Images
-from ptapp_vision.decode import conform
-from ptapp_vision.splits import Splits, divide
+from ptapp_vision.data.decode import conform
+from ptapp_vision.data.recognise import Images
+from ptapp_vision.data.splits import Splits, divide
 
-load = partial(ptapp_vision.data.load, division=EXACT)
+load = partial(ptapp_vision.data.recognise.load, division=EXACT)
 
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ptapp_vision.faces import CLASSES, COUNTS, draw_faces, load_faces
+from ptapp_vision.data.built_in import CLASSES, COUNTS, draw_faces, load_faces
 
 DIGEST = "cb53d79fd32205edf51de40e303ee6ee167b1548783420126c65a38cf0af738b"
 
@@ -24,7 +24,7 @@ def test_the_bits_are_the_same_on_every_machine() -> None:
 
 def test_the_bits_are_the_same_on_a_processor_without_vector_instructions() -> None:
     script = (
-        "from hashlib import sha256; from ptapp_vision.faces import draw_faces;"
+        "from hashlib import sha256; from ptapp_vision.data.built_in import draw_faces;"
         "print(sha256(draw_faces(70, seed=0)[0].numpy().tobytes()).hexdigest())"
     )
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default", "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-import ptapp_vision.data
+import ptapp_vision.data.recognise
 from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.fer import CLASSES, read_fer
+from ptapp_vision.data.fer import CLASSES, read_fer
 
-load = partial(ptapp_vision.data.load, division=EXACT)
+load = partial(ptapp_vision.data.recognise.load, division=EXACT)
 
 
 def face(number: int) -> str:

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 
-import ptapp_vision.data
+import ptapp_vision.data.recognise
 from divisions import EXACT
+from ptapp_core.data.class_folders import files_below
 from ptapp_core.errors import UserError
-from ptapp_core.folders import files_below
-from ptapp_vision.data import read_images
-from ptapp_vision.decode import IMAGES, OnDisk, Unreadable, decode
-from ptapp_vision.pixels import pixel_statistics
+from ptapp_vision.data.decode import IMAGES, OnDisk, Unreadable, decode
+from ptapp_vision.data.recognise import read_images
+from ptapp_vision.models.whole import pixel_statistics
 
-load = partial(ptapp_vision.data.load, division=EXACT)
+load = partial(ptapp_vision.data.recognise.load, division=EXACT)
 
 
 def picture(file: Path, mode: str = "L", size: tuple[int, int] = (8, 8), value: int = 0) -> Path:
@@ -93,9 +93,9 @@ def test_disk_and_memory_hold_the_same_pixels_in_the_same_order(tmp_path: Path) 
 def test_what_fits_no_memory_stays_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder(tmp_path)
     needed = 20 * 8 * 8
-    monkeypatch.setattr("ptapp_vision.folder.free_memory", lambda: 3 * needed)
+    monkeypatch.setattr("ptapp_vision.data.folder.free_memory", lambda: 3 * needed)
     assert isinstance(load(str(tmp_path)).train.images, torch.Tensor)
-    monkeypatch.setattr("ptapp_vision.folder.free_memory", lambda: 3 * needed - 1)
+    monkeypatch.setattr("ptapp_vision.data.folder.free_memory", lambda: 3 * needed - 1)
     assert isinstance(load(str(tmp_path)).train.images, OnDisk)
     assert isinstance(load(str(tmp_path), cache="memory").train.images, torch.Tensor)
 

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import ptapp_vision.data
+import ptapp_vision.data.recognise
 from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.data import Splits
+from ptapp_vision.data.recognise import Splits
 
-load = partial(ptapp_vision.data.load, division=EXACT)
+load = partial(ptapp_vision.data.recognise.load, division=EXACT)
 
 
 Edit = tuple[str, float, bytes]

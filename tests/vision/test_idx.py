@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import ptapp_vision.data
+import ptapp_vision.data.recognise
 from divisions import EXACT
 from ptapp_core.errors import UserError
 
-load = partial(ptapp_vision.data.load, division=EXACT)
+load = partial(ptapp_vision.data.recognise.load, division=EXACT)
 
 
 def idx(values: bytes, *shape: int) -> bytes:

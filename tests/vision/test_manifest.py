@@ -9,8 +9,8 @@ from PIL import Image
 
 from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.data import load
-from ptapp_vision.splits import Splits
+from ptapp_vision.data.recognise import load
+from ptapp_vision.data.splits import Splits
 
 
 def picture(file: Path, size: tuple[int, int] = (8, 8), value: int = 0) -> None:

@@ -15,7 +15,7 @@ import torch
 
 from divisions import EXACT
 from ptapp_core.errors import UserError
-from ptapp_vision.named import SOURCES, Source, cache_folder, fetch, read_named
+from ptapp_vision.data.named import SOURCES, Source, cache_folder, fetch, read_named
 
 CONTENT = bytes(range(256)) * 40
 

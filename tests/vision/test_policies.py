@@ -10,9 +10,9 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, InterpolationMode
 from torchvision.transforms.v2 import functional
 
-from ptapp_core.draws import Draws
-from ptapp_vision import image_ops, policies
-from ptapp_vision.faces import draw_faces
+from ptapp_core.data.draws import Draws
+from ptapp_vision.augment import image_ops, policies
+from ptapp_vision.data.built_in import draw_faces
 
 
 def pictures(count: int, channels: int = 3) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import fit_batch_size
-from ptapp_core.losses import CrossEntropy, Focal
+from ptapp_core.nn.losses import CrossEntropy, Focal
 from ptapp_vision.config import TrainVision
 from ptapp_vision.train import build_task_loss, refuse_empty_shares
 

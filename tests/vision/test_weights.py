@@ -16,20 +16,20 @@ from torchvision.transforms.functional import normalize
 
 from contract.of_vision import write_images
 from contract.rows import command, last_checkpoint, only_run
-from ptapp_core.classify import Classification
+from ptapp_core.data.split import Samples
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
-from ptapp_core.losses import build_loss
-from ptapp_core.optim import build_optimizer
-from ptapp_core.runtime import Runtime
-from ptapp_core.split import Samples
-from ptapp_core.update import Update
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.loop.update import Update
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import build_loss
 from ptapp_vision.config import TrainVision
+from ptapp_vision.data.splits import Images, Splits
 from ptapp_vision.models import TorchvisionClassifier, Weights, build, read_weights, usual_size
+from ptapp_vision.models.reconstruct import Reconstruction
 from ptapp_vision.models.torchvision_models import names, published_statistics
-from ptapp_vision.pixels import Pixels
-from ptapp_vision.reconstruct import Reconstruction
-from ptapp_vision.splits import Images, Splits
+from ptapp_vision.models.whole import Pixels
 from ptapp_vision.train import build_model
 
 

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ptapp_core.typed import Names, Size, Typed
+from ptapp_core.runs.typed import Names, Size, Typed
 
 _LONGEST = 3600  # seconds of a window
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ptapp_core.cli import command, domain
+from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio
@@ -47,7 +47,7 @@ def export(settings: "ExportAudio") -> None:
 @command(app, "ptapp_audio.config:FeaturesAudio")
 def features(settings: "FeaturesAudio") -> None:
     """Compute features of sound files: an npz and a drawing each."""
-    from ptapp_audio.describe import describe
+    from ptapp_audio.features.describe import describe
 
     describe(settings)
 

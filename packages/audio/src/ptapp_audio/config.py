@@ -5,11 +5,12 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import Settings, TrainSettings
 from ptapp_core.errors import nearest
-from ptapp_core.fields import argument, option
-from ptapp_core.idle import Only
-from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
+from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings, PredictFiles
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import argument, option
+from ptapp_core.settings.idle import Only
+from ptapp_core.settings.train import TrainSettings
 
 MODELS = {
     "cnn": "residual convolutions over the log-mel spectrogram",

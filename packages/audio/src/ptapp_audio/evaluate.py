@@ -8,18 +8,18 @@ import torch
 from torch import nn
 
 from ptapp_audio.card import About
-from ptapp_audio.clips import Clips, Windows
 from ptapp_audio.config import EvaluateAudio, TrainAudio
-from ptapp_audio.data import load_for
+from ptapp_audio.data.clips import Clips, Windows
+from ptapp_audio.data.recognise import load_for
+from ptapp_audio.data.splits import Splits
+from ptapp_audio.models.whole import Waveform, rebuild
 from ptapp_audio.pictures import mistakes
-from ptapp_audio.splits import Splits
-from ptapp_audio.waveform import Waveform, rebuild
-from ptapp_core.classify import Predictions, predict
 from ptapp_core.jobs import Trained, say_learned
-from ptapp_core.paired import FILE as PREDICTIONS
-from ptapp_core.results import class_numbers, write_results
-from ptapp_core.run import json_lines
-from ptapp_core.runtime import Runtime
+from ptapp_core.kinds.classify import Predictions, predict
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.paired import FILE as PREDICTIONS
+from ptapp_core.measure.results import class_numbers, write_results
+from ptapp_core.runs.run import json_lines
 
 
 def evaluate(settings: EvaluateAudio) -> None:

@@ -4,11 +4,11 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_audio.card import About
-from ptapp_audio.clips import Clips
 from ptapp_audio.config import ExportAudio, TrainAudio
-from ptapp_audio.data import load_for
-from ptapp_audio.read import FULL_SCALE
-from ptapp_audio.waveform import rebuild
+from ptapp_audio.data.clips import Clips
+from ptapp_audio.data.read import FULL_SCALE
+from ptapp_audio.data.recognise import load_for
+from ptapp_audio.models.whole import rebuild
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 

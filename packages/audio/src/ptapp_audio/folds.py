@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import recognise
+from ptapp_audio.data.recognise import recognise
 from ptapp_audio.train import train as train_once
 from ptapp_core.errors import UserError
-from ptapp_core.folds import cross_validate
+from ptapp_core.measure.cross_validation import cross_validate
 
 
 def train(settings: TrainAudio) -> None:

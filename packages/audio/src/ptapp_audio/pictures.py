@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ptapp_audio.clips import Clips
 from ptapp_audio.config import FeaturesAudio
-from ptapp_audio.features import LogMel
-from ptapp_audio.read import FULL_SCALE
-from ptapp_core.classify import Predictions
-from ptapp_core.report import GREY, INK, clip, save
+from ptapp_audio.data.clips import Clips
+from ptapp_audio.data.read import FULL_SCALE
+from ptapp_audio.features.spectral import LogMel
+from ptapp_core.kinds.classify import Predictions
+from ptapp_core.measure.report import GREY, INK, clip, save
 
 _COLUMNS = 5
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")  # Okabe and Ito

@@ -7,20 +7,20 @@ import torch
 from torch import Tensor
 
 from ptapp_audio.card import About
-from ptapp_audio.clips import Clips
 from ptapp_audio.config import PredictAudio
+from ptapp_audio.data.clips import Clips
+from ptapp_audio.data.read import SOUNDS, Remarks, read
+from ptapp_audio.data.unreadable import Unreadable
 from ptapp_audio.evaluate import predict_clips
+from ptapp_audio.models.whole import Waveform, rebuild
 from ptapp_audio.pictures import timeline
-from ptapp_audio.read import SOUNDS, Remarks, read
-from ptapp_audio.unreadable import Unreadable
-from ptapp_audio.waveform import Waveform, rebuild
-from ptapp_core.answers import as_record, best, csv_lines, json_lines, table_lines
+from ptapp_core.cli.answers import as_record, best, csv_lines, json_lines, table_lines
+from ptapp_core.data.class_folders import files_named
+from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
-from ptapp_core.finite import refuse_not_finite
-from ptapp_core.folders import files_named
 from ptapp_core.jobs import Trained
-from ptapp_core.runtime import Runtime
-from ptapp_core.unread import refuse_unread
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import refuse_not_finite
 
 _BATCH = 64
 

@@ -9,31 +9,31 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptapp_audio.augment import Augment, hidden_parts, mix, place_windows
-from ptapp_audio.clips import Clips
 from ptapp_audio.config import TrainAudio
-from ptapp_audio.data import load_for
+from ptapp_audio.data.clips import Clips
+from ptapp_audio.data.read import FULL_SCALE
+from ptapp_audio.data.recognise import load_for
+from ptapp_audio.data.splits import Splits
 from ptapp_audio.evaluate import measure, predict_clips
-from ptapp_audio.features import refuse_empty_bands
+from ptapp_audio.features.augment import Augment, hidden_parts, mix, place_windows
+from ptapp_audio.features.spectral import refuse_empty_bands
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
-from ptapp_audio.read import FULL_SCALE
-from ptapp_audio.splits import Splits
-from ptapp_audio.waveform import Front, LogMelFront, UnitFront, Waveform, card_of
-from ptapp_core.classify import Classification
-from ptapp_core.draws import Draws
+from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform, card_of
+from ptapp_core.cli.ranks import relaunch
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
-from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import classification_loss
-from ptapp_core.memory import within_memory
-from ptapp_core.milestones import Evaluate
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.inplace import compile_in_place, recompute_activations
+from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.report import curves
+from ptapp_core.nn.losses import classification_loss
 from ptapp_core.plan import Plan
-from ptapp_core.ranks import relaunch
-from ptapp_core.report import curves
-from ptapp_core.runtime import Runtime
 
 _LONGEST = 5.0  # seconds of the window, where the user chose none
 _FEW_OF = 10  # windows that sounds fill: where an epoch hears less than one of so many, it is said

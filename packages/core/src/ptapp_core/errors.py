@@ -36,3 +36,8 @@ def counted(number: float, noun: str) -> str:
     """`1 epoch`, `2.5 epochs`, `4 micro-batches`."""
     plural = "" if number == 1 else "es" if noun.endswith(("s", "x", "tch", "sh")) else "s"
     return f"{number:,.6g} {noun}{plural}" if isinstance(number, float) else f"{number:,} {noun}{plural}"
+
+
+def one_line(error: BaseException) -> str:
+    """The error's message on one line; its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -2,8 +2,8 @@
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.terminal import is_text
+from ptapp_core.machine.terminal import is_text
+from ptapp_core.machine.torch_private import keep_loops
 
 Format = Literal["pt2", "onnx", "torchscript"]
 _FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
@@ -144,20 +145,11 @@ def _greatest_difference(model: nn.Module, exported: _Call, samples: tuple[Tenso
 
 
 def _pt2(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
-    with _loops() if form.recurrent else nullcontext():
+    with keep_loops() if form.recurrent else nullcontext():
         program = torch.export.export(model, example, dynamic_shapes=form.dimensions())
     buffer = BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
-
-
-@contextmanager
-def _loops() -> Iterator[None]:
-    """torch.export keeps loops of LSTMs and GRUs, which torch does not offer in a public place yet."""
-    from torch.export._patches import register_gru_while_loop_decomposition, register_lstm_while_loop_decomposition
-
-    with register_lstm_while_loop_decomposition(), register_gru_while_loop_decomposition():
-        yield
 
 
 def _read_pt2(path: Path) -> _Call:

@@ -7,15 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_core.meter import Meter
-from ptapp_core.milestones import Evaluate, Milestones
-from ptapp_core.optim import Schedule
+from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.meter import Meter
+from ptapp_core.loop.milestones import Evaluate, Milestones
+from ptapp_core.loop.optim import Schedule
+from ptapp_core.loop.update import Update
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Source, Task
-from ptapp_core.update import Update
-from ptapp_core.weights import Weights
 
 
 def fit(

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_core.checkpoint import load_weights, steps_in, verify
-from ptapp_core.config import JobSettings, TrainSettings
-from ptapp_core.errors import UserError, counted
-from ptapp_core.files import one_line
-from ptapp_core.formats import refuse_other_format
-from ptapp_core.members import FILE as SAMPLES
-from ptapp_core.members import Member, Members
-from ptapp_core.memory import within_memory
-from ptapp_core.optim import Schedule, build_optimizer, build_schedule
+from ptapp_core.data.members import FILE as SAMPLES
+from ptapp_core.data.members import Member, Members
+from ptapp_core.data.split import Division
+from ptapp_core.errors import UserError, counted, one_line
+from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
+from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.torch_private import BatchNorm
 from ptapp_core.plan import Plan
-from ptapp_core.run import Run, new_path, read_json, write_text
-from ptapp_core.runtime import Runtime
-from ptapp_core.split import Division
-from ptapp_core.typed import Typed, checked
+from ptapp_core.runs.checkpoint import load_weights, steps_in, verify
+from ptapp_core.runs.formats import refuse_other_format
+from ptapp_core.runs.run import Run, new_path, read_json, write_text
+from ptapp_core.runs.typed import Typed, checked
+from ptapp_core.settings.train import JobSettings, TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
 
@@ -120,7 +120,7 @@ def least_samples(model: nn.Module, sample: Tensor) -> int:
     def look(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         single.append(inputs[0].numel() == inputs[0].shape[1])
 
-    norms = [m for m in model.train().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
+    norms = [m for m in model.train().modules() if isinstance(m, BatchNorm) and m.training]
     hooks = [norm.register_forward_pre_hook(look) for norm in norms]
     model.eval()(sample)
     model.train()

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ptapp_core.config import TrainSettings
 from ptapp_core.errors import UserError, counted, nearest
-from ptapp_core.log import lower_is_better
+from ptapp_core.runs.log import lower_is_better
+from ptapp_core.settings.train import TrainSettings
 
 
 @dataclass(frozen=True)

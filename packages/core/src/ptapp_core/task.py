@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-from ptapp_core.states import refuse_unlike
+from ptapp_core.runs.states import refuse_unlike
 
 
 @dataclass

@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptapp_core.typed import Names, Size, Typed
-from ptapp_nlp.splits import TextPer
+from ptapp_core.runs.typed import Names, Size, Typed
+from ptapp_nlp.data.splits import TextPer
 
 
 class _Options(Typed):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ptapp_core.cli import command, domain
+from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_nlp.config import EvaluateNLP, ExportNLP, GenerateNLP, PredictNLP, TrainNLP, TranslateNLP
@@ -67,7 +67,7 @@ def export(settings: "ExportNLP") -> None:
 @app.command()
 def models() -> None:
     """List the models of each task, with the defaults that they change."""
-    from ptapp_core.fields import flag
+    from ptapp_core.settings.fields import flag
     from ptapp_nlp.config import RECIPES
 
     for (task, model), changes in RECIPES.items():

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import TrainSettings
 from ptapp_core.errors import nearest
-from ptapp_core.fields import argument, option
-from ptapp_core.idle import Only
-from ptapp_core.verbs import ComputeSettings, EvaluateSettings, ExportSettings
-from ptapp_nlp.hub import PREFIX
-from ptapp_nlp.lines import is_unicode
+from ptapp_core.settings.after_training import ComputeSettings, EvaluateSettings, ExportSettings
+from ptapp_core.settings.fields import argument, option
+from ptapp_core.settings.idle import Only
+from ptapp_core.settings.train import TrainSettings
+from ptapp_nlp.data.hub import PREFIX
+from ptapp_nlp.data.lines import is_unicode
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),

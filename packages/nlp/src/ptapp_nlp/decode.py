@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.draws import Draws
-from ptapp_core.finite import refuse_not_finite
-from ptapp_core.runtime import Runtime
-from ptapp_nlp.batches import Ragged
+from ptapp_core.data.draws import Draws
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_nlp.data.batches import Ragged
+from ptapp_nlp.data.tokens import BOS, EOS, Tokens
 from ptapp_nlp.models import LanguageModel, RecurrentLanguageModel, Translator
-from ptapp_nlp.tokens import BOS, EOS, Tokens
 
 Advance = Callable[[Tensor], Tensor]
 """Next tokens (M, S) -> logits (M, V) of the token after them."""

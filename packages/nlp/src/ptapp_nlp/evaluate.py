@@ -9,26 +9,26 @@ from typing import Any
 
 from torch import nn
 
-from ptapp_core.classify import predict
 from ptapp_core.jobs import Trained, division_of, say_learned
-from ptapp_core.losses import build_loss
-from ptapp_core.paired import FILE as PREDICTIONS
-from ptapp_core.results import class_numbers, write_results
-from ptapp_core.run import json_lines
-from ptapp_core.runtime import Runtime
-from ptapp_nlp.batches import Texts
+from ptapp_core.kinds.classify import predict
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.paired import FILE as PREDICTIONS
+from ptapp_core.measure.results import class_numbers, write_results
+from ptapp_core.nn.losses import build_loss
+from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import About
-from ptapp_nlp.columns import Columns
 from ptapp_nlp.config import EvaluateNLP, TrainNLP, of_translation
-from ptapp_nlp.data import Reading, load
+from ptapp_nlp.data.batches import Texts
+from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
+from ptapp_nlp.data.recognise import Reading, load
+from ptapp_nlp.data.splits import Examples, Splits
+from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import translations
-from ptapp_nlp.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import Translator, build
+from ptapp_nlp.models.tasks import OUTPUTS, predict_tags, token_figures
 from ptapp_nlp.pictures import attention_map, lengths
-from ptapp_nlp.splits import Examples, Splits
-from ptapp_nlp.tasks import OUTPUTS, predict_tags, token_figures
-from ptapp_nlp.tokens import Tokens
 
 _WORST = 50
 

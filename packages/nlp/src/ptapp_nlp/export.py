@@ -8,14 +8,14 @@ from torch import Tensor, nn
 
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
-from ptapp_core.run import write_text
+from ptapp_core.runs.run import write_text
 from ptapp_nlp.card import About
 from ptapp_nlp.config import ExportNLP
+from ptapp_nlp.data.encode import fallback_tag
+from ptapp_nlp.data.tokens import BOS, EOS, Tokens
 from ptapp_nlp.decode import LONGER, MORE
-from ptapp_nlp.encode import fallback_tag
 from ptapp_nlp.evaluate import Measured, job_of, load_for, prepare, rebuild
 from ptapp_nlp.models.encoder import positions_of
-from ptapp_nlp.tokens import BOS, EOS, Tokens
 
 _Free = dict[str, tuple[str, ...]]
 """Inputs by name, with the names of their free dimensions."""

@@ -7,12 +7,12 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
-from ptapp_core.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime
 from ptapp_nlp.card import About
 from ptapp_nlp.config import GenerateNLP
+from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import sample, session_of
 from ptapp_nlp.evaluate import rebuild
-from ptapp_nlp.tokens import Tokens
 
 
 def generate(settings: GenerateNLP) -> None:

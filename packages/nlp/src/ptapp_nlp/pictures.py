@@ -6,12 +6,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from ptapp_core.report import BLUE, INK, clip, save
-from ptapp_core.runtime import Runtime
-from ptapp_nlp.batches import Texts
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.report import BLUE, INK, clip, save
+from ptapp_nlp.data.batches import Texts
+from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models import LanguageModel, Translator
 from ptapp_nlp.models.transformer import TransformerEncoder
-from ptapp_nlp.tokens import Tokens
 
 _BARS = 50
 _LONGEST = 24  # tokens that still can be read beside a map

@@ -8,19 +8,19 @@ from typing import Any
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_core.finite import refuse_not_finite
-from ptapp_core.idle import refuse_idle
 from ptapp_core.jobs import Trained
-from ptapp_core.runtime import Runtime
-from ptapp_nlp.batches import Ragged
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.settings.idle import refuse_idle
 from ptapp_nlp.card import About
 from ptapp_nlp.config import PredictNLP, of_translation
+from ptapp_nlp.data.batches import Ragged
+from ptapp_nlp.data.encode import Cut, fallback_tag, whole_lengths
+from ptapp_nlp.data.lines import Bad, lines
+from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import translations
-from ptapp_nlp.encode import Cut, fallback_tag, whole_lengths
 from ptapp_nlp.evaluate import rebuild
-from ptapp_nlp.lines import Bad, lines
 from ptapp_nlp.models import Translator
-from ptapp_nlp.tokens import Tokens
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},

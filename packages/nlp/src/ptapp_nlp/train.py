@@ -7,34 +7,34 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptapp_core.classify import Classification, predict
-from ptapp_core.draws import Draws
+from ptapp_core.cli.ranks import relaunch
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.folds import cross_validate
-from ptapp_core.inplace import compile_in_place, recompute_activations
 from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
-from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import CrossEntropy, classification_loss
-from ptapp_core.memory import within_memory
-from ptapp_core.milestones import Evaluate
+from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.inplace import compile_in_place, recompute_activations
+from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.cross_validation import cross_validate
+from ptapp_core.measure.report import curves
+from ptapp_core.nn.losses import CrossEntropy, classification_loss
 from ptapp_core.plan import Plan
-from ptapp_core.ranks import relaunch
-from ptapp_core.report import curves
-from ptapp_core.run import read_json, write_text
-from ptapp_core.runtime import Runtime
+from ptapp_core.runs.run import read_json, write_text
 from ptapp_core.task import Task
-from ptapp_nlp.batches import Texts, by_length, padding
 from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.data.batches import Texts, by_length, padding
+from ptapp_nlp.data.splits import Splits
+from ptapp_nlp.data.tokens import Tokens, learn
 from ptapp_nlp.entities import figure_of
 from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
-from ptapp_nlp.losses import VocabularyLoss
 from ptapp_nlp.models import OPTIONS, build
 from ptapp_nlp.models.encoder import positions_of
-from ptapp_nlp.optimise import blocks_of, optimizer_of
-from ptapp_nlp.splits import Splits
-from ptapp_nlp.tasks import OUTPUTS, TokenTask, token_figures
-from ptapp_nlp.tokens import Tokens, learn
+from ptapp_nlp.models.losses import VocabularyLoss
+from ptapp_nlp.models.optimise import blocks_of, optimizer_of
+from ptapp_nlp.models.tasks import OUTPUTS, TokenTask, token_figures
 
 _LONGEST = 100_000  # the greatest --max-length
 _FIGURES = {

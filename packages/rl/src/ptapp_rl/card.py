@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptapp_core.typed import Size, Typed
+from ptapp_core.runs.typed import Size, Typed
 
 _Shape = list[Size]
 _Whole = list[int]

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ptapp_core.cli import command, domain
+from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_rl.config import EvaluateRL, ExportRL, PlayRL, RecordRL, TrainRL
@@ -31,7 +31,7 @@ def evaluate(settings: "EvaluateRL") -> None:
 @command(app, "ptapp_rl.config:RecordRL")
 def record(settings: "RecordRL") -> None:
     """Write an episode as a GIF or MP4, with its return."""
-    from ptapp_rl.show import record
+    from ptapp_rl.show.watch import record
 
     record(settings)
 
@@ -39,7 +39,7 @@ def record(settings: "RecordRL") -> None:
 @command(app, "ptapp_rl.config:PlayRL")
 def play(settings: "PlayRL") -> None:
     """Watch a trained policy play in a window."""
-    from ptapp_rl.show import play
+    from ptapp_rl.show.watch import play
 
     play(settings)
 
@@ -55,7 +55,7 @@ def export(settings: "ExportRL") -> None:
 @app.command()
 def algos() -> None:
     """List the algorithms, the actions that they take, and their defaults."""
-    from ptapp_rl.algos import listing
+    from ptapp_rl.algos.build import listing
 
     typer.echo(listing())
 
@@ -63,6 +63,6 @@ def algos() -> None:
 @app.command()
 def envs() -> None:
     """List the environments that are installed."""
-    from ptapp_rl.envs import names
+    from ptapp_rl.envs.names import names
 
     typer.echo("\n".join(names()))

@@ -6,11 +6,11 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
-from ptapp_core.config import JobSettings
-from ptapp_core.fields import flag, option
-from ptapp_core.idle import Only
-from ptapp_core.verbs import ExportSettings, OfRun
-from ptapp_rl.tuned import DEFAULTS, tuned_for
+from ptapp_core.settings.after_training import ExportSettings, OfRun
+from ptapp_core.settings.fields import flag, option
+from ptapp_core.settings.idle import Only
+from ptapp_core.settings.train import JobSettings
+from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
 
 Algorithm = Literal["dqn", "reinforce", "a2c", "ppo"]
 

@@ -14,16 +14,16 @@ from torch import Tensor, nn
 
 from ptapp_core.errors import UserError, counted
 from ptapp_core.jobs import Trained
-from ptapp_core.run import write_json
-from ptapp_core.runtime import Runtime
-from ptapp_core.verbs import OfRun
-from ptapp_rl.actor import ActorCritic
-from ptapp_rl.algos import build
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.run import write_json
+from ptapp_core.settings.after_training import OfRun
+from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
-from ptapp_rl.envs import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve
-from ptapp_rl.spaces import action_card, each, observation_card
-from ptapp_rl.vector import Environments
+from ptapp_rl.envs.names import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve
+from ptapp_rl.envs.spaces import action_card, each, observation_card
+from ptapp_rl.envs.vector import Environments
+from ptapp_rl.models.actor import ActorCritic
 
 Policy = Callable[[Any], Tensor]
 """Observations, (N, ...), to actions, (N, ...), as the environment takes them."""

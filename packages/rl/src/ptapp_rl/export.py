@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.export import export as write
-from ptapp_rl.algos import build
+from ptapp_rl.algos.build import build
 from ptapp_rl.config import ExportRL
+from ptapp_rl.envs.spaces import Observations, each, unscaled
+from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
-from ptapp_rl.spaces import Observations, each, unscaled
-from ptapp_rl.vector import Environments
 
 _SAMPLES = 16
 

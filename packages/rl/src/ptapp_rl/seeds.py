@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ptapp_core.checkpoint import steps_in
 from ptapp_core.errors import Interrupted, UserError, counted
-from ptapp_core.folds import test_figures
-from ptapp_core.log import FRAMES, records
-from ptapp_core.run import StopRequest, new_path, write_json
-from ptapp_core.runtime import STOPS, Runtime
-from ptapp_core.terminal import tell
+from ptapp_core.machine.runtime import STOPS, Runtime
+from ptapp_core.machine.terminal import tell
+from ptapp_core.measure.cross_validation import test_figures
+from ptapp_core.runs.checkpoint import steps_in
+from ptapp_core.runs.log import FRAMES, records
+from ptapp_core.runs.run import StopRequest, new_path, write_json
 from ptapp_rl.config import TrainRL, seed_list
-from ptapp_rl.envs import resolve
+from ptapp_rl.envs.names import resolve
 from ptapp_rl.evaluate import interval
 from ptapp_rl.train import train as train_one
 
@@ -113,7 +113,7 @@ class _Job:
 
 def _command(folder: Path, seed: int) -> list[str]:
     words = ["rl", "train", "--config", str(folder / "config.toml"), "--seed", str(seed), "--name", f"seed{seed}"]
-    return [sys.executable, "-P", "-m", "ptapp_core.main", *words]
+    return [sys.executable, "-P", "-m", "ptapp_core.cli.main", *words]
 
 
 def _run_all(jobs: list[_Job], parallel: int) -> None:
@@ -181,7 +181,7 @@ def learning_curves(curves: list[dict[int, float]], title: str, out: Path) -> Pa
     """Each seed's curve, their mean, and its 95 % bootstrap interval, at the frames that all of them were evaluated."""
     from matplotlib.figure import Figure  # takes a second to import
 
-    from ptapp_core.report import BLUE, GREY, save
+    from ptapp_core.measure.report import BLUE, GREY, save
 
     shared = sorted(set.intersection(*map(set, curves)))
     figure = Figure(figsize=(6.4, 4.0))

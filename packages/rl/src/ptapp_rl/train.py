@@ -6,20 +6,20 @@ from contextlib import ExitStack, closing, contextmanager
 import torch
 from torch import nn
 
+from ptapp_core.cli.ranks import relaunch
 from ptapp_core.fit import fit
 from ptapp_core.jobs import run_of, runtime_of, schedule_of
-from ptapp_core.memory import within_memory
-from ptapp_core.milestones import Evaluate
-from ptapp_core.optim import build_optimizer
-from ptapp_core.ranks import relaunch
-from ptapp_core.run import read_json
-from ptapp_core.runtime import Runtime
-from ptapp_core.terminal import tell
-from ptapp_rl.algos import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.loop.optim import build_optimizer
+from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.terminal import tell
+from ptapp_core.runs.run import read_json
+from ptapp_rl.algos.build import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs import limit_note, refuse_code_of, resolve
+from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve
+from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
-from ptapp_rl.vector import Environments
 
 
 def train(settings: TrainRL) -> None:
@@ -86,7 +86,7 @@ def train(settings: TrainRL) -> None:
         with closing(environments), evaluation as evaluate:
             fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
         if runtime.is_main:
-            from ptapp_core.report import curves  # drawing takes a second to import
+            from ptapp_core.measure.report import curves  # drawing takes a second to import
 
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             budget, episodes = budget_of(settings, name), settings.test_episodes

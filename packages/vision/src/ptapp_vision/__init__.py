@@ -7,34 +7,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ptapp_core.classify import Classification as Classification
+    from ptapp_core.data.loader import Loader as Loader
     from ptapp_core.fit import fit as fit
-    from ptapp_core.loader import Loader as Loader
-    from ptapp_core.losses import build_loss as build_loss
-    from ptapp_core.optim import build_optimizer as build_optimizer
+    from ptapp_core.kinds.classify import Classification as Classification
+    from ptapp_core.loop.optim import build_optimizer as build_optimizer
+    from ptapp_core.machine.runtime import Runtime as Runtime
+    from ptapp_core.nn.losses import build_loss as build_loss
     from ptapp_core.plan import Plan as Plan
-    from ptapp_core.run import Run as Run
-    from ptapp_core.runtime import Runtime as Runtime
-    from ptapp_vision.augment import Augment as Augment
-    from ptapp_vision.data import load as load
+    from ptapp_core.runs.run import Run as Run
+    from ptapp_vision.augment.batch import Augment as Augment
+    from ptapp_vision.data.recognise import load as load
     from ptapp_vision.models import build as build
-    from ptapp_vision.pixels import Pixels as Pixels
-    from ptapp_vision.pixels import pixel_statistics as pixel_statistics
+    from ptapp_vision.models.whole import Pixels as Pixels
+    from ptapp_vision.models.whole import pixel_statistics as pixel_statistics
 
 _HOME = {
-    "Classification": "ptapp_core.classify",
+    "Classification": "ptapp_core.kinds.classify",
     "fit": "ptapp_core.fit",
-    "Loader": "ptapp_core.loader",
-    "build_loss": "ptapp_core.losses",
-    "build_optimizer": "ptapp_core.optim",
+    "Loader": "ptapp_core.data.loader",
+    "build_loss": "ptapp_core.nn.losses",
+    "build_optimizer": "ptapp_core.loop.optim",
     "Plan": "ptapp_core.plan",
-    "Run": "ptapp_core.run",
-    "Runtime": "ptapp_core.runtime",
-    "Augment": "ptapp_vision.augment",
-    "load": "ptapp_vision.data",
+    "Run": "ptapp_core.runs.run",
+    "Runtime": "ptapp_core.machine.runtime",
+    "Augment": "ptapp_vision.augment.batch",
+    "load": "ptapp_vision.data.recognise",
     "build": "ptapp_vision.models",
-    "Pixels": "ptapp_vision.pixels",
-    "pixel_statistics": "ptapp_vision.pixels",
+    "Pixels": "ptapp_vision.models.whole",
+    "pixel_statistics": "ptapp_vision.models.whole",
 }
 __all__ = list(_HOME)
 

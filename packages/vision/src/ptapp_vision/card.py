@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptapp_core.typed import Names, Side, Size, Typed
+from ptapp_core.runs.typed import Names, Side, Size, Typed
 
 
 class Card(Typed):

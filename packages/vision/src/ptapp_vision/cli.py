@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ptapp_core.cli import command, domain
+from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, TrainVision

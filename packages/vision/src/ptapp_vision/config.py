@@ -5,10 +5,10 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from ptapp_core.config import TrainSettings
-from ptapp_core.fields import argument, flag, option
-from ptapp_core.idle import Only
-from ptapp_core.verbs import EvaluateSettings, ExportSettings, PredictFiles
+from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings, PredictFiles
+from ptapp_core.settings.fields import argument, flag, option
+from ptapp_core.settings.idle import Only
+from ptapp_core.settings.train import TrainSettings
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 

@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_core.classify import predict
 from ptapp_core.jobs import say_learned
-from ptapp_core.losses import build_loss
-from ptapp_core.paired import FILE as PREDICTIONS
-from ptapp_core.results import class_numbers, write_results
-from ptapp_core.run import json_lines
-from ptapp_core.runtime import Runtime
+from ptapp_core.kinds.classify import predict
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.paired import FILE as PREDICTIONS
+from ptapp_core.measure.results import class_numbers, write_results
+from ptapp_core.nn.losses import build_loss
+from ptapp_core.runs.run import json_lines
 from ptapp_vision.config import EvaluateVision, TrainVision
-from ptapp_vision.data import Form, Images, Splits, load_for
-from ptapp_vision.pixels import Pixels, columns, rebuild
-from ptapp_vision.reconstruct import reconstruction_metrics
+from ptapp_vision.data.recognise import Form, Images, Splits, load_for
+from ptapp_vision.models.reconstruct import reconstruction_metrics
+from ptapp_vision.models.whole import Pixels, columns, rebuild
 from ptapp_vision.sheet import mistakes
 from ptapp_vision.trained import find_trained
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_vision.config import ExportVision, TrainVision
-from ptapp_vision.data import Form, Images, load_for
-from ptapp_vision.pixels import rebuild
+from ptapp_vision.data.recognise import Form, Images, load_for
+from ptapp_vision.models.whole import rebuild
 from ptapp_vision.trained import find_trained
 
 _SAMPLES, _FILE = 16, "samples.safetensors"

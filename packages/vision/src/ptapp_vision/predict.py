@@ -4,16 +4,16 @@ import sys
 
 import torch
 
-from ptapp_core.answers import csv_lines, json_lines, table_lines
+from ptapp_core.cli.answers import csv_lines, json_lines, table_lines
+from ptapp_core.data.class_folders import files_named
+from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
-from ptapp_core.finite import refuse_not_finite
-from ptapp_core.folders import files_named
-from ptapp_core.runtime import Runtime
-from ptapp_core.unread import refuse_unread
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_vision.config import PredictVision
-from ptapp_vision.data import read_images, span_in
-from ptapp_vision.decode import IMAGES
-from ptapp_vision.pixels import rebuild
+from ptapp_vision.data.decode import IMAGES
+from ptapp_vision.data.recognise import read_images, span_in
+from ptapp_vision.models.whole import rebuild
 from ptapp_vision.trained import find_trained
 
 _BATCH = 256

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ptapp_core.errors import counted
-from ptapp_core.report import INK, clip, save
-from ptapp_vision.decode import OnDisk
+from ptapp_core.measure.report import INK, clip, save
+from ptapp_vision.data.decode import OnDisk
 
 _COLUMNS = 6
 

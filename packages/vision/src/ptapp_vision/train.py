@@ -8,30 +8,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptapp_core.classify import Classification, predict
-from ptapp_core.draws import Draws
+from ptapp_core.cli.ranks import relaunch
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.folds import cross_validate
-from ptapp_core.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
 from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
-from ptapp_core.loader import Batch, Loader
-from ptapp_core.losses import build_loss, classification_loss
-from ptapp_core.memory import within_memory
-from ptapp_core.milestones import Evaluate
+from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
+from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.cross_validation import cross_validate
+from ptapp_core.measure.report import curves
+from ptapp_core.nn.losses import build_loss, classification_loss
 from ptapp_core.plan import Plan
-from ptapp_core.ranks import relaunch
-from ptapp_core.report import curves
-from ptapp_core.runtime import Runtime
 from ptapp_core.task import Task
-from ptapp_vision.augment import Augment, mix
+from ptapp_vision.augment.batch import Augment, mix
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data import Form, Images, Splits, load_for
+from ptapp_vision.data.recognise import Form, Images, Splits, load_for
 from ptapp_vision.evaluate import measure
 from ptapp_vision.export import keep_samples
 from ptapp_vision.models import Weights, build, read_weights, usual_size
-from ptapp_vision.pixels import Pixels, columns, pixel_statistics
-from ptapp_vision.reconstruct import Reconstruction, reconstruction_metrics
+from ptapp_vision.models.reconstruct import Reconstruction, reconstruction_metrics
+from ptapp_vision.models.whole import Pixels, columns, pixel_statistics
 
 
 def train(settings: TrainVision) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
-from ptapp_core.run import read_json
+from ptapp_core.runs.run import read_json
 from ptapp_vision.card import About
 
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_audio.models.network import Network
-from ptapp_core.transformer import Stack
+from ptapp_core.nn.transformer import Stack
 
 
 class SpectrogramTransformer(Network):

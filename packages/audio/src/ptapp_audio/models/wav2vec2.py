@@ -5,9 +5,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from ptapp_audio.models.network import Network
-from ptapp_core.errors import UserError
-from ptapp_core.files import one_line
-from ptapp_core.hub import is_local, quiet_transformers
+from ptapp_core.errors import UserError, one_line
+from ptapp_core.machine.hub import is_local, quiet_transformers
 
 RATE = 16_000
 """Samples a second that these networks were trained on."""

@@ -11,9 +11,9 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
 from ptapp_core.errors import UserError
-from ptapp_core.hub import is_local, quiet_transformers
+from ptapp_core.machine.hub import is_local, quiet_transformers
+from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.encoder import Encoder
-from ptapp_nlp.tokens import Tokens
 
 
 class PretrainedEncoder(Encoder):

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.dropout import Dropout
+from ptapp_core.nn.dropout import Dropout
 from ptapp_nlp.models.encoder import Encoder
 
 Cell = Literal["lstm", "gru"]

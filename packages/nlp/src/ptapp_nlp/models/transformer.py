@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ptapp_core.attention import sinusoidal
-from ptapp_core.dropout import Dropout
-from ptapp_core.transformer import Cache, Stack
+from ptapp_core.nn.attention import sinusoidal
+from ptapp_core.nn.dropout import Dropout
+from ptapp_core.nn.transformer import Cache, Stack
 from ptapp_nlp.models.encoder import Encoder
 
 

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from types import MethodType
 
 import torch
 import torchvision
@@ -12,6 +11,7 @@ from torchvision.models.mnasnet import MNASNet
 from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.machine.torch_private import load_any_version
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.weights import Weights, copy_weights
 
@@ -140,7 +140,7 @@ def _construct(name: str, classes: int, size: int) -> nn.Module:
     net: nn.Module = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
     if isinstance(net, MNASNet):
         # It refuses a state dict without torch.save's version numbers, and safetensors has no place for them.
-        net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)
+        load_any_version(net)
     return net
 
 

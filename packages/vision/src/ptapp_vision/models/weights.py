@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained
-from ptapp_core.run import read_json
-from ptapp_core.typed import checked
+from ptapp_core.runs.run import read_json
+from ptapp_core.runs.typed import checked
 from ptapp_vision.card import About
 
 _FILE = "model.safetensors"  # of a checkpoint

@@ -1,0 +1,1 @@
+"""Audio to train on: every reader returns the same three splits."""

@@ -1,0 +1,312 @@
+"""From sound files to int16 waveforms at one rate, in blocks: by libsndfile, and by PyAV what that does not read."""
+
+import math
+import mmap
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import torch
+from torch import Tensor
+
+from ptapp_audio.data import mpeg, pyav
+from ptapp_audio.data.headers import Data, ends_within_page, find_data
+from ptapp_audio.data.resample import Resampler
+from ptapp_audio.data.unreadable import Unreadable
+from ptapp_core.data.unread import Kind
+from ptapp_core.errors import counted, one_line
+
+_OF_LIBSNDFILE = (
+    ".wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist"
+    " .8svx"
+)
+FULL_SCALE = 32768.0
+SILENT = 1e-3
+"""Of full scale: a sound, or a window of one, that stays below it counts as silence."""
+_OVERSHOOT = 1.5  # of full scale: so much a lossy codec may add, and it is clipped
+_AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
+_BLOCK = 2**18  # samples of all channels that are decoded at a time
+_SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
+_GUESSED_FROM = 200
+_UNKNOWN = 2**62  # frames: libsndfile says more where it does not know
+_CUT = "is cut short: it ends before the samples that its header promises"
+
+
+class Sound(NamedTuple):
+    """What `read` gives."""
+
+    samples: Tensor
+    """int16 (samples,)."""
+    rate: int
+    peak: float
+    """The largest sample of any channel, before it was divided; 1 is full scale."""
+    divisor: float
+    """What floats beyond full scale were divided by; 1 where none were."""
+
+
+def is_silent(samples: Tensor) -> bool:
+    """Whether the peak of int16 (samples,) is below `SILENT`."""
+    lowest, highest = samples.aminmax()
+    return max(-int(lowest), int(highest)) < SILENT * FULL_SCALE
+
+
+def look(file: Path) -> tuple[int, float]:
+    """(samples a second, seconds) from the header alone, a guess for MP3 and other lossy kinds; raises Unreadable."""
+    try:
+        with file.open("rb", buffering=0) as stream:
+            head = stream.read(16)
+            stream.seek(0)
+            with soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
+                return sound.samplerate, sound.frames / max(sound.samplerate, 1)
+    except soundfile.SoundFileError as error:
+        if what := pyav.kind(head):
+            return pyav.look(file, what)
+        raise Unreadable(_reason(file, error)) from error
+    except OSError as error:
+        raise Unreadable(_reason(file, error)) from error
+
+
+def opens(file: Path) -> bool:
+    """Whether the header is that of a sound, whatever the file's name."""
+    try:
+        look(file)
+    except Unreadable:
+        return False
+    return True
+
+
+SOUNDS = Kind(
+    "sound",
+    pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
+    opens,
+    "convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
+)
+
+
+def read(file: Path, rate: int | None = None) -> Sound:
+    """The sound as int16, the mean of its channels, at `rate` (None: its own).
+
+    16-bit samples stay as they are; others are rounded to 16 bits. Floats up to 1.5 of full scale are clipped, for
+    lossy codecs go so far. A file with larger ones is divided by the power of two that its largest reaches up to, so
+    that samples of int16 or int32 that were stored as floats come out as what they were.
+
+    Raises Unreadable where the file is missing, empty, truncated, no sound, or holds samples that are no numbers.
+    """
+    samples, own, peak = _decode(file, rate, 1.0)
+    divisor = 1.0
+    if peak > _OVERSHOOT:
+        divisor = 2.0 ** math.ceil(math.log2(peak))
+        samples, own, _ = _decode(file, rate, divisor)
+    return Sound(torch.from_numpy(samples), rate or own, peak, divisor)
+
+
+def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
+    """Each file at `rate`, or the reason why it cannot be read, one after the other."""
+
+    def attempt(file: Path) -> Sound | str:
+        try:
+            return read(file, rate)
+        except Unreadable as error:
+            return str(error)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # libsndfile decodes outside the interpreter lock
+        for some in _together(files, rate):
+            yield from pool.map(attempt, some)
+
+
+def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
+    """The files in groups that may lie decoded in memory at a time: of many short ones, or of a long one."""
+    some: list[Path] = []
+    total = 0.0
+    for file in files:
+        try:
+            size = 2 * rate * look(file)[1]
+        except Unreadable:
+            size = 0.0
+        if some and (len(some) == _AT_MOST[0] or total + size > _AT_MOST[1]):
+            yield some
+            some, total = [], 0.0
+        some.append(file)
+        total += size
+    if some:
+        yield some
+
+
+class Remarks:
+    """What is worth a line of the sounds that were read."""
+
+    def __init__(self) -> None:
+        self._divisors: list[float] = []
+        self._silent: list[Path] = []
+        self._cancelled: list[Path] = []
+
+    def add(self, file: Path, sound: Sound) -> None:
+        """Takes note of a sound."""
+        if sound.divisor > 1.0:
+            self._divisors.append(sound.divisor)
+        if is_silent(sound.samples):
+            (self._silent if sound.peak / sound.divisor < SILENT else self._cancelled).append(file)
+
+    def lines(self) -> list[str]:
+        """One for each kind of remark, with the number of files."""
+        found = []
+        if self._divisors:
+            largest = f"{max(self._divisors):,.0f}"
+            found.append(
+                f"{counted(len(self._divisors), 'file')} of floats beyond full scale, divided by up to {largest}"
+            )
+        for files, why in ((self._silent, "of silence"), (self._cancelled, "whose channels cancel to silence")):
+            if files:
+                found.append(f"{counted(len(files), 'file')} {why} (the first is {files[0]})")
+        return found
+
+
+def usual(files: Sequence[Path]) -> tuple[int, int]:
+    """(the most frequent rate, how many bytes all take at it as int16), guessed from the headers of a few.
+
+    Of equally frequent rates it is the highest. Files that cannot be read say nothing here; reading them will.
+    """
+    seen: list[tuple[int, float]] = []
+    for file in files[:: -(-len(files) // _GUESSED_FROM)]:
+        try:
+            seen.append(look(file))
+        except Unreadable:
+            continue
+    if not seen:
+        return 16_000, 0
+    counts = Counter(rate for rate, _ in seen)
+    rate = max(counts, key=lambda rate: (counts[rate], rate))
+    seconds = sum(seconds for _, seconds in seen) / len(seen)
+    return rate, int(2 * rate * seconds * len(files))
+
+
+def _decode(file: Path, rate: int | None, divisor: float) -> tuple[npt.NDArray[np.int16], int, float]:
+    """The samples, divided by `divisor`, the file's own rate, and its largest sample before that."""
+    try:
+        with _opened(file) as (own, blocks):
+            if not _SLOWEST <= own <= _FASTEST:
+                raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
+            to_rate, peak, parts = Resampler(own, rate or own), 0.0, []
+            for block in blocks:
+                largest = float(np.abs(block).max())
+                if not math.isfinite(largest):
+                    raise Unreadable("has samples that are not finite numbers")
+                peak = max(peak, largest)
+                parts.append(_int16(to_rate(block.mean(1) / np.float32(divisor))))
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise Unreadable(_reason(file, error)) from error
+    if not parts:
+        raise Unreadable("holds no samples")
+    return np.concatenate([*parts, _int16(to_rate.rest())]), own, peak
+
+
+def _int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
+    return np.rint(wave * np.float32(FULL_SCALE)).clip(-32768, 32767).astype(np.int16)
+
+
+class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
+    """soundfile seeks after every read of a file in which it can; the decoder of MP3 then gives other samples."""
+
+    def seekable(self) -> bool:
+        """No, whatever the file."""
+        return False
+
+    @property
+    def is_mpeg(self) -> bool:
+        """Whether the number of its frames is a guess."""
+        return self.format == "MP3" or self.subtype.startswith("MPEG")
+
+
+class _Copy(mmap.mmap):
+    """A file that may be changed in this process alone, and in which libsndfile may seek beyond the end."""
+
+    def seek(self, pos: int, whence: int = os.SEEK_SET) -> None:
+        """As that of a file."""
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self)}[whence]
+        super().seek(min(start + pos, len(self)))
+
+
+Blocks = Iterator[npt.NDArray[np.float32]]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[int, Blocks]]:
+    """The rate of a file, and its blocks (samples, channels); raises Unreadable for one that is cut short."""
+    if not file.is_file() or not file.stat().st_size:
+        raise Unreadable(_reason(file, ValueError("no regular file")))
+    with (
+        file.open("rb", buffering=0) as stream,
+        _Copy(stream.fileno(), 0, access=mmap.ACCESS_COPY) as whole,
+        memoryview(whole) as view,
+    ):
+        data = find_data(view)
+        if (data and data.is_cut_short(len(view))) or ends_within_page(view):
+            raise Unreadable(_CUT)
+        with view[slice(*data.part(len(view)))] if data and data.mpeg else view[:] as part:
+            source: int | _Copy | BytesIO = _rebuilt(part) or _repaired(whole, data) or stream.fileno()
+        try:
+            sound = _Forward(source, closefd=False)
+        except soundfile.SoundFileError:
+            if what := pyav.kind(bytes(view[:16])):
+                yield pyav.look(file, what)[0], pyav.blocks(file, what)
+                return
+            raise
+        with sound:
+            yield sound.samplerate, _blocks(sound)
+
+
+def _rebuilt(stream: memoryview) -> BytesIO | None:
+    """An MPEG stream with a header that says how long it is; None for others, and where the decoder sees it itself."""
+    found = mpeg.scan(stream) if mpeg.begins(stream) else None
+    if found is None:
+        return None
+    if found.cut:
+        raise Unreadable("is cut short: its last frame is not all there, or frames that its header promises")
+    if found.mixed:
+        raise Unreadable("changes its sample rate or channels in the middle: it is two files in one; divide it")
+    return None if found.counts_right else BytesIO(found.rebuilt(stream))
+
+
+def _repaired(whole: _Copy, data: Data | None) -> _Copy | None:
+    """The file with the length of its samples in its header, where that was left open; None where it was not."""
+    length = data.closed(len(whole)) if data and data.open else None
+    if data is None or length is None:
+        return None
+    whole[data.field : data.field + len(length)] = length  # of this process's copy alone
+    return whole
+
+
+def _blocks(sound: _Forward) -> Blocks:
+    """Raises Unreadable where the file ends before it should."""
+    count = 0
+    promised = 0 if sound.is_mpeg or sound.frames >= _UNKNOWN else sound.frames
+    try:
+        while len(block := sound.read(max(_BLOCK // sound.channels, 1), dtype="float32", always_2d=True)):
+            count += len(block)
+            yield block
+    except soundfile.SoundFileError as error:
+        of = f" of {promised:,}" if promised else ""
+        raise Unreadable(f"is damaged or cut short: it cannot be decoded beyond {count:,}{of} samples") from error
+    if count < promised:
+        raise Unreadable(_CUT)
+
+
+def _reason(file: Path, error: Exception) -> str:
+    if not file.exists():
+        return "no such file"
+    if file.is_dir():
+        return "is a folder, not a sound"
+    if not file.stat().st_size:
+        return "is empty (0 bytes)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be opened ({error.strerror})"
+    text = one_line(error).split(": ", 1)[-1].rstrip(".")
+    return f"is no sound of a known format ({text})"

@@ -1,0 +1,1 @@
+"""From waveforms to spectra and other features, and augmentation of waveforms and spectra."""

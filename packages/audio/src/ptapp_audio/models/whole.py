@@ -1,0 +1,170 @@
+"""The model that is trained, evaluated and exported: from a waveform to logits, features and windows inside."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_audio.data.clips import Clips, spread
+from ptapp_audio.data.read import FULL_SCALE, SILENT
+from ptapp_audio.features.augment import hide
+from ptapp_audio.features.spectral import LogMel
+from ptapp_audio.models import Network, build
+from ptapp_core.errors import UserError
+
+_QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
+_LOOKED_AT = 256  # windows from which the statistics are taken,
+_TOGETHER = 16  # so many at a time
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the features are made of; all in samples but `mels` and `low` (Hz)."""
+
+    rate: int
+    n_fft: int
+    hop: int
+    mels: int
+    low: float
+
+    @classmethod
+    def of(cls, rate: int, frame: float, hop: float, mels: int, low: float) -> "Front":
+        """From seconds; the spectrum gets the next power of two."""
+        n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
+        if low >= rate / 2:
+            raise UserError(f"--low {low:g}: at {rate:,} samples a second a sound ends at {rate // 2:,} Hz")
+        return cls(rate, n_fft, max(round(hop * rate), 1), mels, low)
+
+
+class LogMelFront(nn.Module):
+    """Log-mel in dB below the loudest value of the window, so that the gain does not matter, then normalised.
+
+    `mean` (mels, 1) and `std` (1,) are those of the training clips, and travel with the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, front: Front) -> None:
+        super().__init__()
+        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, front.mels, fmin=front.low)
+        self.register_buffer("mean", torch.zeros(front.mels, 1))
+        self.register_buffer("std", torch.ones(1))
+
+    def decibels(self, x: Tensor) -> Tensor:
+        """(N, samples) -> (N, mels, frames), 0 the loudest, -80 the floor."""
+        decibels: Tensor = self.log_mel(x / x.abs().amax(1, keepdim=True).clamp(min=SILENT))
+        return decibels - decibels.amax((1, 2), keepdim=True).clamp(min=_QUIET)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, samples) -> (N, mels, frames)."""
+        return (self.decibels(x) - self.mean) / self.std
+
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Takes the mean of each band, and the deviation from it, from waveforms (N, samples)."""
+        count, total, squares = 0, torch.zeros(len(self.mean)).double(), torch.zeros(len(self.mean)).double()
+        for x in batches:
+            decibels = self.decibels(x).double()
+            count += decibels.shape[0] * decibels.shape[2]
+            total += decibels.sum((0, 2))
+            squares += decibels.square().sum((0, 2))
+        mean = total / count
+        self.mean.copy_(mean[:, None])
+        self.std.copy_((squares / count - mean.square()).mean().sqrt().clamp(min=1e-3))
+
+
+class UnitFront(nn.Module):
+    """Waveforms of mean zero and deviation one, as wav2vec2's own feature extractor makes them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, samples) -> (N, samples)."""
+        x = x - x.mean(1, keepdim=True)
+        return x * (x.square().mean(1, keepdim=True) + 1e-7).rsqrt()
+
+    def measure(self, batches: Iterable[Tensor]) -> None:
+        """Nothing to take from the data."""
+
+
+class Waveform(nn.Module):
+    """Waveforms (N, samples), int16 or float of -1 to 1, at the model's rate, to logits (N, K).
+
+    In training the waveforms are windows of the model's length. In evaluation they may be of any length, of a sample
+    and more: windows are spread evenly over the whole clip (see `clips.spread`), and the probabilities of those that
+    are not silent averaged; of all of them, where all are silent.
+
+    Args:
+        front: (N, window) -> the network's input.
+        network: -> logits.
+        window: in samples.
+    """
+
+    def __init__(self, front: LogMelFront | UnitFront, network: Network, window: int) -> None:
+        super().__init__()
+        self.front, self.window = front, window
+        self.network = network.to(memory_format=torch.channels_last)  # convolutions are up to twice as quick
+
+    def see(self, samples: Tensor) -> Tensor:
+        """What the network takes of windows (N, window); in float32 whatever the precision."""
+        samples = _as_float(samples)
+        if torch.compiler.is_exporting() or not torch.is_autocast_enabled(samples.device.type):
+            features: Tensor = self.front(samples)
+            return features
+        with torch.autocast(samples.device.type, enabled=False):  # the powers span more than 16 bits hold
+            features = self.front(samples.float())
+            return features
+
+    def forward(self, samples: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Logits (N, K); `hidden` is what SpecAugment hides in training, see `augment.hide`."""
+        if self.training:
+            features = self.see(samples)
+            logits: Tensor = self.network(features if hidden is None else hide(features, hidden))
+            return logits
+        length = samples.shape[1]
+        traced = torch.compiler.is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+        if not traced and length <= self.window:
+            padded = functional.pad(samples, (0, self.window - length))
+            return self.network(self.see(padded)).float()
+        count = (length - 1) // self.window + 2
+        starts = (torch.arange(count, device=samples.device) * (length - self.window) // (count - 1)).clamp(min=0)
+        place = starts[:, None] + torch.arange(self.window, device=samples.device)
+        windows = _as_float(functional.pad(samples, (0, self.window))[:, place].flatten(0, 1))
+        logits = self.network(self.see(windows)).float()
+        said = logits.view(-1, count, logits.shape[1]).log_softmax(2)
+        said = said + 0.0 * windows.sum(1).view(-1, count, 1)  # NaN where a sample is not finite; ONNX's GRU hides it
+        silent = (windows.abs() < SILENT).all(1).view(-1, count, 1)
+        return said.masked_fill(silent & ~silent.all(1, keepdim=True), -torch.inf).logsumexp(1)
+
+    @torch.no_grad()
+    def measure(self, clips: Clips) -> None:
+        """Takes the statistics of the features from training clips."""
+        owner, at = spread(clips.lengths, self.window)
+        rows = torch.arange(0, len(owner), -(-len(owner) // _LOOKED_AT)).split(_TOGETHER)
+        self.front.measure(clips.windows(owner[few], at[few], self.window).float() / FULL_SCALE for few in rows)
+
+
+def _as_float(samples: Tensor) -> Tensor:
+    """Samples of -1 to 1, whether they are stored so or as int16."""
+    return samples if samples.is_floating_point() else samples.float() / FULL_SCALE
+
+
+def rebuild(card: dict[str, Any]) -> Waveform:
+    """An untrained model of the form that a run's `meta.json` describes under "model"."""
+    front = Front(**card["front"])
+    shape = (front.mels, 1 + card["window"] // front.hop)
+    network = build(card["name"], classes=len(card["classes"]), shape=shape, **card["options"])
+    return Waveform(UnitFront() if network.hears else LogMelFront(front), network, card["window"])
+
+
+def card_of(name: str, options: dict[str, Any], classes: tuple[str, ...], front: Front, window: int) -> dict[str, Any]:
+    """What it takes to build a model again, and to use it."""
+    return {
+        "name": name,
+        "options": options,
+        "classes": list(classes),
+        "front": asdict(front),
+        "rate": front.rate,
+        "window": window,
+    }

@@ -1,0 +1,186 @@
+"""Batches in a seeded, resumable order."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import count
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ptapp_core.data.draws import Draws
+from ptapp_core.errors import UserError
+from ptapp_core.machine.runtime import Runtime, end_with_job, outlive_stop_request
+from ptapp_core.runs.states import refuse_unlike
+
+Batch = dict[str, Any]
+"""Tensors by name, whose first dimension counts the samples; a number stays on the host, whatever the device."""
+Columns = Mapping[str, Tensor]
+"""A data set in memory: tensors whose first dimension counts the samples."""
+
+
+@runtime_checkable
+class Gathers(Protocol):
+    """A data set in memory that makes its own batches: samples of unequal lengths, padded to the batch's longest."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, index: Tensor) -> Batch:
+        """The samples `index`, int64 (n,), each tensor with n rows."""
+        ...
+
+
+Data = Columns | Gathers | Dataset[Batch]
+
+
+class Loader:
+    """A Source over a data set: epoch after epoch, each in its own order, without end.
+
+    The order depends on (seed, epoch) alone. Optimizer step s of an epoch takes `batch_size` samples of that order (the
+    last step of an epoch takes what is left); they are cut into `accumulate` micro-batches and each of those into one
+    share a rank, so neither number changes which samples a step learns from. An empty share is None. Going on after an
+    interruption is a matter of two numbers, epoch and step.
+
+    Args:
+        data: tensors in memory, gathered by index; a data set that gathers batches itself; or a map-style Dataset
+            whose items are dicts of tensors, read by `workers` processes.
+        batch_size: samples an optimizer step, over all micro-batches and ranks.
+        runtime: for the device and the ranks.
+        transform: called with (batch, draws) on the batch's own device; `draws` are the samples' random numbers.
+        weights: shape (N,); samples are drawn with replacement in this proportion instead of each once an epoch.
+        order: from a generator, seeded with (seed, epoch), to the order of an epoch, int64 (N,); else it is random.
+        names: what sample i is called in messages.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        batch_size: int,
+        runtime: Runtime,
+        *,
+        seed: int = 0,
+        accumulate: int = 1,
+        transform: Callable[[Batch, Draws], Batch] | None = None,
+        weights: Tensor | None = None,
+        order: Callable[[torch.Generator], Tensor] | None = None,
+        names: Sequence[str] = (),
+        workers: int = 0,
+    ) -> None:
+        self.size = size_of(data)
+        if batch_size > self.size:
+            raise UserError(
+                f"--batch-size {batch_size} is larger than the training set of {self.size} samples; make it smaller"
+            )
+        self.steps_per_epoch = -(-self.size // batch_size)
+        self._data, self._batch_size, self._runtime = data, batch_size, runtime
+        self._seed, self._accumulate, self._transform = seed, accumulate, transform
+        self._weights, self._own_order, self._names, self._workers = weights, order, names, workers
+        self._epoch = self._step = 0
+
+    def __iter__(self) -> Iterator[Batch | None]:
+        """Micro-batches, `accumulate` an optimizer step; each holds the data set's columns and `index`, int64 (n,)."""
+        for number, (epoch, index, batch) in enumerate(self._read(self._epoch, self._step)):
+            if number % self._accumulate == 0:  # the state counts whole steps: what is given out is learnt
+                self._epoch, self._step = divmod(
+                    self._epoch * self.steps_per_epoch + self._step + 1, self.steps_per_epoch
+                )
+            if batch is None:
+                yield None
+                continue
+            batch["index"] = index
+            batch = self._runtime.to_device(batch)
+            yield self._transform(batch, Draws(self._seed, epoch, batch["index"])) if self._transform else batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and step that come next, and the number of samples that this order is one of."""
+        return {"epoch": self._epoch, "step": self._step, "size": self.size}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Goes on at an epoch and step; raises ValueError if the data set has another size."""
+        if state["size"] != self.size:
+            raise ValueError(f"the data had {state['size']} training samples, now {self.size}")
+        refuse_unlike(state, self.state_dict())
+        if state["step"] >= self.steps_per_epoch:
+            raise ValueError(f"step {state['step']} is beyond the {self.steps_per_epoch} of an epoch")
+        self._epoch, self._step = state["epoch"], state["step"]
+
+    def names(self, step: int) -> list[str]:
+        """The names of optimizer step `step`, counted from 1 over the whole job."""
+        epoch, step = divmod(step - 1, self.steps_per_epoch)
+        index = self._order(epoch)[step * self._batch_size : (step + 1) * self._batch_size].tolist()
+        return [self._names[i] if self._names else f"sample {i}" for i in index]
+
+    def _order(self, epoch: int) -> Tensor:
+        key = Draws(self._seed, epoch, torch.zeros(1, dtype=torch.int64)).bits("order").item()
+        generator = torch.Generator().manual_seed(int(key))
+        if self._own_order is not None:
+            return self._own_order(generator)
+        if self._weights is None:
+            return torch.randperm(self.size, generator=generator)
+        return torch.multinomial(self._weights, self.size, replacement=True, generator=generator)
+
+    def _shares(self, first_epoch: int, step: int) -> Iterator[tuple[int, Tensor]]:
+        """From that step on: the epoch, and this rank's part of the next micro-batch as indices."""
+        rank, world = self._runtime.rank, self._runtime.world
+        for epoch in count(first_epoch):
+            order = self._order(epoch)
+            for samples in order[step * self._batch_size :].split(self._batch_size):
+                if self._accumulate * world == 1:
+                    yield epoch, samples
+                    continue
+                for micro in samples.tensor_split(self._accumulate):
+                    yield epoch, micro.tensor_split(world)[rank]
+            step = 0
+
+    def _read(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor, Batch | None]]:
+        shares = self._shares(epoch, step)
+        if isinstance(self._data, Mapping | Gathers):
+            for epoch, index in shares:
+                yield epoch, index, (_gather(self._data, index) if len(index) else None)
+            return
+        wanted = (index.tolist() for _, index in self._shares(epoch, step) if len(index))
+        batches = _decoded(self._data, wanted, self._workers)
+        for epoch, index in shares:
+            yield epoch, index, (next(batches) if len(index) else None)
+
+
+def size_of(data: Data) -> int:
+    """How many samples a data set has."""
+    return len(next(iter(data.values()))) if isinstance(data, Mapping) else len(data)  # type: ignore[arg-type]
+
+
+def each_once(data: Data, batch_size: int, runtime: Runtime, *, workers: int = 0) -> Iterator[Batch]:
+    """Every sample of this rank's share once, in order, for evaluation; `index` tells which they are."""
+    index = torch.arange(runtime.rank, size_of(data), runtime.world)
+    shares = [part for part in index.split(batch_size) if len(part)]
+    batches: Iterator[Batch]
+    if isinstance(data, Mapping | Gathers):
+        batches = (_gather(data, part) for part in shares)
+    else:
+        batches = _decoded(data, (part.tolist() for part in shares), workers)
+    for part, batch in zip(shares, batches, strict=True):
+        batch["index"] = part
+        yield runtime.to_device(batch)
+
+
+def _gather(data: Columns | Gathers, index: Tensor) -> Batch:
+    if isinstance(data, Mapping):
+        return {name: column.index_select(0, index) for name, column in data.items()}
+    return data.gather(index)
+
+
+def _decoded(data: Dataset[Batch], wanted: Iterator[list[int]], workers: int) -> Iterator[Batch]:
+    # A generator of its own: DataLoader would draw a seed from the global one each time that it starts.
+    loader = DataLoader(
+        data,
+        batch_sampler=wanted,
+        num_workers=workers,
+        generator=torch.Generator(),
+        worker_init_fn=outlive_stop_request if workers else None,
+    )
+    batches = iter(loader)
+    end_with_job(getattr(batches, "_workers", ()))
+    try:
+        yield from batches
+    except UserError as error:  # a worker's error arrives with its traceback as text; the last line is the message
+        raise UserError(str(error).splitlines()[-1].removeprefix("ptapp_core.errors.UserError: ")) from None

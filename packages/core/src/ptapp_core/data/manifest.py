@@ -1,0 +1,333 @@
+"""A manifest: a table with a row per sample, with its file, its class, and where there are any its split and group."""
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ptapp_core.data.files import visible
+from ptapp_core.data.layout import split_of
+from ptapp_core.data.listing import Listing, Span
+from ptapp_core.data.pieces import note_on_pieces, pieces_of
+from ptapp_core.data.table import Table, header_of, read_table
+from ptapp_core.data.unread import Kind
+from ptapp_core.errors import UserError
+
+FILE = (
+    "filename", "file_name", "file", "path", "filepath", "file_path", "slice_file_name", "image", "image_path", "img",
+    "audio", "audio_path", "audio_file", "wav", "begin_path", "begin_file",
+)  # fmt: skip
+LABEL = (
+    "category", "label", "class", "target", "event_label", "class_name", "classname", "labels", "emotion", "genre",
+    "species", "common_name", "scientific_name", "diagnosis",
+)  # fmt: skip
+SPLIT = ("split", "subset", "partition", "set", "usage")
+FOLD = ("fold",)
+GROUP = (
+    "group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "client_id",
+    "actor", "participant", "participant_id", "session", "session_id", "recording", "recording_id", "src_file",
+    "source_file", "source", "fsid", "video", "video_id",
+)  # fmt: skip
+START = ("start", "onset", "begin", "start_time", "begin_time", "start_s", "start_sec", "onset_s")
+END = ("end", "offset", "stop", "end_time", "stop_time", "end_s", "end_sec", "offset_s")
+DURATION = ("duration", "duration_s", "length_s")
+FILE_OFFSET = ("file_offset",)
+"""Raven's column for where a segment begins in its file; its others count from the first of several files."""
+_OTHER_TIMES = re.compile(r"(start|end|onset|offset|begin|stop)_(time_)?(ms|msec|samples?|frames?|index|minutes?)")
+_OF_A_RECORDING = "fsid"  # with UrbanSound8K's column, start and end are of the recording, not of the file
+_SEVERAL = "0 and 1 in several columns are several classes, and a sample has one; write one column `label`"
+_FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
+_NEAR = ("audio", "images")  # folders beside a manifest, or beside its folder, that may hold its files
+
+
+def is_manifest(file: Path) -> bool:
+    """Whether a file is a table with the columns of a manifest."""
+    return _fits(header_of(file, _fits))
+
+
+def _fits(header: Sequence[str]) -> bool:
+    names = list(map(_plain, header))
+    return any(name in FILE for name in names) and any(name in LABEL for name in names)
+
+
+def _plain(name: str) -> str:
+    """`begin_time` for `Begin Time (s)`."""
+    return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
+
+
+@dataclass(frozen=True)
+class _Row:
+    number: int
+    file: Path
+    name: str
+    label: str
+    split: str
+    fold: int | None
+    span: Span | None
+    cells: list[str]
+
+
+def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = False) -> tuple[Listing, list[str]]:
+    """The samples of a manifest, and of each row that was left out "row: reason".
+
+    Paths are relative to the manifest, to audio/ or images/ beside it or beside its folder, or are names that one file
+    at or below these alone has, with or without its suffix. `segments`: columns of times are the part of the file that
+    a row is about. Raises UserError, naming the row, for a missing file or class, a fold that is no number, more than
+    one class of a sample, or a row that is there twice; `skip_bad` leaves rows out of which a cell is bad.
+    """
+    manifest = _Manifest(file, read_table(file, _fits), kind, segments)
+    skipped = list(manifest.table.ragged)
+    if skipped and not skip_bad:
+        raise UserError(f"{skipped[0]}; leave such rows out with --skip-bad")
+    manifest.refuse_many_labels()
+    rows: list[_Row] = []
+    for number, cells in manifest.table.rows:
+        try:
+            rows.append(manifest.row(number, cells))
+        except UserError as error:
+            if not skip_bad:
+                raise UserError(f"{error}; leave such rows out with --skip-bad") from None
+            skipped.append(str(error))
+    if not rows:
+        raise UserError(f"{file}: no row that can be used" + (f" (the first: {skipped[0]})" if skipped else ""))
+    _refuse_rows_at_odds(file, rows)
+    return manifest.listing(rows), skipped
+
+
+class _Manifest:
+    """A table while its rows are read."""
+
+    def __init__(self, where: Path, table: Table, kind: Kind, segments: bool) -> None:
+        self.where, self.table, self.kind = where, table, kind
+        self.names = list(map(_plain, table.header))
+        if not _fits(table.header):
+            raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks()}")
+        columns = {name: self._find(known) for name, known in (("file", FILE), ("label", LABEL), ("fold", FOLD))}
+        self.columns: dict[str, int | None] = {**columns, "split": self._split()}
+        if segments and _OF_A_RECORDING not in self.names:
+            self._find_times()
+
+    def _find(self, known: Sequence[str]) -> int | None:
+        return next((self.names.index(name) for name in known if name in self.names), None)
+
+    def _what_it_lacks(self) -> str:
+        hot = self._multi_hot()
+        if any(name in FILE for name in self.names) and len(hot) > 1:
+            return f"columns {', '.join(hot)}: {_SEVERAL}"
+        return f"it needs a column {' or '.join(FILE[:3])} and one {' or '.join(LABEL[:3])}"
+
+    def _split(self) -> int | None:
+        """The column of the splits; one of another name than `split` only where all that it holds are splits."""
+        for name in SPLIT:
+            if name in self.names:
+                place = self.names.index(name)
+                if name == "split" or all(split_of(cells[place]) for _, cells in self.table.rows):
+                    return place
+        return None
+
+    def _find_times(self) -> None:
+        known = {"start": START, "end": END, "duration": DURATION, "file_offset": FILE_OFFSET}
+        places = {name: self._find(names) for name, names in known.items()}
+        start, end = places["start"], places["end"]
+        strange = [name for name in self.names if _OTHER_TIMES.fullmatch(name)]
+        if start is None and end is not None and self.names[end].startswith("offset"):
+            strange.append(self.names[end])  # of its beginning or its end?
+        if strange and (start is None or end is None):
+            raise UserError(
+                f"{self.where}:1: column {strange[0]!r}: segments are read from columns start and end, in seconds; "
+                "rename or remove it"
+            )
+        self.columns |= {name: place for name, place in places.items() if (start, end) != (None, None)}
+
+    def refuse_many_labels(self) -> None:
+        """Refuses cells with several classes, and several columns of 0 and 1 of which one would be the class."""
+        place = self.columns["label"]
+        assert place is not None
+        hot = self._multi_hot()
+        if self.names[place] in hot and len(hot) > 2:
+            raise UserError(f"{self.where}:1: columns {', '.join(hot)}: {_SEVERAL}")
+        cells = {cells[place]: number for number, cells in reversed(self.table.rows)}
+        for separator in ",;|+& ":
+            split = {cell: [part.strip() for part in cell.split(separator)] for cell in cells}
+            counts = Counter(part for parts in split.values() for part in set(parts))
+            for cell, parts in split.items():
+                several = len(parts) > 1 and (separator in ";|" or any(part and counts[part] > 1 for part in parts))
+                if separator in "+& ":  # which a class may well have in its name
+                    several = len(set(parts)) > 1 and all(part in cells for part in parts)
+                if several or (cell.startswith("[") and cell.endswith("]")):
+                    raise UserError(
+                        f"{self.where}:{cells[cell]}: label {cell!r} looks like several classes, and a sample has one; "
+                        "keep one, or rename that class"
+                    )
+
+    def _multi_hot(self) -> list[str]:
+        """The columns of only 0 and 1."""
+        return [
+            name
+            for place, name in enumerate(self.names)
+            if name not in (*FILE, *FOLD, *SPLIT, *GROUP)
+            and {cells[place] for _, cells in self.table.rows} in ({"0", "1"}, {"0.0", "1.0"})
+        ]
+
+    def row(self, number: int, cells: list[str]) -> _Row:
+        """A row with its file; raises UserError, naming the row, where a cell is bad."""
+
+        def cell(name: str) -> str:
+            place = self.columns.get(name)
+            return cells[place] if place is not None else ""
+
+        at, name, label, fold = f"{self.where}:{number}", cell("file"), cell("label"), _FOLD.fullmatch(cell("fold"))
+        path = self._resolve(at, name)
+        if not label:
+            raise UserError(f"{at}: {name} has no class")
+        if self.columns["fold"] is not None and fold is None:
+            raise UserError(f"{at}: fold {cell('fold')!r} is not a number")
+        if self.columns["split"] is not None and split_of(cell("split")) is None:
+            raise UserError(f"{at}: split {cell('split')!r} is none of train, val, test")
+        span = _span(at, cell("start"), cell("end"), cell("duration"), cell("file_offset"))
+        return _Row(number, path, _named(name, span), label, cell("split"), int(fold[1]) if fold else None, span, cells)
+
+    def _resolve(self, at: str, name: str) -> Path:
+        if not name:
+            raise UserError(f"{at}: no file name: no such file")
+        parent = self.where.parent
+        for name_here in dict.fromkeys((name, name.replace("\\", "/"))):
+            for folder in (parent, *(parent / near for near in _NEAR), *(parent.parent / near for near in _NEAR)):
+                if (folder / name_here).is_file():
+                    return folder / name_here
+        short = name.replace("\\", "/").rpartition("/")[2]
+        found = self._below.get(short, []) or self._below.get(f"{short}.*", [])
+        if len(found) > 1:
+            raise UserError(f"{at}: {name}: which of {', '.join(map(str, found[:3]))}? give a path")
+        if not found:
+            raise UserError(f"{at}: {name}: no such file")
+        return found[0]
+
+    @cached_property
+    def _below(self) -> dict[str, list[Path]]:
+        """The files that a row may mean by its name alone: by name, and by `STEM.*` for a name without suffix."""
+        parent = self.where.parent
+        found: dict[str, list[Path]] = defaultdict(list)
+        for root in (parent, *(parent.parent / near for near in _NEAR)):
+            for file in _files(root) if root.is_dir() else ():
+                if self.kind.takes(file):
+                    found[file.name].append(file)
+                    found[f"{file.stem}.*"].append(file)
+        return found
+
+    def listing(self, rows: Sequence[_Row]) -> Listing:
+        """The samples, with groups by a column whose name is that of one, by segments of a file, or by pieces."""
+        names = {row.label for row in rows}
+        classes = tuple(sorted(names, key=lambda name: (len(name) if name.isdigit() else 1000, name)))
+        labels = [classes.index(row.label) for row in rows]
+        taken = {place for place in self.columns.values() if place is not None}
+        columns = {
+            title: [row.cells[place] for row in rows]
+            for place, title in enumerate(self.table.header)
+            if place not in taken and title
+        }
+        groups, note = self._groups(rows, labels, columns)
+        splits = [split_of(row.split) for row in rows]
+        spans = [row.span for row in rows]
+        return Listing(
+            self.where,
+            "a manifest",
+            [row.file for row in rows],
+            [row.name for row in rows],
+            labels,
+            classes,
+            [split for split in splits if split] if all(splits) else None,
+            [row.fold for row in rows if row.fold is not None] if self.columns["fold"] is not None else None,
+            groups,
+            spans=spans if any(spans) else None,
+            columns=columns,
+            group_note=note,
+        )
+
+    def _groups(
+        self, rows: Sequence[_Row], labels: Sequence[int], columns: dict[str, list[str]]
+    ) -> tuple[list[str] | None, str]:
+        titles = {_plain(title): title for title in columns}
+        known = [titles[name] for name in GROUP if name in titles and len(set(columns[titles[name]])) > 1]
+        if known:
+            others = f", not {' or '.join(known[1:])}: --group-column chooses" if known[1:] else ""
+            note = f"column {known[0]} is taken as the group that stays in one split{others}"
+            # a row without a value is a group of its own
+            return [cell or row.name for cell, row in zip(columns[known[0]], rows, strict=True)], note
+        if any(row.span for row in rows):
+            # From the manifest, which stays the same wherever the data lies and however its path is given.
+            return [os.path.relpath(row.file, self.where.parent) for row in rows], ""
+        pieces = pieces_of([row.name for row in rows], [(row.label, row.split) for row in rows])
+        return pieces, note_on_pieces(pieces) if pieces else ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for entry in visible(folder):
+        if not entry.is_dir():
+            yield entry
+        elif not entry.is_symlink():  # a link to a folder above would never end
+            yield from _files(entry)
+
+
+def _named(name: str, span: Span | None) -> str:
+    """`a.wav[1.0-2.5]` for a segment."""
+    return name if span is None else f"{name}[{span[0]}-{'' if span[1] is None else span[1]}]"
+
+
+def _span(at: str, start: str, end: str, duration: str, file_offset: str) -> Span | None:
+    """The segment of a row, None for all of its file."""
+    if not start and not end:
+        return None
+    begin, stop = _seconds(at, start or "0"), _seconds(at, end) if end else None
+    if stop is None and duration:
+        stop = begin + _seconds(at, duration)
+    if file_offset:
+        moved = _seconds(at, file_offset) - begin
+        begin, stop = begin + moved, None if stop is None else stop + moved
+    if stop is not None and stop <= begin:
+        raise UserError(f"{at}: the segment ends at {stop:g} s, and begins at {begin:g} s")
+    return begin, stop
+
+
+def _seconds(at: str, text: str) -> float:
+    """`2.5`, `2,5` or `0:00:02.5` in seconds."""
+    parts = text.replace(",", ".").split(":")
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = [-1.0]
+    if len(values) > 3 or not all(0 <= value < 1e9 for value in values):
+        raise UserError(f"{at}: {text!r} is no time in seconds")
+    return sum(value * 60**place for place, value in enumerate(reversed(values)))
+
+
+def _refuse_rows_at_odds(file: Path, rows: Sequence[_Row]) -> None:
+    """Refuses two rows on the same or overlapping parts of a file, if they are the same or their classes differ."""
+    by_file: dict[Path, list[_Row]] = defaultdict(list)
+    for row in rows:
+        by_file[row.file].append(row)
+    for own in by_file.values():
+        own.sort(key=_begin)
+        for place, row in enumerate(own):
+            for other in own[place + 1 :]:
+                if _begin(other) >= _end(row):
+                    break
+                lines = " and ".join(f"{file}:{number}" for number in sorted((row.number, other.number)))
+                if row.label != other.label:
+                    raise UserError(
+                        f"{lines}: {row.name} under {row.label!r} and {other.name} under {other.label!r}: a sample has "
+                        "one class; remove one of the rows"
+                    )
+                if row.span == other.span:
+                    raise UserError(f"{lines}: {row.name} is there twice; remove one of the rows")
+
+
+def _begin(row: _Row) -> float:
+    return row.span[0] if row.span else 0.0
+
+
+def _end(row: _Row) -> float:
+    return row.span[1] if row.span and row.span[1] is not None else float("inf")

@@ -1,0 +1,1 @@
+"""What the computer offers: devices, ranks, memory, downloads, the console."""

@@ -1,0 +1,53 @@
+"""What a supervised model's figures on a split leave: lines on the console and files of a report."""
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import torch
+
+from ptapp_core.errors import UserError, nearest
+from ptapp_core.measure.report import confusion_matrix
+from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.runs.run import write_json, write_text
+
+
+def write_results(
+    folder: Path,
+    split: str,
+    figures: Mapping[str, float],
+    record: Mapping[str, Any],
+    *,
+    files: Mapping[str, str] | None = None,
+    table: str = "",
+    note: str = "",
+    classes: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+) -> None:
+    """Writes `metrics.json` ({split: figures} and the record) and the text files; says the figures and the table.
+
+    A `confusion` in the record is drawn, with the names of the `classes`. `note` stands after the name of the split.
+    Raises UserError where a figure is not finite.
+    """
+    refuse_not_finite(torch.tensor(list(figures.values()), dtype=torch.float64))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "metrics.json", {split: figures, **record})
+    for name, text in (files or {}).items():
+        write_text(folder / name, text)
+    pairs = "  ".join(f"{name}\N{NO-BREAK SPACE}{value:.4f}" for name, value in figures.items())
+    say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
+    if table:
+        say(table)
+    if "confusion" in record:
+        confusion_matrix(record["confusion"], classes, folder / "confusion.png", title=f"{split}{note}")
+
+
+def class_numbers(found: Sequence[str], known: Sequence[str]) -> list[int]:
+    """The number that a model gives each class of the data; raises UserError for one that it was not trained on."""
+    written = [normalize("NFC", name) for name in known]  # `é` may be one character or two, and looks the same
+    for name in found:
+        if normalize("NFC", name) not in written:
+            raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, known)}")
+    return [written.index(normalize("NFC", name)) for name in found]

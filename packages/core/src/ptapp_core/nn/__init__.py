@@ -1,0 +1,1 @@
+"""Tensor functions and layers that more than one domain uses."""

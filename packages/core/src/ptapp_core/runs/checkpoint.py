@@ -1,0 +1,374 @@
+"""Checkpoints: a dict of live objects in, the same objects restored in place out.
+
+    checkpoints/step-00001000/
+        NAME.safetensors   each object that is a module (weights)
+        state.pt           the others, as plain data
+        rank0.pt ...       what each rank has of its own (its source, its random numbers)
+        manifest.json      names, sizes and SHA-256 of the files above; written last
+    checkpoints/best       a link to the best step
+
+A checkpoint is written beside, flushed to the disk and renamed, so a folder named `step-...` is whole or was damaged
+later, and the manifest tells. Loading runs no code: safetensors, and torch.load with weights_only.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from pydantic import Field
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ptapp_core.errors import UserError, one_line
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import first_not_finite
+from ptapp_core.runs.states import refuse_other_optimizer, refuse_unlike
+from ptapp_core.runs.typed import Typed, checked
+
+_STEP = re.compile(r"step-(\d{8})")
+
+
+class _File(Typed):
+    size: int
+    sha256: str
+
+
+class _Manifest(Typed):
+    """What `manifest.json` holds."""
+
+    step: int = Field(ge=0, lt=10**8)
+    ranks: int = Field(ge=1)
+    files: dict[str, _File]
+
+
+class Stateful(Protocol):
+    """Anything that a checkpoint can hold: modules, optimizers, sources, counters."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as plain data."""
+        ...
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Restores it in place."""
+        ...
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: made when first saved to.
+        keep: how many of the latest stay; the best stays as well.
+        say: told when a damaged checkpoint is passed over.
+    """
+
+    def __init__(self, folder: Path, runtime: Runtime, keep: int = 2, say: Callable[[str], None] = print) -> None:
+        self.folder, self._runtime, self._keep, self._say = folder, runtime, keep, say
+
+    def steps(self) -> list[Path]:
+        """The folders that are there, oldest first."""
+        return steps_in(self.folder)
+
+    @property
+    def best(self) -> Path | None:
+        """The best checkpoint, where one was marked."""
+        link = self.folder / "best"
+        return self.folder / os.readlink(link) if link.is_symlink() and link.exists() else None
+
+    def mark_best(self, step: int) -> bool:
+        """Points `best` at a step's checkpoint; False if there is none of that step."""
+        target = f"step-{step:08d}"
+        if not (self.folder / target).exists():
+            return False
+        link, part = self.folder / "best", self.folder / ".best.part"
+        part.unlink(missing_ok=True)
+        part.symlink_to(target)
+        if link.is_dir() and not link.is_symlink():  # the run was copied by what follows links
+            shutil.rmtree(link)
+        part.rename(link)
+        return True
+
+    def save(
+        self, step: int, shared: Mapping[str, Stateful], own: Mapping[str, Stateful], *, best: bool = False
+    ) -> Path:
+        """Saves `shared` once and `own` for every rank; returns when the checkpoint stands on the disk.
+
+        Raises UserError when it cannot be written (full or read-only disk); the earlier checkpoints stay.
+        """
+        final = self.folder / f"step-{step:08d}"
+        part = self.folder / f".{final.name}.part"
+        runtime = self._runtime
+
+        def make_room() -> None:
+            self._remove_parts()
+            part.mkdir(parents=True)
+
+        def write() -> None:
+            _write_torch(part / f"rank{runtime.rank}.pt", _states(own))
+            if runtime.is_main:
+                for name, module in _modules(shared).items():
+                    _write_weights(part / f"{name}.safetensors", module)
+                _write_torch(part / "state.pt", _states(shared))
+
+        def finish() -> None:
+            _finish(part, final, {"step": step, "ranks": runtime.world})
+
+        def tidy() -> None:
+            if best:
+                self.mark_best(step)
+            self.prune(step)
+            for folder in [p for p in self.steps() if p > final]:  # damaged: `restore` would have begun there otherwise
+                _remove(folder)
+
+        try:
+            runtime.on_main(make_room)
+            runtime.together(write)
+            runtime.on_main(finish)
+        except OSError as error:
+            if runtime.is_main:
+                shutil.rmtree(part, ignore_errors=True)
+            last = self.steps()[-1].name if self.steps() else "none"
+            reason = f"{error.strerror or error} ({error.filename or part})"
+            raise UserError(f"checkpoint of step {step} was not saved: {reason}; last good one: {last}") from None
+        runtime.on_main(tidy)
+        return final
+
+    def restore(self, shared: Mapping[str, Stateful], own: Mapping[str, Stateful]) -> int | None:
+        """Restores from the latest checkpoint that is whole; returns its step, or None if there is no checkpoint.
+
+        Raises UserError when there are checkpoints and none is whole, when it was saved by another number of ranks, or
+        when it is one of another model.
+        """
+        self._runtime.on_main(self._finish_replacing)
+        damaged = []
+        for folder in reversed(self.steps()):
+            problem = verify(folder)
+            if not problem:
+                break
+            damaged.append(problem)
+        else:
+            if damaged:
+                raise UserError(f"no checkpoint in {self.folder} is whole: {damaged[0]}")
+            return None
+        for problem in damaged:
+            self._say(f"{problem}; going back to {folder.name}")
+        manifest = _manifest(folder)
+        ranks = manifest.ranks
+        if ranks != self._runtime.world:
+            raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
+        for name, module in _modules(shared).items():
+            load_weights(module, folder / f"{name}.safetensors")
+        _restore_states(folder / "state.pt", shared)
+        _restore_states(folder / f"rank{self._runtime.rank}.pt", own)
+        return manifest.step
+
+    def _finish_replacing(self) -> None:
+        """Puts back what was moved aside by a save that was killed before the new one had its name."""
+        for old in self.folder.glob(".step-*.old"):
+            final = old.with_name(old.stem.removeprefix("."))
+            if final.exists():
+                _remove(old)
+            else:
+                old.rename(final)
+
+    def prune(self, step: int) -> None:
+        """Removes the checkpoints up to a step that need not stay, and what a save that was killed left."""
+        self._remove_parts()
+        best, until = self.best, [p for p in self.steps() if p.name <= f"step-{step:08d}"]
+        for folder in until[: -self._keep]:
+            if folder != best:
+                _remove(folder)
+
+    def _remove_parts(self) -> None:
+        for left in self.folder.glob(".step-*.part"):
+            _remove(left)
+
+
+def _manifest(folder: Path) -> _Manifest:
+    """Raises UserError for what is no manifest, ValueError for what is no JSON."""
+    path = folder / "manifest.json"
+    try:
+        return checked(path, json.loads(path.read_text()), _Manifest)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def steps_in(checkpoints: Path) -> list[Path]:
+    """The checkpoints in a run's folder of them, oldest first."""
+    return sorted(p for p in checkpoints.glob("step-*") if _STEP.fullmatch(p.name) and p.is_dir())
+
+
+def verify(folder: Path) -> str:
+    """What is wrong with a checkpoint, in a line; empty if it is as it was written."""
+    manifest = folder / "manifest.json"
+    try:
+        for name, expected in _manifest(folder).files.items():
+            path = folder / name
+            if Path(name).name != name:
+                return f"{manifest}: names a file outside its folder"
+            if not path.is_file():
+                return f"{path}: missing"
+            if path.stat().st_size != expected.size:
+                return f"{path}: {path.stat().st_size} bytes where {expected.size} were written"
+            if _sha256(path) != expected.sha256:
+                return f"{path}: its content is not what was written (SHA-256 differs)"
+    except FileNotFoundError:
+        return f"{manifest}: missing"
+    except UserError as error:
+        return str(error)
+    except (ValueError, OSError) as error:
+        return f"{manifest}: not a manifest ({one_line(error)})"
+    return ""
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads a safetensors file into a model of the same keys and shapes.
+
+    Raises UserError if the weights are another model's, or are not finite.
+    """
+    try:
+        found = load(path.read_bytes())  # the library opens no path that is not UTF-8
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+    wanted = model.state_dict()
+    wrong = [f"{key} is not there" for key in wanted.keys() - found.keys()]
+    wrong += [f"{key} is not part of this model" for key in found.keys() - wanted.keys()]
+    wrong += [
+        f"{key} has shape {tuple(found[key].shape)} where this model has {tuple(wanted[key].shape)}"
+        for key in sorted(wanted.keys() & found.keys())
+        if wanted[key].shape != found[key].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"{path}: weights of another model: {min(wrong)}" + (f" and {len(wrong) - 1} more" * (len(wrong) > 1))
+        )
+    if name := first_not_finite(found.items()):
+        raise UserError(f"{path}: {name} is not finite: no model can be made of it; use another checkpoint")
+    model.load_state_dict(found)
+
+
+def load_plain(path: Path) -> dict[str, Any]:
+    """torch.load that runs no code; raises UserError naming a file that holds anything but plain data."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what it refuses
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or hostile file may fail in any of the unpickler's ways
+        reason = "it holds Python objects or code" if "Unsupported" in str(error) else "not a whole state file"
+        raise UserError(f"{path}: refused: {reason}") from None
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: refused: not a state file")
+    return state
+
+
+def _modules(objects: Mapping[str, Stateful]) -> dict[str, nn.Module]:
+    return {name: value for name, value in objects.items() if isinstance(value, nn.Module)}
+
+
+def _states(objects: Mapping[str, Stateful]) -> dict[str, Any]:
+    return {name: _canonical(v.state_dict()) for name, v in objects.items() if not isinstance(v, nn.Module)}
+
+
+def _canonical(state: Any) -> Any:
+    """The same state made of objects of its own, so that equal states are equal bytes.
+
+    Pickle writes an object that occurs twice once; which ones do is another matter after a state was restored.
+    """
+    if isinstance(state, dict):
+        return {_canonical(key): _canonical(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)([_canonical(value) for value in state])
+    return sys.intern(state) if isinstance(state, str) else state
+
+
+def _restore_states(path: Path, objects: Mapping[str, Stateful]) -> None:
+    state = load_plain(path)
+    for name, value in objects.items():
+        if isinstance(value, nn.Module):
+            continue
+        if name not in state:
+            raise UserError(f"{path}: holds no {name}; it was saved by another kind of job")
+        try:
+            if isinstance(value, Optimizer):
+                refuse_other_optimizer(state[name], value)
+            elif isinstance(value, torch.amp.GradScaler):
+                refuse_unlike(state[name], value.state_dict())
+            value.load_state_dict(state[name])
+        except UserError:
+            raise
+        except Exception as error:  # what was changed may fail anywhere, in an environment's own code too
+            raise UserError(f"{path}: the {name} in it does not fit this job ({one_line(error)})") from None
+
+
+def _write_torch(path: Path, state: dict[str, Any]) -> None:
+    buffer = BytesIO()
+    torch.save(state, buffer)
+    _write(path, buffer.getbuffer())
+
+
+def _write_weights(path: Path, module: nn.Module) -> None:
+    seen: set[int] = set()
+    tensors: dict[str, Tensor] = {}
+    for key, value in module.state_dict().items():
+        tensor = value.detach().cpu().contiguous()
+        # safetensors wants each tensor in memory of its own; tied weights share theirs
+        tensors[key] = tensor.clone() if tensor.data_ptr() in seen else tensor
+        seen.add(tensor.data_ptr())
+    _write(path, memoryview(save(tensors)))
+
+
+def _write(path: Path, content: memoryview) -> None:
+    # Both libraries can write the file themselves, but make something else of the system's "no space left".
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _finish(part: Path, final: Path, about: dict[str, Any]) -> None:
+    files = {p.name: {"size": p.stat().st_size, "sha256": _sha256(p)} for p in sorted(part.iterdir())}
+    manifest = part / "manifest.json"
+    _write(manifest, memoryview((json.dumps({**about, "files": files}, indent=1) + "\n").encode()))
+    _flush(part)
+    old = final.with_name(f".{final.name}.old")
+    if final.exists():  # damaged, or the job's end changed what it had saved at this step
+        final.rename(old)
+    part.rename(final)
+    _flush(final.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _remove(folder: Path) -> None:
+    """A folder with all that it holds; of a link, the link alone."""
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system without fsync on folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

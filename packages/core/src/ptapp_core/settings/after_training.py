@@ -1,0 +1,92 @@
+"""Settings of what is done with a run after it: the parts that domains share."""
+
+from collections.abc import Callable, Sized
+from pathlib import Path
+from typing import ClassVar, Literal, Self, TypeVar
+
+from pydantic import model_validator
+
+from ptapp_core.errors import UserError
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import argument, option
+from ptapp_core.settings.idle import Only, refuse_idle
+
+P = TypeVar("P", bound=Sized)
+
+
+class OfRun(Settings):
+    """A run, and which of its weights."""
+
+    only: ClassVar[tuple[Only, ...]] = ()
+    """Which options do something beside some others alone."""
+
+    run: Path = argument("run directory")
+    checkpoint: Literal["best", "last"] = option("best", "which weights", group="Model")
+
+    @model_validator(mode="after")
+    def _options_fit_each_other(self) -> Self:
+        refuse_idle(self, self.only, {})
+        return self
+
+
+class ComputeSettings(OfRun):
+    """Where the model computes, and in which numbers."""
+
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
+
+
+class EvaluateSettings(ComputeSettings):
+    """Which data a run's model is measured on."""
+
+    data: str | None = option(None, "other data than the run's own", group="Data")
+    split: Literal["train", "val", "test", "all"] | None = option(
+        None, "which part of it; none: test, or all of other data that has no test", group="Data"
+    )
+    skip_bad: bool = option(False, "leave out samples that cannot be read, and count them", group="Data")
+
+    def refuse_idle(self, learned_from: str | None, *rules: Only) -> None:
+        """Raises UserError for an option that does nothing here.
+
+        Args:
+            learned_from: the run's data; None: what the program makes.
+            rules: what the options of the domain are for.
+        """
+        own = (self.data or learned_from) is not None
+        refuse_idle(self, (Only(("skip_bad",), lambda _: own, "data of your own (--data)"), *rules), {})
+
+    def chosen(self, part: Callable[[str], P]) -> tuple[str, P]:
+        """The name of the split to measure, and its samples as `part(name)` has them; refuses one without samples."""
+        name = self.split or ("test" if len(part("test")) else "all")
+        samples = part(name)
+        if not len(samples):
+            raise UserError(f"--split {name}: the data has no such samples")
+        return name, samples
+
+    def folder(self, split: str) -> Path:
+        """A folder in `evaluation/` that is named after what is measured; `report/` stays the job's own."""
+        about = {"run", "data", "split", "skip_bad", "device", "precision"}
+        changed = [f"{name}-{value}" for name, value in self.model_dump(exclude=about, exclude_defaults=True).items()]
+        name = Path(self.data).resolve().name if self.data else "own"
+        return self.run / "evaluation" / "-".join([name, split, *changed])
+
+
+class PredictFiles(ComputeSettings):
+    """How the answers for files are printed; a domain adds the files."""
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
+
+    json_: bool = option(False, "one JSON object a line", group="Output")
+    csv: bool = option(False, "comma-separated values", group="Output")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.json_ and self.csv:
+            raise ValueError("--json and --csv are two forms of output: choose one")
+        return self
+
+
+class ExportSettings(OfRun):
+    """The form of an export."""
+
+    format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")

@@ -1,0 +1,125 @@
+"""Examples as numbers: what each task's batches hold."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ptapp_core.errors import UserError
+from ptapp_nlp.data.batches import Ragged, Texts
+from ptapp_nlp.data.splits import Examples, TextPer
+from ptapp_nlp.data.tokens import EOS, Tokens
+
+IGNORED = -100
+"""The target of a token that has none: padding, or a later part of a tagged word."""
+
+
+def encode(
+    task: str, examples: Examples, tokens: Tokens, limit: int, *, per: TextPer = "line"
+) -> tuple[Texts, Sequence[str]]:
+    """The examples as a data set, and what each of its samples is called; `per` as in `Splits.text_per`."""
+    if task == "classify":
+        inputs = Ragged(tokens.encode(examples.source, limit), tokens.pad)
+        return Texts({"input": inputs, "target": torch.tensor(examples.target)}), examples.names
+    if task == "translate":
+        source = Ragged(tokens.encode(examples.source, limit, eos=True), tokens.pad)
+        target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
+        return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
+    if task == "generate":
+        rows = tokens.encode(examples.source, sys.maxsize, eos=per == "line")
+        blocks = cut(rows, limit, begin=tokens.begin(per))
+        stream = Ragged(blocks, tokens.pad)
+        return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
+    raise ValueError(task)
+
+
+def encode_tagged(
+    examples: Examples, classes: Sequence[str], tokens: Tokens, limit: int
+) -> tuple[Texts, list[list[int]]]:
+    """Tagged words as a data set, whose targets stand at each word's first token; and the places of those tokens."""
+    number = {name: place for place, name in enumerate(classes)}
+    rows, targets, places = [], [], []
+    for words, tags in zip(examples.source, examples.target, strict=True):
+        ids, first = tokens.encode_words(words, limit)
+        target = [IGNORED] * len(ids)
+        for tag, place in zip(tags, first, strict=True):
+            if place >= 0:
+                target[place] = number[tag]
+        rows.append(ids)
+        targets.append(target)
+        places.append(first)
+    known = torch.tensor([len(target) - target.count(IGNORED) for target in targets])
+    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), places
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many texts lose tokens to a limit."""
+
+    lengths: Sequence[int]
+    """Tokens of each text in full."""
+    limit: int
+
+    def line(self, which: str = "", most: int | None = None) -> str | None:
+        """A line that says how many texts are cut, and by how much; None where none is.
+
+        `most`: the greatest limit that may be given instead, where one may.
+        """
+        lost, longest = sum(length > self.limit for length in self.lengths), max(self.lengths, default=0)
+        if not lost:
+            return None
+        said = f"{lost:,} of {len(self.lengths):,} {which}texts are cut to {self.limit:,} tokens"
+        said += f" (the longest has {longest:,})"
+        if most is None or most <= self.limit:
+            return said
+        return f"{said}; give --max-length {min(longest, most)} to keep {'all' if longest <= most else 'more'}"
+
+
+def cut_of(task: str, examples: Examples, texts: Texts, tokens: Tokens, limit: int) -> Cut:
+    """How many of the examples that became `texts` are cut; a pair counts by its longer half, a generator's never."""
+    if task == "generate":
+        return Cut([], limit)
+    longest = [0] * len(examples)
+    for name, column in (("source", examples.source), ("target", examples.target)):
+        ragged = texts.columns["input" if task != "translate" else name]
+        assert isinstance(ragged, Ragged)
+        lengths = ragged.lengths.tolist()
+        full = [row for row, length in enumerate(lengths) if length >= limit]  # so that the others need no second look
+        whole = whole_lengths(task, [column[row] for row in full], tokens, target=name == "target")
+        for row, length in zip(full, whole, strict=True):
+            lengths[row] = length
+        longest = [max(pair) for pair in zip(longest, lengths, strict=True)]
+        if task != "translate":
+            break
+    return Cut(longest, limit)
+
+
+def whole_lengths(task: str, texts: Sequence[Any], tokens: Tokens, *, target: bool = False) -> list[int]:
+    """How many tokens each text has in full, with its marks: strings, or of a tagger lists of words.
+
+    `target`: they are what a translator writes, which begins with a mark too.
+    """
+    if task == "tag":
+        return [len(tokens.encode_words(words, sys.maxsize)[0]) for words in texts]
+    return [len(row) for row in tokens.encode(texts, sys.maxsize, eos=task == "translate", bos=target)]
+
+
+def fallback_tag(classes: Sequence[str]) -> int:
+    """The number of the tag that a word without a token is given: O, or the first where there is no O."""
+    return classes.index("O") if "O" in classes else 0
+
+
+def cut(texts: Sequence[Sequence[int]], length: int, *, begin: int = EOS) -> list[list[int]]:
+    """Texts, each with its end mark, one after the other in blocks of `length` + 1 numbers that overlap by one.
+
+    `begin`, an end mark too, goes before the first: what follows one is always the beginning of a text. Of running text
+    both are line breaks.
+    """
+    stream = [begin]
+    for text in texts:
+        stream += text
+    if len(stream) < 2:
+        raise UserError("the text has no token")
+    return [stream[start : start + length + 1] for start in range(0, len(stream) - 1, length)]

@@ -1,0 +1,353 @@
+"""Texts to train on, recognised from what is there: a file, a folder, or nothing."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from ptapp_core.data.files import visible
+from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
+from ptapp_core.errors import UserError, counted, nearest
+from ptapp_nlp.data.built_in import make
+from ptapp_nlp.data.columns import Columns, may_be_names
+from ptapp_nlp.data.conll import read_conll
+from ptapp_nlp.data.hub import PREFIX, read_hub
+from ptapp_nlp.data.labels import alike, not_classes, several, shown
+from ptapp_nlp.data.lines import Bad, lines
+from ptapp_nlp.data.sentences import read_parallel, read_plain
+from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
+from ptapp_nlp.data.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
+
+_EXPECTED = {
+    "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
+    "tag": (
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
+        "a CoNLL file, or a folder with train, val and test of it",
+    ),
+    "translate": (
+        SUFFIXES,
+        "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
+    ),
+    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
+}
+_SPLITS: dict[str, SplitName] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testa": "val",  # of CoNLL-2003
+    "testb": "test",
+}
+_SHOWN = 8  # names of files in a message
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read the data of a task."""
+
+    task: str
+    columns: Columns = field(default_factory=Columns)
+    encoding: str = "utf-8"
+    pair: str | None = None
+    """Languages of a translation, "en-de"."""
+    text_per: Literal["auto", "line", "file"] = "auto"
+    """What a text to learn writing from is; auto: a file, if it has empty lines."""
+
+
+def load(data: str | None, reading: Reading, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
+    """Train, val and test examples from a path; None is the data that the program makes for the task.
+
+    A missing val or test split is drawn from train as the `division` says. Without one the data is only measured: any
+    split may be missing, and is empty, and one class or tag will do.
+
+    Raises UserError, on one line that names the file and row, where the data is missing, broken, or of no known kind.
+    """
+    if data is None:
+        _refuse_columns(reading, "the texts that the program makes")
+        parts, classes, about = make(reading.task)
+        return divide(parts, classes, where=about, what=about, division=division, made=True)
+    bad = Bad(skip_bad)
+    if data.startswith(PREFIX):
+        return _of_hub(data, reading, bad, division)
+    path = Path(data).expanduser()
+    if not os.path.exists(path):
+        raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
+    by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
+    if any(len(languages) > 1 for languages in by_language.values()):
+        _refuse_columns(reading, "parallel files")
+        texts, what = _parallel(path, by_language, reading, bad, division)
+        return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
+    files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
+    if reading.task in ("classify", "translate"):
+        return _tables(path, files, reading, bad, division)
+    if reading.task == "tag":
+        return _tagged(path, files, reading, bad, division)
+    _refuse_columns(reading, "plain texts")
+    return _plain(path, files, reading, bad, division)
+
+
+def _plain(
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+) -> Splits:
+    """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines."""
+    read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
+    empty = sum(part.empty for part in read.values())
+    per: TextPer = ("file" if empty else "line") if reading.text_per == "auto" else reading.text_per
+    done = {name: part.examples(per) for name, part in read.items()}
+    what = f"{path.name}, {'running text with its line breaks' if per == 'file' else 'a text a line'}"
+    splits = divide(done, (), where=path, what=what, division=division, skipped=bad.reasons)
+    note = f"each line is a text of its own, and {counted(empty, 'empty line')} left out; --text-per file with "
+    note += "--tokenizer bpe or char learns line breaks too"
+    return replace(splits, text_per=per, notes=(note,) if empty and per == "line" else ())
+
+
+def _tagged(
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+) -> Splits:
+    if reading.columns.named_group is not None:
+        raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
+    read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    done = {name: examples for name, (examples, _) in read.items()}
+    if reading.columns.group is None:
+        done = {name: replace(examples, groups=()) for name, examples in done.items()}
+    tags = Counter(tag for part in done.values() for row in part.target for tag in row)
+    if len(tags) < 2 and division is not None:
+        raise UserError(f"{path}: every word is tagged {next(iter(tags))!r}; it takes at least two tags")
+    what = path.name + "".join(dict.fromkeys(columns for _, columns in read.values()))
+    if any(part.groups for part in done.values()):
+        what += ", grouped by document"
+    splits = divide(done, in_order(tags), where=path, what=what, division=division, skipped=bad.reasons)
+    note = alike(tags)
+    return replace(splits, notes=(note,) if note else ())
+
+
+def _refuse_columns(reading: Reading, what: str) -> None:
+    """Raises UserError where a column is asked for of texts that are in no table."""
+    columns = reading.columns
+    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.named_group)):
+        if name is not None:
+            raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
+
+
+def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
+    """The file of each split in a folder."""
+    suffixes, expected = _EXPECTED[task]
+    found: dict[SplitName, Path] = {}
+    for file in visible(folder):
+        split = _split_of(file)
+        if split and suffix_of(file) in suffixes:
+            if task == "tag" and split in found and ".txt" in (suffix_of(file), suffix_of(found[split])):
+                file = min(file, found[split], key=lambda each: suffix_of(each) == ".txt")  # the plain text beside it
+            elif split in found:
+                raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
+            found[split] = file
+    _check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
+    return found
+
+
+def _seen(folder: Path) -> str:
+    """What a folder holds, as part of a message."""
+    names = [entry.name + "/" * entry.is_dir() for entry in visible(folder)]
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f" (it holds {', '.join(names[:_SHOWN])}{more})" if names else " (it is empty)"
+
+
+def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
+    """Raises UserError with the message where there is no split to train on; data that is only measured needs none."""
+    if "train" not in found and (division is not None or not found):
+        raise UserError(message)
+
+
+def _split_of(file: Path) -> SplitName | None:
+    """By the first word of a name that is one of a split: train.csv, de_gsd-ud-train.conllu, eng.testa."""
+    return next((_SPLITS[word] for word in re.split(r"[._-]", file.name.lower()) if word in _SPLITS), None)
+
+
+def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
+    for file in files.values():
+        if suffix_of(file) not in SUFFIXES:
+            raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
+    divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
+    first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
+    read = read_tables(
+        [files[split] for split in first_train], _columns(reading), reading.encoding, bad, divided=divided
+    )
+    by_split = dict(zip(first_train, read, strict=True))
+    tables = {split: by_split[split] for split in files}
+    kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
+    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
+
+
+def _columns(reading: Reading) -> Columns:
+    """Those asked for; a translation's may be called after its languages."""
+    if reading.task != "translate":
+        return reading.columns
+    source, _, target = (reading.pair or "").partition("-")
+    columns = reading.columns
+    text, label = columns.text or source or None, columns.label or target or None
+    return replace(columns, text=text, label=label, both_texts=True)
+
+
+def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
+    if reading.task not in ("classify", "translate"):
+        raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
+    found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
+    _check_train(found, f"--data {data}: has no labelled split called train", division)
+    files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
+    tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
+    return _divided(Path(data), data, files, tables, reading, bad, division)
+
+
+def _divided(
+    path: Path,
+    what: str,
+    files: dict[SplitName, Path],
+    tables: dict[SplitName, Table],
+    reading: Reading,
+    bad: Bad,
+    division: Division | None,
+) -> Splits:
+    what += ", " + ", ".join(dict.fromkeys(table.columns for table in tables.values()))
+    if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
+        what += f", grouped by {' and '.join(grouped)}"
+    notes = list(dict.fromkeys(note for table in tables.values() for note in table.notes))
+    pairs = {name: table.rows for name, table in tables.items()}
+    known = [pairs["train"]] if "train" in pairs else pairs.values()
+    labels: tuple[str, ...] = ()
+    if reading.task == "classify":
+        notes += _check_labels(files, tables, division)
+        labels = in_order(Counter(row.label for rows in known for row in rows))
+    numbers = {label: number for number, label in enumerate(labels)}
+    parts: dict[SplitName, Examples] = {}
+    for name, rows in pairs.items():
+        kept = []
+        for row in rows:
+            if labels and row.label not in numbers:
+                unknown = f"the label {row.label!r} is not in the training data{nearest(row.label, labels)}"
+                bad.row(files[name], row.number, unknown)
+            else:
+                kept.append(row)
+        if not kept:
+            raise UserError(f"{files[name]}: holds no good row")
+        targets = [numbers[row.label] if labels else row.label for row in kept]
+        groups = [row.group for row in kept]
+        # Each file may count its rows from 0: those of train, from which other splits are drawn, keep their ids.
+        ids = [row.id if name == "train" or not row.id else f"{name}/{row.id}" for row in kept]
+        parts[name] = Examples(
+            [row.text for row in kept],
+            targets,
+            [f"{files[name].name}:{row.number}" for row in kept],
+            ids=ids if any(ids) else (),
+            groups=groups if any(groups) else (),
+        )
+    if reading.columns.named_group is None and (shared := _in_two_splits(parts)):
+        notes.append(
+            f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
+        )
+        parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
+    classes = _named(path, labels, reading, bad, division) if path.exists() else labels
+    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+    return replace(done, notes=tuple(notes))
+
+
+def _in_two_splits(parts: Mapping[SplitName, Examples]) -> str | None:
+    """A group of which there are examples in two splits."""
+    splits = Counter(group for part in parts.values() for group in dict.fromkeys(part.groups))
+    return next((group for group, times in splits.items() if group and times > 1), None)
+
+
+def _check_labels(
+    files: Mapping[SplitName, Path], tables: Mapping[SplitName, Table], division: Division | None
+) -> list[str]:
+    """Refuses labels that are no classes, and returns notes of those that look alike; of data that is only
+    measured, the labels may be few and rare."""
+    found = Counter(row.label for table in tables.values() for row in table.rows)
+    if (label := several(found)) is not None:
+        split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
+        raise UserError(
+            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
+            "is not learned yet; leave such rows out, rename that class, or give another column with --label-column"
+        )
+    if division is not None and "train" in tables:
+        why = not_classes(Counter(row.label for row in tables["train"].rows))
+        if why is not None:
+            raise UserError(
+                f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
+                "Give --label-column"
+            )
+    notes = [alike(found)]
+    for split, table in tables.items():
+        first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
+        stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
+        if not table.header and stray and may_be_names((first.text, first.label)):
+            line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
+            if division is not None and len(tables) < len(SPLITS):
+                raise UserError(
+                    f"{line}; if this row is a header, give its names with --text-column and --label-column, "
+                    "or call the columns text and label"
+                )
+            notes.append(f"{line}: is it a header? Call its columns text and label")
+    return [note for note in notes if note]
+
+
+def _named(
+    path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, division: Division | None
+) -> tuple[str, ...]:
+    """Names for numbered labels, from a `classes.txt` with a name a line beside them.
+
+    Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
+    """
+    names = (path if path.is_dir() else path.parent) / "classes.txt"
+    if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
+        return labels
+    known = tuple(name.strip() for _, name in lines(names, reading.encoding, bad) if name.strip())
+    if twice := [name for name, times in Counter(known).items() if times > 1]:
+        raise UserError(f"{names}: {twice[0]!r} names more than one class; give each a name of its own")
+    if len(known) == len(labels):
+        return known
+    numbers = [int(label) for label in labels]
+    first = 0 if 0 in numbers else 1
+    told = 0 in numbers or max(numbers) == len(known)
+    if division is None and told and max(numbers) < first + len(known):
+        return tuple(known[number - first] for number in numbers)
+    return labels
+
+
+def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
+    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none."""
+    found: dict[SplitName, dict[str, Path]] = {}
+    for file in visible(folder):
+        split, suffix = _split_of(file), suffix_of(file)
+        if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
+            other = found.setdefault(split, {}).setdefault(suffix[1:], file)
+            if other != file:
+                raise UserError(f"{folder}: {other.name} and {file.name} are both {split}; remove one")
+    return found
+
+
+def _parallel(
+    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, division: Division | None
+) -> tuple[dict[SplitName, Examples], str]:
+    """Pairs of files of two languages."""
+    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", division)
+    known = found.get("train") or max(found.values(), key=len)
+    languages = sorted(known, key=lambda language: (language != "en", language))
+    source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")
+    if reading.pair is None and len(languages) == 2:
+        source, target = languages
+    if not {source, target} <= set(languages) or source == target:
+        raise UserError(f"{folder}: has {', '.join(languages)}; say which with --pair, such as --pair en-de")
+    for files in found.values():
+        for language in (source, target):
+            if language not in files:
+                alone = " and ".join(file.name for file in files.values())
+                raise UserError(f"{folder}: beside {alone} there is no .{language} file; add it, or remove them")
+    parts = {
+        split: read_parallel(files[source], files[target], reading.encoding, bad) for split, files in found.items()
+    }
+    return parts, f"{folder.name}, {source} to {target}"

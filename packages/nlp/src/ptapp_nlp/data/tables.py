@@ -1,0 +1,282 @@
+"""Tables of texts with labels: CSV, TSV and JSON lines, plain or gzipped."""
+
+import csv
+import json
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from ptapp_core.data.table import is_ragged, named_width
+from ptapp_core.errors import UserError
+from ptapp_nlp.data.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
+from ptapp_nlp.data.labels import is_list
+from ptapp_nlp.data.lines import Bad, is_unicode, lines, text_of
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
+_HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
+_LOOK = 1000  # rows that decide which column is which
+_ENOUGH = 10  # rows that tell a header of unknown names from a row whose label is rare
+
+Rows = list[tuple[int, list[str]]]
+"""Row number from 1 (0 of a header that is known to be one) and cells."""
+
+
+class Pair(NamedTuple):
+    """A row of a table; group and id are empty where the table has no column for them."""
+
+    number: int
+    """From 1."""
+    text: str
+    label: str
+    group: str
+    id: str
+
+
+class Table(NamedTuple):
+    """The rows of a table and, for people, which columns they are of."""
+
+    rows: list[Pair]
+    columns: str
+    group: str
+    """The column whose rows belong together; empty where there is none."""
+    notes: tuple[str, ...]
+    """What a reader of the data line should know besides."""
+    header: list[str]
+    """The names of the columns, in small letters; empty where they have none."""
+    chosen: tuple[int, int]
+    """The positions of text and label."""
+
+
+def suffix_of(file: Path) -> str:
+    """The suffix without `.gz`, in small letters."""
+    return Path(file.name.lower().removesuffix(".gz")).suffix
+
+
+def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
+    """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
+
+    `divided`: a class of one text would be refused, so that of a single file too a header of unknown names can be told.
+    """
+    tables: list[Rows] = []
+    for file in files:
+        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(suffix_of(file), _json_rows)
+        tables.append(list(read(file, columns, encoding, bad)))
+    if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
+        tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
+    first = pairs_of(files[0], tables[0], columns, bad)
+    return [
+        first,
+        *(
+            pairs_of(file, rows, _columns_of(file, rows, columns, (files[0], first)), bad)
+            for file, rows in zip(files[1:], tables[1:], strict=True)
+        ),
+    ]
+
+
+def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Table]) -> Columns:
+    """The columns of a file that are those of the first file of its folder, by name or, without names, by position.
+
+    Raises UserError where it has no such columns: another one is not taken in their place.
+    """
+    other, first = known
+    header = _header(rows, columns)
+    if not rows or (header and not first.header):
+        names = f", whose columns have no names as {', '.join(header)} of {file.name} are" if rows else ""
+        raise UserError(f"{file}: is not in the form of {other.name}{names}; write it in that form, or remove it")
+    if not first.header or not header:
+        return replace(columns, text=str(first.chosen[0] + 1), label=str(first.chosen[1] + 1))
+    for what, place in zip(("text", "label"), first.chosen, strict=True):
+        if first.header[place] not in header:
+            raise UserError(
+                f"{file}: has no {what} column {first.header[place]!r} as {other.name} has (its columns: "
+                f"{', '.join(header)}); add it, or remove the file"
+            )
+    return replace(columns, text=first.header[first.chosen[0]], label=first.header[first.chosen[1]])
+
+
+def _header(rows: Rows, columns: Columns) -> list[str]:
+    """The names of the columns in small letters; empty where the first row has none."""
+    number, first = rows[0] if rows else (1, [])
+    return [name.strip().lower() for name in first] if number == 0 else header_of(first, columns)
+
+
+def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
+    """Text, label, group and id of numbered rows; bad ones have too many or too few columns, or an empty text or label.
+
+    A row numbered 0 is a header; that of a file may be one.
+
+    Raises:
+        UserError: a row is bad, or the table is of a kind that is not learned (`columns.refuse_unlearned`).
+    """
+    if not rows:
+        raise UserError(f"{file}: holds no row")
+    first, header = rows[0][1], _header(rows, columns)
+    body = rows[1:] if header else rows
+    if not body:
+        raise UserError(f"{file}: holds a header alone")
+    body = _without_ragged(file, header, body, bad)
+    sample, cells_of_all = [cells for _, cells in body[:_LOOK]], [cells for _, cells in body]
+    text, label = chosen = places(file, columns, header, sample)
+    note = None if columns.both_texts else refuse_unlearned(file, columns, header, sample, chosen)
+    group, own_id, ungrouped = group_and_id(file, columns, header, cells_of_all, chosen)
+    titles = [title_of(first if header else [], place) for place in chosen]
+    chooses = "" if columns.label is not None or header else "; --label-column takes another"
+    pairs = []
+    for number, cells in body:
+        if len(cells) <= max(chosen):
+            bad.row(file, number, f"has {len(cells)} columns where {max(chosen) + 1} are needed")
+        elif not cells[text].strip():
+            bad.row(file, number, f"the text is empty (column {titles[0]})")
+        elif not cells[label].strip():
+            bad.row(file, number, f"the label is empty (column {titles[1]}{chooses})")
+        else:
+            others = (
+                cells[place].strip() if place is not None and place < len(cells) else "" for place in (group, own_id)
+            )
+            pairs.append(Pair(number, cells[text], cells[label].strip(), *others))
+    if not pairs:
+        raise UserError(f"{file}: holds no good row")
+    if all(is_list(pair.text) for pair in pairs[:_LOOK]):
+        raise UserError(f"{file}: the texts of column {titles[0]} are lists; join the words of each to a text")
+    whose = "" if group is None else title_of(first if header else [], group)
+    notes = tuple(filter(None, (note, ungrouped)))
+    return Table(pairs, "columns " + " and ".join(titles), whose, notes, header, chosen)
+
+
+def _without_ragged(file: Path, header: list[str], body: Rows, bad: Bad) -> Rows:
+    """The rows whose cells stand in their columns; in others a separator within a text has moved them.
+
+    Without a header a row must have as many cells as most; fewer than a header has are for each column to miss.
+    """
+    width = named_width(header) if header else Counter(len(cells) for _, cells in body).most_common(1)[0][0]
+    expected = f"the header has {width}" if header else f"most rows have {width}"
+    kept: Rows = []
+    for number, cells in body:
+        if is_ragged(cells, header) if header else len(cells) != width:
+            inside = "; is there a separator within its text?" if len(cells) > width else ""
+            bad.row(file, number, f"has {len(cells)} columns where {expected}{inside}")
+        else:
+            kept.append((number, cells))
+    if not kept:
+        raise UserError(f"{file}: no row has as many columns as its header, {width}")
+    return kept
+
+
+def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -> bool:
+    """Whether the first row, the same in all tables, may be one of names, and has a label that no other row has."""
+    first = tables[0][0][1] if tables[0] else []
+    if not all(rows and rows[0][1] == first for rows in tables) or header_of(first, columns):
+        return False
+    body = [cells for rows in tables for _, cells in rows[1:]]
+    if len(body) < _ENOUGH or not may_be_names(first):
+        return False
+    _, label = places(file, columns, [], body[:_LOOK])
+    own = first[label].strip() if label < len(first) else ""
+    return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
+
+
+def _tsv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row; there are no quotes."""
+    for number, line in lines(file, encoding, bad):
+        if line.strip():
+            yield number, line.split("\t")
+
+
+def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each row, which may be quoted: such a row is named after the line it starts on.
+
+    A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
+    """
+    limit = csv.field_size_limit(2**31 - 1)  # a text may be long
+    source = lines(file, encoding, bad)
+    head = list(islice(source, _HEAD))
+    source = chain(head, source)
+    taken: list[tuple[int, str]] = []  # since the row began
+    again: deque[tuple[int, str]] = deque()
+
+    def delivered() -> Iterator[str]:
+        while line := again.popleft() if again else next(source, None):
+            taken.append(line)
+            yield line[1] + "\n"
+            if taken and again:  # within a quote again, so it would break where the row before it broke
+                raise csv.Error("the quote is not rightly closed")
+
+    try:
+        separator = _separator(file, [text for _, text in head if text.strip()], columns)
+        reader = csv.reader(delivered(), strict=True, delimiter=separator)
+        while True:
+            taken.clear()
+            try:
+                cells = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                bad.row(file, taken[0][0], f"broken quotes ({error})")
+                again.extendleft(reversed(taken[1:]))
+                reader = csv.reader(
+                    delivered(), strict=True, delimiter=separator
+                )  # the last has ended, if the file has
+                continue
+            if cells:
+                yield taken[0][0], cells
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
+    """The one that makes the first line a header of known names; the comma where none does.
+
+    Where commas cut the lines unevenly, and another separator cuts each into as many cells, it is that one if columns
+    are asked for by position. Raises UserError if they are not.
+    """
+
+    def cells(line: str, separator: str) -> list[str]:
+        try:
+            return next(csv.reader([line], strict=True, delimiter=separator))
+        except csv.Error:
+            return []
+
+    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(cells(head[0], separator), columns))
+    if found := next(known, None):
+        return found
+    by_commas = {len(cells(line, ",")) for line in head}
+    for separator, name in _SEPARATORS.items():
+        widths = {len(cells(line, separator)) for line in head}
+        even = len(widths) == 1 and max(widths) > 1 and len(head) >= _TELLING
+        if even and (len(by_commas) > 1 or max(by_commas) < 2):
+            if any(name and name.isdecimal() for name in (columns.text, columns.label)):
+                return separator
+            raise UserError(
+                f"{file}: its columns are apart by {name}; give --text-column and --label-column, by position from 1 "
+                "or by the names in its first row, or save it with commas"
+            )
+    return ","
+
+
+def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+    """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
+    keys: list[str] = []
+    for number, line in lines(file, encoding, bad):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            bad.row(file, number, "not a JSON object")
+            continue
+        if not isinstance(row, dict):
+            bad.row(file, number, "not a JSON object, of which there must be one a line")
+            continue
+        if isinstance(pair := row.get("translation"), dict):  # as the hub writes its translations
+            row = {**{key: value for key, value in row.items() if key != "translation"}, **pair}
+        if not is_unicode("".join((*row, *map(text_of, row.values())))):
+            bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
+            continue
+        if not keys:
+            keys = list(row)
+            yield 0, keys
+        yield number, [text_of(row.get(key)) for key in keys]

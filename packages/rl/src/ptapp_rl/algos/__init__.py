@@ -1,0 +1,1 @@
+"""The algorithms, one file each; `build` makes the chosen one from the settings."""

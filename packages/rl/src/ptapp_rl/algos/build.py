@@ -1,0 +1,229 @@
+"""From settings to an algorithm's parts: the model's card, the task, the source, and the plan in optimizer steps."""
+
+from textwrap import TextWrapper
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ptapp_core.errors import UserError
+from ptapp_core.machine.runtime import Runtime, choose_device
+from ptapp_core.plan import Plan
+from ptapp_core.settings.fields import flag
+from ptapp_core.task import Task
+from ptapp_rl.algos.a2c import A2C
+from ptapp_rl.algos.dqn import DQN, Experience, QNetwork
+from ptapp_rl.algos.ppo import PPO
+from ptapp_rl.algos.reinforce import Reinforce
+from ptapp_rl.config import TrainRL
+from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_card, action_note
+from ptapp_rl.envs.tuned import DEFAULTS, TUNED, tuned_for
+from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
+from ptapp_rl.experience.rollout import Rollouts
+from ptapp_rl.models.actor import ActorCritic
+
+ABOUT = {
+    "dqn": "Q-learning from replay (Mnih et al. 2015); double, dueling, n-step, prioritised, C51 by option",
+    "reinforce": "policy gradient with whole returns and a baseline (Williams 1992)",
+    "a2c": "advantage actor-critic, a step for each short rollout (Mnih et al. 2016)",
+    "ppo": "proximal policy optimisation, many steps for each rollout (Schulman et al. 2017)",
+}
+
+
+def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
+    """What it takes to build the model again; raises UserError for options that such observations leave unused."""
+    _check_use(settings, environments.card)
+    if choose_device(settings.device).type == "mps" and (settings.normalise or _is_wide(environments)):
+        raise UserError(
+            "--device: mps has no float64, the type of some observations and of the statistics of --normalise: "
+            "give --device cpu"
+        )
+    card: dict[str, Any] = {
+        "algo": settings.algo,
+        "observation": environments.card,
+        "action": action_card(environments.action_space, environments.name, settings.algo),
+        "max_episode_steps": settings.max_episode_steps,
+        "normalise": settings.normalise,
+        "hidden": settings.hidden,
+        "activation": settings.activation,
+    }
+    if settings.algo == "dqn":
+        names = ("atoms", "dueling", "value_min", "value_max")
+        card |= {name: getattr(settings, name) for name in names}
+    return card
+
+
+def _check_use(settings: TrainRL, observation: dict[str, Any]) -> None:
+    parts = observation["parts"].values() if observation["kind"] == "dict" else [observation]
+    if settings.normalise and all(part["kind"] != "vector" for part in parts):
+        raise UserError(f"--normalise is for vectors, and {settings.env} shows none: leave it out")
+    if observation["kind"] == "image":
+        usual = TrainRL(algo=settings.algo, env=settings.env)
+        for name in ("hidden", "activation"):
+            if getattr(settings, name) != getattr(usual, name):
+                raise UserError(f"{flag(name)} is not for images, whose network is given: leave it out")
+
+
+def _is_wide(environments: Environments) -> bool:
+    seen = environments.observations
+    return any(part.dtype == np.float64 for part in (seen.values() if isinstance(seen, dict) else [seen]))
+
+
+def build(card: dict[str, Any]) -> nn.Module:
+    """A new model of a card."""
+    return QNetwork(card) if card["algo"] == "dqn" else ActorCritic(card)
+
+
+def frames_per_step(settings: TrainRL) -> float:
+    """Frames of all environments and ranks for each optimizer step."""
+    if settings.algo == "dqn":
+        return settings.train_every
+    return settings.envs * settings.rollout / _steps_per_rollout(settings)
+
+
+def plan_of(settings: TrainRL) -> Plan:
+    """The job in optimizer steps."""
+    per_step = frames_per_step(settings)
+
+    def in_steps(frames: float) -> int:
+        return max(1, round(frames / per_step))
+
+    def length(of: TrainRL) -> int:
+        if of.algo == "dqn":
+            return in_steps(of.frames - of.learning_starts)
+        return rollouts_of(of) * _steps_per_rollout(of)
+
+    scheduled = length(settings.as_begun())
+    return Plan(
+        steps=length(settings),
+        schedule_steps=scheduled,
+        warmup=round(settings.warmup * scheduled),
+        clip=settings.clip,
+        average=settings.average,
+        average_decay=settings.average_decay,
+        log_every=settings.log_every,
+        eval_every=in_steps(settings.eval_every),
+        save_every=None if settings.save_every is None else in_steps(settings.save_every),
+        monitor=settings.monitor or "return",
+        maximise=True,
+        patience=settings.patience,
+        profile=settings.profile,
+    )
+
+
+def exploration_note(settings: TrainRL) -> str:
+    """What a job that is longer or shorter than it began does to the clocks of DQN; empty where it is neither."""
+    first = settings.as_begun().frames
+    if settings.algo != "dqn" or first == settings.frames:
+        return ""
+    note = f"epsilon falls to {settings.epsilon:g} over the first {round(settings.explore * first):,} frames"
+    note += f", and beta rises to 1 over the first {first:,}" if settings.prioritised else ""
+    return f"{note}: the job was of {first:,} when it began"
+
+
+def rollouts_of(settings: TrainRL) -> int:
+    """How many rollouts the frames are."""
+    return max(1, round(settings.frames / (settings.envs * settings.rollout)))
+
+
+def _steps_per_rollout(settings: TrainRL) -> int:
+    if settings.algo != "ppo":
+        return 1
+    return settings.passes * (settings.envs * settings.rollout // settings.batch_size)
+
+
+def task_and_source(
+    settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
+) -> tuple[Task, Rollouts | Experience]:
+    """What the loop needs of the algorithm."""
+    if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
+        say(note)
+    if settings.algo == "dqn":
+        return _dqn(settings, model, environments, runtime, say)
+    ppo = settings.algo == "ppo"
+    source = Rollouts(
+        model,
+        environments,
+        runtime,
+        rollouts=rollouts_of(settings),
+        length=settings.rollout,
+        gamma=settings.gamma,
+        gae=settings.gae,
+        passes=settings.passes if ppo else 1,
+        minibatches=settings.envs * settings.rollout // settings.batch_size if ppo else 1,
+        normalise_advantage=settings.normalise_advantage,
+        target_kl=settings.target_kl,
+        scale_rewards=settings.normalise_rewards,
+        seed=settings.seed,
+        say=say,
+    )
+    weights = {"value_loss": settings.value_loss, "entropy": settings.entropy}
+    if ppo:
+        return PPO(model, clip_ratio=settings.clip_ratio, clip_value=settings.clip_value, **weights), source
+    return (A2C if settings.algo == "a2c" else Reinforce)(model, **weights), source
+
+
+def _dqn(
+    settings: TrainRL, model: QNetwork, environments: Environments, runtime: Runtime, say: Any
+) -> tuple[Task, Experience]:
+    task = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
+    frames = settings.buffer // runtime.world
+    say(f"replay: {check_memory(bytes_needed(environments.observations, frames, settings.stack))}")
+    replay = Replay(
+        environments.observations,
+        frames,
+        n_step=settings.n_step,
+        gamma=settings.gamma,
+        stack=settings.stack,
+        priority=settings.priority_exponent if settings.prioritised else None,
+    )
+    source = Experience(
+        task,
+        environments,
+        replay,
+        runtime,
+        frames=settings.as_begun().frames,
+        batch_size=settings.batch_size // runtime.world,
+        learning_starts=settings.learning_starts,
+        train_every=settings.train_every,
+        explore=settings.explore,
+        epsilon=settings.epsilon,
+        beta=settings.priority_correction,
+        seed=settings.seed,
+        say=say,
+    )
+    return task, source
+
+
+def listing() -> str:
+    """A paragraph for each algorithm, with what it sets unlike PPO."""
+    lines = []
+    for name, about in ABOUT.items():
+        actions = ", ".join(FAMILIES[kind] for kind in TAKES[name])
+        own = _options(DEFAULTS[name])
+        paragraphs = [about, f"actions: {actions}", own or "the defaults that `ptapp rl train --help` shows"]
+        paragraphs += [f"on {game}: {_options(more)}" for (algo, game), more in TUNED.items() if algo == name]
+        fold = TextWrapper(80, initial_indent=" " * 11, subsequent_indent=" " * 11, break_on_hyphens=False)
+        text = "\n".join(fold.fill(paragraph).replace("\N{NO-BREAK SPACE}", " ") for paragraph in paragraphs)
+        lines.append(f"{name:<11}{text.lstrip()}\n")
+    return "\n".join(lines).rstrip()
+
+
+def tuning(settings: TrainRL) -> str:
+    """The options that the environment set, and the user did not change; empty where there are none."""
+    tuned = tuned_for(settings.algo, settings.env)
+    kept = {name: value for name, value in tuned.items() if getattr(settings, name) == value}
+    return _options(kept).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def _options(values: dict[str, Any]) -> str:
+    return " ".join(_option(name, value) for name, value in values.items())
+
+
+def _option(name: str, value: Any) -> str:
+    """As it is typed; a line is not broken inside it."""
+    if isinstance(value, bool):
+        return flag(name) if value else flag(name).replace("--", "--no-", 1)
+    shown = ",".join(map(str, value)) if isinstance(value, list) else value
+    return f"{flag(name)}\N{NO-BREAK SPACE}{shown}"

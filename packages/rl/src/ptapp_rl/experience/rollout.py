@@ -1,0 +1,276 @@
+"""Rollouts as a Source: play for a while, learn from what was played, forget it. A2C, PPO and REINFORCE share it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.states import refuse_unlike
+from ptapp_rl.envs.capture import decode_generator, encode_generator
+from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note
+from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, rows_of, store
+from ptapp_rl.envs.vector import Environments, Pace
+from ptapp_rl.experience.returns import advantages
+from ptapp_rl.models.actor import ActorCritic, Gaussian
+from ptapp_rl.models.networks import loses_digits, moments_of, take_in
+
+Batch = dict[str, Any]
+_AT_ONCE = 4096  # observations in a forward pass without gradients
+
+
+class Rollouts:
+    """Minibatches of rollouts, each played with the policy as it is when the loop asks for its first minibatch.
+
+    A minibatch holds, for n transitions: observation, action, log_prob, advantage, target (the return that the value
+    should tell) and value. Transitions across a reset are left out.
+
+    Args:
+        rollouts: how many to play; then the source ends.
+        length: frames of each environment in one.
+        passes: times that a rollout is learnt from, each in another order.
+        minibatches: of one pass.
+        gamma, gae: see `returns.advantages`.
+        normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
+        target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
+        scale_rewards: by the deviation of the return.
+        say: takes a line for the user, of observations that lose digits.
+    """
+
+    def __init__(
+        self,
+        model: ActorCritic,
+        environments: Environments,
+        runtime: Runtime,
+        *,
+        rollouts: int,
+        length: int,
+        gamma: float,
+        gae: float,
+        passes: int = 1,
+        minibatches: int = 1,
+        normalise_advantage: bool = False,
+        target_kl: float | None = None,
+        scale_rewards: bool = False,
+        seed: int = 0,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self._model, self._environments, self._runtime = model, environments, runtime
+        self._rollouts, self._length, self._gamma, self._gae = rollouts, length, gamma, gae
+        self._passes, self._minibatches = passes, minibatches
+        self._normalise, self._target_kl, self._say = normalise_advantage, target_kl, say
+        self._random = np.random.default_rng((seed, runtime.rank))
+        count = environments.count
+        self._scale = RewardScale(count, gamma, runtime) if scale_rewards else None
+        head = model.head
+        self._observations = empty(environments.observations, length + 1, count)
+        self._actions = torch.zeros(length, count, *head.action_shape, dtype=head.dtype)
+        self._rewards = np.zeros((length, count), dtype=np.float32)
+        self._terminated = np.zeros((length, count), dtype=np.bool_)
+        self._over = np.zeros((length + 1, count), dtype=np.bool_)
+        self._columns: Batch = {}
+        self._moments: list[Moments] = []  # of the present rollout's observations
+        self._order = torch.zeros(0, dtype=torch.int64)
+        self._played, self._given = 0, passes * minibatches
+        self._explained: float | None = None
+        self._pace = Pace(environments, runtime)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Minibatches, until all rollouts are played."""
+        while True:
+            if self._given == self._passes * self._minibatches or (self._given and self._strayed()):
+                if self._played == self._rollouts:
+                    return
+                self._play()
+            yield self._minibatch()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The environments, the generator, and what is left of the present rollout."""
+        unused = self._given < self._passes * self._minibatches
+        return {
+            "environments": self._environments.state_dict(),
+            "random": encode_generator(self._random),
+            "scale": self._scale.state_dict() if self._scale else None,
+            "moments": self._moments,
+            "columns": {name: value.clone() for name, value in self._named().items()} if unused else {},
+            "order": self._order.clone(),
+            "played": self._played,
+            "given": self._given,
+            "explained": self._explained,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on with the next minibatch."""
+        self._environments.load_state_dict(state["environments"])
+        self._refuse_other_state(state)
+        self._random = decode_generator(state["random"])
+        if self._scale:
+            self._scale.load_state_dict(state["scale"])
+        self._moments = self._runtime.to_device(state["moments"])
+        columns = self._runtime.to_device(state["columns"])
+        parts = {name.partition("/")[2]: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
+        self._columns = {**columns, "observation": parts} if parts else columns
+        self._order, self._played, self._given = state["order"], state["played"], state["given"]
+        self._explained = state["explained"]
+        self._pace.restart()
+
+    def begin_again(self) -> None:
+        """To be called where somebody else has played in the environment: the next rollout begins a new episode."""
+        self._environments.begin_again()
+
+    def clock(self) -> dict[str, float]:
+        """Frames of all environments and ranks."""
+        return self._pace.clock()
+
+    def figures(self) -> dict[str, float]:
+        """Return and length of the latest episodes, and how much of the returns' variance the values explained."""
+        explained = {} if self._explained is None else {"explained_variance": self._explained}
+        return self._environments.latest(self._runtime) | self._pace.figures() | explained
+
+    def names(self, step: int) -> list[str]:
+        """The environment, for all of its frames are one's own."""
+        return [f"frames of {self._environments.name}"]
+
+    def _play(self) -> None:
+        """Steps the environments `length` times, then values and advantages of the whole rollout at once.
+
+        The statistics of observations take the rollout before in only now, for until its last minibatch the policy
+        must see as it saw while it played.
+        """
+        environments, head = self._environments, self._model.head
+        take_in(self._model.encoder, self._moments, self._runtime)
+        self._over[0] = environments.over
+        played: list[Tensor] = []
+        with torch.inference_mode():
+            noise = self._runtime.to_device(head.noise(self._random, self._length, environments.count))
+            for t in range(self._length):
+                store(self._observations, t, environments.observations)
+                now = self._runtime.to_device(pick(self._observations, t))
+                played.append(self._model.parameters_of(now))
+                actions = head.sample(played[t], noise[t])
+                self._actions[t] = actions
+                taken = head.in_space(actions).cpu().numpy()
+                self._rewards[t], self._terminated[t], _ = environments.step(taken)
+                self._over[t + 1] = environments.over
+            store(self._observations, self._length, environments.observations)
+        self._columns = self._finished(torch.cat(played))
+        self._played, self._given = self._played + 1, 0
+
+    @torch.no_grad()
+    def _finished(self, parameters: Tensor) -> Batch:
+        """The rollout as columns of the transitions to learn from; `parameters` of the policy that played them."""
+        shape = self._rewards.shape
+        rewards = self._scale(self._rewards, self._over[1:]) if self._scale else self._rewards
+        seen = each(self._observations, lambda part: part.flatten(0, 1))
+        values = self._judge(self._model.values, seen)
+        rows = self._runtime.to_device(torch.from_numpy(~self._over[:-1]).flatten().nonzero().squeeze(1))
+        tensors = [torch.as_tensor(a, dtype=t) for a, t in ((rewards, torch.float32), (self._terminated, torch.bool))]
+        rewarded, terminated = self._runtime.to_device(tensors)
+        over = self._runtime.to_device(torch.from_numpy(self._over[1:]))
+        values = values.view(shape[0] + 1, shape[1])
+        estimate = advantages(rewarded, values, terminated, over, self._gamma, self._gae)
+        actions = self._runtime.to_device(self._actions).flatten(0, 1)
+        log_prob, _ = self._model.head.score(parameters, actions)
+        taken = self._runtime.to_device(pick(seen, slice(len(actions))))
+        self._moments = moments_of(self._model.encoder, taken)
+        if self._played == 0 and loses_digits(self._model.encoder, taken):
+            self._say(digits_note(self._environments.name))
+        columns = {
+            "action": actions,
+            "log_prob": log_prob,
+            "advantage": estimate.flatten(),
+            "target": (estimate + values[:-1]).flatten(),
+            "value": values[:-1].flatten(),
+        }
+        chosen: Batch = {name: column.index_select(0, rows) for name, column in columns.items()}
+        self._explained = _explained_variance(chosen["value"], chosen["target"])
+        return chosen | {"observation": rows_of(taken, rows)}
+
+    def _judge(self, judge: Callable[[Any], Tensor], observations: Any) -> Tensor:
+        """What a part of the model says of many observations, in forward passes of a bounded size."""
+        size = len(next(parts_of(observations)))
+        parts = (pick(observations, slice(start, start + _AT_ONCE)) for start in range(0, size, _AT_ONCE))
+        return torch.cat([judge(self._runtime.to_device(part)) for part in parts])
+
+    def _minibatch(self) -> Batch:
+        """The next one of the rollout."""
+        place = self._given % self._minibatches
+        size = len(self._columns["advantage"])
+        self._given += 1
+        if self._minibatches == 1:
+            batch = dict(self._columns)  # a sum over all, in whatever order
+        else:
+            if place == 0:
+                self._order = torch.from_numpy(self._random.permutation(size))
+            rows = self._runtime.to_device(self._order.tensor_split(self._minibatches)[place])
+            batch = {name: rows_of(column, rows) for name, column in self._columns.items()}
+        if self._normalise:
+            batch["advantage"] = self._normalised(batch["advantage"])
+        return batch
+
+    def _normalised(self, advantage: Tensor) -> Tensor:
+        """To mean 0 and deviation 1 over all ranks' shares of the minibatch."""
+        if self._runtime.world == 1:
+            deviation, mean = torch.std_mean(advantage)
+            return (advantage - mean) / (deviation + 1e-8) if len(advantage) > 1 else advantage
+        total, count = self._runtime.total(advantage.sum().item(), len(advantage))
+        centred = advantage - total / count
+        (squares,) = self._runtime.total(centred.square().sum().item())
+        return centred / ((squares / max(count - 1, 1)) ** 0.5 + 1e-8)
+
+    @torch.no_grad()
+    def _strayed(self) -> bool:
+        """Whether the policy has gone too far from the one that played the rollout (on all ranks together).
+
+        The estimate of the divergence is that of Schulman (2020, "Approximating KL divergence"), (r - 1) - log r.
+        """
+        if self._target_kl is None:
+            return False
+        parameters = self._judge(self._model.parameters_of, self._columns["observation"])
+        log_ratio = self._model.head.score(parameters, self._columns["action"])[0] - self._columns["log_prob"]
+        divergence = log_ratio.expm1() - log_ratio
+        total, count = self._runtime.total(divergence.sum().item(), len(divergence))
+        return total / count > 1.5 * self._target_kl
+
+    def _refuse_other_state(self, state: dict[str, Any]) -> None:
+        """Raises ValueError for what is no state of such rollouts, whose environments are restored."""
+        columns, order, steps = state["columns"], state["order"], self._passes * self._minibatches
+        size, unused = len(columns["advantage"]) if columns else 0, state["given"] < steps
+        shown = self._runtime.to_device(each(self._environments.observations, torch.from_numpy))
+        like: dict[str, Any] = {"random": "", "played": 0, "given": 0, "explained": state["explained"] and 0.0}
+        like["moments"] = moments_of(self._model.encoder, shown) if state["moments"] else []
+        like["order"] = torch.zeros(len(order), dtype=torch.int64)
+        head, numbers = self._model.head, ("log_prob", "advantage", "target", "value")
+        of_one = {name: torch.zeros(()) for name in numbers} | _by_name(pick(self._observations, (0, 0)))
+        of_one["action"] = torch.zeros(head.action_shape, dtype=head.dtype)
+        like["columns"] = {name: one.expand(size, *one.shape) for name, one in of_one.items()} if columns else {}
+        refuse_unlike({name: state[name] for name in like}, like)
+        if state["given"] > steps or (unused and not size):
+            raise ValueError(f"there is no minibatch {state['given']} of {steps} of a rollout of {size} transitions")
+        begun = unused and self._minibatches > 1 and state["given"] % self._minibatches
+        if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
+            raise ValueError(f"order must be one of the {size} transitions")
+        if size and not isinstance(head, Gaussian):
+            taken, count = columns["action"], torch.tensor(getattr(head, "sizes", head.noise_size))
+            if not ((taken >= 0) & (taken < count)).all():
+                raise ValueError("actions must be those of the environment")
+
+    def _named(self) -> dict[str, Tensor]:
+        """The columns by name."""
+        named = dict(self._columns)
+        return named | _by_name(named.pop("observation"))
+
+
+def _by_name(observation: Observations) -> dict[str, Tensor]:
+    """Observations as columns; the parts of a dictionary are called observation/NAME."""
+    if isinstance(observation, Tensor):
+        return {"observation": observation}
+    return {f"observation/{name}": part for name, part in observation.items()}
+
+
+def _explained_variance(values: Tensor, targets: Tensor) -> float | None:
+    """1 - Var(target - value) / Var(target): 1 for a perfect critic, 0 for a constant one; None without variance."""
+    variance = targets.var(correction=0).item()
+    return 1.0 - (targets - values).var(correction=0).item() / variance if variance else None

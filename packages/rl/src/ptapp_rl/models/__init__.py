@@ -1,0 +1,1 @@
+"""Policies: from observations to features, and from features to actions and values."""

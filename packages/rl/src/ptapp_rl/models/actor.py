@@ -1,0 +1,209 @@
+"""Actor and critic: the network that A2C, PPO and REINFORCE share, and its distributions over actions.
+
+A distribution is written out where it is used thousands of times a second: `sample` turns noise that was drawn for a
+whole rollout into actions, `score` gives log-probability and entropy at once. Both speak of actions as the policy
+counts them: from 0, and within -1 and 1 where an action is bounded. `in_space` makes them the environment's.
+"""
+
+from math import e, inf, log, pi
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_rl.envs.spaces import Observations, unscaled
+from ptapp_rl.models.networks import Layers, encoder, orthogonal, width
+
+
+class Categorical(nn.Module):
+    """One of n actions; parameters are n logits."""
+
+    def __init__(self, features: int, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.start, self._in_space = card["start"], getattr(torch, card["dtype"])
+        self.linear = orthogonal(nn.Linear(features, card["n"]), 0.01)
+        self.noise_size, self.action_shape, self.dtype = card["n"], (), torch.int64
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, n) logits."""
+        return self.linear(features)
+
+    def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
+        """Gumbel noise, whose argmax with the logits is a draw from their softmax."""
+        return _gumbel(random, *shape, self.noise_size)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """(N,) actions."""
+        return (logits + noise).argmax(-1)
+
+    def score(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each action and entropy, (N,)."""
+        log_p = logits.log_softmax(-1)
+        return -functional.nll_loss(log_p, actions, reduction="none"), -(log_p.exp() * log_p).sum(-1)
+
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """(N,) actions."""
+        return logits.argmax(-1)
+
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N,) actions as the environment counts them, of its type."""
+        return (actions + self.start).to(self._in_space)
+
+
+class MultiCategorical(nn.Module):
+    """Several independent choices; parameters are the logits of all, side by side."""
+
+    start: Tensor
+
+    def __init__(self, features: int, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.sizes: list[int] = card["nvec"]
+        self.shape, self._in_space = tuple(card["shape"]), getattr(torch, card["dtype"])
+        self.register_buffer("start", torch.tensor(card["start"]), persistent=False)
+        self.linear = orthogonal(nn.Linear(features, sum(self.sizes)), 0.01)
+        self.noise_size, self.action_shape, self.dtype = sum(self.sizes), (len(self.sizes),), torch.int64
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, sum of sizes) logits."""
+        return self.linear(features)
+
+    def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
+        """Gumbel noise."""
+        return _gumbel(random, *shape, self.noise_size)
+
+    def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """(N, choices) actions."""
+        return torch.stack([part.argmax(-1) for part in (logits + noise).split(self.sizes, -1)], -1)
+
+    def score(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed over the choices, (N,)."""
+        parts = [part.log_softmax(-1) for part in logits.split(self.sizes, -1)]
+        taken = [part.gather(-1, a.unsqueeze(-1)) for part, a in zip(parts, actions.unbind(-1), strict=True)]
+        entropy = torch.stack([-(part.exp() * part).sum(-1) for part in parts], -1)
+        return torch.cat(taken, -1).sum(-1), entropy.sum(-1)
+
+    def likeliest(self, logits: Tensor) -> Tensor:
+        """(N, choices), the likeliest of each choice."""
+        return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, -1)], -1)
+
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N, ...) actions as the environment counts them, of its type and shape."""
+        return (actions + self.start).to(self._in_space).reshape(-1, *self.shape)
+
+
+class Gaussian(nn.Module):
+    """Real numbers of a normal distribution whose deviation is learned and does not depend on the state.
+
+    A number with two finite bounds is scaled so that these are -1 and 1; any other is as the environment has it. What
+    was drawn is learned from as it is; only the environment gets it clipped to the bounds.
+    """
+
+    low: Tensor
+    high: Tensor
+    centre: Tensor
+    reach: Tensor
+    limit: Tensor
+
+    def __init__(self, features: int, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.shape = tuple(card["shape"])
+        low, high = (torch.tensor(card[name], dtype=torch.float64) for name in ("low", "high"))
+        free = torch.zeros(len(low), dtype=torch.bool)
+        free[unscaled(card)] = True
+        space = getattr(torch, card["dtype"])
+        wide = torch.promote_types(space, torch.float32)
+        buffers = {
+            "low": low.to(space),
+            "high": high.to(space),
+            "centre": (high / 2 + low / 2).masked_fill(free, 0.0).to(wide),
+            "reach": (high / 2 - low / 2).masked_fill(free, 1.0).to(wide),
+            "limit": torch.ones_like(low).masked_fill(free, inf).to(wide),
+        }
+        for name, buffer in buffers.items():
+            self.register_buffer(name, buffer, persistent=False)
+        size = len(low)
+        self.linear = orthogonal(nn.Linear(features, size), 0.01)
+        self.log_deviation = nn.Parameter(torch.zeros(size))
+        self.noise_size, self.action_shape, self.dtype = size, (size,), torch.float32
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N, size) means."""
+        return self.linear(features)
+
+    def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
+        """Standard normal numbers."""
+        return torch.from_numpy(random.standard_normal((*shape, self.noise_size), dtype=np.float32))
+
+    def sample(self, means: Tensor, noise: Tensor) -> Tensor:
+        """(N, size), not yet clipped."""
+        return torch.addcmul(means, self.log_deviation.exp(), noise)
+
+    def score(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Summed over the numbers, (N,)."""
+        distance = (actions - means) * (-self.log_deviation).exp()
+        log_p = -0.5 * distance.square().sum(-1) - self.log_deviation.sum() - 0.5 * log(2 * pi) * self.noise_size
+        entropy = (self.log_deviation + 0.5 * log(2 * pi * e)).sum()
+        return log_p, entropy.expand_as(log_p)
+
+    def likeliest(self, means: Tensor) -> Tensor:
+        """(N, size), the means, not yet clipped."""
+        return means
+
+    def in_space(self, actions: Tensor) -> Tensor:
+        """(N, ...) actions within the bounds of the space, of its type and shape."""
+        scaled = torch.minimum(torch.maximum(actions.to(self.reach.dtype), -self.limit), self.limit)
+        numbers = torch.addcmul(self.centre, self.reach, scaled).to(self.low.dtype)
+        return torch.minimum(torch.maximum(numbers, self.low), self.high).reshape(-1, *self.shape)
+
+
+def _gumbel(random: np.random.Generator, *shape: int) -> Tensor:
+    uniform = torch.from_numpy(random.random(shape, dtype=np.float32))
+    return uniform.clamp_(1e-7, 1 - 1e-7).log_().neg_().log_().neg_()
+
+
+Head = Categorical | MultiCategorical | Gaussian
+HEADS: dict[str, type[Head]] = {"discrete": Categorical, "multidiscrete": MultiCategorical, "box": Gaussian}
+
+
+class ActorCritic(nn.Module):
+    """A policy and the value of states. As a module it is the policy alone: raw observations to its likeliest actions.
+
+    Vectors have a network each for actor and critic; an image's convolutions, the costly part, are shared.
+    """
+
+    def __init__(self, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.encoder = encoder(card["observation"], card["normalise"])
+        sizes, activation = [width(self.encoder), *card["hidden"]], card["activation"]
+        if card["observation"]["kind"] == "image":
+            sizes = sizes[:1]  # its encoder ends in a hidden layer
+        self.actor = Layers(sizes, activation)
+        self.critic = Layers(sizes, activation)
+        orthogonal(self)
+        self.head: Head = HEADS[card["action"]["kind"]](sizes[-1], card["action"])
+        self.value = orthogonal(nn.Linear(sizes[-1], 1), 1.0)
+
+    def forward(self, observations: Observations) -> Tensor:
+        """(N, ...) raw observations -> (N, ...) the likeliest actions, as the environment takes them."""
+        return self.head.in_space(self.head.likeliest(self.parameters_of(observations)))
+
+    def drawn(self, observations: Observations, random: np.random.Generator) -> Tensor:
+        """(N, ...) raw observations -> (N, ...) actions drawn from the policy, as the environment takes them."""
+        parameters = self.parameters_of(observations)
+        noise = self.head.noise(random, len(parameters)).to(parameters.device)
+        return self.head.in_space(self.head.sample(parameters, noise))
+
+    def parameters_of(self, observations: Observations) -> Tensor:
+        """The parameters of the distribution over actions, (N, P)."""
+        return self.head(self.actor(self.encoder(observations)))
+
+    def values(self, observations: Observations) -> Tensor:
+        """The values, (N,)."""
+        return self.value(self.critic(self.encoder(observations))).squeeze(-1)
+
+    def both(self, observations: Observations) -> tuple[Tensor, Tensor]:
+        """The distribution's parameters, (N, P), and the values, (N,)."""
+        features = self.encoder(observations)
+        return self.head(self.actor(features)), self.value(self.critic(features)).squeeze(-1)

@@ -1,0 +1,173 @@
+"""From observations to features: layers for vectors, a convolutional network for images, and both for dictionaries."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import prod, sqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ptapp_core.machine.runtime import Runtime
+from ptapp_rl.envs.normalise import Moments, RunningNorm, too_fine
+from ptapp_rl.envs.spaces import Observations, channel_axis
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu": torch.relu}
+
+
+class Layers(nn.ModuleList):
+    """Linear layers of these sizes, each followed by the activation.
+
+    The layers are not called as modules: for a handful of observations that costs more than their products do.
+    """
+
+    def __init__(self, sizes: Sequence[int], activation: str) -> None:
+        super().__init__(nn.Linear(inputs, outputs) for inputs, outputs in pairwise(sizes))
+        self._activate = ACTIVATIONS[activation]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, first size) -> (N, last size)."""
+        for linear in self:
+            assert isinstance(linear, nn.Linear)
+            x = self._activate(functional.linear(x, linear.weight, linear.bias))
+        return x
+
+
+class Flat(nn.Module):
+    """(N, ...) numbers -> (N, features), centred and scaled by running statistics where asked."""
+
+    def __init__(self, card: dict[str, Any], normalise: bool) -> None:
+        super().__init__()
+        self.features = prod(card["shape"])
+        self.norm = RunningNorm(self.features) if normalise else None
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Float32."""
+        numbers = observations.reshape(-1, self.features)
+        return numbers.float() if self.norm is None else self.norm(numbers)
+
+
+class OneHot(nn.Module):
+    """(N, ...) whole numbers -> (N, sum of n): for each of them as many features as it has values."""
+
+    def __init__(self, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.sizes: list[int] = card["nvec"]
+        self.starts: list[int] = card["start"]
+        self.features = sum(self.sizes)
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """Float32."""
+        numbers = observations.reshape(observations.shape[0], -1).long().unbind(1)
+        each = zip(numbers, self.starts, self.sizes, strict=True)
+        return torch.cat([functional.one_hot(number - start, n) for number, start, n in each], dim=1).float()
+
+
+class NatureCNN(nn.Module):
+    """Three convolutions and a layer (Mnih et al. 2015), for uint8 images of 0 to 255.
+
+    Takes (N, H, W), (N, C, H, W), (N, H, W, C), or stacks of frames such as (N, k, H, W, C). The shortest of the last
+    three axes is that of the channels (of equal ones the last); a stack's frames are channels, too.
+    """
+
+    def __init__(self, card: dict[str, Any]) -> None:
+        super().__init__()
+        self.shape = tuple(card["shape"])
+        channels, height, width = self._channels_first(torch.zeros(1, *self.shape)).shape[1:]
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(channels, 32, 8, stride=4),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 4, stride=2),
+            nn.ReLU(),
+            nn.Conv2d(64, 64, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
+        with torch.no_grad():
+            size = self.convolutions(torch.zeros(1, channels, height, width)).shape[1]
+        self.head = nn.Sequential(nn.Linear(size, 512), nn.ReLU())
+        self.features = 512
+
+    def forward(self, observations: Tensor) -> Tensor:
+        """(N, 512)."""
+        return self.head(self.convolutions(self._channels_first(observations).float() / 255.0))
+
+    def _channels_first(self, images: Tensor) -> Tensor:
+        if len(self.shape) == 2:
+            return images.unsqueeze(1)
+        return images.movedim(channel_axis(self.shape[-3:]) - 3, -3).flatten(1, -3)
+
+
+class Parts(nn.Module):
+    """A dictionary of observations: the features of each part, side by side."""
+
+    def __init__(self, card: dict[str, Any], normalise: bool) -> None:
+        super().__init__()
+        self.names = list(card["parts"])  # any text, which names of modules are not
+        self.parts = nn.ModuleList(encoder(part, normalise) for part in card["parts"].values())
+        self.features = sum(map(width, self.parts))
+
+    def forward(self, observations: dict[str, Tensor]) -> Tensor:
+        """(N, features)."""
+        return torch.cat([part(observations[name]) for name, part in zip(self.names, self.parts, strict=True)], dim=1)
+
+
+def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
+    """The encoder of an observation's card; its `features` says how many numbers it gives."""
+    match card["kind"]:
+        case "dict":
+            return Parts(card, normalise)
+        case "image":
+            return NatureCNN(card)
+        case "numbers":
+            return OneHot(card)
+        case _:
+            return Flat(card, normalise)
+
+
+def width(module: nn.Module) -> int:
+    """How many features an encoder gives."""
+    return int(module.features)  # type: ignore[arg-type]
+
+
+def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
+    """Orthogonal weights and zero biases, as PPO's own code has them (Engstrom et al. 2020: it matters)."""
+    for layer in module.modules():
+        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+            nn.init.orthogonal_(layer.weight, gain)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+    return module
+
+
+def moments_of(encoder: nn.Module, observations: Observations) -> list[Moments]:
+    """What `take_in` needs of observations, (N, ...): moments for each of the encoder's running statistics."""
+    if isinstance(encoder, Parts):
+        assert isinstance(observations, dict)
+        parts = zip(encoder.names, encoder.parts, strict=True)
+        return [moments for name, part in parts for moments in moments_of(part, observations[name])]
+    if not isinstance(encoder, Flat) or encoder.norm is None:
+        return []
+    assert isinstance(observations, Tensor)
+    return [encoder.norm.moments(observations.reshape(-1, encoder.features))]
+
+
+def take_in(encoder: nn.Module, moments: list[Moments], runtime: Runtime) -> None:
+    """Takes the moments that every rank has into the running statistics of an encoder, where it has any."""
+    norms = [module for module in encoder.modules() if isinstance(module, RunningNorm)]
+    for of_rank in runtime.gather(moments) if moments else ():
+        for norm, some in zip(norms, of_rank, strict=True):
+            norm.take(some)
+
+
+def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
+    """Whether the encoder sees numbers, (N, ...), that float32 does not tell apart."""
+    if isinstance(encoder, Parts):
+        assert isinstance(observations, dict)
+        parts = zip(encoder.names, encoder.parts, strict=True)
+        return any(loses_digits(part, observations[name]) for name, part in parts)
+    assert isinstance(observations, Tensor)
+    if not isinstance(encoder, Flat) or encoder.norm is not None:
+        return False
+    return too_fine(observations.reshape(-1, encoder.features))

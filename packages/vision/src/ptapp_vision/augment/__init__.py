@@ -1,0 +1,1 @@
+"""Augmentation of whole batches, each sample with its own random draws."""

@@ -1,0 +1,1 @@
+"""Images to train on: every reader returns the same three splits."""

@@ -1,0 +1,145 @@
+"""Image files with their classes: in class folders, or listed otherwise."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ptapp_core.data.class_folders import list_classes
+from ptapp_core.data.files import file_digests
+from ptapp_core.data.listing import AUTO, Listing
+from ptapp_core.data.split import BY_HASH, Division, Samples, SplitName
+from ptapp_core.data.telltale import telltale
+from ptapp_core.data.unread import left_out
+from ptapp_core.errors import UserError, counted
+from ptapp_core.machine.memory import free_memory
+from ptapp_vision.data.decode import IMAGES, OnDisk, Span, look_at_all, read_files, readable, span_of
+from ptapp_vision.data.splits import Images, Splits, divide
+
+Cache = Literal["auto", "memory", "disk"]
+
+
+def read_folder(
+    root: Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    span: Span | Literal["own"] | None = "own",
+    division: Division | None = BY_HASH,
+    group_column: str | None = AUTO,
+    skip_bad: bool = False,
+    cache: Cache = "auto",
+) -> Splits:
+    """Reads images whose folder names their class, see `read_listing`; classes go by name.
+
+    Without a division the data is only measured: train/ may be missing.
+    """
+    listing = list_classes(root, IMAGES, need_train=division is not None).grouped(group_column)
+    others = tuple(left_out([root], listing.files, IMAGES).lines())
+    data = read_listing(
+        listing, size=size, channels=channels, span=span, division=division, skip_bad=skip_bad, cache=cache
+    )
+    return replace(data, left_out=others)
+
+
+def read_listing(
+    listing: Listing,
+    *,
+    size: int | None,
+    channels: int | None,
+    span: Span | Literal["own"] | None,
+    division: Division | None,
+    skip_bad: bool,
+    cache: Cache,
+    bad_rows: Sequence[str] = (),
+) -> Splits:
+    """Reads the images of a listing, uint8 (N, channels, size, size).
+
+    `size` None keeps small square images as they are and makes others 64 or 224; `channels` None is 1 where all are
+    grey, else 3. Grey of more than 8 bits is scaled from `span`, "own" being the lowest and highest value of the data.
+    What fits into a third of the free memory is decoded now (dividing it takes as much again), the rest on request;
+    `cache` decides otherwise. Raises UserError where an image is not usable, or a class has none that is; `skip_bad`
+    leaves such images out. `bad_rows` are samples that were left out already.
+    """
+    seen = _Seen(listing.files)
+    size, channels = size or seen.size, channels or seen.channels
+    if span == "own":
+        span = span_of(seen.deep) if seen.deep else None
+    total = len(listing.files) * channels * size * size
+    in_memory = cache == "memory" or (cache == "auto" and total <= free_memory() // 3)
+
+    own = listing.parts or ["train"] * len(listing.files)
+    parts: dict[SplitName, Images] = {}
+    skipped = list(bad_rows)
+    folds: list[int] = []
+    for split in dict.fromkeys(own):
+        part = listing.take([row for row, name in enumerate(own) if name == split])
+        parts[split], good, bad = _read(part, size, channels, span, in_memory, skip_bad)
+        skipped += bad
+        folds += [part.folds[row] for row in good] if part.folds else []
+        for label in sorted(set(part.labels) - set(parts[split].labels.tolist())) if split == "train" else ():
+            file = part.files[part.labels.index(label)]
+            raise UserError(f"{file}: not one training image of this class can be read")
+    about = f"{seen.about}, {'in memory' if in_memory else 'read from disk'}"
+    if seen.deep and span:
+        about += f", {counted(len(seen.deep), 'image')} of more than 8 bits scaled from {span[0]:,g} to {span[1]:,g}"
+    what = f"{listing.where}, {listing.what} ({about})"
+    with listing.explained():
+        data = divide(
+            parts, listing.classes, where=listing.where, what=what, division=division, skipped=skipped, folds=folds
+        )
+    marked = telltale(listing.labels, seen.sizes, listing.classes, "a size of {} pixels")
+    return replace(data, span=span, notes=(*listing.said, marked) if marked else listing.said)
+
+
+class _Seen:
+    """What the headers of all images tell; ones that cannot be read say nothing here."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        headers = look_at_all(files)
+        self.sizes = [f"{header.width}x{header.height}" if header else "unknown" for header in headers]
+        self.deep = [file for file, header in zip(files, headers, strict=True) if header and header.deep]
+        seen = [header for header in headers if header]
+        sides = {side for header in seen for side in (header.width, header.height)} or {64}
+        if len(sides) == 1 and max(sides) <= 256:
+            self.size, origin = max(sides), f"{max(sides)} pixels square"
+        else:
+            self.size = 224 if median(min(header.width, header.height) for header in seen) >= 224 else 64
+            origin = f"{min(sides)} to {max(sides)} pixels a side"
+        grey = sum(header.grey for header in seen)
+        self.channels = 1 if seen and grey == len(seen) else 3
+        mixed = f"{grey:,} grey and {len(seen) - grey:,} colour" if grey else "colour"
+        self.about = f"{origin}, {'all grey' if self.channels == 1 else mixed}"
+
+
+def _read(
+    part: Listing, size: int, channels: int, span: Span | None, in_memory: bool, skip_bad: bool
+) -> tuple[Images, list[int], list[str]]:
+    """One split, its rows that can be read, and "name: reason" of each image left out.
+
+    Files that stay on disk are checked only for skipping.
+    """
+    files = list(part.files)
+    images: Tensor | OnDisk
+    if in_memory:
+        images, good, bad = read_files(files, size, channels, span=span)
+    else:
+        good, bad = readable(files, span=span) if skip_bad else (list(range(len(files))), [])
+        images = OnDisk([files[row] for row in good], size, channels, span=span)
+    if bad and not skip_bad:
+        (file, reason), rest = bad[0], f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
+        raise UserError(f"{file}: {reason}{rest}; leave such images out with --skip-bad")
+    if not good:
+        rest = (
+            f", and so are all the other {len(bad) - 1:,} of its split" if len(bad) > 1 else ", and alone in its split"
+        )
+        raise UserError(f"{bad[0][0]}: {bad[0][1]}{rest}")
+    names = dict(zip(files, part.names, strict=True))
+    kept = part.take(good)
+    samples = Samples(kept.names, kept.names, file_digests(kept.files), kept.groups or ())
+    skipped = [f"{names[file]}: {reason}" for file, reason in bad]
+    return Images(images, torch.tensor(kept.labels), samples), good, skipped
