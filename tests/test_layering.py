@@ -25,7 +25,7 @@ ROOMS = {
     "export": {"machine"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "task"},
-    "cli": {"machine", "measure", "runs", "settings"},
+    "cli": {"kinds", "machine", "measure", "runs", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.

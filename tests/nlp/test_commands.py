@@ -98,7 +98,7 @@ def test_predict_takes_arguments_a_file_and_a_pipe(
     for other in answers[1:]:
         assert [line["class"] for line in other] == [line["class"] for line in answers[0]]
     assert command(["nlp", "generate", str(run)]) == 2
-    assert "learnt to classify" in capsys.readouterr().err
+    assert "learned to classify" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["predict", "RUN", "a", "\udcff"], ["generate", "RUN", "--prompt", "\udcff"]])
@@ -221,7 +221,7 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     (tmp_path / "tokenizer.json").write_text(tokens.json())
     trained = SimpleNamespace(about={"model": card, "made": None, "tokenizer": tokens.digest})
     monkeypatch.setattr(Trained, "find", lambda *_, **__: trained)
-    monkeypatch.setattr("ptapp_nlp.predict.rebuild", lambda given: model)
+    monkeypatch.setattr("ptapp_nlp.predictor.rebuild", lambda given: model)
     capsys.readouterr()
     assert command(["nlp", "predict", str(tmp_path), "--device", "cpu", text]) == 0
     assert json.loads(capsys.readouterr().out)["tags"] == said
@@ -245,7 +245,7 @@ def test_a_language_model_writes_the_same_for_the_same_seed(
     assert "only the last 23 tokens" in output.err
     assert {"attention.png", "curves.png", "lengths.png"} <= {path.name for path in (run / "report").iterdir()}
     begun: list[torch.Tensor] = []
-    monkeypatch.setattr("ptapp_nlp.generate.sample", lambda advance, first, *_, **__: begun.append(first) or [[]])
+    monkeypatch.setattr("ptapp_nlp.predictor.sample", lambda advance, first, *_, **__: begun.append(first) or [[]])
     assert command(["nlp", "generate", str(run)]) == 0
     assert begun[0].tolist() == [[EOS]]  # as each text of the stream that it learnt from
 

@@ -217,6 +217,8 @@ class PredictNLP(ComputeSettings):
 
     only: ClassVar[tuple[Only, ...]] = (Only(("batch_size",), lambda verb: verb.file is not None, "--file"),)
 
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
+
     texts: list[str] = argument("texts; none: lines of standard input", default=[])
     file: Path | None = option(None, "a file with a text a line", group=_DATA)
     batch_size: int = option(64, "lines that are read at once from a file", group="Device", ge=1)
@@ -241,6 +243,8 @@ class GenerateNLP(ComputeSettings):
     only: ClassVar[tuple[Only, ...]] = (
         Only(("top_k", "top_p", "seed"), lambda verb: verb.temperature > 0, "a --temperature above 0"),
     )
+
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
 
     prompt: str = option("", "how the text begins", group="Decoding")
     length: int = option(60, "most tokens to add", group="Decoding", ge=1, le=100_000)

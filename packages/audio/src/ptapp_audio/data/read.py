@@ -4,12 +4,12 @@ import math
 import mmap
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ptapp_audio.data import mpeg, pyav
 from ptapp_audio.data.headers import Data, ends_within_page, find_data
-from ptapp_audio.data.resample import Resampler
+from ptapp_audio.data.resample import Resampler, Wave
 from ptapp_audio.data.unreadable import Unreadable
 from ptapp_core.data.unread import Kind
 from ptapp_core.errors import counted, one_line
@@ -103,7 +103,7 @@ def read(file: Path, rate: int | None = None) -> Sound:
     samples, own, peak = _decode(file, rate, 1.0)
     divisor = 1.0
     if peak > _OVERSHOOT:
-        divisor = 2.0 ** math.ceil(math.log2(peak))
+        divisor = _divisor(peak)
         samples, own, _ = _decode(file, rate, divisor)
     return Sound(torch.from_numpy(samples), rate or own, peak, divisor)
 
@@ -188,24 +188,52 @@ def usual(files: Sequence[Path]) -> tuple[int, int]:
     return rate, int(2 * rate * seconds * len(files))
 
 
+def from_array(wave: npt.NDArray[Any], own: int, rate: int) -> Sound:
+    """A recording in memory as `read` gives a file: samples or (samples, channels), floats or int16, at its own rate.
+
+    Raises Unreadable where it is empty, of another form, or holds values that are no finite numbers.
+    """
+    if wave.ndim not in (1, 2) or not (wave.dtype.kind == "f" or wave.dtype == np.int16):
+        raise Unreadable(f"is {wave.dtype} {wave.shape}; give floats or int16, (samples,) or (samples, channels)")
+    scale = FULL_SCALE if wave.dtype == np.int16 else 1.0
+    block = ((wave if wave.ndim == 2 else wave[:, None]) / scale).astype(np.float32)
+    samples, peak = _joined([block] if block.size else [], own, rate, 1.0)
+    divisor = 1.0
+    if peak > _OVERSHOOT:
+        divisor = _divisor(peak)
+        samples, _ = _joined([block], own, rate, divisor)
+    return Sound(torch.from_numpy(samples), rate, peak, divisor)
+
+
+def _divisor(peak: float) -> float:
+    """The power of two that a peak beyond full scale reaches up to."""
+    return 2.0 ** math.ceil(math.log2(peak))
+
+
 def _decode(file: Path, rate: int | None, divisor: float) -> tuple[npt.NDArray[np.int16], int, float]:
     """The samples, divided by `divisor`, the file's own rate, and its largest sample before that."""
     try:
         with _opened(file) as (own, blocks):
             if not _SLOWEST <= own <= _FASTEST:
                 raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
-            to_rate, peak, parts = Resampler(own, rate or own), 0.0, []
-            for block in blocks:
-                largest = float(np.abs(block).max())
-                if not math.isfinite(largest):
-                    raise Unreadable("has samples that are not finite numbers")
-                peak = max(peak, largest)
-                parts.append(_int16(to_rate(block.mean(1) / np.float32(divisor))))
+            samples, peak = _joined(blocks, own, rate or own, divisor)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(file, error)) from error
+    return samples, own, peak
+
+
+def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> tuple[npt.NDArray[np.int16], float]:
+    """Blocks of float32 (samples, channels) as int16 (samples,) at `rate`, and their largest sample before."""
+    to_rate, peak, parts = Resampler(own, rate), 0.0, []
+    for block in blocks:
+        largest = float(np.abs(block).max())
+        if not math.isfinite(largest):
+            raise Unreadable("has samples that are not finite numbers")
+        peak = max(peak, largest)
+        parts.append(_int16(to_rate(block.mean(1) / np.float32(divisor))))
     if not parts:
         raise Unreadable("holds no samples")
-    return np.concatenate([*parts, _int16(to_rate.rest())]), own, peak
+    return np.concatenate([*parts, _int16(to_rate.rest())]), peak
 
 
 def _int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

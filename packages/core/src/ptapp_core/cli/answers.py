@@ -4,24 +4,13 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+
+from ptapp_core.kinds.classify import as_record, best
 
 Probabilities = Mapping[str, float]
 """Of each class, by name."""
 Answer = Callable[[str, Probabilities], None]
 """Prints what a file is, given its name."""
-
-
-def best(probabilities: Probabilities) -> tuple[str, float]:
-    """The likeliest class, and its probability."""
-    return max(probabilities.items(), key=lambda item: item[1])
-
-
-def as_record(probabilities: Probabilities) -> dict[str, Any]:
-    """The likeliest class, its probability as `confidence`, and all of them."""
-    label, confidence = best(probabilities)
-    rounded = {key: round(value, 6) for key, value in probabilities.items()}
-    return {"class": label, "confidence": round(confidence, 6), "probabilities": rounded}
 
 
 def json_lines(name: str, probabilities: Probabilities) -> None:

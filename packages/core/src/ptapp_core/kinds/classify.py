@@ -112,3 +112,15 @@ def class_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"  {row['support']:7,.0f}"
         )
     return "\n".join(lines)
+
+
+def best(probabilities: Mapping[str, float]) -> tuple[str, float]:
+    """The likeliest class, and its probability."""
+    return max(probabilities.items(), key=lambda item: item[1])
+
+
+def as_record(probabilities: Mapping[str, float]) -> dict[str, Any]:
+    """The likeliest class, its probability as `confidence`, and all of them."""
+    label, confidence = best(probabilities)
+    rounded = {key: round(value, 6) for key, value in probabilities.items()}
+    return {"class": label, "confidence": round(confidence, 6), "probabilities": rounded}

@@ -60,11 +60,16 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
     try:
         with Image.open(file, formats=FORMATS) as image:
             image.draft("L" if channels == 1 else "RGB", (size, size))  # a JPEG is decoded at 1/2, 1/4, 1/8 for free
-            ImageOps.exif_transpose(image, in_place=True)
-            flat = _flat(image, "L" if channels == 1 else "RGB", span)
-            pixels = np.array(flat.resize((size, size), Image.Resampling.BILINEAR))
+            return square(image, size, channels, span=span)
     except Exception as error:  # Pillow's readers raise nearly every kind on a broken file
         raise Unreadable(_reason(file, error)) from error
+
+
+def square(image: Image.Image, size: int, channels: int, *, span: Span | None = None) -> Tensor:
+    """As `decode`, of an image that is open; it is turned upright in place."""
+    ImageOps.exif_transpose(image, in_place=True)
+    flat = _flat(image, "L" if channels == 1 else "RGB", span)
+    pixels = np.array(flat.resize((size, size), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).view(size, size, channels).permute(2, 0, 1).contiguous()
 
 

@@ -1,0 +1,81 @@
+"""A trained classifier of images, for `ptapp vision predict` and `ptapp.load`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ptapp_core.errors import UserError
+from ptapp_core.jobs import Which
+from ptapp_core.kinds.classify import as_record
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_vision.data.decode import Unreadable, decode, square
+from ptapp_vision.data.recognise import span_in
+from ptapp_vision.models.whole import rebuild
+from ptapp_vision.trained import find_trained
+
+Picture = str | Path | Image.Image | npt.NDArray[Any]
+"""A file, an image of Pillow, or pixels: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA."""
+_BATCH = 256
+
+
+class Predictor:
+    """The model of a run of `ptapp vision train`, with all that it takes to answer.
+
+    Raises UserError where the directory holds no such run, or an autoencoder, which has no classes.
+    """
+
+    def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
+        trained = find_trained(run, checkpoint)
+        card = trained.about["model"]
+        if card["name"] == "autoencoder":
+            raise UserError(f"{run}: an autoencoder tells no classes; see its report, or export it")
+        self.classes: list[str] = card["classes"]
+        """The names of the classes, in the order of the model's outputs."""
+        self.drawn: bool = trained.about["drawn"]
+        """Whether the model learned from pictures that the program drew."""
+        self.model = trained.load(rebuild).to(runtime.device)
+        """uint8 (N, channels, size, size) -> logits (N, K)."""
+        self.size: int = card["size"]
+        self.channels: int = card["channels"]
+        self.span = span_in(card)
+        self._runtime = runtime
+
+    def predict(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
+        """For each image the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name.
+
+        Images of any size and form are brought to the model's as in training. Raises UserError for one that cannot be
+        read.
+        """
+        answers = []
+        for start in range(0, len(images), _BATCH):
+            pixels = [self._pixels(image, start + place) for place, image in enumerate(images[start : start + _BATCH])]
+            for row in self.probabilities(torch.stack(pixels)).tolist():
+                answers.append(as_record(dict(zip(self.classes, row, strict=True))))
+        return answers
+
+    @torch.no_grad()
+    def probabilities(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, channels, size, size) -> float32 (N, K) on the CPU; raises UserError where one is not finite."""
+        with self._runtime.autocast():
+            logits = self.model(pixels.to(self._runtime.device))
+        return refuse_not_finite(logits.float().softmax(1)).cpu()
+
+    def _pixels(self, image: Picture, place: int) -> Tensor:
+        try:
+            if isinstance(image, str | Path):
+                return decode(Path(image), self.size, self.channels, span=self.span)
+            if isinstance(image, np.ndarray):
+                if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+                    raise Unreadable(f"is {image.dtype} {image.shape}; give uint8 (H, W), (H, W, 3) or (H, W, 4)")
+                image = Image.fromarray(image)
+            return square(image.copy(), self.size, self.channels, span=self.span)
+        except Unreadable as error:
+            name = str(image) if isinstance(image, str | Path) else f"image {place}"
+            raise UserError(f"{name}: {error}") from error
