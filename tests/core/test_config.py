@@ -1,5 +1,7 @@
 """Settings: precedence, one-line complaints, exact TOML, and what a resumed run may change."""
 
+import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ptapp_core.errors import UserError
+from ptapp_core.runs.formats import FORMAT
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.train import TrainSettings
@@ -228,6 +231,22 @@ def test_a_resumed_run_refuses_what_would_change_its_result(tmp_path: Path) -> N
     run = make_run(tmp_path / "run", lr=0.5)
     said = complaint(TrainSettings, None, {"resume": run, "lr": "0.1"})
     assert said.startswith(f"--lr cannot change when a run is resumed: {run} has 0.5, now 0.1;")
+
+
+def test_a_setting_that_was_edited_after_the_run_began_is_refused(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", lr=0.5, steps=7, data="old", seed=3)
+    began = TrainSettings.of_run(run).kept()
+    (run / "meta.json").write_text(json.dumps({"format": FORMAT, "settings": began}))
+    text = (run / "config.toml").read_text()
+    for name, now in {"lr": "0.7", "seed": "9", "weight_decay": "0.7", "batch_size": "9", "split": '"exact"'}.items():
+        (run / "config.toml").write_text(re.sub(rf"^{name} = \S+", f"{name} = {now}", text, flags=re.M))
+        said = complaint(TrainSettings, None, {"resume": run})
+        assert f"{run / 'config.toml'}: {name} is {now}, and the run began with {began[name]}: put that back" in said
+    (run / "config.toml").write_text(text)
+    config = (run / "config.toml").read_text().replace('data = "old"', 'data = "moved"')
+    (run / "config.toml").write_text(config.replace("steps = 7", "steps = 9"))
+    assert TrainSettings.resumed(run, {}).data == "moved"
+    assert TrainSettings.resumed(run, {}).steps == 9
 
 
 def test_resume_refuses_what_is_no_run_and_a_settings_file_beside_it(tmp_path: Path) -> None:

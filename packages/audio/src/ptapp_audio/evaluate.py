@@ -30,7 +30,7 @@ def evaluate(settings: EvaluateAudio) -> None:
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
-    job = TrainAudio.resolve(settings.run / "config.toml", {})
+    job = TrainAudio.of_run(settings.run)
     settings.refuse_idle(job.data)
     data = load_for(job, rate=card["rate"], run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)

@@ -20,7 +20,7 @@ def export(settings: ExportAudio) -> None:
     trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
     model = nn.Sequential(trained.load(rebuild), nn.Softmax(dim=1))
-    data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], run=settings.run)
+    data = load_for(TrainAudio.of_run(settings.run), rate=card["rate"], run=settings.run)
     about = {
         "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
         "not_finite": "the probabilities of a sound that holds a NaN or an infinite sample are NaN",

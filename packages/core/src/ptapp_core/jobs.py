@@ -200,7 +200,7 @@ def run_of(
         path,
         runtime,
         config=settings.to_toml(),
-        about=about,
+        about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
         log_to=settings.log_to,

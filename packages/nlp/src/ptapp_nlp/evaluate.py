@@ -89,7 +89,7 @@ def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None
 
 def job_of(run: Path, card: Mapping[str, Any]) -> TrainNLP:
     """The settings of a run, whose texts are read as those that it was trained on."""
-    job = TrainNLP.resolve(run / "config.toml", {})
+    job = TrainNLP.of_run(run)
     return job.model_copy(update={"text_per": card["text_per"]}) if card["task"] == "generate" else job
 
 

@@ -55,7 +55,7 @@ def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
     if not (run / "meta.json").is_file() and (runs := sorted(run.glob("runs/*/*/meta.json"))):
         raise UserError(f"{run}: holds the runs of --seeds, {len(runs)} of them: give one, as {runs[0].parent}")
     trained = Trained.find(run, "rl", About, which=settings.checkpoint)
-    job = TrainRL.resolve(run / "config.toml", {})
+    job = TrainRL.of_run(run)
     refuse_code_of(run, job.env)
     return trained, job, resolve(job.env, trained.about)
 

@@ -30,7 +30,7 @@ def evaluate(settings: EvaluateVision) -> None:
     runtime = Runtime(settings.device, settings.precision)
     trained = find_trained(settings.run, settings.checkpoint)
     card = trained.about["model"]
-    job = TrainVision.resolve(settings.run / "config.toml", {})
+    job = TrainVision.of_run(settings.run)
     settings.refuse_idle(job.data)
     data = load_for(job, Form.of(card), run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)

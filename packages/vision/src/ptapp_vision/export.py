@@ -50,7 +50,7 @@ def keep_samples(images: Images, run: Path) -> None:
 def _samples(run: Path, card: dict[str, Any]) -> Tensor:
     """What `keep_samples` left; of a run that did not come to its end, images of its test split."""
     if not (run / _FILE).exists():
-        job = TrainVision.resolve(run / "config.toml", {})
+        job = TrainVision.of_run(run)
         keep_samples(load_for(job, Form.of(card), run=run).test, run)
     try:
         return load_file(run / _FILE)["input"]

@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_core.runs.formats import refuse_other_format
+from ptapp_core.runs.formats import refuse_other_format, settings_kept
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, option
 from ptapp_core.settings.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
@@ -147,7 +147,7 @@ class JobSettings(Settings):
         if not config.is_file():
             raise UserError(f"--resume {run}: not a run directory (it has no config.toml)")
         refuse_other_format(run)
-        before = super().resolve(config, {})
+        before = cls.of_run(run)
         fixed = cls.model_fields.keys() - cls.may_change - {"resume"}
 
         def check(name: str, new: Any) -> None:
@@ -167,6 +167,31 @@ class JobSettings(Settings):
         same = all(getattr(now, name) == getattr(before, name) for name in cls.lengths)
         first = {name: getattr(before, name) for name in cls.lengths if getattr(before, name) is not None}
         return now if same or before.began_with else now.model_copy(update={"began_with": first})
+
+    @classmethod
+    def of_run(cls, run: Path) -> Self:
+        """The settings in `config.toml` of a run; the path of its data, and what `may_change`, may have been edited.
+
+        Raises:
+            UserError: the file cannot be read, or another setting is not the one that the run began with.
+        """
+        config = run / "config.toml"
+        settings = super().resolve(config, {})
+        for name, began in settings_kept(run / "meta.json").items():
+            if (now := settings.kept().get(name, began)) != began:
+                raise UserError(
+                    f"{config}: {name} is {now}, and the run began with {began}: put that back, or start a new run "
+                    f"with --config {config}"
+                )
+        return settings
+
+    def kept(self) -> dict[str, str]:
+        """Each setting that decides what the run computes, as TOML: `meta.json` has them to compare `config.toml` with.
+
+        The data is not among them: it may be moved, and its samples are compared by themselves.
+        """
+        fixed = type(self).model_fields.keys() - self.may_change - {"resume", "data", "began_with"}
+        return {name: toml_value(getattr(self, name)) for name in sorted(fixed)}
 
     def as_begun(self) -> Self:
         """The same with the length that the run began with."""
