@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from contract.rows import last_checkpoint, record
 from core.ranks_job import job
-from ptapp_core.cli import ranks
+from ptapp_core.cli import child
 from ptapp_core.cli.app import domain, run
 from ptapp_core.data.loader import Loader
 from ptapp_core.errors import Interrupted
@@ -94,12 +94,12 @@ def test_a_rank_whose_launcher_was_killed_saves_itself_and_leaves_no_folder(
                 time.sleep(0.05)
         return 75
 
-    monkeypatch.setattr(ranks, "main", job)
+    monkeypatch.setattr(child, "main", job)
     launcher = os.fork()
     if not launcher:
         launcher = os.getpid()
         if not os.fork():
-            os.write(writing, str(ranks._rank(launcher, str(logs))).encode())
+            os.write(writing, str(child.run_child(launcher, str(logs))).encode())
             os._exit(0)
         signal.pause()
     os.close(writing)
@@ -120,13 +120,13 @@ def test_ranks_whose_launcher_was_killed_say_once_why_they_stop(
     def train() -> None:
         raise Interrupted("stopped and saved")
 
-    monkeypatch.setattr(ranks, "main", lambda: run(app, ["train"]))
-    monkeypatch.setattr(ranks, "_end_with", lambda *_: None)
+    monkeypatch.setattr(child, "main", lambda: run(app, ["train"]))
+    monkeypatch.setattr(child, "_end_with", lambda *_: None)
     for rank in "102":
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(logs / "attempt" / rank / "error.json"))
         if rank == "1":  # the first to end; the folder goes with it
             (logs / "attempt" / rank).mkdir(parents=True)
-        assert ranks._rank(0, str(logs)) == 75
+        assert child.run_child(0, str(logs)) == 75
     assert capsys.readouterr().err == "ptapp: stopped and saved\n"
     assert not list(tmp_path.iterdir())
 

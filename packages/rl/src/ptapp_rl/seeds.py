@@ -1,7 +1,6 @@
 """`ptapp rl train`: one run, or with `--seeds` one for each seed and what they say together."""
 
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from ptapp_core.cli.child import child_command
 from ptapp_core.errors import Interrupted, UserError, counted
 from ptapp_core.machine.runtime import STOPS, Runtime
 from ptapp_core.machine.terminal import tell
 from ptapp_core.measure.cross_validation import test_figures
 from ptapp_core.runs.checkpoint import steps_in
 from ptapp_core.runs.log import FRAMES, records
-from ptapp_core.runs.run import StopRequest, new_path, write_json
+from ptapp_core.runs.run import StopRequest, new_path, write_json, write_text
 from ptapp_rl.config import TrainRL, seed_list
 from ptapp_rl.envs.names import resolve
 from ptapp_rl.evaluate import interval
@@ -40,7 +40,7 @@ def train(settings: TrainRL) -> None:
     folder = new_path(settings.run_dir, f"rl-{settings.algo}", settings.name or short, seeds[0], Runtime("cpu", "fp32"))
     folder.mkdir(parents=True)
     job = settings.model_copy(update={"seeds": None, "parallel": 1, "run_dir": folder / "runs"})
-    (folder / "config.toml").write_text(job.to_toml(), encoding="utf-8")
+    write_text(folder / "config.toml", job.to_toml())
     tell(f"{settings.algo} on {name}, seeds {settings.seeds}, {settings.parallel} at a time: {folder}")
     jobs = [_Job(folder, seed) for seed in seeds]
     _run_all(jobs, settings.parallel)
@@ -59,7 +59,7 @@ class _Job:
     code: int | None = None
     """How it ended; None: it has not begun, or runs."""
     last_line: str = ""
-    """Of what it said was wrong."""
+    """The last line of its stderr, or its exit code."""
 
     def begin(self) -> None:
         """In this process's group, so that a Ctrl-C at the terminal, or the terminal's end, is for all."""
@@ -113,7 +113,7 @@ class _Job:
 
 def _command(folder: Path, seed: int) -> list[str]:
     words = ["rl", "train", "--config", str(folder / "config.toml"), "--seed", str(seed), "--name", f"seed{seed}"]
-    return [sys.executable, "-P", "-m", "ptapp_core.cli.main", *words]
+    return child_command(words)
 
 
 def _run_all(jobs: list[_Job], parallel: int) -> None:

@@ -100,6 +100,9 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(kind)
+
+    def _end(self, kind: type[BaseException] | None) -> None:
         if self.runtime.is_main and self._described:
             status = "finished" if kind is None else "interrupted" if kind is Interrupted else "failed"
             with suppress(OSError) if kind else nullcontext():  # what ended the job is the error to report
@@ -154,6 +157,8 @@ class Run:
                         suppress(OSError) if sys.exception() else nullcontext()
                     ):  # the first error is the one to report
                         writer.close()
+                if error := sys.exception():  # now: a launcher of ranks asks those that remain to stop, and soon kills
+                    self._end(type(error))
 
     @contextmanager
     def profiler(self, active: bool) -> Iterator[Any]:
@@ -275,12 +280,15 @@ def _json(value: Mapping[str, Any], indent: int | None = None) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Written beside and renamed, so that a reader finds the old or the new, never half.
+    """Written beside, flushed to the disk and renamed: a reader finds the old or the new, also after a power cut.
 
     The bytes of a path that is not UTF-8 are written as they are.
     """
     part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     part.replace(path)
 
 

@@ -324,6 +324,8 @@ class Experience:
         """To be called where somebody else has played in the environment: a new episode follows."""
         self._environments.begin_again()
         self._replay.cut(self._environments.observations)
+        for rewarded in self._episodes:
+            rewarded.clear()
 
     def clock(self) -> dict[str, float]:
         """Frames of all environments and ranks."""

@@ -1,0 +1,63 @@
+"""What a command starts ends with it, saved, also when it is killed and can end nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from contract import of_vision
+
+SECONDS = 120
+TRAIN = "train --device cpu --threads 1 --log-to none --run-dir {runs}"
+COMMANDS = {
+    "nproc": f"vision {TRAIN} --data {{data}} --nproc 2 --epochs 1000000 --save-every 1 --batch-size 8",
+    "seeds": f"rl {TRAIN} --seeds 0-1 --parallel 2 --frames 999999999 --envs 2 --rollout 16 --batch-size 16 "
+    "--no-trial --vector sync --save-every 64",
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_processes_of_a_killed_command_save_themselves_and_end(name: str, tmp_path: Path) -> None:
+    runs, temporary = tmp_path / "runs", tmp_path / "tmp"
+    temporary.mkdir()
+    data = of_vision.write_images(tmp_path / "bars")
+    words = COMMANDS[name].format(runs=runs, data=data).split()
+    parent = subprocess.Popen(
+        [sys.executable, "-m", "ptapp_core.cli.main", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    jobs = 1 if name == "nproc" else 2
+    wait_for(lambda: len(list(runs.glob("**/checkpoints/step-*/manifest.json"))) >= jobs)
+    children = children_of(parent.pid)
+    assert len(children) >= 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    wait_for(lambda: not any(map(is_running, children)))
+    states = [json.loads(meta.read_text())["status"] for meta in runs.glob("**/meta.json")]
+    assert states == ["interrupted"] * jobs
+    assert not list(temporary.glob("ptapp-*"))
+
+
+def wait_for(condition: object) -> None:
+    assert callable(condition)
+    until = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def children_of(pid: int) -> list[int]:
+    found = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=True)
+    return [int(word) for word in found.stdout.split()]
+
+
+def is_running(pid: int) -> bool:
+    found = subprocess.run(["ps", "-p", str(pid), "-o", "stat="], capture_output=True, text=True, check=False)
+    return found.stdout.strip()[:1] not in ("", "Z")
