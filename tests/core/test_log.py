@@ -69,7 +69,10 @@ def test_a_torn_last_line_is_cut_off_before_more_is_written(tmp_path: Path) -> N
     assert all(json.loads(line) for line in path.read_text().splitlines())
 
 
-@pytest.mark.parametrize("damage", [b"\0\0\0\n", b"\xff\xfe\n", b"[1]\n", b'"text"\n', b'{"loss": 1}\n', b"\n"])
+@pytest.mark.parametrize(
+    "damage",
+    [b'{"step": -1, "loss": 1.0}\n', b"\0\0\0\n", b"\xff\xfe\n", b"[1]\n", b'"text"\n', b'{"loss": 1}\n', b"\n"],
+)
 def test_a_line_that_is_no_record_is_passed_over(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "m.jsonl"
     path.write_bytes(b'{"step": 1}\n' + damage + b'{"step": 2}\n' + damage)

@@ -304,16 +304,11 @@ def test_code_in_a_run_directory_is_not_run(tmp_path: Path, capsys: pytest.Captu
     (run,) = tmp_path.glob("*/*")
     witness, config = tmp_path / "code-ran", (run / "config.toml").read_text()
     (run / "evil.py").write_text(f"open({str(witness)!r}, 'w')\n")
-    code = f"{run}/evil.py:IdentityDiscrete-v0"
-    (run / "config.toml").write_text(config.replace("rl.games:IdentityDiscrete", code))
-    meta = (run / "meta.json").read_text()
-    for changed, said in (
-        (meta, "and the run began with"),
-        (meta.replace("rl.games:IdentityDiscrete", code), "is code"),
-    ):
-        (run / "meta.json").write_text(changed)
-        for verb in ("evaluate", "record", "play", "export", "train --resume"):
-            capsys.readouterr()
-            assert main(["rl", *verb.split(), str(run)]) == 2
-            assert said in capsys.readouterr().err
-            assert not witness.exists()
+    (run / "config.toml").write_text(
+        config.replace('"rl.games:IdentityDiscrete"', f'"{run}/evil.py:IdentityDiscrete-v0"')
+    )
+    for verb in ("evaluate", "record", "play", "export", "train --resume"):
+        capsys.readouterr()
+        assert main(["rl", *verb.split(), str(run)]) == 2
+        assert "is code in the run directory itself" in capsys.readouterr().err
+        assert not witness.exists()

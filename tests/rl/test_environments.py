@@ -93,7 +93,10 @@ def test_an_environment_is_taken_by_its_class_or_name_from_a_module_or_a_file(
         ("nowhere.py:Game", "--env nowhere.py:Game: there is no file nowhere.py"),
         ("./my_games.py", "--env ./my_games.py: give the class, or the registered name, after a colon"),
         ("broken.py:Game", "--env broken.py:Game: the file cannot be imported: ZeroDivisionError"),
-        ("rl.games:Absent", "--env Absent: not among"),
+        (
+            "rl.games:Misbehave",
+            "--env rl.games:Misbehave: rl.games neither has nor registers Misbehave; did you mean 'Mis",
+        ),
     ],
 )
 def test_a_file_that_brings_no_environment_is_one_line(

@@ -165,10 +165,13 @@ class TrainRL(JobSettings):
         if self.algo == "dqn":
             self._replay_fits()
         elif self.algo == "ppo":
-            if self.envs * self.rollout % self.batch_size:
+            frames = self.envs * self.rollout
+            if frames % self.batch_size:
+                fitting = range(min(self.batch_size, frames) // self.nproc * self.nproc, 0, -self.nproc)
+                fits = next(size for size in fitting if frames % size == 0)
                 raise ValueError(
-                    f"--batch-size {self.batch_size} does not divide a rollout of {self.envs * self.rollout} frames "
-                    f"(--envs {self.envs} times --rollout {self.rollout})"
+                    f"--batch-size {self.batch_size} does not divide a rollout of {frames} frames (--envs {self.envs} "
+                    f"times --rollout {self.rollout}): give --batch-size {fits}"
                 )
         elif self.batch_size != self.envs * self.rollout:
             raise ValueError(

@@ -58,7 +58,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
         record = json.loads(line) if line.endswith(b"\n") else None
     except (ValueError, RecursionError):
         return None
-    if not isinstance(record, dict) or type(record.get("step")) is not int:
+    if not isinstance(record, dict) or type(record.get("step")) is not int or record["step"] < 0:
         return None
     figures = [value for value in record.values() if value is not None]
     return record if all(type(value) in (int, float) and abs(value) < _GREATEST for value in figures) else None

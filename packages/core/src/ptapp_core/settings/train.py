@@ -170,7 +170,7 @@ class JobSettings(Settings):
 
     @classmethod
     def of_run(cls, run: Path) -> Self:
-        """The settings in `config.toml` of a run; the path of its data, and what `may_change`, may have been edited.
+        """The settings in `config.toml` of a run; where its data lies, and what `may_change`, may have been edited.
 
         Raises:
             UserError: the file cannot be read, or another setting is not the one that the run began with.
@@ -188,9 +188,9 @@ class JobSettings(Settings):
     def kept(self) -> dict[str, str]:
         """Each setting that decides what the run computes, as TOML: `meta.json` has them to compare `config.toml` with.
 
-        The data is not among them: it may be moved, and its samples are compared by themselves.
+        What says where something lies is not among them, for it may be moved.
         """
-        fixed = type(self).model_fields.keys() - self.may_change - {"resume", "data", "began_with"}
+        fixed = type(self).model_fields.keys() - self.may_change - {"resume", "began_with", "data", "weights", "env"}
         return {name: toml_value(getattr(self, name)) for name in sorted(fixed)}
 
     def as_begun(self) -> Self:

@@ -53,15 +53,20 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     known = names()
     if name in gym.registry:  # only now that Atari is there
         return name
-    wanted = name.lower()
     for candidate in known:
-        if wanted in (_bare(candidate).lower(), _bare(candidate).rpartition("/")[2].lower()):
+        if _is(candidate, name):
             return candidate
     bare = {_bare(candidate): candidate for candidate in known}
     words = [*bare, *bare.values()]
     unlike = not close_to(name, words) and "ale_py" not in sys.modules
     atari = "; Atari games need pip install 'ptapp-rl[atari]'" if unlike else ""
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
+
+
+def _is(registered: str, name: str) -> bool:
+    """Whether a name, which may lack version and namespace, is that of a registered environment."""
+    bare = _bare(registered).lower()
+    return registered == name or name.lower() in (bare, bare.rpartition("/")[2])
 
 
 def refuse_code_of(run: Path, env: str) -> None:
@@ -95,7 +100,14 @@ def _brought(env: str) -> str:
         name in (known, _bare(known)) and spec.entry_point in (found, f"{place}:{name}")
         for known, spec in gym.registry.items()
     )
-    if known or not callable(found):
+    if known:
+        return name
+    if not callable(found):
+        if not any(_is(each, name) for each in gym.registry):
+            made = [
+                each for each, value in vars(module).items() if isinstance(value, type) and issubclass(value, gym.Env)
+            ]
+            raise UserError(f"--env {env}: {place} neither has nor registers {name}{nearest(name, made)}")
         return name
     registered = f"{re.sub(r'[^a-zA-Z0-9_]', '-', Path(place).stem)}/{name}-v0"
     gym.registry.pop(registered, None)  # of another file of this name
