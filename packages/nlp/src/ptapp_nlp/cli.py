@@ -90,7 +90,9 @@ def datasets() -> None:
 
 DATASETS = """\
 nothing               texts that the program makes, for each task
-FILE.csv .tsv .jsonl  classify: a text and a label; translate: two texts
+FILE.csv .tsv .jsonl .json
+                      classify: a text and a label; translate: two texts
+FOLDER/CLASS/*.txt    classify: a text a file, in a folder for each class
 FILE.conll .conllu .bio .txt
                       tag: a word a line with its tag, then an empty line
 FILE.txt              generate: a text a line; with empty lines, one text

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 from ptapp_core.data.files import visible
+from ptapp_core.data.layout import split_of
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_nlp.data.built_in import make
+from ptapp_nlp.data.class_files import has_class_files, read_class_files
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import read_conll
 from ptapp_nlp.data.hub import PREFIX, read_hub
@@ -19,7 +21,7 @@ from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.sentences import read_parallel, read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.tables import SUFFIXES, Table, form_of, pairs_of, read_tables, suffix_of
 
 _EXPECTED = {
     "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
@@ -33,16 +35,9 @@ _EXPECTED = {
     ),
     "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
 }
-_SPLITS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testa": "val",  # of CoNLL-2003
-    "testb": "test",
-}
+_OF_CONLL: dict[str, SplitName] = {"testa": "val", "testb": "test"}
+"""What the files of CoNLL-2003 end in."""
+_NO_LANGUAGES = {"txt", "md", "py"}
 _SHOWN = 8  # names of files in a message
 
 
@@ -82,6 +77,10 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         _refuse_columns(reading, "parallel files")
         texts, what = _parallel(path, by_language, reading, bad, division)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
+    if reading.task == "classify" and path.is_dir() and has_class_files(path):
+        _refuse_columns(reading, "class folders", group=False)
+        group = reading.columns.group
+        return read_class_files(path, encoding=reading.encoding, group_column=group, bad=bad, division=division)
     files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, division)
@@ -126,10 +125,11 @@ def _tagged(
     return replace(splits, notes=(note,) if note else ())
 
 
-def _refuse_columns(reading: Reading, what: str) -> None:
-    """Raises UserError where a column is asked for of texts that are in no table."""
+def _refuse_columns(reading: Reading, what: str, *, group: bool = True) -> None:
+    """Raises UserError where a column, also one of groups, is asked for of texts that are in no table."""
     columns = reading.columns
-    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.named_group)):
+    asked = {"text": columns.text, "label": columns.label, "group": columns.named_group if group else None}
+    for option, name in asked.items():
         if name is not None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
@@ -146,6 +146,9 @@ def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName
             elif split in found:
                 raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
             found[split] = file
+    alone = [file for file in visible(folder) if suffix_of(file) in suffixes]
+    if not found and len(alone) == 1:
+        return {"train": alone[0]}
     _check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
     return found
 
@@ -165,12 +168,13 @@ def _check_train(found: Collection[str], message: str, division: Division | None
 
 def _split_of(file: Path) -> SplitName | None:
     """By the first word of a name that is one of a split: train.csv, de_gsd-ud-train.conllu, eng.testa."""
-    return next((_SPLITS[word] for word in re.split(r"[._-]", file.name.lower()) if word in _SPLITS), None)
+    words = re.split(r"[._-]", file.name.lower())
+    return next((split for word in words if (split := _OF_CONLL.get(word) or split_of(word))), None)
 
 
 def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
-        if suffix_of(file) not in SUFFIXES:
+        if form_of(file) not in SUFFIXES:
             raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
@@ -179,7 +183,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     )
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
-    kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
+    kinds = sorted({form_of(file)[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
 
@@ -196,10 +200,10 @@ def _columns(reading: Reading) -> Columns:
 def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
-    found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
+    found = {split: (name, rows) for name, rows in read_hub(data).items() if (split := split_of(name))}
     _check_train(found, f"--data {data}: has no labelled split called train", division)
-    files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
-    tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
+    files = {split: Path(data) / name for split, (name, _) in found.items()}  # as messages name them
+    tables = {split: pairs_of(files[split], rows, _columns(reading), bad) for split, (_, rows) in found.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
@@ -319,15 +323,23 @@ def _named(
 
 
 def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
-    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none."""
+    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none.
+
+    Two files of one stem that names no split, as OPUS has them (name.de-en.de and name.de-en.en), are train.
+    """
     found: dict[SplitName, dict[str, Path]] = {}
+    others: dict[str, dict[str, Path]] = {}
     for file in visible(folder):
         split, suffix = _split_of(file), suffix_of(file)
-        if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
-            other = found.setdefault(split, {}).setdefault(suffix[1:], file)
-            if other != file:
-                raise UserError(f"{folder}: {other.name} and {file.name} are both {split}; remove one")
-    return found
+        if suffix in SUFFIXES or not re.fullmatch(r"\.[a-z]{2,3}", suffix) or file.is_dir():
+            continue
+        stem = file.name.lower().removesuffix(".gz").removesuffix(suffix)
+        known = found.setdefault(split, {}) if split else others.setdefault(stem, {})
+        other = known.setdefault(suffix[1:], file)
+        if other != file:
+            raise UserError(f"{folder}: {other.name} and {file.name} are both {split or 'of one stem'}; remove one")
+    pairs = [files for files in others.values() if len(files) == 2 and not files.keys() & _NO_LANGUAGES]
+    return found if found or len(pairs) != 1 else {"train": pairs[0]}
 
 
 def _parallel(

@@ -9,13 +9,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from ptapp_core.data.files import opened
 from ptapp_core.data.table import is_ragged, named_width
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, one_line
 from ptapp_nlp.data.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
 from ptapp_nlp.data.labels import is_list
 from ptapp_nlp.data.lines import Bad, is_unicode, lines, text_of
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
 _HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
@@ -56,6 +57,16 @@ def suffix_of(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
+def form_of(file: Path) -> str:
+    """The suffix; that of a TSV where a file has none that is known and its first lines hold a tab each."""
+    suffix = suffix_of(file)
+    if suffix in SUFFIXES:
+        return suffix
+    with opened(file) as raw:
+        head = list(islice(raw, _TELLING))
+    return ".tsv" if head and all(line.count(b"\t") == head[0].count(b"\t") > 0 for line in head) else suffix
+
+
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
     """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
 
@@ -63,7 +74,7 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
     """
     tables: list[Rows] = []
     for file in files:
-        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(suffix_of(file), _json_rows)
+        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file), _json_rows)
         tables.append(list(read(file, columns, encoding, bad)))
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
@@ -260,16 +271,9 @@ def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
 def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
     """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
     keys: list[str] = []
-    for number, line in lines(file, encoding, bad):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            bad.row(file, number, "not a JSON object")
-            continue
+    for number, row in _objects(file, encoding, bad):
         if not isinstance(row, dict):
-            bad.row(file, number, "not a JSON object, of which there must be one a line")
+            bad.row(file, number, "not a JSON object, of which there must be one a line, or a list of them")
             continue
         if isinstance(pair := row.get("translation"), dict):  # as the hub writes its translations
             row = {**{key: value for key, value in row.items() if key != "translation"}, **pair}
@@ -280,3 +284,21 @@ def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterato
             keys = list(row)
             yield 0, keys
         yield number, [text_of(row.get(key)) for key in keys]
+
+
+def _objects(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, object]]:
+    """What a file holds: an object a line, or a list of objects, numbered from 1."""
+    source = ((number, line) for number, line in lines(file, encoding, bad) if line.strip())
+    first = next(source, (1, ""))
+    if first[1].lstrip().startswith("["):
+        try:
+            found = json.loads("\n".join(line for _, line in chain([first], source)))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{file}: not a list of JSON objects ({one_line(error)})") from error
+        yield from enumerate(found, start=1)
+        return
+    for number, line in chain([first] if first[1] else [], source):
+        try:
+            yield number, json.loads(line)
+        except (ValueError, RecursionError):
+            bad.row(file, number, "not a JSON object")
