@@ -12,9 +12,9 @@ from torch import Tensor
 from ptapp_core.errors import UserError, counted
 from ptapp_core.files import file_digests
 from ptapp_core.folders import list_classes
-from ptapp_core.listing import AUTO, Listing
+from ptapp_core.listing import Listing
 from ptapp_core.memory import free_memory
-from ptapp_core.split import BY_HASH, Division, Samples, SplitName
+from ptapp_core.split import Division, Samples, SplitName
 from ptapp_core.telltale import telltale
 from ptapp_core.unread import left_out
 from ptapp_vision.decode import IMAGES, OnDisk, Span, look_at_all, read_files, readable, span_of
@@ -23,27 +23,10 @@ from ptapp_vision.splits import Images, Splits, divide
 Cache = Literal["auto", "memory", "disk"]
 
 
-def read_folder(
-    root: Path,
-    *,
-    size: int | None = None,
-    channels: int | None = None,
-    span: Span | Literal["own"] | None = "own",
-    division: Division | None = BY_HASH,
-    group_column: str | None = AUTO,
-    skip_bad: bool = False,
-    cache: Cache = "auto",
-) -> Splits:
-    """Reads images whose folder names their class, see `read_listing`; classes go by name.
-
-    Without a division the data is only measured: train/ may be missing.
-    """
-    listing = list_classes(root, IMAGES, need_train=division is not None).grouped(group_column)
-    others = tuple(left_out([root], listing.files, IMAGES).lines())
-    data = read_listing(
-        listing, size=size, channels=channels, span=span, division=division, skip_bad=skip_bad, cache=cache
-    )
-    return replace(data, left_out=others)
+def list_folder(root: Path, *, need_train: bool) -> Listing:
+    """Images whose folder names their class; classes go by name. Raises UserError."""
+    listing = list_classes(root, IMAGES, need_train=need_train)
+    return replace(listing, notes=(*listing.notes, *left_out([root], listing.files, IMAGES).lines()))
 
 
 def read_listing(
