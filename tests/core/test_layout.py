@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ptapp_core.data.class_folders import files_of_splits
+from ptapp_core.data.class_folders import files_of_splits, list_classes
 from ptapp_core.data.layout import note_on_people, split_of
 from ptapp_core.data.split import SplitName
 from ptapp_core.data.unread import Kind
@@ -205,3 +205,21 @@ def test_classes_called_like_people_get_a_line() -> None:
     assert "the classes are 'Actor_01', 'Actor_02': if" in str(note_on_people(["Actor_01", "Actor_02"]))
     assert note_on_people(["Actor_01", "Anna"]) is None
     assert note_on_people(["digit0", "digit1"]) is None
+
+
+def test_samples_beside_a_table_of_other_columns_get_what_to_rename(tmp_path: Path) -> None:
+    kind = Kind("image", frozenset([".png"]), lambda file: False, "convert them")
+    for name in ("images", "train", "."):
+        root = tree(tmp_path / f"in {name}", f"{name}/1.png", f"{name}/2.png")
+        (root / "train.csv").write_text("id,kind\n1,cat\n2,dog\n")
+        (root / "README.txt").write_text("one, two\n")
+        with pytest.raises(
+            UserError, match=r"train\.csv is no manifest: its columns are id, kind; rename the column of"
+        ):
+            list_classes(root, kind)
+
+
+def test_a_folder_of_all_samples_is_no_class(tmp_path: Path) -> None:
+    assert "its only folder 'Images' looks like all the images, not a class; write" in refusal(
+        tree(tmp_path, "Images/1.png")
+    )

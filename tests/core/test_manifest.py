@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptapp_core.data.columns import FILE, GROUP, LABEL
 from ptapp_core.data.listing import Listing
-from ptapp_core.data.manifest import END, FILE, GROUP, LABEL, START, is_manifest, read_manifest
+from ptapp_core.data.manifest import END, START, is_manifest, read_manifest
 from ptapp_core.data.unread import Kind
 from ptapp_core.errors import UserError
 
@@ -102,6 +103,95 @@ def test_a_row_whose_cells_are_moved_by_a_separator_is_never_read(
         listing, skipped = read_manifest(file, WAVS, segments=True, skip_bad=True)
         assert [listing.classes[label] for label in listing.labels] == [f"of {name}" for name in sound]
         assert len(skipped) == 3 - len(sound)
+
+
+@few
+@given(
+    known=st.sampled_from(["", "filename", "label", "weight"]),
+    others=st.lists(st.sampled_from(["fnames", "kind", "sound no", "Größe", "x" * 90]), min_size=1, unique=True),
+)
+def test_a_table_without_known_columns_is_told_what_it_has_and_what_to_rename(
+    tmp_path: Path, known: str, others: list[str]
+) -> None:
+    columns = [*filter(None, [known]), *others]
+    told = refusal(table(tmp_path, ",".join(columns), ",".join("a" for _ in columns)))
+    assert f"its columns are {', '.join(c if len(c) < 25 else c[:24] + '...' for c in columns)};" in told
+    assert ("rename the column of the files to filename" in told) == (known != "filename")
+    assert ("the column of the classes to category" in told) == (known != "label")
+    assert len(told) < len(str(tmp_path)) + 400
+
+
+def test_an_empty_table_is_called_so(tmp_path: Path) -> None:
+    assert "m.csv:1: not a manifest: it is empty" in refusal(table(tmp_path, ""))
+
+
+@few
+@given(st.lists(st.sampled_from(["label2", "weight", "bbox", "age", "rater"]), unique=True))
+def test_columns_from_which_nothing_is_taken_are_named(tmp_path: Path, others: list[str]) -> None:
+    header = ",".join(["filename", "label", "split", "patient", *others])
+    rows = [
+        f"{name},{'xy'[at % 2]},{'train' if at else 'test'},{name}{',1' * len(others)}" for at, name in enumerate("abc")
+    ]
+    listing = read(table(tmp_path, header, *rows))
+    lines = [line for line in listing.said if "not read" in line]
+    assert lines == ([f"columns of {tmp_path}/m.csv that are not read: {', '.join(others)}"] if others else [])
+    for chosen in others:  # as what stays together it is read
+        for other in (listing.grouped(chosen), listing.split_by(chosen)):
+            assert other.unread == tuple(name for name in others if name != chosen)
+
+
+@few
+@given(names=st.lists(st.sampled_from(LABEL), min_size=2, max_size=4, unique=True))
+def test_which_column_was_taken_as_the_class_is_said_where_several_could_be(tmp_path: Path, names: list[str]) -> None:
+    rows = [",".join([file, *(f"{file}{place}" for place in range(len(names)))]) for file in "ab"]
+    listing = read(table(tmp_path, ",".join(["filename", *names]), *rows))
+    taken = min(names, key=LABEL.index)
+    assert listing.classes == tuple(f"{file}{names.index(taken)}" for file in "ab")
+    others = " or ".join(name for name in names if name != taken)
+    assert listing.notes == (f"column {taken} is taken as the class, not {others}: remove it to take another",)
+    assert listing.unread == ()
+
+
+@few
+@given(
+    flags=st.lists(st.sampled_from(["is_train", "is_valid", "is_test"]), min_size=1, unique=True),
+    words=st.sampled_from([("1", "0"), ("True", "False"), ("yes", "no"), ("1.0", "0.0")]),
+    splits=st.lists(st.sampled_from(["train", "val", "test"]), min_size=3, max_size=3),
+)
+def test_columns_that_say_yes_or_no_to_a_split_divide(
+    tmp_path: Path, flags: list[str], words: tuple[str, str], splits: list[str]
+) -> None:
+    meant = {"is_train": "train", "is_valid": "val", "is_test": "test"}
+    rows = [
+        ",".join([file, "x", *(words[meant[flag] != split] for flag in flags)])
+        for file, split in zip("abc", splits, strict=True)
+    ]
+    file = table(tmp_path, ",".join(["filename", "label", *flags]), *rows)
+    covered = {meant[flag] for flag in flags}
+    rest = "train" if "train" not in covered else "test" if covered == {"train"} else None
+    expected = [split if split in covered else rest for split in splits]
+    if None in expected:
+        assert f"m.csv:{expected.index(None) + 2}: {', '.join(flags)} say 0 splits for this row" in refusal(file)
+    else:
+        assert read(file).parts == expected
+
+
+def test_a_row_in_two_splits_is_refused(tmp_path: Path) -> None:
+    told = refusal(table(tmp_path, "filename,label,is_test,is_val", "a,x,1,1", "b,y,0,0"))
+    assert "m.csv:2: is_test, is_val say 2 splits for this row, and a sample is in one" in told
+
+
+@few
+@given(st.lists(st.floats(-9, 9).map(lambda number: round(number, 2)), min_size=3, max_size=3))
+def test_measurements_are_no_classes_and_whole_numbers_are(tmp_path: Path, values: list[float]) -> None:
+    file = table(tmp_path, "filename,label", *(f"{name},{value}" for name, value in zip("abc", values, strict=True)))
+    decimals = [value for value in values if value % 1]
+    if decimals:
+        assert f"label '{decimals[0]}' is a measurement, and to learn such is regression" in refusal(file)
+    else:
+        assert len(read(file).files) == 3
+    rows = [f"{name},v{value}" for name, value in zip("abc", values, strict=True)]
+    assert len(read(table(tmp_path, "filename,label", *rows)).files) == 3
 
 
 def test_a_table_of_other_bytes_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_files_that_are_not_read_are_counted_in_training_and_end_predict_with_2(
     words = ["vision", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "1"]
     assert command([*words, "--threads", "1", "--log-to", "none", "--split", "exact"]) == 0
     said = capsys.readouterr().out
-    assert "left out: 3 files cannot be read as images (3 .heic); convert them to PNG or JPEG first" in said
-    assert f"left out: 1 link to folders not followed (the first is {data}/down/more)" in said
+    assert "note: 3 files cannot be read as images (3 .heic); convert them to PNG or JPEG first" in said
+    assert f"note: 1 link to folders not followed (the first is {data}/down/more)" in said
     run = only_run(tmp_path)
     assert command(["vision", "predict", str(run), str(data / "both"), "--json"]) == 2
     output = capsys.readouterr()

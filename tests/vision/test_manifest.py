@@ -62,6 +62,38 @@ def test_the_splits_and_folds_of_a_manifest_are_taken(tmp_path: Path) -> None:
     assert {int(name.split("q")[0]) // 8 for name in data.test.names} == {1}
 
 
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("name,kind", r"m\.csv:1: not a manifest: its columns are name, kind; rename the column of the files to"),
+        ("emotion,Usage", r"m\.csv:1: not a manifest: .*rename the column of the files to filename"),
+        ("pixels,Usage", r"m\.csv, line 1: no column 'emotion'"),
+        (
+            "label," + ",".join(f"pixel{n}" for n in range(784)),
+            r"m\.csv: its columns pixel0, pixel1, \.\.\. are the pix",
+        ),
+        ("3," + " ".join(["128"] * 2304), r"m\.csv, line 1: no header; it should read emotion,pixels,Usage"),
+    ],
+)
+def test_a_table_that_is_given_is_answered_as_what_it_looks_like(header: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(f"{header}\n1,2\n")
+    for path in (tmp_path / "m.csv", tmp_path):
+        with pytest.raises(UserError, match=message):
+            load(str(path))
+
+
+@pytest.mark.parametrize(
+    "header", ["fname,label", "image_id,dx", "id_code,diagnosis", "image_name,target", "path,breed"]
+)
+def test_the_usual_names_of_published_tables_are_known(header: str, tmp_path: Path) -> None:
+    assert load(str(write(tmp_path, *rows(), header=header)), division=EXACT).classes == ("a", "b")
+
+
+def test_lesions_of_several_images_stay_in_one_split(tmp_path: Path) -> None:
+    data = load(str(write(tmp_path, *rows(",l{}"), header="image_id,dx,lesion_id")), division=EXACT)
+    assert sum(map(len, sides(data))) == 6
+
+
 def test_bad_rows_are_named_and_left_out_on_request(tmp_path: Path) -> None:
     folder = write(tmp_path, *rows(), "gone.png,a")
     with pytest.raises(UserError, match=r"m\.csv:26: gone\.png: no such file; leave such rows out with --skip-bad"):

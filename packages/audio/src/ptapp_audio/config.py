@@ -24,7 +24,7 @@ FEATURES = (
 )
 
 _ONLY = (
-    Only(("split_by", "cache"), lambda job: job.data is not None, "data of your own (--data)"),
+    Only(("split_by", "cache", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and sounds are mapped from a file then"),
     Only(("mels", "frame", "hop", "low", "width"), lambda job: job.model != "wav2vec2", "models of spectrograms"),
     Only(("snr",), lambda job: job.noise > 0, "--noise above 0"),

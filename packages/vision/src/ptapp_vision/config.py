@@ -12,8 +12,12 @@ from ptapp_core.settings.train import TrainSettings
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 
-
-_ONLY = (Only(("cache", "workers"), lambda job: job.data is not None, "data of your own (--data)"),)
+_ONLY = (
+    Only(("cache", "workers", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
+    Only(
+        ("workers",), lambda job: job.cache != "memory", "images that stay in their files, as --cache memory has none"
+    ),
+)
 
 
 class TrainVision(TrainSettings):

@@ -35,9 +35,7 @@ def evaluate(settings: EvaluateVision) -> None:
     data = load_for(job, Form.of(card), run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
-    for line in data.left_out:
-        print(f"left out: {line}")
-    print(f"{data.about}\n{trained.checkpoint.name} of {settings.run}, on {split}")
+    print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
     say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, drawn=data.drawn)

@@ -70,12 +70,8 @@ def train_once(settings: TrainVision) -> Path | None:
     about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
     with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
-        for line in data.notes:
-            run.say(f"note: {line}")
-        for line in data.left_out:
-            run.say(f"left out: {line}")
-        for reason in data.skipped[:20]:
-            run.say(f"left out: {reason}")
+        for line in data.lines():
+            run.say(line)
         run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
         if weights is not None:
             run.say(f"weights: {weights}")

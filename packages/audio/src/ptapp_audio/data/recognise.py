@@ -117,7 +117,7 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder")
     if not path.is_dir():
-        if is_manifest(path) or path.suffix.lower() in (".csv", ".tsv"):
+        if is_manifest(path) or path.name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
             return read_manifest(path, skip_bad)
         kind = "one sound" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")

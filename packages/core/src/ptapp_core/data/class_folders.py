@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
+from ptapp_core.data.columns import hint_on_tables
 from ptapp_core.data.files import visible
 from ptapp_core.data.layout import (
     MANIFEST,
@@ -61,7 +62,10 @@ def files_of_classes(folder: Path, kind: Kind) -> dict[str, list[Path]]:
 
 def list_classes(root: Path, kind: Kind, *, need_train: bool = True) -> Listing:
     """The files of class folders as a listing, see `files_of_splits`; classes go by name, pieces are groups."""
-    listed = files_of_splits(root, kind, need_train=need_train)
+    try:
+        listed = files_of_splits(root, kind, need_train=need_train)
+    except UserError as error:
+        raise UserError(f"{error}{hint_on_tables(root)}") from error
     classes = tuple(sorted({name for by_class in listed.values() for name in by_class}))
     rows = [
         (file, classes.index(name), split)

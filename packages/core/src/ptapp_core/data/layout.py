@@ -72,6 +72,7 @@ def refuse_other_levels(root: Path, kind: Kind) -> None:
     _refuse_folds(root, names)
     _refuse_affixed_splits(root, folders)
     _refuse_annotations(root, folders, kind)
+    _refuse_a_holder(root, folders, kind)
     if any(entry.suffix.lower() in kind.suffixes for folder in folders for entry in visible(folder)):
         return
     inner = {folder: [below.name for below in folders_in(folder)] for folder in folders}
@@ -168,6 +169,15 @@ def _refuse_annotations(root: Path, folders: Sequence[Path], kind: Kind) -> None
         f"{root}: {_some([each.name for each in holders])} and {_some([each.name for each in about])} look like "
         f"{kind.name}s and what is said about them, not like classes; {remedy}"
     )
+
+
+def _refuse_a_holder(root: Path, folders: Sequence[Path], kind: Kind) -> None:
+    """Refuses `images` alone, with samples in it: a table beside it, or nothing, says which classes they are of."""
+    if len(folders) == 1 and folders[0].name.lower() in _HOLDERS and any(map(kind.takes, visible(folders[0]))):
+        only = folders[0].name
+        raise UserError(
+            f"{root}: its only folder {only!r} looks like all the {kind.name}s, not a class; write {MANIFEST}"
+        )
 
 
 def _what_repeats(root: Path, folders: Sequence[Path], inner: dict[Path, list[str]]) -> str:

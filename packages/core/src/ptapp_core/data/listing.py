@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Self
 
+from ptapp_core.data.columns import named
 from ptapp_core.data.split import SplitName
 from ptapp_core.errors import UserError, nearest
 
@@ -47,6 +48,8 @@ class Listing:
     """Lines for the user: what was decided that may surprise."""
     group_note: str = ""
     """Such a line on the groups, where they were found without being asked for."""
+    unread: tuple[str, ...] = ()
+    """Columns of a table from which nothing was taken."""
 
     def take(self, rows: Sequence[int]) -> Self:
         """The listing of these samples alone."""
@@ -78,7 +81,7 @@ class Listing:
         if column == AUTO:
             return self
         groups = None if column is None else self._column(column, "--group-column")
-        return replace(self, groups=groups, group_note="")
+        return replace(self, groups=groups, group_note="", unread=self._unread_without(column))
 
     def split_by(self, column: str) -> Self:
         """The same with this column as the group, in place of the splits and folds of the data itself.
@@ -88,7 +91,8 @@ class Listing:
         """
         groups = self._column(column, "--split-by")
         values = tuple(sorted(set(groups)))
-        drawn = replace(self, groups=groups, parts=None, folds=None, fold_names=(), group_note="")
+        unread = self._unread_without(column)
+        drawn = replace(self, groups=groups, parts=None, folds=None, fold_names=(), group_note="", unread=unread)
         if not 1 < len(values) <= _FEW:
             return replace(drawn, what=f"{self.what}, divided by {column}")
         numbers = [values.index(group) + 1 for group in groups]
@@ -111,7 +115,11 @@ class Listing:
     @property
     def said(self) -> tuple[str, ...]:
         """All lines for the user."""
-        return (*self.notes, self.group_note) if self.group_note else self.notes
+        unread = f"columns of {self.where} that are not read: {named(self.unread)}" if self.unread else ""
+        return tuple(filter(None, (*self.notes, self.group_note, unread)))
+
+    def _unread_without(self, column: str | None) -> tuple[str, ...]:
+        return tuple(name for name in self.unread if column is None or name.lower() != column.lower())
 
     def _column(self, name: str, option: str) -> Sequence[str]:
         found = {each.lower(): values for each, values in self.columns.items()}

@@ -6,31 +6,19 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 
+from ptapp_core.data.columns import FILE, FOLD, GROUP, LABEL, SPLIT, fits, named, plain, what_lacks
 from ptapp_core.data.files import visible
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import Listing, Span
 from ptapp_core.data.pieces import note_on_pieces, pieces_of
+from ptapp_core.data.split import SplitName
 from ptapp_core.data.table import Table, header_of, read_table
 from ptapp_core.data.unread import Kind
 from ptapp_core.errors import UserError
 
-FILE = (
-    "filename", "file_name", "file", "path", "filepath", "file_path", "slice_file_name", "image", "image_path", "img",
-    "audio", "audio_path", "audio_file", "wav", "begin_path", "begin_file",
-)  # fmt: skip
-LABEL = (
-    "category", "label", "class", "target", "event_label", "class_name", "classname", "labels", "emotion", "genre",
-    "species", "common_name", "scientific_name", "diagnosis",
-)  # fmt: skip
-SPLIT = ("split", "subset", "partition", "set", "usage")
-FOLD = ("fold",)
-GROUP = (
-    "group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "client_id",
-    "actor", "participant", "participant_id", "session", "session_id", "recording", "recording_id", "src_file",
-    "source_file", "source", "fsid", "video", "video_id",
-)  # fmt: skip
 START = ("start", "onset", "begin", "start_time", "begin_time", "start_s", "start_sec", "onset_s")
 END = ("end", "offset", "stop", "end_time", "stop_time", "end_s", "end_sec", "offset_s")
 DURATION = ("duration", "duration_s", "length_s")
@@ -39,23 +27,14 @@ FILE_OFFSET = ("file_offset",)
 _OTHER_TIMES = re.compile(r"(start|end|onset|offset|begin|stop)_(time_)?(ms|msec|samples?|frames?|index|minutes?)")
 _OF_A_RECORDING = "fsid"  # with UrbanSound8K's column, start and end are of the recording, not of the file
 _SEVERAL = "0 and 1 in several columns are several classes, and a sample has one; write one column `label`"
+_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
 _NEAR = ("audio", "images")  # folders beside a manifest, or beside its folder, that may hold its files
 
 
 def is_manifest(file: Path) -> bool:
     """Whether a file is a table with the columns of a manifest."""
-    return _fits(header_of(file, _fits))
-
-
-def _fits(header: Sequence[str]) -> bool:
-    names = list(map(_plain, header))
-    return any(name in FILE for name in names) and any(name in LABEL for name in names)
-
-
-def _plain(name: str) -> str:
-    """`begin_time` for `Begin Time (s)`."""
-    return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
+    return fits(header_of(file, fits))
 
 
 @dataclass(frozen=True)
@@ -64,7 +43,7 @@ class _Row:
     file: Path
     name: str
     label: str
-    split: str
+    split: SplitName | None
     fold: int | None
     span: Span | None
     cells: list[str]
@@ -78,11 +57,11 @@ def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = Fa
     a row is about. Raises UserError, naming the row, for a missing file or class, a fold that is no number, more than
     one class of a sample, or a row that is there twice; `skip_bad` leaves rows out of which a cell is bad.
     """
-    manifest = _Manifest(file, read_table(file, _fits), kind, segments)
+    manifest = _Manifest(file, read_table(file, fits), kind, segments)
     skipped = list(manifest.table.ragged)
     if skipped and not skip_bad:
         raise UserError(f"{skipped[0]}; leave such rows out with --skip-bad")
-    manifest.refuse_many_labels()
+    manifest.refuse_what_is_no_class()
     rows: list[_Row] = []
     for number, cells in manifest.table.rows:
         try:
@@ -102,8 +81,8 @@ class _Manifest:
 
     def __init__(self, where: Path, table: Table, kind: Kind, segments: bool) -> None:
         self.where, self.table, self.kind = where, table, kind
-        self.names = list(map(_plain, table.header))
-        if not _fits(table.header):
+        self.names = list(map(plain, table.header))
+        if not fits(table.header):
             raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks()}")
         columns = {name: self._find(known) for name, known in (("file", FILE), ("label", LABEL), ("fold", FOLD))}
         self.columns: dict[str, int | None] = {**columns, "split": self._split()}
@@ -117,7 +96,7 @@ class _Manifest:
         hot = self._multi_hot()
         if any(name in FILE for name in self.names) and len(hot) > 1:
             return f"columns {', '.join(hot)}: {_SEVERAL}"
-        return f"it needs a column {' or '.join(FILE[:3])} and one {' or '.join(LABEL[:3])}"
+        return what_lacks(self.table.header)
 
     def _split(self) -> int | None:
         """The column of the splits; one of another name than `split` only where all that it holds are splits."""
@@ -127,6 +106,18 @@ class _Manifest:
                 if name == "split" or all(split_of(cells[place]) for _, cells in self.table.rows):
                     return place
         return None
+
+    @cached_property
+    def flags(self) -> dict[int, SplitName]:
+        """The columns such as `is_test` that hold nothing but yes and no, with the split of a yes."""
+        if self._split() is not None:
+            return {}
+        found = {place: split_of(name[3:]) for place, name in enumerate(self.names) if name.startswith("is_")}
+        return {
+            place: split
+            for place, split in found.items()
+            if split and all(cells[place].lower() in (*_YES, *_NO) for _, cells in self.table.rows)
+        }
 
     def _find_times(self) -> None:
         known = {"start": START, "end": END, "duration": DURATION, "file_offset": FILE_OFFSET}
@@ -142,14 +133,15 @@ class _Manifest:
             )
         self.columns |= {name: place for name, place in places.items() if (start, end) != (None, None)}
 
-    def refuse_many_labels(self) -> None:
-        """Refuses cells with several classes, and several columns of 0 and 1 of which one would be the class."""
+    def refuse_what_is_no_class(self) -> None:
+        """Refuses measurements, cells with several classes, and several columns of 0 and 1 with one class each."""
         place = self.columns["label"]
         assert place is not None
         hot = self._multi_hot()
         if self.names[place] in hot and len(hot) > 2:
             raise UserError(f"{self.where}:1: columns {', '.join(hot)}: {_SEVERAL}")
         cells = {cells[place]: number for number, cells in reversed(self.table.rows)}
+        _refuse_measurements(self.where, cells)
         for separator in ",;|+& ":
             split = {cell: [part.strip() for part in cell.split(separator)] for cell in cells}
             counts = Counter(part for parts in split.values() for part in set(parts))
@@ -169,6 +161,7 @@ class _Manifest:
             name
             for place, name in enumerate(self.names)
             if name not in (*FILE, *FOLD, *SPLIT, *GROUP)
+            and place not in self.flags
             and {cells[place] for _, cells in self.table.rows} in ({"0", "1"}, {"0.0", "1.0"})
         ]
 
@@ -185,10 +178,34 @@ class _Manifest:
             raise UserError(f"{at}: {name} has no class")
         if self.columns["fold"] is not None and fold is None:
             raise UserError(f"{at}: fold {cell('fold')!r} is not a number")
-        if self.columns["split"] is not None and split_of(cell("split")) is None:
-            raise UserError(f"{at}: split {cell('split')!r} is none of train, val, test")
         span = _span(at, cell("start"), cell("end"), cell("duration"), cell("file_offset"))
-        return _Row(number, path, _named(name, span), label, cell("split"), int(fold[1]) if fold else None, span, cells)
+        return _Row(
+            number,
+            path,
+            _named(name, span),
+            label,
+            self._split_of(at, cells),
+            int(fold[1]) if fold else None,
+            span,
+            cells,
+        )
+
+    def _split_of(self, at: str, cells: list[str]) -> SplitName | None:
+        """The split of a row, by its name or by flags; None where the table has no splits."""
+        place = self.columns["split"]
+        if place is not None:
+            if (split := split_of(cells[place])) is None:
+                raise UserError(f"{at}: split {cells[place]!r} is none of train, val, test")
+            return split
+        if not self.flags:
+            return None
+        flagged = {split for place, split in self.flags.items() if cells[place].lower() in _YES}
+        known = set(self.flags.values())
+        others: set[SplitName] = {"train"} if "train" not in known else {"test"} if known == {"train"} else set()
+        if len(found := flagged or others) != 1:
+            which = named([self.table.header[place] for place in self.flags])
+            raise UserError(f"{at}: {which} say {len(flagged)} splits for this row, and a sample is in one")
+        return found.pop()
 
     def _resolve(self, at: str, name: str) -> Path:
         if not name:
@@ -223,14 +240,14 @@ class _Manifest:
         names = {row.label for row in rows}
         classes = tuple(sorted(names, key=lambda name: (len(name) if name.isdigit() else 1000, name)))
         labels = [classes.index(row.label) for row in rows]
-        taken = {place for place in self.columns.values() if place is not None}
+        taken = {place for place in (*self.columns.values(), *self.flags) if place is not None}
         columns = {
             title: [row.cells[place] for row in rows]
             for place, title in enumerate(self.table.header)
             if place not in taken and title
         }
         groups, note = self._groups(rows, labels, columns)
-        splits = [split_of(row.split) for row in rows]
+        splits = [row.split for row in rows]
         spans = [row.span for row in rows]
         return Listing(
             self.where,
@@ -244,13 +261,41 @@ class _Manifest:
             groups,
             spans=spans if any(spans) else None,
             columns=columns,
+            notes=self._notes(),
             group_note=note,
+            unread=self._unread(columns),
+        )
+
+    def _notes(self) -> tuple[str, ...]:
+        """What was decided about columns, where others could have been taken."""
+        place = self.columns["label"]
+        assert place is not None
+        title, others = self.table.header[place], self._other_labels()
+        if not others:
+            return ()
+        return (f"column {title} is taken as the class, not {' or '.join(others)}: remove it to take another",)
+
+    def _other_labels(self) -> list[str]:
+        """The columns beside the class that would be taken as such if it were not there."""
+        return [
+            title
+            for place, title in enumerate(self.table.header)
+            if self.names[place] in LABEL and place != self.columns["label"]
+        ]
+
+    def _unread(self, columns: dict[str, list[str]]) -> tuple[str, ...]:
+        """The columns of which nothing is said otherwise; a group of one value is none."""
+        said = self._other_labels()
+        return tuple(
+            title
+            for title, values in columns.items()
+            if title not in said and not (plain(title) in GROUP and len(set(values)) > 1)
         )
 
     def _groups(
         self, rows: Sequence[_Row], labels: Sequence[int], columns: dict[str, list[str]]
     ) -> tuple[list[str] | None, str]:
-        titles = {_plain(title): title for title in columns}
+        titles = {plain(title): title for title in columns}
         known = [titles[name] for name in GROUP if name in titles and len(set(columns[titles[name]])) > 1]
         if known:
             others = f", not {' or '.join(known[1:])}: --group-column chooses" if known[1:] else ""
@@ -302,6 +347,21 @@ def _seconds(at: str, text: str) -> float:
     if len(values) > 3 or not all(0 <= value < 1e9 for value in values):
         raise UserError(f"{at}: {text!r} is no time in seconds")
     return sum(value * 60**place for place, value in enumerate(reversed(values)))
+
+
+def _refuse_measurements(where: Path, labels: dict[str, int]) -> None:
+    """Refuses labels that are all numbers, of which some have decimals: `1.0` may be a class, `1.25` is none."""
+    try:
+        numbers = {line: float(label) for label, line in labels.items() if label}
+    except ValueError:
+        return
+    named_at = {line: label for label, line in labels.items()}
+    for line, number in sorted(numbers.items()):
+        if isfinite(number) and number % 1:
+            raise UserError(
+                f"{where}:{line}: label {named_at[line]!r} is a measurement, and to learn such is regression, which is "
+                "not there yet; write the name of a class, such as low or high"
+            )
 
 
 def _refuse_rows_at_odds(file: Path, rows: Sequence[_Row]) -> None:

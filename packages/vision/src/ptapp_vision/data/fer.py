@@ -30,6 +30,24 @@ def has_fer_header(file: Path) -> bool:
         return {"emotion", "pixels"} <= set(_header(stream.readline(1000)))
 
 
+def has_pixels(file: Path) -> bool:
+    """Whether a table may have been meant as a FER2013 CSV: by its header, or numbers of a face in its place."""
+    with opened(file) as stream:
+        first = stream.readline(10_000)
+    return "pixels" in _header(first) or any(len(cell.split()) > SIDE for cell in first.split(b","))
+
+
+def refuse_columns_of_pixels(file: Path) -> None:
+    """Refuses a table with a column for each pixel, as copies of MNIST have it."""
+    with opened(file) as stream:
+        columns = _header(stream.readline(100_000))
+    if sum(name.startswith(("pixel", "px")) for name in columns) > SIDE:
+        raise UserError(
+            f"{file}: its columns {columns[1]}, {columns[2]}, ... are the pixels of an image, and such tables are not "
+            "read; write each row to an image file in a folder of its class"
+        )
+
+
 def read_fer(file: Path, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
     """Reads a FER2013 CSV, plain or gzipped: uint8 (N, 1, 48, 48), labels 0 to 6 as in `CLASSES`.
 

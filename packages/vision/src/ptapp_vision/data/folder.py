@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ptapp_core.data.class_folders import list_classes
 from ptapp_core.data.files import file_digests
-from ptapp_core.data.listing import AUTO, Listing
-from ptapp_core.data.split import BY_HASH, Division, Samples, SplitName
+from ptapp_core.data.listing import Listing
+from ptapp_core.data.split import Division, Samples, SplitName
 from ptapp_core.data.telltale import telltale
 from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
@@ -23,27 +23,10 @@ from ptapp_vision.data.splits import Images, Splits, divide
 Cache = Literal["auto", "memory", "disk"]
 
 
-def read_folder(
-    root: Path,
-    *,
-    size: int | None = None,
-    channels: int | None = None,
-    span: Span | Literal["own"] | None = "own",
-    division: Division | None = BY_HASH,
-    group_column: str | None = AUTO,
-    skip_bad: bool = False,
-    cache: Cache = "auto",
-) -> Splits:
-    """Reads images whose folder names their class, see `read_listing`; classes go by name.
-
-    Without a division the data is only measured: train/ may be missing.
-    """
-    listing = list_classes(root, IMAGES, need_train=division is not None).grouped(group_column)
-    others = tuple(left_out([root], listing.files, IMAGES).lines())
-    data = read_listing(
-        listing, size=size, channels=channels, span=span, division=division, skip_bad=skip_bad, cache=cache
-    )
-    return replace(data, left_out=others)
+def list_folder(root: Path, *, need_train: bool) -> Listing:
+    """Images whose folder names their class; classes go by name. Raises UserError."""
+    listing = list_classes(root, IMAGES, need_train=need_train)
+    return replace(listing, notes=(*listing.notes, *left_out([root], listing.files, IMAGES).lines()))
 
 
 def read_listing(

@@ -1,29 +1,57 @@
 """Images to train on, recognised from what is there: a path, a data set's name, or nothing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from ptapp_core.data.files import visible
-from ptapp_core.data.listing import AUTO
-from ptapp_core.data.manifest import is_manifest
+from ptapp_core.data.listing import AUTO, Listing
+from ptapp_core.data.manifest import is_manifest, read_manifest
 from ptapp_core.data.split import BY_HASH, Division
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import division_of
+from ptapp_core.settings.fields import flag
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.decode import IMAGES, OnDisk, Span, read_images
-from ptapp_vision.data.fer import has_fer_header, read_fer
-from ptapp_vision.data.folder import Cache, read_folder
+from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_columns_of_pixels
+from ptapp_vision.data.folder import Cache, list_folder, read_listing
 from ptapp_vision.data.idx import find_idx, read_idx
-from ptapp_vision.data.manifest import read_table
 from ptapp_vision.data.named import SOURCES, read_named
 from ptapp_vision.data.splits import Images, Splits
 
 __all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
+Kind = Literal["drawn", "named", "IDX", "FER2013", "manifest", "folder"]
 _EXPECTED = "a FER2013 CSV or a manifest, a folder with a folder for each class, or a folder of IDX files"
+_FILES: tuple[Kind, ...] = ("manifest", "folder")
+_ONLY: dict[str, tuple[tuple[Kind, ...], str]] = {
+    "--skip-bad": ((*_FILES, "FER2013"), "images in files of their own and FER2013 tables"),
+    **dict.fromkeys(("--group-column", "--cache", "--workers"), (_FILES, "images in files of their own")),
+    **dict.fromkeys(
+        ("--split", "--allow-duplicates"), ((*_FILES, "FER2013", "IDX", "named"), "data that is not drawn")
+    ),
+}
+"""Options that do something with some kinds of data alone, and what they are for."""
+
+
+class Found(NamedTuple):
+    """What `--data` names."""
+
+    kind: Kind
+    path: Path = Path()
+
+
+def find(data: str | None) -> Found:
+    """The kind of some data, and where it lies; a path that exists is meant before a name. Raises UserError."""
+    if data and os.path.exists(path := Path(data).expanduser()):
+        return _in_folder(path) if path.is_dir() else _of_file(path)
+    if data is None or data == "faces":
+        return Found("drawn")
+    if data in SOURCES:
+        return Found("named")
+    raise UserError(f"--data {data}: no such file or folder, and no data set of that name{nearest(data, NAMES)}")
 
 
 def load(
@@ -39,23 +67,32 @@ def load(
 ) -> Splits:
     """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
 
-    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_folder`, and for `span`). A path
-    that exists is meant before a name. A missing val or test split is drawn from train as the `division` says; without
-    one it is empty. `skip_bad` leaves bad samples out and names them in `skipped`; `cache` says where a folder's
-    images are kept.
-    Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind.
+    Images are uint8 (N, channels, size, size); None keeps what the data has (see `read_listing`, and for `span`). A
+    missing val or test split is drawn from train as the `division` says; without one it is empty. `skip_bad` leaves bad
+    samples out and names them in `skipped`; `cache` says where images in files are kept.
+    Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind, and for
+    an option that does nothing with data of its kind.
     """
-    if data and os.path.exists(path := Path(data).expanduser()):
+    found = find(data)
+    given = {"--skip-bad": skip_bad, "--group-column": group_column != AUTO, "--cache": cache != "auto"}
+    _refuse_idle(found.kind, [name for name, is_given in given.items() if is_given])
+    if found.kind in _FILES:
+        listing, bad_rows = _listing(found, skip_bad, measured=division is None)
+        listing = listing.grouped(group_column)
         form = Form(size, channels, span)
-        splits = _recognise(path, form, division=division, group_column=group_column, skip_bad=skip_bad, cache=cache)
-    elif data is None or data == "faces":
+        splits = read_listing(
+            listing, **form._asdict(), division=division, skip_bad=skip_bad, cache=cache, bad_rows=bad_rows
+        )
+    elif found.kind == "FER2013":
+        splits = read_fer(found.path, division=division, skip_bad=skip_bad)
+    elif found.kind == "IDX":
+        splits = read_idx(found.path, division=division)
+    elif found.kind == "named":
+        splits = read_named(str(data), division=division)
+    else:
         from ptapp_vision.data.built_in import load_faces  # it takes Images and Splits from here
 
         splits = load_faces()
-    elif data in SOURCES:
-        splits = read_named(data, division=division)
-    else:
-        raise UserError(f"--data {data}: no such file or folder, and no data set of that name{nearest(data, NAMES)}")
     return splits.conform(size, channels)
 
 
@@ -87,57 +124,66 @@ def load_for(
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
+    kind = find(other or job.data).kind
+    usual = type(job).model_fields
+    if other is None:
+        names = ("workers", "split", "allow_duplicates")
+        changed = [name for name in names if getattr(job, name) != usual[name].get_default()]
+        _refuse_idle(kind, [flag(name) for name in changed])
+    # Of what the job asked for, that which does nothing with the other data is no mistake.
+    skip_bad = skip_bad or (job.skip_bad and kind in _ONLY["--skip-bad"][0])
     return load(
         other or job.data,
         **form._asdict(),
         division=division_of(job, run) if other is None else None,
         group_column=job.group_column if other is None else AUTO,
-        skip_bad=skip_bad or job.skip_bad,
-        cache=job.cache,
+        skip_bad=skip_bad,
+        cache=job.cache if other is None or kind in _FILES else "auto",
     )
 
 
-def _recognise(
-    path: Path,
-    form: Form,
-    *,
-    division: Division | None,
-    group_column: str | None,
-    skip_bad: bool,
-    cache: Cache,
-) -> Splits:
-    def of_files(read: Callable[..., Splits], where: Path) -> Splits:
-        options = {"division": division, "group_column": group_column, "skip_bad": skip_bad, "cache": cache}
-        return read(where, **form._asdict(), **options)
+def _refuse_idle(kind: Kind, given: Iterable[str]) -> None:
+    for name in given:
+        kinds, what = _ONLY[name]
+        if kind not in kinds:
+            raise UserError(f"{name} does nothing here: it is for {what}; leave it out")
 
-    if not path.is_dir():
-        if is_manifest(path) or path.suffix.lower() == ".tsv":
-            return of_files(read_table, path)
-        if ".csv" in map(str.lower, path.suffixes):
-            return read_fer(path, division=division, skip_bad=skip_bad)
-        if "-ubyte" in path.name:
-            return read_idx(path.parent, division=division)
-        kind = "one image" if path.suffix.lower() in IMAGES.suffixes else "data of no known kind"
-        raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
 
-    folders = find_idx(path)
-    tables = [entry for entry in visible(path) if entry.name.lower().endswith((".csv", ".csv.gz"))]
-    faces = [table for table in tables if has_fer_header(table)]
-    for found in (folders, faces):
-        if len(found) > 1:
-            raise UserError(f"{path}: more than one data set in it; choose one of {', '.join(map(str, found))}")
-    if folders:
-        return read_idx(folders[0], division=division)
-    if faces:
-        return read_fer(faces[0], division=division, skip_bad=skip_bad)
-    manifests = [entry for entry in visible(path) if is_manifest(entry)]
-    if len(manifests) > 1:
-        raise UserError(f"{path}: more than one manifest in it; choose one of {', '.join(map(str, manifests))}")
-    if manifests:
-        return of_files(read_table, manifests[0])
+def _of_file(path: Path) -> Found:
+    is_table = path.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
+    if is_manifest(path):
+        return Found("manifest", path)
+    if is_table:
+        refuse_columns_of_pixels(path)
+        return Found("FER2013" if has_pixels(path) else "manifest", path)
+    if "-ubyte" in path.name:
+        return Found("IDX", path.parent)
+    kind = "one image" if path.suffix.lower() in IMAGES.suffixes else "data of no known kind"
+    raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
+
+
+def _in_folder(path: Path) -> Found:
     entries = visible(path)
+    tables = [entry for entry in entries if entry.name.lower().endswith((".csv", ".csv.gz"))]
+    faces = [table for table in tables if has_fer_header(table)]
+    manifests = [entry for entry in entries if is_manifest(entry)]
+    kinds: tuple[tuple[Kind, list[Path], str], ...] = (
+        ("IDX", find_idx(path), "data set"),
+        ("FER2013", faces, "data set"),
+        ("manifest", manifests, "manifest"),
+    )
+    for kind, found, what in kinds:
+        if len(found) > 1:
+            raise UserError(f"{path}: more than one {what} in it; choose one of {', '.join(map(str, found))}")
+        if found:
+            return Found(kind, found[0])
     if not entries:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
-    if entries == tables:  # nothing else can be meant: say what is wrong with it as a FER2013 CSV
-        return read_fer(tables[0], division=division, skip_bad=skip_bad)
-    return of_files(read_folder, path)
+    return _of_file(tables[0]) if entries == tables else Found("folder", path)
+
+
+def _listing(found: Found, skip_bad: bool, *, measured: bool) -> tuple[Listing, list[str]]:
+    """The image files, and "row: reason" of each row of a manifest that was left out."""
+    if found.kind == "manifest":
+        return read_manifest(found.path, IMAGES, segments=False, skip_bad=skip_bad)
+    return list_folder(found.path, need_train=not measured), []

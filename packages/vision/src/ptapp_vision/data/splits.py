@@ -12,6 +12,8 @@ from ptapp_core.data.split import SPLITS, Assigned, Division, Known, Samples, Sp
 from ptapp_core.errors import UserError, counted
 from ptapp_vision.data.decode import OnDisk, Span, conform
 
+_SHOWN = 20  # samples left out that the console names
+
 
 @dataclass(frozen=True)
 class Images:
@@ -74,8 +76,11 @@ class Splits:
     """That of the data's deep grey images."""
     notes: tuple[str, ...] = ()
     """Lines on what was decided about the data that may surprise."""
-    left_out: tuple[str, ...] = ()
-    """A line for each kind of files that were not read."""
+
+    def lines(self) -> list[str]:
+        """What the console says of the data after `about`: the notes, and the first samples that were left out."""
+        left_out = [f"left out: {reason}" for reason in self.skipped[:_SHOWN]]
+        return [*(f"note: {note}" for note in self.notes), *left_out]
 
     def part(self, name: str) -> Images:
         """The split of a name; `all` is all of them."""

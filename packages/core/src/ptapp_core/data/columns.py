@@ -1,0 +1,68 @@
+"""What the columns of a manifest are called, and what is said of those that are not known."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptapp_core.data.files import visible
+from ptapp_core.data.table import header_of
+
+FILE = (
+    "filename", "file_name", "file", "path", "filepath", "file_path", "slice_file_name", "image", "image_path", "img",
+    "audio", "audio_path", "audio_file", "wav", "begin_path", "begin_file", "fname", "image_name", "image_file",
+    "image_filename", "img_name", "img_path", "image_id", "id_code",
+)  # fmt: skip
+LABEL = (
+    "category", "label", "class", "target", "event_label", "class_name", "classname", "labels", "emotion", "genre",
+    "species", "common_name", "scientific_name", "diagnosis", "class_label", "label_name", "category_name",
+    "primary_label", "dx", "breed", "class_id", "classid",
+)  # fmt: skip
+SPLIT = ("split", "subset", "partition", "set", "usage", "dataset", "data_set", "phase")
+FOLD = ("fold", "kfold")
+GROUP = (
+    "group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "client_id",
+    "actor", "participant", "participant_id", "session", "session_id", "recording", "recording_id", "src_file",
+    "source_file", "source", "fsid", "video", "video_id", "lesion", "lesion_id",
+)  # fmt: skip
+_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_SYNONYMS = 5  # known names that a message gives
+_SHOWN, _WIDE = 12, 24  # columns that a message names, and characters of each
+
+
+def plain(name: str) -> str:
+    """`begin_time` for `Begin Time (s)`."""
+    return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
+
+
+def fits(header: Sequence[str]) -> bool:
+    """Whether there is a column of files and one of classes."""
+    names = list(map(plain, header))
+    return any(name in FILE for name in names) and any(name in LABEL for name in names)
+
+
+def what_lacks(header: Sequence[str]) -> str:
+    """What a table needs to be a manifest, beside the columns that it has: the rest of a message."""
+    if not any(header):
+        return "it is empty, or has an empty first line; write the names of the columns there"
+    names = list(map(plain, header))
+    remedies = [
+        f"rename the column of the {what} to {known[0]} (or {', '.join(known[1:_SYNONYMS])}, ...)"
+        for known, what in ((FILE, "files"), (LABEL, "classes"))
+        if not any(name in known for name in names)
+    ]
+    return f"its columns are {named(header)}; {' and '.join(remedies)}"
+
+
+def hint_on_tables(folder: Path) -> str:
+    """Why the first table of a folder is no manifest, as the rest of a message on the folder; empty without one."""
+    for file in visible(folder):
+        if file.name.lower().endswith(_TABLES) and (header := header_of(file, fits)) and not fits(header):
+            return f"; {file.name} is no manifest: {what_lacks(header)}"
+    return ""
+
+
+def named(columns: Sequence[str]) -> str:
+    """The columns for a message; the first of many, each cut to its beginning."""
+    shown = [name if len(name) <= _WIDE else f"{name[:_WIDE]}..." for name in columns[:_SHOWN]]
+    more = f", ... ({len(columns):,} in all)" if len(columns) > _SHOWN else ""
+    return " ".join(", ".join(shown).split()) + more
