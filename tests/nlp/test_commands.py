@@ -23,7 +23,7 @@ from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.splits import Examples
 from ptapp_nlp.data.tokens import EOS, learn
 from ptapp_nlp.entities import tag_figures
-from ptapp_nlp.evaluate import measure, prepare, rebuild
+from ptapp_nlp.evaluate import measure, prepare
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.models.optimise import depths, optimizer_of
 from ptapp_nlp.train import evaluation
@@ -219,9 +219,8 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     measure(model, part, card, tokens, runtime, tmp_path, "test", made=False)
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())
-    trained = SimpleNamespace(about={"model": card, "made": None, "tokenizer": tokens.digest})
-    monkeypatch.setattr(Trained, "find", lambda *_, **__: trained)
-    monkeypatch.setattr("ptapp_nlp.predictor.rebuild", lambda given: model)
+    about = {"model": card, "made": None, "tokenizer": tokens.digest}
+    monkeypatch.setattr(Trained, "find", lambda *_, **__: SimpleNamespace(about=about, load=lambda build: model))
     capsys.readouterr()
     assert command(["nlp", "predict", str(tmp_path), "--device", "cpu", text]) == 0
     assert json.loads(capsys.readouterr().out)["tags"] == said
@@ -348,7 +347,7 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert (run / "tokenizer.json").stat().st_mtime_ns == written  # what is not written is never half there
     assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
     trained = Trained.find(run, "nlp", About)
-    model, merged = rebuild(trained), rebuild(trained)
+    model, merged = trained.load(build), trained.load(build)
     bert.merge_lora(merged)
     assert not any("lora_" in name for name in merged.state_dict())
     ids = torch.tensor([[5, 6, 7, 8], [9, 6, 0, 0]])

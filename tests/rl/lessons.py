@@ -9,7 +9,8 @@ from gymnasium import spaces
 
 import rl.games  # noqa: F401  (registers them)
 from ptapp_core.machine.runtime import Runtime
-from ptapp_rl.algos.build import build, model_card, task_and_source
+from ptapp_rl.algos.build import build, task_and_source
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.vector import Environments
 
@@ -102,7 +103,7 @@ def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
     job = TrainRL.resolve(None, {"env": env, "envs": 4, **usual, **options})
     environments = Environments(env, job.envs, seed=0, vector=job.vector, stack=job.stack)
     torch.manual_seed(0)
-    model: Any = build(model_card(job, environments))
+    model: Any = build(card_of(job, environments))
     said: list[str] = []
     task, source = task_and_source(job, model, environments, RUNTIME, said.append)
     return model, task, source, said

@@ -16,7 +16,8 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.checkpoint import verify
 from ptapp_rl import evaluate
-from ptapp_rl.algos.build import listing, model_card, tuning
+from ptapp_rl.algos.build import listing, tuning
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import names as envs
 from ptapp_rl.envs import vector
@@ -577,7 +578,7 @@ def test_an_option_that_would_do_nothing_is_refused_before_the_job(
 @pytest.mark.parametrize(("algo", "hidden"), [("ppo", [64, 64]), ("dqn", [256, 256])])
 def test_the_defaults_of_an_algorithm_are_not_refused_for_images(algo: str, hidden: list[int]) -> None:
     environments = Environments("IdentityImage-v0", 1, seed=0)
-    assert model_card(TrainRL(algo=algo, env="IdentityImage"), environments)["hidden"] == hidden
+    assert card_of(TrainRL(algo=algo, env="IdentityImage"), environments)["hidden"] == hidden
 
 
 def test_a_dictionary_in_a_dictionary_is_refused_by_name() -> None:

@@ -11,7 +11,8 @@ from ptapp_core.fit import fit
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import Run
-from ptapp_rl.algos.build import build, model_card, plan_of, task_and_source
+from ptapp_rl.algos.build import build, plan_of, task_and_source
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
@@ -59,7 +60,7 @@ def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
     settings = TrainRL.resolve(None, {"algo": algorithm, "env": game, "gamma": 0.5, **OPTIONS[algorithm], **more})
     runtime = Runtime("cpu", "fp32", seed=0).set_up_process()
     environments = Environments(game, settings.envs, seed=0)
-    model = build(model_card(settings, environments))
+    model = build(card_of(settings, environments))
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
     task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
     with Run(folder / "run", runtime) as run:
@@ -104,7 +105,7 @@ def test_each_part_of_dqn_learns_too(options: dict[str, Any], tmp_path: Path) ->
 def test_a_small_divergence_ends_a_rollout_early(tmp_path: Path) -> None:
     settings = TrainRL.resolve(None, {"env": "IdentityDiscrete-v0", "target_kl": 1e-4, **OPTIONS["ppo"]})
     runtime, environments = Runtime("cpu", "fp32"), Environments("IdentityDiscrete-v0", settings.envs, seed=0)
-    model = build(model_card(settings, environments))
+    model = build(card_of(settings, environments))
     task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
     with Run(tmp_path / "run", runtime) as run:
         progress = fit(plan_of(settings), runtime, run, task, source, torch.optim.Adam(model.parameters(), 1e-2))

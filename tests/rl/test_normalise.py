@@ -126,7 +126,7 @@ def test_a_job_that_goes_on_takes_in_the_rollout_from_before_it_stopped() -> Non
 def test_a_device_without_float64_is_refused_in_one_line(
     env: str, normalise: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ptapp_rl.algos.build.choose_device", lambda name: torch.device("mps"))
+    monkeypatch.setattr("ptapp_rl.card.choose_device", lambda name: torch.device("mps"))
     learner("CartPole-v1")
     with pytest.raises(UserError, match=r"mps has no float64.*--device cpu"):
         learner(env, normalise=normalise)

@@ -1,9 +1,11 @@
-"""What a run's `meta.json` holds of a sound model, as it is read back."""
+"""What a run's `meta.json` holds of a sound model: as it is made, and as it is read back."""
 
+from dataclasses import asdict
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from ptapp_audio.models.whole import Front
 from ptapp_core.runs.typed import Names, Size, Typed
 
 _LONGEST = 3600  # seconds of a window
@@ -42,3 +44,15 @@ class About(Typed):
     data: str
     made: bool
     model: Card
+
+
+def card_of(name: str, options: dict[str, Any], classes: tuple[str, ...], front: Front, window: int) -> dict[str, Any]:
+    """What it takes to build a model again, and to use it."""
+    return {
+        "name": name,
+        "options": options,
+        "classes": list(classes),
+        "front": asdict(front),
+        "rate": front.rate,
+        "window": window,
+    }

@@ -15,7 +15,7 @@ app = domain("Sounds: features, and classifiers from a waveform to a class.")
 @command(app, "ptapp_audio.config:TrainAudio")
 def train(settings: "TrainAudio") -> None:
     """Train a model; with nothing given, on sounds that it makes."""
-    from ptapp_audio.folds import train
+    from ptapp_audio.train import train
 
     train(settings)
 

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_audio.card import card_of
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
-from ptapp_audio.data.recognise import load_for
+from ptapp_audio.data.recognise import load_for, recognise
 from ptapp_audio.data.splits import Splits
 from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.features.augment import Augment, hidden_parts, mix, place_windows
 from ptapp_audio.features.spectral import refuse_empty_bands
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
-from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform, card_of
+from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
 from ptapp_core.cli.ranks import relaunch
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
@@ -31,6 +32,7 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import compile_in_place, recompute_activations
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
 from ptapp_core.nn.losses import classification_loss
 from ptapp_core.plan import Plan
@@ -49,7 +51,15 @@ class SoundClassification(Classification):
         return self.loss(self.model(batch["input"], batch.get("hidden")), target), len(target), {}
 
 
-def train(settings: TrainAudio) -> Path | None:
+def train(settings: TrainAudio) -> None:
+    """Trains, or cross-validates: each fold is the test once, in a run of its own."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(settings)
+    else:
+        cross_validate(settings, f"audio-{settings.model}", "made", train_once, _folds(settings))
+
+
+def train_once(settings: TrainAudio) -> Path | None:
     """Trains a model as the settings say; the run directory, or None where other processes did the work."""
     if relaunch(settings.nproc):
         return None
@@ -189,3 +199,24 @@ def _evaluation(clips: Clips, window: int, loss: nn.Module, runtime: Runtime) ->
         return predict_clips(model, clips, window, runtime).figures(loss)
 
     return evaluate
+
+
+def _folds(settings: TrainAudio) -> list[tuple[int, str]]:
+    """Number and name of each fold: the data's own, which must be as many as asked for, or made ones."""
+    assert settings.folds is not None
+    if settings.data is not None:
+        listing, _ = recognise(
+            settings.data,
+            split_by=settings.split_by,
+            group_column=settings.group_column,
+            skip_bad=settings.skip_bad,
+        )
+        if listing.folds is not None:
+            own = sorted(set(listing.folds))
+            if len(own) != settings.folds:
+                raise UserError(
+                    f"--folds {settings.folds}: {Path(settings.data)} has {len(own)} folds of its own; give that"
+                )
+            names = listing.fold_names
+            return [(fold, f"{fold} ({names[fold - 1]})" if names else str(fold)) for fold in own]
+    return [(fold, str(fold)) for fold in range(1, settings.folds + 1)]

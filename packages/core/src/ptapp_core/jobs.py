@@ -233,8 +233,13 @@ class Trained:
             raise UserError(f"{run}: not a run directory (it has no meta.json)")
         refuse_other_format(run)
         about = read_json(run / "meta.json")
-        if about.get("domain") != domain:
-            raise UserError(f"{run}: a run of `ptapp {about.get('domain')}`, not of `ptapp {domain}`")
+        if "domain" not in about:
+            raise UserError(
+                f"{run}: a run of your own program, which does not tell its model; "
+                f"its weights are {run}/checkpoints/*/model.safetensors"
+            )
+        if about["domain"] != domain:
+            raise UserError(f"{run}: a run of `ptapp {about['domain']}`, not of `ptapp {domain}`")
         checked(run / "meta.json", about, kind)
         folder = run / "checkpoints"
         steps = steps_in(folder)

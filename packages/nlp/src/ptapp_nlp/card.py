@@ -1,11 +1,17 @@
-"""What a run's `meta.json` holds of a text model, as it is read back."""
+"""What a run's `meta.json` holds of a text model: as it is made, and as it is read back."""
 
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ptapp_core.errors import UserError
 from ptapp_core.runs.typed import Names, Size, Typed
-from ptapp_nlp.data.splits import TextPer
+from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.data.splits import Splits, TextPer
+from ptapp_nlp.data.tokens import Tokens
+from ptapp_nlp.models import OPTIONS
+
+_BERT_LENGTH = 128  # tokens, where the user chose none and the encoder reads so many
 
 
 class _Options(Typed):
@@ -51,3 +57,28 @@ class About(Typed):
     tokenizer: str
     """The SHA-256 of `tokenizer.json`."""
     model: Card
+
+
+def card_of(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
+    """What it takes to build the model again, and to use it."""
+    card: dict[str, Any] = {
+        "task": settings.task,
+        "name": settings.model,
+        "vocab": tokens.size,
+        "pad": tokens.pad,
+        "classes": list(data.classes),
+        "max_length": settings.max_length or _BERT_LENGTH,
+        "text_per": data.text_per,
+        "pretrained": settings.pretrained,
+        "options": {name: getattr(settings, name) for name in OPTIONS},
+    }
+    if settings.pretrained is not None:
+        from ptapp_nlp.models.bert import describe, most_tokens
+
+        card["encoder"] = describe(settings.pretrained)
+        most = most_tokens(card["encoder"], tokens.pad)
+        if most is not None and settings.max_length is None:
+            card["max_length"] = min(most, _BERT_LENGTH)
+        elif most is not None and card["max_length"] > most:
+            raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {most} tokens")
+    return card

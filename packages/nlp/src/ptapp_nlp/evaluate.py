@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from ptapp_core.jobs import Trained, division_of, say_learned
+from ptapp_core.jobs import Trained, say_learned
 from ptapp_core.kinds.classify import predict
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
@@ -19,9 +19,8 @@ from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import About
 from ptapp_nlp.config import EvaluateNLP, TrainNLP, of_translation
 from ptapp_nlp.data.batches import Texts
-from ptapp_nlp.data.columns import Columns
 from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
-from ptapp_nlp.data.recognise import Reading, load
+from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Examples, Splits
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import translations
@@ -75,27 +74,10 @@ def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Meas
     return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
-def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False) -> Splits:
-    """The data of a job; the samples of its `run` stay in their splits.
-
-    Or `other` data, read in the same way, which is only measured, and divided no further than it is.
-    """
-    columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
-    per = job.text_per if job.keeps_line_breaks else "line"
-    reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
-    division = division_of(job, run) if other is None else None
-    return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
-
-
 def job_of(run: Path, card: Mapping[str, Any]) -> TrainNLP:
     """The settings of a run, whose texts are read as those that it was trained on."""
     job = TrainNLP.of_run(run)
     return job.model_copy(update={"text_per": card["text_per"]}) if card["task"] == "generate" else job
-
-
-def rebuild(trained: Trained) -> nn.Module:
-    """The model of a run with its trained weights, in eval mode."""
-    return trained.load(build)
 
 
 def evaluate(settings: EvaluateNLP) -> None:
@@ -110,7 +92,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     settings.refuse_idle(job.data, of_translation(card["task"]))
     data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
-    model = rebuild(trained).to(runtime.device)
+    model = trained.load(build).to(runtime.device)
     split, examples = settings.chosen(data.part)
     print(data.about)
     for note in data.notes:

@@ -12,9 +12,11 @@ from ptapp_core.runs.run import write_text
 from ptapp_nlp.card import About
 from ptapp_nlp.config import ExportNLP
 from ptapp_nlp.data.encode import fallback_tag
+from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
 from ptapp_nlp.decode import LONGER, MORE
-from ptapp_nlp.evaluate import Measured, job_of, load_for, prepare, rebuild
+from ptapp_nlp.evaluate import Measured, job_of, prepare
+from ptapp_nlp.models import build
 from ptapp_nlp.models.encoder import positions_of
 
 _Free = dict[str, tuple[str, ...]]
@@ -37,7 +39,7 @@ def export(settings: ExportNLP) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on texts of its own test split."""
     trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
     card = trained.about["model"]
-    model = rebuild(trained)
+    model = trained.load(build)
     if card["options"]["lora"] is not None:
         from ptapp_nlp.models.bert import merge_lora
 

@@ -18,8 +18,7 @@ from ptapp_nlp.data.batches import Ragged
 from ptapp_nlp.data.encode import fallback_tag, whole_lengths
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import sample, session_of, translations
-from ptapp_nlp.evaluate import rebuild
-from ptapp_nlp.models import Translator
+from ptapp_nlp.models import Translator, build
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
@@ -49,7 +48,7 @@ class Predictor:
         """Tokens that the model reads."""
         self.text_per: str = card["text_per"]
         self.tokens = Tokens.load(run / "tokenizer.json", trained.about["tokenizer"])
-        self.model = rebuild(trained).to(runtime.device)
+        self.model = trained.load(build).to(runtime.device)
         """Token numbers, int64 (N, T) -> logits."""
         self._runtime = runtime
 

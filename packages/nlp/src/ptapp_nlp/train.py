@@ -10,7 +10,6 @@ from torch import nn
 from ptapp_core.cli.ranks import relaunch
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
-from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
 from ptapp_core.kinds.classify import Classification, predict
@@ -24,13 +23,15 @@ from ptapp_core.nn.losses import CrossEntropy, classification_loss
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import read_json, write_text
 from ptapp_core.task import Task
+from ptapp_nlp.card import card_of
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.batches import Texts, by_length, padding
+from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import Tokens, learn
 from ptapp_nlp.entities import figure_of
-from ptapp_nlp.evaluate import Measured, load_for, measure, prepare
-from ptapp_nlp.models import OPTIONS, build
+from ptapp_nlp.evaluate import Measured, measure, prepare
+from ptapp_nlp.models import build
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
@@ -42,7 +43,6 @@ _FIGURES = {
     "translate": ("loss", "accuracy", "perplexity"),
     "generate": ("loss", "accuracy", "perplexity"),
 }
-_BERT_LENGTH = 128  # tokens, where the user chose none and the encoder reads so many
 
 
 def train(settings: TrainNLP) -> None:
@@ -60,7 +60,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     runtime = runtime_of(settings)
     data = load_for(settings)
     tokens = _tokens(settings, data, runtime)
-    card = _card(settings, data, tokens)
+    card = card_of(settings, data, tokens)
     parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
     usual = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
     settings, why_batch = fit_batch_size(settings, usual, len(parts["train"].texts))
@@ -123,31 +123,6 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
         return learn(settings.tokenizer, both, many, lower=settings.lower, least=least, running=running).json()
 
     return Tokens.read(runtime.on_main(learnt))
-
-
-def _card(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
-    """What it takes to build the model again, and to use it."""
-    card: dict[str, Any] = {
-        "task": settings.task,
-        "name": settings.model,
-        "vocab": tokens.size,
-        "pad": tokens.pad,
-        "classes": list(data.classes),
-        "max_length": settings.max_length or _BERT_LENGTH,
-        "text_per": data.text_per,
-        "pretrained": settings.pretrained,
-        "options": {name: getattr(settings, name) for name in OPTIONS},
-    }
-    if settings.pretrained is not None:
-        from ptapp_nlp.models.bert import describe, most_tokens
-
-        card["encoder"] = describe(settings.pretrained)
-        most = most_tokens(card["encoder"], tokens.pad)
-        if most is not None and settings.max_length is None:
-            card["max_length"] = min(most, _BERT_LENGTH)
-        elif most is not None and card["max_length"] > most:
-            raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {most} tokens")
-    return card
 
 
 def _loader(settings: TrainNLP, part: Measured, tokens: Tokens, runtime: Runtime) -> tuple[Loader, Any]:

@@ -15,7 +15,7 @@ app = domain("Games: train, evaluate, record and export policies on Gymnasium en
 @command(app, "ptapp_rl.config:TrainRL")
 def train(settings: "TrainRL") -> None:
     """Train a policy; with nothing given, PPO on CartPole. The defaults shown are PPO's."""
-    from ptapp_rl.seeds import train
+    from ptapp_rl.train import train
 
     train(settings)
 

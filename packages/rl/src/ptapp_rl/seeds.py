@@ -1,10 +1,9 @@
-"""`ptapp rl train`: one run, or with `--seeds` one for each seed and what they say together."""
+"""`ptapp rl train --seeds`: a run for each seed, and what they say together."""
 
 import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,11 +18,11 @@ from ptapp_core.runs.run import StopRequest, new_path, write_json, write_text
 from ptapp_rl.config import TrainRL, seed_list
 from ptapp_rl.envs.names import resolve
 from ptapp_rl.evaluate import interval
-from ptapp_rl.train import train as train_one
+from ptapp_rl.pictures import learning_curves
 
 
-def train(settings: TrainRL) -> None:
-    """Trains one run, or a run for each of `--seeds` in a process of its own, `--parallel` at a time.
+def train_seeds(settings: TrainRL) -> None:
+    """Trains a run for each of `--seeds` in a process of its own, `--parallel` at a time.
 
     What some seeds reached is summed up also where others failed or were stopped.
 
@@ -31,9 +30,7 @@ def train(settings: TrainRL) -> None:
         UserError: a seed failed; the line that it ended in.
         Interrupted: on SIGTERM or Ctrl-C, which the runs get as well; those that had begun are saved.
     """
-    if settings.seeds is None:
-        train_one(settings)
-        return
+    assert settings.seeds is not None
     seeds = seed_list(settings.seeds)
     name = resolve(settings.env)
     short = f"{name.rpartition('/')[2].lower()}-seeds"
@@ -175,25 +172,3 @@ def _curve(run: Path) -> dict[int, float]:
     """Evaluated return by frames."""
     found = records(run / "metrics.jsonl", "val/return")
     return {record[FRAMES]: record["val/return"] for record in found if isinstance(record.get("val/return"), float)}
-
-
-def learning_curves(curves: list[dict[int, float]], title: str, out: Path) -> Path:
-    """Each seed's curve, their mean, and its 95 % bootstrap interval, at the frames that all of them were evaluated."""
-    from matplotlib.figure import Figure  # takes a second to import
-
-    from ptapp_core.measure.report import BLUE, GREY, save
-
-    shared = sorted(set.intersection(*map(set, curves)))
-    figure = Figure(figsize=(6.4, 4.0))
-    axes: Any = figure.add_subplot()
-    for curve in curves:
-        axes.plot(sorted(curve), [curve[at] for at in sorted(curve)], color=GREY, alpha=0.35, linewidth=0.8)
-    table = np.array([[curve[at] for at in shared] for curve in curves])
-    if shared:
-        bounds = np.array([interval(column) for column in table.T])
-        axes.fill_between(shared, bounds[:, 0], bounds[:, 1], color=BLUE, alpha=0.2, linewidth=0)
-        axes.plot(shared, table.mean(0), color=BLUE, label=f"mean of {len(curves)} seeds, 95 % interval")
-        axes.legend(frameon=False)
-    axes.set(xlabel="frames", ylabel="return in evaluation", title=title)
-    axes.spines[["top", "right"]].set_visible(False)
-    return save(figure, out)

@@ -15,15 +15,25 @@ from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.terminal import tell
 from ptapp_core.runs.run import read_json
-from ptapp_rl.algos.build import build, exploration_note, frames_per_step, model_card, plan_of, task_and_source, tuning
+from ptapp_rl.algos.build import build, exploration_note, frames_per_step, plan_of, task_and_source, tuning
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
+from ptapp_rl.seeds import train_seeds
 
 
 def train(settings: TrainRL) -> None:
-    """Trains a policy as the settings say, and leaves a run directory with its record, weights and report."""
+    """Trains a policy as the settings say, or one for each seed."""
+    if settings.seeds is None:
+        train_once(settings)
+    else:
+        train_seeds(settings)
+
+
+def train_once(settings: TrainRL) -> None:
+    """Leaves a run directory with record, weights and report."""
     if relaunch(settings.nproc):
         return
     runtime = runtime_of(settings)
@@ -43,7 +53,7 @@ def train(settings: TrainRL) -> None:
         limit=settings.max_episode_steps,
         trial=settings.trial,
     )
-    card = model_card(settings, environments)
+    card = card_of(settings, environments)
     torch.manual_seed(settings.seed)
     with within_memory():
         model = build(card)

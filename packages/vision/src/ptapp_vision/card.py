@@ -1,10 +1,16 @@
-"""What a run's `meta.json` holds of an image model, as it is read back."""
+"""What a run's `meta.json` holds of an image model: as it is made, and as it is read back."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ptapp_core.errors import UserError
 from ptapp_core.runs.typed import Names, Side, Size, Typed
+from ptapp_vision.config import TrainVision
+from ptapp_vision.data.splits import Splits
+
+if TYPE_CHECKING:
+    from ptapp_vision.models.weights import Weights  # which reads a card itself
 
 
 class Card(Typed):
@@ -32,3 +38,27 @@ class About(Typed):
     data: str
     drawn: bool
     model: Card
+
+
+def card_of(settings: TrainVision, data: Splits, weights: "Weights | None") -> dict[str, Any]:
+    """What it takes to build the model again, and to use it."""
+    channels, _, size = data.train.shape
+    network_channels = channels
+    if settings.model.startswith("torchvision/") and (settings.pretrained or weights):
+        network_channels = 3
+    elif weights is not None and weights.statistics is not None:
+        network_channels = len(weights.statistics[0])
+        if network_channels < channels:
+            raise UserError(
+                f"{weights.source}: was trained on grey images, and the data has colour: give --channels grey"
+            )
+    return {
+        "name": settings.model,
+        "options": settings.network_options,
+        "classes": list(data.classes),
+        "channels": channels,
+        "network_channels": network_channels,
+        "size": size,
+        "span": data.span,
+        "channels_last": settings.channels_last,
+    }

@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_core.jobs import say_learned
+from ptapp_core.jobs import Trained, say_learned
 from ptapp_core.kinds.classify import predict
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import class_numbers, write_results
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
+from ptapp_vision.card import About
 from ptapp_vision.config import EvaluateVision, TrainVision
 from ptapp_vision.data.recognise import Form, Images, Splits, load_for
 from ptapp_vision.models.reconstruct import reconstruction_metrics
 from ptapp_vision.models.whole import Pixels, columns, rebuild
-from ptapp_vision.sheet import mistakes
-from ptapp_vision.trained import find_trained
+from ptapp_vision.pictures import mistakes
 
 
 def evaluate(settings: EvaluateVision) -> None:
@@ -28,7 +28,7 @@ def evaluate(settings: EvaluateVision) -> None:
     The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
     """
     runtime = Runtime(settings.device, settings.precision)
-    trained = find_trained(settings.run, settings.checkpoint)
+    trained = Trained.find(settings.run, "vision", About, which=settings.checkpoint)
     card = trained.about["model"]
     job = TrainVision.of_run(settings.run)
     settings.refuse_idle(job.data)

@@ -10,17 +10,18 @@ from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
+from ptapp_core.jobs import Trained
+from ptapp_vision.card import About
 from ptapp_vision.config import ExportVision, TrainVision
 from ptapp_vision.data.recognise import Form, Images, load_for
 from ptapp_vision.models.whole import rebuild
-from ptapp_vision.trained import find_trained
 
 _SAMPLES, _FILE = 16, "samples.safetensors"
 
 
 def export(settings: ExportVision) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on images of its own test split."""
-    trained = find_trained(settings.run, settings.checkpoint)
+    trained = Trained.find(settings.run, "vision", About, which=settings.checkpoint)
     card = trained.about["model"]
     # The layout in memory is a matter of speed, and the exporters know better than the graph.
     model: nn.Module = trained.load(lambda card: rebuild({**card, "channels_last": False}))

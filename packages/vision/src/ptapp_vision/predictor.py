@@ -11,14 +11,14 @@ from PIL import Image
 from torch import Tensor
 
 from ptapp_core.errors import UserError
-from ptapp_core.jobs import Which
+from ptapp_core.jobs import Trained, Which
 from ptapp_core.kinds.classify import as_record
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_vision.card import About
 from ptapp_vision.data.decode import Unreadable, decode, square
 from ptapp_vision.data.recognise import span_in
 from ptapp_vision.models.whole import rebuild
-from ptapp_vision.trained import find_trained
 
 Picture = str | Path | Image.Image | npt.NDArray[Any]
 """A file, an image of Pillow, or pixels: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA."""
@@ -32,7 +32,7 @@ class Predictor:
     """
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
-        trained = find_trained(run, checkpoint)
+        trained = Trained.find(run, "vision", About, which=checkpoint)
         card = trained.about["model"]
         if card["name"] == "autoencoder":
             raise UserError(f"{run}: an autoencoder tells no classes; see its report, or export it")

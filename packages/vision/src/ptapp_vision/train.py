@@ -25,6 +25,7 @@ from ptapp_core.nn.losses import build_loss, classification_loss
 from ptapp_core.plan import Plan
 from ptapp_core.task import Task
 from ptapp_vision.augment.batch import Augment, mix
+from ptapp_vision.card import card_of
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.recognise import Form, Images, Splits, load_for
 from ptapp_vision.evaluate import measure
@@ -93,7 +94,7 @@ def train_once(settings: TrainVision) -> Path | None:
 
 def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, dict[str, Any]]:
     """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
-    card = _card(settings, data, weights)
+    card = card_of(settings, data, weights)
     network = build(
         settings.model,
         classes=len(card["classes"]),
@@ -109,30 +110,6 @@ def build_model(settings: TrainVision, data: Splits, weights: Weights | None) ->
         part.expand(card["network_channels"]) for part in network.statistics or pixel_statistics(data.train.images)
     )
     return Pixels(network, mean, std, settings.channels_last), card
-
-
-def _card(settings: TrainVision, data: Splits, weights: Weights | None) -> dict[str, Any]:
-    """What it takes to build the model again, and to use it."""
-    channels, _, size = data.train.shape
-    network_channels = channels
-    if settings.model.startswith("torchvision/") and (settings.pretrained or weights):
-        network_channels = 3
-    elif weights is not None and weights.statistics is not None:
-        network_channels = len(weights.statistics[0])
-        if network_channels < channels:
-            raise UserError(
-                f"{weights.source}: was trained on grey images, and the data has colour: give --channels grey"
-            )
-    return {
-        "name": settings.model,
-        "options": settings.network_options,
-        "classes": list(data.classes),
-        "channels": channels,
-        "network_channels": network_channels,
-        "size": size,
-        "span": data.span,
-        "channels_last": settings.channels_last,
-    }
 
 
 def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:

@@ -1,7 +1,7 @@
 """The model that is trained, evaluated and exported: from a waveform to logits, features and windows inside."""
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -156,15 +156,3 @@ def rebuild(card: dict[str, Any]) -> Waveform:
     shape = (front.mels, 1 + card["window"] // front.hop)
     network = build(card["name"], classes=len(card["classes"]), shape=shape, **card["options"])
     return Waveform(UnitFront() if network.hears else LogMelFront(front), network, card["window"])
-
-
-def card_of(name: str, options: dict[str, Any], classes: tuple[str, ...], front: Front, window: int) -> dict[str, Any]:
-    """What it takes to build a model again, and to use it."""
-    return {
-        "name": name,
-        "options": options,
-        "classes": list(classes),
-        "front": asdict(front),
-        "rate": front.rate,
-        "window": window,
-    }

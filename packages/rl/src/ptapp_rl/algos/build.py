@@ -3,11 +3,9 @@
 from textwrap import TextWrapper
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from ptapp_core.errors import UserError
-from ptapp_core.machine.runtime import Runtime, choose_device
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.plan import Plan
 from ptapp_core.settings.fields import flag
 from ptapp_core.task import Task
@@ -29,45 +27,6 @@ ABOUT = {
     "a2c": "advantage actor-critic, a step for each short rollout (Mnih et al. 2016)",
     "ppo": "proximal policy optimisation, many steps for each rollout (Schulman et al. 2017)",
 }
-
-
-def model_card(settings: TrainRL, environments: Environments) -> dict[str, Any]:
-    """What it takes to build the model again; raises UserError for options that such observations leave unused."""
-    _check_use(settings, environments.card)
-    if choose_device(settings.device).type == "mps" and (settings.normalise or _is_wide(environments)):
-        raise UserError(
-            "--device: mps has no float64, the type of some observations and of the statistics of --normalise: "
-            "give --device cpu"
-        )
-    card: dict[str, Any] = {
-        "algo": settings.algo,
-        "observation": environments.card,
-        "action": action_card(environments.action_space, environments.name, settings.algo),
-        "max_episode_steps": settings.max_episode_steps,
-        "normalise": settings.normalise,
-        "hidden": settings.hidden,
-        "activation": settings.activation,
-    }
-    if settings.algo == "dqn":
-        names = ("atoms", "dueling", "value_min", "value_max")
-        card |= {name: getattr(settings, name) for name in names}
-    return card
-
-
-def _check_use(settings: TrainRL, observation: dict[str, Any]) -> None:
-    parts = observation["parts"].values() if observation["kind"] == "dict" else [observation]
-    if settings.normalise and all(part["kind"] != "vector" for part in parts):
-        raise UserError(f"--normalise is for vectors, and {settings.env} shows none: leave it out")
-    if observation["kind"] == "image":
-        usual = TrainRL(algo=settings.algo, env=settings.env)
-        for name in ("hidden", "activation"):
-            if getattr(settings, name) != getattr(usual, name):
-                raise UserError(f"{flag(name)} is not for images, whose network is given: leave it out")
-
-
-def _is_wide(environments: Environments) -> bool:
-    seen = environments.observations
-    return any(part.dtype == np.float64 for part in (seen.values() if isinstance(seen, dict) else [seen]))
 
 
 def build(card: dict[str, Any]) -> nn.Module:

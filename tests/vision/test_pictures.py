@@ -11,8 +11,8 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
-from ptapp_vision import sheet
-from ptapp_vision.sheet import mistakes
+from ptapp_vision import pictures
+from ptapp_vision.pictures import mistakes
 
 FASHION = Path(__file__).resolve().parents[3] / "shared" / "data" / "fashion-mnist" / "FashionMNIST" / "raw"
 
@@ -21,13 +21,13 @@ FASHION = Path(__file__).resolve().parents[3] / "shared" / "data" / "fashion-mni
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were saved."""
     figures: list[Figure] = []
-    save = sheet.save
+    save = pictures.save
 
     def keep(figure: Figure, out: Path) -> Path:
         figures.append(figure)
         return save(figure, out)
 
-    monkeypatch.setattr(sheet, "save", keep)
+    monkeypatch.setattr(pictures, "save", keep)
     return figures
 
 
