@@ -6,7 +6,7 @@
 
 Each job is a command in a process of its own, with one thread; the two versions take turns. A figure is the time that
 the process spent on a processor, user and system, which a busy machine distorts less than the clock on the wall; the
-ratio is the median over the rounds. DATA holds `ag_news/`, `fsdd/` and `esc10/`; the images are
+ratio is the median over the rounds. DATA holds `ag_news/` and `fsdd/`; the images are
 made here.
 """
 
@@ -35,7 +35,6 @@ def jobs(images: Path, data: Path) -> dict[str, str]:
         "fercnn, 60 steps and saves": f"vision train --steps 60 --batch-size 4 --save-every 0.0005 {quiet}",
         "lstm, AG News, 100 steps": f"nlp train --data {data / 'ag_news'} --steps 100 {quiet}",
         "cnn, FSDD, 60 steps": f"audio train --data {data / 'fsdd'} --steps 60 {quiet}",
-        "cnn, ESC-10, one step": f"audio train --data {data / 'esc10'} --fold 1 --steps 1 {quiet}",
         "PPO, CartPole, 20,480 frames": f"rl train --env CartPole --algo ppo --frames 20480 {train}",
         "PPO, Pendulum, 10,240 frames": f"rl train --env Pendulum --algo ppo --frames 10240 {train}",
         "DQN, CartPole, 10,240 frames": f"rl train --env CartPole --algo dqn --frames 10240 {train}",
