@@ -60,6 +60,10 @@ def load(
         listing, clips, own = made(rate or HIGHEST)
         return _divided(listing, clips, own, division=division, made=True)
     listing, bad_rows = recognise(data, split_by=split_by, group_column=group_column, skip_bad=skip_bad)
+    if division and not division.before and division.val != BY_HASH.val and "val" in (listing.parts or ()):
+        raise UserError(
+            f"--val does nothing here: it is for data without a validation split, as {data} has; leave it out"
+        )
     found, size = usual(list(dict.fromkeys(listing.files)))
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)

@@ -131,7 +131,7 @@ def load_for(
         changed = [name for name in names if getattr(job, name) != usual[name].get_default()]
         _refuse_idle(kind, [flag(name) for name in changed])
     # Of what the job asked for, that which does nothing with the other data is no mistake.
-    skip_bad = skip_bad or (job.skip_bad and kind in _ONLY["--skip-bad"][0])
+    skip_bad = skip_bad or (job.skip_bad and (other is None or kind in _ONLY["--skip-bad"][0]))
     return load(
         other or job.data,
         **form._asdict(),

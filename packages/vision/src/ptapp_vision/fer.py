@@ -31,7 +31,7 @@ def has_fer_header(file: Path) -> bool:
 
 
 def has_pixels(file: Path) -> bool:
-    """Whether a table may have been meant as a FER2013 CSV: by its header, or numbers of a face where that should be."""
+    """Whether a table may have been meant as a FER2013 CSV, by its header or the numbers in its place."""
     with opened(file) as stream:
         first = stream.readline(10_000)
     return "pixels" in _header(first) or any(len(cell.split()) > SIDE for cell in first.split(b","))
