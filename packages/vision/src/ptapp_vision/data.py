@@ -17,6 +17,7 @@ from ptapp_vision.decode import IMAGES, OnDisk, Span, read_images
 from ptapp_vision.fer import has_fer_header, has_pixels, read_fer, refuse_columns_of_pixels
 from ptapp_vision.folder import Cache, list_folder, read_listing
 from ptapp_vision.idx import find_idx, read_idx
+from ptapp_vision.known import read_known
 from ptapp_vision.named import SOURCES, read_named
 from ptapp_vision.splits import Images, Splits
 
@@ -186,4 +187,4 @@ def _listing(found: Found, skip_bad: bool, *, measured: bool) -> tuple[Listing, 
     """The image files, and "row: reason" of each row of a manifest that was left out."""
     if found.kind == "manifest":
         return read_manifest(found.path, IMAGES, segments=False, skip_bad=skip_bad)
-    return list_folder(found.path, need_train=not measured), []
+    return read_known(found.path) or list_folder(found.path, need_train=not measured), []
