@@ -152,7 +152,7 @@ def division_of(settings: TrainSettings, run: Path | None = None, *, val: float 
 
 
 def say_learned(run: Path, measured: Sequence[Member], *, of_run: str | None) -> None:
-    """Prints how many of the measured samples the run has learned from, if any.
+    """Prints how many of the measured samples the run has learned from, or has under another label, if any.
 
     `of_run`: the split of the run's own data that they are, and then how many of them are not those that the run had in
     it, which makes other figures than it left; None: they are other data.
@@ -162,6 +162,9 @@ def say_learned(run: Path, measured: Sequence[Member], *, of_run: str | None) ->
         return
     if learned := before.learned(measured):
         print(f"{learned:,} of these {counted(len(measured), 'sample')} are in the training split of {run}")
+    if other := before.relabelled(measured):
+        what = f"{len(other):,} of these {counted(len(measured), 'sample')} have another label than in {run}"
+        print(f"note: {what} (the first is {other[0].id})")
     if of_run is not None:
         new, gone = before.changed(of_run, measured)
         if new:
