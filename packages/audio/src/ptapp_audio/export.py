@@ -11,6 +11,7 @@ from ptapp_audio.read import FULL_SCALE
 from ptapp_audio.waveform import rebuild
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.members import Members
 
 _SAMPLES = 16
 
@@ -20,7 +21,9 @@ def export(settings: ExportAudio) -> None:
     trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
     model = nn.Sequential(trained.load(rebuild), nn.Softmax(dim=1))
-    data = load_for(TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], run=settings.run)
+    data = load_for(
+        TrainAudio.resolve(settings.run / "config.toml", {}), rate=card["rate"], before=Members.read(settings.run)
+    )
     about = {
         "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
         "not_finite": "the probabilities of a sound that holds a NaN or an infinite sample are NaN",

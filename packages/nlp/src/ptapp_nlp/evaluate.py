@@ -12,6 +12,7 @@ from torch import nn
 from ptapp_core.classify import predict
 from ptapp_core.jobs import Trained, division_of, say_learned
 from ptapp_core.losses import build_loss
+from ptapp_core.members import Members
 from ptapp_core.paired import FILE as PREDICTIONS
 from ptapp_core.results import class_numbers, write_results
 from ptapp_core.run import json_lines
@@ -75,15 +76,17 @@ def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Meas
     return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
-def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False) -> Splits:
-    """The data of a job; the samples of its `run` stay in their splits.
+def load_for(
+    job: TrainNLP, *, before: Members | None = None, other: str | None = None, skip_bad: bool = False
+) -> Splits:
+    """The data of a job; samples that are in `before` stay in their splits.
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
     columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
     per = job.text_per if job.keeps_line_breaks else "line"
     reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
-    division = division_of(job, run) if other is None else None
+    division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
 
@@ -108,7 +111,8 @@ def evaluate(settings: EvaluateNLP) -> None:
     card = trained.about["model"]
     job = job_of(settings.run, card)
     settings.refuse_idle(job.data, of_translation(card["task"]))
-    data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
+    before = Members.read(settings.run)
+    data = load_for(job, before=before, other=settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = rebuild(trained).to(runtime.device)
     split, examples = settings.chosen(data.part)
@@ -116,7 +120,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     for note in data.notes:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
-    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
+    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     if cut := part.cut.line():
         print(f"note: {cut}")

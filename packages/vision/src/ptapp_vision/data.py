@@ -11,6 +11,7 @@ from ptapp_core.files import visible
 from ptapp_core.jobs import division_of
 from ptapp_core.listing import AUTO, Listing
 from ptapp_core.manifest import is_manifest, read_manifest
+from ptapp_core.members import Members
 from ptapp_core.split import BY_HASH, Division
 from ptapp_vision.config import TrainVision
 from ptapp_vision.decode import IMAGES, OnDisk, Span, read_images
@@ -119,9 +120,9 @@ def span_in(card: dict[str, Any]) -> Span | None:
 
 
 def load_for(
-    job: TrainVision, form: Form, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False
+    job: TrainVision, form: Form, *, before: Members | None = None, other: str | None = None, skip_bad: bool = False
 ) -> Splits:
-    """The data of a job with images of a form; the samples of its `run` stay in their splits.
+    """The data of a job with images of a form; samples that are in `before` stay in their splits.
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
@@ -136,7 +137,7 @@ def load_for(
     return load(
         other or job.data,
         **form._asdict(),
-        division=division_of(job, run) if other is None else None,
+        division=division_of(job, before) if other is None else None,
         group_column=job.group_column if other is None else AUTO,
         skip_bad=skip_bad,
         cache=job.cache if other is None or kind in _FILES else "auto",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
+from ptapp_core.members import Members
 from ptapp_vision.config import ExportVision, TrainVision
 from ptapp_vision.data import Form, Images, load_for
 from ptapp_vision.pixels import rebuild
@@ -51,7 +52,7 @@ def _samples(run: Path, card: dict[str, Any]) -> Tensor:
     """What `keep_samples` left; of a run that did not come to its end, images of its test split."""
     if not (run / _FILE).exists():
         job = TrainVision.resolve(run / "config.toml", {})
-        keep_samples(load_for(job, Form.of(card), run=run).test, run)
+        keep_samples(load_for(job, Form.of(card), before=Members.read(run)).test, run)
     try:
         return load_file(run / _FILE)["input"]
     except (SafetensorError, KeyError) as error:
