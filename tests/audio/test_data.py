@@ -392,3 +392,16 @@ def test_files_of_a_class_folder_that_are_no_sounds_are_counted(tmp_path: Path) 
     data = load(str(folder))
     assert [note for note in data.notes if "4 files cannot be read as sounds (4 .xyz); convert them" in note]
     assert len(data.train) + len(data.val) + len(data.test) == 30
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.04, 0.06, -0.3])
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_files_that_are_not_centred_get_a_line_where_they_are_many(offset: float, count: int, tmp_path: Path) -> None:
+    for number in range(40):
+        file = tmp_path / "ab"[number % 2] / f"x{number}q.wav"
+        file.parent.mkdir(exist_ok=True)
+        wave = np.random.default_rng(number).uniform(-0.2, 0.2, 4000)
+        soundfile.write(file, wave - wave.mean() + offset * (number < count), 8000)
+    about = load(str(tmp_path), division=EXACT).about
+    said = abs(offset) > 0.05 and count > 2
+    assert (f"{count} files whose samples are not centred on 0" in about) == said

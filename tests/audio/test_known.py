@@ -70,6 +70,37 @@ def test_emodb_tells_emotions_and_keeps_speakers_together(tmp_path: Path) -> Non
     assert by_name(listing, listing.parts)["03a01Fa.wav"] == "test"
 
 
+@pytest.mark.parametrize("folder", ["AudioWAV", "."])
+def test_crema_d_tells_emotions_and_keeps_actors_together(folder: str, tmp_path: Path) -> None:
+    names = [
+        f"{folder}/{actor}_{sentence}_{emotion}_{level}.wav"
+        for actor in (1001, 1091)
+        for sentence, level in (("DFA", "XX"), ("IEO", "HI"))
+        for emotion in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+    ]
+    listing = found(write(tmp_path, *names, f"{folder}/1040_ITH_SAD_X.wav"))
+    assert listing.classes == ("anger", "disgust", "fear", "happiness", "neutral", "sadness")
+    assert classes(listing)["1091_IEO_HAP_HI.wav"] == "happiness"
+    assert set(listing.groups or ()) == {"1001", "1040", "1091"}
+    assert by_name(listing, listing.groups)["1040_ITH_SAD_X.wav"] == "1040"
+
+
+def test_tess_tells_emotions_and_keeps_words_together(tmp_path: Path) -> None:
+    names = [
+        f"{speaker}_{emotion}/{speaker}_{word}_{emotion}.wav"
+        for speaker in ("OAF", "YAF")
+        for word in ("back", "bar")
+        for emotion in ("angry", "neutral", "ps")
+    ]
+    write(tmp_path, *names, *(f"TESS/{name}" for name in names), "OAF_neutral/OA_bite_neutral.wav")
+    listing = found(tmp_path)
+    assert len(listing.files) == len(names) + 1
+    assert listing.classes == ("angry", "neutral", "pleasant surprise")
+    assert set(listing.groups or ()) == {"back", "bar", "bite"}
+    parts = by_name(found(tmp_path, split_by="speaker"), found(tmp_path, split_by="speaker").parts)
+    assert {name for name, part in parts.items() if part == "test"} == {n for n in parts if n.startswith("OA")}
+
+
 URBAN = [f"audio/fold{fold}/{100 * fold + number}-{label}-0-{number}.wav" for fold in range(1, 11)
          for number, label in enumerate((3, 9))]  # fmt: skip
 
@@ -118,6 +149,18 @@ def test_the_official_tree_of_esc50_is_read_from_wherever_it_is_pointed_at(tmp_p
         assert by_name(listing, listing.folds)["2-2001-A-49.wav"] == 2
         assert by_name(listing, listing.groups)["2-2001-A-49.wav"] == "2001"
         assert {name[0] for name, part in by_name(listing, listing.parts).items() if part == "test"} == {"5"}
+
+
+def test_esc50s_table_with_ones_own_classes_keeps_its_folds_and_says_what_it_took(tmp_path: Path) -> None:
+    write(tmp_path / "audio", *ESC50)
+    rows = [f"{name},{name[0]},{name.split('-')[-1][:-4]},{'indoor' if '49' in name else 'outdoor'}" for name in ESC50]
+    (tmp_path / "mine.csv").write_text("\n".join(["filename,fold,target,category", *rows]) + "\n")
+    listing = found(tmp_path / "mine.csv")
+    assert listing.classes == ("indoor", "outdoor")
+    assert by_name(listing, listing.folds)["2-2001-A-49.wav"] == 2
+    assert listing.notes == ("column category is taken as the class, not target: remove it to take another",)
+    (tmp_path / "mine.csv").write_text("\n".join(["filename,fold,label", *(row.rpartition(",")[0] for row in rows)]))
+    assert found(tmp_path / "mine.csv").classes == ("0", "49")
 
 
 def test_gtzan_is_told_by_its_names_and_its_broken_file_is_left_out(tmp_path: Path) -> None:
@@ -187,7 +230,7 @@ def test_the_spoken_digits_as_published_are_tested_on_the_first_takes(tmp_path: 
 
 
 def test_sounds_in_no_known_form_get_a_line_on_manifests(tmp_path: Path) -> None:
-    write(tmp_path, "1001_DFA_ANG_XX.wav", "1002_DFA_SAD_XX.wav")
+    write(tmp_path, "a_1001_DFA_ANG.wav", "b_1002_DFA_SAD.wav")
     with pytest.raises(UserError, match=r"no sounds of any class.*a CSV manifest \(columns filename, label"):
         found(tmp_path)
 

@@ -67,3 +67,8 @@ def test_a_changed_label_is_a_changed_training_set(
     members[0].refuse_changed_training(Path("run"), members[2])
     with pytest.raises(UserError, match=r"1 (with another label|missing)"):
         members[0].refuse_changed_training(Path("run"), members[1])
+    # A translation with another target is another sample.
+    known = {row.digest for row in members[0].rows}
+    expected = sum(row.digest in known for row in members[1].rows) - len(members[0].rows) + 1
+    assert len(members[0].relabelled(members[1].rows)) == expected
+    assert members[0].relabelled(members[2].rows) == []

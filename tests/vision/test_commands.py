@@ -288,7 +288,12 @@ def test_a_file_that_is_added_or_removed_moves_no_other(tmp_path: Path, capsys: 
     assert {file: file.read_bytes() for file in (run / "report").iterdir()} == report
     assert command(["vision", "evaluate", str(run), "--data", str(data)]) == 0
     learned = sum(row["split"] == "train" for row in samples_of(run))
-    assert f"\n{learned} of these 179 samples are in the training split of" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"\n{learned} of these 179 samples are in the training split of" in said
+    assert f"\nnote: 1 of these 179 samples have another label than in {run} (the first is down/zzz.png)\n" in said
+    (data / "down" / "zzz.png").rename(data / renamed)
+    assert command(["vision", "evaluate", str(run), "--data", str(data)]) == 0
+    assert "another label" not in capsys.readouterr().out
 
 
 def test_the_library_example_of_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

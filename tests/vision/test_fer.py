@@ -125,6 +125,18 @@ def test_a_bad_row_is_told_by_line_and_column_and_left_out_on_request(tmp_path: 
     assert "1 bad sample" in data.about
 
 
+@pytest.mark.parametrize("side", [32, 64, 96])
+@pytest.mark.parametrize("skip_bad", [False, True])
+def test_faces_of_another_size_are_told_by_it_and_not_all_left_out(side: int, skip_bad: bool, tmp_path: Path) -> None:
+    face = " ".join(["7"] * side * side)
+    file = written(tmp_path, "emotion,pixels\n" + f"0,{face}\n1,{face}\n")
+    with pytest.raises(
+        UserError, match=rf"{side * side} values, which is {side}x{side}, a face of 48x48 has"
+    ) as caught:
+        read_fer(file, skip_bad=skip_bad)
+    assert "--skip-bad" not in str(caught.value)
+
+
 def test_undecodable_bytes_are_shown_escaped(tmp_path: Path) -> None:
     file = written(tmp_path, table(row3="0,1 ? 3,Training").encode().replace(b"?", b"\xff\xfe"))
     assert error(file).startswith(r", line 3, column 'pixels': value 2 is '\xff\xfe', no whole number")

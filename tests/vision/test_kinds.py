@@ -1,6 +1,8 @@
 """What image files are read, whatever their name, and how far their values reach; nothing is left out in silence."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +138,47 @@ def test_a_run_keeps_the_range_of_its_images(tmp_path: Path, capsys: pytest.Capt
     bright = deep(tmp_path / "bright.tif", np.full((16, 16), 60_000, np.uint16))
     assert command(["vision", "predict", str(run), str(bright)]) == 2
     assert "has grey values up to 60,000, and those of the training images end at 3,9" in capsys.readouterr().err
+
+
+def png_of_16_bits(file: Path, values: np.ndarray) -> Path:
+    """A PNG of uint16 (height, width, channels), which Pillow does not write."""
+    height, width, channels = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    header = struct.pack(">IIBBBBB", width, height, 16, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    packed = [struct.pack(">I", len(c)) + name + c + struct.pack(">I", zlib.crc32(name + c)) for name, c in chunks]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(packed))
+    return file
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(bits=st.sampled_from([10, 12, 13, 14, 16]), channels=st.sampled_from([3, 4]))
+def test_colour_of_few_bits_in_16_is_refused_and_not_shown_black(
+    bits: int, channels: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    values = np.random.default_rng(bits).integers(0, 2**bits, (16, 16, channels))
+    values.flat[0] = 2**bits - 1
+    file = png_of_16_bits(tmp_path_factory.mktemp("colour") / "x.png", values)
+    if bits > 13:
+        assert decode(file, 16, 3).shape == (3, 16, 16)
+        return
+    message = rf"has 16 bits a channel, with values that end at about {2**bits - 1:,}, .*; scale it to 8 bits"
+    with pytest.raises(Unreadable, match=message):
+        decode(file, 16, 3)
+
+
+@settings(derandomize=True, deadline=None, max_examples=15)
+@given(depths=st.lists(st.booleans(), min_size=24, max_size=24))
+def test_images_of_unequal_depth_get_a_line(depths: list[bool], tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("depths")
+    for number, is_deep in enumerate(depths):
+        values = np.random.default_rng(number).integers(0, 60_000 if is_deep else 256, (8, 8))
+        deep(root / "ab"[number % 2] / f"{number}q.png", values.astype(np.uint16 if is_deep else np.uint8))
+    notes = [note for note in load(str(root), division=EXACT).notes if "of more than 8 bits" in note]
+    count = sum(depths)
+    assert len(notes) == (0 < count < 24)
+    assert all(f"{24 - count} of 8 bits: " in note for note in notes)
 
 
 def test_deep_grey_of_unknown_range_is_refused_and_not_shown_black(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -101,6 +102,15 @@ def test_bad_rows_are_named_and_left_out_on_request(tmp_path: Path) -> None:
     data = load(str(folder), division=EXACT, skip_bad=True)
     assert "1 bad sample left out" in data.about
     assert data.skipped[0].endswith("gone.png: no such file")
+
+
+@pytest.mark.parametrize("how", ["hash", "exact"])
+def test_a_class_of_a_single_image_is_named_where_it_cannot_be_divided(
+    how: Literal["hash", "exact"], tmp_path: Path
+) -> None:
+    folder = write(tmp_path, *rows(count=199), "199q,rare", count=200)
+    with pytest.raises(UserError, match=r"m\.csv: class 'rare' has 1 sample, .*; add some, or "):
+        load(str(folder), division=replace(EXACT, how=how))
 
 
 def test_an_image_under_two_classes_is_refused(tmp_path: Path) -> None:

@@ -72,5 +72,6 @@ FILE.csv   a manifest, also as TSV or in a folder: columns filename (file, path)
            and category (label, class), and split, fold, start and end of a
            segment, speaker, patient or another group where there are any
 FOLDER     a folder per class, or train/ val/ test/ of such folders
-FOLDER     RAVDESS, EmoDB, GTZAN, ESC-50, UrbanSound8K, Speech Commands or the
-           Free Spoken Digit Dataset, as published: known by their file names"""
+FOLDER     RAVDESS, EmoDB, CREMA-D, TESS, GTZAN, ESC-50, UrbanSound8K, Speech
+           Commands or the Free Spoken Digit Dataset, as published: known by
+           their file names"""

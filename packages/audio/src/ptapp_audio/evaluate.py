@@ -14,6 +14,7 @@ from ptapp_audio.data.recognise import load_for
 from ptapp_audio.data.splits import Splits
 from ptapp_audio.models.whole import Waveform, rebuild
 from ptapp_audio.pictures import mistakes
+from ptapp_core.data.members import Members
 from ptapp_core.jobs import Trained, say_learned
 from ptapp_core.kinds.classify import Predictions, predict
 from ptapp_core.machine.runtime import Runtime
@@ -32,11 +33,12 @@ def evaluate(settings: EvaluateAudio) -> None:
     card = trained.about["model"]
     job = TrainAudio.of_run(settings.run)
     settings.refuse_idle(job.data)
-    data = load_for(job, rate=card["rate"], run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
+    before = Members.read(settings.run)
+    data = load_for(job, rate=card["rate"], before=before, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
     print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
-    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
+    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, made=data.made)
 

@@ -9,6 +9,7 @@ from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
 from ptapp_audio.data.recognise import load_for
 from ptapp_audio.models.whole import rebuild
+from ptapp_core.data.members import Members
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 
@@ -20,7 +21,8 @@ def export(settings: ExportAudio) -> None:
     trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
     model = nn.Sequential(trained.load(rebuild), nn.Softmax(dim=1))
-    data = load_for(TrainAudio.of_run(settings.run), rate=card["rate"], run=settings.run)
+    before = Members.read(settings.run)
+    data = load_for(TrainAudio.of_run(settings.run), rate=card["rate"], before=before)
     about = {
         "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
         "not_finite": "the probabilities of a sound that holds a NaN or an infinite sample are NaN",

@@ -137,9 +137,10 @@ def data_name(settings: TrainSettings, built_in: str) -> str:
     return name if settings.fold is None else f"{name}-fold{settings.fold}"
 
 
-def division_of(settings: TrainSettings, run: Path | None = None, *, val: float = 0.1) -> Division:
-    """How the settings divide the data; the samples of `run`, or of the run that is resumed, stay in their splits."""
-    before = run or settings.resume
+def division_of(settings: TrainSettings, before: Members | None = None, *, val: float = 0.1) -> Division:
+    """How the settings divide the data; samples of `before`, or of the run that is resumed, stay in their splits."""
+    if before is None and settings.resume:
+        before = Members.read(settings.resume)
     return Division(
         settings.seed,
         settings.split,
@@ -147,21 +148,24 @@ def division_of(settings: TrainSettings, run: Path | None = None, *, val: float 
         settings.fold,
         settings.folds,
         settings.allow_duplicates,
-        Members.read(before) if before else None,
+        before,
     )
 
 
-def say_learned(run: Path, measured: Sequence[Member], *, of_run: str | None) -> None:
-    """Prints how many of the measured samples the run has learned from, if any.
+def say_learned(run: Path, before: Members | None, measured: Sequence[Member], *, of_run: str | None) -> None:
+    """Prints how many of the measured samples the run has learned from, or has under another label, if any.
 
+    `before`: the samples of the run, None where it was stopped before it wrote them.
     `of_run`: the split of the run's own data that they are, and then how many of them are not those that the run had in
     it, which makes other figures than it left; None: they are other data.
     """
-    before = Members.read(run)
     if before is None:
         return
     if learned := before.learned(measured):
         print(f"{learned:,} of these {counted(len(measured), 'sample')} are in the training split of {run}")
+    if other := before.relabelled(measured):
+        what = f"{len(other):,} of these {counted(len(measured), 'sample')} have another label than in {run}"
+        print(f"note: {what} (the first is {other[0].id})")
     if of_run is not None:
         new, gone = before.changed(of_run, measured)
         if new:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from ptapp_core.data.members import Members
 from ptapp_core.jobs import Trained, say_learned
 from ptapp_core.kinds.classify import predict
 from ptapp_core.machine.runtime import Runtime
@@ -90,7 +91,8 @@ def evaluate(settings: EvaluateNLP) -> None:
     card = trained.about["model"]
     job = job_of(settings.run, card)
     settings.refuse_idle(job.data, of_translation(card["task"]))
-    data = load_for(job, run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
+    before = Members.read(settings.run)
+    data = load_for(job, before=before, other=settings.data, skip_bad=settings.skip_bad)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
     model = trained.load(build).to(runtime.device)
     split, examples = settings.chosen(data.part)
@@ -98,7 +100,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     for note in data.notes:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
-    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
+    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     if cut := part.cut.line():
         print(f"note: {cut}")

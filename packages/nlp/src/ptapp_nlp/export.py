@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.data.members import Members
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_core.runs.run import write_text
@@ -47,7 +48,7 @@ def export(settings: ExportNLP) -> None:
     positions = positions_of(model)
     job = job_of(settings.run, card)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
-    part = prepare(card, load_for(job, run=settings.run).test, tokens)
+    part = prepare(card, load_for(job, before=Members.read(settings.run)).test, tokens)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {

@@ -68,4 +68,5 @@ FILE.csv              a manifest, also as TSV or in a folder: columns filename
                       (file, path, image), label (class, category), and split,
                       fold, patient or another group where there are any
 FOLDER                a folder per class, or train/ val/ test/ of such folders
+FOLDER                Caltech-UCSD Birds or Oxford Pets, as published
 FOLDER                IDX files, plain or gzipped (the MNIST family)"""

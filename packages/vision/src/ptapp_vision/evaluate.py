@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptapp_core.data.members import Members
 from ptapp_core.jobs import Trained, say_learned
 from ptapp_core.kinds.classify import predict
 from ptapp_core.machine.runtime import Runtime
@@ -32,11 +33,12 @@ def evaluate(settings: EvaluateVision) -> None:
     card = trained.about["model"]
     job = TrainVision.of_run(settings.run)
     settings.refuse_idle(job.data)
-    data = load_for(job, Form.of(card), run=settings.run, other=settings.data, skip_bad=settings.skip_bad)
+    before = Members.read(settings.run)
+    data = load_for(job, Form.of(card), before=before, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
     print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
-    say_learned(settings.run, data.members.part(split), of_run=None if settings.data else split)
+    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, drawn=data.drawn)
 

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ptapp_core.data.members import Members
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
@@ -52,7 +53,7 @@ def _samples(run: Path, card: dict[str, Any]) -> Tensor:
     """What `keep_samples` left; of a run that did not come to its end, images of its test split."""
     if not (run / _FILE).exists():
         job = TrainVision.of_run(run)
-        keep_samples(load_for(job, Form.of(card), run=run).test, run)
+        keep_samples(load_for(job, Form.of(card), before=Members.read(run)).test, run)
     try:
         return load_file(run / _FILE)["input"]
     except (SafetensorError, KeyError) as error:

@@ -79,6 +79,20 @@ KNOWN = (
         dict(W="anger", L="boredom", E="disgust", A="fear", F="happiness", T="sadness", N="neutral"),
         group="speaker",
     ),
+    Known(  # Cao et al. 2014
+        "CREMA-D, emotions of actors",
+        r".*/(?P<actor>1\d{3})_(?P<sentence>[A-Z]{3})_(?P<label>ANG|DIS|FEA|HAP|NEU|SAD)_(?P<level>LO|MD|HI|XX?)\.\w+",
+        dict(ANG="anger", DIS="disgust", FEA="fear", HAP="happiness", NEU="neutral", SAD="sadness"),
+        group="actor",
+        copied=True,
+    ),
+    Known(  # Pichora-Fuller & Dupuis 2010; one file is called OA_ for OAF_
+        "TESS, emotions of two speakers, whose words stay together; --split-by speaker tests on one of them",
+        r".*/(?P<speaker>OA|YA)F?_(?P<word>[a-z]+)_(?P<label>angry|disgust|fear|happy|neutral|ps|sad)\.\w+",
+        dict(ps="pleasant surprise"),
+        group="word",
+        copied=True,
+    ),
     Known(  # Salamon, Jacoby & Bello 2014
         "UrbanSound8K; fold 10 is the test, --folds 10 is its authors' cross-validation",
         r"fold(?P<fold>10|[1-9])/(?P<fsID>\d+)-(?P<label>\d)-\d+-\d+\.\w+",

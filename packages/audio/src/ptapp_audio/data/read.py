@@ -33,6 +33,7 @@ SILENT = 1e-3
 """Of full scale: a sound, or a window of one, that stays below it counts as silence."""
 _OVERSHOOT = 1.5  # of full scale: so much a lossy codec may add, and it is clipped
 _AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
+_OFFSET, _FEW = 0.05, 0.05  # of full scale: a mean beyond it is a fault; of the files: a line says where more have it
 _BLOCK = 2**18  # samples of all channels that are decoded at a time
 _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
 _GUESSED_FROM = 200
@@ -147,9 +148,14 @@ class Remarks:
         self._divisors: list[float] = []
         self._silent: list[Path] = []
         self._cancelled: list[Path] = []
+        self._offset: list[Path] = []
+        self._files = 0
 
     def add(self, file: Path, sound: Sound) -> None:
         """Takes note of a sound."""
+        self._files += 1
+        if abs(float(sound.samples.double().mean())) > _OFFSET * FULL_SCALE:
+            self._offset.append(file)
         if sound.divisor > 1.0:
             self._divisors.append(sound.divisor)
         if is_silent(sound.samples):
@@ -166,6 +172,11 @@ class Remarks:
         for files, why in ((self._silent, "of silence"), (self._cancelled, "whose channels cancel to silence")):
             if files:
                 found.append(f"{counted(len(files), 'file')} {why} (the first is {files[0]})")
+        if len(self._offset) > _FEW * self._files:
+            found.append(
+                f"{counted(len(self._offset), 'file')} whose samples are not centred on 0 (the first is "
+                f"{self._offset[0]}): a fault of the recorder, which is not corrected"
+            )
         return found
 
 

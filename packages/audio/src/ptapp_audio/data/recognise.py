@@ -60,6 +60,10 @@ def load(
         listing, clips, own = made(rate or HIGHEST)
         return _divided(listing, clips, own, division=division, made=True)
     listing, bad_rows = recognise(data, split_by=split_by, group_column=group_column, skip_bad=skip_bad)
+    if division and not division.before and division.val != BY_HASH.val and "val" in (listing.parts or ()):
+        raise UserError(
+            f"--val does nothing here: it is for data without a validation split, as {data} has; leave it out"
+        )
     found, size = usual(list(dict.fromkeys(listing.files)))
     rate = rate or min(found, HIGHEST)
     on_disk = cache == "disk" or (cache == "auto" and size * rate // found > free_memory() // 3)
@@ -80,18 +84,18 @@ def load_for(
     settings: TrainAudio,
     *,
     rate: int | None = None,
-    run: Path | None = None,
+    before: Members | None = None,
     other: str | None = None,
     skip_bad: bool = False,
 ) -> Splits:
-    """The data that the settings name, at their rate or another; the samples of their `run` stay in their splits.
+    """The data that the settings name, at their rate or another; samples that are in `before` stay in their splits.
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
     return load(
         other or settings.data,
         rate=rate or settings.rate,
-        division=division_of(settings, run, val=settings.val) if other is None else None,
+        division=division_of(settings, before, val=settings.val) if other is None else None,
         skip_bad=skip_bad or settings.skip_bad,
         cache=settings.cache,
         split_by=settings.split_by if other is None else TAKE,

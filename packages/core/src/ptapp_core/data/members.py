@@ -119,6 +119,13 @@ class Members:
         trained = {row.digest or row.id for row in self.part("train")}
         return sum((row.digest or row.id) in trained for row in rows)
 
+    def relabelled(self, rows: Iterable[Member]) -> list[Member]:
+        """The samples that this run has, by their content, under other labels alone."""
+        labels: dict[str, set[str]] = {}
+        for row in self.rows:
+            labels.setdefault(row.digest or row.id, set()).add(row.label)
+        return [row for row in rows if row.label not in labels.get(row.digest or row.id, {row.label})]
+
     def changed(self, split: str, rows: Iterable[Member]) -> tuple[int, int]:
         """How many of the samples are not in this run's split, and how many of those are not among them.
 

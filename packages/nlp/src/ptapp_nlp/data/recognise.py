@@ -10,6 +10,7 @@ from typing import Literal
 
 from ptapp_core.data.files import visible
 from ptapp_core.data.layout import split_of
+from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
@@ -92,15 +93,17 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     return _plain(path, files, reading, bad, division)
 
 
-def load_for(job: TrainNLP, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False) -> Splits:
-    """The data of a job; the samples of its `run` stay in their splits.
+def load_for(
+    job: TrainNLP, *, before: Members | None = None, other: str | None = None, skip_bad: bool = False
+) -> Splits:
+    """The data of a job; samples that are in `before` stay in their splits.
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
     columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
     per = job.text_per if job.keeps_line_breaks else "line"
     reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
-    division = division_of(job, run) if other is None else None
+    division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
 

@@ -55,7 +55,7 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
 
     Transparent pixels are laid on white, grey of more than 8 bits is scaled from `span` to 0 to 255 (None: 16 bits from
     all of their range), of an animation the first frame counts. Raises Unreadable where the file is missing, empty,
-    truncated or no image, or has values of another range.
+    truncated or no image, or has values of another range, as colour of 12 bits in 16.
     """
     try:
         with Image.open(file, formats=FORMATS) as image:
@@ -67,7 +67,10 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
 
 def square(image: Image.Image, size: int, channels: int, *, span: Span | None = None) -> Tensor:
     """As `decode`, of an image that is open; it is turned upright in place."""
+    is_reduced = _is_reduced(image)
     ImageOps.exif_transpose(image, in_place=True)
+    if is_reduced:
+        _refuse_nearly_black(image)
     flat = _flat(image, "L" if channels == 1 else "RGB", span)
     pixels = np.array(flat.resize((size, size), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).view(size, size, channels).permute(2, 0, 1).contiguous()
@@ -219,6 +222,19 @@ def conform(images: Tensor, size: int, channels: int) -> Tensor:
 
 def _is_deep(image: Image.Image) -> bool:
     return image.mode.startswith("I") or image.mode == "F"
+
+
+def _is_reduced(image: Image.Image) -> bool:
+    """Whether Pillow will read only the upper 8 of the 16 bits of each channel, as it does of colour."""
+    tiles = getattr(image, "tile", ())  # how its parts are stored
+    return not _is_deep(image) and image.format != "PPM" and any(";16" in str(tile[3]) for tile in tiles)
+
+
+def _refuse_nearly_black(image: Image.Image) -> None:
+    """Refuses colour of 16 bits of which the upper 8 hold next to nothing, as 12-bit colour in 16-bit files."""
+    if 0 < (highest := int(np.asarray(image.convert("RGB")).max())) < _DARK // 256:
+        ends = f"has 16 bits a channel, with values that end at about {256 * highest + 255:,}"
+        raise Unreadable(f"{ends}, and would be read as nearly black; scale it to 8 bits")
 
 
 def _flat(image: Image.Image, mode: str, span: Span | None) -> Image.Image:

@@ -4,6 +4,7 @@ Goodfellow et al. 2013, "Challenges in Representation Learning". Two forms are a
 whose headers have stray blanks and another order (`emotion, Usage, pixels`).
 """
 
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def has_fer_header(file: Path) -> bool:
 
 
 def has_pixels(file: Path) -> bool:
-    """Whether a table may have been meant as a FER2013 CSV: by its header, or numbers of a face in its place."""
+    """Whether a table may have been meant as a FER2013 CSV, by its header or the numbers in its place."""
     with opened(file) as stream:
         first = stream.readline(10_000)
     return "pixels" in _header(first) or any(len(cell.split()) > SIDE for cell in first.split(b","))
@@ -73,7 +74,8 @@ def read_fer(file: Path, *, division: Division | None = BY_HASH, skip_bad: bool 
             else:
                 rows.setdefault(split, _Rows()).add(f"{file.name}:{number}", label, pixels)
     if "train" not in rows:
-        raise UserError(f"{file}: no {'good ' if skipped else ''}training rows below the header")
+        first = f" (the first bad one: {skipped[0]})" if skipped else ""
+        raise UserError(f"{file}: no {'good ' if skipped else ''}training rows below the header{first}")
     parts = {split: collected.images() for split, collected in rows.items()}
     return divide(parts, CLASSES, where=file, what=f"FER2013 CSV {file.name}", division=division, skipped=skipped)
 
@@ -141,7 +143,9 @@ def _pixels(text: bytes) -> bytes:
         if not token.isdigit() or len(token.lstrip(b"0")) > 3 or int(token) > 255:
             raise _BadRow(f"column 'pixels': value {place} is {_show(token)}, no whole number from 0 to 255")
     if len(tokens) != SIDE * SIDE:
-        raise _BadRow(f"column 'pixels': {len(tokens)} values, a face of {SIDE}x{SIDE} has {SIDE * SIDE}")
+        side = isqrt(len(tokens))
+        size = f", which is {side}x{side}" if side * side == len(tokens) > 1 else ""
+        raise _BadRow(f"column 'pixels': {len(tokens)} values{size}, a face of {SIDE}x{SIDE} has {SIDE * SIDE}")
     return bytes(map(int, tokens))
 
 

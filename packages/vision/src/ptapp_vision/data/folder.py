@@ -76,7 +76,7 @@ def read_listing(
             parts, listing.classes, where=listing.where, what=what, division=division, skipped=skipped, folds=folds
         )
     marked = telltale(listing.labels, seen.sizes, listing.classes, "a size of {} pixels")
-    return replace(data, span=span, notes=(*listing.said, marked) if marked else listing.said)
+    return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, marked))))
 
 
 class _Seen:
@@ -87,6 +87,13 @@ class _Seen:
         self.sizes = [f"{header.width}x{header.height}" if header else "unknown" for header in headers]
         self.deep = [file for file, header in zip(files, headers, strict=True) if header and header.deep]
         seen = [header for header in headers if header]
+        self.note = ""
+        if 0 < len(self.deep) < len(seen):
+            self.note = (
+                f"{counted(len(self.deep), 'image')} of more than 8 bits (the first is {self.deep[0]}) and "
+                f"{len(seen) - len(self.deep):,} of 8 bits: the former are scaled by their own range, so that one "
+                "brightness may be two values; save all alike"
+            )
         sides = {side for header in seen for side in (header.width, header.height)} or {64}
         if len(sides) == 1 and max(sides) <= 256:
             self.size, origin = max(sides), f"{max(sides)} pixels square"

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple, Self
 from ptapp_core.data.files import visible
 from ptapp_core.data.listing import AUTO, Listing
 from ptapp_core.data.manifest import is_manifest, read_manifest
+from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, Division
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import division_of
@@ -17,6 +18,7 @@ from ptapp_vision.data.decode import IMAGES, OnDisk, Span, read_images
 from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_columns_of_pixels
 from ptapp_vision.data.folder import Cache, list_folder, read_listing
 from ptapp_vision.data.idx import find_idx, read_idx
+from ptapp_vision.data.known import read_known
 from ptapp_vision.data.named import SOURCES, read_named
 from ptapp_vision.data.splits import Images, Splits
 
@@ -118,9 +120,9 @@ def span_in(card: dict[str, Any]) -> Span | None:
 
 
 def load_for(
-    job: TrainVision, form: Form, *, run: Path | None = None, other: str | None = None, skip_bad: bool = False
+    job: TrainVision, form: Form, *, before: Members | None = None, other: str | None = None, skip_bad: bool = False
 ) -> Splits:
-    """The data of a job with images of a form; the samples of its `run` stay in their splits.
+    """The data of a job with images of a form; samples that are in `before` stay in their splits.
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
@@ -131,11 +133,11 @@ def load_for(
         changed = [name for name in names if getattr(job, name) != usual[name].get_default()]
         _refuse_idle(kind, [flag(name) for name in changed])
     # Of what the job asked for, that which does nothing with the other data is no mistake.
-    skip_bad = skip_bad or (job.skip_bad and kind in _ONLY["--skip-bad"][0])
+    skip_bad = skip_bad or (job.skip_bad and (other is None or kind in _ONLY["--skip-bad"][0]))
     return load(
         other or job.data,
         **form._asdict(),
-        division=division_of(job, run) if other is None else None,
+        division=division_of(job, before) if other is None else None,
         group_column=job.group_column if other is None else AUTO,
         skip_bad=skip_bad,
         cache=job.cache if other is None or kind in _FILES else "auto",
@@ -186,4 +188,4 @@ def _listing(found: Found, skip_bad: bool, *, measured: bool) -> tuple[Listing, 
     """The image files, and "row: reason" of each row of a manifest that was left out."""
     if found.kind == "manifest":
         return read_manifest(found.path, IMAGES, segments=False, skip_bad=skip_bad)
-    return list_folder(found.path, need_train=not measured), []
+    return read_known(found.path) or list_folder(found.path, need_train=not measured), []
