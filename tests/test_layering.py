@@ -21,7 +21,7 @@ ROOMS = {
     "task": {"runs"},
     "loop": {"machine", "nn", "runs", "plan", "task"},
     "fit": {"loop", "machine", "plan", "runs", "task"},
-    "jobs": {"data", "loop", "machine", "plan", "runs", "settings"},
+    "jobs": {"data", "loop", "machine", "nn", "plan", "runs", "settings"},
     "export": {"machine"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "task"},

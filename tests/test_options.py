@@ -56,6 +56,7 @@ VALUES: dict[str, list[Any]] = {
     "seconds": [0.4],
     "least": [70],
     "lora": [2],
+    "loss": ["focal", "l1"],
     "tau": [0.5],
     "stochastic_depth": [0.9],
     "value_min": [-3.0],

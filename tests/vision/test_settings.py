@@ -41,7 +41,7 @@ def test_options_of_the_resnets_are_theirs() -> None:
 )
 def test_balanced_weights_reach_either_loss(name: str, kind: type, weights: str) -> None:
     settings = TrainVision.resolve(None, {"loss": name, "balance": "weights"})
-    loss = build_task_loss(settings, torch.tensor([0, 0, 0, 1]), 2)
+    loss = build_task_loss(settings, torch.tensor([0, 0, 0, 1]), 2, torch.device("cpu"))
     assert isinstance(loss, kind)
     torch.testing.assert_close(getattr(loss, weights), torch.tensor([4 / 6, 4 / 2]))
 

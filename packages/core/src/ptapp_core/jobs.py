@@ -19,11 +19,13 @@ from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
+from ptapp_core.nn.own import OwnLoss, make_loss
 from ptapp_core.plan import Plan
 from ptapp_core.runs.checkpoint import load_weights, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Typed, checked
+from ptapp_core.settings.own import bring, is_own, refuse_code_of, short_name
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
@@ -193,7 +195,7 @@ def run_of(
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         model = read_json(settings.resume / "meta.json").get("model")
-        if model != json.loads(json.dumps(about["model"])):
+        if _less_place(model) != _less_place(json.loads(json.dumps(about["model"]))):
             raise UserError(
                 f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"
             )
@@ -212,6 +214,24 @@ def run_of(
     if runtime.is_main and members is not None:
         write_text(path / SAMPLES, members.joined(before).text())
     return run
+
+
+def _less_place(model: Any) -> Any:
+    """What a run tells of its model, less where code of the user's own lies, which may be moved."""
+    return {**model, "name": short_name(model["name"])} if isinstance(model, dict) and "name" in model else model
+
+
+def refuse_own_code_of(settings: TrainSettings) -> None:
+    """Refuses a network or a loss whose code lies in the run that is to be resumed; raises UserError, naming it."""
+    if (run := settings.resume) is not None:
+        for option, name in settings.own_code().items():
+            refuse_code_of(run, name, option, f"as {option} in {run / 'config.toml'}")
+
+
+def own_loss(name: str, classes: int, device: torch.device, *, mixed: bool = False) -> OwnLoss:
+    """The loss `module:function` or `file.py:function`, tried on random samples (see `nn.own.make_loss`)."""
+    _, found = bring(name, "--loss", "the function")
+    return make_loss(found, f"--loss {name}", classes, device, mixed=mixed)
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -263,9 +283,11 @@ class Trained:
     def load(self, build: Callable[[dict[str, Any]], M]) -> M:
         """The model that `build` makes of the card, with the trained weights; in eval mode.
 
-        Raises UserError where the card, or memory, does not allow such a model.
+        Raises UserError where the card, or memory, does not allow such a model, or its code lies in the run itself.
         """
         meta = self.run / "meta.json"
+        if is_own(name := str(self.about["model"].get("name"))):
+            refuse_code_of(self.run, name, "model", f"as name of the model in {meta}")
         try:
             with within_memory():
                 model = build(self.about["model"])

@@ -9,6 +9,7 @@ from pydantic import field_validator, model_validator
 from ptapp_core.settings.after_training import ExportSettings, OfRun
 from ptapp_core.settings.fields import flag, option
 from ptapp_core.settings.idle import Only
+from ptapp_core.settings.own import full_name
 from ptapp_core.settings.train import JobSettings
 from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
 
@@ -114,10 +115,7 @@ class TrainRL(JobSettings):
 
     def with_full_paths(self) -> Self:
         """The path of a file that brings the environment."""
-        place, _, name = self.env.rpartition(":")
-        if not place.endswith(".py"):
-            return self
-        return self.model_copy(update={"env": f"{Path(place).expanduser().resolve()}:{name}"})
+        return self.model_copy(update={"env": full_name(self.env)})
 
     @property
     def one_instance(self) -> bool:

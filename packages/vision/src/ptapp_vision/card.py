@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from ptapp_core.errors import UserError
 from ptapp_core.runs.typed import Names, Side, Size, Typed
+from ptapp_core.settings.own import full_name
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.splits import Splits
 
@@ -53,7 +54,7 @@ def card_of(settings: TrainVision, data: Splits, weights: "Weights | None") -> d
                 f"{weights.source}: was trained on grey images, and the data has colour: give --channels grey"
             )
     return {
-        "name": settings.model,
+        "name": full_name(settings.model),
         "options": settings.network_options,
         "classes": list(data.classes),
         "channels": channels,

@@ -3,17 +3,21 @@
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings, PredictFiles
 from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.idle import Only
+from ptapp_core.settings.own import is_own, refuse_unknown
 from ptapp_core.settings.train import TrainSettings
 
+_LOSSES = ("cross-entropy", "focal", "mse", "l1")
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 
 _ONLY = (
     Only(("cache", "workers", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
+    Only(("channels_last", "pretrained"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
+    Only(("label_smoothing",), lambda job: not (job.loss and is_own(job.loss)), "--loss cross-entropy"),
     Only(
         ("workers",), lambda job: job.cache != "memory", "images that stay in their files, as --cache memory has none"
     ),
@@ -25,7 +29,7 @@ class TrainVision(TrainSettings):
 
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
-    model: str = "fercnn"
+    model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")
     batch_size: int = 128
     lr: float = 3e-3
     weight_decay: float = 0.05
@@ -64,8 +68,10 @@ class TrainVision(TrainSettings):
     channels_last: bool = option(True, "keep images as (N, H, W, C) in memory, faster for convolutions", group="Device")
     sync_batchnorm: bool = option(False, "batch statistics over all ranks (CUDA)", group="Device")
 
-    loss: Literal["cross-entropy", "focal", "mse", "l1"] | None = option(
-        None, "loss; none: cross-entropy, or mse for the autoencoder", group="Optimisation"
+    loss: str | None = option(
+        None,
+        f"{', '.join(_LOSSES)} or module:function of your own; none: cross-entropy, or mse for the autoencoder",
+        group="Optimisation",
     )
     label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
 
@@ -93,11 +99,33 @@ class TrainVision(TrainSettings):
     @property
     def network_options(self) -> dict[str, object]:
         """The options of the chosen family of networks, as `models.build` takes them."""
-        return {name: getattr(self, name) for name in _OF_RESNETS} if self.model.startswith("resnet") else {}
+        return {name: getattr(self, name) for name in _OF_RESNETS} if self._is_resnet else {}
+
+    @property
+    def _is_resnet(self) -> bool:
+        return self.model.startswith("resnet") and not is_own(self.model)
+
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_known(cls, loss: str | None) -> str | None:
+        return loss if loss is None else refuse_unknown(loss, _LOSSES, "module:function")
+
+    @model_validator(mode="after")
+    def _own_loss_fits(self) -> Self:
+        if "loss" in self.own_code():
+            if not self.classifies:
+                raise ValueError(
+                    f"--loss {self.loss} is of logits and classes, not for --model {self.model}: leave it out"
+                )
+            if self.balance == "weights":
+                raise ValueError(
+                    f"--balance weights is of the built-in losses, not of {self.loss}: give sampler, or none"
+                )
+        return self
 
     @model_validator(mode="after")
     def _loss_fits_the_model(self) -> Self:
-        if self.loss is not None and self.classifies == (self.loss in ("mse", "l1")):
+        if self.loss is not None and not is_own(self.loss) and self.classifies == (self.loss in ("mse", "l1")):
             fitting = "cross-entropy or focal" if self.classifies else "mse or l1"
             raise ValueError(f"--loss {self.loss} does not fit --model {self.model}: use {fitting}")
         if not self.classifies and (self.mixup or self.cutmix or self.balance != "none"):
@@ -112,7 +140,7 @@ class TrainVision(TrainSettings):
 
     @model_validator(mode="after")
     def _options_fit_the_model(self) -> Self:
-        if not self.model.startswith("resnet"):
+        if not self._is_resnet:
             for name in _OF_RESNETS:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")

@@ -13,7 +13,17 @@ from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import (
+    data_name,
+    fit_batch_size,
+    least_samples,
+    optimizer_of,
+    own_loss,
+    refuse_own_code_of,
+    run_of,
+    runtime_of,
+    schedule_of,
+)
 from ptapp_core.kinds.classify import Classification, predict
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
@@ -23,6 +33,7 @@ from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
 from ptapp_core.nn.losses import build_loss, classification_loss
 from ptapp_core.plan import Plan
+from ptapp_core.settings.own import is_own, short_name
 from ptapp_core.task import Task
 from ptapp_vision.augment.batch import Augment, mix
 from ptapp_vision.card import card_of
@@ -47,6 +58,7 @@ def train_once(settings: TrainVision) -> Path | None:
     """Leaves a run directory with record, weights and report; None where other processes did the work."""
     if relaunch(settings.nproc):
         return None
+    refuse_own_code_of(settings)
     runtime = runtime_of(settings)
     weights = read_weights(settings.weights) if settings.weights else None
     size = settings.size or usual_size(settings.model, weights, settings.pretrained)
@@ -63,7 +75,7 @@ def train_once(settings: TrainVision) -> Path | None:
     if settings.sync_batchnorm:
         refuse_empty_shares(len(data.train), settings.batch_size, settings.accumulate, runtime.world)
     loader = _loader(settings, data, runtime)
-    loss = build_task_loss(settings, data.train.labels, len(data.classes)).to(runtime.device)
+    loss = build_task_loss(settings, data.train.labels, len(data.classes), runtime.device)
     plan = Plan.of(
         settings, loader.steps_per_epoch, ("accuracy", "loss", "f1") if settings.classifies else ("loss", "psnr")
     )
@@ -162,13 +174,15 @@ def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], 
     return transform
 
 
-def build_task_loss(settings: TrainVision, labels: Tensor, classes: int) -> nn.Module:
-    """The loss of the settings; `labels` are those of the training set."""
+def build_task_loss(settings: TrainVision, labels: Tensor, classes: int, device: torch.device) -> nn.Module:
+    """The loss of the settings on the device; `labels` are those of the training set."""
     if not settings.classifies:
-        return build_loss(settings.loss or "mse")
-    weighed = settings.balance == "weights"
-    name = settings.loss or "cross-entropy"
-    return classification_loss(name, labels, classes, weighed=weighed, label_smoothing=settings.label_smoothing)
+        return build_loss(settings.loss or "mse").to(device)
+    name, weighed = settings.loss or "cross-entropy", settings.balance == "weights"
+    if is_own(name):
+        return own_loss(name, classes, device, mixed=bool(settings.mixup or settings.cutmix))
+    loss = classification_loss(name, labels, classes, weighed=weighed, label_smoothing=settings.label_smoothing)
+    return loss.to(device)
 
 
 def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
@@ -189,4 +203,4 @@ def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime:
 
 
 def _job(settings: TrainVision) -> str:
-    return f"vision-{settings.model}"
+    return f"vision-{short_name(settings.model)}"

@@ -11,6 +11,7 @@ from ptapp_core.data.loader import Batch, Data, each_once
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
 from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.nn.own import OwnLoss
 from ptapp_core.task import Task
 
 
@@ -40,6 +41,8 @@ class Predictions:
     """(N, K) float32."""
     target: Tensor
     """(N,) int64."""
+    level: Tensor | None = None
+    """(N,) float32: what the softmax takes from the logits, without which a loss of the user's own has no meaning."""
 
     @property
     def predicted(self) -> Tensor:
@@ -54,6 +57,8 @@ class Predictions:
         """The mean over the samples of a loss as `Classification` takes it."""
         device = next(loss.buffers(), self.target).device  # of the class weights, where it has some
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
+        if isinstance(loss, OwnLoss) and self.level is not None:
+            logits = logits + self.level[:, None]
         return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
 
     def rows(self, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -87,18 +92,20 @@ class Predictions:
 @torch.no_grad()
 def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 256, *, workers: int = 0) -> Predictions:
     """What a model in eval mode says of every sample, each once: ranks share the work and pool the answers."""
-    index, probabilities, target = [], [], []
+    index, probabilities, target, level = [], [], [], []
     for batch in each_once(data, batch_size, runtime, workers=workers):
         with runtime.autocast():
             logits = model(batch["input"])
         probabilities.append(refuse_not_finite(logits.float().softmax(1).cpu()))
         target.append(batch["target"].cpu())
+        level.append(logits.float().logsumexp(1).cpu())
         index.append(batch["index"].cpu())
-    shares = runtime.gather((index, probabilities, target))
+    shares = runtime.gather((index, probabilities, target, level))
     order = torch.cat([part for share in shares for part in share[0]]).argsort()
     return Predictions(
         torch.cat([part for share in shares for part in share[1]])[order],
         torch.cat([part for share in shares for part in share[2]])[order],
+        torch.cat([part for share in shares for part in share[3]])[order],
     )
 
 

@@ -32,7 +32,7 @@ class CrossEntropy(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
         return functional.cross_entropy(
-            _wide(logits), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
+            wide(logits), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
         )
 
 
@@ -51,7 +51,7 @@ class Focal(nn.Module):
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        log_p = functional.log_softmax(_wide(logits), 1).gather(1, target[:, None]).squeeze(1)
+        log_p = functional.log_softmax(wide(logits), 1).gather(1, target[:, None]).squeeze(1)
         # 1 - p; of a certain answer it is 0, whose power has an infinite derivative where gamma < 1
         doubt = (-log_p.expm1()).clamp(min=torch.finfo(log_p.dtype).tiny)
         loss = -(doubt**self.gamma) * log_p
@@ -73,7 +73,7 @@ class BCEWithLogits(nn.Module):
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
         loss = functional.binary_cross_entropy_with_logits(
-            _wide(logits), target, pos_weight=self.pos_weight, reduction="sum"
+            wide(logits), target, pos_weight=self.pos_weight, reduction="sum"
         )
         return loss / _elements(logits)
 
@@ -90,7 +90,7 @@ class Elementwise(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        return self._function(_wide(prediction), target, reduction="sum", **self._options) / _elements(prediction)
+        return self._function(wide(prediction), target, reduction="sum", **self._options) / _elements(prediction)
 
 
 class TripletMargin(nn.Module):
@@ -102,7 +102,7 @@ class TripletMargin(nn.Module):
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Scalar."""
-        anchor, positive, negative = _wide(anchor), _wide(positive), _wide(negative)
+        anchor, positive, negative = wide(anchor), wide(positive), wide(negative)
         return functional.triplet_margin_loss(anchor, positive, negative, self.margin, reduction="sum")
 
 
@@ -147,7 +147,7 @@ class NumpyLoss(nn.Module):
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Scalar."""
-        loss: Tensor = _Numpy.apply(_wide(prediction), target, self._function)  # NumPy has no bfloat16
+        loss: Tensor = _Numpy.apply(wide(prediction), target, self._function)  # NumPy has no bfloat16
         return loss
 
 
@@ -205,6 +205,6 @@ def _elements(tensor: Tensor) -> int:
     return tensor[0].numel() if tensor.ndim > 1 else 1
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
     """float32 of a half-precision tensor; others as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

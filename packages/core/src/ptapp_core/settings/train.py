@@ -14,6 +14,7 @@ from ptapp_core.runs.formats import refuse_other_format, settings_kept
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, option
 from ptapp_core.settings.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
+from ptapp_core.settings.own import full_name, is_own, short_name
 from ptapp_core.settings.toml import toml_value
 
 
@@ -191,7 +192,13 @@ class JobSettings(Settings):
         What says where something lies is not among them, for it may be moved.
         """
         fixed = type(self).model_fields.keys() - self.may_change - {"resume", "began_with", "data", "weights", "env"}
-        return {name: toml_value(getattr(self, name)) for name in sorted(fixed)}
+        code = {name: short_name(value) for name, value in self.own_code().items()}
+        return {name: toml_value(code.get(name, getattr(self, name))) for name in sorted(fixed)}
+
+    def own_code(self) -> dict[str, str]:
+        """The settings that name code of the user's own, with its name."""
+        found = {name: getattr(self, name, None) for name in ("model", "loss")}
+        return {name: value for name, value in found.items() if value is not None and is_own(value)}
 
     def as_begun(self) -> Self:
         """The same with the length that the run began with."""
@@ -268,10 +275,11 @@ class TrainSettings(JobSettings):
         return self
 
     def with_full_paths(self) -> Self:
-        """The data's path, where it is one: the run outlives this directory."""
-        if self.data is None or not Path(self.data).expanduser().exists():
-            return self
-        return self.model_copy(update={"data": str(Path(self.data).expanduser().resolve())})
+        """The paths of the data and of code of the user's own, where they have one: the run outlives this directory."""
+        paths = {name: full_name(value) for name, value in self.own_code().items()}
+        if self.data is not None and Path(self.data).expanduser().exists():
+            paths["data"] = str(Path(self.data).expanduser().resolve())
+        return self.model_copy(update=paths)
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:

@@ -1,19 +1,17 @@
 """Environments by name: `CartPole` is the newest version of it, and an unknown name gets the nearest known one."""
 
-import importlib
-import importlib.util
 import re
 import sys
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
 
 from ptapp_core.errors import UserError, close_to, nearest
+from ptapp_core.settings import own as own_code
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
@@ -45,7 +43,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
 
     Raises UserError with the nearest known name.
     """
-    if ":" in name or name.endswith(".py"):
+    if own_code.is_own(name):
         name = _brought(name)
     name = str((run or {}).get("env", name))
     if name in gym.registry:
@@ -70,19 +68,8 @@ def _is(registered: str, name: str) -> bool:
 
 
 def refuse_code_of(run: Path, env: str) -> None:
-    """Refuses an environment whose code lies in the run directory itself: a run from a stranger must not run code.
-
-    Raises UserError, naming the file.
-    """
-    place = env.rpartition(":")[0]
-    top = place.partition(".")[0]
-    files = [Path(place).expanduser()] if place.endswith(".py") else [Path(f"{top}.py"), Path(top, "__init__.py")]
-    inside = [file for file in files if place and file.exists() and file.resolve().is_relative_to(run.resolve())]
-    if inside:
-        raise UserError(
-            f"{run}: its environment {env} is code in the run directory itself, which is not run; if you trust it, "
-            f"move {inside[0]} elsewhere and name that place as env in {run / 'config.toml'}"
-        )
+    """Refuses an environment whose code lies in the run directory itself; raises UserError, naming the file."""
+    own_code.refuse_code_of(run, env, "environment", f"as env in {run / 'config.toml'}")
 
 
 def _brought(env: str) -> str:
@@ -90,12 +77,8 @@ def _brought(env: str) -> str:
 
     A class or function of that name, which makes an environment, is registered where the module did not do so.
     """
+    module, found = own_code.bring(env, "--env", "the class, or the registered name,")
     place, _, name = env.rpartition(":")
-    if not place or name.endswith(".py"):
-        raise UserError(f"--env {env}: give the class, or the registered name, after a colon, as {env}:Name")
-    module, found = _import(place, f"--env {env}"), None
-    for part in name.split("."):
-        found = getattr(found or module, part, None)
     known = any(
         name in (known, _bare(known)) and spec.entry_point in (found, f"{place}:{name}")
         for known, spec in gym.registry.items()
@@ -113,41 +96,6 @@ def _brought(env: str) -> str:
     gym.registry.pop(registered, None)  # of another file of this name
     gym.register(registered, entry_point=found)
     return registered
-
-
-def _import(place: str, where: str) -> ModuleType:
-    """Imports a module, or a file, that brings an environment; it may lie in the current folder, as for `python -m`.
-
-    Its folder comes last on the path and stays there: it hides nothing that is installed, and what the module imports
-    only when the environment is made is found as well.
-    """
-    file = Path(place).expanduser().resolve() if place.endswith(".py") else None
-    if (folder := str(file.parent if file else Path.cwd())) not in sys.path:
-        sys.path.append(folder)
-    try:
-        return _run_file(file) if file else importlib.import_module(place)
-    except (Exception, SystemExit) as error:  # whatever the user's code does
-        why = f"{type(error).__name__}: {error}"
-        if isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0]:
-            why = "it is neither installed, nor in the current folder, nor on PYTHONPATH"
-        if isinstance(error, OSError) and file and not file.is_file():
-            raise UserError(f"{where}: there is no file {place}") from error
-        raise UserError(f"{where}: the {'file' if file else 'module'} cannot be imported: {why}") from error
-
-
-def _run_file(file: Path) -> ModuleType:
-    """A file as a module; its name there is its path, which no other module has."""
-    if (module := sys.modules.get(str(file))) is None:
-        spec = importlib.util.spec_from_file_location(str(file), file)
-        assert spec
-        assert spec.loader
-        module = sys.modules[str(file)] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[str(file)]
-            raise
-    return module
 
 
 def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None) -> gym.Env[Any, Any]:

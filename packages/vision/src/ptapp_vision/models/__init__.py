@@ -5,9 +5,11 @@ from collections.abc import Callable
 from functools import partial
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.settings.own import is_own
 from ptapp_vision.models.autoencoder import Autoencoder
 from ptapp_vision.models.fercnn import FerCNN
 from ptapp_vision.models.network import Network
+from ptapp_vision.models.own import own_network
 from ptapp_vision.models.resnet import ResNet
 from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe, published_size
 from ptapp_vision.models.torchvision_models import names as torchvision_names
@@ -81,6 +83,8 @@ def build(
 ) -> Network:
     """The model `name` for normalised float images (N, channels, size, size); `options` are its own keywords.
 
+    `name` may be that of a class of the user's own, `module:Class` or `file.py:Class`, which is imported.
+
     It returns logits (N, classes), or, the autoencoder, images. Each model has `head_prefix`, the state-dict prefix
     of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` are from
     `read_weights`; a head for other classes starts fresh, and `statistics` are those of the pixels that they expect.
@@ -88,11 +92,14 @@ def build(
     Raises UserError for an unknown name or option, an image too small, or weights that do not fit or cannot be had.
     """
     shape = {"classes": classes, "channels": channels, "size": size}
+    if is_own(name):
+        _refuse_unknown(name, options, [])
+        return own_network(name, weights=weights, **shape)
     if name.startswith("torchvision/"):
         _refuse_unknown(name, options, [])
         return TorchvisionClassifier(name.removeprefix("torchvision/"), pretrained=pretrained, weights=weights, **shape)
     if name not in BUILDERS:
-        raise UserError(f"unknown model {name!r}{nearest(name, names())}")
+        raise UserError(f"unknown model {name!r}{nearest(name, names())}; one of your own is module:Class")
     if pretrained:
         raise UserError(f"--pretrained: {name} has no published weights; take torchvision/NAME, or --weights FILE")
     if size < SMALLEST:

@@ -12,6 +12,8 @@ class Network(nn.Module, ABC):
     """The beginning of the state-dict keys of its head; everything else is the backbone."""
     statistics: tuple[Tensor, Tensor] | None = None
     """Mean and deviation, each (channels,), of the pixels in [0, 1] that its initial weights were trained on."""
+    channels_last: bool = True
+    """Whether its code allows another layout of its images in memory."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ class Pixels(nn.Module):
         network: takes normalised float32 (N, C, H, W).
         mean, std: shape (C,), of pixels scaled to [0, 1], for each channel that the network takes. It may take three
             of grey images: they are then shown to it three times, as weights of a colour network expect.
-        channels_last: lay the images out as convolutions like them best.
+        channels_last: lay the images out as convolutions like them best, where the network's code allows it.
     """
 
     mean: Tensor
@@ -29,6 +29,7 @@ class Pixels(nn.Module):
     def __init__(self, network: Network, mean: Tensor, std: Tensor, channels_last: bool = False) -> None:
         super().__init__()
         self.network = network
+        channels_last = channels_last and network.channels_last
         if channels_last:
             network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", 255 * mean.view(1, -1, 1, 1))
