@@ -44,13 +44,18 @@ def evaluate(settings: EvaluateAudio) -> None:
 
 
 def predict_clips(model: nn.Module, clips: Clips, window: int, runtime: Runtime, batch_size: int = 64) -> Predictions:
-    """What a model in eval mode says of every whole clip: the mean probabilities of the windows that cover it."""
+    """What a model in eval mode says of every whole clip: the mean probabilities of the windows that cover it.
+
+    So is its level, so that the logits of a clip of a single window are those of the window.
+    """
     windows = Windows(clips, window)
     single = predict(model, windows, runtime, batch_size)
     summed = torch.zeros(len(clips), single.probabilities.shape[1], dtype=torch.float64)
     summed.index_add_(0, windows.owner, single.probabilities.double())
-    counts = windows.owner.bincount(minlength=len(clips))[:, None]
-    return Predictions((summed / counts).float(), clips.labels)
+    counts = windows.owner.bincount(minlength=len(clips))
+    assert single.level is not None
+    level = torch.zeros(len(clips), dtype=torch.float64).index_add_(0, windows.owner, single.level.double()) / counts
+    return Predictions((summed / counts[:, None]).float(), clips.labels, level.float())
 
 
 def measure(

@@ -12,6 +12,7 @@ from ptapp_audio.models.whole import rebuild
 from ptapp_core.data.members import Members
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.settings.own import short_name
 
 _SAMPLES = 16
 
@@ -32,7 +33,7 @@ def export(settings: ExportAudio) -> None:
         "classes": card["classes"],
         "rate": card["rate"],
         "window": card["window"],
-        "model": card["name"],
+        "model": short_name(card["name"]),
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }

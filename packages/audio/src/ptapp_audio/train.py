@@ -26,7 +26,17 @@ from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.jobs import data_name, fit_batch_size, least_samples, optimizer_of, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import (
+    data_name,
+    fit_batch_size,
+    least_samples,
+    optimizer_of,
+    own_loss,
+    refuse_own_code_of,
+    run_of,
+    runtime_of,
+    schedule_of,
+)
 from ptapp_core.kinds.classify import Classification
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import compile_in_place, recompute_activations
@@ -36,6 +46,7 @@ from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
 from ptapp_core.nn.losses import classification_loss
 from ptapp_core.plan import Plan
+from ptapp_core.settings.own import full_name, is_own, short_name
 
 _LONGEST = 5.0  # seconds of the window, where the user chose none
 _FEW_OF = 10  # windows that sounds fill: where an epoch hears less than one of so many, it is said
@@ -56,13 +67,14 @@ def train(settings: TrainAudio) -> None:
     if settings.folds is None or settings.fold is not None:
         train_once(settings)
     else:
-        cross_validate(settings, f"audio-{settings.model}", "made", train_once, _folds(settings))
+        cross_validate(settings, _job(settings), "made", train_once, _folds(settings))
 
 
 def train_once(settings: TrainAudio) -> Path | None:
     """Trains a model as the settings say; the run directory, or None where other processes did the work."""
     if relaunch(settings.nproc):
         return None
+    refuse_own_code_of(settings)
     runtime = runtime_of(settings)
     data = load_for(settings)
     with within_memory():
@@ -74,20 +86,12 @@ def train_once(settings: TrainAudio) -> Path | None:
     least = least_samples(model, torch.zeros(1, card["window"], dtype=torch.int16, device=runtime.device))
     settings, why_batch = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
     loader = build_loader(settings, data, card["window"], runtime)
-    loss = classification_loss(
-        settings.loss,
-        data.train.labels,
-        len(data.classes),
-        weighed=settings.balance == "weights",
-        label_smoothing=settings.label_smoothing,
-    ).to(runtime.device)
+    loss = build_task_loss(settings, data.train.labels, len(data.classes), runtime.device)
     figures = ("accuracy", "loss", "f1") if len(data.val) else ("loss",)
     plan = Plan.of(settings, loader.steps_per_epoch, figures)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(
-        settings, runtime, f"audio-{settings.model}", data_name(settings, "made"), about, members=data.members
-    ) as run:
+    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about, members=data.members) as run:
         run.say(f"data: {data.about}")
         for line in data.lines():
             run.say(line)
@@ -141,11 +145,13 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str,
     if isinstance(model.front, LogMelFront):
         refuse_empty_bands(model.front.log_mel.mel, "--frame")
     model.measure(data.train)
-    return model, card_of(settings.model, options, data.classes, front, window)
+    return model, card_of(full_name(settings.model), options, data.classes, front, window)
 
 
 def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tuple[Network, dict[str, Any]]:
     """The network, and the options with which `build` makes one of the same form."""
+    if is_own(settings.model):
+        return build(settings.model, classes=len(data.classes), shape=shape), {}
     options: dict[str, Any] = {"dropout": settings.dropout}
     if settings.model == "wav2vec2":
         if data.rate != RATE:
@@ -156,6 +162,15 @@ def _network(settings: TrainAudio, data: Splits, shape: tuple[int, int]) -> tupl
         6 if settings.model == "transformer" else 1
     )
     return build(settings.model, classes=len(data.classes), shape=shape, **options), options
+
+
+def build_task_loss(settings: TrainAudio, labels: Tensor, classes: int, device: torch.device) -> nn.Module:
+    """The loss of the settings on the device; `labels` are those of the training set."""
+    name, weighed = settings.loss, settings.balance == "weights"
+    if is_own(name):
+        return own_loss(name, classes, device, mixed=settings.mixup > 0)
+    loss = classification_loss(name, labels, classes, weighed=weighed, label_smoothing=settings.label_smoothing)
+    return loss.to(device)
 
 
 def build_loader(settings: TrainAudio, data: Splits, window: int, runtime: Runtime) -> Loader:
@@ -220,3 +235,7 @@ def _folds(settings: TrainAudio) -> list[tuple[int, str]]:
             names = listing.fold_names
             return [(fold, f"{fold} ({names[fold - 1]})" if names else str(fold)) for fold in own]
     return [(fold, str(fold)) for fold in range(1, settings.folds + 1)]
+
+
+def _job(settings: TrainAudio) -> str:
+    return f"audio-{short_name(settings.model)}"

@@ -82,7 +82,9 @@ def export(
     except Exception as error:  # the exporters fail in many ways; each means that this model has no such form
         part.unlink(missing_ok=True)
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise UserError(f"export --format {format}: this model cannot be exported so ({reason[0]})") from error
+        fixed = "Constraints violated (batch)" in reason[0]
+        hint = "; its code fixes the size of a batch: take x.shape[0] in place of len(x)" if fixed else ""
+        raise UserError(f"export --format {format}: this model cannot be exported so ({reason[0]}){hint}") from error
     if not difference <= tolerance:
         part.unlink()
         raise UserError(

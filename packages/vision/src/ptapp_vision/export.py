@@ -12,6 +12,7 @@ from ptapp_core.data.members import Members
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.settings.own import short_name
 from ptapp_vision.card import About
 from ptapp_vision.config import ExportVision, TrainVision
 from ptapp_vision.data.recognise import Form, Images, load_for
@@ -34,7 +35,7 @@ def export(settings: ExportVision) -> None:
         "span": card["span"],
         "output": "probabilities (batch, classes)" if classifies else "normalised images, as the input",
         "classes": card["classes"],
-        "model": card["name"],
+        "model": short_name(card["name"]),
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }

@@ -12,6 +12,8 @@ class Network(nn.Module, ABC):
     """The beginning of the state-dict keys of its head; everything else is the backbone."""
     hears: bool = False
     """Its input is the waveform."""
+    channels_last: bool = True
+    """Whether its code allows another layout of its weights and features in memory."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -104,7 +104,9 @@ class Waveform(nn.Module):
     def __init__(self, front: LogMelFront | UnitFront, network: Network, window: int) -> None:
         super().__init__()
         self.front, self.window = front, window
-        self.network = network.to(memory_format=torch.channels_last)  # convolutions are up to twice as quick
+        self.network = network
+        if network.channels_last:
+            network.to(memory_format=torch.channels_last)  # convolutions are up to twice as quick
 
     def see(self, samples: Tensor) -> Tensor:
         """What the network takes of windows (N, window); in float32 whatever the precision."""

@@ -89,21 +89,38 @@ def _form(value: object) -> str:
     return f"{'an' if type(value).__name__[0].lower() in 'aeiou' else 'a'} {type(value).__name__}"
 
 
+class Wrapped(nn.Module):
+    """A user's network as `net`, with what ptapp asks of its own besides; a domain derives its own `Network` from it.
+
+    Tensors lie in memory as its author expects: `view` fails on other layouts than torch's usual one.
+    """
+
+    channels_last = False
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.head_prefix = f"net.{head_of(net)}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What `net` gives."""
+        output: Tensor = self.net(x)
+        return output
+
+    def blocks(self) -> list[nn.Module]:
+        """What activation checkpointing runs again: the network's own `blocks()`, else its direct parts."""
+        if callable(told := getattr(self.net, "blocks", None)):
+            return list(told())
+        lists = (list(part) if isinstance(part, nn.ModuleList) else [part] for part in self.net.children())
+        return [part for part in chain(*lists) if any(True for _ in part.parameters())]
+
+
 def head_of(net: nn.Module) -> str:
-    """The dotted name of a network's head: its attribute `head`'s name where the class tells it as `head_prefix`, else
-    that of the module with its last parameter."""
+    """What the names of a network's head begin with: its `head_prefix`, if it has one, else its last part's name."""
     if isinstance(told := getattr(net, "head_prefix", None), str):
-        return told.rstrip(".")
+        return told
     *_, (last, _) = net.named_parameters()
-    return last.rpartition(".")[0] or last
-
-
-def parts_of(net: nn.Module) -> list[nn.Module]:
-    """The modules that activation checkpointing runs again: the network's own `blocks()`, else its direct parts."""
-    if callable(told := getattr(net, "blocks", None)):
-        return list(told())
-    lists = (list(part) if isinstance(part, nn.ModuleList) else [part] for part in net.children())
-    return [part for part in chain(*lists) if any(True for _ in part.parameters())]
+    return last[: last.rfind(".") + 1] or last
 
 
 class OwnLoss(nn.Module):

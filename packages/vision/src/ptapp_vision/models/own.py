@@ -1,9 +1,11 @@
 """A network of the user's own as one of ptapp's."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.nn.own import head_of, make_network, parts_of, try_network
+from ptapp_core.nn.own import Wrapped, head_of, make_network, try_network
 from ptapp_core.settings.own import bring
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.weights import Weights, copy_weights
@@ -11,27 +13,8 @@ from ptapp_vision.models.weights import Weights, copy_weights
 _TRIED = 2  # images
 
 
-class OwnNetwork(Network):
-    """Input (N, C, H, W) normalised images, output (N, K) logits, by the module `net`.
-
-    Its images lie in memory as its author expects: `view` fails on other layouts.
-    """
-
-    channels_last = False
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-        self.head_prefix = f"net.{head_of(net)}"
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K)."""
-        logits: Tensor = self.net(x)
-        return logits
-
-    def blocks(self) -> list[nn.Module]:
-        """The network's own `blocks()`, else its direct parts."""
-        return parts_of(self.net)
+class OwnNetwork(Wrapped, Network):
+    """Input (N, C, H, W) normalised images, output (N, K) logits, by the module `net`."""
 
 
 def own_network(name: str, *, classes: int, channels: int, size: int, weights: Weights | None = None) -> OwnNetwork:
@@ -43,6 +26,17 @@ def own_network(name: str, *, classes: int, channels: int, size: int, weights: W
     try_network(net, where, torch.randn(_TRIED, channels, size, size), (_TRIED, classes))
     network = OwnNetwork(net)
     if weights is not None:
-        copy_weights(net, weights.state, head=head_of(net), source=weights.source)
+        copy_weights(net, _under_names_of(net, weights.state), head=head_of(net), source=weights.source)
         network.statistics = weights.statistics
     return network
+
+
+def _under_names_of(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The weights with what stands before all names of the network, where `read_weights` took it for a wrapper's."""
+    own = net.state_dict()
+    parts = next(iter(own)).split(".")
+    for count in range(len(parts)):
+        before = "".join(f"{part}." for part in parts[:count])
+        if any(f"{before}{name}" in own for name in state):
+            return {f"{before}{name}": value for name, value in state.items()}
+    return state
