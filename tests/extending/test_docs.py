@@ -1,0 +1,55 @@
+"""The programs of docs/extending.md do what it says."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import ptapp
+from contract import of_audio, of_vision
+from contract.rows import command, only_run
+
+DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("section", ["network", "loss", "environment"])
+def test_each_program_is_trained_by_the_command_below_it_and_loaded(
+    section: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    text = DOCS.read_text().split(f"## An own {section}\n")[1].split("\n## ")[0]
+    for name, program in re.findall(r"```python\n# (\S+)\n(.*?)```", text, re.DOTALL):
+        Path(name).write_text(program)
+    (line,) = re.findall(r"^    ptapp (.*)$", text, re.MULTILINE)
+    small = "--device cpu --threads 1 --log-to none --run-dir runs "
+    if line.startswith("rl"):
+        small += "--frames 512 --rollout 32 --envs 4 --batch-size 64 --test-episodes 2"
+    else:
+        small += f"--steps 3 --batch-size 16 --data {of_vision.write_images(tmp_path / 'bars')}"
+    assert command([*line.split(), *small.split()]) == 0
+    assert ptapp.load(only_run(tmp_path), device="cpu")
+
+
+def test_the_table_of_a_networks_arguments_is_true(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    Path("told.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, **given):\n"
+        "        super().__init__()\n"
+        "        print('given', ', '.join(given))\n"
+        "        self.head = nn.LazyLinear(given['classes'])\n"
+        "    def forward(self, x):\n"
+        "        return self.head(x.flatten(1))\n"
+    )
+    data = {"vision": of_vision.write_images(Path("bars")), "audio": of_audio.write_sounds(Path("tones"))}
+    for domain, arguments in re.findall(r"^\| (vision|audio) \| (\S+, \S+, \S+) \|", DOCS.read_text(), re.MULTILINE):
+        words = f"{domain} train --model told.py:Net --data {data[domain]} --steps 1 --batch-size 16 --device cpu"
+        assert command([*words.split(), "--threads", "1", "--log-to", "none"]) == 0
+        assert f"given {arguments.replace('`', '')}\n" in capsys.readouterr().out
