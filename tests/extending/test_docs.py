@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import ptapp
-from contract import of_audio, of_vision
+from contract import of_audio, of_nlp, of_vision
 from contract.rows import command, only_run
 
 DOCS = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -44,12 +44,15 @@ def test_the_table_of_a_networks_arguments_is_true(
         "    def __init__(self, **given):\n"
         "        super().__init__()\n"
         "        print('given', ', '.join(given))\n"
-        "        self.head = nn.LazyLinear(given['classes'])\n"
+        "        self.head = nn.Linear(1, given['classes'])\n"
         "    def forward(self, x):\n"
-        "        return self.head(x.flatten(1))\n"
+        "        return self.head(x.flatten(1).float().mean(1, keepdim=True))\n"
     )
     data = {"vision": of_vision.write_images(Path("bars")), "audio": of_audio.write_sounds(Path("tones"))}
-    for domain, arguments in re.findall(r"^\| (vision|audio) \| (\S+, \S+, \S+) \|", DOCS.read_text(), re.MULTILINE):
+    data["nlp"] = of_nlp.write_texts(Path("texts"))
+    rows = re.findall(r"^\| (vision|audio|nlp) \| ([^|]+) \|", DOCS.read_text(), re.MULTILINE)
+    assert [domain for domain, _ in rows] == list(data)
+    for domain, arguments in rows:
         words = f"{domain} train --model told.py:Net --data {data[domain]} --steps 1 --batch-size 16 --device cpu"
         assert command([*words.split(), "--threads", "1", "--log-to", "none"]) == 0
         assert f"given {arguments.replace('`', '')}\n" in capsys.readouterr().out

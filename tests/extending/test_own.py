@@ -4,7 +4,7 @@ import json
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import ptapp
-from contract import of_audio, of_vision
+from contract import of_audio, of_nlp, of_vision
 from contract.rows import command, last_checkpoint, only_run, process, record
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.classify import predict
@@ -68,6 +68,31 @@ class Net(nn.Module):
 
 def hinge(logits, target):
     return functional.multi_margin_loss(logits, target, reduction="sum")
+"""
+TEXTS = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, vocab, classes, pad, length):
+        super().__init__()
+        self.words = nn.Embedding(vocab, 16, padding_idx=pad)
+        self.places = nn.Embedding(length, 16)
+        self.dropout = nn.Dropout(0.2)
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, ids):
+        states = self.words(ids) + self.places.weight[: ids.shape[1]]
+        return self.head(self.dropout(states.amax(1)))
+
+class Reader(nn.Module):
+    def __init__(self, vocab, classes):
+        super().__init__()
+        self.words = nn.Embedding(vocab, 16)
+        self.read = nn.GRU(16, 8, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, ids):
+        return self.head(self.read(self.words(ids))[0])
 """
 WRONG = """
 import torch
@@ -148,7 +173,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", sys.path.copy())
-    for name, text in (("images", IMAGES), ("sounds", SOUNDS), ("wrong", WRONG)):
+    for name, text in (("images", IMAGES), ("sounds", SOUNDS), ("texts", TEXTS), ("wrong", WRONG)):
         Path(f"own_{name}.py").write_text(text)
     yield folder
     forget()
@@ -171,6 +196,21 @@ def words(domain: str, place: Path, *more: str) -> list[str]:
         )
     own = f"--model {file}.py:Net --loss {file}:hinge {shape} {SMALL}"
     return [domain, "train", *own.split(), "--data", str(data), "--run-dir", str(place / "runs"), *more]
+
+
+def texts(place: Path, *more: str) -> list[str]:
+    data = of_nlp.write_texts(place / "texts")
+    own = f"--model own_texts.py:Net --max-length 16 {SMALL} --data {data} --run-dir {place / 'runs'}"
+    return ["nlp", "train", *own.split(), *more]
+
+
+def tagged(place: Path, *more: str) -> list[str]:
+    """A job that tags words by their first letter."""
+    (place / "tagged").mkdir(exist_ok=True)
+    text = "\n\n".join("\n".join(f"{'ab'[(n + k) % 2]}{n} {'OX'[(n + k) % 2]}" for k in range(4)) for n in range(80))
+    (place / "tagged" / "words.conll").write_text(text + "\n")
+    own = f"--task tag --model own_texts.py:Reader {SMALL} --data {place / 'tagged' / 'words.conll'}"
+    return ["nlp", "train", *own.split(), "--run-dir", str(place / "runs"), *more]
 
 
 def error_of(given: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -199,6 +239,73 @@ def test_a_network_and_a_loss_of_ones_own_go_all_the_way(
     assert command([domain, "evaluate", str(run), "--device", "cpu", "--precision", "fp32"]) == 0
     assert command([domain, "export", str(run), "--format", "pt2"]) == 0
     assert list((run / "export").glob("model.pt2"))
+
+
+@pytest.mark.parametrize("job", [texts, tagged])
+def test_a_network_of_texts_goes_all_the_way(
+    job: Callable[[Path], list[str]], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command([*job(place), "--activation-checkpointing", "--backbone-lr", "0.001"]) == 0
+    run = only_run(place)
+    monkeypatch.chdir(tmp_path)
+    (answer,) = ptapp.load(run, device="cpu").predict(["a1 word3 cat"])
+    assert answer.keys() >= ({"words", "tags"} if job is tagged else {"class", "probabilities"})
+    assert command(["nlp", "evaluate", str(run), "--device", "cpu"]) == 0
+    for form in ("pt2", "onnx"):
+        assert command(["nlp", "export", str(run), "--format", form]) == 0
+
+
+def test_a_job_of_texts_that_is_resumed_ends_with_the_same_bytes(place: Path) -> None:
+    own = ["--model", f"{place / 'own_texts.py'}:Net", "--loss", f"{place / 'own_wrong.py'}:hard"]
+    assert process([*texts(place), *own]).returncode == 0
+    whole = place / "whole"
+    shutil.move(only_run(place), whole)
+    assert process([*texts(place), *own], signal_at=(8, signal.SIGTERM)).returncode == 75
+    run = only_run(place)
+    assert process(["nlp", "train", "--resume", str(run)]).returncode == 0
+    for name in ("model.safetensors", "state.pt"):
+        assert (last_checkpoint(run) / name).read_bytes() == (last_checkpoint(whole) / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--model own_texts.py:Nets", "own_texts.py:Nets: there is no such class; did you mean 'Net'?"),
+        (
+            "--model own_texts.py:Reader",
+            "gives a tensor (2, 7, 3) float32 in evaluation of an input (2, 7) int64, where",
+        ),
+        ("--model own_wrong:Needs", "needs the argument width, and is given vocab, classes, pad, length by name"),
+        ("--dim 64", "--dim does nothing here: it is for networks of ptapp, not for your own"),
+        ("--dropout 0.1", "--dropout does nothing here: it is for networks of ptapp, not for your own"),
+        ("--lora 2", "--lora is for --model bert, not for own_texts.py:Net"),
+        ("--loss own_wrong:mean", "--loss own_wrong:mean: is no sum over samples: "),
+        ("--loss hinge", "--loss hinge: unknown value"),
+        ("--loss own_wrong:hard --balance weights", "--balance weights is of the built-in loss, not of own_wrong:hard"),
+        ("--loss own_wrong:hard --label-smoothing 0.1", "--label-smoothing does nothing here: it is for --loss cross"),
+        ("--loss own_wrong:hard --task tag", "--loss does nothing here: it is for --task classify"),
+        ("--task generate", "--task generate has no networks of your own: take --model transformer or lstm or gru"),
+        ("--task translate", "--task translate has no networks of your own: take --model transformer"),
+    ],
+)
+def test_a_network_of_texts_that_does_not_fit_is_refused_in_one_line(
+    options: str, says: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in error_of(texts(place, *options.split()), capsys)
+    assert not (place / "runs").exists()
+
+
+def test_code_in_the_run_directory_of_texts_is_not_run(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(texts(place)) == 0
+    run, witness = only_run(place), place / "code-ran"
+    (run / "evil.py").write_text(f"open({str(witness)!r}, 'w')\n")
+    for file in ("config.toml", "meta.json"):
+        text = (run / file).read_text()
+        (run / file).write_text(text.replace(f'"{place}/own_texts.py:Net"', f'"{run}/evil.py:Net"'))
+    for verb in ("train --resume", "evaluate", "export", "predict"):
+        says = error_of(["nlp", *verb.split(), str(run), *(["a text"] if verb == "predict" else [])], capsys)
+        assert "is code in the run directory itself" in says
+    assert not witness.exists()
 
 
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
@@ -363,7 +470,7 @@ def test_options_of_built_in_networks_and_losses_are_refused(
     assert says in error_of(words(domain, place, *options.split()), capsys)
 
 
-@pytest.mark.parametrize("domain", ["vision", "audio"])
+@pytest.mark.parametrize("domain", ["vision", "audio", "nlp"])
 def test_help_names_the_form(domain: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert command([domain, "train", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())

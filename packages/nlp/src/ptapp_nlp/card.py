@@ -6,7 +6,8 @@ from pydantic import Field, model_validator
 
 from ptapp_core.errors import UserError
 from ptapp_core.runs.typed import Names, Size, Typed
-from ptapp_nlp.config import TrainNLP
+from ptapp_core.settings.own import full_name, is_own
+from ptapp_nlp.config import MODELS, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models import OPTIONS
@@ -30,7 +31,7 @@ class Card(Typed):
     """What it takes to build the model again, and to use it."""
 
     task: Literal["classify", "tag", "translate", "generate"]
-    name: Literal["lstm", "gru", "transformer", "bert"]
+    name: str
     vocab: Size
     pad: int = Field(ge=0)
     classes: Names
@@ -42,6 +43,8 @@ class Card(Typed):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.name not in MODELS[self.task] and not (self.task in ("classify", "tag") and is_own(self.name)):
+            raise ValueError(f"name is {self.name}, which cannot {self.task}")
         if self.task in ("classify", "tag") and not self.classes:
             raise ValueError("classes are missing")
         if (self.encoder is None) == (self.name == "bert"):
@@ -63,7 +66,7 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
     """What it takes to build the model again, and to use it."""
     card: dict[str, Any] = {
         "task": settings.task,
-        "name": settings.model,
+        "name": full_name(settings.model),
         "vocab": tokens.size,
         "pad": tokens.pad,
         "classes": list(data.classes),

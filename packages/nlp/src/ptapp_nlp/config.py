@@ -10,6 +10,7 @@ from ptapp_core.errors import nearest
 from ptapp_core.settings.after_training import ComputeSettings, EvaluateSettings, ExportSettings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
+from ptapp_core.settings.own import is_own, refuse_unknown
 from ptapp_core.settings.train import TrainSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode
@@ -59,6 +60,11 @@ _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
 
 _ONLY = (
     Only(
+        ("dim", "hidden", "layers", "heads", "dropout", "bidirectional", "pool", "norm"),
+        lambda job: not is_own(job.model),
+        "networks of ptapp, not for your own",
+    ),
+    Only(
         ("text_column", "label_column"),
         lambda job: job.data is not None and job.task in ("classify", "translate"),
         "tables (--data) of --task classify and translate",
@@ -73,6 +79,8 @@ _ONLY = (
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
+    Only(("loss",), lambda job: job.task == "classify", "--task classify"),
+    Only(("label_smoothing",), lambda job: not is_own(job.loss), "--loss cross-entropy"),
     Only(("pool",), lambda job: job.task == "classify", "--task classify"),
 )
 
@@ -83,7 +91,9 @@ class TrainNLP(TrainSettings):
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")
-    model: str = "lstm"
+    model: str = option(
+        "lstm", "name of the model, or module:Class of your own (classify, tag)", group=_MODEL, short="-m"
+    )
     batch_size: int = 32
     lr: float = 3e-3
     clip: float | None = 1.0
@@ -119,6 +129,7 @@ class TrainNLP(TrainSettings):
     pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
     lora: int | None = option(None, "rank of LoRA, for bert, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
+    loss: str = option("cross-entropy", "cross-entropy or module:function of your own (classify)", group=_BEST)
     label_smoothing: float = option(0.0, "of the cross-entropy", group=_BEST, ge=0, lt=1)
 
     @model_validator(mode="before")
@@ -136,6 +147,11 @@ class TrainNLP(TrainSettings):
         """The recipe of the task and model."""
         return RECIPES.get((self.task, self.model), {})
 
+    @field_validator("loss")
+    @classmethod
+    def _loss_is_known(cls, loss: str) -> str:
+        return refuse_unknown(loss, ("cross-entropy",), "module:function")
+
     @field_validator("encoding")
     @classmethod
     def _encoding_has_lines(cls, encoding: str) -> str:
@@ -150,10 +166,12 @@ class TrainNLP(TrainSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         known = MODELS[self.task]
-        if self.model not in known:
+        if is_own(self.model) and self.task not in ("classify", "tag"):
+            raise ValueError(f"--task {self.task} has no networks of your own: take --model {' or '.join(known)}")
+        if self.model not in known and not is_own(self.model):
             if self.model in ("lstm", "gru", "bert"):
                 raise ValueError(f"--model {self.model} cannot {self.task}; take {' or '.join(known)}")
-            raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}")
+            raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}; your own is module:Class")
         if (self.model == "bert") != (self.pretrained is not None):
             if self.pretrained is not None:
                 raise ValueError(f"--pretrained is for --model bert, not for {self.model}")
@@ -164,7 +182,7 @@ class TrainNLP(TrainSettings):
             raise ValueError(f"--lora is for --model bert, not for {self.model}")
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
             raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
-        if self.activation_checkpointing and self.model != "transformer":
+        if self.activation_checkpointing and self.model != "transformer" and not is_own(self.model):
             raise ValueError(
                 f"--activation-checkpointing is for --model transformer, not for {self.model}: leave it out"
             )
@@ -178,6 +196,8 @@ class TrainNLP(TrainSettings):
             raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
         if self.task != "classify" and (self.balance != "none" or self.folds is not None):
             raise ValueError("--balance and --folds are for --task classify")
+        if is_own(self.loss) and self.balance == "weights":
+            raise ValueError(f"--balance weights is of the built-in loss, not of {self.loss}: leave it out")
         if self.fold is not None and self.folds is None:
             raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         return self

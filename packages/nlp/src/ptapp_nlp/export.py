@@ -10,6 +10,7 @@ from ptapp_core.data.members import Members
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
 from ptapp_core.runs.run import write_text
+from ptapp_core.settings.own import short_name
 from ptapp_nlp.card import About
 from ptapp_nlp.config import ExportNLP
 from ptapp_nlp.data.encode import fallback_tag
@@ -55,7 +56,7 @@ def export(settings: ExportNLP) -> None:
         "input": f"{shapes}, numbers of tokenizer.json, padded with {card['pad']}",
         "output": output,
         "classes": card["classes"],
-        "model": card["name"],
+        "model": short_name(card["name"]),
         "task": card["task"],
         **_use(card, tokens),
         "checkpoint": trained.checkpoint.name,
@@ -73,7 +74,7 @@ def export(settings: ExportNLP) -> None:
         free=free,
         names=names,
         most={} if positions is None else {"length": positions},
-        recurrent=card["name"] in ("lstm", "gru"),
+        recurrent=card["name"] in ("lstm", "gru") or any(isinstance(part, nn.RNNBase) for part in model.modules()),
     )
     generates, translates = card["task"] == "generate", card["task"] == "translate"
     begin = tokens.begin(card["text_per"]) if generates else None

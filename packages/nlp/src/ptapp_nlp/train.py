@@ -11,7 +11,7 @@ from ptapp_core.cli.ranks import relaunch
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.fit import fit
-from ptapp_core.jobs import data_name, fit_batch_size, run_of, runtime_of, schedule_of
+from ptapp_core.jobs import data_name, fit_batch_size, own_loss, refuse_own_code_of, run_of, runtime_of, schedule_of
 from ptapp_core.kinds.classify import Classification, predict
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import compile_in_place, recompute_activations
@@ -22,6 +22,7 @@ from ptapp_core.measure.report import curves
 from ptapp_core.nn.losses import CrossEntropy, classification_loss
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import read_json, write_text
+from ptapp_core.settings.own import is_own, short_name
 from ptapp_core.task import Task
 from ptapp_nlp.card import card_of
 from ptapp_nlp.config import TrainNLP
@@ -57,6 +58,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     """Leaves a run directory with record, weights and report; None where other processes did the work."""
     if relaunch(settings.nproc):
         return None
+    refuse_own_code_of(settings)
     runtime = runtime_of(settings)
     data = load_for(settings)
     tokens = _tokens(settings, data, runtime)
@@ -71,7 +73,7 @@ def train_once(settings: TrainNLP) -> Path | None:
     if settings.activation_checkpointing:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)
-    loss = _loss(settings, data).to(runtime.device)
+    loss = _loss(settings, data, runtime.device)
     figures = (figure_of(data.classes), "loss", "accuracy") if settings.task == "tag" else _FIGURES[settings.task]
     plan = Plan.of(settings, loader.steps_per_epoch, figures)
     optimizer = optimizer_of(settings, model)
@@ -154,14 +156,17 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
     return transform
 
 
-def _loss(settings: TrainNLP, data: Splits) -> nn.Module:
-    if settings.task in ("translate", "generate"):
-        return VocabularyLoss(settings.label_smoothing)
-    if settings.task == "tag":
-        return CrossEntropy(label_smoothing=settings.label_smoothing)
-    labels, weighed = torch.tensor(data.train.target), settings.balance == "weights"
+def _loss(settings: TrainNLP, data: Splits, device: torch.device) -> nn.Module:
     smoothing = settings.label_smoothing
-    return classification_loss("cross-entropy", labels, len(data.classes), weighed=weighed, label_smoothing=smoothing)
+    if is_own(settings.loss):
+        return own_loss(settings.loss, len(data.classes), device)
+    if settings.task in ("translate", "generate"):
+        return VocabularyLoss(smoothing).to(device)
+    if settings.task == "tag":
+        return CrossEntropy(label_smoothing=smoothing).to(device)
+    labels, weighed = torch.tensor(data.train.target), settings.balance == "weights"
+    loss = classification_loss(settings.loss, labels, len(data.classes), weighed=weighed, label_smoothing=smoothing)
+    return loss.to(device)
 
 
 def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Task:
@@ -200,4 +205,4 @@ def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> 
 
 
 def _job(settings: TrainNLP) -> str:
-    return f"nlp-{settings.task}-{settings.model}"
+    return f"nlp-{settings.task}-{short_name(settings.model)}"

@@ -5,8 +5,10 @@ from typing import Any
 
 from torch import nn
 
+from ptapp_core.settings.own import is_own
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
+from ptapp_nlp.models.own import own_network
 from ptapp_nlp.models.recurrent import RecurrentEncoder, RecurrentLanguageModel
 from ptapp_nlp.models.transformer import LanguageModel, TransformerEncoder, Translator
 
@@ -22,6 +24,8 @@ def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
     `pretrained` loads the weights that a bert starts from; a trained one needs its shape alone.
     """
     task, options, classes = card["task"], card["options"], len(card["classes"])
+    if is_own(card["name"]):
+        return own_network(card)
     if task == "translate":
         return Translator(card["vocab"], *_shape(options), **_rest(card))
     if task == "generate" and card["name"] == "transformer":

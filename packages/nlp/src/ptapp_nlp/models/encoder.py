@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from ptapp_nlp.models.own import OwnNetwork
+
 
 class Encoder(nn.Module):
     """Takes token numbers (N, L), padded on the right, to states (N, L, dim)."""
@@ -17,5 +19,5 @@ class Encoder(nn.Module):
 
 def positions_of(model: nn.Module) -> int | None:
     """The most tokens that a model's encoder can read, where something limits them."""
-    encoder = getattr(model, "encoder", None)
-    return encoder.positions if isinstance(encoder, Encoder) else None
+    reading = model if isinstance(model, OwnNetwork) else getattr(model, "encoder", None)
+    return reading.positions if isinstance(reading, Encoder | OwnNetwork) else None

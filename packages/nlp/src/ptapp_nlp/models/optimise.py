@@ -9,18 +9,22 @@ from torch.optim import Optimizer
 from ptapp_core.jobs import optimizer_of as plain_optimizer
 from ptapp_core.nn.transformer import Layer
 from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.models.own import OwnNetwork
 
 _LAYER = re.compile(r"\.(?:layer|layers|h|block|albert_layers)\.(\d+)\.")
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
     """The layers that activation checkpointing recomputes."""
+    if isinstance(model, OwnNetwork):
+        return iter(model.blocks())
     return (module for module in model.modules() if isinstance(module, Layer))
 
 
 def optimizer_of(settings: TrainNLP, model: nn.Module) -> Optimizer:
     """The settings' optimizer; with `layer_decay` each lower layer of the encoder learns more slowly."""
-    optimizer = plain_optimizer(settings, model, "head" if settings.task in ("classify", "tag") else "")
+    head = "head" if settings.task in ("classify", "tag") else ""
+    optimizer = plain_optimizer(settings, model, model.head_prefix if isinstance(model, OwnNetwork) else head)
     if settings.layer_decay < 1:
         optimizer.param_groups = list(_by_layer(optimizer, model, settings.layer_decay))
     return optimizer

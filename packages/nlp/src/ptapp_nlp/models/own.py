@@ -1,0 +1,37 @@
+"""A network of the user's own that classifies texts, or tags their tokens."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ptapp_core.nn.own import Wrapped, make_network, try_network
+from ptapp_core.settings.own import bring
+
+_TRIED = (2, 7)  # texts, and their tokens
+
+
+class OwnNetwork(Wrapped):
+    """Token numbers (N, L), padded on the right, to logits (N, K), or (N, L, K) of tags, by the module `net`."""
+
+    positions: int | None = None
+    """The most tokens that it can read; None: any number."""
+
+
+def own_network(card: Mapping[str, Any]) -> OwnNetwork:
+    """The network `module:Class` of a card, tried on random texts; raises UserError where it does not fit.
+
+    One that takes `length` reads no longer texts.
+    """
+    name, classes, length = card["name"], len(card["classes"]), card["max_length"]
+    module, found = bring(name, "--model", "the class of the network")
+    offered = {"vocab": card["vocab"], "classes": classes, "pad": card["pad"], "length": length}
+    net = make_network(found, f"--model {name}", vars(module), offered)
+    count, tokens = _TRIED[0], min(_TRIED[1], length)
+    logits = (count, tokens, classes) if card["task"] == "tag" else (count, classes)
+    try_network(net, f"--model {name}", torch.randint(card["vocab"], (count, tokens)), logits)
+    network = OwnNetwork(net)
+    if "length" in inspect.signature(found).parameters:
+        network.positions = length
+    return network
