@@ -19,6 +19,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.kinds.classify import predict
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.own import OwnLoss, head_of
+from ptapp_core.settings.own import bring, full_name, refuse_code_of
 from ptapp_vision.models import build, read_weights
 
 IMAGES = """
@@ -380,6 +381,8 @@ def test_trying_a_network_changes_neither_it_nor_what_is_drawn_next(place: Path)
     ("model", "says"),
     [
         ("nowhere.py:Net", "there is no file nowhere.py"),
+        ("~nobody/net.py:Net", "there is no file ~nobody/net.py"),
+        (".:Net", "the module cannot be imported: "),
         ("nowhere:Net", "the module cannot be imported: it is neither installed, nor in the current folder"),
         ("broken.py:Net", "the file cannot be imported: ZeroDivisionError: division by zero"),
         ("own_wrong.py", "give the class of the network after a colon, as own_wrong.py:Name"),
@@ -405,6 +408,13 @@ def test_a_network_that_does_not_fit_is_refused_in_one_line(
         f"ptapp: error: --model {model}: {says}"
     )
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["a\0.py:Net", "a\0b:Net", "..:Net", ":Net", "net:", "net.py:", "a b:Net", "é.py:é"])
+def test_a_name_that_none_has_is_one_line(name: str, place: Path) -> None:
+    refuse_code_of(place, name, "model", "elsewhere")
+    with pytest.raises(UserError, match=r"^--model "):
+        bring(full_name(name), "--model", "the class")
 
 
 def test_of_sounds_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

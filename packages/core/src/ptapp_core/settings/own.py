@@ -23,7 +23,7 @@ def is_own(name: str) -> bool:
 def full_name(name: str) -> str:
     """The name with the full path of its file, where it has one: a run outlives the folder that it was started in."""
     place, _, last = name.rpartition(":")
-    return f"{Path(place).expanduser().resolve()}:{last}" if place.endswith(".py") else name
+    return f"{_path(place).resolve()}:{last}" if place.endswith(".py") else name
 
 
 def short_name(name: str) -> str:
@@ -75,12 +75,17 @@ def _files_of(place: str) -> list[Path]:
     A folder without an `__init__.py` is a package as well, so each part of a dotted name is looked at.
     """
     if place.endswith(".py"):
-        return [Path(place).expanduser()]
+        return [_path(place)]
     parts, folders = place.split("."), [Path.cwd(), *map(Path, sys.path)]
     stems = [Path(*parts[:count]) for count in range(1, len(parts) + 1)]
     forms = [stem.parent / f"{stem.name}{suffix}" for stem in stems for suffix in all_suffixes()]
     forms += [stem / f"__init__{suffix}" for stem in stems for suffix in all_suffixes()]
     return [folder / form for folder in folders for form in forms]
+
+
+def _path(place: str) -> Path:
+    """The file; a home folder that nobody has, and a character that no path holds, make it one that is not there."""
+    return Path(os.path.expanduser(place.replace("\0", "")))
 
 
 def _import(place: str, where: str) -> ModuleType:
@@ -89,7 +94,7 @@ def _import(place: str, where: str) -> ModuleType:
     Its folder comes last on the path and stays there: it hides nothing that is installed, and what the module imports
     only when its code is called is found as well.
     """
-    file = Path(place).expanduser().resolve() if place.endswith(".py") else None
+    file = _path(place).resolve() if place.endswith(".py") else None
     if (folder := str(file.parent if file else Path.cwd())) not in sys.path:
         sys.path.append(folder)
     try:
