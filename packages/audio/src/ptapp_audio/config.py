@@ -36,6 +36,7 @@ _ONLY = (
 class TrainAudio(TrainSettings):
     """`ptapp audio train`."""
 
+    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "seconds", "pretrained")
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     model: str = "cnn"

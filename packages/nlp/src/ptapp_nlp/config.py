@@ -80,6 +80,14 @@ _ONLY = (
 class TrainNLP(TrainSettings):
     """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
 
+    first: ClassVar[tuple[str, ...]] = (
+        *TrainSettings.first,
+        "task",
+        "text_column",
+        "label_column",
+        "tokenizer",
+        "pretrained",
+    )
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")

@@ -23,6 +23,7 @@ _ONLY = (
 class TrainVision(TrainSettings):
     """`ptapp vision train`."""
 
+    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "size", "pretrained", "weights")
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     model: str = "fercnn"

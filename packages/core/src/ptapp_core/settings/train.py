@@ -26,6 +26,7 @@ class JobSettings(Settings):
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
     only: ClassVar[tuple[Only, ...]] = OF_ANY_JOB
     """Which options do something in some jobs alone; in others they are refused."""
+    first: ClassVar[tuple[str, ...]] = ("lr", "batch_size", "device", "seed", "name", "run_dir", "resume")
     lengths: ClassVar[tuple[str, ...]] = ()
     """The settings of `may_change` that say how long the job is; schedules keep to those of the run's first call."""
 
@@ -216,6 +217,7 @@ class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
+    first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "data", "split", "folds", "model", "epochs", "patience")
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
 
