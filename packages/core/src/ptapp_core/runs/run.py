@@ -2,7 +2,7 @@
 
 runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
     config.toml      the settings; `--config` reproduces the job, `--resume` continues it
-    meta.json        command, versions, git, device, status
+    meta.json        command, versions of the libraries, git, device, status
     samples.csv      which sample is in which split (see `members`)
     metrics.jsonl    one line of figures a logging step or evaluation; tensorboard/ the same
     checkpoints/     see `checkpoint`
@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
@@ -87,7 +88,8 @@ class Run:
         if runtime.is_main:
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
-            self._meta = {"format": FORMAT, **(about or {}), **_circumstances(runtime), "created": created or now}
+            circumstances = _circumstances(runtime, (about or {}).get("domain"))
+            self._meta = {"format": FORMAT, **(about or {}), **circumstances, "created": created or now}
             _remove_unfinished(self.path.parent)
             if not self.path.exists():
                 self._begin()
@@ -292,10 +294,10 @@ def write_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _circumstances(runtime: Runtime) -> dict[str, Any]:
+def _circumstances(runtime: Runtime, domain: str | None) -> dict[str, Any]:
     """What a reader of an old run wants to know."""
     versions = {"python": platform.python_version()}
-    for name in ("ptapp-core", "torch", "torchvision", "torchaudio", "numpy"):
+    for name in ("ptapp-core", "torch", "numpy", *_libraries(domain)):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -309,6 +311,15 @@ def _circumstances(runtime: Runtime) -> dict[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
     }
+
+
+def _libraries(domain: str | None) -> list[str]:
+    """The distributions that a domain requires; none of a program that is no domain."""
+    try:
+        requirements = metadata.requires(f"ptapp-{domain}") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [f"ptapp-{domain}", *(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if ";" not in line)]
 
 
 def _git_commit() -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, install, nearest
 from ptapp_core.runs.formats import refuse_other_format, settings_kept
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, option
@@ -89,7 +89,7 @@ class JobSettings(Settings):
     def _trackers_are_installed(cls, trackers: list[str]) -> list[str]:
         for name in trackers:
             if find_spec(name) is None:
-                raise ValueError(f"{name} is not installed: pip install 'ptapp-core[{name}]'")
+                raise ValueError(f"{name} is not installed: {install('ptapp-core', name)}")
         return trackers
 
     @field_validator("milestones")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ptapp_core.errors import UserError, one_line
+from ptapp_core.errors import UserError, install, one_line
 from ptapp_nlp.data.lines import text_of
 
 PREFIX = "hub:"
@@ -20,7 +20,7 @@ def read_hub(data: str) -> dict[str, list[Row]]:
     try:
         from datasets import disable_progress_bars, load_dataset
     except ImportError as error:
-        raise UserError(f"--data {data}: needs datasets: pip install 'ptapp-nlp[hub]'") from error
+        raise UserError(f"--data {data}: needs datasets: {install('ptapp-nlp', 'hub')}") from error
     disable_progress_bars()
     try:
         parts = load_dataset(name, configuration or None)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, install
 from ptapp_core.machine.hub import is_local, quiet_transformers
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.encoder import Encoder
@@ -120,7 +120,7 @@ def add_lora(model: nn.Module, rank: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise UserError("--lora needs peft: pip install 'ptapp-nlp[lora]'") from error
+        raise UserError(f"--lora needs peft: {install('ptapp-nlp', 'lora')}") from error
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear), model)
 

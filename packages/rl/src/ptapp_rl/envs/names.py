@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium import spaces
 
-from ptapp_core.errors import UserError, close_to, nearest
+from ptapp_core.errors import UserError, close_to, install, nearest
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
@@ -59,7 +59,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     bare = {_bare(candidate): candidate for candidate in known}
     words = [*bare, *bare.values()]
     unlike = not close_to(name, words) and "ale_py" not in sys.modules
-    atari = "; Atari games need pip install 'ptapp-rl[atari]'" if unlike else ""
+    atari = f"; Atari games need {install('ptapp-rl', 'atari')}" if unlike else ""
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
@@ -224,7 +224,7 @@ def _version(name: str) -> int:
 
 def _remedy(text: str) -> str:
     extra = next((extra for word, extra in _EXTRAS.items() if word in text), None)
-    return f": pip install 'ptapp-rl[{extra}]'" if extra else ""
+    return f": {install('ptapp-rl', extra)}" if extra else ""
 
 
 def _register_atari() -> None:
