@@ -1,49 +1,26 @@
 """Texts to train on, recognised from what is there: a file, a folder, or nothing."""
 
 import os
-import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ptapp_core.data.files import visible
+from ptapp_core.data.layout import split_of
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import read_conll
-from ptapp_nlp.data.hub import PREFIX, read_hub
+from ptapp_nlp.data.found import EXPECTED, check_train, files_of
+from ptapp_nlp.data.hub import PREFIX, Row, read_hub
 from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
-from ptapp_nlp.data.sentences import read_parallel, read_plain
+from ptapp_nlp.data.parallel import by_language, read_languages
+from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.data.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
-
-_EXPECTED = {
-    "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
-    "tag": (
-        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
-        "a CoNLL file, or a folder with train, val and test of it",
-    ),
-    "translate": (
-        SUFFIXES,
-        "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
-    ),
-    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
-}
-_SPLITS: dict[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testa": "val",  # of CoNLL-2003
-    "testb": "test",
-}
-_SHOWN = 8  # names of files in a message
 
 
 @dataclass(frozen=True)
@@ -76,13 +53,14 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         return _of_hub(data, reading, bad, division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
-        raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
-    by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
-    if any(len(languages) > 1 for languages in by_language.values()):
+        raise UserError(f"--data {data}: no such file or folder; expected {EXPECTED[reading.task][1]}")
+    parallel = by_language(path) if reading.task == "translate" and path.is_dir() else {}
+    if any(len(languages) > 1 for languages in parallel.values()):
         _refuse_columns(reading, "parallel files")
-        texts, what = _parallel(path, by_language, reading, bad, division)
+        check_train(parallel, f"{path}: no training file in it; expected {EXPECTED['translate'][1]}", division)
+        texts, what = read_languages(path, parallel, reading.pair, reading.encoding, bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
-    files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
+    files: dict[SplitName, Path] = files_of(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, division)
     if reading.task == "tag":
@@ -134,44 +112,10 @@ def _refuse_columns(reading: Reading, what: str) -> None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
-def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
-    """The file of each split in a folder."""
-    suffixes, expected = _EXPECTED[task]
-    found: dict[SplitName, Path] = {}
-    for file in visible(folder):
-        split = _split_of(file)
-        if split and suffix_of(file) in suffixes:
-            if task == "tag" and split in found and ".txt" in (suffix_of(file), suffix_of(found[split])):
-                file = min(file, found[split], key=lambda each: suffix_of(each) == ".txt")  # the plain text beside it
-            elif split in found:
-                raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
-            found[split] = file
-    _check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
-    return found
-
-
-def _seen(folder: Path) -> str:
-    """What a folder holds, as part of a message."""
-    names = [entry.name + "/" * entry.is_dir() for entry in visible(folder)]
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return f" (it holds {', '.join(names[:_SHOWN])}{more})" if names else " (it is empty)"
-
-
-def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
-    """Raises UserError with the message where there is no split to train on; data that is only measured needs none."""
-    if "train" not in found and (division is not None or not found):
-        raise UserError(message)
-
-
-def _split_of(file: Path) -> SplitName | None:
-    """By the first word of a name that is one of a split: train.csv, de_gsd-ud-train.conllu, eng.testa."""
-    return next((_SPLITS[word] for word in re.split(r"[._-]", file.name.lower()) if word in _SPLITS), None)
-
-
 def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
         if suffix_of(file) not in SUFFIXES:
-            raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
+            raise UserError(f"{file}: of no known kind; expected {EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
@@ -196,10 +140,16 @@ def _columns(reading: Reading) -> Columns:
 def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
-    found = {split: rows for split, rows in read_hub(data).items() if split in _SPLITS}
-    _check_train(found, f"--data {data}: has no labelled split called train", division)
-    files = {_SPLITS[split]: Path(data) / split for split in found}  # as messages name them
-    tables = {_SPLITS[s]: pairs_of(Path(data) / s, rows, _columns(reading), bad) for s, rows in found.items()}
+    found: dict[SplitName, list[Row]] = {}
+    files: dict[SplitName, Path] = {}  # as messages name them
+    for name, rows in read_hub(data).items():
+        if split := split_of(name):
+            if split in found:
+                both = f"{files[split].name} and {name} are both {split}"
+                raise UserError(f"--data {data}: {both}; save the one that you need as a file, and give that")
+            found[split], files[split] = rows, Path(data) / name
+    check_train(found, f"--data {data}: has no labelled split called train", division)
+    tables = {split: pairs_of(files[split], rows, _columns(reading), bad) for split, rows in found.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
@@ -316,38 +266,3 @@ def _named(
     if division is None and told and max(numbers) < first + len(known):
         return tuple(known[number - first] for number in numbers)
     return labels
-
-
-def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
-    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none."""
-    found: dict[SplitName, dict[str, Path]] = {}
-    for file in visible(folder):
-        split, suffix = _split_of(file), suffix_of(file)
-        if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
-            other = found.setdefault(split, {}).setdefault(suffix[1:], file)
-            if other != file:
-                raise UserError(f"{folder}: {other.name} and {file.name} are both {split}; remove one")
-    return found
-
-
-def _parallel(
-    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, division: Division | None
-) -> tuple[dict[SplitName, Examples], str]:
-    """Pairs of files of two languages."""
-    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", division)
-    known = found.get("train") or max(found.values(), key=len)
-    languages = sorted(known, key=lambda language: (language != "en", language))
-    source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")
-    if reading.pair is None and len(languages) == 2:
-        source, target = languages
-    if not {source, target} <= set(languages) or source == target:
-        raise UserError(f"{folder}: has {', '.join(languages)}; say which with --pair, such as --pair en-de")
-    for files in found.values():
-        for language in (source, target):
-            if language not in files:
-                alone = " and ".join(file.name for file in files.values())
-                raise UserError(f"{folder}: beside {alone} there is no .{language} file; add it, or remove them")
-    parts = {
-        split: read_parallel(files[source], files[target], reading.encoding, bad) for split, files in found.items()
-    }
-    return parts, f"{folder.name}, {source} to {target}"

@@ -1,0 +1,63 @@
+"""Which file of a folder is which split of the texts in it."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+from ptapp_core.data.files import visible
+from ptapp_core.data.layout import split_of
+from ptapp_core.data.split import Division, SplitName
+from ptapp_core.errors import UserError
+from ptapp_nlp.data.tables import SUFFIXES, suffix_of
+
+EXPECTED = {
+    "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
+    "tag": (
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
+        "a CoNLL file, or a folder with train, val and test of it",
+    ),
+    "translate": (
+        SUFFIXES,
+        "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
+    ),
+    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
+}
+"""The suffixes of each task, and what to say where there is no such file."""
+_OF_CONLL: dict[str, SplitName] = {"testa": "val", "testb": "test"}
+"""What CoNLL-2003 calls its files, besides the words of every domain."""
+_SHOWN = 8  # names of files in a message
+
+
+def files_of(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
+    """The file of each split in a folder."""
+    suffixes, expected = EXPECTED[task]
+    found: dict[SplitName, Path] = {}
+    for file in visible(folder):
+        split = split_of_file(file)
+        if split and suffix_of(file) in suffixes:
+            if task == "tag" and split in found and ".txt" in (suffix_of(file), suffix_of(found[split])):
+                file = min(file, found[split], key=lambda each: suffix_of(each) == ".txt")  # the plain text beside it
+            elif split in found:
+                raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
+            found[split] = file
+    check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
+    return found
+
+
+def _seen(folder: Path) -> str:
+    """What a folder holds, as part of a message."""
+    names = [entry.name + "/" * entry.is_dir() for entry in visible(folder)]
+    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
+    return f" (it holds {', '.join(names[:_SHOWN])}{more})" if names else " (it is empty)"
+
+
+def check_train(found: Collection[str], message: str, division: Division | None) -> None:
+    """Raises UserError with the message where there is no split to train on; data that is only measured needs none."""
+    if "train" not in found and (division is not None or not found):
+        raise UserError(message)
+
+
+def split_of_file(file: Path) -> SplitName | None:
+    """By the first word of a name that is one of a split: train.csv, Dev.tsv, de_gsd-ud-train.conllu, eng.testa."""
+    words = re.split(r"[._ -]", file.name.lower())
+    return next((split for word in words if (split := _OF_CONLL.get(word) or split_of(word))), None)
