@@ -1,5 +1,6 @@
 """How texts lie on a disk: names of splits, folders of classes, parallel files, and tables without a usual suffix."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import ptapp_nlp.data.recognise
 from divisions import EXACT
 from ptapp_core.errors import UserError
+from ptapp_nlp.data.columns import Columns
 from ptapp_nlp.data.recognise import Reading
 
 load = partial(ptapp_nlp.data.recognise.load, division=EXACT)
@@ -52,3 +54,148 @@ def test_splits_of_other_tasks_are_called_so_too(tmp_path: Path) -> None:
     write(tmp_path / "plain" / "eval.txt", "more\n")
     with pytest.raises(UserError, match=r"eval.txt and testing.txt are both test; remove one"):
         load(str(tmp_path / "plain"), Reading("generate"))
+
+
+def reviews(root: Path, parts: dict[str, int]) -> Path:
+    for part, count in parts.items():
+        for name in range(count):
+            write(root / part / f"{name}_{name % 10}.txt", f"a review of {part}\nnumber {name}\n")
+    return root
+
+
+def test_reviews_are_read_as_published(tmp_path: Path) -> None:
+    parts = {"train/pos": 20, "train/neg": 20, "train/unsup": 7, "test/pos": 5, "test/neg": 6}
+    root = reviews(tmp_path / "aclImdb", parts)
+    write(root / "imdb.vocab", "the\n")
+    write(root / "train" / "labeledBow.feat", "9 0:9\n")
+    data = load(str(root), CLASSIFY)
+    assert data.classes == ("neg", "pos")
+    assert (len(data.train) + len(data.val), len(data.test)) == (40, 11)
+    names = dict(zip(data.test.names, zip(data.test.source, data.test.target, strict=True), strict=True))
+    assert names["test/pos/3_3.txt"] == ("a review of test/pos\nnumber 3", 1)
+    assert data.test.ids == data.test.names
+    assert data.notes[0] == f"{root}/train/unsup: 7 texts without labels left out"
+    assert "aclImdb, a folder per class: " in data.about
+    with pytest.raises(UserError, match="--label-column x: folders of texts have no columns; leave it out"):
+        load(str(root), Reading("classify", Columns(label="x")))
+    write(root / "test" / "pos" / "9_9.txt", "Gruß\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"9_9.txt:1: not utf-8 text .*--encoding latin-1"):
+        load(str(root), CLASSIFY)
+    assert len(load(str(root), CLASSIFY, skip_bad=True).skipped) == 1
+    write(root / "test" / "pos" / "9_9.txt", "\n")
+    with pytest.raises(UserError, match=r"9_9.txt:1: the text is empty"):
+        load(str(root), CLASSIFY)
+
+
+def test_a_text_keeps_its_split_when_others_come(tmp_path: Path) -> None:
+    root = reviews(tmp_path / "flat", {"neg": 60, "pos": 60})
+    by_hash = partial(ptapp_nlp.data.recognise.load, str(root), CLASSIFY)
+    before = by_hash()
+    reviews(root, {"neg": 90})
+    after = by_hash()
+    for part in ("train", "val", "test"):
+        assert set(before.part(part).names) <= set(after.part(part).names)
+
+
+def test_newsgroups_are_read_as_published(tmp_path: Path) -> None:
+    for split, count in (("20news-bydate-train", 20), ("20news-bydate-test", 5)):
+        for group in ("alt.atheism", "sci.space"):
+            for number in range(count):
+                write(tmp_path / split / group / f"{50000 + number}", f"From: {split} {group} {number}\n\nText.\n")
+    data = load(str(tmp_path), CLASSIFY)
+    assert data.classes == ("alt.atheism", "sci.space")
+    assert (len(data.train) + len(data.val), len(data.test)) == (40, 10)
+    assert "20news-bydate-test/sci.space/50003" in data.test.names
+    alone = load(str(tmp_path / "20news-bydate-train"), CLASSIFY)
+    assert sum(map(len, (alone.train, alone.val, alone.test))) == 40
+    measured = load(str(tmp_path / "20news-bydate-test"), CLASSIFY, division=None)
+    assert len(measured.part("all")) == 10
+
+
+def test_folders_of_texts_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    reviews(tmp_path / "outer" / "txt_sentoken", {"neg": 5, "pos": 5})
+    with pytest.raises(UserError, match=r"give --data .*/outer/txt_sentoken"):
+        load(str(tmp_path / "outer"), CLASSIFY)
+    reviews(tmp_path / "only", {"train/unsup": 5, "test/unsup": 5})
+    with pytest.raises(UserError, match=r"only: holds no text with a label; expected only/CLASS/TEXT.txt"):
+        load(str(tmp_path / "only"), CLASSIFY)
+    write(tmp_path / "tables" / "train.csv", table(","))
+    reviews(tmp_path / "tables", {"neg": 5})  # beside a table
+    assert "columns 1 and 2" in load(str(tmp_path / "tables"), CLASSIFY).about
+
+
+def test_the_only_text_of_a_folder_is_what_is_learned_from(tmp_path: Path) -> None:
+    write(tmp_path / "README.txt", "about\n")
+    write(tmp_path / "input.txt", "".join(f"line {number} of a play\n" for number in range(100)))
+    data = load(str(tmp_path), Reading("generate"))
+    assert data.train.names[0] == "input.txt:1"
+    write(tmp_path / "more.txt", "more\n")
+    expected = (
+        rf"it holds README.txt, input.txt, more.txt.*; call one .* train.txt, or give --data {tmp_path}/input.txt"
+    )
+    with pytest.raises(UserError, match=expected):
+        load(str(tmp_path), Reading("generate"))
+
+
+def test_messages_are_read_as_published(tmp_path: Path) -> None:
+    rows = "".join(f'{"spam" if i % 4 == 0 else "ham"}\tGo until "jurong {i}, crazy\n' for i in range(40))
+    file = write(tmp_path / "SMSSpamCollection", rows)
+    write(tmp_path / "readme", "SMS Spam Collection v.1\n")
+    for path in (file, tmp_path, write(tmp_path / "sms" / "messages.txt", rows)):
+        data = load(str(path), CLASSIFY)
+        assert data.classes == ("ham", "spam")
+        assert 'Go until "jurong 8, crazy' in data.part("all").source
+    for name in ("messages", "messages.txt"):
+        write(tmp_path / name, "a text without a tab\n")
+        with pytest.raises(UserError, match=rf"{name}: of no known kind \(each line of a .txt.* must have a tab\)"):
+            load(str(tmp_path / name), CLASSIFY)
+
+
+def test_a_list_of_objects_is_a_table(tmp_path: Path) -> None:
+    rows = [{"text": f"some words about {i}", "label": "yes" if i % 2 else "no"} for i in range(40)]
+    for name, indent in (("a.json", None), ("b.json", 2), ("c.jsonl", 1)):
+        data = load(str(write(tmp_path / name, json.dumps(rows, indent=indent))), CLASSIFY)
+        assert data.classes == ("no", "yes")
+        assert f"{name}:3" in data.part("all").names
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    assert len(load(str(write(tmp_path / "lines.json", lines)), CLASSIFY).part("all")) == 40
+    pairs = [{"translation": {"en": f"one {i}", "de": f"ein {i}"}} for i in range(40)]
+    translations = load(str(write(tmp_path / "pairs.json", json.dumps(pairs))), Reading("translate"))
+    assert translations.train.source[0].startswith("one ")
+    for text, message in (
+        (json.dumps(rows[:5], indent=1)[:-30] + "\n\n", r"bad.json:19: broken JSON .*; write one list of objects"),
+        (json.dumps({"version": 1, "data": rows}, indent=1), r"is one object \(its keys: version, data\); write one"),
+        (json.dumps([*rows, 1]), r"bad.json:41: not a JSON object"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(str(write(tmp_path / "bad.json", text)), CLASSIFY)
+
+
+def test_parallel_files_of_no_split(tmp_path: Path) -> None:
+    ours, theirs = ("".join(f"{word} {number}\n" for number in range(40)) for word in ("a sentence", "ein Satz"))
+    for folder, stem in (("plain", "europarl"), ("opus", "Books.de-en")):
+        write(tmp_path / folder / f"{stem}.en", ours)
+        write(tmp_path / folder / f"{stem}.de", theirs)
+        write(tmp_path / folder / "LICENSE", "free\n")
+        write(tmp_path / folder / f"{stem}.ids", "1\n")
+        write(tmp_path / folder / f"{stem}.xml", "<xml/>\n")
+        data = load(str(tmp_path / folder), Reading("translate"))
+        assert sum(map(len, (data.train, data.val, data.test))) == 40
+        assert data.train.source[0].replace("a sentence", "ein Satz") == data.train.target[0]
+    with pytest.raises(UserError, match=r"europarl.en: is one language of parallel files; give .*--data .*/plain"):
+        load(str(tmp_path / "plain" / "europarl.en"), Reading("translate"))
+    for language in ("de", "en"):
+        write(tmp_path / "plain" / f"other.{language}", ours)
+    with pytest.raises(UserError, match=r"europarl.de and europarl.en are parallel, and so are other.de and other.en"):
+        load(str(tmp_path / "plain"), Reading("translate"))
+
+
+def test_sentences_of_anki_are_read_as_published(tmp_path: Path) -> None:
+    source = "CC-BY 2.0 (France) Attribution: tatoeba.org #2877272 (CM) & #8597805 (Roujin)"
+    rows = "".join(f"Go {i}.\tGeh {i}.\t{source}\n" for i in range(40))
+    file = write(tmp_path / "deu-eng" / "deu.txt", rows)
+    write(tmp_path / "deu-eng" / "_about.txt", "About\tthese\n")
+    for path in (file, file.parent):
+        data = load(str(path), Reading("translate"))
+        assert data.train.source[0].startswith("Go ")
+        assert data.train.target[0] == data.train.source[0].replace("Go", "Geh")

@@ -11,17 +11,43 @@ from ptapp_nlp.data.lines import Bad, count, lines
 from ptapp_nlp.data.splits import Examples
 from ptapp_nlp.data.tables import SUFFIXES, suffix_of
 
+_NO_LANGUAGES = (".txt", ".xml", ".ids", ".tmx", ".log", ".pdf", ".zip", ".tar", ".md", ".py", ".sh")
+"""Suffixes as short as those of languages."""
+
 
 def by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
-    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none."""
+    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none.
+
+    The only pair of files of one stem is train where no file is called after a split: europarl.de and europarl.en.
+    """
     found: dict[SplitName, dict[str, Path]] = {}
+    others: dict[str, dict[str, Path]] = {}
     for file in visible(folder):
-        split, suffix = split_of_file(file), suffix_of(file)
-        if split and suffix not in SUFFIXES and re.fullmatch(r"\.[a-z]{2,3}", suffix):
-            other = found.setdefault(split, {}).setdefault(suffix[1:], file)
+        split, language = split_of_file(file), language_of(file)
+        if split and language:
+            other = found.setdefault(split, {}).setdefault(language, file)
             if other != file:
                 raise UserError(f"{folder}: {other.name} and {file.name} are both {split}; remove one")
-    return found
+        elif language:
+            others.setdefault(file.name.lower().removesuffix(".gz").removesuffix(language), {})[language] = file
+    pairs = [files for files in others.values() if len(files) > 1]
+    if found or not pairs:
+        return found
+    if len(pairs) > 1:
+        first, second = (" and ".join(file.name for file in files.values()) for files in pairs[:2])
+        raise UserError(
+            f"{folder}: {first} are parallel, and so are {second}; call the files of each split train.XX, val.XX and "
+            "test.XX, or move all but one pair to another folder"
+        )
+    return {"train": pairs[0]}
+
+
+def language_of(file: Path) -> str | None:
+    """The language after which a file is called, in small letters: en of train.en.gz and of Books.de-en.en."""
+    suffix = suffix_of(file)
+    if suffix in (*SUFFIXES, *_NO_LANGUAGES) or not re.fullmatch(r"\.[a-z]{2,3}([-_][a-z]{2,4})?", suffix):
+        return None
+    return suffix[1:]
 
 
 def read_languages(

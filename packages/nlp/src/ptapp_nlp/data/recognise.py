@@ -13,14 +13,15 @@ from ptapp_core.errors import UserError, counted, nearest
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import read_conll
-from ptapp_nlp.data.found import EXPECTED, check_train, files_of
+from ptapp_nlp.data.folders import holds_texts, read_folders
+from ptapp_nlp.data.found import EXPECTED, check_train, files_of, has_tables
 from ptapp_nlp.data.hub import PREFIX, Row, read_hub
 from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
-from ptapp_nlp.data.parallel import by_language, read_languages
+from ptapp_nlp.data.parallel import by_language, language_of, read_languages
 from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import SUFFIXES, Table, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.tables import Table, form_of, pairs_of, read_tables, suffix_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         check_train(parallel, f"{path}: no training file in it; expected {EXPECTED['translate'][1]}", division)
         texts, what = read_languages(path, parallel, reading.pair, reading.encoding, bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
+    if reading.task == "classify" and path.is_dir() and not has_tables(path) and holds_texts(path):
+        _refuse_columns(reading, "folders of texts")
+        texts, classes, notes = read_folders(path, reading.encoding, bad, need_train=division is not None)
+        what = f"{path.name}, a folder per class"
+        splits = divide(texts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+        return replace(splits, notes=notes)
     files: dict[SplitName, Path] = files_of(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, division)
@@ -114,8 +121,12 @@ def _refuse_columns(reading: Reading, what: str) -> None:
 
 def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
-        if suffix_of(file) not in SUFFIXES:
-            raise UserError(f"{file}: of no known kind; expected {EXPECTED[reading.task][1]}")
+        if form_of(file) is None:
+            if reading.task == "translate" and language_of(file):
+                raise UserError(f"{file}: is one language of parallel files; give their folder: --data {file.parent}")
+            unsaid = suffix_of(file) in ("", ".txt")
+            why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
+            raise UserError(f"{file}: of no known kind{why}; expected {EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
@@ -123,7 +134,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     )
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
-    kinds = sorted({suffix_of(file)[1:].upper() for file in files.values()})
+    kinds = sorted({str(form_of(file))[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
 

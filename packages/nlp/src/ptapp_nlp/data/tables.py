@@ -1,7 +1,6 @@
-"""Tables of texts with labels: CSV, TSV and JSON lines, plain or gzipped."""
+"""Tables of texts with labels: CSV, TSV and JSON, plain or gzipped."""
 
 import csv
-import json
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -9,13 +8,17 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from ptapp_core.data.files import opened
 from ptapp_core.data.table import is_ragged, named_width
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
 from ptapp_nlp.data.labels import is_list
-from ptapp_nlp.data.lines import Bad, is_unicode, lines, text_of
+from ptapp_nlp.data.lines import Bad, lines
+from ptapp_nlp.data.objects import read_objects
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_UNSAID = ("", ".txt", ".text")  # suffixes that do not tell how a table is written
+_SNIFFED = 1 << 16  # bytes that do
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
 _HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
@@ -56,6 +59,20 @@ def suffix_of(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
+def form_of(file: Path) -> str | None:
+    """The suffix that says how a table is written; a .txt, or a file without suffix, is a TSV if its first lines have
+    tabs. None of a file that is no table."""
+    suffix = suffix_of(file)
+    if suffix in SUFFIXES:
+        return suffix
+    if suffix not in _UNSAID or not file.is_file():
+        return None
+    with opened(file) as raw:
+        head = raw.read(_SNIFFED).splitlines()
+    head = [line for line in (head[:-1] or head)[:_HEAD] if line.strip(b" \0\r")]
+    return ".tsv" if head and all(b"\t" in line for line in head) else None
+
+
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
     """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
 
@@ -63,7 +80,7 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
     """
     tables: list[Rows] = []
     for file in files:
-        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(suffix_of(file), _json_rows)
+        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file) or "", read_objects)
         tables.append(list(read(file, columns, encoding, bad)))
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
@@ -255,28 +272,3 @@ def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
                 "or by the names in its first row, or save it with commas"
             )
     return ","
-
-
-def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
-    keys: list[str] = []
-    for number, line in lines(file, encoding, bad):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            bad.row(file, number, "not a JSON object")
-            continue
-        if not isinstance(row, dict):
-            bad.row(file, number, "not a JSON object, of which there must be one a line")
-            continue
-        if isinstance(pair := row.get("translation"), dict):  # as the hub writes its translations
-            row = {**{key: value for key, value in row.items() if key != "translation"}, **pair}
-        if not is_unicode("".join((*row, *map(text_of, row.values())))):
-            bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
-            continue
-        if not keys:
-            keys = list(row)
-            yield 0, keys
-        yield number, [text_of(row.get(key)) for key in keys]
