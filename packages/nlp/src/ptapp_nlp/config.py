@@ -12,7 +12,7 @@ from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.train import TrainSettings
 from ptapp_nlp.data.hub import PREFIX
-from ptapp_nlp.data.lines import is_unicode
+from ptapp_nlp.data.lines import is_unicode, is_wide
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),
@@ -140,7 +140,7 @@ class TrainNLP(TrainSettings):
     @classmethod
     def _encoding_has_lines(cls, encoding: str) -> str:
         try:
-            cut = "\n".encode(encoding) == b"\n"
+            cut = is_wide(encoding) or "\n".encode(encoding) == b"\n"
         except (LookupError, ValueError) as error:
             raise ValueError("Python knows no such encoding; utf-8, latin-1 and cp1252 are common") from error
         if not cut:

@@ -72,7 +72,7 @@ def read_languages(
 
 def _read_pair(source: Path, target: Path, encoding: str, bad: Bad) -> Examples:
     """Line i of `source` is translated by line i of `target`."""
-    ours, theirs = count(source), count(target)
+    ours, theirs = count(source, encoding), count(target, encoding)
     if ours != theirs:
         raise UserError(f"{source} has {ours:,} lines and {target} {theirs:,}: they must go line by line")
     left, right = (dict(lines(file, encoding, bad)) for file in (source, target))

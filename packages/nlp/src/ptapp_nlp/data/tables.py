@@ -1,6 +1,7 @@
 """Tables of texts with labels: CSV, TSV and JSON, plain or gzipped."""
 
 import csv
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,13 +14,14 @@ from ptapp_core.data.table import is_ragged, named_width
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
 from ptapp_nlp.data.labels import is_list
-from ptapp_nlp.data.lines import Bad, lines
+from ptapp_nlp.data.lines import Bad, lines, wide_of
 from ptapp_nlp.data.objects import read_objects
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _UNSAID = ("", ".txt", ".text")  # suffixes that do not tell how a table is written
 _SNIFFED = 1 << 16  # bytes that do
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
+_TOLD = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of a CSV that Excel is told its separator by
 _HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
 _ENOUGH = 10  # rows that tell a header of unknown names from a row whose label is rare
@@ -68,9 +70,10 @@ def form_of(file: Path) -> str | None:
     if suffix not in _UNSAID or not file.is_file():
         return None
     with opened(file) as raw:
-        head = raw.read(_SNIFFED).splitlines()
-    head = [line for line in (head[:-1] or head)[:_HEAD] if line.strip(b" \0\r")]
-    return ".tsv" if head and all(b"\t" in line for line in head) else None
+        begin = raw.read(_SNIFFED)
+    head = begin.decode(wide_of(begin) or "latin-1", "ignore").splitlines()
+    head = [line for line in (head[:-1] or head)[:_HEAD] if line.strip()]
+    return ".tsv" if head and all("\t" in line for line in head) else None
 
 
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
@@ -196,11 +199,31 @@ def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -
     return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
 
 
+def _begun(file: Path, encoding: str, bad: Bad) -> tuple[list[tuple[int, str]], Iterator[tuple[int, str]]]:
+    """The first lines of a table, and all of them; raises UserError where it has but one, which holds several."""
+    source = lines(file, encoding, bad)
+    head = list(islice(source, _HEAD))
+    if len(head) == 1 and "\r" in head[0][1]:
+        raise UserError(f"{file}: its lines end in CR alone, as on old Macs; save it with LF or CR LF")
+    return head, chain(head, source)
+
+
 def _tsv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row; there are no quotes."""
-    for number, line in lines(file, encoding, bad):
+    """The cells of each row; there are no quotes. Raises UserError where the first rows have separators of a CSV."""
+    head, source = _begun(file, encoding, bad)
+    _refuse_csv(file, [line for _, line in head if line.strip()])
+    for number, line in source:
         if line.strip():
             yield number, line.split("\t")
+
+
+def _refuse_csv(file: Path, head: Sequence[str]) -> None:
+    if not head or any("\t" in line for line in head):
+        return
+    for separator, name in {",": "commas", **_SEPARATORS}.items():
+        widths = {len(_cells(line, separator)) for line in head}
+        if min(widths) > 1 and (len(widths) == 1 or separator in ";|"):
+            raise UserError(f"{file}: its columns are apart by {name}, not by tabs; rename it to .csv")
 
 
 def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
@@ -209,9 +232,9 @@ def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator
     A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
     """
     limit = csv.field_size_limit(2**31 - 1)  # a text may be long
-    source = lines(file, encoding, bad)
-    head = list(islice(source, _HEAD))
-    source = chain(head, source)
+    head, source = _begun(file, encoding, bad)
+    if told := _TOLD.fullmatch(head[0][1]) if head else None:
+        next(source)
     taken: list[tuple[int, str]] = []  # since the row began
     again: deque[tuple[int, str]] = deque()
 
@@ -223,7 +246,7 @@ def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator
                 raise csv.Error("the quote is not rightly closed")
 
     try:
-        separator = _separator(file, [text for _, text in head if text.strip()], columns)
+        separator = told[1] if told else _separator(file, [text for _, text in head if text.strip()], columns)
         reader = csv.reader(delivered(), strict=True, delimiter=separator)
         while True:
             taken.clear()
@@ -250,25 +273,26 @@ def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
     Where commas cut the lines unevenly, and another separator cuts each into as many cells, it is that one if columns
     are asked for by position. Raises UserError if they are not.
     """
-
-    def cells(line: str, separator: str) -> list[str]:
-        try:
-            return next(csv.reader([line], strict=True, delimiter=separator))
-        except csv.Error:
-            return []
-
-    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(cells(head[0], separator), columns))
+    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(_cells(head[0], separator), columns))
     if found := next(known, None):
         return found
-    by_commas = {len(cells(line, ",")) for line in head}
+    by_commas = {len(_cells(line, ",")) for line in head}
     for separator, name in _SEPARATORS.items():
-        widths = {len(cells(line, separator)) for line in head}
+        widths = {len(_cells(line, separator)) for line in head}
         even = len(widths) == 1 and max(widths) > 1 and len(head) >= _TELLING
         if even and (len(by_commas) > 1 or max(by_commas) < 2):
             if any(name and name.isdecimal() for name in (columns.text, columns.label)):
                 return separator
+            remedy = "rename it to .tsv" if separator == "\t" else "save it with commas"
             raise UserError(
                 f"{file}: its columns are apart by {name}; give --text-column and --label-column, by position from 1 "
-                "or by the names in its first row, or save it with commas"
+                f"or by the names in its first row, or {remedy}"
             )
     return ","
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True, delimiter=separator))
+    except csv.Error:
+        return []
