@@ -8,12 +8,14 @@ import pytest
 
 import ptapp_nlp.data.recognise
 from divisions import EXACT
+from ptapp_core.data.split import Division
 from ptapp_core.errors import UserError
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.columns import Columns
 from ptapp_nlp.data.recognise import Reading
 
 load = partial(ptapp_nlp.data.recognise.load, division=EXACT)
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 CLASSIFY = Reading("classify")
 ROWS = [(f"some words about {i}", "yes" if i % 2 else "no") for i in range(40)]
 WORDS = "alpha beta gamma delta storm river stone cloud paper green".split()  # noqa: SIM905
@@ -124,3 +126,52 @@ def test_scores_are_refused_as_regression(tmp_path: Path) -> None:
         load(str(file), CLASSIFY)
     with pytest.raises(UserError, match=r"sts.tsv: .* numbers with decimals, such as 1.400: that is regression"):
         load(str(file), Reading("classify", Columns("sentence1")))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("utf-8-sig", None),
+        ("shift_jis", None),
+        ("UTF8", None),
+        ("cp037", "its lines do not end in the byte of ASCII; convert the files to utf-8"),
+        ("idna", "writes names and literals, not files"),
+        ("unicode_escape", "writes names and literals, not files"),
+        ("rot13", "Python knows no such encoding"),
+        ("latin-7000", "Python knows no such encoding"),
+    ],
+)
+def test_an_encoding_of_no_files_is_refused(tmp_path: Path, encoding: str, message: str | None) -> None:
+    file = write(tmp_path / "a.csv", "\ufeff" + table(",", "text,label\n"))
+    given = {"data": str(file), "encoding": encoding}
+    if message is None:
+        job = TrainNLP.resolve(None, given)
+        assert len(load(str(file), Reading("classify", encoding=job.encoding)).part("all")) == 40
+        return
+    with pytest.raises(UserError, match=f"--encoding {encoding}: {message}"):
+        TrainNLP.resolve(None, given)
+
+
+def test_a_text_in_two_splits_is_refused_or_allowed(tmp_path: Path) -> None:
+    for name, rows in (("train", ROWS), ("dev", [ROWS[0], ("a new one", "no"), ("another", "yes")])):
+        write(tmp_path / f"{name}.tsv", "".join(f"{text}\t{label}\n" for text, label in rows))
+    refused = (
+        r"samples of the same text in two splits: 1 \(dev.tsv:1 is train.tsv:1\); remove the copies, or go on with "
+        "--allow-duplicates"
+    )
+    with pytest.raises(UserError, match=refused):
+        ptapp_nlp.data.recognise.load(str(tmp_path), CLASSIFY, division=Division(how="exact"))
+    data = ptapp_nlp.data.recognise.load(str(tmp_path), CLASSIFY, division=Division(how="exact", allow_duplicates=True))
+    assert data.train.names[0] == "train.tsv:1"
+    assert data.val.names[0] == "dev.tsv:1"
+
+
+@pytest.mark.shared_data
+@pytest.mark.skipif(not SHARED.exists(), reason=f"needs {SHARED}")
+def test_reviews_of_the_stanford_treebank_that_are_in_two_splits() -> None:
+    with pytest.raises(UserError, match=r"the same text in two splits: 3 \(test.tsv:153 is train.tsv:941, .*--allow-d"):
+        ptapp_nlp.data.recognise.load(str(SHARED / "sst2"), CLASSIFY)
+    allowed = Division(allow_duplicates=True)
+    data = ptapp_nlp.data.recognise.load(str(SHARED / "sst2"), CLASSIFY, division=allowed)
+    assert (len(data.train), len(data.val), len(data.test)) == (6920, 872, 1821)
+    assert data.train.source[940] == data.test.source[152]

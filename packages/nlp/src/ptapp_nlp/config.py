@@ -1,5 +1,6 @@
 """The settings of `ptapp nlp`."""
 
+import codecs
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -54,6 +55,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """What each task and model changes of the defaults, which are those of classification by an lstm."""
 
+_ESCAPES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")  # encodings of Python's that no file has
 _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
 
 
@@ -140,11 +142,14 @@ class TrainNLP(TrainSettings):
     @classmethod
     def _encoding_has_lines(cls, encoding: str) -> str:
         try:
-            cut = is_wide(encoding) or "\n".encode(encoding) == b"\n"
+            cut = is_wide(encoding) or b"\n".decode(encoding) == "\n"
+            escapes = codecs.lookup(encoding).name in _ESCAPES
         except (LookupError, ValueError) as error:
             raise ValueError("Python knows no such encoding; utf-8, latin-1 and cp1252 are common") from error
+        if escapes:
+            raise ValueError("writes names and literals, not files; utf-8, latin-1 and cp1252 are common")
         if not cut:
-            raise ValueError("its lines do not end in a byte of their own; convert the files to utf-8")
+            raise ValueError("its lines do not end in the byte of ASCII; convert the files to utf-8")
         return encoding
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
-from ptapp_nlp.data.conll import read_conll
+from ptapp_nlp.data.conll import note_on_length, read_conll
 from ptapp_nlp.data.folders import holds_texts, read_folders
 from ptapp_nlp.data.found import EXPECTED, check_train, files_of, has_tables
 from ptapp_nlp.data.hub import PREFIX, Row, read_hub
@@ -107,8 +107,8 @@ def _tagged(
     if any(part.groups for part in done.values()):
         what += ", grouped by document"
     splits = divide(done, in_order(tags), where=path, what=what, division=division, skipped=bad.reasons)
-    note = alike(tags)
-    return replace(splits, notes=(note,) if note else ())
+    notes = (alike(tags), *(note_on_length(files[name].parent, part) for name, part in done.items()))
+    return replace(splits, notes=tuple(note for note in notes if note))
 
 
 def _refuse_columns(reading: Reading, what: str) -> None:
