@@ -111,11 +111,39 @@ def test_what_news_are_published_with_is_said(tmp_path: Path) -> None:
 
     random = Random(0)
     rows = "".join(f'"{i % 4 + 1}","{words(5)}","{words(20)} and more, \\\\of {i}"\n' for i in range(80))
-    for header, title in (("", "2"), ("Class Index,Title,Description\n", "title")):
+    for header, title, both in (("", "2", "2+3"), ("Class Index,Title,Description\n", "title", "title+description")):
         data = load(str(write(tmp_path / "train.csv", header + rows)), CLASSIFY)
         assert data.classes == ("1", "2", "3", "4")
-        assert data.notes == (f"{tmp_path}/train.csv: not read: the text of column {title} (--text-column chooses)",)
+        said = f"{tmp_path}/train.csv: not read: the text of column {title} (--text-column {both} joins them)"
+        assert data.notes == (said,)
         assert len(data.train.source[0].split()) > 20
+        joined = load(str(tmp_path), Reading("classify", Columns(both)))
+        assert joined.classes == data.classes
+        assert not joined.notes
+        whole = dict(zip(joined.part("all").names, joined.part("all").source, strict=True))
+        first = (tmp_path / "train.csv").read_text().splitlines()[bool(header)].split('","')
+        assert whole[f"train.csv:{1 + bool(header)}"] == " ".join(first[1:]).removesuffix('"')
+
+
+def test_columns_that_are_joined_are_those_of_each_file(tmp_path: Path) -> None:
+    rows = "".join(f"{label},about {i},{text}\n" for i, (text, label) in enumerate(ROWS))
+    for header, both in (("kind,head,story\n", "head+story"), ("kind,head,story\n", "Story + head"), ("", "2+3")):
+        for name in ("train", "test"):
+            write(tmp_path / f"{name}.csv", header + rows)
+        data = load(str(tmp_path), Reading("classify", Columns(both)))
+        assert data.classes == ("no", "yes")
+        expected = {f"about {i} {text}" for i, (text, _) in enumerate(ROWS)}
+        if both.startswith("Story"):
+            expected = {f"{text} about {i}" for i, (text, _) in enumerate(ROWS)}
+        assert set(data.test.source) == expected
+    write(tmp_path / "test.csv", "yes,alone\n" + rows)
+    with pytest.raises(UserError, match=r"test.csv:1: has 2 columns where most rows have 3"):
+        load(str(tmp_path), Reading("classify", Columns("2+3")))
+    for column, message in (("2+4", "--text-column 4: .* no such column"), ("2+", "--text-column : .* no such column")):
+        with pytest.raises(UserError, match=message):
+            load(str(tmp_path), Reading("classify", Columns(column)))
+    write(tmp_path / "named.csv", "c++,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))
+    assert load(str(tmp_path / "named.csv"), Reading("classify", Columns("C++"))).classes == ("no", "yes")
 
 
 def test_scores_are_refused_as_regression(tmp_path: Path) -> None:

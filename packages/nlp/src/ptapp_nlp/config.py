@@ -93,7 +93,9 @@ class TrainNLP(TrainSettings):
     average: Literal["none", "ema", "swa"] = "ema"
     average_decay: float = 0.99
 
-    text_column: str | None = option(None, "name or position (from 1) of the text; none: detected", group=_DATA)
+    text_column: str | None = option(
+        None, "name or position (from 1) of the text, or several (title+body); none: detected", group=_DATA
+    )
     label_column: str | None = option(None, "name or position of the label; none: detected", group=_DATA)
     pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
     text_per: Literal["auto", "line", "file"] = option(

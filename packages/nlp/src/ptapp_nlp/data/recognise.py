@@ -21,7 +21,7 @@ from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.parallel import by_language, language_of, read_languages
 from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import Table, form_of, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.tables import Table, form_of, join_texts, pairs_of, read_tables, suffix_of
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,8 @@ def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) ->
                 raise UserError(f"--data {data}: {both}; save the one that you need as a file, and give that")
             found[split], files[split] = rows, Path(data) / name
     check_train(found, f"--data {data}: has no labelled split called train", division)
-    tables = {split: pairs_of(files[split], rows, _columns(reading), bad) for split, rows in found.items()}
+    joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
+    tables = {split: pairs_of(files[split], rows, columns, bad) for split, (rows, columns) in joined.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 

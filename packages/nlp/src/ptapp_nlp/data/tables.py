@@ -12,7 +12,17 @@ from typing import NamedTuple
 from ptapp_core.data.files import opened
 from ptapp_core.data.table import is_ragged, named_width
 from ptapp_core.errors import UserError
-from ptapp_nlp.data.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
+from ptapp_nlp.data.columns import (
+    JOINS,
+    Columns,
+    asked_for,
+    group_and_id,
+    header_of,
+    may_be_names,
+    places,
+    refuse_unlearned,
+    title_of,
+)
 from ptapp_nlp.data.labels import is_list
 from ptapp_nlp.data.lines import Bad, lines, wide_of
 from ptapp_nlp.data.objects import read_objects
@@ -85,6 +95,8 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
     for file in files:
         read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file) or "", read_objects)
         tables.append(list(read(file, columns, encoding, bad)))
+    joined = [join_texts(file, rows, columns) for file, rows in zip(files, tables, strict=True)]
+    tables, columns = [rows for rows, _ in joined], joined[0][1]
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
     first = pairs_of(files[0], tables[0], columns, bad)
@@ -95,6 +107,33 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
             for file, rows in zip(files[1:], tables[1:], strict=True)
         ),
     ]
+
+
+def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]:
+    """The rows with the cells of `--text-column A+B` as one text in the place of A, and the columns to read of them.
+
+    Raises UserError where the file has no such column.
+    """
+    header = _header(rows, columns)
+    if not rows or columns.text is None or JOINS not in columns.text or columns.text.lower() in header:
+        return rows, columns
+    width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
+    names = [name.strip() for name in columns.text.split(JOINS)]
+    places = [place for name in names if (place := asked_for(file, "--text-column", name, header, width)) is not None]
+    first = places[0]
+
+    def with_text(cells: list[str], text: str) -> list[str]:
+        return [*cells[:first], text, *cells[first + 1 :]]
+
+    done = [
+        (number, with_text(cells, " ".join(filter(None, (cells[place].strip() for place in places)))))
+        if len(cells) > max(places)
+        else (number, cells)
+        for number, cells in rows
+    ]
+    if not header:
+        return done, replace(columns, text=str(first + 1))
+    return [(rows[0][0], with_text(rows[0][1], columns.text)), *done[1:]], columns
 
 
 def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Table]) -> Columns:
