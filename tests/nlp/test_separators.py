@@ -139,7 +139,11 @@ def test_columns_that_are_joined_are_those_of_each_file(tmp_path: Path) -> None:
     write(tmp_path / "test.csv", "yes,alone\n" + rows)
     with pytest.raises(UserError, match=r"test.csv:1: has 2 columns where most rows have 3"):
         load(str(tmp_path), Reading("classify", Columns("2+3")))
-    for column, message in (("2+4", "--text-column 4: .* no such column"), ("2+", "--text-column : .* no such column")):
+    for column, message in (
+        ("2+4", "--text-column 4: .* no such column"),
+        ("2+", r"--text-column 2\+: a column is missing beside the \+"),
+        ("2+1", r"--text-column 2\+1: .*train.csv has the label in column 1; leave it out"),
+    ):
         with pytest.raises(UserError, match=message):
             load(str(tmp_path), Reading("classify", Columns(column)))
     write(tmp_path / "named.csv", "c++,label\n" + "".join(f"{text},{label}\n" for text, label in ROWS))

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from ptapp_core.errors import UserError
@@ -36,15 +36,27 @@ def _objects(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, object]
     first = next(source, None)
     if first is None:
         return
-    start = first[1].strip()
-    if start.startswith("[") or start == "{":
-        yield from enumerate(_list_of(file, [first, *source]), start=1)
+    start, rest = first[1].strip(), list(islice(source, 1))
+    numbered = chain([first], rest, source)
+    if start.startswith("[") or start == "{" or (not rest and _holds_rows(start)):
+        yield from enumerate(_list_of(file, list(numbered)), start=1)
         return
-    for number, line in chain([first], source):
+    for number, line in numbered:
         try:
             yield number, json.loads(line)
         except (ValueError, RecursionError):
             bad.row(file, number, "not a JSON object")
+
+
+def _holds_rows(line: str) -> bool:
+    """Whether the only line of a file is an object of all rows: a list of them, or a column under each key."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    values = list(row.values()) if isinstance(row, dict) else []
+    columns = len(values) > 1 and all(isinstance(value, dict | list) for value in values)
+    return columns or any(isinstance(value, list) and value and isinstance(value[0], dict) for value in values)
 
 
 def _list_of(file: Path, numbered: Sequence[tuple[int, str]]) -> list[object]:

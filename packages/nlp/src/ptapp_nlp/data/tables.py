@@ -117,23 +117,32 @@ def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]
     header = _header(rows, columns)
     if not rows or columns.text is None or JOINS not in columns.text or columns.text.lower() in header:
         return rows, columns
-    width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
     names = [name.strip() for name in columns.text.split(JOINS)]
-    places = [place for name in names if (place := asked_for(file, "--text-column", name, header, width)) is not None]
-    first = places[0]
+    if not all(names):
+        raise UserError(f"--text-column {columns.text}: a column is missing beside the {JOINS}")
+    width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
+    joined = [place for name in names if (place := asked_for(file, "--text-column", name, header, width)) is not None]
+    first = joined[0]
 
     def with_text(cells: list[str], text: str) -> list[str]:
         return [*cells[:first], text, *cells[first + 1 :]]
 
     done = [
-        (number, with_text(cells, " ".join(filter(None, (cells[place].strip() for place in places)))))
-        if len(cells) > max(places)
+        (number, with_text(cells, " ".join(filter(None, (cells[place].strip() for place in joined)))))
+        if len(cells) > max(joined)
         else (number, cells)
         for number, cells in rows
     ]
-    if not header:
-        return done, replace(columns, text=str(first + 1))
-    return [(rows[0][0], with_text(rows[0][1], columns.text)), *done[1:]], columns
+    if header:
+        done[0] = rows[0][0], with_text(rows[0][1], columns.text)
+        header = [cell.strip().lower() for cell in done[0][1]]
+    else:
+        columns = replace(columns, text=str(first + 1))
+    body = [cells for _, cells in done[bool(header) : _LOOK]]
+    if body and (label := places(file, columns, header, body)[1]) in joined:
+        label_is = f"{file} has the label in column {title_of(rows[0][1] if header else [], label)}"
+        raise UserError(f"--text-column {JOINS.join(names)}: {label_is}; leave it out, or give another --label-column")
+    return done, columns
 
 
 def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Table]) -> Columns:
