@@ -336,6 +336,8 @@ def test_a_table_of_the_hub_is_read_by_its_names(tmp_path: Path, monkeypatch: py
         if given[0] == "some/holes":
             holes = [{**rows[0], "label": None}, {**rows[0], "sentence": None}, {**rows[0], "label": -1}]
             return {"train": OfHub([*rows, *holes]), "test": OfHub([rows[0], {**rows[0], "label": -1}])}
+        if given[0] == "some/twice":
+            return {"train": OfHub(rows), "dev": OfHub(rows), "validation": OfHub(rows)}
         if given[0] == "some/alone":
             return {"test": OfHub(rows)}
         if given[0] == "numbers":
@@ -364,13 +366,15 @@ def test_a_table_of_the_hub_is_read_by_its_names(tmp_path: Path, monkeypatch: py
     assert len(load("hub:some/alone", CLASSIFY, division=None).test) == 40
     with pytest.raises(UserError, match="no labelled split called train"):
         load("hub:some/alone", CLASSIFY)
+    with pytest.raises(UserError, match="hub:some/twice: dev and validation are both val; save the one"):
+        load("hub:some/twice", CLASSIFY)
     write(tmp_path / "classes.txt", "of\nothers\n")
     monkeypatch.chdir(tmp_path)  # which lies beside no table of the hub
     assert load("hub:numbers", CLASSIFY).classes == ("0", "1")
     assert load("hub:some/wmt", Reading("translate")).train.source[0].startswith("one ")
     assert load("hub:some/wmt", Reading("translate", pair="de-en")).train.source[0].startswith("ein ")
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r"ptapp-nlp\[hub\]"):
+    with pytest.raises(UserError, match=r"pip install 'datasets>=4'"):
         load("hub:some/glue", CLASSIFY)
 
 
