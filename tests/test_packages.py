@@ -45,7 +45,8 @@ def test_the_umbrella_has_every_domain() -> None:
 
 
 def test_no_message_tells_a_user_to_install_a_name_that_is_on_no_index() -> None:
-    for path in ROOT.glob("packages/*/src/**/*.py"):
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")]
+    for path in [*ROOT.glob("packages/*/src/**/*.py"), *pages]:
         assert not re.search(r"pip install [^\n]*ptapp-", path.read_text(encoding="utf-8")), path
 
 

@@ -38,7 +38,7 @@ def train(folder: Path, *words: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Data, and a run on it that has learnt which of the words counts."""
+    """Data, and a run on it that has learned which of the words counts."""
     folder = tmp_path_factory.mktemp("nlp")
     data = write_texts(folder / "texts", rows=400)
     words = ["--dim", "32", "--word-dropout", "0", "--dropout", "0.1", "--epochs", "8", "--batch-size", "16"]
@@ -246,7 +246,7 @@ def test_a_language_model_writes_the_same_for_the_same_seed(
     begun: list[torch.Tensor] = []
     monkeypatch.setattr("ptapp_nlp.predictor.sample", lambda advance, first, *_, **__: begun.append(first) or [[]])
     assert command(["nlp", "generate", str(run)]) == 0
-    assert begun[0].tolist() == [[EOS]]  # as each text of the stream that it learnt from
+    assert begun[0].tolist() == [[EOS]]  # as each text of the stream that it learned from
 
 
 @pytest.mark.parametrize("kind", ["bpe", "char"])
@@ -388,7 +388,7 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     torch.testing.assert_close(model.encoder(ids)[mask == 1], expected[mask == 1], atol=1e-5, rtol=1e-5)
     assert sorted(set(depths(model).values())) == [0, 1, 2, 3]
     adapted = build({**card, "options": {**card["options"], "lora": 2}}, pretrained=True).eval()
-    torch.testing.assert_close(adapted.encoder(ids), model.encoder(ids))  # before anything is learnt
+    torch.testing.assert_close(adapted.encoder(ids), model.encoder(ids))  # before anything is learned
     learning = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
     assert all("lora_" in name or name.startswith("head.") for name in learning)
     assert len(learning) == 2 * 2 * 6 + 2  # two matrices for each of the six linear layers of two blocks

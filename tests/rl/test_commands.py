@@ -189,7 +189,7 @@ def test_the_log_counts_frames_and_tells_return_length_and_how_the_algorithm_doe
     assert console.split("eta")[1].split()[1] in ("return", "frames/s")
 
 
-@pytest.mark.parametrize(("name", "says"), [("a.mp4", "ptapp-rl[video]"), ("a.avi", "must end in .gif or .mp4")])
+@pytest.mark.parametrize(("name", "says"), [("a.mp4", "pip install 'av>=12'"), ("a.avi", "must end in .gif or .mp4")])
 def test_a_movie_that_cannot_be_written_is_one_line(
     name: str, says: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ _CLOSE, _FEW = 0.65, 12  # how alike words must be to suggest one (1: the same),
 
 
 class UserError(Exception):
-    """Something the user can mend: what is wrong, where (file, line, column, option), what to do. Exit code 2."""
+    """Something the user can fix: what is wrong, where (file, line, column, option), what to do. Exit code 2."""
 
 
 class Interrupted(Exception):

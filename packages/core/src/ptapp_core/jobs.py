@@ -271,7 +271,7 @@ class Trained:
                 model = build(self.about["model"])
         except UserError as error:
             raise UserError(f"{meta}: model: {error}") from error
-        except Exception as error:  # of many kinds: sizes that do not fit each other, unknown options
+        except Exception as error:  # sizes that do not fit each other, unknown options, and more
             raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
         return model.eval()

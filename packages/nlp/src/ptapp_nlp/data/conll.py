@@ -34,7 +34,7 @@ class _Form(NamedTuple):
     tag: int
     numbered: bool
     names: list[str]
-    """Of the columns, in CoNLL-U."""
+    """What the columns of CoNLL-U are called."""
 
 
 def read_conll(file: Path, columns: Columns, encoding: str, bad: Bad) -> tuple[Examples, str]:

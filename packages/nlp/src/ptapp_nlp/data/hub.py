@@ -24,7 +24,7 @@ def read_hub(data: str) -> dict[str, list[Row]]:
     disable_progress_bars()
     try:
         parts = load_dataset(name, configuration or None)
-    except Exception as error:  # of many kinds; each means that it cannot be had
+    except Exception as error:  # whatever it raises, it cannot be had
         reason = one_line(error)[:120]
         raise UserError(f"--data {data}: cannot be had ({reason}); without a network give a local file") from error
     return {split: list(_rows(part)) for split, part in parts.items() if _is_labelled(part)}

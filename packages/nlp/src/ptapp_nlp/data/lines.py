@@ -21,7 +21,7 @@ class Bad:
     def row(self, file: Path, number: int, reason: str) -> None:
         """Raises UserError, naming the file and the row (from 1), unless bad rows are skipped."""
         if not self.skip:
-            raise UserError(f"{file}:{number}: {reason}; mend it, or leave such rows out with --skip-bad")
+            raise UserError(f"{file}:{number}: {reason}; fix it, or leave such rows out with --skip-bad")
         self.reasons.append(f"{file}:{number}: {reason}")
 
 

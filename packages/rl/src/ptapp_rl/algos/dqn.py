@@ -281,7 +281,7 @@ class Experience:
     def _compare(self, returns: list[float]) -> None:
         """Says so, once, where a return lies beyond the atoms, if these are placed."""
         least, greatest = (float(atom) for atom in self._task.model.atoms[[0, -1]])
-        slack = 1e-6 * (greatest - least)  # of rounding
+        slack = 1e-6 * (greatest - least)  # for rounding
         beyond = [value for value in returns if not least - slack <= value <= greatest + slack]
         if self._watched and least < greatest and beyond:
             self._watched = False

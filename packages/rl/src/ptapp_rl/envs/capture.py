@@ -170,7 +170,7 @@ def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 5
     """Whether two of them give the same observations for the same seed and actions, whatever they played before."""
     first.action_space.seed(0)
     for seed in range(2):
-        for _ in range(steps):  # of `first` alone: a past that `second` has not
+        for _ in range(steps):  # `first` alone gets a past that `second` does not have
             *_, over, cut, _ = step(first, first.action_space.sample())
             if over or cut:
                 first.reset()

@@ -162,7 +162,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
     options |= {"render_mode": render} if render else {}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of newer versions, and of libraries below
+            warnings.simplefilter("ignore")  # newer versions of the environment, and libraries below
             env = gym.make(name, max_episode_steps=None if atari else limit, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)

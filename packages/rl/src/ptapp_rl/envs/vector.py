@@ -3,7 +3,7 @@
 Autoreset mode, named once for the whole package: NEXT_STEP. The step that ends an episode returns its last
 observation; the step after it ignores the action and returns the first observation of the next episode. So row t+1 of
 what an environment returned is always the true successor of row t, except where row t ended an episode: the
-transition out of such a row is never learnt from (`valid`). A time limit bootstraps from its last observation, which
+transition out of such a row is never learned from (`valid`). A time limit bootstraps from its last observation, which
 needs no special case, and a termination does not bootstrap.
 """
 
@@ -98,13 +98,13 @@ class Environments:
         self.frames = 0
         """Frames stepped, over all environments; a reset counts as one."""
         self.returns: deque[float] = deque(maxlen=100)
-        """Of the episodes that ended last."""
+        """Undiscounted returns and lengths of the latest episodes that ended."""
         self.lengths: deque[int] = deque(maxlen=100)
         """Their frames."""
         self._running, self._elapsed = np.zeros(count), np.zeros(count, np.int64)
         self.raw_rewards: Floats = np.zeros(count)
-        """Of the latest step, as the environment gives them."""
-        self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
+        """Unscaled rewards of the latest step, (count,)."""
+        self._signs = name.startswith("ALE/")  # what is learned from: games score on very different scales
         self._own = vector == "auto" and limit is None and count >= _OWN_PAYS and has_own_vector(name, stack)
         self._wait = vector == "async" and instance is None
         new = partial(make, name, stack=stack, limit=limit)

@@ -30,7 +30,7 @@ class Rollouts:
     Args:
         rollouts: how many to play; then the source ends.
         length: frames of each environment in one.
-        passes: times that a rollout is learnt from, each in another order.
+        passes: times that a rollout is learned from, each in another order.
         minibatches: of one pass.
         gamma, gae: see `returns.advantages`.
         normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
