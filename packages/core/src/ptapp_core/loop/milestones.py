@@ -61,7 +61,7 @@ class Milestones:
         return patience is not None and self.progress.waited >= patience
 
     def restore(self) -> int | None:
-        """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
+        """Continues from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
         if self._saved is not None:
             if self.progress.step != self._saved:

@@ -17,7 +17,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from glob import escape
@@ -134,33 +134,32 @@ class Run:
         self._lines = state["lines"]
 
     @contextmanager
-    def training(self, steps: int, restore: Callable[[], int | None]) -> Iterator["StopRequest"]:
-        """Opens the record and the console for a loop over `steps`, of which `restore` did some (None: a new run).
-
-        Yields what `STOPS` set, for the loop to end at a step boundary.
-        """
+    def locked(self) -> Iterator["StopRequest"]:
+        """Keeps other processes from training this run; yields what `STOPS` set, for a loop to end between steps."""
         with self._lock() if self.runtime.is_main else nullcontext(), StopRequest() as stop:
-            done = restore()
-            if self.runtime.is_main:
-                self._describe()  # a run that could not be resumed stays as it was
-                self._record = JsonLines(self.path / "metrics.jsonl", self._lines)
-                last = last_record(self.path / "metrics.jsonl") or {}
-                trackers = build_trackers(self._log_to, self.path, last.get(FRAMES, done or 0))
-                self._writers = [self._record, *trackers]
-            self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
-            try:
-                yield stop
-            finally:
-                console.close()
-                self._console = None
-                writers, self._writers, self._record = self._writers, [], None
-                for writer in writers:
-                    with (
-                        suppress(OSError) if sys.exception() else nullcontext()
-                    ):  # the first error is the one to report
-                        writer.close()
-                if error := sys.exception():  # now: a launcher of ranks asks those that remain to stop, and soon kills
-                    self._end(type(error))
+            yield stop
+
+    @contextmanager
+    def recording(self, steps: int, done: int | None) -> Iterator[None]:
+        """Opens the record and the console for a loop over `steps`, of which `done` are done (None: a new run)."""
+        if self.runtime.is_main:
+            self._describe()  # only now: a run that could not be resumed stays as it was
+            self._record = JsonLines(self.path / "metrics.jsonl", self._lines)
+            last = last_record(self.path / "metrics.jsonl") or {}
+            trackers = build_trackers(self._log_to, self.path, last.get(FRAMES, done or 0))
+            self._writers = [self._record, *trackers]
+        self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
+        try:
+            yield
+        finally:
+            console.close()
+            self._console = None
+            writers, self._writers, self._record = self._writers, [], None
+            for writer in writers:
+                with suppress(OSError) if sys.exception() else nullcontext():  # the first error is the one to report
+                    writer.close()
+            if error := sys.exception():  # now: a launcher of ranks asks those that remain to stop, and soon kills
+                self._end(type(error))
 
     @contextmanager
     def profiler(self, active: bool) -> Iterator[Any]:
