@@ -20,7 +20,7 @@ from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Progress, Task
 from ptapp_rl.envs.capture import decode_generator, encode_generator
 from ptapp_rl.envs.normalise import RunningNorm, digits_note
-from ptapp_rl.envs.spaces import Observations, each
+from ptapp_rl.envs.spaces import Observations, each, refuse_odd
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.replay import Replay
 from ptapp_rl.experience.returns import discounted, least_and_greatest
@@ -312,6 +312,7 @@ class Experience:
         if not (state["replay"]["arrays"]["actions"] < self._task.model.actions).all():
             raise ValueError(f"actions must be below {self._task.model.actions}")
         self._replay.load_state_dict(state["replay"])
+        refuse_odd(each(state["replay"]["observations"], lambda part: part.flatten(0, 1)), self._environments.card)
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
         least = self._starts + (state["given"] - 1) * self._every

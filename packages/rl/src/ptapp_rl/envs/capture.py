@@ -26,7 +26,7 @@ Way = Literal["plain", "replay", "reset"]
 
 _FIXED = {"env", "spec", "metadata", "observation_space", "action_space", "single_observation_space"}
 _FIXED |= {"single_action_space", "_action_space", "_observation_space", "_metadata", "_cached_spec"}
-_FIXED |= {"_saved_kwargs", "render_mode"}
+_FIXED |= {"_saved_kwargs", "render_mode", "stack_size"}
 """What no step changes."""
 
 
@@ -202,8 +202,8 @@ def restore_plain(env: Any, layers: list[dict[str, Any]]) -> None:
     if not _fits(env, layers):
         raise ValueError("the attributes are not those of this environment and its wrappers")
     for wrapper, layer in zip(_wrappers(env), layers, strict=True):
-        for name, value in layer.items():
-            setattr(wrapper, name, _decode(value))
+        for name in layer.keys() - _FIXED:
+            setattr(wrapper, name, _decode(layer[name]))
 
 
 def _fits(env: Any, layers: list[dict[str, Any]]) -> bool:

@@ -1,5 +1,6 @@
 """Running statistics of observations and of returns, so that networks see numbers near one."""
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -125,5 +126,8 @@ class RewardScale:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with those statistics."""
         refuse_unlike(state, {**self.state_dict(), "mean": 0.0, "squares": 0.0})
+        numbers = (*state["returns"].tolist(), state["mean"], state["squares"])
+        if not all(map(isfinite, numbers)) or state["squares"] < 0:
+            raise ValueError("the statistics of returns must be finite, and their squares not negative")
         self._returns = state["returns"].numpy().copy()
         self._mean, self._squares, self._seen = state["mean"], state["squares"], state["seen"]

@@ -30,7 +30,7 @@ from ptapp_core.runs.log import FRAMES
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs.names import has_own_vector, make, make_own_vector
-from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_card
+from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_card, refuse_odd
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
@@ -271,6 +271,9 @@ class Environments:
         like |= {"observations": each(self.observations, torch.from_numpy), "frames": 0, "own": False, "way": ""}
         like |= {name: [number] * len(state[name]) for name, number in (("returns", 0.0), ("lengths", 0))}
         refuse_unlike({name: state[name] for name in like}, like)
+        refuse_odd(state["observations"], self.card)
+        if not all(map(isfinite, state["returns"])):
+            raise ValueError("returns of episodes must be finite")
         if not self._own and (type(state["states"]) is not list or len(state["states"]) != self.count):
             raise ValueError(f"there must be states of {self.count} environments")
 

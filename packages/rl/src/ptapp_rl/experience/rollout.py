@@ -11,7 +11,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import decode_generator, encode_generator
 from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note
-from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, rows_of, store
+from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, refuse_odd, rows_of, store
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.returns import advantages
 from ptapp_rl.models.actor import ActorCritic, Gaussian
@@ -81,7 +81,7 @@ class Rollouts:
         """Minibatches, until all rollouts are played."""
         while True:
             if self._given == self._passes * self._minibatches or (self._given and self._strayed()):
-                if self._played == self._rollouts:
+                if self._played >= self._rollouts:  # a job that goes on may be made shorter
                     return
                 self._play()
             yield self._minibatch()
@@ -109,9 +109,7 @@ class Rollouts:
         if self._scale:
             self._scale.load_state_dict(state["scale"])
         self._moments = self._runtime.to_device(state["moments"])
-        columns = self._runtime.to_device(state["columns"])
-        parts = {name.partition("/")[2]: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
-        self._columns = {**columns, "observation": parts} if parts else columns
+        self._columns = self._runtime.to_device(_from_names(state["columns"]))
         self._order, self._played, self._given = state["order"], state["played"], state["given"]
         self._explained = state["explained"]
         self._pace.restart()
@@ -236,22 +234,29 @@ class Rollouts:
 
     def _refuse_other_state(self, state: dict[str, Any]) -> None:
         """Raises ValueError for what is no state of such rollouts, whose environments are restored."""
-        columns, order, steps = state["columns"], state["order"], self._passes * self._minibatches
+        columns, order, moments = state["columns"], state["order"], state["moments"]
+        steps = self._passes * self._minibatches
         size, unused = len(columns["advantage"]) if columns else 0, state["given"] < steps
         shown = self._runtime.to_device(each(self._environments.observations, torch.from_numpy))
         like: dict[str, Any] = {"random": "", "played": 0, "given": 0, "explained": state["explained"] and 0.0}
-        like["moments"] = moments_of(self._model.encoder, shown) if state["moments"] else []
+        like["moments"] = moments_of(self._model.encoder, shown) if moments else []
         like["order"] = torch.zeros(len(order), dtype=torch.int64)
         head, numbers = self._model.head, ("log_prob", "advantage", "target", "value")
         of_one = {name: torch.zeros(()) for name in numbers} | _by_name(pick(self._observations, (0, 0)))
         of_one["action"] = torch.zeros(head.action_shape, dtype=head.dtype)
         like["columns"] = {name: one.expand(size, *one.shape) for name, one in of_one.items()} if columns else {}
         refuse_unlike({name: state[name] for name in like}, like)
+        if any(
+            count < 1 or not mean.isfinite().all() or not variance.ge(0).all() for count, _, mean, variance in moments
+        ):
+            raise ValueError("moments of observations must be those of some, finite, with no negative variance")
         if state["given"] > steps or (unused and not size):
             raise ValueError(f"there is no minibatch {state['given']} of {steps} of a rollout of {size} transitions")
         begun = unused and self._minibatches > 1 and state["given"] % self._minibatches
         if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
             raise ValueError(f"order must be one of the {size} transitions")
+        if size:
+            refuse_odd(_from_names(columns)["observation"], self._environments.card)
         if size and not isinstance(head, Gaussian):
             taken, count = columns["action"], torch.tensor(getattr(head, "sizes", head.noise_size))
             if not ((taken >= 0) & (taken < count)).all():
@@ -268,6 +273,13 @@ def _by_name(observation: Observations) -> dict[str, Tensor]:
     if isinstance(observation, Tensor):
         return {"observation": observation}
     return {f"observation/{name}": part for name, part in observation.items()}
+
+
+def _from_names(columns: Batch) -> Batch:
+    """Columns by name with the parts of a dictionary of observations together again."""
+    parts = {name.partition("/")[2]: part for name, part in columns.items() if name.startswith("observation/")}
+    others = {name: column for name, column in columns.items() if not name.startswith("observation/")}
+    return {**others, "observation": parts} if parts else others
 
 
 def _explained_variance(values: Tensor, targets: Tensor) -> float | None:
