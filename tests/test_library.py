@@ -18,6 +18,8 @@ from contract import of_audio, of_vision
 from contract.rows import command, only_run
 from ptapp_core.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--steps", "4", "--batch-size", "8", "--device", "cpu", "--threads", "1", "--log-to", "none"]
 
 

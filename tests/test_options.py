@@ -30,6 +30,8 @@ from ptapp_core.settings.fields import RECORD, flag, group_of, kind
 from ptapp_core.settings.train import JobSettings, TrainSettings
 from ptapp_core.task import Progress
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {"vision": "TrainVision", "nlp": "TrainNLP", "audio": "TrainAudio", "rl": "TrainRL"}
 # What is not seen in a few steps: where and how visibly a job runs, what it is, and how it is measured.
 ELSEWHERE = {

@@ -14,6 +14,8 @@ from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
 from ptapp_audio.train import SoundClassification
 from ptapp_core.nn.losses import build_loss
 
+pytestmark = pytest.mark.slow
+
 WINDOW = 4000
 FRONT = Front.of(8000, 0.032, 0.016, 20, 50.0)
 SHAPE = (FRONT.mels, 1 + WINDOW // FRONT.hop)

@@ -19,6 +19,8 @@ from ptapp_core.errors import UserError
 from ptapp_core.export import Format, export
 from ptapp_core.machine.runtime import Runtime
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("cnn", "crnn", "transformer")
 SMALL = {"cnn": {"width": 8}, "crnn": {"width": 8}, "transformer": {"dim": 48}}
 BANDS, FRAMES = 32, 80

@@ -12,6 +12,8 @@ import pytest
 
 from contract import of_vision
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 120
 PROCESSES = Path("/proc")
 TRAIN = "train --device cpu --threads 1 --log-to none --run-dir {runs}"

@@ -15,6 +15,8 @@ from PIL import Image
 from ptapp_core.measure import report
 from ptapp_core.measure.report import _fonts, clip, confusion_matrix, curves, save
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:

@@ -26,6 +26,8 @@ from fuzz.domains import DOMAINS, Domain
 from fuzz.mutate import mutate, mutated_words
 from ptapp_core.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 _COUNT = int(os.environ.get("PTAPP_FUZZ", "300"))
 _ONLY = os.environ.get("PTAPP_FUZZ_ONLY")
 _PARTS = 10  # tests, so that processes can share the work

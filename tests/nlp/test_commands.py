@@ -28,6 +28,8 @@ from ptapp_nlp.models import bert, build
 from ptapp_nlp.models.optimise import depths, optimizer_of
 from ptapp_nlp.train import evaluation
 
+pytestmark = pytest.mark.slow
+
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32"]
 
 

@@ -16,6 +16,8 @@ from ptapp_nlp.models import build
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.tasks import OUTPUTS, TokenTask
 
+pytestmark = pytest.mark.slow
+
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 10, 0, 0, 0, 0], [6, 6, 11, 4, 0, 0]])
 OPTIONS = {"dim": 16, "hidden": 24, "layers": 2, "heads": 2, "dropout": 0.5, "bidirectional": True, "lora": None}
 BERT = {

@@ -13,6 +13,8 @@ from ptapp_core.cli.main import main
 from ptapp_rl.envs.names import resolve
 from rl.games import Counted
 
+pytestmark = pytest.mark.slow
+
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
 

@@ -29,6 +29,8 @@ from ptapp_rl.evaluate import evaluation_environments, figures
 from ptapp_rl.models.networks import encoder, moments_of, take_in
 from rl.games import Counted, Misbehaving
 
+pytestmark = pytest.mark.slow
+
 
 def test_seeds_and_indices_decide_what_is_played() -> None:
     def start(**options: Any) -> Any:

@@ -13,6 +13,8 @@ from ptapp_rl.envs.capture import plain_state
 from ptapp_rl.envs.names import make
 from ptapp_rl.envs.vector import Environments
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("name", "vector", "way"),

@@ -15,6 +15,8 @@ from ptapp_core.loop.update import NotFinite, Update
 from ptapp_core.task import Progress
 from rl.lessons import RUNTIME, learner
 
+pytestmark = pytest.mark.slow
+
 JOBS: dict[str, dict[str, Any]] = {
     "ppo": {"env": "CartPole-v1", "normalise": True, "normalise_rewards": True},
     "a2c": {"env": "IdentityContinuous-v0", "algo": "a2c", "envs": 2, "rollout": 32, "normalise": True},
