@@ -125,7 +125,9 @@ def _import(place: str, where: str) -> ModuleType:
     if (folder := str(file.parent if file else Path.cwd())) not in sys.path:
         sys.path.append(folder)
     try:
-        return _run_file(file) if file else importlib.import_module(place)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*precision lowered by casting")  # what Gymnasium says of most boxes
+            return _run_file(file) if file else importlib.import_module(place)
     except (Exception, SystemExit) as error:  # whatever the user's code does
         why = f"{type(error).__name__}: {error}"
         if isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0]:

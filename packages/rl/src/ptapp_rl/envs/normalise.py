@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
 
+_HUGE = 1e6
 Moments = tuple[int, Tensor, Tensor, Tensor]
 """Count, origin, mean and variance of some observations; see `RunningNorm`."""
 
@@ -85,6 +86,11 @@ def digits_note(name: str) -> str:
         f"observations of {name} lose digits: they differ by less than float32 tells apart at their size; "
         "--normalise centres them before they become float32"
     )
+
+
+def size_note(what: str, name: str, largest: float, option: str) -> str:
+    """What a user should do where numbers are so large that hardly a network learns from them; else empty."""
+    return f"{what} of {name} reach {largest:.1g}: {option} scales them" if largest >= _HUGE else ""
 
 
 class RewardScale:

@@ -10,12 +10,12 @@ from torch import Tensor
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import decode_generator, encode_generator
-from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note
+from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note, size_note
 from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, refuse_odd, rows_of, store
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.returns import advantages
 from ptapp_rl.models.actor import ActorCritic, Gaussian
-from ptapp_rl.models.networks import loses_digits, moments_of, take_in
+from ptapp_rl.models.networks import largest, loses_digits, moments_of, take_in
 
 Batch = dict[str, Any]
 _AT_ONCE = 4096  # observations in a forward pass without gradients
@@ -36,7 +36,7 @@ class Rollouts:
         normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
         target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
         scale_rewards: by the deviation of the return.
-        say: takes a line for the user, of observations that lose digits.
+        say: takes a line for the user, of observations that lose digits and of numbers that are huge.
     """
 
     def __init__(
@@ -128,8 +128,18 @@ class Rollouts:
         return self._environments.latest(self._runtime) | self._pace.figures() | explained
 
     def names(self, step: int) -> list[str]:
-        """The environment, for all of its frames are one's own."""
-        return [f"frames of {self._environments.name}"]
+        """The environment, for all of its frames are one's own, and what may be wrong with them."""
+        return [f"frames of {self._environments.name}", *self._too_large()]
+
+    def _too_large(self) -> list[str]:
+        """What is said of the rollout's observations and rewards where they are huge, and not scaled."""
+        name, scaled = self._environments.name, self._scale is not None
+        seen = each(self._observations, lambda part: part.flatten(0, 1))
+        notes = (
+            size_note("observations", name, largest(self._model.encoder, seen), "--normalise"),
+            size_note("rewards", name, 0.0 if scaled else float(abs(self._rewards).max()), "--normalise-rewards"),
+        )
+        return list(filter(None, notes))
 
     def _play(self) -> None:
         """Steps the environments `length` times, then values and advantages of the whole rollout at once.
@@ -173,8 +183,11 @@ class Rollouts:
         log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))
         self._moments = moments_of(self._model.encoder, taken)
-        if self._played == 0 and loses_digits(self._model.encoder, taken):
-            self._say(digits_note(self._environments.name))
+        if self._played == 0:
+            if loses_digits(self._model.encoder, taken):
+                self._say(digits_note(self._environments.name))
+            for note in self._too_large():
+                self._say(note)
         columns = {
             "action": actions,
             "log_prob": log_prob,
