@@ -14,7 +14,7 @@ from gymnasium import spaces
 
 from ptapp_core.cli.main import main
 from ptapp_core.errors import UserError
-from ptapp_rl.envs import resolve
+from ptapp_rl.envs.names import resolve
 from ptapp_rl.envs.vector import Environments
 from rl.lessons import learner
 

@@ -5,7 +5,8 @@ import importlib.util
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,19 +71,40 @@ def _is(registered: str, name: str) -> bool:
 
 
 def refuse_code_of(run: Path, env: str) -> None:
-    """Refuses an environment whose code lies in the run directory itself: a run from a stranger must not run code.
+    """Refuses an environment of a run that is not to be run: a stranger's run must not choose what code runs here.
 
+    That is code which lies in the run directory itself, and what Python itself brings, such as `http.server:test`.
     Raises UserError, naming the file.
     """
-    place = env.rpartition(":")[0]
-    top = place.partition(".")[0]
-    files = [Path(place).expanduser()] if place.endswith(".py") else [Path(f"{top}.py"), Path(top, "__init__.py")]
-    inside = [file for file in files if place and file.exists() and file.resolve().is_relative_to(run.resolve())]
+    if env.rpartition(":")[0].partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(
+            f"{run / 'config.toml'}: its environment {env} is code of Python itself, which has no environments and is "
+            "not run; the file was changed"
+        )
+    inside = [file for file in code_of(env) if file.resolve().is_relative_to(run.resolve())]
     if inside:
         raise UserError(
             f"{run}: its environment {env} is code in the run directory itself, which is not run; if you trust it, "
             f"move {inside[0]} elsewhere and name that place as env in {run / 'config.toml'}"
         )
+
+
+def code_of(env: str) -> list[Path]:
+    """Where the code lies that `module:Name` or `file.py:Name` imports; nothing is imported to find out."""
+    place = env.rpartition(":")[0]
+    if place.endswith(".py"):
+        files = [Path(place).expanduser()]
+    else:
+        spec = PathFinder.find_spec(place.partition(".")[0], [*sys.path, str(Path.cwd())]) if place else None
+        origins = [spec.origin] if spec and spec.origin else (spec.submodule_search_locations or []) if spec else []
+        files = [Path(origin) for origin in origins]
+    return [file for file in files if file.exists()]
+
+
+def say_code_of(env: str, say: Callable[[str], None]) -> None:
+    """Says which code the environment of a run imports, if it does: a line before it runs."""
+    if code := code_of(env):
+        say(f"environment {env}: imports {', '.join(str(file.resolve()) for file in code)}")
 
 
 def _brought(env: str) -> str:
