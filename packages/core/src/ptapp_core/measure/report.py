@@ -65,7 +65,11 @@ def _code(character: str) -> str:
 
 
 def clip(text: str, width: int) -> str:
-    """The text, or its beginning and an ellipsis where it is longer than `width` characters."""
+    """The text, or its beginning and an ellipsis where it is longer than `width` characters.
+
+    Bytes of a path that are no Unicode text, which no font can draw, become question marks.
+    """
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
