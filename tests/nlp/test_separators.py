@@ -207,3 +207,19 @@ def test_reviews_of_the_stanford_treebank_that_are_in_two_splits() -> None:
     data = ptapp_nlp.data.recognise.load(str(SHARED / "sst2"), CLASSIFY, division=allowed)
     assert (len(data.train), len(data.val), len(data.test)) == (6920, 872, 1821)
     assert data.train.source[940] == data.test.source[152]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "cp1251"])
+def test_utf_8_is_not_read_as_another_encoding_in_silence(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("plain\nsüße Äpfel über Öl\n", encoding="utf-8")
+    with pytest.raises(UserError, match=rf"a\.txt:2: is UTF-8 text, not {encoding}; leave --encoding out"):
+        load(str(tmp_path / "a.txt"), Reading("generate", encoding=encoding), division=None)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("gb18030", "联通"), ("shift_jis", "日本語の文です"), ("koi8-r", "привет"), ("latin-1", "süße Äpfel über Öl")],
+)
+def test_another_encoding_is_read_as_asked(encoding: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(f"{text}\n".encode(encoding))
+    assert load(str(tmp_path / "a.txt"), Reading("generate", encoding=encoding), division=None).train.source == [text]

@@ -9,6 +9,7 @@ from ptapp_core.data.files import opened
 from ptapp_core.errors import UserError
 
 _NUL = "holds a NUL byte, so it is no text"
+_TELLING = 4  # letters beyond ASCII in a line that are UTF-8 by no chance
 
 
 @dataclass
@@ -64,7 +65,10 @@ def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
         if is_wide(encoding):
             yield from _wide_lines(file, raw.read(), encoding, bad)
             return
+        other = codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig", "ascii")
         for number, line in enumerate(raw, start=1):
+            if other and sum(byte >= 0xC0 for byte in line) >= _TELLING and _is(line, "utf-8"):
+                raise UserError(f"{file}:{number}: is UTF-8 text, not {encoding}; leave --encoding out")
             if number == 1:
                 _refuse_first(file, line)
                 line = line.removeprefix(codecs.BOM_UTF8)
