@@ -50,6 +50,8 @@ def test_images_get_the_answers_of_predict_from_files_pixels_and_pillow(
     assert model.predict([np.asarray(Image.open(file)) for file in files]) == expected
     with pytest.raises(UserError, match=r"^image 1: is float64 \(8, 8\); give uint8"):
         model.predict([np.zeros((8, 8), np.uint8), np.zeros((8, 8))])
+    with pytest.raises(UserError, match=r"^image 0: is uint8 \(0, 5\); give uint8"):
+        model.predict([np.zeros((0, 5), np.uint8)])
     with pytest.raises(UserError, match=r"gone\.png: "):
         model.predict([tmp_path / "gone.png"])
 

@@ -201,3 +201,10 @@ def test_sentences_of_anki_are_read_as_published(tmp_path: Path) -> None:
         data = load(str(path), Reading("translate"))
         assert data.train.source[0].startswith("Go ")
         assert data.train.target[0] == data.train.source[0].replace("Go", "Geh")
+
+
+def test_texts_with_different_labels_are_counted_in_a_line(tmp_path: Path) -> None:
+    rows = [f"text {n},{'ab'[n % 2]}" for n in range(20)] + ["text 3,a", "text 5,a"]
+    (tmp_path / "clash.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    notes = load(str(tmp_path / "clash.csv"), Reading("classify")).notes
+    assert "2 texts with different labels (the first is 'text 3')" in notes

@@ -1,6 +1,7 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -256,6 +257,11 @@ class Trained:
         checkpoint = best if which == "best" and best.exists() else steps[-1] if steps else None
         if checkpoint is None:
             raise UserError(f"{run}: no checkpoint yet")
+        if which == "best" and checkpoint != best:
+            print(
+                f"ptapp: note: {run} has no checkpoint that is marked best: {checkpoint.name}, the last, is used",
+                file=sys.stderr,
+            )
         if problem := verify(checkpoint):
             raise UserError(f"{problem}; try --checkpoint {'last' if which == 'best' else 'best'}")
         return cls(run, about, checkpoint)

@@ -72,7 +72,8 @@ class Predictor:
             if isinstance(image, str | Path):
                 return decode(Path(image), self.size, self.channels, span=self.span)
             if isinstance(image, np.ndarray):
-                if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+                of_pixels = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+                if image.dtype != np.uint8 or not of_pixels or not image.size:
                     raise Unreadable(f"is {image.dtype} {image.shape}; give uint8 (H, W), (H, W, 3) or (H, W, 4)")
                 image = Image.fromarray(image)
             return square(image.copy(), self.size, self.channels, span=self.span)

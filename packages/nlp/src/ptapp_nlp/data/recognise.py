@@ -259,7 +259,7 @@ def _check_labels(
                 f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
                 "Give --label-column"
             )
-    notes = [alike(found)]
+    notes = [alike(found), _of_two_classes(tables)]
     for split, table in tables.items():
         first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
@@ -272,6 +272,18 @@ def _check_labels(
                 )
             notes.append(f"{line}: is it a header? Call its columns text and label")
     return [note for note in notes if note]
+
+
+def _of_two_classes(tables: Mapping[SplitName, Table]) -> str | None:
+    """A line about texts that occur with different labels, which no classifier can learn; None where there are none."""
+    labels: dict[str, set[str]] = {}
+    for table in tables.values():
+        for row in table.rows:
+            labels.setdefault(row.text, set()).add(row.label)
+    clashes = [text for text, own in labels.items() if len(own) > 1]
+    if not clashes:
+        return None
+    return f"{counted(len(clashes), 'text')} with different labels (the first is {shown(clashes[0])})"
 
 
 def _named(
