@@ -15,7 +15,7 @@ from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, refu
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.returns import advantages
 from ptapp_rl.models.actor import ActorCritic, Gaussian
-from ptapp_rl.models.networks import largest, loses_digits, moments_of, take_in
+from ptapp_rl.models.networks import has_seen_nothing, largest, loses_digits, moments_of, take_in
 
 Batch = dict[str, Any]
 _AT_ONCE = 4096  # observations in a forward pass without gradients
@@ -142,13 +142,25 @@ class Rollouts:
         return list(filter(None, notes))
 
     def _play(self) -> None:
-        """Steps the environments `length` times, then values and advantages of the whole rollout at once.
+        """A rollout, with values and advantages of the whole of it at once.
 
         The statistics of observations take the rollout before in only now, for until its last minibatch the policy
-        must see as it saw while it played.
+        must see as it saw while it played. Those of nothing are filled first, by a rollout that is not learned from.
         """
+        encoder = self._model.encoder
+        take_in(encoder, self._moments, self._runtime)
+        if self._played == 0 and has_seen_nothing(encoder):
+            self._record()
+            if self._scale:
+                self._scale(self._rewards, self._over[1:])
+            shown = each(self._observations, lambda part: self._runtime.to_device(part[:-1].flatten(0, 1)))
+            take_in(encoder, moments_of(encoder, shown), self._runtime)
+        self._columns = self._finished(self._record())
+        self._played, self._given = self._played + 1, 0
+
+    def _record(self) -> Tensor:
+        """Steps the environments `length` times; returns the parameters of the policy's distribution at each."""
         environments, head = self._environments, self._model.head
-        take_in(self._model.encoder, self._moments, self._runtime)
         self._over[0] = environments.over
         played: list[Tensor] = []
         with torch.inference_mode():
@@ -163,8 +175,7 @@ class Rollouts:
                 self._rewards[t], self._terminated[t], _ = environments.step(taken)
                 self._over[t + 1] = environments.over
             store(self._observations, self._length, environments.observations)
-        self._columns = self._finished(torch.cat(played))
-        self._played, self._given = self._played + 1, 0
+        return torch.cat(played)
 
     @torch.no_grad()
     def _finished(self, parameters: Tensor) -> Batch:

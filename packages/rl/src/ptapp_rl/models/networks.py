@@ -161,6 +161,11 @@ def take_in(encoder: nn.Module, moments: list[Moments], runtime: Runtime) -> Non
             norm.take(some)
 
 
+def has_seen_nothing(encoder: nn.Module) -> bool:
+    """Whether the encoder has running statistics, which are of no observation yet."""
+    return any(isinstance(module, RunningNorm) and not module.count for module in encoder.modules())
+
+
 def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
     """Whether the encoder sees numbers, (N, ...), that float32 does not tell apart."""
     if isinstance(encoder, Parts):
