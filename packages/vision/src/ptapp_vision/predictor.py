@@ -53,6 +53,8 @@ class Predictor:
         Images of any size and form are brought to the model's as in training. Raises UserError for one that cannot be
         read.
         """
+        if isinstance(images, str | Path):
+            raise UserError("`predict` takes a list: give [file] for a single one")
         answers = []
         for start in range(0, len(images), _BATCH):
             pixels = [self._pixels(image, start + place) for place, image in enumerate(images[start : start + _BATCH])]
