@@ -10,7 +10,7 @@ import pytest
 
 from ptapp_core.errors import UserError
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs.names import make, names, resolve
+from ptapp_rl.envs.names import make, names, refuse_code_of, resolve
 from ptapp_rl.envs.vector import Environments
 
 
@@ -149,3 +149,24 @@ def test_a_module_that_cannot_be_imported_is_one_line(
         Path("broken_game.py").write_text(text)
     with pytest.raises(UserError, match=rf"--env broken_game:Mine: the module cannot be imported: .*{says}"):
         resolve("broken_game:Mine")
+
+
+@pytest.mark.parametrize(
+    "env", ["runs.a-b.one.evil:Maze", "runs.a-b.one.inner.evil:Maze", "evil:Maze", "inner.evil:Maze"]
+)
+def test_a_dotted_name_does_not_reach_code_in_a_run(env: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "runs" / "a-b" / "one"
+    (run / "inner").mkdir(parents=True)
+    for folder in (run, run / "inner"):
+        (folder / "evil.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.chdir(tmp_path if env.startswith("runs") else run)
+    with pytest.raises(UserError, match="is code in the run directory itself"):
+        refuse_code_of(run, env)
+
+
+def test_code_beside_a_run_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "mine.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for env in ("mine:Maze", "mine.py:Maze", "CartPole", "rl.games:Plain"):
+        refuse_code_of(tmp_path / "runs" / "one", env)

@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from importlib.machinery import PathFinder
+from importlib.machinery import PathFinder, all_suffixes
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,7 +81,7 @@ def refuse_code_of(run: Path, env: str) -> None:
             f"{run / 'config.toml'}: its environment {env} is code of Python itself, which has no environments and is "
             "not run; the file was changed"
         )
-    inside = [file for file in code_of(env) if file.resolve().is_relative_to(run.resolve())]
+    inside = [file for file in (*code_of(env), *_on_the_way(env)) if file.resolve().is_relative_to(run.resolve())]
     if inside:
         raise UserError(
             f"{run}: its environment {env} is code in the run directory itself, which is not run; if you trust it, "
@@ -99,6 +99,16 @@ def code_of(env: str) -> list[Path]:
         origins = [spec.origin] if spec and spec.origin else (spec.submodule_search_locations or []) if spec else []
         files = [Path(origin) for origin in origins]
     return [file for file in files if file.exists()]
+
+
+def _on_the_way(env: str) -> list[Path]:
+    """What each part of a dotted name may be: a folder without an `__init__.py` is a package as well."""
+    parts = env.rpartition(":")[0].split(".")
+    stems = [
+        Path(folder, *parts[:count]) for folder in (str(Path.cwd()), *sys.path) for count in range(1, len(parts) + 1)
+    ]
+    forms = [stem.with_name(stem.name + suffix) for stem in stems if stem.name for suffix in ("", *all_suffixes())]
+    return [form for form in forms if form.exists()]
 
 
 def say_code_of(env: str, say: Callable[[str], None]) -> None:
