@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +51,30 @@ def spoiled_checkpoints(checkpoint: Path, odd: Any) -> Iterator[str]:
             shutil.rmtree(run)
             shutil.copytree(kept, run, symlinks=True)
     shutil.rmtree(kept)
+
+
+def without_one(state: Any) -> Iterator[tuple[str, Any]]:
+    """For each name of plain data's dicts, and the last value of its lists: its place, and the data without it."""
+    if isinstance(state, dict):
+        for name, value in state.items():
+            yield str(name), {other: kept for other, kept in state.items() if other != name}
+            for place, changed in without_one(value):
+                yield f"{name}.{place}", {**state, name: changed}
+    elif isinstance(state, (list, tuple)) and state:
+        yield str(len(state) - 1), state[:-1]
+        for place, changed in without_one(state[0]):
+            yield f"0.{place}", type(state)([changed, *state[1:]])
+
+
+def other_tensors(state: Any, other: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[tuple[str, Any]]:
+    """For each tensor of plain data: its place, and the data with what `other` makes of it there."""
+    if isinstance(state, dict):
+        for name, value in state.items():
+            for place, changed in other_tensors(value, other):
+                yield f"{name}.{place}", {**state, name: changed}
+    elif isinstance(state, (list, tuple)):
+        for index, value in enumerate(state):
+            for place, changed in other_tensors(value, other):
+                yield f"{index}.{place}", type(state)([*state[:index], changed, *state[index + 1 :]])
+    elif isinstance(state, torch.Tensor):
+        yield "", other(state)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).resolve().parents[1] / "packages"
-DOMAINS = ("vision", "nlp", "rl", "audio")
+DOMAINS = tuple(sorted({path.name for path in PACKAGES.iterdir() if path.is_dir()} - {"core"}))
 CORE = PACKAGES / "core" / "src" / "ptapp_core"
 # Which rooms of core, and which of the modules beside them, a room may import, besides itself and `errors`.
 ROOMS = {
@@ -88,7 +88,6 @@ def files() -> list[Path]:
 
 
 def test_imports_run_from_domain_to_core_alone() -> None:
-    assert {path.name for path in PACKAGES.iterdir() if path.is_dir()} == {"core", *DOMAINS}
     for path in files():
         own = module_name(path).split(".")[0]
         others = {f"ptapp_{name}" for name in DOMAINS} - {own}

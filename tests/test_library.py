@@ -18,6 +18,8 @@ from contract import of_audio, of_vision
 from contract.rows import command, only_run
 from ptapp_core.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--steps", "4", "--batch-size", "8", "--device", "cpu", "--threads", "1", "--log-to", "none"]
 
 
@@ -48,6 +50,10 @@ def test_images_get_the_answers_of_predict_from_files_pixels_and_pillow(
     assert model.predict([np.asarray(Image.open(file)) for file in files]) == expected
     with pytest.raises(UserError, match=r"^image 1: is float64 \(8, 8\); give uint8"):
         model.predict([np.zeros((8, 8), np.uint8), np.zeros((8, 8))])
+    with pytest.raises(UserError, match=r"takes a list: give \[file\] for a single one$"):
+        model.predict(str(files[0]))
+    with pytest.raises(UserError, match=r"^image 0: is uint8 \(0, 5\); give uint8"):
+        model.predict([np.zeros((0, 5), np.uint8)])
     with pytest.raises(UserError, match=r"gone\.png: "):
         model.predict([tmp_path / "gone.png"])
 
@@ -83,6 +89,8 @@ def test_texts_get_the_answers_of_predict(task: str, tmp_path: Path, capsys: pyt
     expected = printed(capsys, "nlp", "predict", str(run), *texts, "--device", "cpu")
     answers = ptapp.load(run, device="cpu").predict(texts)
     assert [{"text": text, **answer} for text, answer in zip(texts, answers, strict=True)] == expected
+    with pytest.raises(UserError, match=r"takes a list: give \[text\] for a single one$"):
+        ptapp.load(run).predict("the old cat")
     with pytest.raises(UserError, match=f"learned to {task}, not to generate"):
         ptapp.load(run).generate("the")
 

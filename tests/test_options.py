@@ -20,14 +20,17 @@ import pytest
 import torch
 
 from contract import of_audio, of_rl, of_vision
+from ptapp_core.cli.main import main
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
 from ptapp_core.loop.averaging import Weights
 from ptapp_core.loop.update import Update
 from ptapp_core.settings.base import Settings
-from ptapp_core.settings.fields import flag, kind
+from ptapp_core.settings.fields import RECORD, flag, group_of, kind
 from ptapp_core.settings.train import JobSettings, TrainSettings
 from ptapp_core.task import Progress
+
+pytestmark = pytest.mark.slow
 
 SETTINGS = {"vision": "TrainVision", "nlp": "TrainNLP", "audio": "TrainAudio", "rl": "TrainRL"}
 # What is not seen in a few steps: where and how visibly a job runs, what it is, and how it is measured.
@@ -281,3 +284,21 @@ def test_an_integer_beyond_a_float_is_refused_for_every_option_of_every_command(
                     settings.resolve(None, {**arguments, name: [str(number)] if kind(field).many else str(number)})
                 checked += 1
     assert checked > 10
+
+
+@pytest.mark.parametrize("domain", SETTINGS)
+def test_help_has_what_matters_first_and_help_all_has_every_option(
+    domain: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = getattr(import_module(f"ptapp_{domain}.config"), SETTINGS[domain])
+    said = {}
+    for word in ("--help", "--help-all"):
+        assert main([domain, "train", word]) == 0
+        said[word] = capsys.readouterr().out
+        assert max(map(len, said[word].splitlines())) <= 80
+    assert len(said["--help"].splitlines()) < 60
+    assert "--help-all" in said["--help"]
+    shown = {word: set(re.findall(r"--(?:\[no-\])?([a-z-]+)", text)) for word, text in said.items()}
+    flags = {name: flag(name)[2:] for name, field in settings.model_fields.items() if group_of(field) != RECORD}
+    assert set(flags.values()) <= shown["--help-all"]
+    assert {flags[name] for name in settings.first} <= shown["--help"]

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ptapp_core.errors import install
+
 ROOT = Path(__file__).resolve().parents[1]
-DOMAINS = ("vision", "nlp", "rl", "audio")
+DOMAINS = tuple(sorted({path.name for path in (ROOT / "packages").iterdir() if path.is_dir()} - {"core"}))
 OF_ONE_DOMAIN = {"torchvision": "vision", "transformers": "nlp", "gymnasium": "rl", "librosa": "audio"}
 
 
@@ -40,3 +42,23 @@ def test_the_umbrella_has_every_domain() -> None:
         "ptapp-core",
         *(f"ptapp-{domain}" for domain in DOMAINS),
     }
+
+
+def test_no_message_tells_a_user_to_install_a_name_that_is_on_no_index() -> None:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")]
+    for path in [*ROOT.glob("packages/*/src/**/*.py"), *pages]:
+        assert not re.search(r"pip install [^\n]*ptapp-", path.read_text(encoding="utf-8")), path
+
+
+def test_an_extra_is_installed_by_the_names_of_its_libraries() -> None:
+    assert install("ptapp-audio", "av") == "pip install 'av>=12'"
+    for name in ("core", *DOMAINS):
+        project = tomllib.loads((ROOT / "packages" / name / "pyproject.toml").read_text())["project"]
+        for extra, requirements in project.get("optional-dependencies", {}).items():
+            assert install(f"ptapp-{name}", extra) == " ".join(["pip install", *(f"'{each}'" for each in requirements)])
+
+
+def test_all_distributions_have_one_version_and_one_licence() -> None:
+    files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]
+    projects = [tomllib.loads(file.read_text())["project"] for file in files]
+    assert len({(project["version"], project["license"]) for project in projects}) == 1

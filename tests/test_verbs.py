@@ -14,6 +14,8 @@ from contract.rows import command
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import ARGUMENTS, flag, group_of, kind
 
+pytestmark = pytest.mark.slow
+
 # Where and how fast a model computes, which of its weights, and what it is given, in which there is nothing bad.
 ELSEWHERE = {"checkpoint", "device", "precision", "batch_size", "data", "file", "skip_bad"}
 VALUES = {

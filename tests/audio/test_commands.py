@@ -21,6 +21,8 @@ from ptapp_audio.features.spectral import MFCC
 from ptapp_audio.train import several_windows
 from ptapp_core.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--threads", "1", "--log-to", "none", "--width", "8", "--mels", "16", "--device", "cpu"]
 
 

@@ -151,6 +151,16 @@ def test_the_official_tree_of_esc50_is_read_from_wherever_it_is_pointed_at(tmp_p
         assert {name[0] for name, part in by_name(listing, listing.parts).items() if part == "test"} == {"5"}
 
 
+@pytest.mark.parametrize("fold", [None, 2])
+def test_the_line_on_the_data_names_the_fold_that_is_the_test(fold: int | None, tmp_path: Path) -> None:
+    root = write(tmp_path, *(name for name in URBAN if "fold10/" not in name))
+    splits = load(str(root), division=replace(EXACT, fold=fold))
+    assert "fold 10 is the test" not in splits.about
+    assert any("fold 10, the official test, is not among these folds" in line for line in splits.lines())
+    splits = load(str(write(tmp_path, *URBAN)), division=replace(EXACT, fold=fold))
+    assert ("fold 10 is the test" in splits.about) == (fold is None)
+
+
 def test_esc50s_table_with_ones_own_classes_keeps_its_folds_and_says_what_it_took(tmp_path: Path) -> None:
     write(tmp_path / "audio", *ESC50)
     rows = [f"{name},{name[0]},{name.split('-')[-1][:-4]},{'indoor' if '49' in name else 'outdoor'}" for name in ESC50]

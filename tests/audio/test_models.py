@@ -19,6 +19,8 @@ from ptapp_core.errors import UserError
 from ptapp_core.export import Format, export
 from ptapp_core.machine.runtime import Runtime
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("cnn", "crnn", "transformer")
 SMALL = {"cnn": {"width": 8}, "crnn": {"width": 8}, "transformer": {"dim": 48}}
 BANDS, FRAMES = 32, 80
@@ -74,7 +76,7 @@ def time_task(count: int) -> tuple[Tensor, Tensor]:
     return x, target
 
 
-def learnt(model: nn.Module, task: Callable[[int], tuple[Tensor, Tensor]], steps: int, lr: float = 3e-3) -> float:
+def learned(model: nn.Module, task: Callable[[int], tuple[Tensor, Tensor]], steps: int, lr: float = 3e-3) -> float:
     """The accuracy on new samples after some steps."""
     x, target = task(256)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
@@ -103,29 +105,29 @@ class Shuffled(nn.Module):
 
 
 def test_the_cnn_tells_bands_and_not_without_its_convolutions() -> None:
-    assert learnt(made("cnn"), pitch_task, 30) > 0.95
+    assert learned(made("cnn"), pitch_task, 30) > 0.95
     broken = made("cnn")
     assert isinstance(broken, CNN)
     broken.stem = nn.Sequential(nn.Conv2d(1, 8, 1), nn.AdaptiveAvgPool2d(1))
-    assert learnt(broken, pitch_task, 30) < 0.7
+    assert learned(broken, pitch_task, 30) < 0.7
 
 
 def test_the_crnn_tells_orders_and_not_without_its_memory() -> None:
-    assert learnt(made("crnn"), order_task, 40) > 0.95
+    assert learned(made("crnn"), order_task, 40) > 0.95
     broken = made("crnn")
     assert isinstance(broken, CRNN)
     broken.gru = Shuffled(broken.gru)  # type: ignore[assignment]
-    assert learnt(broken, order_task, 40) < 0.85
+    assert learned(broken, order_task, 40) < 0.85
 
 
 def test_the_transformer_tells_times_and_not_without_its_codes_of_time() -> None:
-    assert learnt(made("transformer"), time_task, 60, lr=1e-3) > 0.95
+    assert learned(made("transformer"), time_task, 60, lr=1e-3) > 0.95
     broken = made("transformer")
     assert isinstance(broken, SpectrogramTransformer)
     with torch.no_grad():
         broken.times.zero_()
     broken.times.requires_grad_(False)
-    assert learnt(broken, time_task, 60, lr=1e-3) < 0.75
+    assert learned(broken, time_task, 60, lr=1e-3) < 0.75
 
 
 def waveform(name: str, window: int = 1600, classes: int = 3, **options: int) -> Waveform:

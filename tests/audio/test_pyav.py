@@ -63,7 +63,7 @@ def test_without_pyav_a_line_says_how_to_convert_it(
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert "low/phone.m4a: is MPEG-4, which needs PyAV" in error
-    assert "ptapp-audio[av]" in error
+    assert "pip install 'av>=12'" in error
     assert "ffmpeg -i phone.m4a phone.wav" in error
 
 

@@ -14,6 +14,7 @@ import pkgutil
 import signal
 import socket
 import sys
+from importlib import metadata
 from itertools import count
 from typing import Any
 
@@ -69,8 +70,8 @@ def ranks_of(job: dict[str, Any]) -> list[dict[str, str]]:
 
 def serve() -> None:
     """Forks a process for each rank of each line; in that process, returns by way of `sys.exit`."""
-    for domain in ("vision", "audio", "nlp", "rl"):
-        importlib.import_module(f"ptapp_{domain}.train")
+    for entry in metadata.entry_points(group="ptapp.domains"):
+        importlib.import_module(f"{entry.module.partition('.')[0]}.train")
     for line in sys.stdin:
         job = json.loads(line)
         children = []

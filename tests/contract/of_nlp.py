@@ -100,7 +100,7 @@ ROWS = [
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--tokeniser", "bpe"], "--tokenizer"),
             "unknown encoding": (["--encoding", "utf-99"], "--encoding utf-99"),
-            "encoding without lines": (["--encoding", "utf-16"], "convert the files"),
+            "encoding without lines": (["--encoding", "cp037"], "convert the files"),
             "not a run": (["--resume", "."], "config.toml"),
         },
     ),

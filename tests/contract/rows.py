@@ -1,4 +1,5 @@
-"""The rows of the contract tests, and how the tests run their jobs. A domain joins all of them by adding a row."""
+"""The rows of the contract tests, and how the tests run their jobs. A domain joins all of them by a file
+`of_DOMAIN.py` with its `ROWS`."""
 
 import json
 import os
@@ -8,16 +9,17 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from importlib import import_module
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from contract import of_audio, of_nlp, of_rl, of_vision
 from contract.row import Row
 from ptapp_core.cli.main import main
 
-ROWS: list[Row] = [*of_vision.ROWS, *of_audio.ROWS, *of_nlp.ROWS, *of_rl.ROWS]
-RESUMED: list[Row] = [*ROWS, *of_rl.RESUMED]
+_MODULES = [import_module(f"contract.{file.stem}") for file in sorted(Path(__file__).parent.glob("of_*.py"))]
+ROWS: list[Row] = [row for module in _MODULES for row in module.ROWS]
+RESUMED: list[Row] = [*ROWS, *(row for module in _MODULES for row in getattr(module, "RESUMED", ()))]
 """Those of the exactness of a resumed job, where each has something of its own."""
 
 

@@ -138,7 +138,7 @@ def test_fp16_stops_where_every_gradient_overflows(row: Row, steps: int, every: 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_fp16_stops_at_a_loss_that_is_not_finite(row: Row, tmp_path: Path) -> None:
-    # which no loss scale mends, and which batch normalisation would remember
+    # which no loss scale fixes, and which batch normalisation would remember
     runtime = Runtime("cpu", "fp16")
     task, source, _ = row.learner(runtime, 1)
     optimizer = build_optimizer(task, "sgd", lr=0.1)

@@ -9,6 +9,8 @@ from safetensors.torch import load_file
 from contract.learner import learn
 from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 @pytest.mark.parametrize("accumulate", [2, 5])

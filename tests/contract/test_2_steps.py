@@ -6,6 +6,8 @@ import pytest
 
 from contract.rows import ROWS, Row, command, only_run, record
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_the_plan_is_printed_and_the_rates_do_not_depend_on_micro_batches(

@@ -10,6 +10,8 @@ import pytest
 from contract.rows import RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
 from ptapp_core.machine.runtime import STOPS
 
+pytestmark = pytest.mark.slow
+
 JOBS = [
     pytest.param(row, options.split(), id=f"{row}-{name}") for row in RESUMED for name, options in row.variants.items()
 ]

@@ -13,6 +13,8 @@ from contract.spoil import spoil
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.checkpoint import Checkpoints, verify
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=ROWS, ids=str, scope="module")
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:

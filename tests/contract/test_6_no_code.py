@@ -11,6 +11,8 @@ import torch
 
 from contract.rows import ROWS, Row, command, only_run, process
 
+pytestmark = pytest.mark.slow
+
 
 class Hostile:
     """Runs a command when it is unpickled without care."""

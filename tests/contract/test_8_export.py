@@ -12,6 +12,8 @@ from contract.rows import ROWS, Row, command, only_run
 from ptapp_core.errors import UserError
 from ptapp_core.export import export
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_every_form_is_proven_and_tells_what_it_takes(

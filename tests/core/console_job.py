@@ -1,6 +1,6 @@
 """Jobs for `test_console`, each in a fork of this process with a console that is gone in a way of its own.
 
-`python console_job.py FOLDER` prints the exit code of each and whether it learnt to its end, as JSON.
+`python console_job.py FOLDER` prints the exit code of each and whether it learned to its end, as JSON.
 """
 
 import json

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_a_job_goes_on_without_a_console(tmp_path: Path) -> None:
     script = Path(__file__).with_name("console_job.py")

@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def test_importing_every_module_and_making_the_public_objects_changes_nothing_in_the_program(tmp_path: Path) -> None:
     script = Path(__file__).with_name("host.py")

@@ -77,7 +77,7 @@ def test_a_domain_that_misses_a_requirement_is_listed_with_the_reason(
     assert listed is not None
     assert listed[1] == "(not available: unheard-of-yeast is not installed)"
     assert main(["bread", "bake"]) == 2
-    line = "ptapp bread needs unheard-of-yeast, which is not installed: pip install ptapp-bread"
+    line = "ptapp bread needs unheard-of-yeast, which is not installed: pip install unheard-of-yeast"
     assert capsys.readouterr() == ("", f"ptapp: error: {line}\n")
 
 

@@ -20,6 +20,8 @@ from ptapp_core.errors import Interrupted
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import StopRequest
 
+pytestmark = pytest.mark.slow
+
 
 def on_ranks(case: str, folder: Path, *options: str, ranks: int = 2) -> str:
     """What a case of `ranks_job` says on stderr; empty if it succeeds."""

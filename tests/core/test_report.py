@@ -13,7 +13,9 @@ from matplotlib.text import Text
 from PIL import Image
 
 from ptapp_core.measure import report
-from ptapp_core.measure.report import clip, confusion_matrix, curves
+from ptapp_core.measure.report import _fonts, clip, confusion_matrix, curves, save
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -150,3 +152,14 @@ def test_drawing_leaves_pyplot_alone() -> None:
 
 def test_a_text_is_clipped_to_the_width() -> None:
     assert [clip("pullover", width) for width in (8, 7)] == ["pullover", "pullov…"]
+
+
+def test_names_in_a_script_that_no_font_has_can_be_told_apart(tmp_path: Path) -> None:
+    figure = Figure()
+    texts = [figure.text(0.1, y, name) for y, name in ((0.2, "猫 cat"), (0.4, "犬"), (0.6, "café"), (0.8, "𓃠"))]
+    save(figure, tmp_path / "names.png")
+    shown = [text.get_text() for text in texts]
+    assert shown[2] == "café"
+    assert len(set(shown)) == 4
+    _, characters = _fonts()
+    assert all(ord(each) in characters or each.isspace() for text in shown for each in text)

@@ -19,6 +19,8 @@ from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 from ptapp_core.runs.states import refuse_other_optimizer
 
+pytestmark = pytest.mark.slow
+
 
 def learn(folder: Path, optimizer_name: str, schedule: str, steps: int) -> None:
     runtime = Runtime("cpu", "fp32")

@@ -26,6 +26,8 @@ from fuzz.domains import DOMAINS, Domain
 from fuzz.mutate import mutate, mutated_words
 from ptapp_core.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 _COUNT = int(os.environ.get("PTAPP_FUZZ", "300"))
 _ONLY = os.environ.get("PTAPP_FUZZ_ONLY")
 _PARTS = 10  # tests, so that processes can share the work
@@ -67,6 +69,8 @@ def _fault(number: int, made: Path, folder: Path) -> str:
         with redirect_stdout(out), redirect_stderr(err), undrawn:
             code = main(words)
         problem = _problem(code, out.getvalue(), err.getvalue(), words)
+        if code == 0 and words[1] in ("train", "evaluate"):
+            problem += "".join(_wrong_figures(file) for file in _measured(folder, words))
     except Exception:
         problem = format_exc()
     finally:
@@ -124,6 +128,26 @@ def _problem(code: int, out: str, err: str, words: list[str]) -> str:
     if words[1] == "predict" and (words[-1] == "--json" or words[0] == "nlp"):
         return "".join(_wrong(line) for line in out.splitlines())
     return ""
+
+
+def _measured(folder: Path, words: list[str]) -> list[Path]:
+    """The figures that a command left; those of the copied run may be what was changed."""
+    resumed = "--resume" in words
+    places = (
+        "run/evaluation/*/metrics.json",
+        "runs/**/metrics.json",
+        *(("run/report/metrics.json",) if resumed else ()),
+    )
+    return [file for place in places for file in folder.glob(place)]
+
+
+def _wrong_figures(file: Path) -> str:
+    """What is wrong with the figures of a split: shares beyond 0 to 1, or numbers that are not finite."""
+    found = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {file}"))
+    figures = [(name, value) for split in found.values() if isinstance(split, dict) for name, value in split.items()]
+    shares = ("accuracy", "precision", "recall", "f1", "top5", "roc_auc", "ece")
+    wrong = [name for name, value in figures if name in shares and value is not None and not 0 <= value <= 1]
+    return f"{file}: {', '.join(wrong)} beyond 0 to 1\n" if wrong else ""
 
 
 def _wrong(line: str) -> str:

@@ -122,3 +122,12 @@ def test_documents_are_groups_where_they_are_many(tmp_path: Path) -> None:
             data = load(str(file), Reading("tag"), division=None)
             assert len(set(data.part("all").groups)) == (0 if count == 9 else 10)
             assert ("grouped by document" in data.about) == (count == 10)
+
+
+def test_a_sentence_that_is_too_long_to_be_one_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "a.conll"
+    file.write_text("Ada\tB\nsleeps\tO\n\n" * 30 + "word\tO\n" * 10_000 + "\n" + "more\tO\n" * 2_000)
+    (note,) = load(str(file), Reading("tag"), division=None).notes
+    assert note.startswith(f"{file}:91: 10,000 words are one sentence; put an empty line after each sentence")
+    file.write_text("Ada\tB\nsleeps\tO\n\n" * 30 + "word\tO\n" * 900)
+    assert not load(str(file), Reading("tag"), division=None).notes

@@ -15,6 +15,8 @@ from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from nlp.test_encoders import config_of, save
 
+pytestmark = pytest.mark.slow
+
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32", "--max-length", "12"]
 SENTENCE = "the cat [SEP] sees the dog and then the bird sees one [EOS] two three four five six seven"
 TEXTS = [SENTENCE, "cat word1", "[PAD] dog [UNK]", "word1 word2 word3 bird"]

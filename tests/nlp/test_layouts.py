@@ -1,127 +1,210 @@
-"""Texts as their authors publish them: class folders, lists of objects, files without a suffix, parallel files."""
+"""How texts lie on a disk: names of splits, folders of classes, parallel files, and tables without a usual suffix."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+import ptapp_nlp.data.recognise
 from divisions import EXACT
-from ptapp_core.data.split import BY_HASH
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.columns import Columns
-from ptapp_nlp.data.recognise import Reading, load
-from ptapp_nlp.data.splits import Splits
+from ptapp_nlp.data.recognise import Reading
+
+load = partial(ptapp_nlp.data.recognise.load, division=EXACT)
+CLASSIFY = Reading("classify")
 
 
-def read(data: Path, task: str = "classify", *, skip_bad: bool = False, **how: str) -> Splits:
-    return load(str(data), Reading(task, **how), division=EXACT, skip_bad=skip_bad)  # type: ignore[arg-type]
+def write(file: Path, text: str | bytes) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(text.encode() if isinstance(text, str) else text)
+    return file
 
 
-def write_movies(root: Path, *, train: str = "train", test: str = "test") -> Path:
-    """As aclImdb: ID_RATING.txt in pos and neg of both splits, texts without a class in unsup."""
-    for split, count in ((train, 20), (test, 6)):
-        for name in ("neg", "pos"):
-            (root / split / name).mkdir(parents=True)
-            for n in range(count):
-                (root / split / name / f"{n}_{n % 5}.txt").write_text(f"a {name} film of {split}\nnumber {n}<br />end")
-    (root / train / "unsup").mkdir()
-    (root / train / "unsup" / "0_0.txt").write_text("nobody said what this is")
-    (root / train / "labeledBow.feat").write_text("9 0:9 1:1\n")
-    (root / "imdb.vocab").write_text("the\nand\n")
+def table(separator: str, count: int = 40) -> str:
+    return "".join(f"some words about {i}{separator}{'yes' if i % 2 else 'no'}\n" for i in range(count))
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("training.csv", "Dev.csv", "eval.csv"),
+        ("TRAIN.tsv", "development.tsv", "Testing.tsv"),
+        ("my_train-set.csv", "my_valid.csv", "holdout data.csv"),
+        ("Trainset.TSV", "validate.tsv", "evaluation.tsv"),
+    ],
+)
+def test_a_split_is_called_as_in_all_domains(tmp_path: Path, train: str, val: str, test: str) -> None:
+    separator = "\t" if train.lower().endswith("tsv") else ","
+    for name, count in ((train, 40), (val, 8), (test, 12)):
+        write(tmp_path / name, table(separator, count))
+    data = load(str(tmp_path), CLASSIFY)
+    assert (len(data.train), len(data.val), len(data.test)) == (40, 8, 12)
+
+
+def test_splits_of_other_tasks_are_called_so_too(tmp_path: Path) -> None:
+    for name in ("Training.txt", "devel.txt", "testing.txt"):
+        write(tmp_path / "plain" / name, f"a line of {name}\n")
+        write(tmp_path / "tagged" / name, "Ada B-PER\nsleeps O\n\n")
+    for folder, task in (("plain", "generate"), ("tagged", "tag")):
+        data = load(str(tmp_path / folder), Reading(task))
+        names = [part.names[0].split(":")[0] for part in (data.train, data.val, data.test)]
+        assert names == ["Training.txt", "devel.txt", "testing.txt"]
+    write(tmp_path / "plain" / "eval.txt", "more\n")
+    with pytest.raises(UserError, match=r"eval.txt and testing.txt are both test; remove one"):
+        load(str(tmp_path / "plain"), Reading("generate"))
+
+
+def reviews(root: Path, parts: dict[str, int]) -> Path:
+    for part, count in parts.items():
+        for name in range(count):
+            write(root / part / f"{name}_{name % 10}.txt", f"a review of {part}\nnumber {name}\n")
     return root
 
 
-@pytest.mark.parametrize("names", [("train", "test"), ("Training", "Testing"), ("train_set", "eval")])
-def test_class_folders_of_texts_are_read_by_split_and_class(names: tuple[str, str], tmp_path: Path) -> None:
-    splits = read(write_movies(tmp_path / "movies", train=names[0], test=names[1]))
-    assert splits.classes == ("neg", "pos")
-    assert (len(splits.train) + len(splits.val), len(splits.test)) == (40, 12)
-    place = splits.test.names.index(f"{names[1]}/pos/3_3.txt")
-    assert splits.test.source[place] == f"a pos film of {names[1]}\nnumber 3<br />end"
-    assert splits.test.target[place] == 1
-    assert "left out: unsup, whose texts have no class" in splits.notes
-    assert any("left out: 2 texts of no class or split" in note for note in splits.notes)
+def test_reviews_are_read_as_published(tmp_path: Path) -> None:
+    parts = {"train/pos": 20, "train/neg": 20, "train/unsup": 7, "test/pos": 5, "test/neg": 6}
+    root = reviews(tmp_path / "aclImdb", parts)
+    write(root / "imdb.vocab", "the\n")
+    write(root / "train" / "labeledBow.feat", "9 0:9\n")
+    data = load(str(root), CLASSIFY)
+    assert data.classes == ("neg", "pos")
+    assert (len(data.train) + len(data.val), len(data.test)) == (40, 11)
+    names = dict(zip(data.test.names, zip(data.test.source, data.test.target, strict=True), strict=True))
+    assert names["test/pos/3_3.txt"] == ("a review of test/pos\nnumber 3", 1)
+    assert data.test.ids == data.test.names
+    assert data.notes[0] == f"{root}/train/unsup: 7 texts without labels left out"
+    assert "aclImdb, a folder per class: " in data.about
+    with pytest.raises(UserError, match="--label-column x: folders of texts have no columns; leave it out"):
+        load(str(root), Reading("classify", Columns(label="x")))
+    write(root / "test" / "pos" / "9_9.txt", "Gruß\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"9_9.txt:1: not utf-8 text .*--encoding latin-1"):
+        load(str(root), CLASSIFY)
+    assert len(load(str(root), CLASSIFY, skip_bad=True).skipped) == 1
+    write(root / "test" / "pos" / "9_9.txt", "\n")
+    with pytest.raises(UserError, match=r"9_9.txt:1: the text is empty"):
+        load(str(root), CLASSIFY)
 
 
-def test_a_text_of_class_folders_keeps_its_split_when_others_come(tmp_path: Path) -> None:
-    root = tmp_path / "groups"
-    for name in ("sci.space", "rec.autos"):
-        (root / name).mkdir(parents=True)
-        for n in range(60):  # numbers without a suffix, as 20 Newsgroups has them
-            (root / name / f"{50_000 + n}").write_text(f"From: {name}@{n}\n\nsome words {n} {name}")
-    before = load(str(root), Reading("classify"), division=BY_HASH)
-    (root / "sci.space" / "00001").write_text("a new one")
-    after = load(str(root), Reading("classify"), division=BY_HASH)
-    for split in ("train", "val", "test"):
-        assert set(before.part(split).names) <= set(after.part(split).names)
+def test_a_text_keeps_its_split_when_others_come(tmp_path: Path) -> None:
+    root = reviews(tmp_path / "flat", {"neg": 60, "pos": 60})
+    by_hash = partial(ptapp_nlp.data.recognise.load, str(root), CLASSIFY)
+    before = by_hash()
+    reviews(root, {"neg": 90})
+    after = by_hash()
+    for part in ("train", "val", "test"):
+        assert set(before.part(part).names) <= set(after.part(part).names)
 
 
-def test_a_file_of_a_class_folder_that_is_no_text_is_named_or_left_out(tmp_path: Path) -> None:
-    root = write_movies(tmp_path / "movies")
-    (root / "train" / "pos" / "7_2.txt").write_bytes(b"first line\ncaf\xe9")
-    with pytest.raises(UserError, match=r"pos/7_2\.txt:2: not utf-8 text \(is it --encoding latin-1\?\)"):
-        read(root)
-    (root / "train" / "neg" / "3_3.txt").write_text(" \n")
-    splits = read(root, skip_bad=True)
-    assert [reason.rpartition("/")[2].split(":")[0] for reason in splits.skipped] == ["3_3.txt", "7_2.txt"]
-    assert len(splits.train) + len(splits.val) == 38
-    whole = read(root, skip_bad=True, encoding="latin-1")
-    assert "café" in " ".join([*whole.train.source, *whole.val.source])
+def test_newsgroups_are_read_as_published(tmp_path: Path) -> None:
+    for split, count in (("20news-bydate-train", 20), ("20news-bydate-test", 5)):
+        for group in ("alt.atheism", "sci.space"):
+            for number in range(count):
+                write(tmp_path / split / group / f"{50000 + number}", f"From: {split} {group} {number}\n\nText.\n")
+    data = load(str(tmp_path), CLASSIFY)
+    assert data.classes == ("alt.atheism", "sci.space")
+    assert (len(data.train) + len(data.val), len(data.test)) == (40, 10)
+    assert "20news-bydate-test/sci.space/50003" in data.test.names
+    alone = load(str(tmp_path / "20news-bydate-train"), CLASSIFY)
+    assert sum(map(len, (alone.train, alone.val, alone.test))) == 40
+    measured = load(str(tmp_path / "20news-bydate-test"), CLASSIFY, division=None)
+    assert len(measured.part("all")) == 10
 
 
-def test_columns_are_refused_where_there_are_none(tmp_path: Path) -> None:
-    reading = Reading("classify", Columns(text="body"))
-    with pytest.raises(UserError, match="--text-column body: class folders have no columns"):
-        load(str(write_movies(tmp_path / "movies")), reading, division=EXACT)
+def test_folders_of_texts_that_are_no_classes_are_refused(tmp_path: Path) -> None:
+    reviews(tmp_path / "outer" / "txt_sentoken", {"neg": 5, "pos": 5})
+    with pytest.raises(UserError, match=r"give --data .*/outer/txt_sentoken"):
+        load(str(tmp_path / "outer"), CLASSIFY)
+    reviews(tmp_path / "only", {"train/unsup": 5, "test/unsup": 5})
+    with pytest.raises(UserError, match=r"only: holds no text with a label; expected only/CLASS/TEXT.txt"):
+        load(str(tmp_path / "only"), CLASSIFY)
+    write(tmp_path / "tables" / "train.csv", table(","))
+    reviews(tmp_path / "tables", {"neg": 5})  # beside a table
+    assert "columns 1 and 2" in load(str(tmp_path / "tables"), CLASSIFY).about
 
 
-@pytest.mark.parametrize("name", ["train", "Training", "trn"])
-@pytest.mark.parametrize("others", [("dev", "eval"), ("Validation", "TEST"), ("valid", "testing")])
-def test_the_files_of_a_folder_are_splits_by_the_words_of_every_domain(
-    name: str, others: tuple[str, str], tmp_path: Path
-) -> None:
-    for stem, rows in ((name, 8), (others[0], 4), (others[1], 6)):
-        table = "".join(f"{stem} text {n},{'ab'[n % 2]}\n" for n in range(rows))
-        (tmp_path / f"{stem}.csv").write_text("text,label\n" + table)
-    splits = read(tmp_path)
-    assert (len(splits.train), len(splits.val), len(splits.test)) == (8, 4, 6)
+def test_the_only_text_of_a_folder_is_what_is_learned_from(tmp_path: Path) -> None:
+    write(tmp_path / "README.txt", "about\n")
+    write(tmp_path / "input.txt", "".join(f"line {number} of a play\n" for number in range(100)))
+    data = load(str(tmp_path), Reading("generate"))
+    assert data.train.names[0] == "input.txt:1"
+    write(tmp_path / "more.txt", "more\n")
+    expected = (
+        rf"it holds README.txt, input.txt, more.txt.*; call one .* train.txt, or give --data {tmp_path}/input.txt"
+    )
+    with pytest.raises(UserError, match=expected):
+        load(str(tmp_path), Reading("generate"))
 
 
-def test_a_collection_without_a_suffix_is_a_table_by_its_tabs(tmp_path: Path) -> None:
-    file = tmp_path / "SMSSpamCollection"
-    file.write_text("".join(f"{'ham' if n % 3 else 'spam'}\tmessage, number {n}\n" for n in range(40)))
-    splits = read(file)
-    assert splits.classes == ("ham", "spam")
-    assert "message, number 3" in [*splits.train.source, *splits.val.source, *splits.test.source]
+def test_messages_are_read_as_published(tmp_path: Path) -> None:
+    rows = "".join(f'{"spam" if i % 4 == 0 else "ham"}\tGo until "jurong {i}, crazy\n' for i in range(40))
+    file = write(tmp_path / "SMSSpamCollection", rows)
+    write(tmp_path / "readme", "SMS Spam Collection v.1\n")
+    for path in (file, tmp_path, write(tmp_path / "sms" / "messages.txt", rows)):
+        data = load(str(path), CLASSIFY)
+        assert data.classes == ("ham", "spam")
+        assert 'Go until "jurong 8, crazy' in data.part("all").source
+    for name in ("messages", "messages.txt"):
+        write(tmp_path / name, "a text without a tab\n")
+        with pytest.raises(UserError, match=rf"{name}: of no known kind \(each line of a .txt.* must have a tab\)"):
+            load(str(tmp_path / name), CLASSIFY)
 
 
-@pytest.mark.parametrize("form", ["list", "indented", "lines"])
-def test_json_is_a_list_of_objects_or_an_object_a_line(form: str, tmp_path: Path) -> None:
-    rows = [{"text": f"a text\nof {n}", "label": "ab"[n % 2]} for n in range(20)]
-    lines = "\n".join(map(json.dumps, rows))
-    file = tmp_path / "data.json"
-    file.write_text({"list": json.dumps(rows), "indented": json.dumps(rows, indent=2), "lines": lines}[form])
-    splits = read(file)
-    assert sorted([*splits.train.source, *splits.val.source, *splits.test.source]) == sorted(r["text"] for r in rows)
-    file.write_text(json.dumps(rows)[:-5])
-    with pytest.raises(UserError, match=r"data\.json: not a list of JSON objects"):
-        read(file)
+def test_a_list_of_objects_is_a_table(tmp_path: Path) -> None:
+    rows = [{"text": f"some words about {i}", "label": "yes" if i % 2 else "no"} for i in range(40)]
+    for name, indent in (("a.json", None), ("b.json", 2), ("c.jsonl", 1)):
+        data = load(str(write(tmp_path / name, json.dumps(rows, indent=indent))), CLASSIFY)
+        assert data.classes == ("no", "yes")
+        assert f"{name}:3" in data.part("all").names
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    assert len(load(str(write(tmp_path / "lines.json", lines)), CLASSIFY).part("all")) == 40
+    pairs = [{"translation": {"en": f"one {i}", "de": f"ein {i}"}} for i in range(40)]
+    translations = load(str(write(tmp_path / "pairs.json", json.dumps(pairs))), Reading("translate"))
+    assert translations.train.source[0].startswith("one ")
+    for text, message in (
+        (json.dumps(rows[:5], indent=1)[:-30] + "\n\n", r"bad.json:19: broken JSON .*; write one list of objects"),
+        (json.dumps({"version": 1, "data": rows}, indent=1), r"is one object \(its keys: version, data\); write one"),
+        (json.dumps({"version": 1, "data": rows}), r"is one object \(its keys: version, data\)"),
+        (json.dumps({"text": {"0": "a"}, "label": {"0": "b"}}), r"is one object \(its keys: text, label\)"),
+        (json.dumps([*rows, 1]), r"bad.json:41: not a JSON object"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(str(write(tmp_path / "bad.json", text)), CLASSIFY)
 
 
-@pytest.mark.parametrize("stem", ["corpus", "Tatoeba.de-en", "europarl-v7.de-en"])
-def test_two_files_of_one_stem_are_a_translation(stem: str, tmp_path: Path) -> None:
+def test_parallel_files_of_no_split(tmp_path: Path) -> None:
+    ours, theirs = ("".join(f"{word} {number}\n" for number in range(40)) for word in ("a sentence", "ein Satz"))
+    for folder, stem in (("plain", "europarl"), ("opus", "Books.de-en")):
+        write(tmp_path / folder / f"{stem}.en", ours)
+        write(tmp_path / folder / f"{stem}.de", theirs)
+        write(tmp_path / folder / "LICENSE", "free\n")
+        write(tmp_path / folder / f"{stem}.ids", "1\n")
+        write(tmp_path / folder / f"{stem}.xml", "<xml/>\n")
+        data = load(str(tmp_path / folder), Reading("translate"))
+        assert sum(map(len, (data.train, data.val, data.test))) == 40
+        assert data.train.source[0].replace("a sentence", "ein Satz") == data.train.target[0]
+    with pytest.raises(UserError, match=r"europarl.en: is one language of parallel files; give .*--data .*/plain"):
+        load(str(tmp_path / "plain" / "europarl.en"), Reading("translate"))
     for language in ("de", "en"):
-        (tmp_path / f"{stem}.{language}").write_text("".join(f"{language} sentence {n}\n" for n in range(40)))
-    splits = read(tmp_path, "translate", pair="en-de")
-    pairs = {
-        source: target
-        for part in ("train", "val", "test")
-        for source, target in zip(splits.part(part).source, splits.part(part).target, strict=True)
-    }
-    assert pairs == {f"en sentence {n}": f"de sentence {n}" for n in range(40)}
+        write(tmp_path / "plain" / f"other.{language}", ours)
+    with pytest.raises(UserError, match=r"europarl.de and europarl.en are parallel, and so are other.de and other.en"):
+        load(str(tmp_path / "plain"), Reading("translate"))
 
 
-def test_a_folder_with_one_text_is_that_text(tmp_path: Path) -> None:
-    (tmp_path / "input.txt").write_text("".join(f"Line {n} of a play.\n" for n in range(50)))
-    splits = read(tmp_path, "generate")
-    assert splits.train.source[0].startswith("Line 0 of a play.")
+def test_sentences_of_anki_are_read_as_published(tmp_path: Path) -> None:
+    source = "CC-BY 2.0 (France) Attribution: tatoeba.org #2877272 (CM) & #8597805 (Roujin)"
+    rows = "".join(f"Go {i}.\tGeh {i}.\t{source}\n" for i in range(40))
+    file = write(tmp_path / "deu-eng" / "deu.txt", rows)
+    write(tmp_path / "deu-eng" / "_about.txt", "About\tthese\n")
+    for path in (file, file.parent):
+        data = load(str(path), Reading("translate"))
+        assert data.train.source[0].startswith("Go ")
+        assert data.train.target[0] == data.train.source[0].replace("Go", "Geh")
+
+
+def test_texts_with_different_labels_are_counted_in_a_line(tmp_path: Path) -> None:
+    rows = [f"text {n},{'ab'[n % 2]}" for n in range(20)] + ["text 3,a", "text 5,a"]
+    (tmp_path / "clash.csv").write_text("\n".join(["text,label", *rows]) + "\n")
+    notes = load(str(tmp_path / "clash.csv"), Reading("classify")).notes
+    assert "2 texts with different labels (the first is 'text 3')" in notes

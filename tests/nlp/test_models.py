@@ -21,6 +21,8 @@ from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.recurrent import RecurrentEncoder
 from ptapp_nlp.models.tasks import TokenTask, translated
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {"dim": 16, "hidden": None, "layers": 2, "heads": 2, "dropout": 0.0, "bidirectional": True}
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
 

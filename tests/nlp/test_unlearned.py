@@ -333,7 +333,7 @@ def test_classes_that_look_alike_are_said(form: str, names: tuple[str, str]) -> 
 def test_utf_16_is_named(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.csv").write_bytes("\ufefftext,label\none two,pos\n".encode(encoding))
     for skip in (False, True):
-        with pytest.raises(UserError, match=r"a.csv: is UTF-16 text.* convert it to UTF-8"):
+        with pytest.raises(UserError, match=r"a.csv: is UTF-16 text.*--encoding utf-16, or convert it to UTF-8"):
             load(str(tmp_path / "a.csv"), Reading("classify"), skip_bad=skip)
 
 

@@ -1,6 +1,7 @@
 """The commands on a trained policy, and several seeds at once."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,8 +11,11 @@ import torch
 from PIL import Image
 
 from ptapp_core.cli.main import main
+from ptapp_rl.envs import names as envs
 from ptapp_rl.envs.names import resolve
 from rl.games import Counted
+
+pytestmark = pytest.mark.slow
 
 TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
@@ -189,7 +193,7 @@ def test_the_log_counts_frames_and_tells_return_length_and_how_the_algorithm_doe
     assert console.split("eta")[1].split()[1] in ("return", "frames/s")
 
 
-@pytest.mark.parametrize(("name", "says"), [("a.mp4", "ptapp-rl[video]"), ("a.avi", "must end in .gif or .mp4")])
+@pytest.mark.parametrize(("name", "says"), [("a.mp4", "pip install 'av>=12'"), ("a.avi", "must end in .gif or .mp4")])
 def test_a_movie_that_cannot_be_written_is_one_line(
     name: str, says: str, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -299,16 +303,59 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert "reinforce" in said
 
 
-def test_code_in_a_run_directory_is_not_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {tmp_path}".split()) == 0
-    (run,) = tmp_path.glob("*/*")
-    witness, config = tmp_path / "code-ran", (run / "config.toml").read_text()
-    (run / "evil.py").write_text(f"open({str(witness)!r}, 'w')\n")
-    (run / "config.toml").write_text(
-        config.replace('"rl.games:IdentityDiscrete"', f'"{run}/evil.py:IdentityDiscrete-v0"')
-    )
-    for verb in ("evaluate", "record", "play", "export", "train --resume"):
+VERBS = ("evaluate", "record", "play", "export", "train --resume")
+
+
+@pytest.mark.parametrize("place", ["file", "module", "package", "link"])
+def test_code_in_a_run_directory_is_not_run(
+    place: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, witness = tmp_path / "copy", tmp_path / "code-ran"
+    shutil.copytree(run, copy, symlinks=True)
+    code = copy / ("evil_games/__init__.py" if place == "package" else "evil_games.py")
+    code.parent.mkdir(exist_ok=True)
+    code.write_text(f"open({str(witness)!r}, 'w')\n")
+    (tmp_path / "link.py").symlink_to(code)
+    env = {"file": str(code), "link": str(tmp_path / "link.py")}.get(place, "evil_games")
+    if place == "module":
+        monkeypatch.chdir(copy)
+    monkeypatch.setattr(sys, "path", [*sys.path, *([str(copy)] if place == "package" else [])])
+    rewrite(copy, env)
+    for verb in VERBS:
         capsys.readouterr()
-        assert main(["rl", *verb.split(), str(run)]) == 2
+        assert main(["rl", *verb.split(), str(copy)]) == 2
         assert "is code in the run directory itself" in capsys.readouterr().err
         assert not witness.exists()
+
+
+@pytest.mark.parametrize("module", ["antigravity", "http.server", "os", "idlelib.idle"])
+def test_a_run_that_names_code_of_python_as_its_environment_runs_none_of_it(
+    module: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, symlinks=True)
+    rewrite(copy, module)
+    monkeypatch.setattr(envs, "_import", lambda *_: pytest.fail("it was imported"))
+    for verb in VERBS:
+        assert main(["rl", *verb.split(), str(copy)]) == 2
+        assert "code of Python itself" in capsys.readouterr().err
+
+
+def test_the_code_that_a_run_imports_is_named(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for verb in VERBS:
+        capsys.readouterr()
+        with monkeypatch.context() as patched:
+            patched.setattr(envs, "_import", lambda *_: pytest.fail("it was imported before it was named"))
+            with pytest.raises(pytest.fail.Exception):
+                main(["rl", *verb.split(), str(run)])
+        assert f"environment rl.games:IdentityDiscrete: imports {Path(__file__).parent}" in capsys.readouterr().out
+
+
+def rewrite(run: Path, place: str) -> None:
+    """Has the run name code at another place for its environment."""
+    config = run / "config.toml"
+    text = config.read_text()
+    assert '"rl.games:' in text
+    config.write_text(text.replace('"rl.games:', f'"{place}:'))

@@ -19,6 +19,8 @@ from ptapp_rl.evaluate import play
 from ptapp_rl.experience import rollout
 from ptapp_rl.experience.replay import Replay
 
+pytestmark = pytest.mark.slow
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"frames": 2048, "rollout": 32, "batch_size": 64, "passes": 4, "lr": 3e-3},
     "a2c": {"frames": 3072, "rollout": 8, "batch_size": 64, "lr": 5e-3},

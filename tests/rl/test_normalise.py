@@ -105,7 +105,24 @@ def test_before_the_first_step_of_a_rollout_the_policy_is_that_which_played_it(e
         task(batch)[0].backward()
         optimizer.step()
     assert given == 8
-    assert next(module for module in model.modules() if isinstance(module, RunningNorm)).count == 7 * 64
+    assert next(module for module in model.modules() if isinstance(module, RunningNorm)).count == (1 + 7) * 64
+
+
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "reinforce"])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_the_first_rollout_that_is_learned_from_is_seen_by_the_statistics_of_one_before(
+    algo: str, normalise: bool
+) -> None:
+    model, _, source, _ = learner("CartPole-v1", algo=algo, normalise=normalise, normalise_rewards=True, frames=256)
+    batches = iter(source)
+    next(batches)
+    assert source.clock() == {"frames": (1 + normalise) * 64}
+    assert source.state_dict()["scale"]["seen"] == (1 + normalise) * 64
+    if normalise:
+        norm = model.encoder.norm
+        assert norm.count == 64
+        assert norm.variance.max() < 1  # as CartPole's are, and those of nothing are not
+    assert sum(1 for _ in batches) == sum(1 for _ in learner("CartPole-v1", algo=algo, frames=256)[2]) - 1
 
 
 def test_a_job_that_goes_on_takes_in_the_rollout_from_before_it_stopped() -> None:
@@ -117,7 +134,7 @@ def test_a_job_that_goes_on_takes_in_the_rollout_from_before_it_stopped() -> Non
     again.load_state_dict(model.state_dict())
     next(batches)
     next(iter(rest))
-    assert again.encoder.norm.count == 64
+    assert again.encoder.norm.count == 2 * 64
     for name, value in model.encoder.norm.state_dict().items():
         assert torch.equal(value, again.encoder.norm.state_dict()[name])
 

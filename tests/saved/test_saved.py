@@ -12,6 +12,8 @@ import ptapp
 from contract import of_audio, of_nlp, of_vision
 from contract.rows import command, last_checkpoint, record
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 DOMAINS = ("vision", "nlp", "audio", "rl")
 

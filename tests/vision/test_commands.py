@@ -20,6 +20,8 @@ from ptapp_vision import Classification, Loader, Plan, Run, Runtime, build_loss,
 from ptapp_vision.data.recognise import NAMES
 from ptapp_vision.models import names
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ptapp_vision.data.built_in import CLASSES, COUNTS, draw_faces, load_faces
 
+pytestmark = pytest.mark.slow
+
 DIGEST = "cb53d79fd32205edf51de40e303ee6ee167b1548783420126c65a38cf0af738b"
 
 

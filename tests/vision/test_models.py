@@ -13,6 +13,8 @@ from ptapp_core.errors import UserError
 from ptapp_vision.models import build, read_weights
 from ptapp_vision.models.resnet import BlurPool, StochasticDepth
 
+pytestmark = pytest.mark.slow
+
 CLASSIC = {"se": False, "stochastic_depth": 0.0, "antialias": False, "preactivation": False, "stem": "large"}
 
 

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from divisions import EXACT
+from ptapp_core.data.files import cache_folder
 from ptapp_core.errors import UserError
-from ptapp_vision.data.named import SOURCES, Source, cache_folder, fetch, read_named
+from ptapp_vision.data.named import SOURCES, Source, fetch, read_named
 
 CONTENT = bytes(range(256)) * 40
 

@@ -32,6 +32,8 @@ from ptapp_vision.models.torchvision_models import names, published_statistics
 from ptapp_vision.models.whole import Pixels
 from ptapp_vision.train import build_model
 
+pytestmark = pytest.mark.slow
+
 
 def pixels(channels: int, size: int, count: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(0)

@@ -1,1 +1,1 @@
-"""Sounds on ptapp's loop: features, models and the commands of `ptapp audio`."""
+"""Audio on ptapp's loop: features, models and the commands of `ptapp audio`."""

@@ -9,12 +9,12 @@ from ptapp_core.cli.app import command, domain
 if TYPE_CHECKING:
     from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio
 
-app = domain("Sounds: features, and classifiers from a waveform to a class.")
+app = domain("Audio: features, and classifiers from a waveform to a class.")
 
 
 @command(app, "ptapp_audio.config:TrainAudio")
 def train(settings: "TrainAudio") -> None:
-    """Train a model; with nothing given, on sounds that it makes."""
+    """Train a model; with nothing given, on audio that it makes."""
     from ptapp_audio.train import train
 
     train(settings)

@@ -41,6 +41,7 @@ _ONLY = (
 class TrainAudio(TrainSettings):
     """`ptapp audio train`."""
 
+    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "seconds", "pretrained")
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     model: str = option("cnn", "name of the model, or module:Class of your own", group="Model", short="-m")

@@ -120,7 +120,7 @@ def timeline(
     for first, last, label in _runs(said):
         left, right = edges[first], edges[last + 1]
         band.axvspan(left, right, color=colours.get(label, GREY), linewidth=0)
-        name = classes[label]
+        name = clip(classes[label], 24)
         if (right - left) / seconds * 110 > len(name):
             band.text((left + right) / 2, 0.5, name, ha="center", va="center", fontsize=8, color="white")
     band.set(yticks=[], ylim=(0, 1))

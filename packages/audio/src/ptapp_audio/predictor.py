@@ -53,6 +53,8 @@ class Predictor:
         `rate` is that of waveforms, in samples a second; files have their own. Raises UserError for a recording that
         cannot be read, or for a waveform without `rate`.
         """
+        if isinstance(recordings, str | Path):
+            raise UserError("`predict` takes a list: give [file] for a single one")
         answers = []
         for place, recording in enumerate(recordings):
             samples = self._samples(recording, rate, place)

@@ -50,7 +50,7 @@ from ptapp_core.settings.own import full_name, is_own, short_name
 
 _LONGEST = 5.0  # seconds of the window, where the user chose none
 _FEW_OF = 10  # windows that sounds fill: where an epoch hears less than one of so many, it is said
-_MOST = 0.9  # of the clips fit into it
+_MOST = 0.9  # the share of the clips that fit into the window
 
 
 class SoundClassification(Classification):

@@ -1,13 +1,15 @@
 """What the program says to its user when it stops; `cli` turns each into one line and an exit code."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib import metadata
 
 _CLOSE, _FEW = 0.65, 12  # how alike words must be to suggest one (1: the same), and how many are listed in full
 
 
 class UserError(Exception):
-    """Something the user can mend: what is wrong, where (file, line, column, option), what to do. Exit code 2."""
+    """Something the user can fix: what is wrong, where (file, line, column, option), what to do. Exit code 2."""
 
 
 class Interrupted(Exception):
@@ -30,6 +32,17 @@ def nearest(word: object, known: Iterable[str]) -> str:
 def close_to(word: str, known: Iterable[str]) -> list[str]:
     """The known words so much alike that one may well be meant, the closest first."""
     return get_close_matches(word, list(known), cutoff=_CLOSE)
+
+
+def install(distribution: str, extra: str) -> str:
+    """`pip install 'av>=12'`: the libraries that an extra of one of ptapp's distributions adds.
+
+    They are named themselves, for ptapp's distributions are on no index: anyone could put something there under a name
+    that a message told the user to install.
+    """
+    of_extra = rf";\s*extra\s*==\s*['\"]{extra}['\"]"
+    lines = [line for line in metadata.requires(distribution) or () if re.search(of_extra, line)]
+    return " ".join(["pip install", *(f"'{line.partition(';')[0].strip()}'" for line in lines)])
 
 
 def counted(number: float, noun: str) -> str:

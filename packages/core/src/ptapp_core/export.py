@@ -99,7 +99,7 @@ def export(
 
 @dataclass(frozen=True)
 class _Form:
-    """Of a model's inputs."""
+    """How the exporters see a model's inputs: names, free dimensions, whether they are one dict."""
 
     free: tuple[dict[int, str], ...]
     """Dimension -> its name, of each input."""
@@ -175,7 +175,7 @@ def _onnx(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
 
 
 def _onnx_by_tracing(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
-    """By the older exporter, which keeps an LSTM or GRU of any length as ONNX's own node; the newer one may not."""
+    """The older exporter keeps an LSTM or GRU of any length as ONNX's own node; the newer one may not."""
     buffer = BytesIO()
     torch.onnx.export(
         model,

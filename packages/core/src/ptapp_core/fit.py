@@ -1,4 +1,4 @@
-"""The training loop: the only one, of every domain."""
+"""The training loop: the only one, for every domain."""
 
 from contextlib import nullcontext
 from itertools import islice
@@ -28,7 +28,7 @@ def fit(
     schedule: Schedule | None = None,
     evaluate: Evaluate | None = None,
 ) -> Progress:
-    """Trains until the plan's last step, the source's end or early stopping; goes on where the run left off.
+    """Trains until the plan's last step, the source's end or early stopping; continues where the run left off.
 
     `task.model` ends in eval mode with the weights to ship: the best that `evaluate` saw, averaged where the plan
     averages.
@@ -41,24 +41,26 @@ def fit(
     milestones = Milestones(plan, run, source, optimizer, schedule, evaluate, update, weights, meter)
     progress, model = milestones.progress, runtime.parallel(task)
     task.train()
-    with run.training(plan.steps, milestones.restore) as stop, run.profiler(plan.profile) as profiler:
-        batches = iter(source)
-        while not milestones.done and (window := list(islice(batches, plan.accumulate))):
-            figures, own_units, averaged = forward_backward(model, window, runtime, update)
-            # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
-            units, stopping = runtime.total(own_units, bool(stop))
-            update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
-            if schedule:
-                schedule.step()
-            progress.step += 1
-            progress.units += int(units)
-            weights.update(progress.step)
-            task.after_step(progress)
-            meter.add(int(units), figures, update.figures)
-            if profiler:
-                profiler.step()
-            milestones.pass_step(bool(stopping))
-        return milestones.finish()
+    with run.locked() as stop:
+        done = milestones.restore()
+        with run.recording(plan.steps, done), run.profiler(plan.profile) as profiler:
+            batches = iter(source)
+            while not milestones.done and (window := list(islice(batches, plan.accumulate))):
+                figures, own_units, averaged = forward_backward(model, window, runtime, update)
+                # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
+                units, stopping = runtime.total(own_units, bool(stop))
+                update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
+                if schedule:
+                    schedule.step()
+                progress.step += 1
+                progress.units += int(units)
+                weights.update(progress.step)
+                task.after_step(progress)
+                meter.add(int(units), figures, update.figures)
+                if profiler:
+                    profiler.step()
+                milestones.pass_step(bool(stopping))
+            return milestones.finish()
 
 
 def forward_backward(

@@ -1,6 +1,7 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,7 +26,7 @@ from ptapp_core.runs.checkpoint import load_weights, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Typed, checked
-from ptapp_core.settings.own import bring, is_own, refuse_code_of, short_name
+from ptapp_core.settings.own import bring, code_of, is_own, refuse_code_of, short_name
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
@@ -276,6 +277,11 @@ class Trained:
         checkpoint = best if which == "best" and best.exists() else steps[-1] if steps else None
         if checkpoint is None:
             raise UserError(f"{run}: no checkpoint yet")
+        if which == "best" and checkpoint != best:
+            print(
+                f"ptapp: note: {run} has no checkpoint that is marked best: {checkpoint.name}, the last, is used",
+                file=sys.stderr,
+            )
         if problem := verify(checkpoint):
             raise UserError(f"{problem}; try --checkpoint {'last' if which == 'best' else 'best'}")
         return cls(run, about, checkpoint)
@@ -288,12 +294,14 @@ class Trained:
         meta = self.run / "meta.json"
         if is_own(name := str(self.about["model"].get("name"))):
             refuse_code_of(self.run, name, "model", f"as name of the model in {meta}")
+            code = ", ".join(str(file.resolve()) for file in code_of(name))
+            print(f"ptapp: note: the model of {self.run} is code of your own, {code}", file=sys.stderr)
         try:
             with within_memory():
                 model = build(self.about["model"])
         except UserError as error:
             raise UserError(f"{meta}: model: {error}") from error
-        except Exception as error:  # of many kinds: sizes that do not fit each other, unknown options
+        except Exception as error:  # sizes that do not fit each other, unknown options, and more
             raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
         return model.eval()

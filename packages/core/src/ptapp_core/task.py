@@ -16,7 +16,7 @@ class Progress:
 
     step: int = 0
     units: int = 0
-    """Samples, tokens or transitions learnt from, over all ranks."""
+    """Samples, tokens or transitions learned from, over all ranks."""
     best: float | None = None
     """Best value of the watched metric."""
     best_step: int = 0

@@ -92,11 +92,11 @@ DATASETS = """\
 nothing               texts that the program makes, for each task
 FILE.csv .tsv .jsonl .json
                       classify: a text and a label; translate: two texts
-FOLDER/CLASS/*.txt    classify: a text a file, in a folder for each class
 FILE.conll .conllu .bio .txt
                       tag: a word a line with its tag, then an empty line
 FILE.txt              generate: a text a line; with empty lines, one text
-FOLDER                train, val and test of such files; train.en train.de ...
+FOLDER                train, val and test of such files; train.en train.de ...;
+                      classify: a folder of text files for each class
 hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub
                       (needs the extra hub)
 files plain or gzipped (.gz)"""

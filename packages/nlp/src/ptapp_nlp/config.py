@@ -1,5 +1,6 @@
 """The settings of `ptapp nlp`."""
 
+import codecs
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -13,7 +14,7 @@ from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own, refuse_unknown
 from ptapp_core.settings.train import TrainSettings
 from ptapp_nlp.data.hub import PREFIX
-from ptapp_nlp.data.lines import is_unicode
+from ptapp_nlp.data.lines import is_unicode, is_wide
 
 MODELS = {
     "classify": ("lstm", "gru", "transformer", "bert"),
@@ -55,6 +56,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 }
 """What each task and model changes of the defaults, which are those of classification by an lstm."""
 
+_ESCAPES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")  # encodings of Python's that no file has
 _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
 
 
@@ -88,6 +90,14 @@ _ONLY = (
 class TrainNLP(TrainSettings):
     """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
 
+    first: ClassVar[tuple[str, ...]] = (
+        *TrainSettings.first,
+        "task",
+        "text_column",
+        "label_column",
+        "tokenizer",
+        "pretrained",
+    )
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")
@@ -101,7 +111,9 @@ class TrainNLP(TrainSettings):
     average: Literal["none", "ema", "swa"] = "ema"
     average_decay: float = 0.99
 
-    text_column: str | None = option(None, "name or position (from 1) of the text; none: detected", group=_DATA)
+    text_column: str | None = option(
+        None, "name or position (from 1) of the text, or several (title+body); none: detected", group=_DATA
+    )
     label_column: str | None = option(None, "name or position of the label; none: detected", group=_DATA)
     pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
     text_per: Literal["auto", "line", "file"] = option(
@@ -156,11 +168,14 @@ class TrainNLP(TrainSettings):
     @classmethod
     def _encoding_has_lines(cls, encoding: str) -> str:
         try:
-            cut = "\n".encode(encoding) == b"\n"
+            cut = is_wide(encoding) or b"\n".decode(encoding) == "\n"
+            escapes = codecs.lookup(encoding).name in _ESCAPES
         except (LookupError, ValueError) as error:
             raise ValueError("Python knows no such encoding; utf-8, latin-1 and cp1252 are common") from error
+        if escapes:
+            raise ValueError("writes names and literals, not files; utf-8, latin-1 and cp1252 are common")
         if not cut:
-            raise ValueError("its lines do not end in a byte of their own; convert the files to utf-8")
+            raise ValueError("its lines do not end in the byte of ASCII; convert the files to utf-8")
         return encoding
 
     @model_validator(mode="after")

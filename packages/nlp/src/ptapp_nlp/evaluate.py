@@ -42,7 +42,7 @@ class Measured:
     examples: Examples
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
     places: list[list[int]]
-    """Of a tagger: where each word's first token stands, -1 if it has none."""
+    """For a tagger: where each word's first token stands, -1 if it has none."""
     cut: Cut
     """How many of the texts are longer than the model reads."""
 

@@ -61,6 +61,8 @@ class Predictor:
         """
         if self.task == "generate":
             raise UserError(f"{self.run}: learned to generate texts; call `generate`")
+        if isinstance(texts, str):
+            raise UserError("`predict` takes a list: give [text] for a single one")
         full = [text for text in texts if text.strip()]
         answers = iter(self._answers(full, beam, length_penalty) if full else [])
         found = []

@@ -109,7 +109,7 @@ def train_once(settings: TrainNLP) -> Path | None:
 
 
 def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
-    """Those of the run that is resumed, or of the pretrained encoder, or learnt from the training split by rank 0."""
+    """Those of the run that is resumed, or of the pretrained encoder, or learned from the training split by rank 0."""
     if settings.resume is not None and (kept := settings.resume / "tokenizer.json").exists():
         return Tokens.load(kept, str(read_json(settings.resume / "meta.json").get("tokenizer")))
     if settings.pretrained is not None:
@@ -117,14 +117,14 @@ def _tokens(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
 
         return pretrained_tokens(settings.pretrained, words=settings.task == "tag")
 
-    def learnt() -> str:
+    def learned() -> str:
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]
         running = data.text_per == "file"
         many, least = settings.vocab, settings.least
         return learn(settings.tokenizer, both, many, lower=settings.lower, least=least, running=running).json()
 
-    return Tokens.read(runtime.on_main(learnt))
+    return Tokens.read(runtime.on_main(learned))
 
 
 def _loader(settings: TrainNLP, part: Measured, tokens: Tokens, runtime: Runtime) -> tuple[Loader, Any]:

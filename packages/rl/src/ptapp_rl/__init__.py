@@ -1,1 +1,1 @@
-"""Games: DQN, REINFORCE, A2C and PPO on Gymnasium environments."""
+"""Reinforcement learning: DQN, REINFORCE, A2C and PPO on Gymnasium environments."""

@@ -9,7 +9,7 @@ from ptapp_core.cli.app import command, domain
 if TYPE_CHECKING:
     from ptapp_rl.config import EvaluateRL, ExportRL, PlayRL, RecordRL, TrainRL
 
-app = domain("Games: train, evaluate, record and export policies on Gymnasium environments.")
+app = domain("Reinforcement learning: train, evaluate, record and export policies on Gymnasium environments.")
 
 
 @command(app, "ptapp_rl.config:TrainRL")

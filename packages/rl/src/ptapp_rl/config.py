@@ -41,6 +41,7 @@ class TrainRL(JobSettings):
     """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others, and some games, change."""
 
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *_ONLY)
+    first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "env", "algo", "frames", "envs", "normalise", "seeds")
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"frames", "vector", "parallel"}
     lengths: ClassVar[tuple[str, ...]] = ("frames",)
 

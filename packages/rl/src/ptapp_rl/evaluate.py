@@ -20,7 +20,7 @@ from ptapp_core.settings.after_training import OfRun
 from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
-from ptapp_rl.envs.names import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve
+from ptapp_rl.envs.names import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve, say_code_of
 from ptapp_rl.envs.spaces import action_card, each, observation_card
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.models.actor import ActorCritic
@@ -57,6 +57,7 @@ def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
     trained = Trained.find(run, "rl", About, which=settings.checkpoint)
     job = TrainRL.of_run(run)
     refuse_code_of(run, job.env)
+    say_code_of(job.env, print)
     return trained, job, resolve(job.env, trained.about)
 
 

@@ -18,7 +18,7 @@ from ptapp_core.runs.run import read_json
 from ptapp_rl.algos.build import build, exploration_note, frames_per_step, plan_of, task_and_source, tuning
 from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve
+from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve, say_code_of
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
 from ptapp_rl.seeds import train_seeds
@@ -39,6 +39,8 @@ def train_once(settings: TrainRL) -> None:
     runtime = runtime_of(settings)
     if settings.resume is not None:
         refuse_code_of(settings.resume, settings.env)
+        if runtime.is_main:
+            say_code_of(settings.env, tell)
     name = resolve(settings.env, None if settings.resume is None else read_json(settings.resume / "meta.json"))
     count = settings.envs // runtime.world
     if settings.trial and runtime.is_main:

@@ -27,6 +27,7 @@ _ONLY = (
 class TrainVision(TrainSettings):
     """`ptapp vision train`."""
 
+    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "size", "pretrained", "weights")
     only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
 
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")

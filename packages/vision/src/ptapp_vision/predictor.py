@@ -53,6 +53,8 @@ class Predictor:
         Images of any size and form are brought to the model's as in training. Raises UserError for one that cannot be
         read.
         """
+        if isinstance(images, str | Path):
+            raise UserError("`predict` takes a list: give [file] for a single one")
         answers = []
         for start in range(0, len(images), _BATCH):
             pixels = [self._pixels(image, start + place) for place, image in enumerate(images[start : start + _BATCH])]
@@ -72,7 +74,8 @@ class Predictor:
             if isinstance(image, str | Path):
                 return decode(Path(image), self.size, self.channels, span=self.span)
             if isinstance(image, np.ndarray):
-                if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+                of_pixels = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+                if image.dtype != np.uint8 or not of_pixels or not image.size:
                     raise Unreadable(f"is {image.dtype} {image.shape}; give uint8 (H, W), (H, W, 3) or (H, W, 4)")
                 image = Image.fromarray(image)
             return square(image.copy(), self.size, self.channels, span=self.span)

@@ -1,16 +1,15 @@
 """Sounds of any length in one block of int16 samples, in memory or mapped from a file, and windows of them."""
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ptapp_audio.data.read import is_silent
+from ptapp_core.data.files import cache_folder
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
 
@@ -107,7 +106,7 @@ class Store:
     """Takes clip after clip and ends as one block: in memory, or in a file of its own that goes with the process.
 
     Args:
-        on_disk: keep them in a file without a name under `PTAPP_CACHE` or ~/.cache/ptapp, mapped into memory, of which
+        on_disk: keep them in a file without a name under `cache_folder()`, mapped into memory, of which
             the system holds as much as there is room for.
     """
 
@@ -116,7 +115,7 @@ class Store:
         self._total = 0
         self._file = None
         if on_disk:
-            folder = Path(os.environ.get("PTAPP_CACHE", "~/.cache/ptapp")).expanduser()
+            folder = cache_folder()
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 

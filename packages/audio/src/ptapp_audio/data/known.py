@@ -30,7 +30,9 @@ class Known:
     group: str | None = None
     """Which part of the name stays in one split."""
     part: Callable[[Names], SplitName] | None = None
-    """The official split of a file; where there is a `fold` in the name, for a job that asks for no fold."""
+    """The official split of a file."""
+    test_fold: int | None = None
+    """Which `fold` of the name is the test of a job that asks for no fold."""
     one_folder: bool = False
     """Whether such names are taken for this set's only where all files lie in one folder, which is no class."""
     copied: bool = False
@@ -94,18 +96,18 @@ KNOWN = (
         copied=True,
     ),
     Known(  # Salamon, Jacoby & Bello 2014
-        "UrbanSound8K; fold 10 is the test, --folds 10 is its authors' cross-validation",
+        "UrbanSound8K",
         r"fold(?P<fold>10|[1-9])/(?P<fsID>\d+)-(?P<label>\d)-\d+-\d+\.\w+",
         {str(number): name for number, name in enumerate(_URBAN)},
         group="fsID",
-        part=lambda names: "test" if names["fold"] == "10" else "train",
+        test_fold=10,
     ),
     Known(  # Piczak 2015
-        "ESC-50; fold 5 is the test, --folds 5 is its author's cross-validation",
+        "ESC-50",
         r".*/(?P<fold>[1-5])-(?P<src_file>\d+)-(?P<take>[A-Z])-(?P<label>[1-4]?\d)\.\w+",
         {str(number): name for number, name in enumerate(_ENVIRONMENT)},
         group="src_file",
-        part=lambda names: "test" if names["fold"] == "5" else "train",
+        test_fold=5,
         one_folder=True,
     ),
     Known(  # Tzanetakis & Cook 2002
@@ -129,6 +131,7 @@ KNOWN = (
 )
 
 
+_FOLD = "; fold "
 _MOST = 0.9
 """Share of the names at which files are taken for those of a set: one more file must not make a set of another kind."""
 NO_MANIFEST = re.compile(r"features_\d+_sec\.csv")
@@ -146,10 +149,24 @@ def read_known(root: Path, files: Sequence[Path]) -> Listing | None:
 def official_test(listing: Listing) -> Listing:
     """The same with the test fold of its set, where the columns of a manifest are those of ESC-50 or UrbanSound8K."""
     for columns, test in (({"esc10", "src_file"}, 5), ({"fsID", "classID"}, 10)):
-        if columns <= set(listing.columns) and listing.folds and not listing.parts and test in listing.folds:
-            what = f"{listing.what}; fold {test} is the test, --folds {test} is the authors' cross-validation"
-            return replace(listing, what=what, parts=["test" if fold == test else "train" for fold in listing.folds])
+        if columns <= set(listing.columns) and listing.folds and not listing.parts:
+            return _tested_on(listing, test)
     return listing
+
+
+def without_fold(what: str) -> str:
+    """What a listing is, for a job that chooses another fold than the official one as its test."""
+    return what.partition(_FOLD)[0]
+
+
+def _tested_on(listing: Listing, test: int) -> Listing:
+    """The listing with this fold as its test; where it has no sample of it, that is said, and the test is drawn."""
+    assert listing.folds
+    if test not in listing.folds:
+        note = f"fold {test}, the official test, is not among these folds: another test is drawn, or give --fold"
+        return replace(listing, notes=(*listing.notes, note))
+    what = f"{listing.what}{_FOLD}{test} is the test, --folds {test} is the authors' cross-validation"
+    return replace(listing, what=what, parts=["test" if fold == test else "train" for fold in listing.folds])
 
 
 def _read(known: Known, root: Path, files: Sequence[Path]) -> Listing | None:
@@ -200,7 +217,7 @@ def _listing(known: Known, root: Path, kept: Sequence[tuple[Path, Names]], notes
     labels = [known.classes.get(names["label"], names["label"]) for names in found]
     classes = tuple(sorted(set(labels)))
     columns = {name: [names[name] for names in found] for name in found[0] if name != "label"}
-    return Listing(
+    listing = Listing(
         root,
         known.what,
         files,
@@ -213,3 +230,4 @@ def _listing(known: Known, root: Path, kept: Sequence[tuple[Path, Names]], notes
         columns=columns,
         notes=tuple(notes),
     )
+    return listing if known.test_fold is None else _tested_on(listing, known.test_fold)

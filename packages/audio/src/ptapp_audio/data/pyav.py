@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ptapp_audio.data.unreadable import Unreadable
-from ptapp_core.errors import one_line
+from ptapp_core.errors import install, one_line
 
 SUFFIXES = frozenset(".m4a .m4b .aac .mp4 .webm .weba .mka .wma .amr .3gp".split())  # noqa: SIM905
 try:
@@ -52,7 +52,7 @@ def _opened(file: Path, what: str) -> Iterator[tuple[Any, Any, float]]:
     """The container, its first stream of sound, and how long that is by the header."""
     if av is None:
         raise Unreadable(
-            f"is {what}, which needs PyAV: pip install 'ptapp-audio[av]', or convert it: "
+            f"is {what}, which needs PyAV: {install('ptapp-audio', 'av')}, or convert it: "
             f"ffmpeg -i {file.name} {file.stem}.wav"
         )
     try:

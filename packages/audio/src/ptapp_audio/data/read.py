@@ -30,8 +30,8 @@ _OF_LIBSNDFILE = (
 )
 FULL_SCALE = 32768.0
 SILENT = 1e-3
-"""Of full scale: a sound, or a window of one, that stays below it counts as silence."""
-_OVERSHOOT = 1.5  # of full scale: so much a lossy codec may add, and it is clipped
+"""A recording, or a window of one, whose peak stays below this share of full scale counts as silence."""
+_OVERSHOOT = 1.5  # times full scale: a lossy codec may reach it, and what is beyond full scale is clipped
 _AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
 _OFFSET, _FEW = 0.05, 0.05  # of full scale: a mean beyond it is a fault; of the files: a line says where more have it
 _BLOCK = 2**18  # samples of all channels that are decoded at a time

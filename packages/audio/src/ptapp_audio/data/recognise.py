@@ -12,7 +12,7 @@ import torch
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips, Store
 from ptapp_audio.data.folder import has_lists, read_folder, read_lists
-from ptapp_audio.data.known import NO_MANIFEST, read_known
+from ptapp_audio.data.known import NO_MANIFEST, read_known, without_fold
 from ptapp_audio.data.manifest import read_manifest
 from ptapp_audio.data.read import SOUNDS, Remarks, look, read_files, usual
 from ptapp_audio.data.splits import Splits
@@ -205,7 +205,8 @@ def _divided(
     rows = {split: assigned.rows(split) for split in SPLITS}
     sizes = ", ".join(f"{len(own):,} {name}" for name, own in rows.items())
     seconds = clips.lengths.double() / rate
-    about = f"{listing.where}, {listing.what}: " if not made else f"{listing.what}: "
+    what = listing.what if division is None or division.fold is None else without_fold(listing.what)
+    about = f"{listing.where}, {what}: " if not made else f"{what}: "
     about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
     about += f"{'mapped from disk' if on_disk else 'in memory'}"
     about += "".join(f"; {each}" for each in (assigned.note, *remarks) if each)

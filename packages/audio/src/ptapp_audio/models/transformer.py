@@ -13,7 +13,7 @@ class SpectrogramTransformer(Network):
 
     The spectrogram is cut into patches by two convolutions of stride 2 and one that takes what is left of them, which
     learns from few clips where a single linear map does not (Xiao et al. 2021, "Early convolutions help transformers
-    see better"). To each patch come a learnt code of its band and one of its time, which begins as sines and cosines;
+    see better"). To each patch come a learned code of its band and one of its time, which begins as sines and cosines;
     core's pre-norm layers follow, and a mean over the patches. After Gong et al. 2021 ("AST: audio spectrogram
     transformer").
 

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ptapp_audio.models.network import Network
-from ptapp_core.errors import UserError, one_line
+from ptapp_core.errors import UserError, install, one_line
 from ptapp_core.machine.hub import is_local, quiet_transformers
 
 RATE = 16_000
@@ -61,7 +61,7 @@ def _transformers() -> Any:
     try:
         import transformers
     except ImportError as error:
-        raise UserError("--model wav2vec2 needs transformers: pip install 'ptapp-audio[wav2vec2]'") from error
+        raise UserError(f"--model wav2vec2 needs transformers: {install('ptapp-audio', 'wav2vec2')}") from error
     return transformers
 
 

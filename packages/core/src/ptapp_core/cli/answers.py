@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ptapp_core.kinds.classify import as_record, best
 
 Probabilities = Mapping[str, float]
-"""Of each class, by name."""
+"""Class name -> probability."""
 Answer = Callable[[str, Probabilities], None]
 """Prints what a file is, given its name."""
 

@@ -156,7 +156,7 @@ SAID = "said"
 
 
 def _speaks_first(code: int) -> bool:
-    """Of several ranks that stop for one reason, one says it; and one rank may stop alone."""
+    """Whether this rank prints the error: the first of several that fail, or the only one."""
     own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # in a folder of its own, in one that the ranks share
     if own_file is None:
         return os.environ.get("RANK", "0") == "0"

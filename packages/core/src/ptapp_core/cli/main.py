@@ -85,7 +85,7 @@ def required_name(requirement: str) -> str:
 
 
 def _root() -> typer.Typer:
-    app = domain("Train, measure and ship models for images, text, games and sounds.")
+    app = domain("Train, measure and ship models for images, text, audio and reinforcement learning.")
 
     @app.callback(invoke_without_command=True)
     def options(
@@ -115,13 +115,13 @@ def _add_domain(app: typer.Typer, entry: metadata.EntryPoint) -> None:
 
     @app.command(name, cls=Lazy, help=help)
     def load() -> Any:
-        remedy = f"pip install {distribution.name}"
-        if missing:
+        if missing:  # ptapp's own distributions are on no index
+            remedy = "install it as you installed ptapp" if missing.startswith("ptapp") else f"pip install {missing}"
             raise UserError(f"ptapp {name} needs {missing}, which is not installed: {remedy}")
         try:
             return get_command(load_object(entry.value))
         except ImportError as error:
-            raise UserError(f"ptapp {name} cannot be loaded ({error}); try again after: {remedy}") from error
+            raise UserError(f"ptapp {name} cannot be loaded ({error}); install {distribution.name} again") from error
 
 
 if __name__ == "__main__":  # how `torchrun` starts each rank

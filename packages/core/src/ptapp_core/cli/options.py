@@ -20,11 +20,16 @@ from ptapp_core.settings.fields import ARGUMENTS, RECORD, flag, help_of, kind
 S = TypeVar("S", bound=Settings)
 
 _LEFT_COLUMN = 27
+_OTHER = "Other"
+"""The group of what every command has: where settings come from, and help."""
 _HARD_SPACE = "\N{NO-BREAK SPACE}"  # keeps `[default: 1]` on one line while help is wrapped
 
 
 class _SettingsCommand(TyperCommand):
     """A command whose help lists the options by group, in columns of one width."""
+
+    first: frozenset[str] = frozenset()
+    """The fields whose options `--help` shows; empty: all."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -49,7 +54,9 @@ class _SettingsCommand(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            group = getattr(param, "rich_help_panel", None) or "Other"
+            group = getattr(param, "rich_help_panel", None) or _OTHER
+            if self.first and group != _OTHER and param.name not in self.first:
+                continue
             sections.setdefault(group, []).append((_left(param).ljust(_LEFT_COLUMN), getattr(param, "help", "")))
         for group, rows in sections.items():
             with formatter.section(group):
@@ -79,8 +86,12 @@ def settings_command(settings: type[S], function: Callable[[S], None]) -> Any:
     # For the help only: `cli.run` takes --debug off the line, so that it works for every command, in any place.
     traceback = typer.Option("--debug", help="show the traceback of an error")
     parameters.append(_parameter("debug", bool, traceback, default=False))
+    if settings.first:
+        whole = typer.Option("--help-all", help="show all options", callback=_show_all, is_eager=True)
+        parameters.append(_parameter("help_all", bool, whole, default=False))
 
-    def call(config: Path | None = None, print_config: bool = False, debug: bool = False, **given: Any) -> None:
+    def call(config: Path | None = None, print_config: bool = False, **given: Any) -> None:
+        given = {name: value for name, value in given.items() if name not in ("debug", "help_all")}
         options = {name: value for name, value in given.items() if value is not None}
         for name in options.keys() - arguments.keys():
             if kind(settings.model_fields[name]).many:
@@ -94,8 +105,17 @@ def settings_command(settings: type[S], function: Callable[[S], None]) -> Any:
     call.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command(cls=_SettingsCommand, help=function.__doc__)(call)
+    kind_of_command = type("_Command", (_SettingsCommand,), {"first": frozenset((*settings.first, *arguments))})
+    app.command(cls=kind_of_command if settings.first else _SettingsCommand, help=function.__doc__)(call)
     return get_command(app)
+
+
+def _show_all(ctx: typer.Context, asked: bool) -> None:
+    """Prints the help with every option, and stops."""
+    if asked:
+        ctx.command.first = frozenset()  # type: ignore[attr-defined]
+        typer.echo(ctx.get_help())
+        raise typer.Exit
 
 
 def _parameter(name: str, annotation: Any, info: Any, default: object = None) -> Parameter:

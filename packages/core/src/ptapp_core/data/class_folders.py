@@ -1,6 +1,6 @@
 """A folder for each class: divided into train/ val/ test/ already, or not. How images and sounds come."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
@@ -91,13 +91,18 @@ def list_classes(root: Path, kind: Kind, *, need_train: bool = True) -> Listing:
     )
 
 
-def files_of_splits(root: Path, kind: Kind, *, need_train: bool = True) -> dict[SplitName, dict[str, list[Path]]]:
+def files_of_splits(
+    root: Path, kind: Kind, *, need_train: bool = True, splits: Mapping[Path, SplitName] | None = None
+) -> dict[SplitName, dict[str, list[Path]]]:
     """Files by split and class; where the folder is not divided, all of it is train.
+
+    `splits`: the folders that are splits, where they are known to be; else their names say it.
 
     Raises UserError where the folders are no classes, a class has no training file, or a split has a class that train
     lacks; without `need_train` the folder may have no train/ at all.
     """
-    named = {unpacked_twice(folder, split): split for folder, split in split_folders(root).items()} or {root: "train"}
+    known = splits or split_folders(root)
+    named = {unpacked_twice(folder, split): split for folder, split in known.items()} or {root: "train"}
     if need_train and "train" not in named.values():
         raise UserError(f"{root}: has {', '.join(folder.name for folder in folders_in(root))} but no train/ folder")
     for folder, split in named.items():

@@ -37,6 +37,11 @@ def opened(file: Path) -> Iterator[BinaryIO]:
         raise UserError(f"{file}: cannot be read ({error.strerror or one_line(error)})") from error
 
 
+def cache_folder() -> Path:
+    """Where data that was fetched or decoded lies: `PTAPP_CACHE`, or ~/.cache/ptapp."""
+    return Path(os.environ.get("PTAPP_CACHE") or Path.home() / ".cache" / "ptapp").expanduser()
+
+
 def file_digests(files: Sequence[Path]) -> list[str]:
     """`split.digest` of the bytes of each file."""
 

@@ -80,7 +80,7 @@ class Loader:
     def __iter__(self) -> Iterator[Batch | None]:
         """Micro-batches, `accumulate` an optimizer step; each holds the data set's columns and `index`, int64 (n,)."""
         for number, (epoch, index, batch) in enumerate(self._read(self._epoch, self._step)):
-            if number % self._accumulate == 0:  # the state counts whole steps: what is given out is learnt
+            if number % self._accumulate == 0:  # the state counts whole steps: what is given out is learned
                 self._epoch, self._step = divmod(
                     self._epoch * self.steps_per_epoch + self._step + 1, self.steps_per_epoch
                 )

@@ -1,4 +1,4 @@
-"""Classification: the task, and its evaluation over a whole set. Shared by images, text and sounds."""
+"""Classification: the task, and its evaluation over a whole set. Shared by images, text and audio."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Classification(Task):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Of a whole set, in its order, on the CPU and on every rank."""
+    """Predictions for every sample of a data set, in its order; CPU tensors, the same on every rank."""
 
     probabilities: Tensor
     """(N, K) float32."""
@@ -55,14 +55,14 @@ class Predictions:
 
     def loss(self, loss: nn.Module) -> float:
         """The mean over the samples of a loss as `Classification` takes it."""
-        device = next(loss.buffers(), self.target).device  # of the class weights, where it has some
+        device = next(loss.buffers(), self.target).device  # a loss with class weights computes where they are
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
         if isinstance(loss, OwnLoss) and self.level is not None:
             logits = logits + self.level[:, None]
         return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
 
     def rows(self, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        """Of each sample what `paired` compares."""
+        """One dict per sample, for `paired` to compare: name, true, said, score (1 right, 0 wrong)."""
         said = [classes[number] for number in self.predicted.tolist()]
         true = [classes[number] for number in self.target.tolist()]
         return [

@@ -61,7 +61,7 @@ class Milestones:
         return patience is not None and self.progress.waited >= patience
 
     def restore(self) -> int | None:
-        """Goes on from the run's last whole checkpoint; returns its step, or None where the run is new."""
+        """Continues from the run's last whole checkpoint; returns its step, or None where the run is new."""
         self._saved = self._run.checkpoints.restore(self._shared, self._own)
         if self._saved is not None:
             if self.progress.step != self._saved:
@@ -196,7 +196,7 @@ class Milestones:
         improved = isfinite(score) and (progress.best is None or sign * score > sign * progress.best)
         progress.waited = 0 if improved else progress.waited + 1
         progress.stopped_early = self._impatient
-        improved = improved or score == progress.best  # of equals the later is the best, which has learnt more
+        improved = improved or score == progress.best  # the later of two equal ones has learned more
         if improved:
             progress.best, progress.best_step = score, progress.step
         if progress.stopped_early:

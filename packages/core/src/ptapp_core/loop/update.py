@@ -28,8 +28,8 @@ class Update:
     def __init__(self, optimizer: Optimizer, runtime: Runtime, clip: float | None = None) -> None:
         self.scaler = runtime.scaler()
         self.figures: dict[str, Tensor | float] = {}
-        """Of the latest step: the learning rate of the last group (the head), and with clipping the gradient's global
-        norm before it."""
+        """The latest step's learning rate of the last group (the head), and with clipping the gradient's global norm
+        before it."""
         self._optimizer, self._runtime, self._clip = optimizer, runtime, clip
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         # The flag; steps since it went up; the factor 1; steps that fp16 skipped. Four scalars of one tensor.

@@ -60,7 +60,7 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """The exact two-sided p of McNemar (1947): how far the samples that one alone has right are from half and half."""
     count, fewer = only_a + only_b, min(only_a, only_b)
     tail = sum(comb(count, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**count)  # of whole numbers, which have room for any count
+    return min(1.0, 2 * tail / 2**count)  # whole numbers, for a float would overflow
 
 
 def bootstrap(differences: list[float], seed: int = 0) -> tuple[float, float, float]:

@@ -7,6 +7,7 @@ those of Okabe and Ito (2008), told apart by colour-blind readers too.
 import os
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,22 +32,44 @@ Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
 def save(figure: Figure, out: Path) -> Path:
-    """Write a figure as PNG, whole or not at all, in fonts that know as many scripts as this machine can draw."""
-    installed = set(font_manager.get_font_names())
-    fonts = [font for font in _FONTS if font in installed]
+    """Write a figure as PNG, whole or not at all, in fonts that know as many scripts as this machine can draw.
+
+    A character that none of them has is written as its code (`\\u4e2d`), so that two names are never the same boxes.
+    """
+    fonts, characters = _fonts()
     for text in figure.findobj(Text):
         text.set_fontfamily(fonts)
+        shown = text.get_text()
+        if any(ord(each) not in characters and not each.isspace() for each in shown):
+            text.set_text("".join(each if ord(each) in characters else _code(each) for each in shown))
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.part")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # drawn as a box
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # of a tick that is made while drawing
         figure.savefig(beside, format="png", dpi=100, facecolor="white", bbox_inches="tight", pad_inches=0.1)
     os.replace(beside, out)
     return out
 
 
+@cache
+def _fonts() -> tuple[list[str], frozenset[int]]:
+    """The fonts of `_FONTS` that are installed, and the characters that at least one of them has."""
+    installed = set(font_manager.get_font_names())
+    fonts = [font for font in _FONTS if font in installed]
+    maps = (font_manager.get_font(font_manager.findfont(font)).get_charmap() for font in fonts)
+    return fonts, frozenset(code for characters in maps for code in characters)
+
+
+def _code(character: str) -> str:
+    return character if character.isspace() else f"\\u{ord(character):04x}"
+
+
 def clip(text: str, width: int) -> str:
-    """The text, or its beginning and an ellipsis where it is longer than `width` characters."""
+    """The text, or its beginning and an ellipsis where it is longer than `width` characters.
+
+    Bytes of a path that are no Unicode text, which no font can draw, become question marks.
+    """
+    text = text.encode(errors="replace").decode()
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 

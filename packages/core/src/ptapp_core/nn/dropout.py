@@ -14,7 +14,7 @@ class Dropout(nn.Dropout):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Of the shape of x."""
+        """(...) -> the same shape and dtype."""
         if not self.training or x.device.type != "cpu" or torch.compiler.is_compiling():
             return functional.dropout(x, self.p, self.training)
         dropped = round(self.p * _STEPS)

@@ -263,7 +263,7 @@ def load_plain(path: Path) -> dict[str, Any]:
     """torch.load that runs no code; raises UserError naming a file that holds anything but plain data."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what it refuses
+            warnings.simplefilter("ignore")  # torch warns about files that it then refuses
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file may fail in any of the unpickler's ways
         reason = "it holds Python objects or code" if "Unsupported" in str(error) else "not a whole state file"

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 from uuid import uuid4
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, install, nearest
 from ptapp_core.machine.terminal import folded, is_terminal, is_text, outlives, tell
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _optional(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError as error:
-        raise UserError(f"--log-to {name}: {error}; install it with: pip install 'ptapp-core[{name}]'") from error
+        raise UserError(f"--log-to {name}: {error}; install it with: {install('ptapp-core', name)}") from error
 
 
 def _settings(run_path: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 runs/vision-fercnn/20260131-154500-fashion-mnist-s0/
     config.toml      the settings; `--config` reproduces the job, `--resume` continues it
-    meta.json        command, versions, git, device, status
+    meta.json        command, versions of the libraries, git, device, status
     samples.csv      which sample is in which split (see `members`)
     metrics.jsonl    one line of figures a logging step or evaluation; tensorboard/ the same
     checkpoints/     see `checkpoint`
@@ -13,10 +13,11 @@ import fcntl
 import json
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from glob import escape
@@ -87,7 +88,8 @@ class Run:
         if runtime.is_main:
             created = read_json(meta).get("created") if meta.exists() else None
             now = datetime.now().astimezone().isoformat(timespec="seconds")
-            self._meta = {"format": FORMAT, **(about or {}), **_circumstances(runtime), "created": created or now}
+            circumstances = _circumstances(runtime, (about or {}).get("domain"))
+            self._meta = {"format": FORMAT, **(about or {}), **circumstances, "created": created or now}
             _remove_unfinished(self.path.parent)
             if not self.path.exists():
                 self._begin()
@@ -132,33 +134,32 @@ class Run:
         self._lines = state["lines"]
 
     @contextmanager
-    def training(self, steps: int, restore: Callable[[], int | None]) -> Iterator["StopRequest"]:
-        """Opens the record and the console for a loop over `steps`, of which `restore` did some (None: a new run).
-
-        Yields what `STOPS` set, for the loop to end at a step boundary.
-        """
+    def locked(self) -> Iterator["StopRequest"]:
+        """Keeps other processes from training this run; yields what `STOPS` set, for a loop to end between steps."""
         with self._lock() if self.runtime.is_main else nullcontext(), StopRequest() as stop:
-            done = restore()
-            if self.runtime.is_main:
-                self._describe()  # a run that could not be resumed stays as it was
-                self._record = JsonLines(self.path / "metrics.jsonl", self._lines)
-                last = last_record(self.path / "metrics.jsonl") or {}
-                trackers = build_trackers(self._log_to, self.path, last.get(FRAMES, done or 0))
-                self._writers = [self._record, *trackers]
-            self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
-            try:
-                yield stop
-            finally:
-                console.close()
-                self._console = None
-                writers, self._writers, self._record = self._writers, [], None
-                for writer in writers:
-                    with (
-                        suppress(OSError) if sys.exception() else nullcontext()
-                    ):  # the first error is the one to report
-                        writer.close()
-                if error := sys.exception():  # now: a launcher of ranks asks those that remain to stop, and soon kills
-                    self._end(type(error))
+            yield stop
+
+    @contextmanager
+    def recording(self, steps: int, done: int | None) -> Iterator[None]:
+        """Opens the record and the console for a loop over `steps`, of which `done` are done (None: a new run)."""
+        if self.runtime.is_main:
+            self._describe()  # only now: a run that could not be resumed stays as it was
+            self._record = JsonLines(self.path / "metrics.jsonl", self._lines)
+            last = last_record(self.path / "metrics.jsonl") or {}
+            trackers = build_trackers(self._log_to, self.path, last.get(FRAMES, done or 0))
+            self._writers = [self._record, *trackers]
+        self._console = console = Console(steps, start_step=done or 0, quiet=not self.runtime.is_main)
+        try:
+            yield
+        finally:
+            console.close()
+            self._console = None
+            writers, self._writers, self._record = self._writers, [], None
+            for writer in writers:
+                with suppress(OSError) if sys.exception() else nullcontext():  # the first error is the one to report
+                    writer.close()
+            if error := sys.exception():  # now: a launcher of ranks asks those that remain to stop, and soon kills
+                self._end(type(error))
 
     @contextmanager
     def profiler(self, active: bool) -> Iterator[Any]:
@@ -292,10 +293,10 @@ def write_text(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _circumstances(runtime: Runtime) -> dict[str, Any]:
+def _circumstances(runtime: Runtime, domain: str | None) -> dict[str, Any]:
     """What a reader of an old run wants to know."""
     versions = {"python": platform.python_version()}
-    for name in ("ptapp-core", "torch", "torchvision", "torchaudio", "numpy"):
+    for name in ("ptapp-core", "torch", "numpy", *_libraries(domain)):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
@@ -309,6 +310,15 @@ def _circumstances(runtime: Runtime) -> dict[str, Any]:
         "host": platform.node(),
         "pid": os.getpid(),
     }
+
+
+def _libraries(domain: str | None) -> list[str]:
+    """The distributions that a domain requires; none of a program that is no domain."""
+    try:
+        requirements = metadata.requires(f"ptapp-{domain}") or []
+    except metadata.PackageNotFoundError:
+        return []
+    return [f"ptapp-{domain}", *(re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in requirements if ";" not in line)]
 
 
 def _git_commit() -> str | None:

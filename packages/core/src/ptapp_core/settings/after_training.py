@@ -1,4 +1,4 @@
-"""Settings of what is done with a run after it: the parts that domains share."""
+"""Settings shared by evaluate, predict and export."""
 
 from collections.abc import Callable, Sized
 from pathlib import Path

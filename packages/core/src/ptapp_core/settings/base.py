@@ -6,7 +6,7 @@ A setting is written once, as a field with its help, group and bounds; `cli` mak
 from collections.abc import Mapping
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
@@ -21,6 +21,9 @@ class Settings(BaseModel):
 
     A subclass that redeclares a field with a plain default (`epochs: float = 15`) keeps its help, group and bounds.
     """
+
+    first: ClassVar[tuple[str, ...]] = ()
+    """The settings that `--help` shows of a command with many; `--help-all` shows all. Empty: `--help` shows all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 

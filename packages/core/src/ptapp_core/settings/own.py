@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from importlib.machinery import all_suffixes
+from importlib.machinery import PathFinder, all_suffixes
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -54,33 +54,43 @@ def bring(name: str, option: str, what: str) -> tuple[ModuleType, Any]:
 
 
 def refuse_code_of(run: Path, name: str, what: str, remedy: str) -> None:
-    """Refuses code that lies in the run directory itself: a run from a stranger must not run code.
+    """Refuses code of a run that is not to be run: a stranger's run must not choose what code runs here.
 
-    Raises UserError, which says `what` the code is of the run, names the file, and tells where else to name it.
+    That is code which lies in the run directory itself, and what Python itself brings, such as `http.server:test`.
+    Raises UserError, which says `what` the code is of the run, names the file, and says where to name another place.
     """
-    place = name.rpartition(":")[0]
-    if not place:
+    if not (place := name.rpartition(":")[0]):
         return
-    for file in _files_of(place):
-        if file.exists() and file.resolve().is_relative_to(run.resolve()):
-            raise UserError(
-                f"{run}: its {what} {name} is code in the run directory itself, which is not run; if you trust it, "
-                f"move {file} elsewhere and name that place {remedy}"
-            )
+    if place.partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(f"{run}: its {what} {name} is code of Python itself, which is not run; the run was changed")
+    inside = [file for file in (*code_of(name), *_on_the_way(place)) if file.resolve().is_relative_to(run.resolve())]
+    if inside:
+        raise UserError(
+            f"{run}: its {what} {name} is code in the run directory itself, which is not run; if you trust it, "
+            f"move {inside[0]} elsewhere and name that place {remedy}"
+        )
 
 
-def _files_of(place: str) -> list[Path]:
-    """Where the file, or the module and the packages that it is in, could be imported from.
-
-    A folder without an `__init__.py` is a package as well, so each part of a dotted name is looked at.
-    """
+def code_of(name: str) -> list[Path]:
+    """Where the code lies that `module:Name` or `file.py:Name` imports; nothing is imported to find out."""
+    place = name.rpartition(":")[0]
     if place.endswith(".py"):
-        return [_path(place)]
-    parts, folders = place.split("."), [Path.cwd(), *map(Path, sys.path)]
-    stems = [Path(*parts[:count]) for count in range(1, len(parts) + 1)]
-    forms = [stem.parent / f"{stem.name}{suffix}" for stem in stems for suffix in all_suffixes()]
-    forms += [stem / f"__init__{suffix}" for stem in stems for suffix in all_suffixes()]
-    return [folder / form for folder in folders for form in forms]
+        files = [_path(place)]
+    else:
+        spec = PathFinder.find_spec(place.partition(".")[0], [*sys.path, str(Path.cwd())]) if place else None
+        origins = [spec.origin] if spec and spec.origin else (spec.submodule_search_locations or []) if spec else []
+        files = [Path(origin) for origin in origins]
+    return [file for file in files if file.exists()]
+
+
+def _on_the_way(place: str) -> list[Path]:
+    """What each part of a dotted name may be: a folder without an `__init__.py` is a package as well."""
+    parts = place.split(".")
+    stems = [
+        Path(folder, *parts[:count]) for folder in (str(Path.cwd()), *sys.path) for count in range(1, len(parts) + 1)
+    ]
+    forms = [stem.with_name(stem.name + suffix) for stem in stems if stem.name for suffix in ("", *all_suffixes())]
+    return [form for form in forms if form.exists()]
 
 
 def _path(place: str) -> Path:

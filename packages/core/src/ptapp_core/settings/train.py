@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, install, nearest
 from ptapp_core.runs.formats import refuse_other_format, settings_kept
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, option
@@ -27,6 +27,7 @@ class JobSettings(Settings):
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
     only: ClassVar[tuple[Only, ...]] = OF_ANY_JOB
     """Which options do something in some jobs alone; in others they are refused."""
+    first: ClassVar[tuple[str, ...]] = ("lr", "batch_size", "device", "seed", "name", "run_dir", "resume")
     lengths: ClassVar[tuple[str, ...]] = ()
     """The settings of `may_change` that say how long the job is; schedules keep to those of the run's first call."""
 
@@ -89,7 +90,7 @@ class JobSettings(Settings):
     def _trackers_are_installed(cls, trackers: list[str]) -> list[str]:
         for name in trackers:
             if find_spec(name) is None:
-                raise ValueError(f"{name} is not installed: pip install 'ptapp-core[{name}]'")
+                raise ValueError(f"{name} is not installed: {install('ptapp-core', name)}")
         return trackers
 
     @field_validator("milestones")
@@ -223,6 +224,7 @@ class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
+    first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "data", "split", "folds", "model", "epochs", "patience")
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
 

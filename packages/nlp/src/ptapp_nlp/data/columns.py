@@ -39,6 +39,8 @@ _LANGUAGES = (  # of ISO 639-1
     "nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss st su "
     "sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"
 )
+JOINS = "+"
+"""Between the columns whose cells are one text: title+description."""
 _TITLE = 40  # characters of a column's name
 
 Cells = Sequence[str]
@@ -50,6 +52,7 @@ class Columns:
     """Which columns to read: their names, their positions from 1 as text, or None to find them."""
 
     text: str | None = None
+    """Several apart by `JOINS` are one text, joined by a blank."""
     label: str | None = None
     group: str | None = AUTO
     """AUTO finds it; None: there are no groups."""
@@ -65,9 +68,8 @@ class Columns:
 def header_of(cells: Cells, columns: Columns) -> list[str]:
     """The names of the columns, in small letters, where this first row has usual ones or those asked for; else none."""
     names = [cell.strip().lower() for cell in cells]
-    asked = [
-        name.lower() for name in (columns.text, columns.label, columns.named_group) if name and not name.isdecimal()
-    ]
+    given = (columns.text, *(columns.text or "").split(JOINS), columns.label, columns.named_group)
+    asked = [name.strip().lower() for name in given if name and not name.strip().isdecimal()]
     known = any(name in (*_TEXTS, *_LABELS) for name in names)
     if columns.both_texts:
         known = known or sum(map(_is_language, names)) > 1
@@ -181,7 +183,8 @@ def refuse_unlearned(
             f"--text-column {as_option(header, text)} takes one of them"
         )
     names = ", ".join(title_of(header, place) for place in unread)
-    return f"{file}: not read: the text of column {names} (--text-column chooses)" if unread else None
+    together = JOINS.join(as_option(header, place) for place in sorted((text, *unread)))
+    return f"{file}: not read: the text of column {names} (--text-column {together} joins them)" if unread else None
 
 
 def group_and_id(

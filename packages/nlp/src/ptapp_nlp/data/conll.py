@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 from ptapp_nlp.data.columns import FEW_GROUPS, Columns, asked_for
 from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.splits import Examples
@@ -16,7 +16,7 @@ _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", 
 _NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word in its sentence; 1-2 spans words, 1.1 is no word of the text
 _COMMENT = re.compile(r"#[ \t]+\S")
 _DOCUMENT = re.compile(r"-DOCSTART-|#[ \t]*newdoc\b")
-_UNBROKEN = 1000  # words of a file's only sentence that tell that the empty lines are missing
+_UNBROKEN = 1000  # words of a sentence that tell that the empty lines are missing
 
 
 class _Line(NamedTuple):
@@ -34,7 +34,7 @@ class _Form(NamedTuple):
     tag: int
     numbered: bool
     names: list[str]
-    """Of the columns, in CoNLL-U."""
+    """What the columns of CoNLL-U are called."""
 
 
 def read_conll(file: Path, columns: Columns, encoding: str, bad: Bad) -> tuple[Examples, str]:
@@ -58,6 +58,16 @@ def read_conll(file: Path, columns: Columns, encoding: str, bad: Bad) -> tuple[E
         for place in (form.word, form.tag)
     )
     return examples, f", words of {word}, tags of {tag}"
+
+
+def note_on_length(folder: Path, examples: Examples) -> str | None:
+    """A line about sentences so long that empty lines may be missing in a file of the folder; None where none is."""
+    long = [row for row, words in enumerate(examples.source) if len(words) >= _UNBROKEN]
+    if not long:
+        return None
+    row = max(long, key=lambda row: len(examples.source[row]))
+    where = f"{folder / examples.names[row]}: {counted(len(examples.source[row]), 'word')} are one sentence"
+    return f"{where}; put an empty line after each sentence, or it is cut to --max-length"
 
 
 def _lines(file: Path, encoding: str, bad: Bad) -> list[_Line]:

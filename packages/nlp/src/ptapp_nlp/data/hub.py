@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from ptapp_core.errors import UserError, one_line
+from ptapp_core.errors import UserError, install, one_line
 from ptapp_nlp.data.lines import text_of
 
 PREFIX = "hub:"
@@ -20,11 +20,11 @@ def read_hub(data: str) -> dict[str, list[Row]]:
     try:
         from datasets import disable_progress_bars, load_dataset
     except ImportError as error:
-        raise UserError(f"--data {data}: needs datasets: pip install 'ptapp-nlp[hub]'") from error
+        raise UserError(f"--data {data}: needs datasets: {install('ptapp-nlp', 'hub')}") from error
     disable_progress_bars()
     try:
         parts = load_dataset(name, configuration or None)
-    except Exception as error:  # of many kinds; each means that it cannot be had
+    except Exception as error:  # whatever it raises, it cannot be had
         reason = one_line(error)[:120]
         raise UserError(f"--data {data}: cannot be had ({reason}); without a network give a local file") from error
     return {split: list(_rows(part)) for split, part in parts.items() if _is_labelled(part)}

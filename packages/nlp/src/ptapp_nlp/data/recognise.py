@@ -1,14 +1,12 @@
 """Texts to train on, recognised from what is there: a file, a folder, or nothing."""
 
 import os
-import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from ptapp_core.data.files import visible
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
@@ -16,32 +14,17 @@ from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.built_in import make
-from ptapp_nlp.data.class_files import has_class_files, read_class_files
 from ptapp_nlp.data.columns import Columns, may_be_names
-from ptapp_nlp.data.conll import read_conll
-from ptapp_nlp.data.hub import PREFIX, read_hub
+from ptapp_nlp.data.conll import note_on_length, read_conll
+from ptapp_nlp.data.folders import holds_texts, read_folders
+from ptapp_nlp.data.found import EXPECTED, check_train, files_of, has_tables
+from ptapp_nlp.data.hub import PREFIX, Row, read_hub
 from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
-from ptapp_nlp.data.sentences import read_parallel, read_plain
+from ptapp_nlp.data.parallel import by_language, language_of, read_languages
+from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import SUFFIXES, Table, form_of, pairs_of, read_tables, suffix_of
-
-_EXPECTED = {
-    "classify": (SUFFIXES, "a CSV, TSV or JSONL file of texts and labels, or a folder with train, val and test of it"),
-    "tag": (
-        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
-        "a CoNLL file, or a folder with train, val and test of it",
-    ),
-    "translate": (
-        SUFFIXES,
-        "a folder with train.XX and train.YY, or a CSV, TSV or JSONL file of two columns, or a folder of such files",
-    ),
-    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
-}
-_OF_CONLL: dict[str, SplitName] = {"testa": "val", "testb": "test"}
-"""What the files of CoNLL-2003 end in."""
-_NO_LANGUAGES = {"txt", "md", "py"}
-_SHOWN = 8  # names of files in a message
+from ptapp_nlp.data.tables import Table, form_of, join_texts, pairs_of, read_tables, suffix_of
 
 
 @dataclass(frozen=True)
@@ -74,17 +57,20 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         return _of_hub(data, reading, bad, division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
-        raise UserError(f"--data {data}: no such file or folder; expected {_EXPECTED[reading.task][1]}")
-    by_language = _by_language(path) if reading.task == "translate" and path.is_dir() else {}
-    if any(len(languages) > 1 for languages in by_language.values()):
+        raise UserError(f"--data {data}: no such file or folder; expected {EXPECTED[reading.task][1]}")
+    parallel = by_language(path) if reading.task == "translate" and path.is_dir() else {}
+    if any(len(languages) > 1 for languages in parallel.values()):
         _refuse_columns(reading, "parallel files")
-        texts, what = _parallel(path, by_language, reading, bad, division)
+        check_train(parallel, f"{path}: no training file in it; expected {EXPECTED['translate'][1]}", division)
+        texts, what = read_languages(path, parallel, reading.pair, reading.encoding, bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
-    if reading.task == "classify" and path.is_dir() and has_class_files(path):
-        _refuse_columns(reading, "class folders", group=False)
-        group = reading.columns.group
-        return read_class_files(path, encoding=reading.encoding, group_column=group, bad=bad, division=division)
-    files: dict[SplitName, Path] = _files(path, reading.task, division) if path.is_dir() else {"train": path}
+    if reading.task == "classify" and path.is_dir() and not has_tables(path) and holds_texts(path):
+        _refuse_columns(reading, "folders of texts")
+        texts, classes, notes = read_folders(path, reading.encoding, bad, need_train=division is not None)
+        what = f"{path.name}, a folder per class"
+        splits = divide(texts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+        return replace(splits, notes=notes)
+    files: dict[SplitName, Path] = files_of(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
         return _tables(path, files, reading, bad, division)
     if reading.task == "tag":
@@ -138,61 +124,26 @@ def _tagged(
     if any(part.groups for part in done.values()):
         what += ", grouped by document"
     splits = divide(done, in_order(tags), where=path, what=what, division=division, skipped=bad.reasons)
-    note = alike(tags)
-    return replace(splits, notes=(note,) if note else ())
+    notes = (alike(tags), *(note_on_length(files[name].parent, part) for name, part in done.items()))
+    return replace(splits, notes=tuple(note for note in notes if note))
 
 
-def _refuse_columns(reading: Reading, what: str, *, group: bool = True) -> None:
-    """Raises UserError where a column, also one of groups, is asked for of texts that are in no table."""
+def _refuse_columns(reading: Reading, what: str) -> None:
+    """Raises UserError where a column is asked for of texts that are in no table."""
     columns = reading.columns
-    asked = {"text": columns.text, "label": columns.label, "group": columns.named_group if group else None}
-    for option, name in asked.items():
+    for option, name in (("text", columns.text), ("label", columns.label), ("group", columns.named_group)):
         if name is not None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
-def _files(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
-    """The file of each split in a folder."""
-    suffixes, expected = _EXPECTED[task]
-    found: dict[SplitName, Path] = {}
-    for file in visible(folder):
-        split = _split_of(file)
-        if split and suffix_of(file) in suffixes:
-            if task == "tag" and split in found and ".txt" in (suffix_of(file), suffix_of(found[split])):
-                file = min(file, found[split], key=lambda each: suffix_of(each) == ".txt")  # the plain text beside it
-            elif split in found:
-                raise UserError(f"{folder}: {found[split].name} and {file.name} are both {split}; remove one")
-            found[split] = file
-    alone = [file for file in visible(folder) if suffix_of(file) in suffixes]
-    if not found and len(alone) == 1:
-        return {"train": alone[0]}
-    _check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
-    return found
-
-
-def _seen(folder: Path) -> str:
-    """What a folder holds, as part of a message."""
-    names = [entry.name + "/" * entry.is_dir() for entry in visible(folder)]
-    more = f", ... ({len(names)} in all)" if len(names) > _SHOWN else ""
-    return f" (it holds {', '.join(names[:_SHOWN])}{more})" if names else " (it is empty)"
-
-
-def _check_train(found: Collection[str], message: str, division: Division | None) -> None:
-    """Raises UserError with the message where there is no split to train on; data that is only measured needs none."""
-    if "train" not in found and (division is not None or not found):
-        raise UserError(message)
-
-
-def _split_of(file: Path) -> SplitName | None:
-    """By the first word of a name that is one of a split: train.csv, de_gsd-ud-train.conllu, eng.testa."""
-    words = re.split(r"[._-]", file.name.lower())
-    return next((split for word in words if (split := _OF_CONLL.get(word) or split_of(word))), None)
-
-
 def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
-        if form_of(file) not in SUFFIXES:
-            raise UserError(f"{file}: of no known kind; expected {_EXPECTED[reading.task][1]}")
+        if form_of(file) is None:
+            if reading.task == "translate" and language_of(file):
+                raise UserError(f"{file}: is one language of parallel files; give their folder: --data {file.parent}")
+            unsaid = suffix_of(file) in ("", ".txt")
+            why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
+            raise UserError(f"{file}: of no known kind{why}; expected {EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
@@ -200,7 +151,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     )
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
-    kinds = sorted({form_of(file)[1:].upper() for file in files.values()})
+    kinds = sorted({str(form_of(file))[1:].upper() for file in files.values()})
     return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
 
 
@@ -217,10 +168,17 @@ def _columns(reading: Reading) -> Columns:
 def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
-    found = {split: (name, rows) for name, rows in read_hub(data).items() if (split := split_of(name))}
-    _check_train(found, f"--data {data}: has no labelled split called train", division)
-    files = {split: Path(data) / name for split, (name, _) in found.items()}  # as messages name them
-    tables = {split: pairs_of(files[split], rows, _columns(reading), bad) for split, (_, rows) in found.items()}
+    found: dict[SplitName, list[Row]] = {}
+    files: dict[SplitName, Path] = {}  # as messages name them
+    for name, rows in read_hub(data).items():
+        if split := split_of(name):
+            if split in found:
+                both = f"{files[split].name} and {name} are both {split}"
+                raise UserError(f"--data {data}: {both}; save the one that you need as a file, and give that")
+            found[split], files[split] = rows, Path(data) / name
+    check_train(found, f"--data {data}: has no labelled split called train", division)
+    joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
+    tables = {split: pairs_of(files[split], rows, columns, bad) for split, (rows, columns) in joined.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
@@ -301,7 +259,7 @@ def _check_labels(
                 f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
                 "Give --label-column"
             )
-    notes = [alike(found)]
+    notes = [alike(found), _of_two_classes(tables)]
     for split, table in tables.items():
         first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
@@ -314,6 +272,18 @@ def _check_labels(
                 )
             notes.append(f"{line}: is it a header? Call its columns text and label")
     return [note for note in notes if note]
+
+
+def _of_two_classes(tables: Mapping[SplitName, Table]) -> str | None:
+    """A line about texts that occur with different labels, which no classifier can learn; None where there are none."""
+    labels: dict[str, set[str]] = {}
+    for table in tables.values():
+        for row in table.rows:
+            labels.setdefault(row.text, set()).add(row.label)
+    clashes = [text for text, own in labels.items() if len(own) > 1]
+    if not clashes:
+        return None
+    return f"{counted(len(clashes), 'text')} with different labels (the first is {shown(clashes[0])})"
 
 
 def _named(
@@ -337,46 +307,3 @@ def _named(
     if division is None and told and max(numbers) < first + len(known):
         return tuple(known[number - first] for number in numbers)
     return labels
-
-
-def _by_language(folder: Path) -> dict[SplitName, dict[str, Path]]:
-    """Files STEM.XX of a folder, plain or gzipped, by split and language XX; tables are none.
-
-    Two files of one stem that names no split, as OPUS has them (name.de-en.de and name.de-en.en), are train.
-    """
-    found: dict[SplitName, dict[str, Path]] = {}
-    others: dict[str, dict[str, Path]] = {}
-    for file in visible(folder):
-        split, suffix = _split_of(file), suffix_of(file)
-        if suffix in SUFFIXES or not re.fullmatch(r"\.[a-z]{2,3}", suffix) or file.is_dir():
-            continue
-        stem = file.name.lower().removesuffix(".gz").removesuffix(suffix)
-        known = found.setdefault(split, {}) if split else others.setdefault(stem, {})
-        other = known.setdefault(suffix[1:], file)
-        if other != file:
-            raise UserError(f"{folder}: {other.name} and {file.name} are both {split or 'of one stem'}; remove one")
-    pairs = [files for files in others.values() if len(files) == 2 and not files.keys() & _NO_LANGUAGES]
-    return found if found or len(pairs) != 1 else {"train": pairs[0]}
-
-
-def _parallel(
-    folder: Path, found: dict[SplitName, dict[str, Path]], reading: Reading, bad: Bad, division: Division | None
-) -> tuple[dict[SplitName, Examples], str]:
-    """Pairs of files of two languages."""
-    _check_train(found, f"{folder}: no training file in it; expected {_EXPECTED['translate'][1]}", division)
-    known = found.get("train") or max(found.values(), key=len)
-    languages = sorted(known, key=lambda language: (language != "en", language))
-    source, _, target = reading.pair.partition("-") if reading.pair else ("", "", "")
-    if reading.pair is None and len(languages) == 2:
-        source, target = languages
-    if not {source, target} <= set(languages) or source == target:
-        raise UserError(f"{folder}: has {', '.join(languages)}; say which with --pair, such as --pair en-de")
-    for files in found.values():
-        for language in (source, target):
-            if language not in files:
-                alone = " and ".join(file.name for file in files.values())
-                raise UserError(f"{folder}: beside {alone} there is no .{language} file; add it, or remove them")
-    parts = {
-        split: read_parallel(files[source], files[target], reading.encoding, bad) for split, files in found.items()
-    }
-    return parts, f"{folder.name}, {source} to {target}"

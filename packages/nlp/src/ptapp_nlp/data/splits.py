@@ -91,7 +91,7 @@ class Splits:
     members: Members = field(default_factory=lambda: Members([]))
     """Which example is in which split."""
     text_per: TextPer = "line"
-    """Of what is learned to write: whether each line is a text, or all of them are one, with their line breaks."""
+    """For texts that a model learns to write: each line is a text, or all lines are one text with line breaks."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
 

@@ -1,7 +1,7 @@
-"""Tables of texts with labels: CSV, TSV and JSON lines, plain or gzipped."""
+"""Tables of texts with labels: CSV, TSV and JSON, plain or gzipped."""
 
 import csv
-import json
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,13 +11,27 @@ from typing import NamedTuple
 
 from ptapp_core.data.files import opened
 from ptapp_core.data.table import is_ragged, named_width
-from ptapp_core.errors import UserError, one_line
-from ptapp_nlp.data.columns import Columns, group_and_id, header_of, may_be_names, places, refuse_unlearned, title_of
+from ptapp_core.errors import UserError
+from ptapp_nlp.data.columns import (
+    JOINS,
+    Columns,
+    asked_for,
+    group_and_id,
+    header_of,
+    may_be_names,
+    places,
+    refuse_unlearned,
+    title_of,
+)
 from ptapp_nlp.data.labels import is_list
-from ptapp_nlp.data.lines import Bad, is_unicode, lines, text_of
+from ptapp_nlp.data.lines import Bad, lines, wide_of
+from ptapp_nlp.data.objects import read_objects
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_UNSAID = ("", ".txt", ".text")  # suffixes that do not tell how a table is written
+_SNIFFED = 1 << 16  # bytes that do
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
+_TOLD = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of a CSV that Excel is told its separator by
 _HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
 _ENOUGH = 10  # rows that tell a header of unknown names from a row whose label is rare
@@ -57,14 +71,19 @@ def suffix_of(file: Path) -> str:
     return Path(file.name.lower().removesuffix(".gz")).suffix
 
 
-def form_of(file: Path) -> str:
-    """The suffix; that of a TSV where a file has none that is known and its first lines hold a tab each."""
+def form_of(file: Path) -> str | None:
+    """The suffix that says how a table is written; a .txt, or a file without suffix, is a TSV if its first lines have
+    tabs. None of a file that is no table."""
     suffix = suffix_of(file)
     if suffix in SUFFIXES:
         return suffix
+    if suffix not in _UNSAID or not file.is_file():
+        return None
     with opened(file) as raw:
-        head = list(islice(raw, _TELLING))
-    return ".tsv" if head and all(line.count(b"\t") == head[0].count(b"\t") > 0 for line in head) else suffix
+        begin = raw.read(_SNIFFED)
+    head = begin.decode(wide_of(begin) or "latin-1", "ignore").splitlines()
+    head = [line for line in (head[:-1] or head)[:_HEAD] if line.strip()]
+    return ".tsv" if head and all("\t" in line for line in head) else None
 
 
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
@@ -74,8 +93,10 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
     """
     tables: list[Rows] = []
     for file in files:
-        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file), _json_rows)
+        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file) or "", read_objects)
         tables.append(list(read(file, columns, encoding, bad)))
+    joined = [join_texts(file, rows, columns) for file, rows in zip(files, tables, strict=True)]
+    tables, columns = [rows for rows, _ in joined], joined[0][1]
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
     first = pairs_of(files[0], tables[0], columns, bad)
@@ -86,6 +107,42 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
             for file, rows in zip(files[1:], tables[1:], strict=True)
         ),
     ]
+
+
+def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]:
+    """The rows with the cells of `--text-column A+B` as one text in the place of A, and the columns to read of them.
+
+    Raises UserError where the file has no such column.
+    """
+    header = _header(rows, columns)
+    if not rows or columns.text is None or JOINS not in columns.text or columns.text.lower() in header:
+        return rows, columns
+    names = [name.strip() for name in columns.text.split(JOINS)]
+    if not all(names):
+        raise UserError(f"--text-column {columns.text}: a column is missing beside the {JOINS}")
+    width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
+    joined = [place for name in names if (place := asked_for(file, "--text-column", name, header, width)) is not None]
+    first = joined[0]
+
+    def with_text(cells: list[str], text: str) -> list[str]:
+        return [*cells[:first], text, *cells[first + 1 :]]
+
+    done = [
+        (number, with_text(cells, " ".join(filter(None, (cells[place].strip() for place in joined)))))
+        if len(cells) > max(joined)
+        else (number, cells)
+        for number, cells in rows
+    ]
+    if header:
+        done[0] = rows[0][0], with_text(rows[0][1], columns.text)
+        header = [cell.strip().lower() for cell in done[0][1]]
+    else:
+        columns = replace(columns, text=str(first + 1))
+    body = [cells for _, cells in done[bool(header) : _LOOK]]
+    if body and (label := places(file, columns, header, body)[1]) in joined:
+        label_is = f"{file} has the label in column {title_of(rows[0][1] if header else [], label)}"
+        raise UserError(f"--text-column {JOINS.join(names)}: {label_is}; leave it out, or give another --label-column")
+    return done, columns
 
 
 def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Table]) -> Columns:
@@ -190,11 +247,31 @@ def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -
     return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
 
 
+def _begun(file: Path, encoding: str, bad: Bad) -> tuple[list[tuple[int, str]], Iterator[tuple[int, str]]]:
+    """The first lines of a table, and all of them; raises UserError where it has but one, which holds several."""
+    source = lines(file, encoding, bad)
+    head = list(islice(source, _HEAD))
+    if len(head) == 1 and "\r" in head[0][1]:
+        raise UserError(f"{file}: its lines end in CR alone, as on old Macs; save it with LF or CR LF")
+    return head, chain(head, source)
+
+
 def _tsv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row; there are no quotes."""
-    for number, line in lines(file, encoding, bad):
+    """The cells of each row; there are no quotes. Raises UserError where the first rows have separators of a CSV."""
+    head, source = _begun(file, encoding, bad)
+    _refuse_csv(file, [line for _, line in head if line.strip()])
+    for number, line in source:
         if line.strip():
             yield number, line.split("\t")
+
+
+def _refuse_csv(file: Path, head: Sequence[str]) -> None:
+    if not head or any("\t" in line for line in head):
+        return
+    for separator, name in {",": "commas", **_SEPARATORS}.items():
+        widths = {len(_cells(line, separator)) for line in head}
+        if min(widths) > 1 and (len(widths) == 1 or separator in ";|"):
+            raise UserError(f"{file}: its columns are apart by {name}, not by tabs; rename it to .csv")
 
 
 def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
@@ -203,9 +280,9 @@ def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator
     A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
     """
     limit = csv.field_size_limit(2**31 - 1)  # a text may be long
-    source = lines(file, encoding, bad)
-    head = list(islice(source, _HEAD))
-    source = chain(head, source)
+    head, source = _begun(file, encoding, bad)
+    if told := _TOLD.fullmatch(head[0][1]) if head else None:
+        next(source)
     taken: list[tuple[int, str]] = []  # since the row began
     again: deque[tuple[int, str]] = deque()
 
@@ -217,7 +294,7 @@ def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator
                 raise csv.Error("the quote is not rightly closed")
 
     try:
-        separator = _separator(file, [text for _, text in head if text.strip()], columns)
+        separator = told[1] if told else _separator(file, [text for _, text in head if text.strip()], columns)
         reader = csv.reader(delivered(), strict=True, delimiter=separator)
         while True:
             taken.clear()
@@ -244,61 +321,26 @@ def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
     Where commas cut the lines unevenly, and another separator cuts each into as many cells, it is that one if columns
     are asked for by position. Raises UserError if they are not.
     """
-
-    def cells(line: str, separator: str) -> list[str]:
-        try:
-            return next(csv.reader([line], strict=True, delimiter=separator))
-        except csv.Error:
-            return []
-
-    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(cells(head[0], separator), columns))
+    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(_cells(head[0], separator), columns))
     if found := next(known, None):
         return found
-    by_commas = {len(cells(line, ",")) for line in head}
+    by_commas = {len(_cells(line, ",")) for line in head}
     for separator, name in _SEPARATORS.items():
-        widths = {len(cells(line, separator)) for line in head}
+        widths = {len(_cells(line, separator)) for line in head}
         even = len(widths) == 1 and max(widths) > 1 and len(head) >= _TELLING
         if even and (len(by_commas) > 1 or max(by_commas) < 2):
             if any(name and name.isdecimal() for name in (columns.text, columns.label)):
                 return separator
+            remedy = "rename it to .tsv" if separator == "\t" else "save it with commas"
             raise UserError(
                 f"{file}: its columns are apart by {name}; give --text-column and --label-column, by position from 1 "
-                "or by the names in its first row, or save it with commas"
+                f"or by the names in its first row, or {remedy}"
             )
     return ","
 
 
-def _json_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
-    keys: list[str] = []
-    for number, row in _objects(file, encoding, bad):
-        if not isinstance(row, dict):
-            bad.row(file, number, "not a JSON object, of which there must be one a line, or a list of them")
-            continue
-        if isinstance(pair := row.get("translation"), dict):  # as the hub writes its translations
-            row = {**{key: value for key, value in row.items() if key != "translation"}, **pair}
-        if not is_unicode("".join((*row, *map(text_of, row.values())))):
-            bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")
-            continue
-        if not keys:
-            keys = list(row)
-            yield 0, keys
-        yield number, [text_of(row.get(key)) for key in keys]
-
-
-def _objects(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, object]]:
-    """What a file holds: an object a line, or a list of objects, numbered from 1."""
-    source = ((number, line) for number, line in lines(file, encoding, bad) if line.strip())
-    first = next(source, (1, ""))
-    if first[1].lstrip().startswith("["):
-        try:
-            found = json.loads("\n".join(line for _, line in chain([first], source)))
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{file}: not a list of JSON objects ({one_line(error)})") from error
-        yield from enumerate(found, start=1)
-        return
-    for number, line in chain([first] if first[1] else [], source):
-        try:
-            yield number, json.loads(line)
-        except (ValueError, RecursionError):
-            bad.row(file, number, "not a JSON object")
+def _cells(line: str, separator: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True, delimiter=separator))
+    except csv.Error:
+        return []

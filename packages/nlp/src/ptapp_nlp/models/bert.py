@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.models.auto import modeling_auto
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, install
 from ptapp_core.machine.hub import is_local, quiet_transformers
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.encoder import Encoder
@@ -23,7 +23,7 @@ class PretrainedEncoder(Encoder):
         config: what describes it, as `describe` gives.
         source: folder or hub name of the weights to start from; None: random ones.
         pad: the number that is padding.
-        lora: rank of what is learnt beside the weights, which stay; None: the weights learn.
+        lora: rank of what is learned beside the weights, which stay; None: the weights learn.
     """
 
     def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, lora: int | None = None) -> None:
@@ -63,7 +63,7 @@ class PretrainedEncoder(Encoder):
                 self(torch.tensor([[first, second, *rest]]))
                 for rest in ([third], [other], [third, self.pad, self.pad, self.pad])
             )
-        except Exception as error:  # of many kinds; each means that it is no encoder of token numbers
+        except Exception as error:  # whatever it raises, it is no encoder of token numbers
             raise UserError(f"{what} does not read token numbers alone; give an encoder such as bert") from error
         if states.shape != (1, 3, self.dim):
             raise UserError(f"{what} does not give a state for each token; give an encoder such as bert")
@@ -120,7 +120,7 @@ def add_lora(model: nn.Module, rank: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
-        raise UserError("--lora needs peft: pip install 'ptapp-nlp[lora]'") from error
+        raise UserError(f"--lora needs peft: {install('ptapp-nlp', 'lora')}") from error
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear), model)
 
@@ -167,7 +167,7 @@ def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
             "another pad_token in tokenizer_config.json"
         )
     if words and "ByteLevel" in json.dumps(json.loads(backend.to_str())["pre_tokenizer"]):
-        # It learnt a word with the space before it. `add_prefix_space` is not heeded by each tokenizer class.
+        # It learned a word with the space before it. `add_prefix_space` is not heeded by each tokenizer class.
         before = [] if backend.normalizer is None else [backend.normalizer]
         backend.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
@@ -180,7 +180,7 @@ def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
     try:
         with quiet_transformers():
             return kind.from_pretrained(source, local_files_only=local, **options)
-    except Exception as error:  # of many kinds; each means that it cannot be had
+    except Exception as error:  # whatever it raises, it cannot be had
         reason = " ".join(str(error).split())[:100]
         raise UserError(
             f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "

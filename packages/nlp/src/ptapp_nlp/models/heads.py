@@ -14,7 +14,7 @@ Pooling = Literal["mean", "max", "attention", "last", "first"]
 class Pool(nn.Module):
     """States (N, L, dim) to one vector (N, dim), padding left out.
 
-    `attention` weighs the states by a learnt score (Yang et al. 2016, "Hierarchical attention networks"); `last` takes
+    `attention` weighs the states by a learned score (Yang et al. 2016, "Hierarchical attention networks"); `last` takes
     the last real state, of a reading in two directions the last of each; `first` that of BERT's own mark.
     """
 

@@ -1,4 +1,4 @@
-"""What of a text model learns at which rate."""
+"""Which parts of a text model learn at which rate."""
 
 import re
 from collections.abc import Iterator

@@ -19,12 +19,12 @@ from ptapp_core.machine.torch_private import lerp_each
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Progress, Task
 from ptapp_rl.envs.capture import decode_generator, encode_generator
-from ptapp_rl.envs.normalise import RunningNorm, digits_note
-from ptapp_rl.envs.spaces import Observations, each
+from ptapp_rl.envs.normalise import RunningNorm, digits_note, size_note
+from ptapp_rl.envs.spaces import Observations, each, refuse_odd
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.replay import Replay
 from ptapp_rl.experience.returns import discounted, least_and_greatest
-from ptapp_rl.models.networks import Layers, encoder, loses_digits, moments_of, take_in, width
+from ptapp_rl.models.networks import Layers, encoder, largest, loses_digits, moments_of, take_in, width
 
 
 class QNetwork(nn.Module):
@@ -219,9 +219,17 @@ class Experience:
             beta = self._beta + (1 - self._beta) * min(1.0, self._share)
             batch = self._replay.sample(self._random, self._batch_size, beta)
             self._drawn = batch.pop("index", None)
-            if self._given == 1 and loses_digits(self._task.model.encoder, batch["observation"]):
-                self._say(digits_note(self._environments.name))
+            if self._given == 1:
+                self._note(batch["observation"])
             yield self._runtime.to_device(batch)
+
+    def _note(self, observations: Observations) -> None:
+        """Says what of the first batch's observations a network cannot learn well."""
+        network, name = self._task.model.encoder, self._environments.name
+        if loses_digits(network, observations):
+            self._say(digits_note(name))
+        if note := size_note("observations", name, largest(network, observations), "--normalise"):
+            self._say(note)
 
     @property
     def _share(self) -> float:
@@ -281,7 +289,7 @@ class Experience:
     def _compare(self, returns: list[float]) -> None:
         """Says so, once, where a return lies beyond the atoms, if these are placed."""
         least, greatest = (float(atom) for atom in self._task.model.atoms[[0, -1]])
-        slack = 1e-6 * (greatest - least)  # of rounding
+        slack = 1e-6 * (greatest - least)  # for rounding
         beyond = [value for value in returns if not least - slack <= value <= greatest + slack]
         if self._watched and least < greatest and beyond:
             self._watched = False
@@ -312,6 +320,7 @@ class Experience:
         if not (state["replay"]["arrays"]["actions"] < self._task.model.actions).all():
             raise ValueError(f"actions must be below {self._task.model.actions}")
         self._replay.load_state_dict(state["replay"])
+        refuse_odd(each(state["replay"]["observations"], lambda part: part.flatten(0, 1)), self._environments.card)
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
         least = self._starts + (state["given"] - 1) * self._every

@@ -1,6 +1,6 @@
 """REINFORCE with a baseline (Williams 1992): the gradient of log p(a), weighted by the return that followed.
 
-The return is the discounted sum of all rewards to the end of the episode, less the baseline, a learnt value of the
+The return is the discounted sum of all rewards to the end of the episode, less the baseline, a learned value of the
 state that lowers the variance and leaves the gradient's mean alone. Rollouts are long, and take in whole episodes; the
 end of a rollout cuts the episodes that run through it as a time limit does, and the baseline stands for the rest. The
 paper's rollouts are whole episodes; here the baseline's error enters the returns of those that are cut, discounted, and

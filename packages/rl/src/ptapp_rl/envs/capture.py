@@ -8,7 +8,7 @@ is, a trial tells.
 
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ Way = Literal["plain", "replay", "reset"]
 
 _FIXED = {"env", "spec", "metadata", "observation_space", "action_space", "single_observation_space"}
 _FIXED |= {"single_action_space", "_action_space", "_observation_space", "_metadata", "_cached_spec"}
-_FIXED |= {"_saved_kwargs", "render_mode"}
+_FIXED |= {"_saved_kwargs", "render_mode", "stack_size"}
 """What no step changes."""
 
 
@@ -109,6 +109,7 @@ def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
         result = None
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
         raise UserError(f"--env {_name(env)}: its reset is not as {OLD_GYM}")
+    refuse_other_shape(env, result[0])
     return result
 
 
@@ -122,7 +123,21 @@ def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         result = ()
     if len(result) != 5:
         raise UserError(f"--env {_name(env)}: its step is not as {OLD_GYM}")
+    refuse_other_shape(env, result[0])
     return result
+
+
+def refuse_other_shape(env: Any, observation: Any) -> None:
+    """Raises UserError, naming both shapes, where an observation has another than its space says."""
+    space, where = env.observation_space, f"environment {_name(env)}: "
+    parts: dict[str, gym.Space[Any]] = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"": space}
+    shown = observation if isinstance(space, gym.spaces.Dict) else {"": observation}
+    if not isinstance(shown, Mapping) or parts.keys() - shown.keys():
+        raise UserError(f"{where}an observation must be a dictionary of {', '.join(parts)}, as its space says")
+    for name, part in parts.items():
+        if part.shape is not None and (found := np.shape(shown[name])) != part.shape:
+            what = f"the part {name!r} of an observation" if name else "an observation"
+            raise UserError(f"{where}{what} has the shape {found}, and its space says {part.shape}")
 
 
 def _name(env: Any) -> str:
@@ -170,7 +185,7 @@ def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 5
     """Whether two of them give the same observations for the same seed and actions, whatever they played before."""
     first.action_space.seed(0)
     for seed in range(2):
-        for _ in range(steps):  # of `first` alone: a past that `second` has not
+        for _ in range(steps):  # `first` alone gets a past that `second` does not have
             *_, over, cut, _ = step(first, first.action_space.sample())
             if over or cut:
                 first.reset()
@@ -202,8 +217,8 @@ def restore_plain(env: Any, layers: list[dict[str, Any]]) -> None:
     if not _fits(env, layers):
         raise ValueError("the attributes are not those of this environment and its wrappers")
     for wrapper, layer in zip(_wrappers(env), layers, strict=True):
-        for name, value in layer.items():
-            setattr(wrapper, name, _decode(value))
+        for name in layer.keys() - _FIXED:
+            setattr(wrapper, name, _decode(layer[name]))
 
 
 def _fits(env: Any, layers: list[dict[str, Any]]) -> bool:

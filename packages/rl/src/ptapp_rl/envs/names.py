@@ -3,14 +3,14 @@
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 from gymnasium import spaces
 
-from ptapp_core.errors import UserError, close_to, nearest
+from ptapp_core.errors import UserError, close_to, install, nearest
 from ptapp_core.settings import own as own_code
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
@@ -57,7 +57,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
     bare = {_bare(candidate): candidate for candidate in known}
     words = [*bare, *bare.values()]
     unlike = not close_to(name, words) and "ale_py" not in sys.modules
-    atari = "; Atari games need pip install 'ptapp-rl[atari]'" if unlike else ""
+    atari = f"; Atari games need {install('ptapp-rl', 'atari')}" if unlike else ""
     raise UserError(f"--env {name}: not among `ptapp rl envs`{nearest(name, words)}{atari}")
 
 
@@ -68,8 +68,14 @@ def _is(registered: str, name: str) -> bool:
 
 
 def refuse_code_of(run: Path, env: str) -> None:
-    """Refuses an environment whose code lies in the run directory itself; raises UserError, naming the file."""
+    """Refuses an environment of a run that is not to be run (see `settings.own`); raises UserError, naming the file."""
     own_code.refuse_code_of(run, env, "environment", f"as env in {run / 'config.toml'}")
+
+
+def say_code_of(env: str, say: Callable[[str], None]) -> None:
+    """Says which code the environment of a run imports, if it does: a line before it runs."""
+    if code := own_code.code_of(env):
+        say(f"environment {env}: imports {', '.join(str(file.resolve()) for file in code)}")
 
 
 def _brought(env: str) -> str:
@@ -77,7 +83,9 @@ def _brought(env: str) -> str:
 
     A class or function of that name, which makes an environment, is registered where the module did not do so.
     """
-    module, found = own_code.bring(env, "--env", "the class, or the registered name,")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*precision lowered by casting")  # what Gymnasium says of most boxes
+        module, found = own_code.bring(env, "--env", "the class, or the registered name,")
     place, _, name = env.rpartition(":")
     known = any(
         name in (known, _bare(known)) and spec.entry_point in (found, f"{place}:{name}")
@@ -110,7 +118,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
     options |= {"render_mode": render} if render else {}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of newer versions, and of libraries below
+            warnings.simplefilter("ignore")  # newer versions of the environment, and libraries below
             env = gym.make(name, max_episode_steps=None if atari else limit, disable_env_checker=True, **options)
             if atari:
                 env = gym.wrappers.AtariPreprocessing(env, noop_max=30, frame_skip=4, scale_obs=False)
@@ -172,7 +180,7 @@ def _version(name: str) -> int:
 
 def _remedy(text: str) -> str:
     extra = next((extra for word, extra in _EXTRAS.items() if word in text), None)
-    return f": pip install 'ptapp-rl[{extra}]'" if extra else ""
+    return f": {install('ptapp-rl', extra)}" if extra else ""
 
 
 def _register_atari() -> None:

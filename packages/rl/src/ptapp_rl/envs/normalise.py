@@ -1,5 +1,6 @@
 """Running statistics of observations and of returns, so that networks see numbers near one."""
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
 
+_HUGE = 1e6
 Moments = tuple[int, Tensor, Tensor, Tensor]
 """Count, origin, mean and variance of some observations; see `RunningNorm`."""
 
@@ -86,6 +88,11 @@ def digits_note(name: str) -> str:
     )
 
 
+def size_note(what: str, name: str, largest: float, option: str) -> str:
+    """What a user should do where numbers are so large that hardly a network learns from them; else empty."""
+    return f"{what} of {name} reach {largest:.1g}: {option} scales them" if largest >= _HUGE else ""
+
+
 class RewardScale:
     """Divides rewards by the standard deviation of the discounted return so far, which leaves their sign alone.
 
@@ -125,5 +132,8 @@ class RewardScale:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on with those statistics."""
         refuse_unlike(state, {**self.state_dict(), "mean": 0.0, "squares": 0.0})
+        numbers = (*state["returns"].tolist(), state["mean"], state["squares"])
+        if not all(map(isfinite, numbers)) or state["squares"] < 0:
+            raise ValueError("the statistics of returns must be finite, and their squares not negative")
         self._returns = state["returns"].numpy().copy()
         self._mean, self._squares, self._seen = state["mean"], state["squares"], state["seen"]

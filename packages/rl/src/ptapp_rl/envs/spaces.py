@@ -177,18 +177,27 @@ def store(buffer: Observations, row: int, observations: Any) -> None:
 
 
 def fault_of(observations: Any, card: dict[str, Any]) -> str | None:
-    """What is wrong with observations, (N, ...), that no network should see; None where nothing is."""
+    """What is wrong with observations, (N, ...), that no network should see; None where nothing is.
+
+    Of a stack of frames they may be the newest alone.
+    """
     if card["kind"] == "dict":
         found = (fault_of(observations[name], part) for name, part in card["parts"].items())
         return next((fault for fault in found if fault), None)
     if card["kind"] == "numbers":
         numbers = observations.reshape(len(observations), -1)
-        first = np.array(card["start"])
-        outside = (numbers < first) | (numbers >= first + card["nvec"])
+        first, count = (np.array(card[name])[: numbers.shape[1]] for name in ("start", "nvec"))
+        outside = (numbers < first) | (numbers >= first + count)
         return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
     if observations.dtype.kind == "f" and not np.isfinite(observations).all():
         return "an observation is not finite"
     return None
+
+
+def refuse_odd(observations: Observations, card: dict[str, Any]) -> None:
+    """Raises ValueError for stored observations, (N, ...), in which something is wrong."""
+    if fault := fault_of(each(observations, lambda part: part.numpy()), card):
+        raise ValueError(fault)
 
 
 def reward_of(reward: Any) -> float:

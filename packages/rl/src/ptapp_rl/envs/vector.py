@@ -3,7 +3,7 @@
 Autoreset mode, named once for the whole package: NEXT_STEP. The step that ends an episode returns its last
 observation; the step after it ignores the action and returns the first observation of the next episode. So row t+1 of
 what an environment returned is always the true successor of row t, except where row t ended an episode: the
-transition out of such a row is never learnt from (`valid`). A time limit bootstraps from its last observation, which
+transition out of such a row is never learned from (`valid`). A time limit bootstraps from its last observation, which
 needs no special case, and a termination does not bootstrap.
 """
 
@@ -30,7 +30,7 @@ from ptapp_core.runs.log import FRAMES
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs.names import has_own_vector, make, make_own_vector
-from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_card
+from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_card, refuse_odd
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
@@ -98,13 +98,13 @@ class Environments:
         self.frames = 0
         """Frames stepped, over all environments; a reset counts as one."""
         self.returns: deque[float] = deque(maxlen=100)
-        """Of the episodes that ended last."""
+        """Undiscounted returns and lengths of the latest episodes that ended."""
         self.lengths: deque[int] = deque(maxlen=100)
         """Their frames."""
         self._running, self._elapsed = np.zeros(count), np.zeros(count, np.int64)
         self.raw_rewards: Floats = np.zeros(count)
-        """Of the latest step, as the environment gives them."""
-        self._signs = name.startswith("ALE/")  # what is learnt from: games score on very different scales
+        """Unscaled rewards of the latest step, (count,)."""
+        self._signs = name.startswith("ALE/")  # what is learned from: games score on very different scales
         self._own = vector == "auto" and limit is None and count >= _OWN_PAYS and has_own_vector(name, stack)
         self._wait = vector == "async" and instance is None
         new = partial(make, name, stack=stack, limit=limit)
@@ -271,6 +271,9 @@ class Environments:
         like |= {"observations": each(self.observations, torch.from_numpy), "frames": 0, "own": False, "way": ""}
         like |= {name: [number] * len(state[name]) for name, number in (("returns", 0.0), ("lengths", 0))}
         refuse_unlike({name: state[name] for name in like}, like)
+        refuse_odd(state["observations"], self.card)
+        if not all(map(isfinite, state["returns"])):
+            raise ValueError("returns of episodes must be finite")
         if not self._own and (type(state["states"]) is not list or len(state["states"]) != self.count):
             raise ValueError(f"there must be states of {self.count} environments")
 

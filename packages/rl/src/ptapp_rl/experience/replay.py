@@ -197,6 +197,8 @@ class Replay:
         index, age = state["arrays"]["actions"], state["arrays"]["age"]
         if index.lt(0).any() or not ((age >= 0) & (age < self._stack)).all():
             raise ValueError("actions and ages of frames must be from 0 on")
+        if not state["arrays"]["rewards"].isfinite().all():
+            raise ValueError("rewards must be finite")
         if self._tree:
             leaves = state["tree"]["leaves"]
             if not (torch.isfinite(leaves).all() and leaves.ge(0).all() and 0 < state["tree"]["greatest"] < inf):

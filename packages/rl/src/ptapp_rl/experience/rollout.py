@@ -10,12 +10,12 @@ from torch import Tensor
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import decode_generator, encode_generator
-from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note
-from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, rows_of, store
+from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note, size_note
+from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, refuse_odd, rows_of, store
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.returns import advantages
 from ptapp_rl.models.actor import ActorCritic, Gaussian
-from ptapp_rl.models.networks import loses_digits, moments_of, take_in
+from ptapp_rl.models.networks import has_seen_nothing, largest, loses_digits, moments_of, take_in
 
 Batch = dict[str, Any]
 _AT_ONCE = 4096  # observations in a forward pass without gradients
@@ -30,13 +30,13 @@ class Rollouts:
     Args:
         rollouts: how many to play; then the source ends.
         length: frames of each environment in one.
-        passes: times that a rollout is learnt from, each in another order.
+        passes: times that a rollout is learned from, each in another order.
         minibatches: of one pass.
         gamma, gae: see `returns.advantages`.
         normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
         target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
         scale_rewards: by the deviation of the return.
-        say: takes a line for the user, of observations that lose digits.
+        say: takes a line for the user, of observations that lose digits and of numbers that are huge.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Rollouts:
         """Minibatches, until all rollouts are played."""
         while True:
             if self._given == self._passes * self._minibatches or (self._given and self._strayed()):
-                if self._played == self._rollouts:
+                if self._played >= self._rollouts:  # a job that goes on may be made shorter
                     return
                 self._play()
             yield self._minibatch()
@@ -109,9 +109,7 @@ class Rollouts:
         if self._scale:
             self._scale.load_state_dict(state["scale"])
         self._moments = self._runtime.to_device(state["moments"])
-        columns = self._runtime.to_device(state["columns"])
-        parts = {name.partition("/")[2]: columns.pop(name) for name in list(columns) if name.startswith("observation/")}
-        self._columns = {**columns, "observation": parts} if parts else columns
+        self._columns = self._runtime.to_device(_from_names(state["columns"]))
         self._order, self._played, self._given = state["order"], state["played"], state["given"]
         self._explained = state["explained"]
         self._pace.restart()
@@ -130,17 +128,39 @@ class Rollouts:
         return self._environments.latest(self._runtime) | self._pace.figures() | explained
 
     def names(self, step: int) -> list[str]:
-        """The environment, for all of its frames are one's own."""
-        return [f"frames of {self._environments.name}"]
+        """The environment, for all of its frames are one's own, and what may be wrong with them."""
+        return [f"frames of {self._environments.name}", *self._too_large()]
+
+    def _too_large(self) -> list[str]:
+        """What is said of the rollout's observations and rewards where they are huge, and not scaled."""
+        name, scaled = self._environments.name, self._scale is not None
+        seen = each(self._observations, lambda part: part.flatten(0, 1))
+        notes = (
+            size_note("observations", name, largest(self._model.encoder, seen), "--normalise"),
+            size_note("rewards", name, 0.0 if scaled else float(abs(self._rewards).max()), "--normalise-rewards"),
+        )
+        return list(filter(None, notes))
 
     def _play(self) -> None:
-        """Steps the environments `length` times, then values and advantages of the whole rollout at once.
+        """A rollout, with values and advantages of the whole of it at once.
 
         The statistics of observations take the rollout before in only now, for until its last minibatch the policy
-        must see as it saw while it played.
+        must see as it saw while it played. Those of nothing are filled first, by a rollout that is not learned from.
         """
+        encoder = self._model.encoder
+        take_in(encoder, self._moments, self._runtime)
+        if self._played == 0 and has_seen_nothing(encoder):
+            self._record()
+            if self._scale:
+                self._scale(self._rewards, self._over[1:])
+            shown = each(self._observations, lambda part: self._runtime.to_device(part[:-1].flatten(0, 1)))
+            take_in(encoder, moments_of(encoder, shown), self._runtime)
+        self._columns = self._finished(self._record())
+        self._played, self._given = self._played + 1, 0
+
+    def _record(self) -> Tensor:
+        """Steps the environments `length` times; returns the parameters of the policy's distribution at each."""
         environments, head = self._environments, self._model.head
-        take_in(self._model.encoder, self._moments, self._runtime)
         self._over[0] = environments.over
         played: list[Tensor] = []
         with torch.inference_mode():
@@ -155,8 +175,7 @@ class Rollouts:
                 self._rewards[t], self._terminated[t], _ = environments.step(taken)
                 self._over[t + 1] = environments.over
             store(self._observations, self._length, environments.observations)
-        self._columns = self._finished(torch.cat(played))
-        self._played, self._given = self._played + 1, 0
+        return torch.cat(played)
 
     @torch.no_grad()
     def _finished(self, parameters: Tensor) -> Batch:
@@ -175,8 +194,11 @@ class Rollouts:
         log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))
         self._moments = moments_of(self._model.encoder, taken)
-        if self._played == 0 and loses_digits(self._model.encoder, taken):
-            self._say(digits_note(self._environments.name))
+        if self._played == 0:
+            if loses_digits(self._model.encoder, taken):
+                self._say(digits_note(self._environments.name))
+            for note in self._too_large():
+                self._say(note)
         columns = {
             "action": actions,
             "log_prob": log_prob,
@@ -236,22 +258,29 @@ class Rollouts:
 
     def _refuse_other_state(self, state: dict[str, Any]) -> None:
         """Raises ValueError for what is no state of such rollouts, whose environments are restored."""
-        columns, order, steps = state["columns"], state["order"], self._passes * self._minibatches
+        columns, order, moments = state["columns"], state["order"], state["moments"]
+        steps = self._passes * self._minibatches
         size, unused = len(columns["advantage"]) if columns else 0, state["given"] < steps
         shown = self._runtime.to_device(each(self._environments.observations, torch.from_numpy))
         like: dict[str, Any] = {"random": "", "played": 0, "given": 0, "explained": state["explained"] and 0.0}
-        like["moments"] = moments_of(self._model.encoder, shown) if state["moments"] else []
+        like["moments"] = moments_of(self._model.encoder, shown) if moments else []
         like["order"] = torch.zeros(len(order), dtype=torch.int64)
         head, numbers = self._model.head, ("log_prob", "advantage", "target", "value")
         of_one = {name: torch.zeros(()) for name in numbers} | _by_name(pick(self._observations, (0, 0)))
         of_one["action"] = torch.zeros(head.action_shape, dtype=head.dtype)
         like["columns"] = {name: one.expand(size, *one.shape) for name, one in of_one.items()} if columns else {}
         refuse_unlike({name: state[name] for name in like}, like)
+        if any(
+            count < 1 or not mean.isfinite().all() or not variance.ge(0).all() for count, _, mean, variance in moments
+        ):
+            raise ValueError("moments of observations must be those of some, finite, with no negative variance")
         if state["given"] > steps or (unused and not size):
             raise ValueError(f"there is no minibatch {state['given']} of {steps} of a rollout of {size} transitions")
         begun = unused and self._minibatches > 1 and state["given"] % self._minibatches
         if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
             raise ValueError(f"order must be one of the {size} transitions")
+        if size:
+            refuse_odd(_from_names(columns)["observation"], self._environments.card)
         if size and not isinstance(head, Gaussian):
             taken, count = columns["action"], torch.tensor(getattr(head, "sizes", head.noise_size))
             if not ((taken >= 0) & (taken < count)).all():
@@ -268,6 +297,13 @@ def _by_name(observation: Observations) -> dict[str, Tensor]:
     if isinstance(observation, Tensor):
         return {"observation": observation}
     return {f"observation/{name}": part for name, part in observation.items()}
+
+
+def _from_names(columns: Batch) -> Batch:
+    """Columns by name with the parts of a dictionary of observations together again."""
+    parts = {name.partition("/")[2]: part for name, part in columns.items() if name.startswith("observation/")}
+    others = {name: column for name, column in columns.items() if not name.startswith("observation/")}
+    return {**others, "observation": parts} if parts else others
 
 
 def _explained_variance(values: Tensor, targets: Tensor) -> float | None:

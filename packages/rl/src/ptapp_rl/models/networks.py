@@ -161,6 +161,11 @@ def take_in(encoder: nn.Module, moments: list[Moments], runtime: Runtime) -> Non
             norm.take(some)
 
 
+def has_seen_nothing(encoder: nn.Module) -> bool:
+    """Whether the encoder has running statistics, which are of no observation yet."""
+    return any(isinstance(module, RunningNorm) and not module.count for module in encoder.modules())
+
+
 def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
     """Whether the encoder sees numbers, (N, ...), that float32 does not tell apart."""
     if isinstance(encoder, Parts):
@@ -171,3 +176,14 @@ def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
     if not isinstance(encoder, Flat) or encoder.norm is not None:
         return False
     return too_fine(observations.reshape(-1, encoder.features))
+
+
+def largest(encoder: nn.Module, observations: Observations) -> float:
+    """The largest magnitude of the numbers, (N, ...), that the encoder sees as they are; 0 where it sees none so."""
+    if isinstance(encoder, Parts):
+        assert isinstance(observations, dict)
+        return max(largest(part, observations[name]) for name, part in zip(encoder.names, encoder.parts, strict=True))
+    assert isinstance(observations, Tensor)
+    if not isinstance(encoder, Flat) or encoder.norm is not None:
+        return 0.0
+    return float(observations.double().abs().max())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, install
 
 _FASTEST = 50  # frames a second that viewers of GIFs keep to
 
@@ -19,7 +19,7 @@ def check_writer(out: Path) -> None:
             import av  # noqa: F401
         except ImportError:
             raise UserError(
-                f"--out {out}: MP4 needs PyAV: pip install 'ptapp-rl[video]', or give a name that ends in .gif"
+                f"--out {out}: MP4 needs PyAV: {install('ptapp-rl', 'video')}, or give a name that ends in .gif"
             ) from None
 
 

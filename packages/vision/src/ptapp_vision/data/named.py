@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import os
 import sys
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 import torch
 from torch import Tensor
 
+from ptapp_core.data.files import cache_folder
 from ptapp_core.data.split import BY_HASH, Division, Samples, SplitName
 from ptapp_core.errors import UserError, one_line
 from ptapp_vision.data.idx import FASHION, read_idx
@@ -88,11 +88,6 @@ def _read_cifar(archive: Path, classes: tuple[str, ...], division: Division | No
     train = sorted(name for name in batches if name.startswith("data_"))
     parts: dict[SplitName, Images] = {"train": split(train), "test": split(["test_batch.bin"])}
     return divide(parts, classes, where=archive, what="CIFAR-10", division=division)
-
-
-def cache_folder() -> Path:
-    """Where fetched data lies: `PTAPP_CACHE`, or ~/.cache/ptapp."""
-    return Path(os.environ.get("PTAPP_CACHE") or Path.home() / ".cache" / "ptapp")
 
 
 def fetch(name: str, *, sources: Mapping[str, Source] = SOURCES) -> Path:

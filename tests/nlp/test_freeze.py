@@ -1,0 +1,54 @@
+"""`--freeze` over the models of all tasks, bert among them."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from frozen import check_frozen, some_parts
+from ptapp_core.data.loader import Batch
+from ptapp_core.kinds.classify import Classification
+from ptapp_core.nn.losses import CrossEntropy, build_loss
+from ptapp_core.task import Task
+from ptapp_nlp.config import MODELS
+from ptapp_nlp.data.encode import IGNORED
+from ptapp_nlp.models import build
+from ptapp_nlp.models.losses import VocabularyLoss
+from ptapp_nlp.models.tasks import OUTPUTS, TokenTask
+
+pytestmark = pytest.mark.slow
+
+IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 10, 0, 0, 0, 0], [6, 6, 11, 4, 0, 0]])
+OPTIONS = {"dim": 16, "hidden": 24, "layers": 2, "heads": 2, "dropout": 0.5, "bidirectional": True, "lora": None}
+BERT = {
+    **{"model_type": "bert", "vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"intermediate_size": 24, "max_position_embeddings": 16, "hidden_dropout_prob": 0.5},
+}
+
+
+def batch_of(task: str) -> Batch:
+    if task == "classify":
+        return {"input": IDS, "target": torch.tensor([0, 1, 2, 0])}
+    known = IDS != 0
+    if task == "tag":
+        return {"input": IDS, "target": (IDS % 3).masked_fill(~known, IGNORED), "units": known.sum()}
+    name = {"translate": "source", "generate": "input"}[task]
+    return {name: IDS, "target": IDS.flip(0), "units": known[:, 1:].sum()}
+
+
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task, names in MODELS.items() for name in names])
+@settings(derandomize=True, deadline=None, max_examples=5)
+@given(chosen=st.data())
+def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str, chosen: st.DataObject) -> None:
+    torch.manual_seed(0)
+    shape = {"pool": chosen.draw(st.sampled_from(["mean", "attention"])), "norm": "pre", **OPTIONS}
+    card = {"task": task, "name": name, "vocab": 12, "pad": 0, "classes": ["a", "b", "c"], "options": shape}
+    model = build({**card, "encoder": BERT})
+    frozen = some_parts(chosen, model)
+    learns: Task
+    if task == "classify":
+        learns = Classification(model, build_loss("cross-entropy"))
+    else:
+        loss = VocabularyLoss() if task in ("translate", "generate") else CrossEntropy()
+        learns = TokenTask(model, loss, OUTPUTS[task], 0)
+    check_frozen(learns, model, frozen, batch_of(task))
