@@ -38,7 +38,8 @@ def test_the_processes_of_a_killed_command_save_themselves_and_end(name: str, tm
         env={**os.environ, "TMPDIR": str(temporary)},
     )
     jobs = 1 if name == "nproc" else 2
-    wait_for(lambda: len(list(runs.glob("**/checkpoints/step-*/manifest.json"))) >= jobs)
+    saved = "**/checkpoints/step-*/manifest.json"
+    wait_for(lambda: len({manifest.parents[2] for manifest in runs.glob(saved)}) == jobs)
     children = children_of(parent.pid)
     assert len(children) >= 2
     parent.send_signal(signal.SIGKILL)

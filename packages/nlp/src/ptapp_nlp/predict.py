@@ -32,7 +32,7 @@ def predict(settings: PredictNLP, task: str | None = None) -> None:
         for text, answer in zip(texts, answers, strict=True):
             print(json.dumps({"text": text, **answer}, ensure_ascii=False))
         sys.stdout.flush()  # the reader of a pipe waits for it
-        lengths += model.lengths(texts)
+        lengths += [answer.get("tokens", 0) for answer in answers]  # only those that are cut have it
     if note := Cut(lengths, model.max_length).line():
         print(f"ptapp: note: {note}", file=sys.stderr)
 

@@ -66,15 +66,11 @@ class Predictor:
         full = [text for text in texts if text.strip()]
         answers = iter(self._answers(full, beam, length_penalty) if full else [])
         found = []
-        for text, length in zip(texts, self.lengths(texts), strict=True):
+        words = [text.split() for text in texts] if self.task == "tag" else texts
+        for text, length in zip(texts, whole_lengths(self.task, words, self.tokens), strict=True):
             said = next(answers) if text.strip() else _NOTHING[self.task]
             found.append({**said, **({"tokens": length, "read": self.max_length} if length > self.max_length else {})})
         return found
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """How many tokens each text has."""
-        words = [text.split() for text in texts] if self.task == "tag" else texts
-        return whole_lengths(self.task, words, self.tokens)
 
     def generate(
         self,
@@ -94,14 +90,7 @@ class Predictor:
         """
         if self.task != "generate":
             raise UserError(f"{self.run}: learned to {self.task}, not to generate; use `ptapp nlp predict`")
-        running = self.text_per == "file"
-        prompt = prompt if running else prompt.strip()
-        if "\n" in prompt and not running:
-            raise UserError(
-                f"--prompt: has a line break, and {self.run} learned from texts of a line each; give one line, or "
-                "train with --text-per file"
-            )
-        ids = self.tokens.encode([prompt], sys.maxsize)[0] if prompt else []
+        ids = self._read(prompt)
         read = ids[1 - self.max_length :] if len(ids) >= self.max_length else ids
         # A text begins after the end of another, or of a line, as in the stream that the model learned from.
         first = torch.tensor([[self.tokens.begin(self.text_per), *read]] * number, device=self._runtime.device)
@@ -115,17 +104,28 @@ class Predictor:
                 top_p=top_p,
                 seed=seed,
             )
-        return self.tokens.decode([read + row for row in rows], strip=not running)
+        return self.tokens.decode([read + row for row in rows], strip=self.text_per != "file")
 
     def notes_on(self, prompt: str) -> list[str]:
         """What is lost of a prompt."""
-        ids = self.tokens.encode([prompt], sys.maxsize)[0] if prompt else []
+        ids = self._read(prompt)
         notes = []
         if self.tokens.unk in ids:
             notes.append("what the model does not know of the prompt is left out of the text")
         if len(ids) >= self.max_length:
             notes.append(f"only the last {self.max_length - 1} tokens of the prompt are read")
         return notes
+
+    def _read(self, prompt: str) -> list[int]:
+        """The tokens of a prompt; raises UserError for a line break where the model knows none."""
+        running = self.text_per == "file"
+        prompt = prompt if running else prompt.strip()
+        if "\n" in prompt and not running:
+            raise UserError(
+                f"--prompt: has a line break, and {self.run} learned from texts of a line each; give one line, or "
+                "train with --text-per file"
+            )
+        return self.tokens.encode([prompt], sys.maxsize)[0] if prompt else []
 
     def _answers(self, texts: Sequence[str], beam: int, length_penalty: float) -> list[dict[str, Any]]:
         if self.task == "translate":

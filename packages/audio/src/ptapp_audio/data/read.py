@@ -4,7 +4,7 @@ import math
 import mmap
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BytesIO
@@ -39,6 +39,10 @@ _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is
 _GUESSED_FROM = 200
 _UNKNOWN = 2**62  # frames: libsndfile says more where it does not know
 _CUT = "is cut short: it ends before the samples that its header promises"
+
+
+Decoded = tuple[npt.NDArray[np.int16], int, float]
+"""Samples (n,), their rate, and the largest of any channel before it was divided."""
 
 
 class Sound(NamedTuple):
@@ -101,12 +105,7 @@ def read(file: Path, rate: int | None = None) -> Sound:
 
     Raises Unreadable where the file is missing, empty, truncated, no sound, or holds samples that are no numbers.
     """
-    samples, own, peak = _decode(file, rate, 1.0)
-    divisor = 1.0
-    if peak > _OVERSHOOT:
-        divisor = _divisor(peak)
-        samples, own, _ = _decode(file, rate, divisor)
-    return Sound(torch.from_numpy(samples), rate or own, peak, divisor)
+    return _within_scale(lambda divisor: _decode(file, rate, divisor))
 
 
 def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
@@ -208,33 +207,32 @@ def from_array(wave: npt.NDArray[Any], own: int, rate: int) -> Sound:
         raise Unreadable(f"is {wave.dtype} {wave.shape}; give floats or int16, (samples,) or (samples, channels)")
     scale = FULL_SCALE if wave.dtype == np.int16 else 1.0
     block = ((wave if wave.ndim == 2 else wave[:, None]) / scale).astype(np.float32)
-    samples, peak = _joined([block] if block.size else [], own, rate, 1.0)
+    return _within_scale(lambda divisor: _joined([block] if block.size else [], own, rate, divisor))
+
+
+def _within_scale(decoded: Callable[[float], Decoded]) -> Sound:
+    """What `decoded` gives for a divisor: 1, or beyond what is clipped the power of two that the peak reaches up to."""
     divisor = 1.0
+    samples, rate, peak = decoded(divisor)
     if peak > _OVERSHOOT:
-        divisor = _divisor(peak)
-        samples, _ = _joined([block], own, rate, divisor)
+        divisor = 2.0 ** math.ceil(math.log2(peak))
+        samples, rate, _ = decoded(divisor)
     return Sound(torch.from_numpy(samples), rate, peak, divisor)
 
 
-def _divisor(peak: float) -> float:
-    """The power of two that a peak beyond full scale reaches up to."""
-    return 2.0 ** math.ceil(math.log2(peak))
-
-
-def _decode(file: Path, rate: int | None, divisor: float) -> tuple[npt.NDArray[np.int16], int, float]:
-    """The samples, divided by `divisor`, the file's own rate, and its largest sample before that."""
+def _decode(file: Path, rate: int | None, divisor: float) -> Decoded:
+    """The samples of a file, at `rate` (None: its own)."""
     try:
         with _opened(file) as (own, blocks):
             if not _SLOWEST <= own <= _FASTEST:
                 raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
-            samples, peak = _joined(blocks, own, rate or own, divisor)
+            return _joined(blocks, own, rate or own, divisor)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(file, error)) from error
-    return samples, own, peak
 
 
-def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> tuple[npt.NDArray[np.int16], float]:
-    """Blocks of float32 (samples, channels) as int16 (samples,) at `rate`, and their largest sample before."""
+def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> Decoded:
+    """Blocks of float32 (samples, channels), divided and brought to `rate`."""
     to_rate, peak, parts = Resampler(own, rate), 0.0, []
     for block in blocks:
         largest = float(np.abs(block).max())
@@ -244,7 +242,7 @@ def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> tupl
         parts.append(_int16(to_rate(block.mean(1) / np.float32(divisor))))
     if not parts:
         raise Unreadable("holds no samples")
-    return np.concatenate([*parts, _int16(to_rate.rest())]), peak
+    return np.concatenate([*parts, _int16(to_rate.rest())]), rate, peak
 
 
 def _int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:

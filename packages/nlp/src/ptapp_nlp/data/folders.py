@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ptapp_core.data.class_folders import files_below, files_of_splits
+from ptapp_core.data.class_folders import files_of_splits
+from ptapp_core.data.files import visible
 from ptapp_core.data.layout import folders_in, note_on_people
 from ptapp_core.data.split import SplitName
 from ptapp_core.data.unread import Kind, left_out
@@ -39,8 +40,14 @@ class Folders(NamedTuple):
 
 def holds_texts(root: Path) -> bool:
     """Whether there are texts in several folders in this one, or in its only one that holds any."""
-    inside = [folder for folder in folders_in(root) if files_below(folder, TEXTS)]
+    inside = [folder for folder in folders_in(root) if _has_text(folder)]
     return len(inside) > 1 or (len(inside) == 1 and not inside[0].is_symlink() and holds_texts(inside[0]))
+
+
+def _has_text(folder: Path) -> bool:
+    """Whether there is a text at or below a folder; it ends at the first."""
+    inside = visible(folder)
+    return any(_has_text(e) if e.is_dir() and not e.is_symlink() else TEXTS.takes(e) for e in inside)
 
 
 def read_folders(root: Path, encoding: str, bad: Bad, *, need_train: bool) -> Folders:

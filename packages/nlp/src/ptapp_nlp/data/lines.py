@@ -67,7 +67,7 @@ def lines(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, str]]:
             return
         other = codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig", "ascii")
         for number, line in enumerate(raw, start=1):
-            if other and sum(byte >= 0xC0 for byte in line) >= _TELLING and _is(line, "utf-8"):
+            if other and not line.isascii() and _is(line, "utf-8") and sum(byte >= 0xC0 for byte in line) >= _TELLING:
                 raise UserError(f"{file}:{number}: is UTF-8 text, not {encoding}; leave --encoding out")
             if number == 1:
                 _refuse_first(file, line)
