@@ -120,7 +120,7 @@ def _digest(plan: Any, runtime: Any, task: Any, source: Any, optimizer: Any, sch
     for step in range(1, plan.steps + 1):
         said.append([group["lr"] for group in optimizer.param_groups])
         if step <= steps and (window := list(islice(batches, plan.accumulate))):
-            figures, units, averaged = forward_backward(task, window, runtime, update)
+            figures, units, averaged = forward_backward(task, window, runtime, update=update)
             update.step(figures["loss"], 1.0 if averaged else 1 / max(units, 1))
             weights.update(step)
             progress.step = step

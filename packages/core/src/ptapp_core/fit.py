@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from ptapp_core.loop.averaging import Weights
 from ptapp_core.loop.meter import Meter
-from ptapp_core.loop.milestones import Evaluate, Milestones
+from ptapp_core.loop.milestones import Evaluate, Loop, Milestones
 from ptapp_core.loop.optim import Schedule
 from ptapp_core.loop.update import Update
 from ptapp_core.machine.runtime import Runtime
@@ -38,7 +38,18 @@ def fit(
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
     update, weights, meter = Update(optimizer, runtime, plan.clip), Weights(task, plan), Meter(runtime)
-    milestones = Milestones(plan, run, source, optimizer, schedule, evaluate, update, weights, meter)
+    loop = Loop(
+        plan=plan,
+        run=run,
+        source=source,
+        optimizer=optimizer,
+        schedule=schedule,
+        evaluate=evaluate,
+        update=update,
+        weights=weights,
+        meter=meter,
+    )
+    milestones = Milestones(loop)
     progress, model = milestones.progress, runtime.parallel(task)
     task.train()
     with run.locked() as stop:
@@ -46,7 +57,7 @@ def fit(
         with run.recording(plan.steps, done), run.profiler(plan.profile) as profiler:
             batches = iter(source)
             while not milestones.done and (window := list(islice(batches, plan.accumulate))):
-                figures, own_units, averaged = forward_backward(model, window, runtime, update)
+                figures, own_units, averaged = forward_backward(model, window, runtime, update=update)
                 # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
                 units, stopping = runtime.total(own_units, bool(stop))
                 update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
@@ -64,7 +75,7 @@ def fit(
 
 
 def forward_backward(
-    model: nn.Module, window: list[Any], runtime: Runtime, update: Update
+    model: nn.Module, window: list[Any], runtime: Runtime, *, update: Update
 ) -> tuple[dict[str, Tensor], int, bool]:
     """The micro-batches of one step, whose gradients add up in `.grad`.
 

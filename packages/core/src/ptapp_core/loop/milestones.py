@@ -1,6 +1,7 @@
 """What happens between two steps: log, evaluate, save, stop."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import isfinite
 
 import torch
@@ -22,32 +23,37 @@ Evaluate = Callable[[nn.Module], Mapping[str, float]]
 """Measures a module (in eval mode, without gradients): figures of the whole set, the same on every rank."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """The parts of a training loop that its milestones log, evaluate, save and restore."""
+
+    plan: Plan
+    run: Run
+    source: Source
+    optimizer: Optimizer
+    schedule: Schedule | None
+    evaluate: Evaluate | None
+    update: Update
+    weights: Weights
+    meter: Meter
+
+
 class Milestones:
     """Does at a step boundary what the plan has due there, in this order: check, log, evaluate, save, stop.
 
     The loop's counters are all in the checkpoint, so a resumed job meets the same milestones with the same numbers.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        run: Run,
-        source: Source,
-        optimizer: Optimizer,
-        schedule: Schedule | None,
-        evaluate: Evaluate | None,
-        update: Update,
-        weights: Weights,
-        meter: Meter,
-    ) -> None:
-        self._plan, self._run, self._source = plan, run, source
-        self._optimizer, self._schedule, self._evaluate = optimizer, schedule, evaluate
-        self._update, self._weights, self._meter = update, weights, meter
+    def __init__(self, loop: Loop) -> None:
+        self._plan, self._run, self._source = loop.plan, loop.run, loop.source
+        self._optimizer, self._schedule, self._evaluate = loop.optimizer, loop.schedule, loop.evaluate
+        self._update, self._weights, self._meter = loop.update, loop.weights, loop.meter
         self.progress = Progress()
-        self._shared: dict[str, Stateful] = {"model": weights.shipped, "weights": weights, "optimizer": optimizer}
-        self._shared |= {"scaler": update.scaler, "progress": self.progress, "run": run}
-        self._shared |= {"schedule": schedule} if schedule else {}
-        self._own: dict[str, Stateful] = {"source": source, "random": run.runtime.random, "meter": meter}
+        self._shared: dict[str, Stateful] = {"model": loop.weights.shipped, "weights": loop.weights}
+        self._shared |= {"optimizer": loop.optimizer, "scaler": loop.update.scaler}
+        self._shared |= {"progress": self.progress, "run": loop.run}
+        self._shared |= {"schedule": loop.schedule} if loop.schedule else {}
+        self._own: dict[str, Stateful] = {"source": loop.source, "random": loop.run.runtime.random, "meter": loop.meter}
         self._saved: int | None = None
 
     @property
