@@ -59,7 +59,7 @@ def measure(count: int, passes: int = 20) -> tuple[float, dict[str, float]]:
     environments = Environments("CartPole-v1", count, seed=0, trial=False)
     model = build(model_card(settings, environments))
     optimizer = build_optimizer(model, "adam", lr=settings.lr)
-    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     assert isinstance(source, Rollouts)
     plan = Plan(steps=steps, clip=settings.clip, log_every=10**9)
     with tempfile.TemporaryDirectory() as folder:

@@ -171,7 +171,7 @@ def plays(algo: str, stack: int, normalise: bool) -> None:
         assert loss.isfinite()
         loss.backward()
     with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, trial=False)) as environments:
-        play(model, environments, 2, RUNTIME)
+        play(model, environments, 2, runtime=RUNTIME)
 
 
 def must_work(seen: Any, taken: Any, algo: str) -> bool:

@@ -1,5 +1,6 @@
 """From settings to an algorithm's parts: the model's card, the task, the source, and the plan in optimizer steps."""
 
+from collections.abc import Callable
 from textwrap import TextWrapper
 from typing import Any
 
@@ -10,7 +11,7 @@ from ptapp_core.plan import Plan
 from ptapp_core.settings.fields import flag
 from ptapp_core.task import Task
 from ptapp_rl.algos.a2c import A2C
-from ptapp_rl.algos.dqn import DQN, Experience, QNetwork
+from ptapp_rl.algos.dqn import DQN, Experience, ExperienceConfig, QNetwork
 from ptapp_rl.algos.ppo import PPO
 from ptapp_rl.algos.reinforce import Reinforce
 from ptapp_rl.config import TrainRL
@@ -18,7 +19,7 @@ from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_card, action_note
 from ptapp_rl.envs.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
-from ptapp_rl.experience.rollout import Rollouts
+from ptapp_rl.experience.rollout import RolloutConfig, Rollouts
 from ptapp_rl.models.actor import ActorCritic
 
 ABOUT = {
@@ -93,18 +94,15 @@ def _steps_per_rollout(settings: TrainRL) -> int:
 
 
 def task_and_source(
-    settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
+    settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
 ) -> tuple[Task, Rollouts | Experience]:
     """What the loop needs of the algorithm."""
     if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
         say(note)
     if settings.algo == "dqn":
-        return _dqn(settings, model, environments, runtime, say)
+        return _dqn(settings, model, environments, runtime=runtime, say=say)
     ppo = settings.algo == "ppo"
-    source = Rollouts(
-        model,
-        environments,
-        runtime,
+    config = RolloutConfig(
         rollouts=rollouts_of(settings),
         length=settings.rollout,
         gamma=settings.gamma,
@@ -115,8 +113,8 @@ def task_and_source(
         target_kl=settings.target_kl,
         scale_rewards=settings.normalise_rewards,
         seed=settings.seed,
-        say=say,
     )
+    source = Rollouts(config, model, environments, runtime=runtime, say=say)
     weights = {"value_loss": settings.value_loss, "entropy": settings.entropy}
     if ppo:
         return PPO(model, clip_ratio=settings.clip_ratio, clip_value=settings.clip_value, **weights), source
@@ -124,7 +122,7 @@ def task_and_source(
 
 
 def _dqn(
-    settings: TrainRL, model: QNetwork, environments: Environments, runtime: Runtime, say: Any
+    settings: TrainRL, model: QNetwork, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
 ) -> tuple[Task, Experience]:
     task = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
     frames = settings.buffer // runtime.world
@@ -137,11 +135,7 @@ def _dqn(
         stack=settings.stack,
         priority=settings.priority_exponent if settings.prioritised else None,
     )
-    source = Experience(
-        task,
-        environments,
-        replay,
-        runtime,
+    config = ExperienceConfig(
         frames=settings.as_begun().frames,
         batch_size=settings.batch_size // runtime.world,
         learning_starts=settings.learning_starts,
@@ -150,9 +144,8 @@ def _dqn(
         epsilon=settings.epsilon,
         beta=settings.priority_correction,
         seed=settings.seed,
-        say=say,
     )
-    return task, source
+    return task, Experience(config, task, environments, replay=replay, runtime=runtime, say=say)
 
 
 def listing() -> str:

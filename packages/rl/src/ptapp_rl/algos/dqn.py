@@ -6,6 +6,7 @@ and the distribution of returns, C51 (Bellemare et al. 2017).
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -142,10 +143,10 @@ class DQN(Task):
         weights = logits.softmax(-1)
         judge = self.model.values(following) if self.double_q else (weights * self.model.atoms).sum(-1)
         best = weights[torch.arange(len(weights), device=weights.device), judge.argmax(1)]
-        return project(best, batch["reward"], batch["factor"], self.model.atoms)
+        return project(best, batch["reward"], batch["factor"], atoms=self.model.atoms)
 
 
-def project(weights: Tensor, rewards: Tensor, factors: Tensor, atoms: Tensor) -> Tensor:
+def project(weights: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor) -> Tensor:
     """The distribution of r + factor Z on the atoms of Z, each weight shared by the two atoms that it falls between.
 
     Bellemare et al. (2017), algorithm 1.
@@ -164,41 +165,52 @@ def project(weights: Tensor, rewards: Tensor, factors: Tensor, atoms: Tensor) ->
     return projected.scatter_add_(1, (low + 1).clamp(max=len(atoms) - 1), weights * share)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExperienceConfig:
+    """How `Experience` plays and draws batches; frames count over all environments and ranks.
+
+    Args:
+        frames: the clock of epsilon and of the priorities' correction: the frames that the job was planned for when it
+            began, though it may have become longer since.
+        batch_size: transitions of a batch on this rank.
+        learning_starts: frames before the first batch.
+        train_every: frames between two batches.
+        explore: share of `frames` over which epsilon falls from 1.
+        epsilon: the chance of a random action after that.
+        beta: first correction of prioritised replay, which ends at 1.
+        seed: seeds random actions and batches, with the rank.
+    """
+
+    frames: int
+    batch_size: int
+    learning_starts: int
+    train_every: int
+    explore: float
+    epsilon: float
+    beta: float = 0.4
+    seed: int = 0
+
+
 class Experience:
     """A Source that plays while the loop asks it for batches: `train_every` frames for each, epsilon-greedy.
 
     Args:
-        frames: over all ranks, the clock of epsilon and of the priorities' correction: those of the whole job, or those
-            that it was planned for when it began, where it was made longer.
-        learning_starts: frames before the first batch.
-        explore: share of the frames over which epsilon falls from 1.
-        epsilon: where it stays.
-        beta: first correction of prioritised replay, which ends at 1.
         say: takes a line for the user: where the atoms are, a return beyond them, observations that lose digits.
     """
 
     def __init__(
         self,
+        config: ExperienceConfig,
         task: DQN,
         environments: Environments,
+        *,
         replay: Replay,
         runtime: Runtime,
-        *,
-        frames: int,
-        batch_size: int,
-        learning_starts: int,
-        train_every: int,
-        explore: float,
-        epsilon: float,
-        beta: float = 0.4,
-        seed: int = 0,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._task, self._environments, self._replay, self._runtime = task, environments, replay, runtime
-        self._frames, self._batch_size = frames, batch_size
-        self._starts, self._every = learning_starts, train_every
-        self._explore, self._epsilon, self._beta = explore, epsilon, beta
-        self._random = np.random.default_rng((seed, runtime.rank))
+        self._config, self._task, self._environments = config, task, environments
+        self._replay, self._runtime = replay, runtime
+        self._random = np.random.default_rng((config.seed, runtime.rank))
         self._normalises = any(isinstance(module, RunningNorm) for module in task.model.modules())
         self._given, self._say = 0, say
         self._watched = task.model.count > 1  # whether returns are compared with the atoms
@@ -208,16 +220,18 @@ class Experience:
         replay.begin(environments.observations)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Batches without end."""
+        """Yields batches without end."""
+        config = self._config
         while True:
             self._take_errors()
-            while self._environments.frames * self._runtime.world < self._starts + self._given * self._every:
+            due = config.learning_starts + self._given * config.train_every
+            while self._environments.frames * self._runtime.world < due:
                 self._play()
             if self._given == 0 and self._watched and None in self._task.model.range:
                 self._place_atoms()
             self._given += 1
-            beta = self._beta + (1 - self._beta) * min(1.0, self._share)
-            batch = self._replay.sample(self._random, self._batch_size, beta)
+            beta = config.beta + (1 - config.beta) * min(1.0, self._share)
+            batch = self._replay.sample(self._random, config.batch_size, beta)
             self._drawn = batch.pop("index", None)
             if self._given == 1:
                 self._note(batch["observation"])
@@ -228,17 +242,18 @@ class Experience:
         network, name = self._task.model.encoder, self._environments.name
         if loses_digits(network, observations):
             self._say(digits_note(name))
-        if note := size_note("observations", name, largest(network, observations), "--normalise"):
+        if note := size_note("observations", name, largest(network, observations), option="--normalise"):
             self._say(note)
 
     @property
     def _share(self) -> float:
-        return self._environments.frames * self._runtime.world / self._frames
+        return self._environments.frames * self._runtime.world / self._config.frames
 
     @property
     def _chance(self) -> float:
         """Epsilon, the chance of a random action, now."""
-        return max(self._epsilon, 1.0 - (1.0 - self._epsilon) * self._share / self._explore)
+        least = self._config.epsilon
+        return max(least, 1.0 - (1.0 - least) * self._share / self._config.explore)
 
     def _play(self) -> None:
         """One step of every environment."""
@@ -256,7 +271,8 @@ class Experience:
             moments = moments_of(model.encoder, self._runtime.to_device(each(before, torch.from_numpy)))
             take_in(model.encoder, moments, self._runtime)
         rewards, terminated, _ = environments.step(model.in_space(torch.from_numpy(actions)).numpy())
-        self._replay.add(actions, rewards, terminated, environments.over, reset, environments.observations)
+        over, following = environments.over, environments.observations
+        self._replay.add(actions, rewards, terminated, over=over, reset=reset, following=following)
         if self._watched:
             self._watch(rewards, reset)
 
@@ -323,7 +339,7 @@ class Experience:
         refuse_odd(each(state["replay"]["observations"], lambda part: part.flatten(0, 1)), self._environments.card)
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
-        least = self._starts + (state["given"] - 1) * self._every
+        least = self._config.learning_starts + (state["given"] - 1) * self._config.train_every
         if state["given"] and self._environments.frames * self._runtime.world < least:
             raise ValueError(f"{self._environments.frames} frames cannot have made {state['given']} batches")
         self._random, self._given = decode_generator(state["random"]), state["given"]

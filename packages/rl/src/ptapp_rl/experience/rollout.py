@@ -1,6 +1,7 @@
 """Rollouts as a Source: play for a while, learn from what was played, forget it. A2C, PPO and REINFORCE share it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,49 +22,59 @@ Batch = dict[str, Any]
 _AT_ONCE = 4096  # observations in a forward pass without gradients
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolloutConfig:
+    """How rollouts are played and learned from.
+
+    Args:
+        rollouts: how many are played; then the source ends.
+        length: frames of each environment in a rollout.
+        gamma, gae: see `returns.advantages`.
+        passes: times that a rollout is learned from, each in another order.
+        minibatches: minibatches of a pass.
+        normalise_advantage: scales advantages to mean 0 and deviation 1 in a minibatch, over all ranks.
+        target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
+        scale_rewards: divides rewards by the deviation of the return.
+        seed: seeds the noise of actions and the order of minibatches, with the rank.
+    """
+
+    rollouts: int
+    length: int
+    gamma: float
+    gae: float
+    passes: int = 1
+    minibatches: int = 1
+    normalise_advantage: bool = False
+    target_kl: float | None = None
+    scale_rewards: bool = False
+    seed: int = 0
+
+
 class Rollouts:
     """Minibatches of rollouts, each played with the policy as it is when the loop asks for its first minibatch.
 
-    A minibatch holds, for n transitions: observation, action, log_prob, advantage, target (the return that the value
-    should tell) and value. Transitions across a reset are left out.
+    A minibatch holds, for n transitions: observation (n, ...), action, and float32 (n,) each log_prob, advantage,
+    target (the return that the value should predict) and value. Transitions across a reset are left out.
 
     Args:
-        rollouts: how many to play; then the source ends.
-        length: frames of each environment in one.
-        passes: times that a rollout is learned from, each in another order.
-        minibatches: of one pass.
-        gamma, gae: see `returns.advantages`.
-        normalise_advantage: to mean 0 and deviation 1 in a minibatch, over all ranks.
-        target_kl: a rollout is given up once the policy is 1.5 times this far from the one that played it.
-        scale_rewards: by the deviation of the return.
-        say: takes a line for the user, of observations that lose digits and of numbers that are huge.
+        say: takes a line for the user about observations that lose digits and numbers that are huge.
     """
 
     def __init__(
         self,
+        config: RolloutConfig,
         model: ActorCritic,
         environments: Environments,
-        runtime: Runtime,
         *,
-        rollouts: int,
-        length: int,
-        gamma: float,
-        gae: float,
-        passes: int = 1,
-        minibatches: int = 1,
-        normalise_advantage: bool = False,
-        target_kl: float | None = None,
-        scale_rewards: bool = False,
-        seed: int = 0,
+        runtime: Runtime,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._model, self._environments, self._runtime = model, environments, runtime
-        self._rollouts, self._length, self._gamma, self._gae = rollouts, length, gamma, gae
-        self._passes, self._minibatches = passes, minibatches
-        self._normalise, self._target_kl, self._say = normalise_advantage, target_kl, say
-        self._random = np.random.default_rng((seed, runtime.rank))
-        count = environments.count
-        self._scale = RewardScale(count, gamma, runtime) if scale_rewards else None
+        self._config, self._model, self._environments = config, model, environments
+        self._runtime, self._say = runtime, say
+        self._steps = config.passes * config.minibatches  # of a rollout
+        self._random = np.random.default_rng((config.seed, runtime.rank))
+        count, length = environments.count, config.length
+        self._scale = RewardScale(count, config.gamma, runtime) if config.scale_rewards else None
         head = model.head
         self._observations = empty(environments.observations, length + 1, count)
         self._actions = torch.zeros(length, count, *head.action_shape, dtype=head.dtype)
@@ -73,22 +84,22 @@ class Rollouts:
         self._columns: Batch = {}
         self._moments: list[Moments] = []  # of the present rollout's observations
         self._order = torch.zeros(0, dtype=torch.int64)
-        self._played, self._given = 0, passes * minibatches
+        self._played, self._given = 0, self._steps
         self._explained: float | None = None
         self._pace = Pace(environments, runtime)
 
     def __iter__(self) -> Iterator[Batch]:
         """Minibatches, until all rollouts are played."""
         while True:
-            if self._given == self._passes * self._minibatches or (self._given and self._strayed()):
-                if self._played >= self._rollouts:  # a job that goes on may be made shorter
+            if self._given == self._steps or (self._given and self._strayed()):
+                if self._played >= self._config.rollouts:  # a resumed job may be shorter than it was
                     return
                 self._play()
             yield self._minibatch()
 
     def state_dict(self) -> dict[str, Any]:
         """The environments, the generator, and what is left of the present rollout."""
-        unused = self._given < self._passes * self._minibatches
+        unused = self._given < self._steps
         return {
             "environments": self._environments.state_dict(),
             "random": encode_generator(self._random),
@@ -102,7 +113,7 @@ class Rollouts:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on with the next minibatch."""
+        """Continues with the next minibatch."""
         self._environments.load_state_dict(state["environments"])
         self._refuse_other_state(state)
         self._random = decode_generator(state["random"])
@@ -136,8 +147,10 @@ class Rollouts:
         name, scaled = self._environments.name, self._scale is not None
         seen = each(self._observations, lambda part: part.flatten(0, 1))
         notes = (
-            size_note("observations", name, largest(self._model.encoder, seen), "--normalise"),
-            size_note("rewards", name, 0.0 if scaled else float(abs(self._rewards).max()), "--normalise-rewards"),
+            size_note("observations", name, largest(self._model.encoder, seen), option="--normalise"),
+            size_note(
+                "rewards", name, 0.0 if scaled else float(abs(self._rewards).max()), option="--normalise-rewards"
+            ),
         )
         return list(filter(None, notes))
 
@@ -164,8 +177,8 @@ class Rollouts:
         self._over[0] = environments.over
         played: list[Tensor] = []
         with torch.inference_mode():
-            noise = self._runtime.to_device(head.noise(self._random, self._length, environments.count))
-            for t in range(self._length):
+            noise = self._runtime.to_device(head.noise(self._random, self._config.length, environments.count))
+            for t in range(self._config.length):
                 store(self._observations, t, environments.observations)
                 now = self._runtime.to_device(pick(self._observations, t))
                 played.append(self._model.parameters_of(now))
@@ -174,7 +187,7 @@ class Rollouts:
                 taken = head.in_space(actions).cpu().numpy()
                 self._rewards[t], self._terminated[t], _ = environments.step(taken)
                 self._over[t + 1] = environments.over
-            store(self._observations, self._length, environments.observations)
+            store(self._observations, self._config.length, environments.observations)
         return torch.cat(played)
 
     @torch.no_grad()
@@ -189,7 +202,8 @@ class Rollouts:
         rewarded, terminated = self._runtime.to_device(tensors)
         over = self._runtime.to_device(torch.from_numpy(self._over[1:]))
         values = values.view(shape[0] + 1, shape[1])
-        estimate = advantages(rewarded, values, terminated, over, self._gamma, self._gae)
+        gamma, gae = self._config.gamma, self._config.gae
+        estimate = advantages(rewarded, values, terminated, over=over, gamma=gamma, gae=gae)
         actions = self._runtime.to_device(self._actions).flatten(0, 1)
         log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))
@@ -217,23 +231,24 @@ class Rollouts:
         return torch.cat([judge(self._runtime.to_device(part)) for part in parts])
 
     def _minibatch(self) -> Batch:
-        """The next one of the rollout."""
-        place = self._given % self._minibatches
+        """The next minibatch of the rollout."""
+        minibatches = self._config.minibatches
+        place = self._given % minibatches
         size = len(self._columns["advantage"])
         self._given += 1
-        if self._minibatches == 1:
+        if minibatches == 1:
             batch = dict(self._columns)  # a sum over all, in whatever order
         else:
             if place == 0:
                 self._order = torch.from_numpy(self._random.permutation(size))
-            rows = self._runtime.to_device(self._order.tensor_split(self._minibatches)[place])
+            rows = self._runtime.to_device(self._order.tensor_split(minibatches)[place])
             batch = {name: rows_of(column, rows) for name, column in self._columns.items()}
-        if self._normalise:
+        if self._config.normalise_advantage:
             batch["advantage"] = self._normalised(batch["advantage"])
         return batch
 
     def _normalised(self, advantage: Tensor) -> Tensor:
-        """To mean 0 and deviation 1 over all ranks' shares of the minibatch."""
+        """Scales advantages (n,) to mean 0 and deviation 1 over all ranks' shares of the minibatch."""
         if self._runtime.world == 1:
             deviation, mean = torch.std_mean(advantage)
             return (advantage - mean) / (deviation + 1e-8) if len(advantage) > 1 else advantage
@@ -248,19 +263,19 @@ class Rollouts:
 
         The estimate of the divergence is that of Schulman (2020, "Approximating KL divergence"), (r - 1) - log r.
         """
-        if self._target_kl is None:
+        target_kl = self._config.target_kl
+        if target_kl is None:
             return False
         parameters = self._judge(self._model.parameters_of, self._columns["observation"])
         log_ratio = self._model.head.score(parameters, self._columns["action"])[0] - self._columns["log_prob"]
         divergence = log_ratio.expm1() - log_ratio
         total, count = self._runtime.total(divergence.sum().item(), len(divergence))
-        return total / count > 1.5 * self._target_kl
+        return total / count > 1.5 * target_kl
 
     def _refuse_other_state(self, state: dict[str, Any]) -> None:
         """Raises ValueError for what is no state of such rollouts, whose environments are restored."""
         columns, order, moments = state["columns"], state["order"], state["moments"]
-        steps = self._passes * self._minibatches
-        size, unused = len(columns["advantage"]) if columns else 0, state["given"] < steps
+        size, unused = len(columns["advantage"]) if columns else 0, state["given"] < self._steps
         shown = self._runtime.to_device(each(self._environments.observations, torch.from_numpy))
         like: dict[str, Any] = {"random": "", "played": 0, "given": 0, "explained": state["explained"] and 0.0}
         like["moments"] = moments_of(self._model.encoder, shown) if moments else []
@@ -274,9 +289,12 @@ class Rollouts:
             count < 1 or not mean.isfinite().all() or not variance.ge(0).all() for count, _, mean, variance in moments
         ):
             raise ValueError("moments of observations must be those of some, finite, with no negative variance")
-        if state["given"] > steps or (unused and not size):
-            raise ValueError(f"there is no minibatch {state['given']} of {steps} of a rollout of {size} transitions")
-        begun = unused and self._minibatches > 1 and state["given"] % self._minibatches
+        if state["given"] > self._steps or (unused and not size):
+            raise ValueError(
+                f"there is no minibatch {state['given']} of {self._steps} of a rollout of {size} transitions"
+            )
+        minibatches = self._config.minibatches
+        begun = unused and minibatches > 1 and state["given"] % minibatches
         if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
             raise ValueError(f"order must be one of the {size} transitions")
         if size:
