@@ -36,7 +36,7 @@ def card(task: str, name: str, **options: object) -> dict[str, object]:
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_recurrent_encoder_equals_torchs_over_packed_sequences(cell: str, bidirectional: bool) -> None:
     torch.manual_seed(0)
-    ours = RecurrentEncoder(cell, 12, 8, 6, 2, bidirectional=bidirectional).eval()  # type: ignore[arg-type]
+    ours = RecurrentEncoder(cell, 12, 8, hidden=6, layers=2, bidirectional=bidirectional).eval()  # type: ignore[arg-type]
     theirs = getattr(nn, cell.upper())(8, 6, 2, batch_first=True, bidirectional=bidirectional)
     for number in range(2):
         for suffix, module in (("", ours.forwards), ("_reverse", ours.backwards))[: 1 + bidirectional]:
@@ -170,7 +170,7 @@ def copies(reverse: bool, generator: torch.Generator) -> Batch:
 def learn_to_copy(reverse: bool, blind: bool) -> float:
     """The share of right tokens when the translator writes on its own; where `blind`, with no causal mask."""
     torch.manual_seed(0)
-    model = Translator(12, 32, 2, 64, 1)
+    model = Translator(12, 32, 2, hidden=64, layers=1)
     if blind:
         decoder = model.decoder.forward
         model.decoder.forward = lambda *given, **named: decoder(*given, **{**named, "causal": False})  # type: ignore
@@ -199,7 +199,7 @@ def test_it_does_not_where_it_may_look_at_the_answer() -> None:
 
 
 def test_targets_of_padding_do_not_count() -> None:
-    model = Translator(12, 16, 2, 32, 1).eval()
+    model = Translator(12, 16, 2, hidden=32, layers=1).eval()
     batch = copies(False, torch.Generator().manual_seed(0))
     _, target = translated(model, batch, 0)
     assert int((target != IGNORED).sum()) == int((batch["target"] != 0).sum()) - 32
@@ -208,7 +208,7 @@ def test_targets_of_padding_do_not_count() -> None:
 def sure(seed: int) -> Translator:
     """Random, and sure of something."""
     torch.manual_seed(seed)
-    model = Translator(12, 16, 2, 32, 2).eval()
+    model = Translator(12, 16, 2, hidden=32, layers=2).eval()
     for parameter in model.parameters():
         parameter.data *= 2
     return model
@@ -223,7 +223,7 @@ def search(
     model: Translator, width: int, penalty: float = 1.0, cached: bool = True
 ) -> tuple[list[list[int]], list[float]]:
     session = TranslatorSession(model, IDS, cached=cached)
-    return beam(session, torch.full((3, 1), BOS), torch.tensor([9, 9, 9]), width, penalty)
+    return beam(session, torch.full((3, 1), BOS), torch.tensor([9, 9, 9]), width=width, penalty=penalty)
 
 
 @torch.no_grad()
@@ -256,17 +256,17 @@ def test_a_beam_does_not_depend_on_its_neighbours(seed: int, width: int, penalty
     source = torch.randint(4, 12, (8, 6), generator=generator)
     limit = torch.randint(3, 25, (8,), generator=generator)
     source[4:, 3:] = 0
-    together = beam(TranslatorSession(model, source), torch.full((8, 1), BOS), limit, width, penalty)
+    together = beam(TranslatorSession(model, source), torch.full((8, 1), BOS), limit, width=width, penalty=penalty)
     for row in range(8):
         session = TranslatorSession(model, source[row : row + 1, : 6 if row < 4 else 3])
-        alone = beam(session, torch.full((1, 1), BOS), limit[row : row + 1], width, penalty)
+        alone = beam(session, torch.full((1, 1), BOS), limit[row : row + 1], width=width, penalty=penalty)
         assert (alone[0][0], pytest.approx(alone[1][0], abs=1e-4)) == (together[0][row], together[1][row])
 
 
 @pytest.fixture(scope="module")
 def writer() -> LanguageModel:
     torch.manual_seed(0)
-    return LanguageModel(12, 16, 2, 32, 2).eval()
+    return LanguageModel(12, 16, 2, hidden=32, layers=2).eval()
 
 
 def test_sampling_follows_its_seed_and_its_limits(writer: LanguageModel) -> None:
@@ -324,7 +324,7 @@ def test_a_translation_stays_within_the_positions_that_were_learned(monkeypatch:
     tokens, model = learn("word", ["a b c d e f g h"] * 3, 300, lower=True), sure(1)
     limits: list[int] = []
     monkeypatch.setattr(
-        "ptapp_nlp.decode.beam", lambda session, first, most, *_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
+        "ptapp_nlp.decode.beam", lambda session, first, most, **_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
     )
     translations(model, ["a b c d e f g h"], tokens, Runtime("cpu", "fp32"), 9)
     assert limits == [8]  # a target of 9 with both marks has 8 positions to learn from

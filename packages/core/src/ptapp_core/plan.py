@@ -1,7 +1,7 @@
 """A job in optimizer steps, the one clock of the loop: epochs and shares are converted before training begins."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.runs.log import lower_is_better
@@ -13,6 +13,7 @@ class Plan:
     """When the loop does what. All counts are optimizer steps, and none depends on the number of ranks."""
 
     steps: int
+    _: KW_ONLY
     schedule_steps: int | None = None
     """Steps that schedules run over, where a job was made longer or shorter since it began; None: all of them."""
     warmup: int = 0

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ class Progress:
     """How far a job is. Steps are optimizer steps, the only clock of a job."""
 
     step: int = 0
+    _: KW_ONLY
     units: int = 0
     """Samples, tokens or transitions learned from, over all ranks."""
     best: float | None = None

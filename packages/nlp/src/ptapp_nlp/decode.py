@@ -1,6 +1,6 @@
 """From a model's probabilities to text: greedy, sampling, and beam search; batched, and deterministic by seed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,10 @@ class TranslatorSession:
         """Logits (M, V) after these further tokens (M, S)."""
         if self.cache is None:
             self.past = tokens = torch.cat([self.past, tokens], 1)
-        return self.model.decode(tokens, self.memory, self.keep, self.cache)[:, -1]
+        return self.model.decode(tokens, self.memory, self.keep, cache=self.cache)[:, -1]
 
     def select(self, rows: Tensor) -> None:
-        """Goes on with these rows, which may repeat."""
+        """Continues with these rows, int64 (M,), which may repeat."""
         self.memory, self.keep, self.past = self.memory[rows], self.keep[rows], self.past[rows]
         for layer in self.cache or ():
             layer.select(rows)
@@ -129,75 +129,94 @@ def _draw(
     return order.gather(1, chosen).squeeze(1)
 
 
+class Beam:
+    """A beam search over N rows: the `width` best open continuations of each row, and those that have ended.
+
+    Attributes:
+        tokens: the latest token of each open continuation, int64 (N * width, 1).
+        rows: for each open continuation the row of the batch before that it continues, int64 (N * width,).
+        going: the rows that are not done, each with the most tokens that it may have.
+    """
+
+    def __init__(self, first: Tensor, limit: Tensor, *, width: int, penalty: float) -> None:
+        count, device = len(first), first.device
+        self.tokens = first.repeat_interleave(width, 0)
+        self.rows = torch.arange(count, device=device).repeat_interleave(width)
+        self.going: dict[int, int] = dict(enumerate(limit.tolist()))
+        self._width, self._penalty, self._place = width, penalty, 0
+        self._scores = torch.full((count, width), float("-inf"), device=device)
+        self._scores[:, 0] = 0.0  # the beams of a row begin alike: one is enough
+        self._history = first.new_empty(count, width, 0)
+        self._finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
+
+    def extend(self, logits: Tensor) -> None:
+        """Takes one more token for each row: `logits` (N * width, V) float32 are those after `tokens`."""
+        count, width = self._scores.shape
+        self._place += 1
+        logs = logits.log_softmax(1).view(count, width, -1)
+        total, flat = (self._scores[:, :, None] + logs).flatten(1).topk(2 * width, 1)
+        origin, token = flat // logs.shape[2], flat % logs.shape[2]
+        self._collect(total, origin, token)
+        # Of the 2·width best at most width end, so width of them stay open.
+        total = total.masked_fill(token == EOS, float("-inf"))
+        self._scores, kept = total.topk(width, 1)
+        origin, token = origin.gather(1, kept), token.gather(1, kept)
+        before = self._history.gather(1, origin[:, :, None].expand(-1, -1, self._history.shape[2]))
+        self._history = torch.cat([before, token[:, :, None]], 2)
+        best = (self._scores[:, 0] / self._place**self._penalty).tolist()
+        self.going = {
+            row: end for row, end in self.going.items() if self._place < end and not self._done(row, best[row])
+        }
+        self.rows = (origin + width * torch.arange(count, device=origin.device)[:, None]).flatten()
+        self.tokens = token.view(-1, 1)
+
+    def _collect(self, total: Tensor, origin: Tensor, token: Tensor) -> None:
+        """Moves continuations that end at this place to the finished ones.
+
+        These are the ones among the `width` best that drew the end mark, and all where a row has reached its limit.
+
+        Args:
+            total, origin, token: log-probability, the beam that it continues and last token of the 2 * width best
+                continuations of each row, (N, 2 * width) each.
+        """
+        ends = (token == EOS).tolist()
+        sums, beams = total.tolist(), origin.tolist()
+        for row, limit in self.going.items():
+            for rank in range(self._width if self._place < limit else 2 * self._width):
+                score = sums[row][rank]
+                if score == float("-inf") or not (ends[row][rank] or self._place == limit):
+                    continue
+                tokens: list[int] = self._history[row, beams[row][rank]].tolist()
+                tokens = tokens if ends[row][rank] else [*tokens, int(token[row, rank])]
+                self._finished[row].append((score / self._place**self._penalty, tokens))
+
+    def _done(self, row: int, best_open: float) -> bool:
+        """Whether `width` continuations have ended and none that is open scores more than the worst of the best."""
+        scores = sorted((score for score, _ in self._finished[row]), reverse=True)
+        return len(scores) >= self._width and best_open <= scores[self._width - 1]
+
+    def best(self) -> tuple[list[list[int]], list[float]]:
+        """The best finished continuation of each row, and its score."""
+        chosen = [max(found, key=lambda ended: ended[0]) for found in self._finished]
+        return [tokens for _, tokens in chosen], [score for score, _ in chosen]
+
+
 @torch.no_grad()
 def beam(
-    session: TranslatorSession, first: Tensor, limit: Tensor, width: int, penalty: float = 1.0
+    session: TranslatorSession, first: Tensor, limit: Tensor, *, width: int, penalty: float = 1.0
 ) -> tuple[list[list[int]], list[float]]:
     """The best continuation of each row of `first` (N, 1), and its score: log-probability / length^penalty.
 
-    `limit` (N,) is the most tokens of each. A row is done at its limit, or once `width` continuations of it have ended
-    and none that is open scores more, at its present length, than the worst of the best `width` (Wu et al. 2016,
+    `limit` (N,) int64 is the most tokens of each. A row is done at its limit, or once `width` continuations of it have
+    ended and none that is open scores more, at its present length, than the worst of the best `width` (Wu et al. 2016,
     "Google's neural machine translation system", without coverage). With `penalty` > 0 an open one might still gain by
-    growing longer; a row that is done takes no more answers, so that none depends on how long its neighbours go on.
+    growing longer; a row that is done takes no more answers, so that none depends on how long its neighbours continue.
     """
-    count, device = len(first), first.device
-    session.select(torch.arange(count, device=device).repeat_interleave(width))
-    scores = torch.full((count, width), float("-inf"), device=device)
-    scores[:, 0] = 0.0  # the beams of a row begin alike: one is enough
-    tokens = first.repeat_interleave(width, 0)
-    history = tokens.new_empty(count, width, 0)
-    finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
-    going: dict[int, int] = dict(enumerate(limit.tolist()))
-    for place in range(1, int(limit.max()) + 1):
-        logs = refuse_not_finite(session.advance(tokens).float()).log_softmax(1).view(count, width, -1)
-        vocabulary = logs.shape[2]
-        total, flat = (scores[:, :, None] + logs).flatten(1).topk(2 * width, 1)
-        origin, token = flat // vocabulary, flat % vocabulary
-        _collect(finished, history, total, origin, token, place, going, width, penalty)
-        # Of the 2·width best at most width end, so width of them go on.
-        total = total.masked_fill(token == EOS, float("-inf"))
-        scores, kept = total.topk(width, 1)
-        origin, token = origin.gather(1, kept), token.gather(1, kept)
-        history = torch.cat(
-            [history.gather(1, origin[:, :, None].expand(-1, -1, history.shape[2])), token[:, :, None]], 2
-        )
-        best = (scores[:, 0] / place**penalty).tolist()
-        going = {row: end for row, end in going.items() if place < end and not _done(finished[row], best[row], width)}
-        if not going:
-            break
-        session.select((origin + width * torch.arange(count, device=device)[:, None]).flatten())
-        tokens = token.view(-1, 1)
-    chosen = [max(rows, key=lambda found: found[0]) for rows in finished]
-    return [row for _, row in chosen], [score for score, _ in chosen]
-
-
-def _collect(
-    finished: list[list[tuple[float, list[int]]]],
-    history: Tensor,
-    total: Tensor,
-    origin: Tensor,
-    token: Tensor,
-    place: int,
-    going: Mapping[int, int],
-    width: int,
-    penalty: float,
-) -> None:
-    """Notes the continuations that end here, of the rows that are `going` to their limits: by the end mark among the
-    `width` best, or because they may not go on."""
-    ends = (token == EOS).tolist()
-    sums, places = total.tolist(), origin.tolist()
-    for row, limit in going.items():
-        for rank in range(width if place < limit else 2 * width):
-            score = sums[row][rank]
-            if score == float("-inf") or not (ends[row][rank] or place == limit):
-                continue
-            tokens: list[int] = history[row, places[row][rank]].tolist()
-            tokens = tokens if ends[row][rank] else [*tokens, int(token[row, rank])]
-            finished[row].append((score / place**penalty, tokens))
-
-
-def _done(rows: list[tuple[float, list[int]]], best_open: float, width: int) -> bool:
-    return len(rows) >= width and best_open <= sorted((score for score, _ in rows), reverse=True)[width - 1]
+    search = Beam(first, limit, width=width, penalty=penalty)
+    while search.going:
+        session.select(search.rows)
+        search.extend(refuse_not_finite(session.advance(search.tokens).float()))
+    return search.best()
 
 
 def translations(
@@ -221,7 +240,7 @@ def translations(
         with torch.no_grad(), runtime.autocast():
             session = TranslatorSession(model, source)
             first = source.new_full((len(part), 1), BOS)
-            answers, _ = beam(session, first, most, width, penalty)
+            answers, _ = beam(session, first, most, width=width, penalty=penalty)
         said += tokens.decode(answers)
     return said
 

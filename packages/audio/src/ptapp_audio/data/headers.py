@@ -5,7 +5,7 @@ count eight bytes too many, and what is written to a pipe has no size yet. The c
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 _MPEG = (0x50, 0x55)  # WAV's numbers for MPEG layers II and III,
@@ -31,6 +31,7 @@ class Data:
     """In bytes; whatever stands there where `open`."""
     field: int
     """Where the length stands in the file."""
+    _: KW_ONLY
     form: str
     """How it stands there, for struct."""
     counted: int = 0
@@ -123,7 +124,7 @@ def _data(file: memoryview, begin: int, length: int, field: int, form: str, *, c
     beyond = unknown and begin + length > len(file)
     # A length of 0 is true where the outer chunk ends there too.
     left_open = length <= 0 and begin < len(file) and not _outer_size_fits(file)
-    return Data(begin, max(length, 0), field, form, counted, open=length < 0 or beyond or left_open)
+    return Data(begin, max(length, 0), field, form=form, counted=counted, open=length < 0 or beyond or left_open)
 
 
 def _outer_size_fits(file: memoryview) -> bool:
@@ -143,7 +144,7 @@ def _wave(file: memoryview, size: str) -> Data | None:
         return data
     codec, frame = (struct.unpack_from(size[0] + "H", file, form.begin + place)[0] for place in (0, 12))
     return Data(
-        data.begin, data.length, data.field, data.form,
+        data.begin, data.length, data.field, form=data.form,
         frame=max(frame, 1) if codec in _ONE_SIZE else 1, open=data.open, mpeg=codec in _MPEG,
     )  # fmt: skip
 
@@ -158,7 +159,7 @@ def _sphere(file: memoryview) -> Data | None:
     except (KeyError, ValueError, IndexError):
         return None
     packed = b"shorten" in fields.get(b"sample_coding", b"") or b"shortpack" in fields.get(b"sample_coding", b"")
-    return None if packed else Data(begin, count * channels * width, 0, "<I", frame=channels * width)
+    return None if packed else Data(begin, count * channels * width, 0, form="<I", frame=channels * width)
 
 
 def _voice(file: memoryview) -> Data | None:
@@ -167,6 +168,6 @@ def _voice(file: memoryview) -> Data | None:
     while at + 4 <= len(file) and file[at]:
         length = int.from_bytes(file[at + 1 : at + 4], "little")
         if at + 4 + length > len(file):
-            return Data(at + 4, length, at + 1, "<I")
+            return Data(at + 4, length, at + 1, form="<I")
         at += 4 + length
     return None

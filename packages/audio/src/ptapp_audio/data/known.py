@@ -6,7 +6,7 @@ Each is recognised by the names alone, wherever its folder lies, as its authors 
 import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 
 from ptapp_audio.data.read import look
@@ -27,6 +27,7 @@ class Known:
     pattern: str
     classes: Mapping[str, str] = field(default_factory=dict)
     """What a label stands for; the label itself where it is not in here."""
+    _: KW_ONLY
     group: str | None = None
     """Which part of the name stays in one split."""
     part: Callable[[Names], SplitName] | None = None

@@ -6,7 +6,7 @@ first frames, and ends there: a file of variable bit rate loses most of its soun
 
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ class Stream:
     kind: Kind
     promised: int | None
     """How many frames the first header of Xing, LAME or VBRI says that there are."""
+    _: KW_ONLY
     cut: bool
     """The last frame is not all there, or frames that were promised are missing."""
     mixed: bool
@@ -113,7 +114,7 @@ def scan(file: memoryview) -> Stream | None:
     if kind is None or not frames:
         return None
     cut = cut or (promised or 0) > len(frames) + 1
-    return Stream(frames, kind, promised, cut, mixed, clean)
+    return Stream(frames, kind, promised, cut=cut, mixed=mixed, clean=clean)
 
 
 @lru_cache(4096)

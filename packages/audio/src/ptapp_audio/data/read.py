@@ -92,7 +92,7 @@ SOUNDS = Kind(
     "sound",
     pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
     opens,
-    "convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
+    remedy="convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
 )
 
 

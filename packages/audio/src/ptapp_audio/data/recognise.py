@@ -242,7 +242,7 @@ def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
     rates = [f"{look(listing.files[row])[0]:,}" for row in rows]
     lengths = [f"{length / rate:.2f}" for length in clips.lengths.tolist()]
     found = (
-        telltale(labels, rates, listing.classes, "a rate of {} Hz"),
-        telltale(listing.labels, lengths, listing.classes, "a length of {} s"),
+        telltale(labels, rates, listing.classes, what="a rate of {} Hz"),
+        telltale(listing.labels, lengths, listing.classes, what="a length of {} s"),
     )
     return [line for line in found if line]

@@ -40,7 +40,7 @@ def describe(settings: FeaturesAudio) -> None:
         remarks.add(file, sound)
         samples, rate = sound.samples, sound.rate
         try:
-            found = compute(samples, rate, settings, runtime.device)
+            found = compute(samples, rate, settings, device=runtime.device)
         except UserError as error:
             raise UserError(f"{file}: {error}") from error
         out = settings.out / (file.stem if len(files) == 1 else f"{file.stem}-{number}")
@@ -60,7 +60,9 @@ def describe(settings: FeaturesAudio) -> None:
 
 
 @torch.no_grad()
-def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.device) -> dict[str, npt.NDArray[Any]]:
+def compute(
+    samples: Tensor, rate: int, settings: FeaturesAudio, *, device: torch.device
+) -> dict[str, npt.NDArray[Any]]:
     """The chosen features of int16 (samples,), float32 (bands, frames) each.
 
     They are computed in blocks, but for the scalogram: beside these features, a long sound takes no more memory than a
@@ -84,13 +86,13 @@ def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.d
 def _modules(rate: int, settings: FeaturesAudio) -> dict[str, nn.Module]:
     n_fft, hop = settings.n_fft, settings.hop
     band: dict[str, Any] = {"fmin": settings.fmin, "fmax": settings.fmax}
-    mel = features.Mel(rate, n_fft, hop, settings.mels, **band)
+    mel = features.Mel(rate, n_fft, hop, n_mels=settings.mels, **band)
     features.refuse_empty_bands(mel, "--n-fft")
     return {
         "spectrogram": features.Spectrogram(n_fft, hop),
         "mel": mel,
         "log_mel": features.LogMel(rate, n_fft, hop, settings.mels, **band),
-        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels, **band),
+        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop_length=hop, n_mels=settings.mels, **band),
         "chroma": features.Chroma(rate, n_fft, hop),
         "scalogram": features.Scalogram(rate, hop_length=hop),
         "centroid": features.Centroid(rate, n_fft, hop),

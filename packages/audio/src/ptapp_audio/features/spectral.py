@@ -102,8 +102,8 @@ class Mel(nn.Module):
         rate: int,
         n_fft: int = 2048,
         hop_length: int = 512,
-        n_mels: int = 128,
         *,
+        n_mels: int = 128,
         fmin: float = 0.0,
         fmax: float | None = None,
         htk: bool = False,
@@ -159,7 +159,7 @@ class LogMel(nn.Module):
         **mel: Any,
     ) -> None:
         super().__init__()
-        self.mel = Mel(rate, n_fft, hop_length, n_mels, **mel)
+        self.mel = Mel(rate, n_fft, hop_length, n_mels=n_mels, **mel)
         self.top_db = top_db
 
     def decibels(self, x: Tensor) -> Tensor:
@@ -195,9 +195,9 @@ class MFCC(nn.Module):
         rate: int,
         n_mfcc: int = 20,
         n_fft: int = 2048,
+        *,
         hop_length: int = 512,
         n_mels: int = 128,
-        *,
         norm: Literal["ortho"] | None = "ortho",
         mel_norm: Literal["slaney"] | float | None = "slaney",
         **mel: Any,
@@ -354,6 +354,7 @@ class Scalogram(nn.Module):
         rate: int,
         bands: int = 64,
         fmin: float = 50.0,
+        *,
         fmax: float | None = None,
         hop_length: int = 512,
         cycles: float = 6.0,

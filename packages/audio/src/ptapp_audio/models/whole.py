@@ -1,7 +1,7 @@
 """The model that is trained, evaluated and exported: from a waveform to logits, features and windows inside."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import torch
@@ -27,6 +27,7 @@ class Front:
     rate: int
     n_fft: int
     hop: int
+    _: KW_ONLY
     mels: int
     low: float
 
@@ -36,7 +37,7 @@ class Front:
         n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
         if low >= rate / 2:
             raise UserError(f"--low {low:g}: at {rate:,} samples a second a sound ends at {rate // 2:,} Hz")
-        return cls(rate, n_fft, max(round(hop * rate), 1), mels, low)
+        return cls(rate, n_fft, max(round(hop * rate), 1), mels=mels, low=low)
 
 
 class LogMelFront(nn.Module):

@@ -3,7 +3,7 @@
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 from ptapp_core.data.files import visible
@@ -26,6 +26,7 @@ class Kind:
     """Those of samples, lower case."""
     opens: Callable[[Path], bool]
     """Whether the reader knows a file of another suffix, or of none, by its first bytes."""
+    _: KW_ONLY
     remedy: str
     """What to do with a file that it does not know."""
 
@@ -44,6 +45,7 @@ class LeftOut:
     """Files that are no samples of this kind, without `COMPANIONS`."""
     loose: list[Path] = field(default_factory=list)
     """Samples that were not used, since they lie where no class or split is expected."""
+    _: KW_ONLY
     links: list[Path] = field(default_factory=list)
     """Links to folders, which are not followed: one to a folder above would never end."""
 

@@ -5,7 +5,7 @@ The score of a class is 1 where it is right and 0 where it is wrong; of other an
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import comb
 from pathlib import Path
 
@@ -24,6 +24,7 @@ class Paired:
     a: float
     """Mean score."""
     b: float
+    _: KW_ONLY
     test: str
     p: float
     """The chance of such a difference, or a greater one either way, between equally good models."""
@@ -50,10 +51,10 @@ def compare(a: Path, b: Path) -> Paired:
     if all(score in (0, 1) for pair in pairs for score in pair):
         only_a, only_b = (sum(pair == kind for pair in pairs) for kind in ((1, 0), (0, 1)))
         detail = f"{only_a:,} right in A alone, {only_b:,} in B alone"
-        return Paired(len(pairs), means[0], means[1], "McNemar, exact", mcnemar(only_a, only_b), detail)
+        return Paired(len(pairs), means[0], means[1], test="McNemar, exact", p=mcnemar(only_a, only_b), detail=detail)
     p, low, high = bootstrap([other - one for one, other in pairs])
     detail = f"95 % of B - A between {low:.4f} and {high:.4f}"
-    return Paired(len(pairs), means[0], means[1], "bootstrap", p, detail)
+    return Paired(len(pairs), means[0], means[1], test="bootstrap", p=p, detail=detail)
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -74,7 +74,7 @@ class Checkpoints:
         say: told when a damaged checkpoint is passed over.
     """
 
-    def __init__(self, folder: Path, runtime: Runtime, keep: int = 2, say: Callable[[str], None] = print) -> None:
+    def __init__(self, folder: Path, runtime: Runtime, keep: int = 2, *, say: Callable[[str], None] = print) -> None:
         self.folder, self._runtime, self._keep, self._say = folder, runtime, keep, say
 
     def steps(self) -> list[Path]:

@@ -75,7 +75,7 @@ class Run:
         log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
-        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say)
         self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None

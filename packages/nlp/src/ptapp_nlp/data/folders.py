@@ -27,7 +27,7 @@ def _is_text(file: Path) -> bool:
         return b"\0" not in stream.read(_SNIFFED)
 
 
-TEXTS = Kind("text", frozenset((".txt", ".text")), _is_text, "save them as .txt")
+TEXTS = Kind("text", frozenset((".txt", ".text")), _is_text, remedy="save them as .txt")
 
 
 class Folders(NamedTuple):

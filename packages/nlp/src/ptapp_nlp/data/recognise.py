@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Reading:
     task: str
     columns: Columns = field(default_factory=Columns)
     encoding: str = "utf-8"
+    _: KW_ONLY
     pair: str | None = None
     """Languages of a translation, "en-de"."""
     text_per: Literal["auto", "line", "file"] = "auto"
@@ -62,7 +63,7 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if any(len(languages) > 1 for languages in parallel.values()):
         _refuse_columns(reading, "parallel files")
         check_train(parallel, f"{path}: no training file in it; expected {EXPECTED['translate'][1]}", division)
-        texts, what = read_languages(path, parallel, reading.pair, reading.encoding, bad)
+        texts, what = read_languages(path, parallel, reading.pair, encoding=reading.encoding, bad=bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
     if reading.task == "classify" and path.is_dir() and not has_tables(path) and holds_texts(path):
         _refuse_columns(reading, "folders of texts")
@@ -88,7 +89,7 @@ def load_for(
     """
     columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
     per = job.text_per if job.keeps_line_breaks else "line"
-    reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
+    reading = Reading(job.task, columns, job.encoding, pair=job.pair, text_per=per)
     division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
@@ -113,7 +114,7 @@ def _tagged(
 ) -> Splits:
     if reading.columns.named_group is not None:
         raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
-    read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    read = {name: read_conll(file, reading.columns, reading.encoding, bad=bad) for name, file in files.items()}
     done = {name: examples for name, (examples, _) in read.items()}
     if reading.columns.group is None:
         done = {name: replace(examples, groups=()) for name, examples in done.items()}
@@ -147,7 +148,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
-        [files[split] for split in first_train], _columns(reading), reading.encoding, bad, divided=divided
+        [files[split] for split in first_train], _columns(reading), reading.encoding, bad=bad, divided=divided
     )
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
@@ -178,7 +179,7 @@ def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) ->
             found[split], files[split] = rows, Path(data) / name
     check_train(found, f"--data {data}: has no labelled split called train", division)
     joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
-    tables = {split: pairs_of(files[split], rows, columns, bad) for split, (rows, columns) in joined.items()}
+    tables = {split: pairs_of(files[split], rows, columns, bad=bad) for split, (rows, columns) in joined.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 

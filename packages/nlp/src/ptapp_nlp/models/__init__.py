@@ -27,15 +27,15 @@ def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
     if is_own(card["name"]):
         return own_network(card)
     if task == "translate":
-        return Translator(card["vocab"], *_shape(options), **_rest(card))
+        return Translator(card["vocab"], options["dim"], options["heads"], **_transformer(card))
     if task == "generate" and card["name"] == "transformer":
-        return LanguageModel(card["vocab"], *_shape(options), **_rest(card))
+        return LanguageModel(card["vocab"], options["dim"], options["heads"], **_transformer(card))
     if task == "generate":
         return RecurrentLanguageModel(
             card["name"],
             card["vocab"],
             options["dim"],
-            options["layers"],
+            layers=options["layers"],
             hidden=options["hidden"],
             dropout=options["dropout"],
             pad=card["pad"],
@@ -43,7 +43,7 @@ def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
     encoder = _encoder(card, pretrained)
     if task == "tag":
         return Tagger(encoder, classes, options["dropout"])
-    return Classifier(encoder, classes, options["pool"], options["dropout"])
+    return Classifier(encoder, classes, options["pool"], dropout=options["dropout"])
 
 
 def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
@@ -52,26 +52,23 @@ def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
         from ptapp_nlp.models.bert import PretrainedEncoder  # transformers takes seconds to import
 
         source = card["pretrained"] if pretrained else None
-        return PretrainedEncoder(card["encoder"], source, card["pad"], options["lora"])
+        return PretrainedEncoder(card["encoder"], source, card["pad"], lora=options["lora"])
     if card["name"] == "transformer":
-        return TransformerEncoder(card["vocab"], *_shape(options), **_rest(card))
+        return TransformerEncoder(card["vocab"], options["dim"], options["heads"], **_transformer(card))
     return RecurrentEncoder(
         card["name"],
         card["vocab"],
         options["dim"],
-        options["hidden"] or options["dim"],
-        options["layers"],
+        hidden=options["hidden"] or options["dim"],
+        layers=options["layers"],
         bidirectional=options["bidirectional"],
         dropout=options["dropout"],
         pad=card["pad"],
     )
 
 
-def _shape(options: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    dim = options["dim"]
-    return dim, options["heads"], options["hidden"] or 4 * dim, options["layers"]
-
-
-def _rest(card: Mapping[str, Any]) -> dict[str, Any]:
+def _transformer(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that the transformers share."""
     options = card["options"]
-    return {"dropout": options["dropout"], "pre_norm": options["norm"] == "pre", "pad": card["pad"]}
+    shape = {"hidden": options["hidden"] or 4 * options["dim"], "layers": options["layers"]}
+    return {**shape, "dropout": options["dropout"], "pre_norm": options["norm"] == "pre", "pad": card["pad"]}

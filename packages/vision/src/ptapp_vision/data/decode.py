@@ -134,7 +134,7 @@ IMAGES = Kind(
         ".dib .ppm .pgm .pbm .pnm .pfm .qoi .sgi .rgb .rgba .bw .pcx .dds .psd .ico .icns".split()
     ),
     opens,
-    "convert them to PNG or JPEG first, for instance with `magick mogrify -format png FILES`",
+    remedy="convert them to PNG or JPEG first, for instance with `magick mogrify -format png FILES`",
 )
 
 

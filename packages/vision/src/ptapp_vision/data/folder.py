@@ -75,7 +75,7 @@ def read_listing(
         data = divide(
             parts, listing.classes, where=listing.where, what=what, division=division, skipped=skipped, folds=folds
         )
-    marked = telltale(listing.labels, seen.sizes, listing.classes, "a size of {} pixels")
+    marked = telltale(listing.labels, seen.sizes, listing.classes, what="a size of {} pixels")
     return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, marked))))
 
 

@@ -1,7 +1,7 @@
 """Initial weights from a file or a run, which are read as tensors and never run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ class Weights:
     state: dict[str, Tensor]
     statistics: tuple[Tensor, Tensor] | None = None
     """Mean and deviation, each (channels,), of the pixels in [0, 1] that it was trained on; a run's file has them."""
+    _: KW_ONLY
     size: int | None = None
     """Pixels of a side of the images that it was trained on, where it is of a run."""
     left_out: str = ""
@@ -67,7 +68,7 @@ def read_weights(path: Path) -> Weights:
     for name, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(f"{source}: {name} holds values that are not finite numbers; these weights are of no use")
-    return Weights(source, state, statistics, _size_of_run(file) if statistics else None, left_out)
+    return Weights(source, state, statistics, size=_size_of_run(file) if statistics else None, left_out=left_out)
 
 
 def _size_of_run(checkpoint: Path) -> int | None:
