@@ -1,6 +1,7 @@
 """The style rules of CONTRIBUTING.md that a program can check, read from the source."""
 
 import ast
+import re
 from collections.abc import Iterator
 
 from test_layering import files, module_name
@@ -63,6 +64,26 @@ CALLED_BY_POSITION = {
 }
 
 
+# A tuple with an axis of one letter or number, with "...", with a single axis, or behind a dtype; or these words.
+_AXIS = r"(?:[A-Za-z]|\d+)(?: [*+/-] \w+)*"
+SHAPE = re.compile(
+    rf"\(\)|\([^()]*\.\.\.[^()]*\)|\([^()\s]+,\)|\((?=[^()]*,)(?:[^(),]*, )*{_AXIS}(?:,[^()]*)?\)"
+    r"|\b(?:int\d*|uint8|float\d*|bool) \([^()]*,[^()]*\)|\b[Ss]calars?\b|\b[Ss]hapes?\b"
+)
+DTYPE = re.compile(r"\b(?:u?int(?:8|16|32|64)?|float(?:16|32|64)?s?|bool|dtypes?|types?)\b", re.IGNORECASE)
+ARRAY = re.compile(r"\bTensor\b|\bNDArray\b|\bArrayLike\b")
+# Functions whose tensors are not described yet. This list only shrinks, too.
+UNDESCRIBED = {
+    "ptapp_audio.pictures.all_features",
+    "ptapp_audio.train.SoundClassification.forward",
+    "ptapp_audio.train.build_task_loss",
+    "ptapp_core.jobs.least_samples",
+    "ptapp_core.kinds.classify.Classification.forward",
+    "ptapp_nlp.pictures.lengths",
+    "ptapp_vision.train.build_task_loss",
+}
+
+
 def positional(node: ast.Module | ast.ClassDef, name: str) -> Iterator[tuple[str, int]]:
     """The public functions and constructors of a module or class, each with its number of positional arguments.
 
@@ -104,6 +125,51 @@ def test_no_function_takes_more_than_three_positional_arguments() -> None:
         many |= {name for name, count in found if count > MOST_POSITIONAL}
     assert not many - CALLED_BY_POSITION.keys(), "make the arguments after the third keyword-only"
     assert not CALLED_BY_POSITION.keys() - many, "these need no entry in CALLED_BY_POSITION any more"
+
+
+def undescribed(node: ast.Module | ast.ClassDef, name: str, around: str = "") -> Iterator[str]:
+    """The public functions that take or return a tensor without a word on its shape or dtype.
+
+    A shape or dtype may stand in the docstring of the class or module, where it holds for all that is in there.
+    """
+    around += ast.get_docstring(node) or ""
+    for child in node.body:
+        if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+            yield from undescribed(child, f"{name}.{child.name}", around)
+        elif isinstance(child, ast.FunctionDef) and (child.name == "__call__" or not child.name.startswith("_")):
+            arguments = [*child.args.posonlyargs, *child.args.args, *child.args.kwonlyargs]
+            types = [each.annotation for each in arguments] + [child.returns]
+            words = around + (ast.get_docstring(child) or "")
+            tensors = any(ARRAY.search(ast.unparse(each)) for each in types if each is not None)
+            if tensors and not (SHAPE.search(words) and DTYPE.search(words)):
+                yield f"{name}.{child.name}"
+
+
+def test_docstrings_of_tensors_give_their_shapes_and_dtypes() -> None:
+    found: set[str] = set()
+    for path in files():
+        found |= set(undescribed(ast.parse(path.read_text(encoding="utf-8")), module_name(path)))
+    assert not found - UNDESCRIBED, "say the shape and dtype of the tensors, as `float (N, K)`"
+    assert not UNDESCRIBED - found, "these need no entry in UNDESCRIBED any more"
+
+
+def test_the_rule_of_shapes_can_fail() -> None:
+    source = '''
+def whole(x: Tensor) -> Tensor:
+    """Float (N, 3) to the same."""
+def one(x: list[Tensor]) -> None:
+    """A float scalar."""
+def shapeless(x: Tensor) -> None:
+    """A float that depends on (seed, epoch)."""
+def typeless() -> npt.NDArray[Any]:
+    """Shape (N,)."""
+def silent(x: Tensor | None) -> None: ...
+def other(x: int) -> int: ...
+class One:
+    """Takes int64 (N, length)."""
+    def method(self, x: Tensor) -> None: ...
+'''
+    assert list(undescribed(ast.parse(source), "m")) == ["m.shapeless", "m.typeless", "m.silent"]
 
 
 def test_the_rule_of_positional_arguments_can_fail() -> None:

@@ -40,9 +40,10 @@ def export(
     stays only if every output is within `tolerance` of the model's own.
 
     Args:
-        model: (N, ...) -> (N, ...); its preprocessing is part of it.
-        samples: at least 7 real inputs; of each, where there are several. A dictionary is one argument of the model
-            that holds them by name: pt2 and TorchScript take it whole, ONNX its parts as inputs of their names.
+        model: takes the samples to a tensor (N, ...); its preprocessing is part of it.
+        samples: at least 7 real inputs, (N, ...) of the dtypes that the file will take; one tensor for each argument of
+            the model. A dictionary is one argument that holds them by name: pt2 and TorchScript take it whole, ONNX
+            its parts as inputs of their names.
         folder: made where missing.
         about: what a user of the file must know (input, classes, ...), for `export.json`, and
             for the metadata of an ONNX file.

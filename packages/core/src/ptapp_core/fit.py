@@ -80,9 +80,9 @@ def forward_backward(
     """The micro-batches of one step, whose gradients add up in `.grad`.
 
     Returns:
-        This rank's figures, summed and detached, the loss among them; its units; and whether the gradient is divided
-        by the units already: that of a single batch on a single rank is, which makes it the same bits as that of the
-        batch's mean loss.
+        This rank's figures, float scalars summed over its units and detached, the loss among them; its units; and
+        whether the gradient is divided by the units already: that of a single batch on a single rank is, which makes it
+        the same bits as that of the batch's mean loss.
     """
     window = [batch for batch in window if batch is not None] or [None]
     alone = len(window) == 1 and runtime.world == 1

@@ -51,12 +51,12 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Any) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """One micro-batch.
+        """Computes one micro-batch.
 
         Returns:
-            The loss *summed* over the batch's units, a scalar with a gradient; the number of units (samples, tokens,
-            transitions), which the loop divides by, over the whole window and all ranks; and figures to log, detached
-            and summed over the units like the loss.
+            The loss *summed* over the batch's units, a float scalar with a gradient; the number of units (samples,
+            tokens, transitions), which the loop divides by, over the whole window and all ranks; and figures to log,
+            scalars detached and summed over the units like the loss.
         """
 
     def after_step(self, progress: Progress) -> None:

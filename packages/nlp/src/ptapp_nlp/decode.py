@@ -20,7 +20,12 @@ LONGER, MORE = 2, 10
 
 
 class TranslatorSession:
-    """A translator at work on a batch: it keeps what it computed of the source and of the tokens so far."""
+    """A translator at work on a batch: it keeps what it computed of the source and of the tokens so far.
+
+    Args:
+        source: token numbers of the texts, int64 (N, S), padded on the right.
+        cached: keeps the keys and values of earlier tokens in place of computing them again.
+    """
 
     def __init__(self, model: Translator, source: Tensor, *, cached: bool = True) -> None:
         self.model = model
@@ -29,7 +34,7 @@ class TranslatorSession:
         self.past = source.new_empty(len(source), 0)
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Logits (M, V) after these further tokens (M, S)."""
+        """Logits, float (M, V), after these further tokens, int64 (M, S)."""
         if self.cache is None:
             self.past = tokens = torch.cat([self.past, tokens], 1)
         return self.model.decode(tokens, self.memory, self.keep, cache=self.cache)[:, -1]
@@ -53,7 +58,7 @@ class LanguageSession:
         self.past: Tensor | None = None
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Logits (M, V) after these further tokens (M, S)."""
+        """Logits, float (M, V), after these further tokens, int64 (M, S)."""
         self.past = tokens if self.past is None else torch.cat([self.past, tokens], 1)
         if self.past.shape[1] > self.window:
             self.past = self.past[:, -self.window :]
@@ -74,7 +79,7 @@ class RecurrentSession:
         self.state: Tensor | tuple[Tensor, Tensor] | None = None
 
     def advance(self, tokens: Tensor) -> Tensor:
-        """Logits (M, V) after these further tokens (M, S)."""
+        """Logits, float (M, V), after these further tokens, int64 (M, S)."""
         states, self.state = self.model.reading(self.model.embed(tokens), self.state)
         return self.model.logits(states[:, -1])
 
@@ -90,7 +95,7 @@ def sample(
     top_p: float | None = None,
     seed: int = 0,
 ) -> list[list[int]]:
-    """Continues each row of `first` (N, S) by at most `limit` tokens, up to the end mark, which is left out.
+    """Continues each row of `first`, int64 (N, S), by at most `limit` tokens, up to the end mark, which is left out.
 
     Row i draws from numbers of (seed, i, place) alone, so neither the batch nor other rows change it. Temperature 0 is
     greedy.

@@ -32,7 +32,7 @@ class Clips:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> "Clips":
-        """The clips `rows` (int64), in that order."""
+        """The clips at the indices `rows`, int64 (n,), in that order."""
         names = [self.names[row] for row in rows.tolist()]
         return Clips(self.samples, self.starts[rows], self.lengths[rows], self.labels[rows], names)
 

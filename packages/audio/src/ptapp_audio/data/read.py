@@ -199,9 +199,15 @@ def usual(files: Sequence[Path]) -> tuple[int, int]:
 
 
 def from_array(wave: npt.NDArray[Any], own: int, rate: int) -> Sound:
-    """A recording in memory as `read` gives a file: samples or (samples, channels), floats or int16, at its own rate.
+    """A recording in memory as `read` gives a file.
 
-    Raises Unreadable where it is empty, of another form, or holds values that are no finite numbers.
+    Args:
+        wave: (samples,) or (samples, channels), int16 or floats of -1 to 1.
+        own: samples a second of `wave`.
+        rate: samples a second of the result.
+
+    Raises:
+        Unreadable: it is empty, of another shape or dtype, or holds values that are no finite numbers.
     """
     if wave.ndim not in (1, 2) or not (wave.dtype.kind == "f" or wave.dtype == np.int16):
         raise Unreadable(f"is {wave.dtype} {wave.shape}; give floats or int16, (samples,) or (samples, channels)")

@@ -31,7 +31,7 @@ class Augment:
     snr: float = 10.0
 
     def __call__(self, x: Tensor, draws: Draws) -> Tensor:
-        """(N, samples), changed by the draws of their samples."""
+        """Changes windows, float (N, samples) of -1 to 1, by the draws of their samples."""
         if self.stretch:
             x = time_stretch(x, 1.0 + draws.uniform("stretch", low=-self.stretch, high=self.stretch))
         if self.pitch:
@@ -51,9 +51,14 @@ class Augment:
 
 
 def place_windows(lengths: Tensor, size: int, shift: float, draws: Draws) -> Tensor:
-    """Where each clip's training window begins, int64 (N,), may be negative.
+    """Where each clip's training window begins in samples, int64 (N,); it may be negative.
 
-    Of a longer clip any window, a shorter one anywhere in it; then moved by at most `shift` of the window each way.
+    The window of a longer clip lies anywhere in the clip, a shorter clip anywhere in its window; then the window moves
+    by at most `shift` of its length each way.
+
+    Args:
+        lengths: samples of each clip, int64 (N,).
+        size: samples of a window.
     """
     spare = lengths - size
     start = (draws.uniform("crop") * (spare.abs() + 1)).long().minimum(spare.abs())
@@ -70,7 +75,12 @@ def hidden_parts(draws: Draws, freq: float, time: float, masks: int) -> Tensor:
 
 
 def hide(features: Tensor, hidden: Tensor) -> Tensor:
-    """The features (N, bands, frames), or a waveform (N, samples), with the mean, 0, in the hidden parts."""
+    """The features or waveform with the mean, 0, in the hidden parts.
+
+    Args:
+        features: float (N, bands, frames), or a waveform (N, samples), whose times alone are hidden.
+        hidden: float (N, 2, masks, 2), see `hidden_parts`.
+    """
     for axis in (1, 2):
         dim = axis if features.ndim == 3 else axis - 1
         if dim == 0:

@@ -9,19 +9,26 @@ _N_FFT, _HOP = 512, 128
 
 
 def time_stretch(x: Tensor, rates: Tensor) -> Tensor:
-    """Plays (N, samples) faster (rate > 1) or slower by `rates` (N,), pitch kept; cut or filled up to the same length.
+    """Plays each sample faster (rate > 1) or slower, pitch kept; it is cut or filled up to its length.
 
     A phase vocoder (Flanagan and Golden 1966; as `librosa.phase_vocoder`): magnitudes are interpolated between two
     frames, and phases advance by what they advance there in the original.
+
+    Args:
+        x: float (N, samples).
+        rates: float (N,).
     """
     return _vocoder(x, rates, x.shape[1])
 
 
 def pitch_shift(x: Tensor, semitones: Tensor, most: float) -> Tensor:
-    """(N, samples) with every frequency times 2^(semitones / 12), `semitones` (N,), at the same tempo.
+    """Multiplies every frequency by 2^(semitones / 12) at the same tempo.
 
-    `most` is what `semitones` cannot exceed: all are stretched to the length that it takes, for a length of the batch
-    would make the end of each depend on its neighbours.
+    Args:
+        x: float (N, samples).
+        semitones: float (N,).
+        most: what `semitones` cannot exceed. All are stretched to the length that it takes, for a length of the batch
+            would make the end of each depend on its neighbours.
     """
     factor = 2.0 ** (semitones / 12)
     longest = int(x.shape[1] * 2.0 ** (most / 12)) + 2

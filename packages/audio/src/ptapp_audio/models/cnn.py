@@ -36,7 +36,7 @@ class CNN(Network):
         self.head = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of the features (N, bands, frames)."""
+        """Features (N, bands, frames) to logits (N, classes), both float."""
         y = self.norm(self.stages(self.stem(x[:, None]))).relu().mean(2)
         logits: Tensor = self.head(self.dropout(y.mean(2) + y.amax(2)))
         return logits
@@ -59,7 +59,7 @@ class Residual(nn.Module):
         self.shortcut = nn.Sequential(*shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Float (N, inputs, H, W) to float (N, outputs, ceil(H / stride), ceil(W / stride))."""
         y = self.conv1(self.norm1(x).relu())
         z: Tensor = self.conv2(self.norm2(y).relu()) + self.shortcut(x)
         return z

@@ -31,7 +31,7 @@ class CRNN(Network):
         self.head = nn.Linear(2 * hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of the features (N, bands, frames)."""
+        """Features (N, bands, frames) to logits (N, classes), both float."""
         y = self.stages(x[:, None]).flatten(1, 2).transpose(1, 2)
         y, _ = self.gru(self.dropout(y))
         weights = self.attention(torch.tanh(y)).softmax(1)

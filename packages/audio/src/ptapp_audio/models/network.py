@@ -17,7 +17,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K)."""
+        """Float features (N, bands, frames), or a waveform (N, samples), to logits (N, K), float."""
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:

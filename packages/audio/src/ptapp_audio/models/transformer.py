@@ -57,7 +57,7 @@ class SpectrogramTransformer(Network):
         self.head = nn.Linear(dim, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, classes) of the features (N, bands, frames)."""
+        """Features (N, bands, frames) to logits (N, classes), both float."""
         missing = (-x.shape[2] % self.patch[1], -x.shape[1] % self.patch[0])
         y = self.stem(functional.pad(x[:, None], (0, missing[0], 0, missing[1])))
         y = y + self.bands + self.times[..., : y.shape[3]]

@@ -56,16 +56,16 @@ class LogMelFront(nn.Module):
         self.register_buffer("std", torch.ones(1))
 
     def decibels(self, x: Tensor) -> Tensor:
-        """(N, samples) -> (N, mels, frames), 0 the loudest, -80 the floor."""
+        """Waveforms (N, samples) to dB (N, mels, frames), 0 the loudest, -80 the floor; both float."""
         decibels: Tensor = self.log_mel(x / x.abs().amax(1, keepdim=True).clamp(min=SILENT))
         return decibels - decibels.amax((1, 2), keepdim=True).clamp(min=_QUIET)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, samples) -> (N, mels, frames)."""
+        """Waveforms (N, samples) to normalised dB (N, mels, frames); both float."""
         return (self.decibels(x) - self.mean) / self.std
 
     def measure(self, batches: Iterable[Tensor]) -> None:
-        """Takes the mean of each band, and the deviation from it, from waveforms (N, samples)."""
+        """Takes the mean of each band, and the deviation from it, from waveforms, float (N, samples)."""
         count, total, squares = 0, torch.zeros(len(self.mean)).double(), torch.zeros(len(self.mean)).double()
         for x in batches:
             decibels = self.decibels(x).double()
@@ -81,12 +81,12 @@ class UnitFront(nn.Module):
     """Waveforms of mean zero and deviation one, as wav2vec2's own feature extractor makes them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, samples) -> (N, samples)."""
+        """Waveforms (N, samples) to the same of mean 0 and deviation 1; both float."""
         x = x - x.mean(1, keepdim=True)
         return x * (x.square().mean(1, keepdim=True) + 1e-7).rsqrt()
 
     def measure(self, batches: Iterable[Tensor]) -> None:
-        """Nothing to take from the data."""
+        """Takes nothing from the waveforms, float (N, samples): each is normalised by itself."""
 
 
 class Waveform(nn.Module):
@@ -110,7 +110,7 @@ class Waveform(nn.Module):
             network.to(memory_format=torch.channels_last)  # convolutions are up to twice as quick
 
     def see(self, samples: Tensor) -> Tensor:
-        """What the network takes of windows (N, window); in float32 whatever the precision."""
+        """What the network takes of windows (N, window), int16 or float; float32 whatever the precision."""
         samples = _as_float(samples)
         if torch.compiler.is_exporting() or not torch.is_autocast_enabled(samples.device.type):
             features: Tensor = self.front(samples)
@@ -120,7 +120,10 @@ class Waveform(nn.Module):
             return features
 
     def forward(self, samples: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """Logits (N, K); `hidden` is what SpecAugment hides in training, see `augment.hide`."""
+        """Waveforms (N, samples), int16 or float, to logits (N, K), float.
+
+        `hidden`, float (N, 2, masks, 2), is what SpecAugment hides in training, see `augment.hide`.
+        """
         if self.training:
             features = self.see(samples)
             logits: Tensor = self.network(features if hidden is None else hide(features, hidden))

@@ -22,9 +22,11 @@ class Meter:
         self._since = time.monotonic()
 
     def add(self, units: int, figures: dict[str, Tensor], latest: dict[str, Tensor | float]) -> None:
-        """One step of this rank, its loss among the figures (all detached); `units` counts all ranks.
+        """Adds one step of this rank; `units` counts all ranks.
 
-        `latest` holds what a line tells of its last step alone, as the learning rate.
+        Args:
+            figures: scalars of any dtype, detached and summed over this rank's units, the loss among them.
+            latest: scalars that a line shows of its last step alone, such as the learning rate.
         """
         self.steps += 1
         self._units += units

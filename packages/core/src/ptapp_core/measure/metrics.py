@@ -10,7 +10,10 @@ def confusion(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
 
 
 def per_class(counts: Tensor) -> list[dict[str, float]]:
-    """Precision, recall, F1 and support of each class of a confusion matrix; 0 where a ratio has no samples."""
+    """Precision, recall, F1 and support of each class; 0 where a ratio has no samples.
+
+    `counts` (K, K) int64 is a confusion matrix, see `confusion`.
+    """
     right, said, true = counts.diagonal().double(), counts.sum(0), counts.sum(1)
     columns = (_ratio(right, said), _ratio(right, true), _ratio(2 * right, said + true), true.double())
     names = ("precision", "recall", "f1", "support")
@@ -18,7 +21,7 @@ def per_class(counts: Tensor) -> list[dict[str, float]]:
 
 
 def classification_metrics(probabilities: Tensor, target: Tensor) -> dict[str, float]:
-    """Figures of predictions (N, K) for classes (N,).
+    """Figures of probabilities, float (N, K), for classes, int64 (N,).
 
     accuracy; top5 (where K > 5); precision, recall and f1, a mean over the classes that occur in truth or prediction;
     roc_auc, one class against the rest, a mean over the classes (where each has samples, and others); ece, the expected

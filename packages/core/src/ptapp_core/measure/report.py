@@ -174,7 +174,7 @@ def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path, *
     room for them. A class without samples has a grey row.
 
     Args:
-        counts: Shape (K, K), true class by predicted class.
+        counts: int (K, K), true class by predicted class.
         classes: The K names.
         out: The PNG file.
         title: Stands above it.

@@ -24,14 +24,14 @@ class KeyValues:
         return 0 if self.keys is None else self.keys.shape[2]
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """All of them, after the new ones are added at the end."""
+        """Adds keys and values, float (N, heads, S, width), at the end; returns all of them, (N, heads, T, width)."""
         if self.keys is not None and self.values is not None:
             keys, values = torch.cat([self.keys, keys], 2), torch.cat([self.values, values], 2)
         self.keys, self.values = keys, values
         return keys, values
 
     def select(self, rows: Tensor) -> None:
-        """Goes on with these rows, int64 (M,), of the batch: what a beam search keeps."""
+        """Continues with these rows, int64 (M,), of the batch: what a beam search keeps."""
         if self.keys is not None and self.values is not None:
             self.keys, self.values = self.keys[rows], self.values[rows]
 
@@ -65,10 +65,10 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
         cache: KeyValues | None = None,
     ) -> Tensor:
-        """What x (N, S, dim) gathers from `memory` (N, T, dim), or from itself.
+        """What x, float (N, S, dim), gathers from `memory` (N, T, dim), or from itself: float (N, S, dim).
 
         With a `cache` the keys are those of the cache and then of x (whose positions follow); a cache of a memory is
-        filled once. `keep` (N, T) spans all keys.
+        filled once. `keep`, bool (N, T), spans all keys.
         """
         query, keys, values = self.project(x, memory, cache)
         mask = visible(query.shape[2], keys.shape[2], keep, causal=causal, device=x.device)
@@ -81,7 +81,7 @@ class MultiHeadAttention(nn.Module):
     def with_maps(
         self, x: Tensor, memory: Tensor | None = None, *, keep: Tensor | None = None, causal: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """The same, without dropout, and the attention weights (N, heads, S, T), for pictures."""
+        """The same, without dropout, and the attention weights, float (N, heads, S, T), for pictures."""
         query, keys, values = self.project(x, memory, None)
         scores = query @ keys.transpose(-1, -2) / query.shape[-1] ** 0.5
         mask = visible(query.shape[2], keys.shape[2], keep, causal=causal, device=x.device)
@@ -91,7 +91,7 @@ class MultiHeadAttention(nn.Module):
         return self.join(maps @ values), maps
 
     def project(self, x: Tensor, memory: Tensor | None, cache: KeyValues | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (N, heads, length, width)."""
+        """Queries, keys and values of x (N, S, dim), each float (N, heads, length, dim / heads)."""
         dim = x.shape[-1]
         if memory is None:
             query, keys, values = map(self.split, self.in_projection(x).split(dim, -1))
@@ -105,19 +105,24 @@ class MultiHeadAttention(nn.Module):
         return (query, *cache.append(keys, values)) if cache is not None else (query, keys, values)
 
     def split(self, x: Tensor) -> Tensor:
-        """(N, S, dim) -> (N, heads, S, dim / heads)."""
+        """Float (N, S, dim) to float (N, heads, S, dim / heads), a view."""
         return x.view(x.shape[0], x.shape[1], self.heads, x.shape[2] // self.heads).transpose(1, 2)
 
     def join(self, x: Tensor) -> Tensor:
-        """(N, heads, S, width) -> (N, S, dim), projected."""
+        """Float (N, heads, S, dim / heads) to float (N, S, dim), projected."""
         joined: Tensor = self.out_projection(x.transpose(1, 2).flatten(2))
         return joined
 
 
 def visible(queries: int, keys: int, keep: Tensor | None, *, causal: bool, device: torch.device) -> Tensor | None:
-    """The mask of attention, true where a query sees a key, broadcastable to (N, heads, S, T); None where all is seen.
+    """The mask of attention, bool, true where a query sees a key; None where all is seen.
 
-    The queries are the last of the keys' positions where there are more keys, as with a cache.
+    It is broadcastable to (N, heads, S, T). The queries are the last of the keys' positions where there are more keys,
+    as with a cache.
+
+    Args:
+        queries, keys: S and T.
+        keep: bool (N, T), true where a key is no padding.
     """
     mask = keep[:, None, None] if keep is not None else None
     if causal and queries > 1:
@@ -127,7 +132,7 @@ def visible(queries: int, keys: int, keep: Tensor | None, *, causal: bool, devic
 
 
 def sinusoidal(length: int, dim: int, device: torch.device | None = None) -> Tensor:
-    """Positions as sines and cosines of wavelengths from 2π to 10,000·2π (Vaswani et al. 2017), shape (length, dim)."""
+    """Sines and cosines of wavelengths from 2π to 10,000·2π (Vaswani et al. 2017), float32 (length, dim)."""
     rates = torch.exp(torch.arange(0, dim, 2, device=device) * (-9.210340371976184 / dim))  # -ln 10,000
     angles = torch.arange(length, device=device)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :dim]

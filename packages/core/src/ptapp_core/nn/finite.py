@@ -12,7 +12,8 @@ from ptapp_core.machine.torch_private import norm_of_each
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
     """The name of the first tensor that holds a NaN or an infinity; empty where none does.
 
-    One reduction over all tensors, and one wait for each device that they are on.
+    The tensors may have any shape and dtype; those without floating point are passed over. There is one reduction over
+    all tensors, and one wait for each device that they are on.
     """
     named = [(name, tensor.detach()) for name, tensor in tensors if tensor.dtype.is_floating_point and tensor.numel()]
     for device in {tensor.device for _, tensor in named}:
@@ -25,7 +26,7 @@ def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def refuse_not_finite(answers: Tensor) -> Tensor:
-    """The answers of a model as they are; raises UserError where one is not finite."""
+    """Returns the answers of a model, of any shape and dtype, as they are; raises UserError where one is not finite."""
     if not answers.isfinite().all():
         raise UserError(
             "an answer of the model is not finite: its weights or the input are too large; try --precision fp32, or "

@@ -30,7 +30,7 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss summed over the samples: a scalar, float32 or wider."""
         return functional.cross_entropy(
             wide(logits), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
         )
@@ -50,7 +50,7 @@ class Focal(nn.Module):
         self.register_buffer("alpha", alpha, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss summed over the samples: a scalar, float32 or wider."""
         log_p = functional.log_softmax(wide(logits), 1).gather(1, target[:, None]).squeeze(1)
         # 1 - p; of a certain answer it is 0, whose power has an infinite derivative where gamma < 1
         doubt = (-log_p.expm1()).clamp(min=torch.finfo(log_p.dtype).tiny)
@@ -71,7 +71,7 @@ class BCEWithLogits(nn.Module):
         self.register_buffer("pos_weight", pos_weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss of float (N, ...) and float (N, ...), summed over the samples: a scalar, float32 or wider."""
         loss = functional.binary_cross_entropy_with_logits(
             wide(logits), target, pos_weight=self.pos_weight, reduction="sum"
         )
@@ -89,7 +89,7 @@ class Elementwise(nn.Module):
         self._function, self._options = function, options
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss of float (N, ...) and float (N, ...), summed over the samples: a scalar, float32 or wider."""
         return self._function(wide(prediction), target, reduction="sum", **self._options) / _elements(prediction)
 
 
@@ -101,7 +101,7 @@ class TripletMargin(nn.Module):
         self.margin = margin
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss of three float (N, D), summed over the samples: a scalar, float32 or wider."""
         anchor, positive, negative = wide(anchor), wide(positive), wide(negative)
         return functional.triplet_margin_loss(anchor, positive, negative, self.margin, reduction="sum")
 
@@ -116,7 +116,7 @@ class MultiTask(nn.Module):
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
 
     def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """Scalar."""
+        """The weighted sum of the losses, each of the output and target of its name: a scalar, float32 or wider."""
         parts = [self.weights[name] * loss(outputs[name], targets[name]) for name, loss in self.losses.items()]
         return torch.stack(parts).sum()
 
@@ -146,7 +146,7 @@ class NumpyLoss(nn.Module):
         self._function = function
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss of two tensors (N, ...): a scalar of the prediction's dtype, float32 or wider."""
         loss: Tensor = _Numpy.apply(wide(prediction), target, self._function)  # NumPy has no bfloat16
         return loss
 
@@ -206,5 +206,5 @@ def _elements(tensor: Tensor) -> int:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """float32 of a half-precision tensor; others as they are."""
+    """A tensor of any shape: float32 where its dtype is float16 or bfloat16, else as it is."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

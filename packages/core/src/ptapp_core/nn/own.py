@@ -60,8 +60,15 @@ def _taken(found: type[nn.Module], where: str, offered: Mapping[str, object]) ->
 def try_network(net: nn.Module, where: str, inputs: Tensor, *, logits: tuple[int, ...]) -> None:
     """Takes `inputs` through a network in training and in evaluation, and leaves it and the generator as they were.
 
-    Lazy layers get their weights here. Raises UserError, which begins with `where`, if it fails, gives something else
-    than logits of the shape `logits`, or what it gives does not depend on its parameters.
+    Lazy layers get their weights here.
+
+    Args:
+        inputs: (N, ...) of the dtype and shape that the domain feeds to networks.
+        logits: the shape that the result must have, such as (N, K).
+
+    Raises:
+        UserError: it fails, returns something else than floats of that shape, or its result does not depend on its
+            parameters; the message begins with `where`.
     """
     given = f"an input {tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
     try:
@@ -103,7 +110,7 @@ class Wrapped(nn.Module):
         self.head_prefix = f"net.{head_of(net)}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """What `net` gives."""
+        """Returns what `net` makes of x, (N, ...) of the domain's dtype: logits, float (N, K) or (N, L, K)."""
         output: Tensor = self.net(x)
         return output
 

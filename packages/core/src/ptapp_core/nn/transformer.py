@@ -25,7 +25,7 @@ class FeedForward(nn.Module):
         self.activation = nn.ReLU() if activation == "relu" else nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, S, dim) -> (N, S, dim)."""
+        """Float (N, S, dim) to float (N, S, dim)."""
         x = self.down(self.dropout(self.activation(self.up(x))))
         return x
 
@@ -38,7 +38,7 @@ class Cache:
     memory: KeyValues = field(default_factory=KeyValues)
 
     def select(self, rows: Tensor) -> None:
-        """Goes on with these rows of the batch."""
+        """Continues with these rows, int64 (M,), of the batch."""
         self.own.select(rows)
         self.memory.select(rows)
 
@@ -84,7 +84,7 @@ class Layer(nn.Module):
         causal: bool = False,
         cache: Cache | None = None,
     ) -> Tensor:
-        """(N, S, dim) -> (N, S, dim); `memory` (N, T, dim); masks as in `attention`."""
+        """Float (N, S, dim) to float (N, S, dim); `memory` (N, T, dim); masks as in `attention`."""
         before, after = (self.attention_norm, None) if self.pre_norm else (None, self.attention_norm)
         own = cache.own if cache is not None else None
         y = self.attention(before(x) if before else x, keep=keep, causal=causal, cache=own)
@@ -136,7 +136,7 @@ class Stack(nn.Module):
         causal: bool = False,
         cache: list[Cache] | None = None,
     ) -> Tensor:
-        """(N, S, dim) -> (N, S, dim), as each `Layer`."""
+        """Float (N, S, dim) to float (N, S, dim), with the arguments of each `Layer`."""
         for number, layer in enumerate(self.layers):
             own = cache[number] if cache is not None else None
             x = layer(x, memory, keep=keep, memory_keep=memory_keep, causal=causal, cache=own)
@@ -153,7 +153,7 @@ class Stack(nn.Module):
         memory_keep: Tensor | None = None,
         causal: bool = False,
     ) -> Iterator[Tensor]:
-        """The attention weights of each layer, (N, heads, S, T): to the memory where there is one, else its own."""
+        """The attention weights of each layer, float (N, heads, S, T), to the memory where there is one."""
         for module in self.layers:
             assert isinstance(module, Layer)
             if module.cross is None or module.cross_norm is None:

@@ -47,7 +47,11 @@ class Texts:
         return len(column.lengths if isinstance(column, Ragged) else column)
 
     def gather(self, index: Tensor) -> Batch:
-        """Each column's rows, padded to the longest among them, and `units`, the sum of theirs, as a number."""
+        """The samples `index`, int64 (n,), as a batch.
+
+        Ragged columns are int64 (n, L), padded to the longest row among them, plain ones (n, ...) of their own dtype;
+        `units` is the sum of the samples' units, an int.
+        """
         batch: Batch = {
             name: column.gather(index) if isinstance(column, Ragged) else column[index]
             for name, column in self.columns.items()
@@ -63,10 +67,13 @@ class Texts:
 
 
 def by_length(lengths: Tensor, batch_size: int) -> Callable[[torch.Generator], Tensor]:
-    """Orders of an epoch in which the samples of a batch are of similar lengths.
+    """Orders of an epoch, int64 (N,), in which the samples of a batch are of similar lengths.
 
     A random order is cut into pools of some batches, each pool sorted by length and cut into batches, and these are
     shuffled. The last batch, which may be smaller, stays last.
+
+    Args:
+        lengths: tokens of each sample, int64 (N,).
     """
 
     def order(generator: torch.Generator) -> Tensor:
@@ -81,7 +88,7 @@ def by_length(lengths: Tensor, batch_size: int) -> Callable[[torch.Generator], T
 
 
 def padding(texts: Texts, order: Tensor, batch_size: int) -> float:
-    """The share of padding among the numbers of all batches of an order."""
+    """The share of padding among the numbers of all batches of an order, int64 (N,)."""
     real = total = 0
     for column in texts.columns.values():
         if isinstance(column, Ragged):

@@ -24,7 +24,10 @@ class Pool(nn.Module):
         self.score = nn.Sequential(nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1)) if how == "attention" else None
 
     def forward(self, states: Tensor, keep: Tensor) -> Tensor:
-        """`keep` (N, L) is true where a token is real; a text without one is taken as it stands."""
+        """States, float (N, L, dim), to float (N, dim).
+
+        `keep`, bool (N, L), is true where a token is real; a text without a real token is taken as it stands.
+        """
         keep = keep | ~keep.any(1, keepdim=True)
         real = keep[:, :, None]
         if self.how == "max":
@@ -54,7 +57,7 @@ class Classifier(nn.Module):
         self.dropout, self.head = Dropout(dropout), nn.Linear(encoder.dim, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits."""
+        """Token numbers, int64 (N, L), to logits, float (N, K)."""
         pooled = self.pool(self.encoder(ids), ids != self.pad)
         logits: Tensor = self.head(self.dropout(pooled))
         return logits
@@ -69,6 +72,6 @@ class Tagger(nn.Module):
         self.encoder, self.dropout, self.head = encoder, Dropout(dropout), nn.Linear(encoder.dim, tags)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Logits."""
+        """Token numbers, int64 (N, L), to logits, float (N, L, K)."""
         logits: Tensor = self.head(self.dropout(self.encoder(ids)))
         return logits

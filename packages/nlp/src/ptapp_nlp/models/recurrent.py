@@ -52,7 +52,7 @@ class RecurrentEncoder(Encoder):
         self.backwards = nn.ModuleList(_CELLS[cell](width, hidden, batch_first=True) for width in backwards)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(N, L) int64 -> (N, L, dim)."""
+        """Token numbers, int64 (N, L), to states, float (N, L, dim)."""
         x = self.dropout(self.embedding(ids))
         reverse = self.reversal(ids)
         for number, reading in enumerate(self.forwards):
@@ -65,14 +65,14 @@ class RecurrentEncoder(Encoder):
         return x
 
     def reversal(self, ids: Tensor) -> Tensor:
-        """Where each place of a text comes from when it is reversed, (N, L); padding stays."""
+        """Where each place of the texts (N, L) comes from when a text is reversed, int64 (N, L); padding stays."""
         lengths = (ids != self.pad).sum(1, keepdim=True)
         place = torch.arange(ids.shape[1], device=ids.device)
         return torch.where(place < lengths, lengths - 1 - place, place)
 
 
 def reorder(x: Tensor, place: Tensor) -> Tensor:
-    """x (N, L, D) with its positions taken from `place` (N, L)."""
+    """x (N, L, D) of any dtype with its positions taken from `place`, int64 (N, L)."""
     return x.gather(1, place[:, :, None].expand(-1, -1, x.shape[2]))
 
 
@@ -103,15 +103,15 @@ class RecurrentLanguageModel(nn.Module):
         self.dropout, self.bias = Dropout(dropout), nn.Parameter(torch.zeros(vocab))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(N, L) int64 -> logits (N, L, vocab)."""
+        """Token numbers, int64 (N, L), to logits, float (N, L, vocab)."""
         return self.logits(self.reading(self.embed(ids))[0])
 
     def embed(self, ids: Tensor) -> Tensor:
-        """(N, L, dim), of unit variance."""
+        """Token numbers, int64 (N, L), to embeddings of unit variance, float (N, L, dim)."""
         embedded: Tensor = self.dropout(self.embedding(ids) * self.embedding.embedding_dim**0.5)
         return embedded
 
     def logits(self, states: Tensor) -> Tensor:
-        """(N, L, dim) -> (N, L, vocab)."""
+        """States, float (N, L, hidden), to logits, float (N, L, vocab)."""
         states = self.projection(self.dropout(states))
         return nn.functional.linear(states, self.embedding.weight, self.bias)

@@ -18,18 +18,18 @@ Outputs = Callable[[nn.Module, Batch, int], tuple[Tensor, Tensor]]
 
 
 def tagged(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """The tag of each word's first token."""
+    """Logits, float (N, L, K), and the tag of each word's first token, int64 (N, L)."""
     return model(batch["input"]), batch["target"]
 
 
 def translated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Each token of the translation from those before it."""
+    """Logits, float (N, L, V), of each token of the translation from those before it, and the tokens, int64 (N, L)."""
     target = batch["target"]
     return model(batch["source"], target[:, :-1]), target[:, 1:].masked_fill(target[:, 1:] == pad, IGNORED)
 
 
 def generated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Each token from those before it."""
+    """Logits, float (N, L, V), of each token from those before it, and the tokens, int64 (N, L)."""
     ids = batch["input"]
     return model(ids[:, :-1]), ids[:, 1:].masked_fill(ids[:, 1:] == pad, IGNORED)
 
@@ -51,7 +51,10 @@ class TokenTask(Task):
         self.model, self.loss, self.outputs, self.pad = model, loss, outputs, pad
 
     def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """Units are tokens, which the batch has counted: counting here would wait for the device."""
+        """The loss of a batch, a float scalar.
+
+        Units are tokens, which the batch has counted: counting here would wait for the device.
+        """
         logits, target = self.outputs(self.model, batch, self.pad)
         return self.loss(logits.flatten(0, 1), target.flatten()), batch["units"], {}
 

@@ -25,7 +25,10 @@ class Embedding(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, ids: Tensor, places: Tensor | None = None) -> Tensor:
-        """(N, L) int64 -> (N, L, dim); `places` (N, L) are the positions where they do not count from 0."""
+        """Token numbers, int64 (N, L), to float (N, L, dim).
+
+        `places`, int64 (N, L), are the positions where they do not count from 0.
+        """
         dim = self.tokens.embedding_dim
         x = self.tokens(ids) * dim**0.5
         if places is None:
@@ -36,7 +39,7 @@ class Embedding(nn.Module):
         return embedded
 
     def logits(self, states: Tensor) -> Tensor:
-        """(..., dim) -> (..., vocab), by the same weights (Press and Wolf 2017)."""
+        """States, float (..., dim), to logits, float (..., vocab), by the same weights (Press and Wolf 2017)."""
         return functional.linear(states, self.tokens.weight)
 
 
@@ -61,12 +64,12 @@ class TransformerEncoder(Encoder):
         self.stack = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(N, L) int64 -> (N, L, dim)."""
+        """Token numbers, int64 (N, L), to states, float (N, L, dim)."""
         states: Tensor = self.stack(self.embedding(ids), keep=ids != self.pad)
         return states
 
     def maps(self, ids: Tensor) -> list[Tensor]:
-        """The attention weights of each layer, (N, heads, L, L)."""
+        """The attention weights of each layer, float (N, heads, L, L), for int64 (N, L)."""
         return list(self.stack.maps(self.embedding(ids), keep=ids != self.pad))
 
 
@@ -91,11 +94,11 @@ class LanguageModel(nn.Module):
         self.stack = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """(N, L) int64, padded on the right -> logits (N, L, vocab)."""
+        """Token numbers, int64 (N, L), padded on the right, to logits, float (N, L, vocab)."""
         return self.embedding.logits(self.stack(self.embedding(ids), keep=ids != self.pad, causal=True))
 
     def maps(self, ids: Tensor) -> list[Tensor]:
-        """The attention weights of each layer, (N, heads, L, L)."""
+        """The attention weights of each layer, float (N, heads, L, L), for int64 (N, L)."""
         return list(self.stack.maps(self.embedding(ids), keep=ids != self.pad, causal=True))
 
 
@@ -121,19 +124,25 @@ class Translator(nn.Module):
         self.decoder = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm, cross=True)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
-        """Source (N, S) and target (N, T) int64 -> logits (N, T, vocab) of the token after each of the target."""
+        """Source (N, S) and target (N, T), int64, to logits, float (N, T, vocab), after each token of the target."""
         memory, keep = self.encode(source)
         return self.decode(target, memory, keep)
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, S) -> states (N, S, dim) and which of them are real (N, S)."""
+        """Source, int64 (N, S), to states, float (N, S, dim), and which of them are real, bool (N, S)."""
         keep = source != self.pad
         return self.encoder(self.embedding(source), keep=keep), keep
 
     def decode(
         self, target: Tensor, memory: Tensor, memory_keep: Tensor, *, cache: list[Cache] | None = None
     ) -> Tensor:
-        """Logits (N, T, vocab). With a cache the target continues what the cache has seen."""
+        """Target, int64 (N, T), to logits, float (N, T, vocab), after each of its tokens.
+
+        With a cache the target continues what the cache has seen.
+
+        Args:
+            memory, memory_keep: what `encode` gives.
+        """
         places = None
         if cache is not None:
             past = cache[0].own.length
@@ -143,6 +152,6 @@ class Translator(nn.Module):
         return self.embedding.logits(self.decoder(x, memory, memory_keep=memory_keep, causal=True, cache=cache))
 
     def maps(self, source: Tensor, target: Tensor) -> list[Tensor]:
-        """What each layer of the decoder looks at in the source, (N, heads, T, S)."""
+        """What each layer of the decoder looks at in the source: attention weights, float (N, heads, T, S)."""
         memory, keep = self.encode(source)
         return list(self.decoder.maps(self.embedding(target), memory, memory_keep=keep, causal=True))

@@ -54,11 +54,11 @@ class QNetwork(nn.Module):
             self.place(self.range[0], self.range[1])
 
     def forward(self, observations: Observations) -> Tensor:
-        """(N, ...) raw observations -> (N,) the best actions, as the environment counts them."""
+        """Raw observations (N, ...) to the best actions (N,) as the environment counts them, of its dtype."""
         return self.in_space(self.values(observations).argmax(-1))
 
     def in_space(self, actions: Tensor) -> Tensor:
-        """(N,) actions as the environment counts them, of its type."""
+        """Actions from 0, int64 (N,), to those that the environment counts, (N,) of its dtype."""
         return (actions + self.start).to(self._in_space)
 
     def place(self, least: float, greatest: float) -> None:
@@ -66,7 +66,10 @@ class QNetwork(nn.Module):
         self.atoms.copy_(torch.linspace(least, greatest, self.count))
 
     def logits(self, observations: Observations) -> Tensor:
-        """(N, actions, atoms): log-weights of the atoms, or with one atom the value itself."""
+        """Raw observations (N, ...) to the log-weights of the atoms, float (N, actions, atoms).
+
+        With one atom they are the values themselves.
+        """
         features = self.hidden(self.encoder(observations))
         advantage = self.advantage(features).unflatten(-1, (self.actions, self.count))
         if self.value is None:
@@ -74,7 +77,7 @@ class QNetwork(nn.Module):
         return self.value(features).unsqueeze(1) + advantage - advantage.mean(1, keepdim=True)
 
     def values(self, observations: Observations) -> Tensor:
-        """(N, actions): the expected return of each action."""
+        """Raw observations (N, ...) to the expected return of each action, float (N, actions)."""
         logits = self.logits(observations)
         return logits.squeeze(-1) if self.count == 1 else (logits.softmax(-1) * self.atoms).sum(-1)
 
@@ -101,7 +104,7 @@ class DQN(Task):
         """Absolute error of each transition of the latest batch, which prioritised replay draws by."""
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """A batch of `Replay.sample`."""
+        """The loss of a batch of `Replay.sample`, a float32 scalar; units are its transitions."""
         action = batch["action"]
         logits = self.model.logits(batch["observation"])
         taken = logits.gather(1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2])).squeeze(1)
@@ -147,14 +150,14 @@ class DQN(Task):
 
 
 def project(weights: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor) -> Tensor:
-    """The distribution of r + factor Z on the atoms of Z, each weight shared by the two atoms that it falls between.
+    """The distribution of r + factor Z on the atoms of Z, float32 (B, atoms).
 
-    Bellemare et al. (2017), algorithm 1.
+    Each weight is shared by the two atoms that it falls between (Bellemare et al. 2017, algorithm 1).
 
     Args:
-        weights: (B, atoms) probabilities of Z.
-        rewards, factors: (B,).
-        atoms: (atoms,), evenly spread.
+        weights: probabilities of Z, float32 (B, atoms).
+        rewards, factors: float32 (B,).
+        atoms: float32 (atoms,), evenly spread.
     """
     moved = torch.addcmul(rewards.unsqueeze(1), factors.unsqueeze(1), atoms).clamp(atoms[0], atoms[-1])
     place = ((moved - atoms[0]) / (atoms[1] - atoms[0])).clamp(0, len(atoms) - 1)

@@ -106,7 +106,12 @@ class RewardScale:
         self._seen = 0
 
     def __call__(self, rewards: npt.NDArray[Any], over: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
-        """Takes a rollout's rewards, (T, N), of every rank into the statistics, and scales one's own."""
+        """Takes a rollout's rewards of every rank into the statistics, and returns this rank's scaled, float (T, N).
+
+        Args:
+            rewards: float (T, N).
+            over: bool (T, N), whether an episode ended in this frame.
+        """
         moments: list[tuple[int, float, float]] = []
         for row, ended in zip(rewards, over, strict=True):
             self._returns = self._returns * self._gamma + row

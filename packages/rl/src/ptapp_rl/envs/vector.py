@@ -175,10 +175,13 @@ class Environments:
             raise UserError(f"environment {self.name}: {fault} (frame {self.frames:,})")
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
-        """Steps all; sets `observations` and `over`.
+        """Steps all environments; sets `observations` and `over`.
+
+        Args:
+            actions: (count, ...) of the dtype and shape of the space of actions.
 
         Returns:
-            Rewards, whether an episode terminated, and whether it was cut by a time limit, each of shape (count,).
+            Rewards (float), whether an episode terminated, and whether a time limit cut it (bool), each (count,).
         """
         try:
             if self._wait:

@@ -22,13 +22,15 @@ def advantages(
     less the value, with 0 the one-step error.
 
     Args:
-        rewards: (T, N).
-        values: (T + 1, N), of the observation before each frame and after the last.
-        terminated: (T, N), whether the episode ended in this frame, so that no value follows.
-        over: (T, N), terminated or cut by a time limit.
+        rewards: float32 (T, N).
+        values: float32 (T + 1, N), of the observation before each frame and after the last.
+        terminated: bool (T, N), whether the episode ended in this frame, so that no value follows.
+        over: bool (T, N), terminated or cut by a time limit.
+        gamma: discount of a frame.
+        gae: lambda of the estimate.
 
     Returns:
-        (T, N); rows of a reset (those after `over`) mean nothing.
+        float32 (T, N); rows of a reset (those after `over`) mean nothing.
     """
     deltas = torch.addcmul(rewards - values[:-1], values[1:], (~terminated).to(values.dtype), value=gamma)
     decays = (~over).to(values.dtype).mul_(gamma * gae)

@@ -27,28 +27,28 @@ class Categorical(nn.Module):
         self.noise_size, self.action_shape, self.dtype = card["n"], (), torch.int64
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, n) logits."""
+        """Features, float (N, features), to logits, float (N, n)."""
         return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
-        """Gumbel noise, whose argmax with the logits is a draw from their softmax."""
+        """Gumbel noise, float32 (*shape, n), whose argmax with the logits is a draw from their softmax."""
         return _gumbel(random, *shape, self.noise_size)
 
     def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
-        """(N,) actions."""
+        """Logits and noise, float (N, n), to actions from 0, int64 (N,)."""
         return (logits + noise).argmax(-1)
 
     def score(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of each action and entropy, (N,)."""
+        """Log-probability of each action, int64 (N,), and entropy of each row of logits (N, n): float (N,) both."""
         log_p = logits.log_softmax(-1)
         return -functional.nll_loss(log_p, actions, reduction="none"), -(log_p.exp() * log_p).sum(-1)
 
     def likeliest(self, logits: Tensor) -> Tensor:
-        """(N,) actions."""
+        """Logits, float (N, n), to the likeliest actions, int64 (N,)."""
         return logits.argmax(-1)
 
     def in_space(self, actions: Tensor) -> Tensor:
-        """(N,) actions as the environment counts them, of its type."""
+        """Actions from 0, int64 (N,), to those that the environment counts, (N,) of its dtype."""
         return (actions + self.start).to(self._in_space)
 
 
@@ -66,30 +66,30 @@ class MultiCategorical(nn.Module):
         self.noise_size, self.action_shape, self.dtype = sum(self.sizes), (len(self.sizes),), torch.int64
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, sum of sizes) logits."""
+        """Features, float (N, features), to the logits of all choices, float (N, sum of sizes)."""
         return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
-        """Gumbel noise."""
+        """Gumbel noise, float32 (*shape, sum of sizes), see `Categorical.noise`."""
         return _gumbel(random, *shape, self.noise_size)
 
     def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
-        """(N, choices) actions."""
+        """Logits and noise, float (N, sum of sizes), to actions from 0, int64 (N, choices)."""
         return torch.stack([part.argmax(-1) for part in (logits + noise).split(self.sizes, -1)], -1)
 
     def score(self, logits: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Summed over the choices, (N,)."""
+        """Log-probability of actions, int64 (N, choices), and entropy, both summed over the choices, float (N,)."""
         parts = [part.log_softmax(-1) for part in logits.split(self.sizes, -1)]
         taken = [part.gather(-1, a.unsqueeze(-1)) for part, a in zip(parts, actions.unbind(-1), strict=True)]
         entropy = torch.stack([-(part.exp() * part).sum(-1) for part in parts], -1)
         return torch.cat(taken, -1).sum(-1), entropy.sum(-1)
 
     def likeliest(self, logits: Tensor) -> Tensor:
-        """(N, choices), the likeliest of each choice."""
+        """Logits, float (N, sum of sizes), to the likeliest value of each choice, int64 (N, choices)."""
         return torch.stack([part.argmax(-1) for part in logits.split(self.sizes, -1)], -1)
 
     def in_space(self, actions: Tensor) -> Tensor:
-        """(N, ...) actions as the environment counts them, of its type and shape."""
+        """Actions from 0, int64 (N, choices), to those of the environment, (N, ...) of its dtype and shape."""
         return (actions + self.start).to(self._in_space).reshape(-1, *self.shape)
 
 
@@ -129,30 +129,30 @@ class Gaussian(nn.Module):
         self.noise_size, self.action_shape, self.dtype = size, (size,), torch.float32
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N, size) means."""
+        """Features, float (N, features), to means, float (N, size)."""
         return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
-        """Standard normal numbers."""
+        """Standard normal numbers, float32 (*shape, size)."""
         return torch.from_numpy(random.standard_normal((*shape, self.noise_size), dtype=np.float32))
 
     def sample(self, means: Tensor, noise: Tensor) -> Tensor:
-        """(N, size), not yet clipped."""
+        """Means and noise, float (N, size), to actions, float32 (N, size), not yet clipped."""
         return torch.addcmul(means, self.log_deviation.exp(), noise)
 
     def score(self, means: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Summed over the numbers, (N,)."""
+        """Log-density of actions, float (N, size), and entropy, both summed over the numbers, float (N,)."""
         distance = (actions - means) * (-self.log_deviation).exp()
         log_p = -0.5 * distance.square().sum(-1) - self.log_deviation.sum() - 0.5 * log(2 * pi) * self.noise_size
         entropy = (self.log_deviation + 0.5 * log(2 * pi * e)).sum()
         return log_p, entropy.expand_as(log_p)
 
     def likeliest(self, means: Tensor) -> Tensor:
-        """(N, size), the means, not yet clipped."""
+        """Means, float (N, size), which are the likeliest actions, not yet clipped."""
         return means
 
     def in_space(self, actions: Tensor) -> Tensor:
-        """(N, ...) actions within the bounds of the space, of its type and shape."""
+        """Actions, float (N, size), to the bounds of the space, (N, ...) of its dtype and shape."""
         scaled = torch.minimum(torch.maximum(actions.to(self.reach.dtype), -self.limit), self.limit)
         numbers = torch.addcmul(self.centre, self.reach, scaled).to(self.low.dtype)
         return torch.minimum(torch.maximum(numbers, self.low), self.high).reshape(-1, *self.shape)
@@ -186,24 +186,24 @@ class ActorCritic(nn.Module):
         self.value = orthogonal(nn.Linear(sizes[-1], 1), 1.0)
 
     def forward(self, observations: Observations) -> Tensor:
-        """(N, ...) raw observations -> (N, ...) the likeliest actions, as the environment takes them."""
+        """Raw observations (N, ...) to the likeliest actions, (N, ...) of the dtype that the environment takes."""
         return self.head.in_space(self.head.likeliest(self.parameters_of(observations)))
 
     def drawn(self, observations: Observations, random: np.random.Generator) -> Tensor:
-        """(N, ...) raw observations -> (N, ...) actions drawn from the policy, as the environment takes them."""
+        """Raw observations (N, ...) to actions drawn from the policy, of the shape and dtype of `forward`."""
         parameters = self.parameters_of(observations)
         noise = self.head.noise(random, len(parameters)).to(parameters.device)
         return self.head.in_space(self.head.sample(parameters, noise))
 
     def parameters_of(self, observations: Observations) -> Tensor:
-        """The parameters of the distribution over actions, (N, P)."""
+        """Raw observations (N, ...) to the parameters of the distribution over actions, float (N, P)."""
         return self.head(self.actor(self.encoder(observations)))
 
     def values(self, observations: Observations) -> Tensor:
-        """The values, (N,)."""
+        """Raw observations (N, ...) to the values of these states, float (N,)."""
         return self.value(self.critic(self.encoder(observations))).squeeze(-1)
 
     def both(self, observations: Observations) -> tuple[Tensor, Tensor]:
-        """The distribution's parameters, (N, P), and the values, (N,)."""
+        """The parameters of the distribution, float (N, P), and the values, float (N,), of raw observations."""
         features = self.encoder(observations)
         return self.head(self.actor(features)), self.value(self.critic(features)).squeeze(-1)

@@ -27,7 +27,7 @@ class Layers(nn.ModuleList):
         self._activate = ACTIVATIONS[activation]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, first size) -> (N, last size)."""
+        """Float (N, first size) to float (N, last size)."""
         for linear in self:
             assert isinstance(linear, nn.Linear)
             x = self._activate(functional.linear(x, linear.weight, linear.bias))
@@ -43,7 +43,7 @@ class Flat(nn.Module):
         self.norm = RunningNorm(self.features) if normalise else None
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Float32."""
+        """Numbers (N, ...) of any dtype to float32 (N, features)."""
         numbers = observations.reshape(-1, self.features)
         return numbers.float() if self.norm is None else self.norm(numbers)
 
@@ -58,7 +58,7 @@ class OneHot(nn.Module):
         self.features = sum(self.sizes)
 
     def forward(self, observations: Tensor) -> Tensor:
-        """Float32."""
+        """Whole numbers (N, ...) to zeros and ones, float32 (N, sum of n)."""
         numbers = observations.reshape(observations.shape[0], -1).long().unbind(1)
         each = zip(numbers, self.starts, self.sizes, strict=True)
         return torch.cat([functional.one_hot(number - start, n) for number, start, n in each], dim=1).float()
@@ -90,7 +90,7 @@ class NatureCNN(nn.Module):
         self.features = 512
 
     def forward(self, observations: Tensor) -> Tensor:
-        """(N, 512)."""
+        """Images, uint8 in one of the layouts above, (N, ...), to features, float (N, 512)."""
         return self.head(self.convolutions(self._channels_first(observations).float() / 255.0))
 
     def _channels_first(self, images: Tensor) -> Tensor:
@@ -109,7 +109,7 @@ class Parts(nn.Module):
         self.features = sum(map(width, self.parts))
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
-        """(N, features)."""
+        """Parts of observations, (N, ...) each of its own dtype, to features, float (N, features)."""
         return torch.cat([part(observations[name]) for name, part in zip(self.names, self.parts, strict=True)], dim=1)
 
 

@@ -66,7 +66,10 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
 
 
 def square(image: Image.Image, size: int, channels: int, *, span: Span | None = None) -> Tensor:
-    """As `decode`, of an image that is open; it is turned upright in place."""
+    """Does what `decode` does with an image that is open: uint8 (channels, size, size).
+
+    The image is turned upright in place.
+    """
     is_reduced = _is_reduced(image)
     ImageOps.exif_transpose(image, in_place=True)
     if is_reduced:

@@ -26,7 +26,7 @@ class Reconstruction(Task):
         self.model, self.loss = model, loss
 
     def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """The labels of the batch are not looked at."""
+        """The loss of the images of a batch, uint8 (N, C, H, W), a scalar, float32; its labels are not looked at."""
         images = batch["input"]
         return self.loss(self.model(images), self.model.normalise(images)), len(images), {}
 

@@ -146,7 +146,7 @@ class Residual(nn.Module):
         self.after = nn.Identity() if preactivation else nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) to (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        """Float (N, inputs, H, W) to float (N, outputs, ceil(H / stride), ceil(W / stride))."""
         active = self.before(x)
         kept = self.shortcut(active if self.projects else x)
         result: Tensor = self.after(kept + self.branch(active))
@@ -162,7 +162,7 @@ class SqueezeExcitation(nn.Module):
         self.excite = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, channels, H, W), gated."""
+        """Float (N, channels, H, W) to the same, each channel scaled by its gate."""
         means = x.mean((2, 3), keepdim=True)
         return x * torch.sigmoid(self.excite(F.relu(self.squeeze(means))))
 
@@ -178,7 +178,7 @@ class StochasticDepth(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W), where some samples are zero in training."""
+        """Float (N, C, H, W) to the same, where some samples are zero in training."""
         if not self.training:
             return x
         kept = torch.rand((x.shape[0], 1, 1, 1), device=x.device) >= self.drop
@@ -199,7 +199,7 @@ class BlurPool(nn.Module):
         self.register_buffer("kernel", torch.outer(line, line).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The blurred image at half the size."""
+        """Float (N, C, H, W) to the blurred images at half the size."""
         padded = F.pad(x, [1, 1, 1, 1], mode="replicate")
         return F.conv2d(padded, self.kernel, stride=2, groups=self.kernel.shape[0])
 

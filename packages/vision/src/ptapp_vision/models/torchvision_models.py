@@ -117,7 +117,7 @@ def describe(name: str) -> str:
 
 
 def published_statistics(name: str) -> tuple[Tensor, Tensor]:
-    """Mean and deviation, each (3,), of the pixels in [0, 1] that the weights of torchvision's model `name` expect."""
+    """Mean and deviation, float32 (3,), of the pixels in [0, 1] that torchvision's weights of model `name` expect."""
     if name in _CENTRED:
         return torch.full((3,), 0.5), torch.full((3,), 0.5)
     transforms = torchvision.models.get_model_weights(name).DEFAULT.transforms()

@@ -113,9 +113,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 
 
 def copy_weights(model: nn.Module, state: Mapping[str, Tensor], *, head: str, source: str) -> None:
-    """Copies `state` into `model`; a tensor of the head (prefix `head`) that does not fit keeps its fresh start.
+    """Copies `state`, tensors of any shape and dtype, into `model`, which keeps its own dtypes.
 
-    Raises UserError, which begins with `source`, for any other tensor that is missing, left over, or of another shape.
+    A tensor of the head (prefix `head`) that does not fit keeps its fresh start.
+
+    Raises:
+        UserError: any other tensor is missing, left over, or of another shape; the message begins with `source`.
     """
     own = model.state_dict()
     fits = {name for name in own.keys() & state.keys() if own[name].shape == state[name].shape}
