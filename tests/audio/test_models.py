@@ -41,7 +41,7 @@ def test_a_model_takes_any_spectrogram_to_logits(name: str, bands: int, frames: 
 
 
 def order_task(count: int) -> tuple[Tensor, Tensor]:
-    """Two bursts in noise, the low one first or the high one first: only the order in time tells the classes."""
+    """Two bursts in noise, the low one first or the high one first: only the order in time separates the classes."""
     generator = torch.Generator().manual_seed(count)
     x = 0.3 * torch.randn(count, BANDS, FRAMES, generator=generator)
     target = torch.randint(0, 2, (count,), generator=generator)
@@ -55,7 +55,7 @@ def order_task(count: int) -> tuple[Tensor, Tensor]:
 
 
 def pitch_task(count: int) -> tuple[Tensor, Tensor]:
-    """A burst anywhere in time, as wide as the others; its band tells the class."""
+    """A burst anywhere in time, as wide as the others; its band gives the class."""
     generator = torch.Generator().manual_seed(count)
     x = 0.3 * torch.randn(count, BANDS, FRAMES, generator=generator)
     target = torch.randint(0, 2, (count,), generator=generator)
@@ -66,7 +66,7 @@ def pitch_task(count: int) -> tuple[Tensor, Tensor]:
 
 
 def time_task(count: int) -> tuple[Tensor, Tensor]:
-    """A burst in the first or in the second half: only its time tells the class."""
+    """A burst in the first or in the second half: only its time gives the class."""
     generator = torch.Generator().manual_seed(count)
     x = 0.3 * torch.randn(count, BANDS, FRAMES, generator=generator)
     target = torch.randint(0, 2, (count,), generator=generator)

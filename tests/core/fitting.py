@@ -68,7 +68,7 @@ def build(model: nn.Module, name: str) -> Optimizer:
 
 
 class Scripted:
-    """An evaluation that tells given scores, and remembers the weights that it saw."""
+    """An evaluation that returns given scores, and remembers the weights that it saw."""
 
     def __init__(self, scores: list[float]) -> None:
         self.scores, self.seen = scores, list[dict[str, Tensor]]()

@@ -160,7 +160,7 @@ def test_toml_reproduces_the_settings_exactly(tmp_path_factory: pytest.TempPathF
     config.write_bytes(settings.to_toml().encode())
     again = Baking.resolve(config, {})
     assert again == settings
-    assert repr(again) == repr(settings)  # tells -0.0 from 0.0
+    assert repr(again) == repr(settings)  # distinguishes -0.0 from 0.0
 
 
 def test_toml_lists_every_setting_under_its_group_with_its_help() -> None:

@@ -32,7 +32,7 @@ def tree(root: Path, *files: str) -> Path:
 
 
 def read(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
-    return files_of_splits(root, Kind("image", frozenset([".png"]), lambda file: False, "convert them"))
+    return files_of_splits(root, Kind("image", frozenset([".png"]), lambda file: False, remedy="convert them"))
 
 
 def refusal(root: Path) -> str:
@@ -208,7 +208,7 @@ def test_classes_called_like_people_get_a_line() -> None:
 
 
 def test_samples_beside_a_table_of_other_columns_get_what_to_rename(tmp_path: Path) -> None:
-    kind = Kind("image", frozenset([".png"]), lambda file: False, "convert them")
+    kind = Kind("image", frozenset([".png"]), lambda file: False, remedy="convert them")
     for name in ("images", "train", "."):
         root = tree(tmp_path / f"in {name}", f"{name}/1.png", f"{name}/2.png")
         (root / "train.csv").write_text("id,kind\n1,cat\n2,dog\n")

@@ -1,4 +1,4 @@
-"""`ptapp runs` lists, compares and ranks runs, tells what is broken in them, and never stops at it."""
+"""`ptapp runs` lists, compares and ranks runs, says what is broken in them, and never stops at it."""
 
 import json
 import os

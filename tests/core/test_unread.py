@@ -17,7 +17,7 @@ def is_thing(file: Path) -> bool:
     return file.read_bytes().startswith(b"THING")
 
 
-THINGS = Kind("thing", frozenset([".thing"]), is_thing, "convert them with `thingify`")
+THINGS = Kind("thing", frozenset([".thing"]), is_thing, remedy="convert them with `thingify`")
 
 
 def put(file: Path, content: bytes = b"x") -> Path:

@@ -34,7 +34,7 @@ LENGTHS = {"--steps", "--passes"}
 
 
 def mutate(path: Path, random: Random) -> str:
-    """Changes one thing in a file, by what its suffix says that it holds; tells what was done."""
+    """Changes one thing in a file, by what its suffix says that it holds; says what was done."""
     content = path.read_bytes()
     kind = {".json": _json, ".toml": _toml, ".csv": _csv, ".jsonl": _lines}.get(path.suffix)
     if kind is None or random.random() < 0.15:

@@ -171,7 +171,7 @@ class Counted(Identity):
 
 
 class Coin(gym.Env[Any, Any]):
-    """Guess a hidden side that nothing tells of: who always says the same is right in half of the episodes."""
+    """Guess a hidden side that nothing shows: who always says the same is right in half of the episodes."""
 
     observation_space = spaces.Box(0, 1, (1,), np.float32)
     action_space = spaces.Discrete(2)

@@ -183,9 +183,9 @@ def test_images_of_unequal_depth_get_a_line(depths: list[bool], tmp_path_factory
 
 def test_deep_grey_of_unknown_range_is_refused_and_not_shown_black(tmp_path: Path) -> None:
     for name, values, reason in (
-        ("dim.tif", np.full((2, 2), 4095, np.uint16), r"16 bits that end at 4,095, .* did not tell their range"),
-        ("int.tif", np.full((2, 2), 255, np.int32), r"32 bits, and the training images did not tell"),
-        ("float.tif", np.full((2, 2), 0.5, np.float32), r"32 bits, and the training images did not tell"),
+        ("dim.tif", np.full((2, 2), 4095, np.uint16), r"16 bits that end at 4,095, .* do not give their range"),
+        ("int.tif", np.full((2, 2), 255, np.int32), r"32 bits, and the training images do not give"),
+        ("float.tif", np.full((2, 2), 0.5, np.float32), r"32 bits, and the training images do not give"),
         ("nan.tif", np.full((2, 2), np.nan, np.float32), "has pixels that are not finite numbers"),
     ):
         with pytest.raises(Unreadable, match=reason):

@@ -1,4 +1,4 @@
-"""Manifests of images, groups of images, and classes that the size of their images tells apart."""
+"""Manifests of images, groups of images, and classes that the size of their images gives away."""
 
 from dataclasses import replace
 from pathlib import Path

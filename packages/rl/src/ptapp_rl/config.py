@@ -38,7 +38,7 @@ _ONLY = (
 
 
 class TrainRL(JobSettings):
-    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others, and some games, change."""
+    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what other algorithms change."""
 
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *_ONLY)
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "env", "algo", "frames", "envs", "normalise", "seeds")
@@ -180,7 +180,7 @@ class TrainRL(JobSettings):
         if self.one_instance and self.vector == "async":
             raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
-            raise ValueError("--resume goes on with one run: leave --seeds out")
+            raise ValueError("--resume continues one run: leave --seeds out")
         return self
 
     def _replay_fits(self) -> None:

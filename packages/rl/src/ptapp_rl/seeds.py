@@ -77,7 +77,7 @@ class _Job:
             figures = test_figures(self.run)
             tell(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})")
         elif self.saved:
-            tell(f"seed {self.seed}: not done; go on with --resume {self.run}")
+            tell(f"seed {self.seed}: not done; continue with --resume {self.run}")
 
     def stop(self) -> None:
         """Asks it to save itself and end."""
@@ -104,7 +104,7 @@ class _Job:
 
     @property
     def saved(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to continue from."""
         return self.run is not None and bool(steps_in(self.run / "checkpoints"))
 
 
@@ -115,12 +115,12 @@ def _command(folder: Path, seed: int) -> list[str]:
 
 def _run_all(jobs: list[_Job], parallel: int) -> None:
     """Until all have ended; after a request to stop, which they get as well, those that had begun."""
-    told = False
+    asked = False
     try:
         with StopRequest() as stop:
             while any(job.running or (job.process is None and not stop) for job in jobs):
-                if stop and not told:
-                    told = True
+                if stop and not asked:
+                    asked = True
                     for job in jobs:
                         job.stop()
                 waiting = [] if stop else [job for job in jobs if job.process is None]
@@ -145,7 +145,7 @@ def _complain(jobs: list[_Job]) -> None:
         saved, rest = ([job for job in stopped if job.saved is wanted] for wanted in (True, False))
         raise Interrupted(
             f"stopped after {len(jobs) - len(stopped)} of {counted(len(jobs), 'seed')}"
-            + (f"; seeds {_listed(saved)}: go on with --resume, as above" if saved else "")
+            + (f"; seeds {_listed(saved)}: continue with --resume, as above" if saved else "")
             + (f"; without a checkpoint: --seeds {_listed(rest)}" if rest else "")
         )
 

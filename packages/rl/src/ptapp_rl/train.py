@@ -161,6 +161,6 @@ def _evaluation_between(
 
 
 def _watched(returns: list[float]) -> dict[str, float]:
-    """The figures that may tell the best checkpoint."""
+    """The figures that may choose the best checkpoint."""
     found = figures(returns)
     return {name: found[name] for name in ("return", "iqm")}

@@ -231,7 +231,7 @@ def _digests(listing: Listing) -> list[str]:
 
 
 def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
-    """Lines on classes that the rate of their files or the length of their clips tells apart."""
+    """Lines on classes that the rate of their files or the length of their clips gives away."""
     counts = Counter[int]()
     rows: list[int] = []
     for row, label in enumerate(listing.labels):

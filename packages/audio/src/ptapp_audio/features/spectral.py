@@ -344,7 +344,7 @@ class Scalogram(nn.Module):
         rate: samples a second.
         bands: frequencies, evenly over the octaves from `fmin` to `fmax` (None: 0.45 of the rate).
         hop_length: samples between two frames.
-        cycles: high values tell frequencies apart, low ones times.
+        cycles: high values resolve frequencies, low ones times.
     """
 
     frequencies: Tensor

@@ -50,7 +50,7 @@ def files_of_classes(folder: Path, kind: Kind) -> dict[str, list[Path]]:
     entries = visible(folder)
     by_class: dict[str, list[Path]] = {}
     for entry in entries:
-        if entry.is_dir():  # macOS and others write one name in two ways, which no reader could tell apart
+        if entry.is_dir():  # macOS and others write one name in two ways, which no reader could distinguish
             by_class.setdefault(normalize("NFC", entry.name), []).extend(files_below(entry, kind))
     if not any(by_class.values()):
         loose = any(entry.suffix.lower() in kind.suffixes for entry in entries)

@@ -201,9 +201,9 @@ def numbered(names: Sequence[str]) -> str | None:
 
 
 def note_on_people(classes: Sequence[str]) -> str | None:
-    """A line for the user where the classes are called like people; to tell them apart may be what is wanted."""
+    """A line for the user where the classes are called like people; distinguishing them may be what is wanted."""
     if len(classes) > 1 and numbered(classes) in _OF_PEOPLE:
-        return f"the classes are {_some(classes)}: if they are not what the model is to tell, write {MANIFEST}"
+        return f"the classes are {_some(classes)}: if they are not what the model is to learn, write {MANIFEST}"
     return None
 
 

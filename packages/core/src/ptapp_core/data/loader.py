@@ -38,8 +38,8 @@ class Loader:
 
     The order depends on (seed, epoch) alone. Optimizer step s of an epoch takes `batch_size` samples of that order (the
     last step of an epoch takes what is left); they are cut into `accumulate` micro-batches and each of those into one
-    share a rank, so neither number changes which samples a step learns from. An empty share is None. Going on after an
-    interruption is a matter of two numbers, epoch and step.
+    share a rank, so neither number changes which samples a step learns from. An empty share is None. Its state is two
+    numbers, epoch and step.
 
     Args:
         data: tensors in memory, gathered by index; a data set that gathers batches itself; or a map-style Dataset
@@ -96,7 +96,7 @@ class Loader:
         return {"epoch": self._epoch, "step": self._step, "size": self.size}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Goes on at an epoch and step; raises ValueError if the data set has another size."""
+        """Continues at an epoch and step; raises ValueError if the data set has another size."""
         if state["size"] != self.size:
             raise ValueError(f"the data had {state['size']} training samples, now {self.size}")
         refuse_unlike(state, self.state_dict())
@@ -150,7 +150,7 @@ def size_of(data: Data) -> int:
 
 
 def each_once(data: Data, batch_size: int, runtime: Runtime, *, workers: int = 0) -> Iterator[Batch]:
-    """Every sample of this rank's share once, in order, for evaluation; `index` tells which they are."""
+    """Every sample of this rank's share once, in order, for evaluation; `index` says which they are."""
     index = torch.arange(runtime.rank, size_of(data), runtime.world)
     shares = [part for part in index.split(batch_size) if len(part)]
     batches: Iterator[Batch]

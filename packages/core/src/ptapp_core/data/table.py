@@ -24,7 +24,7 @@ class Table:
     header: list[str]
     rows: list[tuple[int, list[str]]]
     ragged: list[str]
-    """"FILE:LINE: reason" of each row with more cells than columns: there is no telling which cell is in which."""
+    """"FILE:LINE: reason" of each row with more cells than columns: nothing shows which cell is in which."""
 
 
 def header_of(file: Path, fits: Callable[[list[str]], bool]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Classes that their files tell apart by more than their content: by rate, length or size alone."""
+"""Classes that their files give away by more than their content: by rate, length or size alone."""
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence

@@ -35,7 +35,7 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def read(self) -> dict[str, float]:
-        """Means over the units of all ranks since the last call, units a second, and what the last step alone tells.
+        """Means over the units of all ranks since the last call, units a second, and what the last step alone shows.
 
         Then it starts again.
         """
@@ -57,7 +57,7 @@ class Meter:
         return {"sums": self._sums, "latest": self._latest, "steps": self.steps, "units": self._units}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on with an unfinished line."""
+        """Continues an unfinished line."""
         refuse_unlike({**state, "sums": None, "latest": None}, {"sums": None, "latest": None, "steps": 0, "units": 0})
         for name, value in [*state["sums"].items(), *state["latest"].items()]:
             if type(value) is not float and (not isinstance(value, Tensor) or value.shape):

@@ -133,7 +133,7 @@ def parameter_groups(
         ]
     groups = []
     for name, rate, parameters in parts:
-        # Without weight decay there is nothing to tell apart, and each group costs a call of the fused kernel.
+        # Without weight decay there is nothing to separate, and each group costs a call of the fused kernel.
         bare = [p for p in parameters if weight_decay and p.ndim <= 1]
         decayed = [p for p in parameters if not weight_decay or p.ndim > 1]
         groups += [
@@ -182,8 +182,8 @@ class Schedule:
     """A learning rate over time, counted in optimizer steps: linear warm-up, then one of torch's schedulers.
 
     With start rate r (that at which the scheduler begins), warm-up of w steps takes step k = 1..w at r·k/w. Step
-    w + 1 + i is taken at the scheduler's rate number i, for i = 0 ... steps - w - 1. Should training go on, the rate of
-    the last of these steps stays: how long a job is made later changes no rate of its earlier steps.
+    w + 1 + i is taken at the scheduler's rate number i, for i = 0 ... steps - w - 1. Should training continue, the rate
+    of the last of these steps stays: how long a job is made later changes no rate of its earlier steps.
 
     Args:
         optimizer: every group is scheduled from its own rate.
@@ -225,7 +225,7 @@ class Schedule:
                     self._scheduler.step()
 
     def observe(self, score: float) -> None:
-        """Tells the evaluation's score: `plateau` lowers the rates once it no longer improves, the others ignore it.
+        """Takes the evaluation's score: `plateau` lowers the rates once it no longer improves, the others ignore it.
 
         Scores during warm-up do not count.
         """
@@ -239,7 +239,7 @@ class Schedule:
         return {"plan": [self._steps, self._warmup], "done": self._done, "rates": rates, "scheduler": moving}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the state was taken, to the bit.
+        """Continues where the state was taken, to the bit.
 
         Raises:
             UserError: that schedule was laid out over other steps.
@@ -248,7 +248,7 @@ class Schedule:
         if (steps, warmup) != (self._steps, self._warmup):
             raise UserError(
                 f"the schedule was saved over {steps:,} steps and a warm-up of {warmup:,}, and is now over "
-                f"{self._steps:,} and {self._warmup:,}: build it over the same, also where training goes on for longer"
+                f"{self._steps:,} and {self._warmup:,}: build it over the same, even if training is longer now"
             )
         refuse_unlike(state, {**self.state_dict(), "plan": state["plan"]})
         self._done = state["done"]

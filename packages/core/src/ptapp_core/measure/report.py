@@ -1,7 +1,7 @@
 """Pictures of a run: its curves and its confusion matrix, as PNG files.
 
 Drawn with matplotlib's `Figure` alone: no pyplot, hence no state that a caller could find changed. The colours are
-those of Okabe and Ito (2008), told apart by colour-blind readers too.
+those of Okabe and Ito (2008), which colour-blind readers distinguish too.
 """
 
 import os

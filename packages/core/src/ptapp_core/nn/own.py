@@ -116,16 +116,16 @@ class Wrapped(nn.Module):
 
     def blocks(self) -> list[nn.Module]:
         """What activation checkpointing runs again: the network's own `blocks()`, else its direct parts."""
-        if callable(told := getattr(self.net, "blocks", None)):
-            return list(told())
+        if callable(own := getattr(self.net, "blocks", None)):
+            return list(own())
         lists = (list(part) if isinstance(part, nn.ModuleList) else [part] for part in self.net.children())
         return [part for part in chain(*lists) if any(True for _ in part.parameters())]
 
 
 def head_of(net: nn.Module) -> str:
     """What the names of a network's head begin with: its `head_prefix`, if it has one, else its last part's name."""
-    if isinstance(told := getattr(net, "head_prefix", None), str):
-        return told
+    if isinstance(own := getattr(net, "head_prefix", None), str):
+        return own
     *_, (last, _) = net.named_parameters()
     return last[: last.rfind(".") + 1] or last
 

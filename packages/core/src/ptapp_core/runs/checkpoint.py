@@ -8,7 +8,7 @@
     checkpoints/best       a link to the best step
 
 A checkpoint is written beside, flushed to the disk and renamed, so a folder named `step-...` is whole or was damaged
-later, and the manifest tells. Loading runs no code: safetensors, and torch.load with weights_only.
+later, and the manifest shows it. Loading runs no code: safetensors, and torch.load with weights_only.
 """
 
 import errno
@@ -71,7 +71,7 @@ class Checkpoints:
     Args:
         folder: made when first saved to.
         keep: how many of the latest stay; the best stays as well.
-        say: told when a damaged checkpoint is passed over.
+        say: takes a line for the user where a damaged checkpoint is passed over.
     """
 
     def __init__(self, folder: Path, runtime: Runtime, keep: int = 2, *, say: Callable[[str], None] = print) -> None:

@@ -57,8 +57,8 @@ class Run:
         path: the run directory; made where missing.
         runtime: rank 0 writes and speaks, the others only save their part of a checkpoint.
         config: the settings as TOML.
-        about: what else `meta.json` tells (domain, data, classes, ...).
-        resume: go on with the run that is there. Without it, a directory that already holds one is refused.
+        about: what else `meta.json` holds (domain, data, classes, ...).
+        resume: continue the run that is there. Without it, a directory that already holds one is refused.
         keep: latest checkpoints that stay.
         log_to: tensorboard, wandb, mlflow.
     """
@@ -129,7 +129,7 @@ class Run:
         return {"lines": self._record.sync() if self._record else 0}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Goes on after so many lines."""
+        """Continues after so many lines."""
         refuse_unlike(state, {"lines": 0})
         self._lines = state["lines"]
 

@@ -16,7 +16,7 @@ _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", 
 _NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word in its sentence; 1-2 spans words, 1.1 is no word of the text
 _COMMENT = re.compile(r"#[ \t]+\S")
 _DOCUMENT = re.compile(r"-DOCSTART-|#[ \t]*newdoc\b")
-_UNBROKEN = 1000  # words of a sentence that tell that the empty lines are missing
+_UNBROKEN = 1000  # words of a sentence that show that the empty lines are missing
 
 
 class _Line(NamedTuple):

@@ -17,7 +17,7 @@ from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.splits import Examples, in_order
 
 _UNLABELLED = ("unsup", "unsupervised", "unlabeled", "unlabelled")
-_SNIFFED = 1024  # bytes without a NUL that tell that a file without suffix is a text
+_SNIFFED = 1024  # bytes without a NUL that show that a file without suffix is a text
 
 
 def _is_text(file: Path) -> bool:

@@ -11,7 +11,7 @@ _SEPARATORS = (",", ";", "|", "/")
 _WEAK = ("+", "&", " ")  # which a single label may well have: its parts must all be labels
 _SHOWN = 60  # characters of a label in a message
 _MANY = 20  # different numbers with decimals, of which a scale of half points has fewer
-_ENOUGH = 10  # rows that tell whether all labels are different
+_ENOUGH = 10  # rows that show whether all labels are different
 
 
 def several(labels: Mapping[str, int]) -> str | None:

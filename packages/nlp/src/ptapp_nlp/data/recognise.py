@@ -292,7 +292,7 @@ def _named(
 ) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them.
 
-    Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
+    Data that is only measured may lack some: 0 or the last number shows whether they count from 0 or from 1.
     """
     names = (path if path.is_dir() else path.parent) / "classes.txt"
     if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
@@ -304,7 +304,7 @@ def _named(
         return known
     numbers = [int(label) for label in labels]
     first = 0 if 0 in numbers else 1
-    told = 0 in numbers or max(numbers) == len(known)
-    if division is None and told and max(numbers) < first + len(known):
+    shown = 0 in numbers or max(numbers) == len(known)
+    if division is None and shown and max(numbers) < first + len(known):
         return tuple(known[number - first] for number in numbers)
     return labels

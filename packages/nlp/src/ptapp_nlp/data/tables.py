@@ -28,13 +28,13 @@ from ptapp_nlp.data.lines import Bad, lines, wide_of
 from ptapp_nlp.data.objects import read_objects
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-_UNSAID = ("", ".txt", ".text")  # suffixes that do not tell how a table is written
+_UNSAID = ("", ".txt", ".text")  # suffixes that do not say how a table is written
 _SNIFFED = 1 << 16  # bytes that do
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
-_TOLD = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of a CSV that Excel is told its separator by
-_HEAD, _TELLING = 20, 3  # lines that tell the separator, at most and at least
+_STATED = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of a CSV that gives Excel its separator
+_HEAD, _SHOWING = 20, 3  # lines that show the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
-_ENOUGH = 10  # rows that tell a header of unknown names from a row whose label is rare
+_ENOUGH = 10  # rows that distinguish a header of unknown names from a row whose label is rare
 
 Rows = list[tuple[int, list[str]]]
 """Row number from 1 (0 of a header that is known to be one) and cells."""
@@ -89,7 +89,7 @@ def form_of(file: Path) -> str | None:
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: Bad, divided: bool) -> list[Table]:
     """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
 
-    `divided`: a class of one text would be refused, so that of a single file too a header of unknown names can be told.
+    `divided`: a class of one text would be refused, so a header of unknown names is recognised in a single file too.
     """
     tables: list[Rows] = []
     for file in files:
@@ -285,7 +285,7 @@ def _csv_rows(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Itera
     """
     limit = csv.field_size_limit(2**31 - 1)  # a text may be long
     head, source = _begun(file, encoding, bad)
-    if told := _TOLD.fullmatch(head[0][1]) if head else None:
+    if stated := _STATED.fullmatch(head[0][1]) if head else None:
         next(source)
     taken: list[tuple[int, str]] = []  # since the row began
     again: deque[tuple[int, str]] = deque()
@@ -298,7 +298,7 @@ def _csv_rows(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Itera
                 raise csv.Error("the quote is not rightly closed")
 
     try:
-        separator = told[1] if told else _separator(file, [text for _, text in head if text.strip()], columns)
+        separator = stated[1] if stated else _separator(file, [text for _, text in head if text.strip()], columns)
         reader = csv.reader(delivered(), strict=True, delimiter=separator)
         while True:
             taken.clear()
@@ -331,7 +331,7 @@ def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
     by_commas = {len(_cells(line, ",")) for line in head}
     for separator, name in _SEPARATORS.items():
         widths = {len(_cells(line, separator)) for line in head}
-        even = len(widths) == 1 and max(widths) > 1 and len(head) >= _TELLING
+        even = len(widths) == 1 and max(widths) > 1 and len(head) >= _SHOWING
         if even and (len(by_commas) > 1 or max(by_commas) < 2):
             if any(name and name.isdecimal() for name in (columns.text, columns.label)):
                 return separator

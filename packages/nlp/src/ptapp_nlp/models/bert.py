@@ -50,7 +50,7 @@ class PretrainedEncoder(Encoder):
 
     @torch.no_grad()
     def _refuse_unfit(self, what: str) -> None:
-        """Raises UserError where the states of a text cannot stand for it, which a configuration need not tell.
+        """Raises UserError where the states of a text cannot stand for it, which a configuration need not say.
 
         The first token must see the last one, and padding must not change a state, or an answer would depend on the
         other texts of its batch.

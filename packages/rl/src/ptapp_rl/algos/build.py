@@ -155,7 +155,7 @@ def listing() -> str:
         actions = ", ".join(FAMILIES[kind] for kind in TAKES[name])
         own = _options(DEFAULTS[name])
         paragraphs = [about, f"actions: {actions}", own or "the defaults that `ptapp rl train --help` shows"]
-        paragraphs += [f"on {game}: {_options(more)}" for (algo, game), more in TUNED.items() if algo == name]
+        paragraphs += [f"on {env}: {_options(more)}" for (algo, env), more in TUNED.items() if algo == name]
         fold = TextWrapper(80, initial_indent=" " * 11, subsequent_indent=" " * 11, break_on_hyphens=False)
         text = "\n".join(fold.fill(paragraph).replace("\N{NO-BREAK SPACE}", " ") for paragraph in paragraphs)
         lines.append(f"{name:<11}{text.lstrip()}\n")

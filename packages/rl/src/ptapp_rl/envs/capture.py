@@ -3,7 +3,7 @@
 Two ways: an environment whose attributes are all numbers, arrays and generators (classic control) is captured
 whole; any other that repeats itself is restored by replaying the actions of its episode from that episode's seed. One
 that does neither is reset on resume: BipedalWalker, for one, whose world keeps traces of the episodes before. Which it
-is, a trial tells.
+is, a trial shows.
 """
 
 import json
@@ -158,7 +158,7 @@ def way_of(make: Any) -> Way:
 
 
 def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
-    """Whether the state of one in the midst of a game makes the other do as the first does, resets included."""
+    """Whether the state of one in the midst of an episode makes the other do as the first does, resets included."""
     first.action_space.seed(0)
     reset(first, 0)
     reset(second, 1)

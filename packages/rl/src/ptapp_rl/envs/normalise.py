@@ -72,7 +72,7 @@ def _from_origin(x: Tensor, origin: Tensor) -> Tensor:
 
 
 def too_fine(x: Tensor) -> bool:
-    """Whether numbers, (N, features), differ by less than float32 tells apart at their size, or exceed it."""
+    """Whether numbers, (N, features) of any dtype, differ by less than float32 can show at their size, or exceed it."""
     numbers = x.double()
     size, spread = numbers.abs().amax(0), numbers.std(0, correction=0)
     # numbers that differ in the last digits of float64 alone are rounded constants
@@ -83,7 +83,7 @@ def too_fine(x: Tensor) -> bool:
 def digits_note(name: str) -> str:
     """What a user should do where observations are `too_fine`."""
     return (
-        f"observations of {name} lose digits: they differ by less than float32 tells apart at their size; "
+        f"observations of {name} lose digits: they differ by less than float32 can show at their size; "
         "--normalise centres them before they become float32"
     )
 
@@ -135,7 +135,7 @@ class RewardScale:
         return {"returns": returns, "mean": self._mean, "squares": self._squares, "seen": self._seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on with those statistics."""
+        """Continues with those statistics."""
         refuse_unlike(state, {**self.state_dict(), "mean": 0.0, "squares": 0.0})
         numbers = (*state["returns"].tolist(), state["mean"], state["squares"])
         if not all(map(isfinite, numbers)) or state["squares"] < 0:

@@ -107,4 +107,4 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
 def tuned_for(algorithm: str, env: str) -> dict[str, Any]:
     """The settings tuned for an environment, `CartPole` or `CartPole-v1`; none for most."""
     bare = re.sub(r"-v\d+$", "", env).lower()
-    return next((more for (algo, game), more in TUNED.items() if (algo, game.lower()) == (algorithm, bare)), {})
+    return next((more for (algo, name), more in TUNED.items() if (algo, name.lower()) == (algorithm, bare)), {})

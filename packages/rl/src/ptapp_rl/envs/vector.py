@@ -104,7 +104,7 @@ class Environments:
         self._running, self._elapsed = np.zeros(count), np.zeros(count, np.int64)
         self.raw_rewards: Floats = np.zeros(count)
         """Unscaled rewards of the latest step, (count,)."""
-        self._signs = name.startswith("ALE/")  # what is learned from: games score on very different scales
+        self._signs = name.startswith("ALE/")  # what is learned from: Atari games score on very different scales
         self._own = vector == "auto" and limit is None and count >= _OWN_PAYS and has_own_vector(name, stack)
         self._wait = vector == "async" and instance is None
         new = partial(make, name, stack=stack, limit=limit)
@@ -320,7 +320,7 @@ class Pace:
         return {"frames/s": speed}
 
     def restart(self) -> None:
-        """Counts from here: a job goes on."""
+        """Counts from here, where a job continues."""
         self._since, self._before = time.monotonic(), self.clock()[FRAMES]
 
 

@@ -167,7 +167,7 @@ def has_seen_nothing(encoder: nn.Module) -> bool:
 
 
 def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
-    """Whether the encoder sees numbers, (N, ...), that float32 does not tell apart."""
+    """Whether the encoder sees numbers, (N, ...), that float32 cannot distinguish."""
     if isinstance(encoder, Parts):
         assert isinstance(observations, dict)
         parts = zip(encoder.names, encoder.parts, strict=True)

@@ -41,11 +41,11 @@ class Unreadable(Exception):
 
 
 class Header(NamedTuple):
-    """What an image's header tells."""
+    """What an image's header says."""
 
     grey: bool
     deep: bool
-    """Grey of more than 8 bits, integers or floats, whose range the header does not tell."""
+    """Grey of more than 8 bits, integers or floats, whose range the header does not give."""
     width: int
     height: int
 
@@ -259,7 +259,7 @@ def _span_for(values: npt.NDArray[np.float64], span: Span | None, *, is_16_bit: 
     if span is None:
         if not is_16_bit or 0 < highest < _DARK:
             there = "of 32 bits" if not is_16_bit else f"of 16 bits that end at {highest:,.0f}"
-            raise Unreadable(f"has grey values {there}, and the training images did not tell their range; save 8 bits")
+            raise Unreadable(f"has grey values {there}, and the training images do not give their range; save 8 bits")
         return _SIXTEEN
     if highest > 2 * span[1] - span[0]:
         raise Unreadable(f"has grey values up to {highest:,g}, and those of the training images end at {span[1]:,g}")

@@ -80,7 +80,7 @@ def read_listing(
 
 
 class _Seen:
-    """What the headers of all images tell; ones that cannot be read say nothing here."""
+    """What the headers of all images say; ones that cannot be read say nothing here."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         headers = look_at_all(files)

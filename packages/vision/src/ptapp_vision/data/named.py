@@ -112,7 +112,7 @@ def fetch(name: str, *, sources: Mapping[str, Source] = SOURCES) -> Path:
             else:
                 raise UserError(
                     f"{name}: {file} could not be downloaded ({'; '.join(problems)}); "
-                    f"run again to go on, or put {', '.join(source.files)} into {folder} by hand"
+                    f"run again to continue, or put {', '.join(source.files)} into {folder} by hand"
                 )
     return folder
 
@@ -127,7 +127,7 @@ class _WrongFile(Exception):
 
 
 def _download(url: str, target: Path, md5: str) -> None:
-    """Fetches into `target`.part, going on where an earlier attempt stopped, and renames it when its MD5 is right."""
+    """Fetches into `target`.part, continuing where an earlier attempt stopped, and renames it when its MD5 is right."""
     part = target.with_name(target.name + ".part")
     have = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
