@@ -1,4 +1,4 @@
-"""The commands of `ptapp audio`, end to end on a small folder of sounds."""
+"""The commands of `ptapp audio`, end to end on a small folder of clips."""
 
 import json
 import shutil
@@ -81,7 +81,7 @@ def test_predict_names_what_it_cannot_read_and_goes_on(trained: Path, capsys: py
     mixed.mkdir()
     for name in ("high", "low"):
         shutil.copy(trained / "tones" / name / "3.wav", mixed / f"{name}.wav")
-    (mixed / "broken.wav").write_bytes(b"not a sound")
+    (mixed / "broken.wav").write_bytes(b"not audio")
     assert command(["audio", "predict", str(run), str(mixed), str(mixed / "gone.wav"), "--json"]) == 2
     output = capsys.readouterr()
     lines = [json.loads(line) for line in output.out.splitlines()]
@@ -129,15 +129,15 @@ def test_predict_and_features_count_what_a_folder_holds_besides(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(trained / "tones" / "low" / "3.wav", tmp_path / "a.wav")
-    (tmp_path / "b.sfz").write_bytes(b"no sound")
-    (tmp_path / "notes.txt").write_text("a text is no sound that was missed")
+    (tmp_path / "b.sfz").write_bytes(b"no audio")
+    (tmp_path / "notes.txt").write_text("a text is no audio that was missed")
     for words in (
         ["predict", str(only_run(trained)), str(tmp_path)],
         ["features", str(tmp_path), "--out", str(trained / "besides")],
     ):
         assert command(["audio", *words]) == 2
         error = capsys.readouterr().err
-        assert "1 file cannot be read as sounds (1 .sfz); convert them first" in error
+        assert "1 file cannot be read as recordings (1 .sfz); convert them first" in error
         assert "1 of 2 files could not be read" in error
 
 
@@ -209,12 +209,12 @@ def test_evaluate_says_of_the_data_what_training_said(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(trained / "tones", other)
-    (other / "low" / "a.sfz").write_bytes(b"no sound")
-    (other / "low" / "broken.wav").write_bytes(b"no sound")
+    (other / "low" / "a.sfz").write_bytes(b"no audio")
+    (other / "low" / "broken.wav").write_bytes(b"no audio")
     assert command(["audio", "evaluate", str(only_run(trained)), "--data", str(other), "--skip-bad"]) == 0
     output = capsys.readouterr().out
-    assert "note: 1 file cannot be read as sounds (1 .sfz)" in output
-    assert f"left out: {other / 'low' / 'broken.wav'}: is no sound" in output
+    assert "note: 1 file cannot be read as recordings (1 .sfz)" in output
+    assert f"left out: {other / 'low' / 'broken.wav'}: is no audio" in output
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "size"), [(256, 64, 16 * 64), (255, 100, 3217), (64, 150, 901), (512, 1, 30)])

@@ -146,8 +146,8 @@ def test_a_class_without_a_training_sound_is_named(tmp_path: Path) -> None:
         load(str(tmp_path / "small"))
     folder = write_sounds(tmp_path / "sounds", 5)
     for file in (folder / "rising").iterdir():
-        file.write_text("no sound")
-    with pytest.raises(UserError, match="'rising': none of its sounds can be read"):
+        file.write_text("no audio")
+    with pytest.raises(UserError, match="'rising': none of its recordings can be read"):
         load(str(folder), skip_bad=True)
 
 
@@ -388,9 +388,9 @@ def test_the_spoken_digits_official_split() -> None:
 def test_files_of_a_class_folder_that_are_no_sounds_are_counted(tmp_path: Path) -> None:
     folder = write_sounds(tmp_path / "sounds", 10)
     for number in range(4):
-        (folder / "low" / f"{number}.xyz").write_bytes(b"no sound of any kind")
+        (folder / "low" / f"{number}.xyz").write_bytes(b"no audio of any kind")
     data = load(str(folder))
-    assert [note for note in data.notes if "4 files cannot be read as sounds (4 .xyz); convert them" in note]
+    assert [note for note in data.notes if "4 files cannot be read as recordings (4 .xyz); convert them" in note]
     assert len(data.train) + len(data.val) + len(data.test) == 30
 
 

@@ -1,4 +1,4 @@
-"""`--freeze` over the models of sounds, with their features in front."""
+"""`--freeze` over the audio models, with their features in front."""
 
 from typing import Any
 

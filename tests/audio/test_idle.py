@@ -1,4 +1,4 @@
-"""Options that say how sounds are read, with every kind of data: each is heeded, or refused in a line that names it."""
+"""Options that say how audio is read, with every kind of data: each is heeded, or refused in a line that names it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -241,7 +241,7 @@ def test_the_spoken_digits_as_published_are_tested_on_the_first_takes(tmp_path: 
 
 def test_sounds_in_no_known_form_get_a_line_on_manifests(tmp_path: Path) -> None:
     write(tmp_path, "a_1001_DFA_ANG.wav", "b_1002_DFA_SAD.wav")
-    with pytest.raises(UserError, match=r"no sounds of any class.*a CSV manifest \(columns filename, label"):
+    with pytest.raises(UserError, match=r"no recordings of any class.*a CSV manifest \(columns filename, label"):
         found(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The sound models: shapes, that each learns what its key part is for and fails without it, and exports."""
+"""The audio models: shapes, that each learns what its key part is for and fails without it, and exports."""
 
 import sys
 from collections.abc import Callable
@@ -230,7 +230,7 @@ def test_the_exported_model_takes_any_length(name: str, options: dict[str, int],
         for length in (1, 500, 1600, 1601, 7000):
             x = 0.1 * torch.randn(2, length)
             torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0)
-        x[0, 500:6500] = 0  # windows of silence in one sound of the batch
+        x[0, 500:6500] = 0  # windows of silence in one clip of the batch
         torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0)
         x[0], x[1, 5000] = 0, torch.nan  # silence alone, and a sample that is no number
         torch.testing.assert_close(exported(x), model(x), atol=1e-4, rtol=0, equal_nan=True)

@@ -1,4 +1,4 @@
-"""Sounds of every kind and bad ones: what is read, and the one line that names what is not."""
+"""Audio files of every kind and bad ones: what is read, and the one line that names what is not."""
 
 from functools import partial
 from pathlib import Path
@@ -132,8 +132,8 @@ def write_bad(folder: Path) -> dict[str, str]:
     soundfile.write(folder / "none.wav", np.zeros(0), RATE)
     return {
         "truncated": "cut short",
-        "header": "no sound",
-        "text": "no sound",
+        "header": "no audio",
+        "text": "no audio",
         "zero": "empty",
         "nan": "finite",
         "infinite": "finite",

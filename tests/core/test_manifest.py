@@ -17,7 +17,7 @@ from ptapp_core.data.manifest import END, START, is_manifest, read_manifest
 from ptapp_core.data.unread import Kind
 from ptapp_core.errors import UserError
 
-WAVS = Kind("sound", frozenset([".wav"]), lambda file: False, remedy="convert them")
+WAVS = Kind("recording", frozenset([".wav"]), lambda file: False, remedy="convert them")
 few = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

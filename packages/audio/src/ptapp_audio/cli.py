@@ -30,7 +30,7 @@ def evaluate(settings: "EvaluateAudio") -> None:
 
 @command(app, "ptapp_audio.config:PredictAudio")
 def predict(settings: "PredictAudio") -> None:
-    """Classify sound files, whole or along a time line."""
+    """Classify audio files, whole or along a time line."""
     from ptapp_audio.predict import predict
 
     predict(settings)
@@ -46,7 +46,7 @@ def export(settings: "ExportAudio") -> None:
 
 @command(app, "ptapp_audio.config:FeaturesAudio")
 def features(settings: "FeaturesAudio") -> None:
-    """Compute features of sound files: an npz and a drawing each."""
+    """Compute features of audio files: an npz and a drawing each."""
     from ptapp_audio.features.describe import describe
 
     describe(settings)
@@ -67,7 +67,7 @@ def datasets() -> None:
 
 
 DATASETS = """\
-nothing    sounds that the program makes: 6 kinds, 1 s at 16 kHz
+nothing    clips that the program makes: 6 kinds, 1 s at 16 kHz
 FILE.csv   a manifest, also as TSV or in a folder: columns filename (file, path)
            and category (label, class), and split, fold, start and end of a
            segment, speaker, patient or another group where there are any

@@ -1,4 +1,4 @@
-"""Sounds that the program makes, so that the command has something to learn: six kinds, each with its own draws."""
+"""Clips that the program makes, so that the command has something to learn: six kinds, each with its own draws."""
 
 from math import pi
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Sounds of any length in one block of int16 samples, in memory or mapped from a file, and windows of them."""
+"""Clips of any length in one block of int16 samples, in memory or mapped from a file, and windows of them."""
 
 import tempfile
 from collections.abc import Sequence
@@ -87,8 +87,8 @@ class Windows:
         starts = clips.starts[owner] + at
         ends = (starts + size).minimum((clips.starts + clips.lengths)[owner])
         spans = zip(starts.tolist(), ends.tolist(), strict=True)
-        heard = torch.tensor([not is_silent(clips.samples[start:end]) for start, end in spans])
-        decide = heard | (owner[heard].bincount(minlength=len(clips)) == 0)[owner]
+        audible = torch.tensor([not is_silent(clips.samples[start:end]) for start, end in spans])
+        decide = audible | (owner[audible].bincount(minlength=len(clips)) == 0)[owner]
         self.owner, self._at = owner[decide], at[decide]
         self._clips, self._size = clips, size
 

@@ -19,7 +19,7 @@ _SPEAKER = re.compile(r"([0-9a-f]{8})_nohash_\d+\.\w+")  # as Speech Commands na
 
 
 def read_folder(root: Path) -> Listing:
-    """Sound files whose folder names their class; classes go by name. There may be a test/ alone, to be measured."""
+    """Audio files whose folder names their class; classes go by name. There may be a test/ alone, to be measured."""
     whole = list_classes(root, SOUNDS, need_train=False)
     if NOISE in whole.classes:
         whole = whole.without(NOISE)

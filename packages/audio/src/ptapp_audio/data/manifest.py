@@ -1,4 +1,4 @@
-"""A table with a row per sound or segment of one; see `ptapp_core.data.manifest`."""
+"""A table with a row per recording or segment of one; see `ptapp_core.data.manifest`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from ptapp_core.data.manifest import read_manifest as read
 
 
 def read_manifest(file: Path, skip_bad: bool = False) -> tuple[Listing, list[str]]:
-    """The sounds of a manifest, and of each row that was left out "row: reason"; raises UserError."""
+    """The recordings of a manifest, and of each row that was left out "row: reason"; raises UserError."""
     listing, skipped = read(file, SOUNDS, segments=True, skip_bad=skip_bad)
     listing = official_test(listing)
     recordings = [recording_of(path, name) for path, name in zip(listing.files, listing.names, strict=True)]

@@ -1,7 +1,7 @@
 """The frames of an MPEG audio stream (MP3): how many there are, whether the last is whole, and a header that says so.
 
 libsndfile takes the number of samples from the header of Xing or LAME. Without one it guesses from the size of the
-first frames, and ends there: a file of variable bit rate loses most of its sound, or seems to be cut short.
+first frames, and ends there: a file of variable bit rate loses most of its audio, or seems to be cut short.
 """
 
 import re
@@ -38,7 +38,7 @@ class Stream:
     """What was found in an MPEG file."""
 
     frames: list[tuple[int, int]]
-    """Beginning and end of each frame with sound."""
+    """Beginning and end of each frame of audio, in bytes."""
     kind: Kind
     promised: int | None
     """How many frames the first header of Xing, LAME or VBRI says that there are."""
@@ -140,12 +140,12 @@ def _another(file: memoryview, at: int, kind: Kind) -> bool:
 
 
 def _side_information(kind: Kind) -> int:
-    """Bytes between the header of a frame of layer III and its sound."""
+    """Bytes between the header of a frame of layer III and its audio."""
     return (17 if kind.mono else 32) if kind.first else (9 if kind.mono else 17)
 
 
 def _information(frame: bytes, kind: Kind) -> int | None:
-    """The number of frames that a header of Xing, LAME or VBRI says (0: it does not); None for a frame with sound."""
+    """The number of frames that a header of Xing, LAME or VBRI says (0: it does not); None for a frame of audio."""
     if kind.layer != 3:
         return None
     for at in (4 + _side_information(kind), 6 + _side_information(kind)):

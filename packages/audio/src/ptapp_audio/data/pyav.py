@@ -1,4 +1,4 @@
-"""Sounds that libsndfile does not read, such as m4a, aac, webm and wma, by PyAV where that is installed."""
+"""Audio that libsndfile does not read, such as m4a, aac, webm and wma, by PyAV where that is installed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +49,7 @@ def blocks(file: Path, what: str) -> Iterator[npt.NDArray[np.float32]]:
 
 @contextmanager
 def _opened(file: Path, what: str) -> Iterator[tuple[Any, Any, float]]:
-    """The container, its first stream of sound, and how long that is by the header."""
+    """The container, its first stream of audio, and how long that is by the header."""
     if av is None:
         raise Unreadable(
             f"is {what}, which needs PyAV: {install('ptapp-audio', 'av')}, or convert it: "
@@ -58,7 +58,7 @@ def _opened(file: Path, what: str) -> Iterator[tuple[Any, Any, float]]:
     try:
         with av.open(str(file)) as container:
             if not container.streams.audio:
-                raise Unreadable(f"is {what} without sound")
+                raise Unreadable(f"is {what} without audio")
             stream = container.streams.audio[0]
             own = stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1_000_000
             yield container, stream, float(own)

@@ -1,4 +1,4 @@
-"""From sound files to int16 waveforms at one rate, in blocks: by libsndfile, and by PyAV what that does not read."""
+"""From audio files to int16 waveforms at one rate, in blocks: by libsndfile, and by PyAV what that does not read."""
 
 import math
 import mmap
@@ -80,7 +80,7 @@ def look(file: Path) -> tuple[int, float]:
 
 
 def opens(file: Path) -> bool:
-    """Whether the header is that of a sound, whatever the file's name."""
+    """Whether the header is that of audio, whatever the file's name."""
     try:
         look(file)
     except Unreadable:
@@ -89,7 +89,7 @@ def opens(file: Path) -> bool:
 
 
 SOUNDS = Kind(
-    "sound",
+    "recording",
     pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
     opens,
     remedy="convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
@@ -97,13 +97,13 @@ SOUNDS = Kind(
 
 
 def read(file: Path, rate: int | None = None) -> Sound:
-    """The sound as int16, the mean of its channels, at `rate` (None: its own).
+    """The recording as int16, the mean of its channels, at `rate` (None: its own).
 
     16-bit samples stay as they are; others are rounded to 16 bits. Floats up to 1.5 of full scale are clipped, for
     lossy codecs go so far. A file with larger ones is divided by the power of two that its largest reaches up to, so
     that samples of int16 or int32 that were stored as floats come out as what they were.
 
-    Raises Unreadable where the file is missing, empty, truncated, no sound, or holds samples that are no numbers.
+    Raises Unreadable where the file is missing, empty, truncated, no audio, or holds samples that are no numbers.
     """
     return _within_scale(lambda divisor: _decode(file, rate, divisor))
 
@@ -141,7 +141,7 @@ def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
 
 
 class Remarks:
-    """What is worth a line of the sounds that were read."""
+    """What is worth a line of the files that were read."""
 
     def __init__(self) -> None:
         self._divisors: list[float] = []
@@ -151,7 +151,7 @@ class Remarks:
         self._files = 0
 
     def add(self, file: Path, sound: Sound) -> None:
-        """Takes note of a sound."""
+        """Takes note of a file."""
         self._files += 1
         if abs(float(sound.samples.double().mean())) > _OFFSET * FULL_SCALE:
             self._offset.append(file)
@@ -231,7 +231,7 @@ def _decode(file: Path, rate: int | None, divisor: float) -> Decoded:
     try:
         with _opened(file) as (own, blocks):
             if not _SLOWEST <= own <= _FASTEST:
-                raise Unreadable(f"says that it has {own:,} samples a second, which no sound has")
+                raise Unreadable(f"says that it has {own:,} samples a second, which no recording has")
             return _joined(blocks, own, rate or own, divisor)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(file, error)) from error
@@ -346,10 +346,10 @@ def _reason(file: Path, error: Exception) -> str:
     if not file.exists():
         return "no such file"
     if file.is_dir():
-        return "is a folder, not a sound"
+        return "is a folder, not an audio file"
     if not file.stat().st_size:
         return "is empty (0 bytes)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"
     text = one_line(error).split(": ", 1)[-1].rstrip(".")
-    return f"is no sound of a known format ({text})"
+    return f"is no audio of a known format ({text})"

@@ -1,4 +1,4 @@
-"""Sounds to train on, recognised from what is there: a path, or nothing."""
+"""Clips to train on, recognised from what is there: a path, or nothing."""
 
 import os
 from collections import Counter
@@ -30,7 +30,7 @@ from ptapp_core.machine.memory import free_memory
 
 Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
-"""The rate that sounds are brought down to where none is asked for: what most models were made for."""
+"""The rate that audio is brought down to where none is asked for: what most models were made for."""
 TAKE = "take"
 """The value of `--split-by` for the splits of the data itself."""
 _EXPECTED = "a folder with a folder for each class, one of files named CLASS_SPEAKER_TAKE, or a CSV manifest"
@@ -48,7 +48,7 @@ def load(
     split_by: str = TAKE,
     group_column: str | None = AUTO,
 ) -> Splits:
-    """Train, val and test clips from a path; None is the sounds that the program makes.
+    """Train, val and test clips from a path; None is the clips that the program makes.
 
     Clips are int16 at `rate` (None: the most frequent of the data, at most 16 kHz). See `split.assign` for how they
     are divided; `skip_bad` leaves bad samples out and names them in `skipped`. Raises UserError, on one line that
@@ -70,11 +70,11 @@ def load(
     clips, good, bad, remarks = _read(listing, rate, on_disk)
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
+        raise UserError(f"{bad[0]}{rest}; leave such files out with --skip-bad")
     listing = listing.take(good)
     if division is not None:
         for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
-            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its sounds can be read")
+            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its recordings can be read")
     return _divided(
         listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, remarks=remarks
     )
@@ -123,7 +123,7 @@ def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
     if not path.is_dir():
         if is_manifest(path) or path.name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
             return read_manifest(path, skip_bad)
-        kind = "one sound" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
+        kind = "one recording" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
     entries = visible(path)
     tables = [entry for entry in entries if is_manifest(entry) and not NO_MANIFEST.fullmatch(entry.name)]

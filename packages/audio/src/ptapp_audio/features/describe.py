@@ -1,4 +1,4 @@
-"""`ptapp audio features`: the features of sound files as an npz and a drawing of each."""
+"""`ptapp audio features`: the features of audio files as an npz and a drawing of each."""
 
 import sys
 import textwrap
@@ -65,7 +65,7 @@ def compute(
 ) -> dict[str, npt.NDArray[Any]]:
     """The chosen features of int16 (samples,), float32 (bands, frames) each.
 
-    They are computed in blocks, but for the scalogram: beside these features, a long sound takes no more memory than a
+    They are computed in blocks, but for the scalogram: beside these features, a long file takes no more memory than a
     short one. Raises UserError where it takes more than is free.
     """
     modules = {name: module.to(device) for name, module in _modules(rate, settings).items()}
@@ -112,7 +112,7 @@ def _feature(
     if isinstance(module, features.LogMel):  # its floor lies below the loudest value of all blocks
         decibels = _in_blocks(module.decibels, samples, settings, device)
         return decibels if module.top_db is None else decibels.clip(min=decibels.max() - module.top_db)
-    if isinstance(module, features.Scalogram):  # its highest wavelets end slowly: a block would hear where it begins
+    if isinstance(module, features.Scalogram):  # its highest wavelets end slowly: a block would show where it begins
         return module(samples.to(device).float()[None] / FULL_SCALE)[0].cpu().numpy()
     return _in_blocks(module, samples, settings, device)
 
@@ -120,7 +120,7 @@ def _feature(
 def _in_blocks(
     compute: Callable[[Tensor], Tensor], samples: Tensor, settings: FeaturesAudio, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """The same as of the whole sound, for each block has as much sound on both sides as its frames hear."""
+    """The same as those of the whole recording: each block has as much of it on both sides as its frames see."""
     hop = settings.hop
     frames = max(1, _TOGETHER // max(settings.n_fft, hop))
     beside = -(-settings.n_fft // hop)  # frames

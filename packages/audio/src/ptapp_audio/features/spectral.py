@@ -2,7 +2,7 @@
 
 All take float (N, samples) and return (N, bands, frames). Frames are centred, with zeros beyond the ends, as librosa
 pads: 1 + samples // hop_length of them where n_fft is even. With `center=False` the first frame begins with the first
-sample, and a sound must be as long as a frame. Parameters have librosa's names and defaults but for `rate`, its `sr`,
+sample, and audio must be as long as a frame. Parameters have librosa's names and defaults but for `rate`, its `sr`,
 and the hop_length of `Spectrogram`, which is 512 for all.
 
 Exporters carry a matrix product where not an FFT, so the transform is one wherever a model is exported, and the export
@@ -133,7 +133,7 @@ class Mel(nn.Module):
 
 
 def refuse_empty_bands(mel: Mel, option: str) -> None:
-    """Raises UserError for bands that would be silent whatever the sound; `option` makes the spectrum longer."""
+    """Raises UserError for bands that would be silent whatever the audio; `option` makes the spectrum longer."""
     empty = int((mel.bank.amax(1) == 0).sum())
     if empty:
         raise UserError(
@@ -219,7 +219,7 @@ class MFCC(nn.Module):
 class Chroma(nn.Module):
     """Energy of the 12 pitch classes from C on, the strongest of a frame 1: `librosa.feature.chroma_stft`, tuning 0.
 
-    librosa's default is to guess the tuning from the sound; give it tuning=0.0 for the same numbers.
+    librosa's default is to guess the tuning from the audio; give it tuning=0.0 for the same numbers.
     """
 
     bank: Tensor

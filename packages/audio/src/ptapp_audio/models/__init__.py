@@ -1,4 +1,4 @@
-"""The sound models by name."""
+"""The audio models by name."""
 
 from typing import Any
 

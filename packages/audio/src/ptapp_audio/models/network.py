@@ -1,4 +1,4 @@
-"""What every sound model is, besides a module."""
+"""The base class of the audio networks."""
 
 from abc import ABC, abstractmethod
 

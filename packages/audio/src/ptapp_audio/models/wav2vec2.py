@@ -1,4 +1,4 @@
-"""wav2vec 2.0 and its kin (HuBERT, WavLM) from transformers: a network that hears the waveform itself."""
+"""wav2vec 2.0 and its kin (HuBERT, WavLM) from transformers: a network that takes the waveform itself."""
 
 from typing import Any
 

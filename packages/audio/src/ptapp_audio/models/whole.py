@@ -36,7 +36,7 @@ class Front:
         """From seconds; the spectrum gets the next power of two."""
         n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
         if low >= rate / 2:
-            raise UserError(f"--low {low:g}: at {rate:,} samples a second a sound ends at {rate // 2:,} Hz")
+            raise UserError(f"--low {low:g}: at {rate:,} samples a second audio ends at {rate // 2:,} Hz")
         return cls(rate, n_fft, max(round(hop * rate), 1), mels=mels, low=low)
 
 

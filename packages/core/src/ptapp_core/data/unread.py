@@ -21,7 +21,7 @@ class Kind:
     """What one sample is as a file."""
 
     name: str
-    """What it is called: image, sound."""
+    """What a file of it is called: image, recording."""
     suffixes: frozenset[str]
     """Those of samples, lower case."""
     opens: Callable[[Path], bool]
