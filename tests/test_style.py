@@ -4,8 +4,9 @@ import ast
 import re
 from collections.abc import Iterator
 
-from test_layering import files, module_name
+from test_layering import PACKAGES, files, module_name
 
+ROOT = PACKAGES.parent
 MOST_POSITIONAL = 3
 # Functions that take more, each with the file that still calls it by position. The list may only shrink: an entry goes
 # when its callers name the arguments, and the test fails where an entry is not needed any more.
@@ -209,3 +210,11 @@ class Four:
         "m.Three": 1,
         "m.Four": 4,
     }
+
+
+def test_no_page_holds_the_marks_of_an_unfinished_merge() -> None:
+    pages = [path for place in ("*.md", "docs/*.md", "packages/**/*.md", "tests/**/*.md") for path in ROOT.glob(place)]
+    assert len(pages) > 10
+    for page in pages:
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert not [line for line in lines if line.startswith(("<<<<<<< ", ">>>>>>> "))], page
