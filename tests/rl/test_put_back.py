@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import rl.games  # noqa: F401  (registers them)
 from ptapp_core.errors import UserError
 from ptapp_rl.envs import vector
 from ptapp_rl.envs.capture import plain_state

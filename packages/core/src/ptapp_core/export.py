@@ -112,11 +112,11 @@ class _Form:
     """The model takes one dictionary of them."""
 
     def arguments(self, parts: Sequence[Any]) -> tuple[Any, ...]:
-        """What the model is called with, for something of each input."""
+        """The arguments of the model, made of one part for each input."""
         return (dict(zip(self.names, parts, strict=True)),) if self.keyed else tuple(parts)
 
     def dimensions(self) -> tuple[Any, ...]:
-        """As torch.export takes them; one name is one size."""
+        """The free dimensions as torch.export takes them; one name is one size."""
         known = {name: torch.export.Dim(name, max=self.most.get(name)) for dims in self.free for name in dims.values()}
         return self.arguments([{place: known[name] for place, name in dims.items()} for dims in self.free])
 

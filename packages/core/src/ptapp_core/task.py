@@ -30,7 +30,7 @@ class Progress:
     """Steps that fp16 left out because its loss scale was too large."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers."""
+        """The fields as plain numbers."""
         return asdict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -41,7 +41,7 @@ class Progress:
 
 
 class Task(nn.Module, ABC):
-    """What to minimise. A subclass sets `self.model`, the module that is evaluated and exported, and writes `forward`.
+    """A model and its loss. A subclass sets `self.model`, the module that is evaluated and exported, and `forward`.
 
     Everything else that learns or must survive a crash (a target network, a second optimised module) is an ordinary
     submodule or buffer of the task.
@@ -76,7 +76,7 @@ class Source(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain data (tensors, numbers, strings)."""
+        """The state as plain data (tensors, numbers, strings)."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -98,5 +98,5 @@ class Reporting(Protocol):
         ...
 
     def figures(self) -> dict[str, float]:
-        """What to log beside the sums of the task, and before them."""
+        """The figures to log beside the sums of the task, and before them."""
         ...

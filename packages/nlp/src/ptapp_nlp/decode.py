@@ -1,4 +1,4 @@
-"""From a model's probabilities to text: greedy, sampling, and beam search; batched, and deterministic by seed."""
+"""Decoding a model's probabilities to text: greedy, sampling, and beam search; batched, and deterministic by seed."""
 
 from collections.abc import Callable, Sequence
 

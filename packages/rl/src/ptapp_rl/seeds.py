@@ -59,7 +59,7 @@ class _Job:
     """The last line of its stderr, or its exit code."""
 
     def begin(self) -> None:
-        """In this process's group, so that a Ctrl-C at the terminal, or the terminal's end, is for all."""
+        """Starts it in this process's group, so that a Ctrl-C at the terminal, or the terminal's end, reaches all."""
         command = _command(self.folder, self.seed)
         with self._errors.open("wb") as errors:  # a pipe might fill
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
@@ -114,7 +114,7 @@ def _command(folder: Path, seed: int) -> list[str]:
 
 
 def _run_all(jobs: list[_Job], parallel: int) -> None:
-    """Until all have ended; after a request to stop, which they get as well, those that had begun."""
+    """Runs jobs until all have ended; a request to stop is passed on, and no further job begins."""
     asked = False
     try:
         with StopRequest() as stop:

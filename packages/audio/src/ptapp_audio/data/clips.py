@@ -120,7 +120,7 @@ class Store:
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def add(self, clip: Tensor) -> int:
-        """Where the clip, int16 (samples,), begins."""
+        """Takes a clip, int16 (samples,); returns where it begins in the block, in samples."""
         start = self._total
         self._total += len(clip)
         if self._file is None:
@@ -130,7 +130,7 @@ class Store:
         return start
 
     def block(self) -> Tensor:
-        """All samples, int16."""
+        """All samples, int16 (samples,)."""
         if self._file is None:
             return torch.cat(self._parts)
         with self._file:  # the mapping keeps the bytes

@@ -28,12 +28,12 @@ class Data:
 
     begin: int
     length: int
-    """In bytes; whatever stands there where `open`."""
+    """The bytes of the samples; where `open`, whatever the header holds."""
     field: int
     """Where the length stands in the file."""
     _: KW_ONLY
     form: str
-    """How it stands there, for struct."""
+    """The format of that number, for struct."""
     counted: int = 0
     """Bytes that it counts beyond the samples."""
     frame: int = 1

@@ -39,9 +39,9 @@ class Known:
     copied: bool = False
     """Whether the set is often unpacked with second copies; its file names are unique."""
     left_out: str = "(?!)"
-    """The pattern of FOLDER/FILE of what is no sample."""
+    """The pattern of FOLDER/FILE of files that are no samples."""
     often_broken: str = "(?!)"
-    """That of a file that is broken in copies that are about, and is left out of these."""
+    """The pattern of a file that is broken in common copies, and is left out where it is."""
 
 
 def _of_speech_commands(names: Names) -> SplitName:
@@ -156,7 +156,7 @@ def official_test(listing: Listing) -> Listing:
 
 
 def without_fold(what: str) -> str:
-    """What a listing is, for a job that chooses another fold than the official one as its test."""
+    """The listing for a job that chooses another fold than the official one as its test."""
     return what.partition(_FOLD)[0]
 
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _RATES = (44_100, 48_000, 32_000)
-_KILOBITS = {  # by (version 1, layer)
+_KILOBITS = {  # the keys are (whether it is version 1, layer)
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
     (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -35,7 +35,7 @@ class Kind(NamedTuple):
 
 @dataclass(frozen=True)
 class Stream:
-    """What was found in an MPEG file."""
+    """The frames that were found in an MPEG file."""
 
     frames: list[tuple[int, int]]
     """Beginning and end of each frame of audio, in bytes."""

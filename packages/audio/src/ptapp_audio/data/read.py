@@ -33,7 +33,8 @@ SILENT = 1e-3
 """A recording, or a window of one, whose peak stays below this share of full scale counts as silence."""
 _OVERSHOOT = 1.5  # times full scale: a lossy codec may reach it, and what is beyond full scale is clipped
 _AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
-_OFFSET, _FEW = 0.05, 0.05  # of full scale: a mean beyond it is a fault; of the files: a line says where more have it
+_OFFSET = 0.05  # share of full scale: a mean beyond it is a fault
+_FEW = 0.05  # share of the files: a line says so where more have the fault
 _BLOCK = 2**18  # samples of all channels that are decoded at a time
 _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
 _GUESSED_FROM = 200
@@ -46,7 +47,7 @@ Decoded = tuple[npt.NDArray[np.int16], int, float]
 
 
 class Sound(NamedTuple):
-    """What `read` gives."""
+    """A recording as `read` returns it."""
 
     samples: Tensor
     """int16 (samples,)."""
@@ -141,7 +142,7 @@ def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
 
 
 class Remarks:
-    """What is worth a line of the files that were read."""
+    """Counts the faults of the files that were read which are worth a line."""
 
     def __init__(self) -> None:
         self._divisors: list[float] = []
@@ -217,7 +218,7 @@ def from_array(wave: npt.NDArray[Any], own: int, rate: int) -> Sound:
 
 
 def _within_scale(decoded: Callable[[float], Decoded]) -> Sound:
-    """What `decoded` gives for a divisor: 1, or beyond what is clipped the power of two that the peak reaches up to."""
+    """Decodes with a divisor: 1, or for a peak beyond what is clipped the next power of two."""
     divisor = 1.0
     samples, rate, peak = decoded(divisor)
     if peak > _OVERSHOOT:
@@ -259,7 +260,7 @@ class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no t
     """soundfile seeks after every read of a file in which it can; the decoder of MP3 then gives other samples."""
 
     def seekable(self) -> bool:
-        """No, whatever the file."""
+        """It is not, whatever the file."""
         return False
 
     @property
@@ -272,7 +273,7 @@ class _Copy(mmap.mmap):
     """A file that may be changed in this process alone, and in which libsndfile may seek beyond the end."""
 
     def seek(self, pos: int, whence: int = os.SEEK_SET) -> None:
-        """As that of a file."""
+        """Seeks as in a file, but not beyond the end."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self.tell(), os.SEEK_END: len(self)}[whence]
         super().seek(min(start + pos, len(self)))
 
@@ -323,7 +324,7 @@ def _repaired(whole: _Copy, data: Data | None) -> _Copy | None:
     length = data.closed(len(whole)) if data and data.open else None
     if data is None or length is None:
         return None
-    whole[data.field : data.field + len(length)] = length  # of this process's copy alone
+    whole[data.field : data.field + len(length)] = length  # in this process's copy alone
     return whole
 
 

@@ -148,7 +148,7 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
     for row, file in enumerate(listing.files):
         rows_of.setdefault(file, []).append(row)
     files = list(rows_of)
-    places: dict[int, tuple[int, int]] = {}  # of a row: where its clip begins in the store, and its length
+    places: dict[int, tuple[int, int]] = {}  # row -> where its clip begins in the store, and its length
     reasons: dict[int, str] = {}
     remarks = Remarks()
     for file, sound in zip(files, read_files(files, rate), strict=True):

@@ -1,4 +1,4 @@
-"""From one sample rate to another, block after block."""
+"""Resampling from one rate to another, block after block."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ class Resampler:
         self._any = False
 
     def __call__(self, wave: Wave) -> Wave:
-        """What is ready of the waveform up to this block."""
+        """Takes a block, and returns the samples that are ready by then."""
         if self._stream is None:
             return wave
         if not len(self._first):
@@ -31,7 +31,7 @@ class Resampler:
         return ready
 
     def rest(self) -> Wave:
-        """What was still to come; nothing may be given to this resampler any more."""
+        """Returns the last samples; nothing may be given to this resampler any more."""
         if self._stream is None:
             return self._first
         ready: Wave = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)

@@ -105,7 +105,7 @@ def _modules(rate: int, settings: FeaturesAudio) -> dict[str, nn.Module]:
 def _feature(
     module: nn.Module, samples: Tensor, settings: FeaturesAudio, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """What a module makes of int16 (samples,), (bands, frames)."""
+    """The features (bands, frames), float32, that a module computes from int16 (samples,)."""
     if isinstance(module, features.MFCC):
         basis: npt.NDArray[np.float32] = module.basis.cpu().numpy()
         return basis @ _feature(module.log_mel, samples, settings, device)
@@ -120,7 +120,7 @@ def _feature(
 def _in_blocks(
     compute: Callable[[Tensor], Tensor], samples: Tensor, settings: FeaturesAudio, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """The same as those of the whole recording: each block has as much of it on both sides as its frames see."""
+    """Equals `compute` of the whole recording: each block has as much of it on both sides as its frames see."""
     hop = settings.hop
     frames = max(1, _TOGETHER // max(settings.n_fft, hop))
     beside = -(-settings.n_fft // hop)  # frames

@@ -39,7 +39,7 @@ class CRNN(Network):
         return logits
 
     def blocks(self) -> list[nn.Module]:
-        """The convolutions."""
+        """The stages of convolutions."""
         return list(self.stages)
 
 

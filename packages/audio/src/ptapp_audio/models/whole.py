@@ -16,13 +16,13 @@ from ptapp_audio.models import Network, build
 from ptapp_core.errors import UserError
 
 _QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
-_LOOKED_AT = 256  # windows from which the statistics are taken,
-_TOGETHER = 16  # so many at a time
+_LOOKED_AT = 256  # windows from which the statistics are taken
+_TOGETHER = 16  # windows of these that are computed at a time
 
 
 @dataclass(frozen=True)
 class Front:
-    """What the features are made of; all in samples but `mels` and `low` (Hz)."""
+    """The parameters of the features: `rate` and `low` in Hz, `n_fft` and `hop` in samples."""
 
     rate: int
     n_fft: int
@@ -33,7 +33,7 @@ class Front:
 
     @classmethod
     def of(cls, rate: int, frame: float, hop: float, mels: int, low: float) -> "Front":
-        """From seconds; the spectrum gets the next power of two."""
+        """Converts seconds (`frame`, `hop`) to samples; the spectrum gets the next power of two."""
         n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
         if low >= rate / 2:
             raise UserError(f"--low {low:g}: at {rate:,} samples a second audio ends at {rate // 2:,} Hz")

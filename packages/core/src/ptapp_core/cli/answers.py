@@ -14,7 +14,7 @@ Answer = Callable[[str, Probabilities], None]
 
 
 def json_lines(name: str, probabilities: Probabilities) -> None:
-    """Prints a JSON object."""
+    """Prints the answer for a file as a JSON object on one line."""
     print(json.dumps({"file": name, **as_record(probabilities)}, ensure_ascii=False))
 
 

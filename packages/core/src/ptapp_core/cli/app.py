@@ -157,7 +157,7 @@ SAID = "said"
 
 def _speaks_first(code: int) -> bool:
     """Whether this rank prints the error: the first of several that fail, or the only one."""
-    own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # in a folder of its own, in one that the ranks share
+    own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # lies in a folder of this rank, in one that the ranks share
     if own_file is None:
         return os.environ.get("RANK", "0") == "0"
     try:

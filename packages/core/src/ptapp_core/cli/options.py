@@ -34,7 +34,7 @@ class _SettingsCommand(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
             return super().parse_args(ctx, args)
-        except typer.TyperException as error:  # of an unknown option Typer offers even those that are hardly alike
+        except typer.TyperException as error:  # for an unknown option Typer offers even names that are hardly alike
             if possible := getattr(error, "possibilities", None):
                 error.possibilities = close_to(error.option_name, possible)  # type: ignore[attr-defined]
             raise

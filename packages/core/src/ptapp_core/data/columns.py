@@ -30,7 +30,7 @@ _SHOWN, _WIDE = 12, 24  # columns that a message names, and characters of each
 
 
 def plain(name: str) -> str:
-    """`begin_time` for `Begin Time (s)`."""
+    """A column's name without case, blanks and units: `begin_time` for `Begin Time (s)`."""
     return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
 
 

@@ -105,7 +105,7 @@ def unpacked_twice(folder: Path, split: SplitName) -> Path:
 
 
 def _words(name: str) -> list[str]:
-    """`seg_trainImages2` as seg, train, images."""
+    """The words of a name: seg, train and images of `seg_trainImages2`."""
     return [word.lower() for word in _WORD.findall(name)]
 
 

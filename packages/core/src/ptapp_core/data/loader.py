@@ -120,7 +120,7 @@ class Loader:
         return torch.multinomial(self._weights, self.size, replacement=True, generator=generator)
 
     def _shares(self, first_epoch: int, step: int) -> Iterator[tuple[int, Tensor]]:
-        """From that step on: the epoch, and this rank's part of the next micro-batch as indices."""
+        """Yields from that step on the epoch and this rank's part of the next micro-batch as indices."""
         rank, world = self._runtime.rank, self._runtime.world
         for epoch in count(first_epoch):
             order = self._order(epoch)

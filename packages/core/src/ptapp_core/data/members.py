@@ -19,7 +19,7 @@ _SHOWN = 3  # samples that a message names
 
 
 class Member(NamedTuple):
-    """A sample of a run."""
+    """A sample of a run, as a row of `samples.csv`."""
 
     split: SplitName
     id: str

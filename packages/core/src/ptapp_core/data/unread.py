@@ -18,12 +18,12 @@ COMPANIONS = frozenset(
 
 @dataclass(frozen=True)
 class Kind:
-    """What one sample is as a file."""
+    """A kind of file that holds one sample."""
 
     name: str
     """What a file of it is called: image, recording."""
     suffixes: frozenset[str]
-    """Those of samples, lower case."""
+    """The suffixes of samples, in lower case."""
     opens: Callable[[Path], bool]
     """Whether the reader knows a file of another suffix, or of none, by its first bytes."""
     _: KW_ONLY
@@ -38,7 +38,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What lies in a folder and was not used."""
+    """The files of a folder that were not used."""
 
     kind: Kind
     unread: list[Path] = field(default_factory=list)

@@ -51,7 +51,7 @@ class Weights:
         lerp_each(averages, latest, 1 - self._kept)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain tensors."""
+        """The task's own tensors, and the number of averaged steps."""
         if self._average is not None:
             return {"task": self.task.state_dict(), "averaged": self._average.n_averaged}
         return {"task": {k: v for k, v in self.task.state_dict().items() if not k.startswith("model.")}}

@@ -106,7 +106,7 @@ class Milestones:
             self._run.say(f"it stopped early, at step {progress.step}; a larger --patience continues it")
 
     def pass_step(self, stop: bool) -> None:
-        """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
+        """Does what is due after a step. Raises Interrupted after saving, if `stop` was asked for."""
         plan, step = self._plan, self.progress.step
         if step >= plan.steps:
             return  # `finish` follows
@@ -170,7 +170,7 @@ class Milestones:
             raise UserError(f"step {self.progress.step}: the update made {name} not finite{self._advice()}")
 
     def _not_finite(self) -> str:
-        """What is not finite of all that a checkpoint holds of the training, on any rank; empty where all is."""
+        """The name of a weight or momentum that is not finite on any rank; empty where all are finite."""
         states = self._optimizer.state.values()
         pairs = ((f"the optimizer's {key}", value) for state in states for key, value in state.items())
         momenta = [(name, value) for name, value in pairs if isinstance(value, Tensor)]

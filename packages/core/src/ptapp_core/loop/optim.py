@@ -109,7 +109,7 @@ def build_optimizer(
 def parameter_groups(
     model: nn.Module, lr: float, weight_decay: float, *, backbone_lr: float | None = None, head_prefix: str = ""
 ) -> list[dict[str, Any]]:
-    """What learns, by rate and weight decay, in the order backbone, head.
+    """The parameters that learn, by rate and weight decay, in the order backbone, head.
 
     Parameters of one dimension or none (biases, the scales and shifts of normalisation layers) are not decayed: they
     are few, do not overfit, and a scale pulled to zero only changes the effective rate of the layer before it

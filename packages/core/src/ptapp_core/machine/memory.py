@@ -87,7 +87,7 @@ def _available(meminfo: Path = Path("/proc/meminfo")) -> int:
 
 
 def _groups(of: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    """What is left of the limit of each group; a group's file pages can be dropped, and count as free."""
+    """The bytes that are left of the limit of each group; a group's file pages can be dropped, and count as free."""
     try:
         own = next(line[3:] for line in of.read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):

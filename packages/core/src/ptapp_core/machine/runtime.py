@@ -218,7 +218,7 @@ class Runtime:
 
 
 class _Share(nn.Module):
-    """What DistributedDataParallel wraps: the task, or zero where this rank's share of a batch is empty.
+    """The module that DistributedDataParallel wraps: the task, or zero where this rank's share of a batch is empty.
 
     Shards are not padded, so the last batch of an epoch may leave a rank without a sample. It still takes part in the
     gradients' sum, with a zero that touches every parameter.
@@ -236,9 +236,9 @@ class _Share(nn.Module):
 
 
 def outlive_stop_request(worker: int) -> None:
-    """To be called in each process that serves a job: Ctrl-C, and often the other requests, reach those as well.
+    """Makes this process, which serves a job, ignore Ctrl-C and the other requests, which often reach it as well.
 
-    The job still needs them to end its step.
+    The job still needs it to end its step.
     """
     for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
@@ -254,7 +254,7 @@ def end_with_job(processes: Iterable[BaseProcess]) -> None:
     """
     _serving.update(dict.fromkeys(processes, os.getpid()))
     atexit.unregister(_kill_serving)
-    atexit.register(_kill_serving)  # as the latest, and so before those that wait
+    atexit.register(_kill_serving)  # runs first, as the latest, so before those that wait
 
 
 def _kill_serving() -> None:
@@ -281,7 +281,7 @@ class RandomState:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Sets all generators."""
+        """Sets all generators to a stored state."""
         torch.set_rng_state(state["torch"])
         if state["cuda"] is not None and self._cuda:
             torch.cuda.set_rng_state(state["cuda"], self._cuda)

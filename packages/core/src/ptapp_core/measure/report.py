@@ -45,7 +45,7 @@ def save(figure: Figure, out: Path) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.part")
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # of a tick that is made while drawing
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a tick may be made while drawing
         figure.savefig(beside, format="png", dpi=100, facecolor="white", bbox_inches="tight", pad_inches=0.1)
     os.replace(beside, out)
     return out

@@ -1,4 +1,4 @@
-"""What a supervised model's figures on a split leave: lines on the console and files of a report."""
+"""Writes a supervised model's figures on a split: lines on the console and files of a report."""
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence

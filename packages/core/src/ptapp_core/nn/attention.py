@@ -20,7 +20,7 @@ class KeyValues:
 
     @property
     def length(self) -> int:
-        """T."""
+        """The number of tokens so far, T."""
         return 0 if self.keys is None else self.keys.shape[2]
 
     def append(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class MultiHeadAttention(nn.Module):
         causal: bool = False,
         cache: KeyValues | None = None,
     ) -> Tensor:
-        """What x, float (N, S, dim), gathers from `memory` (N, T, dim), or from itself: float (N, S, dim).
+        """Attends from x, float (N, S, dim), to `memory` (N, T, dim), or to itself: float (N, S, dim).
 
         With a `cache` the keys are those of the cache and then of x (whose positions follow); a cache of a memory is
         filled once. `keep`, bool (N, T), spans all keys.

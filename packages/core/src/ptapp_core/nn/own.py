@@ -32,7 +32,7 @@ def make_network(found: Any, where: str, names: Mapping[str, object], *, offered
         net = found(**taken)
         parameters = list(net.parameters())
     except UserError:
-        raise  # of memory
+        raise  # a line for the user already
     except Exception as error:  # whatever the user's code does
         raise UserError(f"{where}: cannot be made: {type(error).__name__}: {one_line(error)}") from error
     if not any(parameter.requires_grad for parameter in parameters):
@@ -90,7 +90,7 @@ def try_network(net: nn.Module, where: str, inputs: Tensor, *, logits: tuple[int
 
 
 def _form(value: object) -> str:
-    """What was returned, for a message."""
+    """The type of a returned value, for a message."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     return f"{'an' if type(value).__name__[0].lower() in 'aeiou' else 'a'} {type(value).__name__}"
@@ -141,7 +141,7 @@ class OwnLoss(nn.Module):
         self._function = function
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """The loss summed over the samples: a scalar, float32 or wider."""
         return self._function(wide(logits), target).sum()
 
 

@@ -46,7 +46,7 @@ class _File(Typed):
 
 
 class _Manifest(Typed):
-    """What `manifest.json` holds."""
+    """The content of `manifest.json`."""
 
     step: int = Field(ge=0, lt=10**8)
     ranks: int = Field(ge=1)
@@ -61,7 +61,7 @@ class Stateful(Protocol):
         ...
 
     def load_state_dict(self, state: Any) -> Any:
-        """Restores it in place."""
+        """Restores the state in place."""
         ...
 
 

@@ -270,7 +270,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A line of JSON each."""
+    """The rows as lines of JSON."""
     return "".join(_json(row) + "\n" for row in rows)
 
 
@@ -294,7 +294,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def _circumstances(runtime: Runtime, domain: str | None) -> dict[str, Any]:
-    """What a reader of an old run wants to know."""
+    """Versions, device and host, for whoever reads the run later."""
     versions = {"python": platform.python_version()}
     for name in ("ptapp-core", "torch", "numpy", *_libraries(domain)):
         try:

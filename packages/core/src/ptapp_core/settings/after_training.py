@@ -74,7 +74,7 @@ class EvaluateSettings(ComputeSettings):
 class PredictFiles(ComputeSettings):
     """How the answers for files are printed; a domain adds the files."""
 
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # an export computes in it too
 
     json_: bool = option(False, "one JSON object a line", group="Output")
     csv: bool = option(False, "comma-separated values", group="Output")

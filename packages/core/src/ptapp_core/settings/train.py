@@ -127,7 +127,7 @@ class JobSettings(Settings):
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
-        """As for all settings; with `resume` among the options, the settings of that run (see `resumed`)."""
+        """Resolves as all settings do; with `resume` among the options, the settings of that run (see `resumed`)."""
         run = options.get("resume")
         if run not in (None, "none"):
             if config is not None:
@@ -206,12 +206,12 @@ class JobSettings(Settings):
         return self.model_copy(update={**dict.fromkeys(self.lengths), **self.began_with}) if self.began_with else self
 
     def to_toml(self) -> str:
-        """As for all settings, less `resume`: the file describes the job, not the call that continued it."""
+        """The settings as TOML, less `resume`: the file describes the job, not the call that continued it."""
         return super(JobSettings, self.model_copy(update={"resume": None})).to_toml()
 
     @classmethod
     def groups(cls) -> dict[str, dict[str, FieldInfo]]:
-        """As for all settings, those of every job last."""
+        """The fields by group, those of every job last."""
         grouped, common = super().groups(), {group_of(field) for field in JobSettings.model_fields.values()}
         return dict(sorted(grouped.items(), key=lambda item: item[0] in common))
 
@@ -285,7 +285,7 @@ class TrainSettings(JobSettings):
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
-        """As for every job; --epochs on the command line would do nothing beside steps, and is refused."""
+        """Resolves as every job does; --epochs would do nothing beside steps, and is refused."""
         settings = super().resolve(config, options)
         if "epochs" in options and settings.steps is not None:
             remedy = "leave one of them out" if "steps" in options else "add --steps none to go by epochs"

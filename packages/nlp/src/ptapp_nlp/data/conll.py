@@ -13,7 +13,7 @@ from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.splits import Examples
 
 _UNIVERSAL = ["id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc"]
-_NUMBER = re.compile(r"\d+([-.]\d+)?")  # of a word in its sentence; 1-2 spans words, 1.1 is no word of the text
+_NUMBER = re.compile(r"\d+([-.]\d+)?")  # a word's number in its sentence; 1-2 spans words, 1.1 is no word of the text
 _COMMENT = re.compile(r"#[ \t]+\S")
 _DOCUMENT = re.compile(r"-DOCSTART-|#[ \t]*newdoc\b")
 _UNBROKEN = 1000  # words of a sentence that show that the empty lines are missing
@@ -27,7 +27,7 @@ class _Line(NamedTuple):
 
 
 class _Form(NamedTuple):
-    """Where things stand in the lines of a file."""
+    """The places of word and tag in the lines of a file."""
 
     width: int
     word: int

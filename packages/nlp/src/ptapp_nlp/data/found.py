@@ -79,6 +79,6 @@ def check_train(found: Collection[str], message: str, division: Division | None)
 
 
 def split_of_file(file: Path) -> SplitName | None:
-    """By the first word of a name that is one of a split: train.csv, Dev.tsv, de_gsd-ud-train.conllu, eng.testa."""
+    """The split that a name has as its first such word: train.csv, Dev.tsv, de_gsd-ud-train.conllu, eng.testa."""
     words = re.split(r"[._ -]", file.name.lower())
     return next((split for word in words if (split := _OF_CONLL.get(word) or split_of(word))), None)

@@ -19,7 +19,7 @@ def read_objects(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> It
         if not isinstance(row, dict):
             bad.row(file, number, "not a JSON object, of which there must be one a line, or a list in all")
             continue
-        if isinstance(pair := row.get("translation"), dict):  # as the hub writes its translations
+        if isinstance(pair := row.get("translation"), dict):  # the hub writes its translations so
             row = {**{key: value for key, value in row.items() if key != "translation"}, **pair}
         if not is_unicode("".join((*row, *map(text_of, row.values())))):
             bad.row(file, number, "holds half of a surrogate pair, so it is no Unicode text")

@@ -146,7 +146,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
             why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
             raise UserError(f"{file}: of no known kind{why}; expected {EXPECTED[reading.task][1]}")
     divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
-    first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
+    first_train = sorted(files, key=lambda split: split != "train")  # the others must have its columns
     read = read_tables(
         [files[split] for split in first_train], _columns(reading), reading.encoding, bad=bad, divided=divided
     )
@@ -157,7 +157,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
 
 
 def _columns(reading: Reading) -> Columns:
-    """Those asked for; a translation's may be called after its languages."""
+    """The columns that are asked for; a translation's may be called after its languages."""
     if reading.task != "translate":
         return reading.columns
     source, _, target = (reading.pair or "").partition("-")
@@ -170,7 +170,7 @@ def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) ->
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found: dict[SplitName, list[Row]] = {}
-    files: dict[SplitName, Path] = {}  # as messages name them
+    files: dict[SplitName, Path] = {}  # the names in messages
     for name, rows in read_hub(data).items():
         if split := split_of(name):
             if split in found:

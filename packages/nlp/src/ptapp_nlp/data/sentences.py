@@ -1,4 +1,4 @@
-"""Plain text, by line."""
+"""Plain text that is read line by line."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -30,7 +30,7 @@ from ptapp_nlp.data.objects import read_objects
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _UNSAID = ("", ".txt", ".text")  # suffixes that do not say how a table is written
 _SNIFFED = 1 << 16  # bytes that do
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # of a CSV, besides the comma
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # what a CSV may have besides the comma
 _STATED = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of a CSV that gives Excel its separator
 _HEAD, _SHOWING = 20, 3  # lines that show the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
@@ -44,7 +44,7 @@ class Pair(NamedTuple):
     """A row of a table; group and id are empty where the table has no column for them."""
 
     number: int
-    """From 1."""
+    """The number of the row, from 1."""
     text: str
     label: str
     group: str

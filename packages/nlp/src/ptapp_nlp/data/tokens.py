@@ -36,7 +36,7 @@ class Tokens:
 
     @classmethod
     def load(cls, path: Path, digest: str) -> "Tokens":
-        """From a `tokenizer.json` of this SHA-256; raises UserError for any other file."""
+        """Reads a `tokenizer.json` of this SHA-256; raises UserError for any other file."""
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -50,7 +50,7 @@ class Tokens:
 
     @classmethod
     def read(cls, text: str) -> "Tokens":
-        """From what `json` gave."""
+        """Makes tokens again from the text that `json` returned."""
         return cls(Tokenizer.from_str(text))
 
     @property

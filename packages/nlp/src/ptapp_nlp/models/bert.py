@@ -175,7 +175,7 @@ def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
 
 
 def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
-    """From a folder, or the hub; where that does not answer, from what was fetched before, without its many retries."""
+    """Loads from a folder or the hub; where that does not answer, what was fetched before, without its many retries."""
     local = is_local(source)
     try:
         with quiet_transformers():

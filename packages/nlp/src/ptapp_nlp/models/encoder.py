@@ -1,4 +1,4 @@
-"""What the heads need to know of an encoder."""
+"""The base class of encoders: what the heads need to know of one."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""From the states of an encoder to classes: of the whole text, or of each token."""
+"""The heads of an encoder: classes of the whole text, or of each token."""
 
 from typing import Literal
 

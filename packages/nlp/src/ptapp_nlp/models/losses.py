@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ptapp_nlp.data.encode import IGNORED
 
-_ROWS = 64  # whose logits stay in a processor's cache while they are worked on
+_ROWS = 64  # rows whose logits stay in a processor's cache while they are worked on
 
 
 class VocabularyLoss(nn.Module):
@@ -22,7 +22,7 @@ class VocabularyLoss(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar, float32."""
+        """The loss of logits (M, V) and targets, int64 (M,), summed: a scalar, float32."""
         loss: Tensor = _Summed.apply(logits, target, self.label_smoothing)
         return loss
 

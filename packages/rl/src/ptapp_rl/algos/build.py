@@ -1,4 +1,4 @@
-"""From settings to an algorithm's parts: the model's card, the task, the source, and the plan in optimizer steps."""
+"""Makes an algorithm's parts from settings: the model's card, the task, the source, and the plan in optimizer steps."""
 
 from collections.abc import Callable
 from textwrap import TextWrapper
@@ -96,7 +96,7 @@ def _steps_per_rollout(settings: TrainRL) -> int:
 def task_and_source(
     settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
 ) -> tuple[Task, Rollouts | Experience]:
-    """What the loop needs of the algorithm."""
+    """The algorithm's task and source, which the loop needs."""
     if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
         say(note)
     if settings.algo == "dqn":
@@ -174,7 +174,7 @@ def _options(values: dict[str, Any]) -> str:
 
 
 def _option(name: str, value: Any) -> str:
-    """As it is typed; a line is not broken inside it."""
+    """An option as it is typed; a line is not broken inside it."""
     if isinstance(value, bool):
         return flag(name) if value else flag(name).replace("--", "--no-", 1)
     shown = ",".join(map(str, value)) if isinstance(value, list) else value

@@ -122,7 +122,7 @@ class DQN(Task):
         return loss, len(action), {"value": value}
 
     def after_step(self, progress: Progress) -> None:
-        """The target network follows."""
+        """Copies the weights to the target network, or moves it towards them (`tau`)."""
         if self.tau is None and progress.step % self.target_every:
             return
         with torch.no_grad():
@@ -259,7 +259,7 @@ class Experience:
         return max(least, 1.0 - (1.0 - least) * self._share / self._config.explore)
 
     def _play(self) -> None:
-        """One step of every environment."""
+        """Steps every environment once."""
         environments, model = self._environments, self._task.model
         wander = self._random.random(environments.count) < self._chance
         actions = self._random.integers(model.actions, size=environments.count)
@@ -280,7 +280,7 @@ class Experience:
             self._watch(rewards, reset)
 
     def _place_atoms(self) -> None:
-        """Over the returns that the rewards of the play so far, on all ranks, allow."""
+        """Spreads the atoms over the returns that the rewards seen so far, on all ranks, allow."""
         rewards, terminated = self._replay.rewards()
         ends = self._runtime.gather(least_and_greatest(rewards, terminated, self._replay.gamma))
         least, greatest = self._task.model.range
@@ -308,7 +308,7 @@ class Experience:
     def _compare(self, returns: list[float]) -> None:
         """Says so, once, where a return lies beyond the atoms, if these are placed."""
         least, greatest = (float(atom) for atom in self._task.model.atoms[[0, -1]])
-        slack = 1e-6 * (greatest - least)  # for rounding
+        slack = 1e-6 * (greatest - least)  # rounding
         beyond = [value for value in returns if not least - slack <= value <= greatest + slack]
         if self._watched and least < greatest and beyond:
             self._watched = False
@@ -334,7 +334,7 @@ class Experience:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Plays on."""
+        """Continues to play where the state was taken."""
         refuse_unlike({name: state[name] for name in ("random", "given")}, {"random": "", "given": 0})
         if not (state["replay"]["arrays"]["actions"] < self._task.model.actions).all():
             raise ValueError(f"actions must be below {self._task.model.actions}")
@@ -349,7 +349,7 @@ class Experience:
         self._pace.restart()
 
     def begin_again(self) -> None:
-        """To be called where somebody else has played in the environment: a new episode follows."""
+        """Begins a new episode, where somebody else has played in the environment."""
         self._environments.begin_again()
         self._replay.cut(self._environments.observations)
         for rewarded in self._episodes:

@@ -44,12 +44,12 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         self._actions: list[Any] = []
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """The next episode; the vector's own seed is passed over."""
+        """Begins the next episode; the vector's own seed is passed over."""
         self._episode += 1
         return self._begin()
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One frame, or the first observation of the next episode where this one is over."""
+        """Plays one frame, or begins the next episode where this one is over."""
         if self._over:
             observation, info = self.reset()
             return observation, 0.0, False, False, info
@@ -60,11 +60,11 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         return observation, reward_of(reward), terminated, truncated, info
 
     def rewind(self) -> None:
-        """The next reset begins the first episode again."""
+        """Makes the next reset begin the first episode again."""
         self._episode = 0
 
     def capture(self) -> dict[str, Any]:
-        """Plain data for `restore`."""
+        """The state as plain data, for `restore`."""
         state: dict[str, Any] = {"episode": self._episode, "over": self._over}
         if self._way == "plain":
             state["env"] = plain_state(self.env)
@@ -236,7 +236,7 @@ def _wrappers(env: Any) -> Iterator[Any]:
 
 
 def _encode(value: Any) -> Any:
-    """As tensors, numbers, strings, lists and dicts, which torch.load(weights_only=True) takes."""
+    """Encodes a value as tensors, numbers, strings, lists and dicts, which torch.load(weights_only=True) takes."""
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, (np.ndarray, np.generic)):
@@ -287,7 +287,7 @@ def encode_generator(generator: np.random.Generator) -> str:
 
 
 def decode_generator(text: str) -> np.random.Generator:
-    """The generator of that state."""
+    """A generator in the state that `encode_generator` wrote."""
     state = json.loads(text)
     if state["bit_generator"] not in _BIT_GENERATORS:  # the text comes from a file
         raise ValueError(f"no generator is called {state['bit_generator']!r}")

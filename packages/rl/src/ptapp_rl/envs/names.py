@@ -101,7 +101,7 @@ def _brought(env: str) -> str:
             raise UserError(f"--env {env}: {place} neither has nor registers {name}{nearest(name, made)}")
         return name
     registered = f"{re.sub(r'[^a-zA-Z0-9_]', '-', Path(place).stem)}/{name}-v0"
-    gym.registry.pop(registered, None)  # of another file of this name
+    gym.registry.pop(registered, None)  # it may be of another file of this name
     gym.register(registered, entry_point=found)
     return registered
 

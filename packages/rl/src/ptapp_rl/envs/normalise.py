@@ -44,7 +44,7 @@ class RunningNorm(nn.Module):
 
     @torch.no_grad()
     def moments(self, x: Tensor) -> Moments:
-        """What `take` needs of (N, features)."""
+        """The moments of numbers (N, features), of any dtype, for `take`."""
         origin = torch.zeros_like(self.origin) if x.is_floating_point() else x[0].long()
         variance, mean = torch.var_mean(_from_origin(x, origin), dim=0, correction=0)
         return len(x), origin, mean, variance
@@ -130,7 +130,7 @@ class RewardScale:
         self._seen = total
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and a tensor."""
+        """The statistics as plain numbers and a tensor."""
         returns = torch.from_numpy(self._returns.copy())
         return {"returns": returns, "mean": self._mean, "squares": self._squares, "seen": self._seen}
 

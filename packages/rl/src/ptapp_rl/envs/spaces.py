@@ -153,7 +153,7 @@ def each(observations: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def pick(observations: Any, where: Any) -> Any:
-    """What `tensor[where]` is of each part."""
+    """`tensor[where]` of each part of observations."""
     return each(observations, lambda part: part[where])
 
 

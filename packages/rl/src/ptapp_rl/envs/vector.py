@@ -46,7 +46,7 @@ class _Lent(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(env if limit is None else gym.wrappers.TimeLimit(env, limit))
 
     def close(self) -> None:
-        """Leaves it open."""
+        """Leaves the environment open, for its owner closes it."""
 
 
 class _Workers(gym.vector.AsyncVectorEnv):
@@ -69,8 +69,8 @@ class Environments:
 
     Args:
         name: registered name.
-        count: of this rank.
-        seed: of all of them; environment i plays episodes that (seed, first + i, episode) decide.
+        count: how many this rank plays.
+        seed: the same for all of them; environment i plays episodes that (seed, first + i, episode) decide.
         first: how many environments other ranks have before these.
         vector: sync, async (a process each), or auto: the environment's own vector where that is faster, else sync.
         stack: frames an observation.
@@ -100,7 +100,7 @@ class Environments:
         self.returns: deque[float] = deque(maxlen=100)
         """Undiscounted returns and lengths of the latest episodes that ended."""
         self.lengths: deque[int] = deque(maxlen=100)
-        """Their frames."""
+        """The frames of these episodes."""
         self._running, self._elapsed = np.zeros(count), np.zeros(count, np.int64)
         self.raw_rewards: Floats = np.zeros(count)
         """Unscaled rewards of the latest step, (count,)."""
@@ -129,7 +129,7 @@ class Environments:
         way, home = self._way_of(make_one) if trial else "reset", os.getpid()
 
         def one(index: int) -> gym.Env[Any, Any]:
-            if os.getpid() != home:  # in a worker
+            if os.getpid() != home:  # this is a worker
                 outlive_stop_request(index)
             return Resumable(make_one(), seed * 1_000_003 + first, index, way=way)
 
@@ -147,7 +147,7 @@ class Environments:
             raise self._complaint(error) from error
 
     def restart(self) -> None:
-        """Begins the first episodes again, as new environments would; of a way `reset` they may differ all the same."""
+        """Begins the first episodes again, as new environments would; where `way` is reset they may differ."""
         if not self._own:
             self._vector.call("rewind")
         self.begin_again()
@@ -283,7 +283,7 @@ class Environments:
     def close(self) -> None:
         """Ends the environments and their processes."""
         if self._wait and self._broken:
-            for process in self._vector.processes:  # whose pipes may be full or gone, and who put SIGTERM off
+            for process in self._vector.processes:  # their pipes may be full or gone, and they put SIGTERM off
                 process.kill()
             self._vector.closed = True
         else:
@@ -309,7 +309,7 @@ class Pace:
         self._since, self._before = time.monotonic(), 0.0
 
     def clock(self) -> dict[str, float]:
-        """Frames so far."""
+        """The frames that all ranks have played so far."""
         return {FRAMES: self._environments.frames * self._world}
 
     def figures(self) -> dict[str, float]:

@@ -168,13 +168,13 @@ class Replay:
         """The rows that are filled, which are views to be written before the next step, and the priorities."""
         filled = self.rows if self.size == self.rows - 1 else self._now + 1
         arrays = {name: torch.from_numpy(array[:filled]) for name, array in self._arrays().items()}
-        # by NumPy, for a slice of a tensor would be saved with all that it is a slice of
+        # a slice by NumPy: one of a tensor would be saved with all of that tensor
         kept = each(self._observations, lambda part: torch.from_numpy(part.numpy()[:filled]))
         tree = {"leaves": torch.from_numpy(self._tree.all_leaves()), "greatest": self._greatest} if self._tree else None
         return {"observations": kept, "arrays": arrays, "tree": tree, "now": self._now, "size": self.size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores in place."""
+        """Restores the buffer in place."""
         filled = state["arrays"]["actions"]
         if filled.shape[1] != self.count or len(filled) > self.rows:
             raise ValueError("the replay buffer had another size")
@@ -221,7 +221,7 @@ class Replay:
 
 
 def bytes_needed(example: Any, frames: int, stack: int = 1) -> int:
-    """What a buffer of so many frames takes."""
+    """The bytes that a buffer of so many frames takes."""
     parts = example.values() if isinstance(example, dict) else [example]
     observation = sum(part[0].nbytes for part in parts) // stack
     return int(frames * (observation + 8 + 4 + 1 + 1 + 1 + 8))

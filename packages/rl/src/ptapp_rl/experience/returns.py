@@ -34,7 +34,7 @@ def advantages(
     """
     deltas = torch.addcmul(rewards - values[:-1], values[1:], (~terminated).to(values.dtype), value=gamma)
     decays = (~over).to(values.dtype).mul_(gamma * gae)
-    estimate = deltas  # in place from the last row on, for the deltas are not needed again
+    estimate = deltas  # it is computed in place from the last row on: the deltas are not needed again
     for t in range(len(rewards) - 2, -1, -1):
         estimate[t].addcmul_(decays[t], estimate[t + 1])
     return estimate

@@ -71,7 +71,7 @@ class Rollouts:
     ) -> None:
         self._config, self._model, self._environments = config, model, environments
         self._runtime, self._say = runtime, say
-        self._steps = config.passes * config.minibatches  # of a rollout
+        self._steps = config.passes * config.minibatches  # minibatches of a rollout
         self._random = np.random.default_rng((config.seed, runtime.rank))
         count, length = environments.count, config.length
         self._scale = RewardScale(count, config.gamma, runtime) if config.scale_rewards else None
@@ -82,7 +82,7 @@ class Rollouts:
         self._terminated = np.zeros((length, count), dtype=np.bool_)
         self._over = np.zeros((length + 1, count), dtype=np.bool_)
         self._columns: Batch = {}
-        self._moments: list[Moments] = []  # of the present rollout's observations
+        self._moments: list[Moments] = []  # those of the present rollout's observations
         self._order = torch.zeros(0, dtype=torch.int64)
         self._played, self._given = 0, self._steps
         self._explained: float | None = None
@@ -126,7 +126,7 @@ class Rollouts:
         self._pace.restart()
 
     def begin_again(self) -> None:
-        """To be called where somebody else has played in the environment: the next rollout begins a new episode."""
+        """Begins a new episode with the next rollout, where somebody else has played in the environment."""
         self._environments.begin_again()
 
     def clock(self) -> dict[str, float]:
@@ -143,7 +143,7 @@ class Rollouts:
         return [f"frames of {self._environments.name}", *self._too_large()]
 
     def _too_large(self) -> list[str]:
-        """What is said of the rollout's observations and rewards where they are huge, and not scaled."""
+        """Lines on the rollout's observations and rewards where they are huge, and not scaled."""
         name, scaled = self._environments.name, self._scale is not None
         seen = each(self._observations, lambda part: part.flatten(0, 1))
         notes = (
@@ -225,7 +225,7 @@ class Rollouts:
         return chosen | {"observation": rows_of(taken, rows)}
 
     def _judge(self, judge: Callable[[Any], Tensor], observations: Any) -> Tensor:
-        """What a part of the model says of many observations, in forward passes of a bounded size."""
+        """Applies a part of the model to many observations, in forward passes of a bounded size."""
         size = len(next(parts_of(observations)))
         parts = (pick(observations, slice(start, start + _AT_ONCE)) for start in range(0, size, _AT_ONCE))
         return torch.cat([judge(self._runtime.to_device(part)) for part in parts])

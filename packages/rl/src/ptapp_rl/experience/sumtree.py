@@ -20,11 +20,11 @@ class SumTree:
 
     @property
     def positive(self) -> int:
-        """Leaves that can be drawn."""
+        """The number of leaves that can be drawn."""
         return self._positive
 
     def set(self, index: Index, priorities: Any) -> None:
-        """New priorities; where an index occurs twice, the last one counts."""
+        """Sets priorities (n,) of the leaves `index` (n,), int64; where a leaf occurs twice, the last one counts."""
         nodes = index + self._leaves
         before = self._nodes[nodes]
         self._nodes[nodes] = priorities
@@ -36,10 +36,10 @@ class SumTree:
             self._nodes[places] = self._nodes[2 * places] + self._nodes[2 * places + 1]
 
     def sample(self, uniform: Floats) -> tuple[Index, Floats]:
-        """Stratified: the i-th of n numbers in [0, 1) draws from the i-th n-th of the sum.
+        """Draws stratified: the i-th of n numbers in [0, 1), float64 (n,), draws from the i-th n-th of the sum.
 
         Returns:
-            Leaves, and the probability of each.
+            Leaves, int64 (n,), and the probability of each, float64 (n,).
         """
         count, total = len(uniform), self._nodes[1]
         mass = (np.arange(count) + uniform) * (total / count)
@@ -54,13 +54,13 @@ class SumTree:
         return node - self._leaves, self._nodes[node] / total
 
     def leaves(self, index: Index) -> Floats:
-        """The priorities of these leaves."""
+        """The priorities of these leaves, float64 (n,)."""
         return self._nodes[index + self._leaves]
 
     def all_leaves(self) -> Floats:
-        """The priorities of all."""
+        """The priorities of all leaves, float64 (size,)."""
         return self._nodes[self._leaves : self._leaves + self._size].copy()
 
     def set_all(self, priorities: Floats) -> None:
-        """The priorities of all."""
+        """Sets the priorities of all leaves, float64 (size,)."""
         self.set(np.arange(self._size), priorities)

@@ -71,7 +71,7 @@ class Augment:
         return self._erase(images, draws) if self.erasing else images
 
     def _place(self, images: Tensor, draws: Draws) -> Tensor:
-        """Flip, shift, crop and rotation."""
+        """Flips, shifts, crops and rotates images, uint8 (N, C, H, W)."""
         if not (self.flip or self.shift or self.crop or self.rotation):
             return images
         height, width = images.shape[2:]

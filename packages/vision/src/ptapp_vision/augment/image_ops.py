@@ -110,7 +110,7 @@ def brightness(images: Tensor, change: Tensor) -> Tensor:
 def contrast(images: Tensor, change: Tensor) -> Tensor:
     """Makes the pixels' distance from the mean grey of their image 1 + `change` times as large."""
     grey = _grey(images)
-    mean = grey.sum(dim=(1, 2, 3)) / grey[0].numel()  # of whole numbers, so exact in any order
+    mean = grey.sum(dim=(1, 2, 3)) / grey[0].numel()  # sums of whole numbers, so exact in any order
     return _move_away(images, _spread(mean), change)
 
 

@@ -35,8 +35,8 @@ _EXPRESSIONS = {
 
 # What says nothing about the expression: each face draws it between these bounds. Tones are 0 for black, 1 for white.
 _TRAITS = {
-    "strength": (0.4, 1.1),  # of the expression, from neutral at 0 to the table's at 1
-    "right": (-0.12, 0.12), "down": (-0.06, 0.14),  # of the picture's centre, in half sides
+    "strength": (0.4, 1.1),  # how strong the expression is, from neutral at 0 to the table's at 1
+    "right": (-0.12, 0.12), "down": (-0.06, 0.14),  # from the picture's centre, in half sides
     "scale": (0.68, 0.84),
     "tilt": (-0.16, 0.16),  # tangent of half the angle
     "turn": (-0.16, 0.16),
@@ -96,7 +96,7 @@ class _Canvas:
     grey: Tensor
     u: Tensor
     v: Tensor
-    pixels: Tensor  # in a unit of length, shape (n, 1, 1)
+    pixels: Tensor  # pixels in a unit of length, shape (n, 1, 1)
 
     def paint(self, distance: Tensor, tone: Tensor | float, opacity: Tensor | float = 1.0) -> None:
         """Covers where the distance to the edge of a shape is negative; edges are one pixel soft."""

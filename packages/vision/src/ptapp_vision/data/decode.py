@@ -1,4 +1,4 @@
-"""From image files to square uint8 tensors: any size, grey or colour, many files at once."""
+"""Decodes image files to square uint8 tensors: any size, grey or colour, many files at once."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence

@@ -39,7 +39,7 @@ _ONLY: dict[str, tuple[tuple[Kind, ...], str]] = {
 
 
 class Found(NamedTuple):
-    """What `--data` names."""
+    """The data that `--data` names."""
 
     kind: Kind
     path: Path = Path()
@@ -99,7 +99,7 @@ def load(
 
 
 class Form(NamedTuple):
-    """How images are read; None is as the data has it."""
+    """How images are read; None leaves a size or channels as the data has them."""
 
     size: int | None
     channels: int | None
@@ -107,7 +107,7 @@ class Form(NamedTuple):
 
     @classmethod
     def of(cls, card: dict[str, Any]) -> Self:
-        """That of the images that a run was trained on, from its card."""
+        """The form of the images that a run was trained on, from its card."""
         return cls(card["size"], card["channels"], span_in(card))
 
 

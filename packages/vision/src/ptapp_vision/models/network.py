@@ -1,4 +1,4 @@
-"""What every image model is, besides a module."""
+"""The base class of the image networks."""
 
 from abc import ABC, abstractmethod
 
@@ -17,7 +17,7 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K), or an autoencoder's images."""
+        """Float images (N, C, H, W) to logits, float (N, K), or to an autoencoder's images (N, C, H, W)."""
 
     @abstractmethod
     def blocks(self) -> list[nn.Module]:

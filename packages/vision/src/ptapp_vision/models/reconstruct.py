@@ -35,7 +35,7 @@ class Reconstruction(Task):
 def reconstruction_metrics(
     model: Pixels, data: Any, runtime: Runtime, loss: nn.Module, batch_size: int = 256, *, workers: int = 0
 ) -> dict[str, float]:
-    """Over a whole set: the `loss` as `Reconstruction` takes it, and `psnr` in dB of pixels in [0, 1]."""
+    """Figures of a whole set: the `loss` as `Reconstruction` takes it, and `psnr` in dB of pixels in [0, 1]."""
     squared = total = 0.0
     count = 0
     for batch in each_once(data, batch_size, runtime, workers=workers):

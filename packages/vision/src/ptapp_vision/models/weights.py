@@ -15,8 +15,8 @@ from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import checked
 from ptapp_vision.card import About
 
-_FILE = "model.safetensors"  # of a checkpoint
-_COMPILED = "_orig_mod."  # of a module that torch.compile wrapped
+_FILE = "model.safetensors"  # the weights in a checkpoint
+_COMPILED = "_orig_mod."  # the prefix of a module that torch.compile wrapped
 _WRAPPERS = frozenset(["module", "model", "network", "net"])  # first parts that all names may share
 
 
@@ -51,7 +51,7 @@ def read_weights(path: Path) -> Weights:
     """
     source, file = f"--weights {path}", _file_of(path)
     state, left_out, statistics = _read_state(file), "", None
-    state.pop("n_averaged", None)  # of AveragedModel
+    state.pop("n_averaged", None)  # AveragedModel adds it
     if any(_COMPILED in name for name in state):
         state, left_out = {name.replace(_COMPILED, ""): value for name, value in state.items()}, _COMPILED
     while True:
@@ -72,7 +72,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _size_of_run(checkpoint: Path) -> int | None:
-    """What the run says that the checkpoint's file lies in; None for a file elsewhere."""
+    """The size that the run of a checkpoint's file says; None for a file elsewhere."""
     meta = checkpoint.resolve().parent.parent.parent / "meta.json"
     return checked(meta, read_json(meta), About).model.size if meta.is_file() else None
 
