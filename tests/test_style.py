@@ -3,8 +3,9 @@
 import ast
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
-from test_layering import PACKAGES, files, module_name
+from test_layering import PACKAGES, files, module_name, source
 
 ROOT = PACKAGES.parent
 MOST_POSITIONAL = 3
@@ -210,6 +211,30 @@ class Four:
         "m.Three": 1,
         "m.Four": 4,
     }
+
+
+def defined(file: Path) -> set[str]:
+    """The names that a module defines or imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def test_benchmarks_import_names_that_are_there() -> None:
+    for path in sorted(ROOT.glob("benchmarks/*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ptapp"):
+                file = source(str(node.module))
+                assert file, f"{path.name}: there is no {node.module}"
+                absent = {alias.name for alias in node.names} - defined(file)
+                absent = {name for name in absent if not source(f"{node.module}.{name}")}
+                assert not absent, f"{path.name}: {node.module} has no {', '.join(absent)}"
 
 
 def test_no_page_holds_the_marks_of_an_unfinished_merge() -> None:
