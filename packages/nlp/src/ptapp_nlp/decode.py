@@ -106,7 +106,11 @@ def sample(
     tokens = first
     for place in range(limit):
         logits = refuse_not_finite(advance(tokens).float())
-        chosen = logits.argmax(1) if temperature == 0 else _draw(logits, draws, place, temperature, top_k, top_p)
+        chosen = (
+            logits.argmax(1)
+            if temperature == 0
+            else _draw(logits, draws, place, temperature=temperature, top_k=top_k, top_p=top_p)
+        )
         ended |= chosen == EOS
         if bool(ended.all()):
             break
@@ -118,7 +122,7 @@ def sample(
 
 
 def _draw(
-    logits: Tensor, draws: Draws, place: int, temperature: float, top_k: int | None, top_p: float | None
+    logits: Tensor, draws: Draws, place: int, *, temperature: float, top_k: int | None, top_p: float | None
 ) -> Tensor:
     """A token (N,) of each row's distribution, cut to the likeliest k and to the likeliest that share p (Holtzman et
     al. 2020, "The curious case of neural text degeneration")."""

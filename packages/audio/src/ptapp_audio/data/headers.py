@@ -73,7 +73,7 @@ def find_data(file: memoryview) -> Data | None:
             return _chunked(file, _Chunks(8, 4, ">q", 0, 1, (b"data",)))
         case b".snd", _ if len(head) == 16:
             begin, length = struct.unpack(">II", head[4:12])
-            return _data(file, begin, length, 8, ">I")
+            return _data(file, begin, length, field=8, form=">I")
     if head[:7] == b"NIST_1A":
         return _sphere(file)
     return _voice(file) if head == b"Creative Voice F" else None
@@ -110,7 +110,7 @@ def _chunked(file: memoryview, chunks: _Chunks) -> Data | None:
         (size,) = struct.unpack_from(chunks.size, file, at + chunks.name)
         length = size - chunks.counted
         if bytes(file[at : at + chunks.name]) in chunks.wanted:
-            return _data(file, at + head, length, at + chunks.name, chunks.size, counted=chunks.counted)
+            return _data(file, at + head, length, field=at + chunks.name, form=chunks.size, counted=chunks.counted)
         if length < 0:
             return None
         end = at + head + length
@@ -118,7 +118,7 @@ def _chunked(file: memoryview, chunks: _Chunks) -> Data | None:
     return None
 
 
-def _data(file: memoryview, begin: int, length: int, field: int, form: str, *, counted: int = 0) -> Data:
+def _data(file: memoryview, begin: int, length: int, *, field: int, form: str, counted: int = 0) -> Data:
     every = 2 ** (8 * struct.calcsize(form)) - 1
     unknown = length + counted in (-1, every) or any(abs(length - each) < 4096 for each in _OPEN)
     beyond = unknown and begin + length > len(file)
@@ -139,7 +139,7 @@ def _wave(file: memoryview, size: str) -> Data | None:
     if data is None or form is None:
         return data
     if data.length == 0xFFFFFFFF and bytes(file[12:16]) == b"ds64" and len(file) >= 36:
-        data = _data(file, data.begin, struct.unpack_from("<q", file, 28)[0], 28, "<q")
+        data = _data(file, data.begin, struct.unpack_from("<q", file, 28)[0], field=28, form="<q")
     if len(file) < form.begin + 14:
         return data
     codec, frame = (struct.unpack_from(size[0] + "H", file, form.begin + place)[0] for place in (0, 12))

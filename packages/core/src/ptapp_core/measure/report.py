@@ -92,7 +92,13 @@ def curves(metrics_jsonl: Path, out: Path) -> Path:
     rows = -(-max(len(panels), 1) // columns)
     figure = Figure(figsize=(4.4 * columns, 3.1 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     for place, name in enumerate(panels, start=1):
-        _panel(figure.add_subplot(rows, columns, place), name, series.get(name), series.get(EVALUATED + name), clock)
+        _panel(
+            figure.add_subplot(rows, columns, place),
+            name,
+            series.get(name),
+            evaluated=series.get(EVALUATED + name),
+            clock=clock,
+        )
     if not panels:
         figure.text(0.5, 0.5, "no figures were logged", ha="center", va="center", color=GREY)
     return save(figure, out)
@@ -110,7 +116,7 @@ def _series(path: Path) -> dict[str, Series]:
     return {name: (np.array(steps, float), np.array(values, float)) for name, (steps, values) in points.items()}
 
 
-def _panel(axes: Axes, name: str, trained: Series | None, evaluated: Series | None, clock: str) -> None:
+def _panel(axes: Axes, name: str, trained: Series | None, *, evaluated: Series | None, clock: str) -> None:
     _plain(axes)
     title = "learning rate" if name == "lr" else clip(name, 24)
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
@@ -118,9 +124,9 @@ def _panel(axes: Axes, name: str, trained: Series | None, evaluated: Series | No
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if trained:
-        _line(axes, trained, BLUE, "training")
+        _line(axes, trained, BLUE, label="training")
     if evaluated:
-        _line(axes, evaluated, ORANGE, "evaluation", marker="o")
+        _line(axes, evaluated, ORANGE, label="evaluation", marker="o")
         _mark_best(axes, name, evaluated)
     if name != "lr":
         _perhaps_logarithmic(axes)
@@ -136,7 +142,7 @@ def _plain(axes: Axes) -> None:
     axes.tick_params(colors=INK, labelsize=9, length=0, which="both")
 
 
-def _line(axes: Axes, series: Series, colour: str, label: str, marker: str = "") -> None:
+def _line(axes: Axes, series: Series, colour: str, *, label: str, marker: str = "") -> None:
     steps, values = series
     if len(steps) <= _POINTS:
         few = "o" if len(steps) == 1 else marker if len(steps) <= 40 else ""

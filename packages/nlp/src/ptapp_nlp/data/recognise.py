@@ -55,7 +55,7 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         return divide(parts, classes, where=about, what=about, division=division, made=True)
     bad = Bad(skip_bad)
     if data.startswith(PREFIX):
-        return _of_hub(data, reading, bad, division)
+        return _of_hub(data, reading, bad, division=division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder; expected {EXPECTED[reading.task][1]}")
@@ -73,11 +73,11 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
         return replace(splits, notes=notes)
     files: dict[SplitName, Path] = files_of(path, reading.task, division) if path.is_dir() else {"train": path}
     if reading.task in ("classify", "translate"):
-        return _tables(path, files, reading, bad, division)
+        return _tables(path, files, reading, bad=bad, division=division)
     if reading.task == "tag":
-        return _tagged(path, files, reading, bad, division)
+        return _tagged(path, files, reading, bad=bad, division=division)
     _refuse_columns(reading, "plain texts")
-    return _plain(path, files, reading, bad, division)
+    return _plain(path, files, reading, bad=bad, division=division)
 
 
 def load_for(
@@ -95,7 +95,7 @@ def load_for(
 
 
 def _plain(
-    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, *, bad: Bad, division: Division | None
 ) -> Splits:
     """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines."""
     read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
@@ -110,7 +110,7 @@ def _plain(
 
 
 def _tagged(
-    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, *, bad: Bad, division: Division | None
 ) -> Splits:
     if reading.columns.named_group is not None:
         raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
@@ -137,7 +137,9 @@ def _refuse_columns(reading: Reading, what: str) -> None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
-def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
+def _tables(
+    path: Path, files: dict[SplitName, Path], reading: Reading, *, bad: Bad, division: Division | None
+) -> Splits:
     for file in files.values():
         if form_of(file) is None:
             if reading.task == "translate" and language_of(file):
@@ -153,7 +155,9 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
     kinds = sorted({str(form_of(file))[1:].upper() for file in files.values()})
-    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
+    return _divided(
+        path, f"{path.name} ({', '.join(kinds)})", files, tables=tables, reading=reading, bad=bad, division=division
+    )
 
 
 def _columns(reading: Reading) -> Columns:
@@ -166,7 +170,7 @@ def _columns(reading: Reading) -> Columns:
     return replace(columns, text=text, label=label, both_texts=True)
 
 
-def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
+def _of_hub(data: str, reading: Reading, bad: Bad, *, division: Division | None) -> Splits:
     if reading.task not in ("classify", "translate"):
         raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
     found: dict[SplitName, list[Row]] = {}
@@ -180,13 +184,14 @@ def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) ->
     check_train(found, f"--data {data}: has no labelled split called train", division)
     joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
     tables = {split: pairs_of(files[split], rows, columns, bad=bad) for split, (rows, columns) in joined.items()}
-    return _divided(Path(data), data, files, tables, reading, bad, division)
+    return _divided(Path(data), data, files, tables=tables, reading=reading, bad=bad, division=division)
 
 
 def _divided(
     path: Path,
     what: str,
     files: dict[SplitName, Path],
+    *,
     tables: dict[SplitName, Table],
     reading: Reading,
     bad: Bad,
@@ -230,7 +235,7 @@ def _divided(
             f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
         )
         parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
-    classes = _named(path, labels, reading, bad, division) if path.exists() else labels
+    classes = _named(path, labels, reading, bad=bad, division=division) if path.exists() else labels
     done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
     return replace(done, notes=tuple(notes))
 
@@ -288,7 +293,7 @@ def _of_two_classes(tables: Mapping[SplitName, Table]) -> str | None:
 
 
 def _named(
-    path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, division: Division | None
+    path: Path, labels: tuple[str, ...], reading: Reading, *, bad: Bad, division: Division | None
 ) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them.
 

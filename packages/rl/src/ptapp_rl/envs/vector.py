@@ -109,7 +109,7 @@ class Environments:
         self._wait = vector == "async" and instance is None
         new = partial(make, name, stack=stack, limit=limit)
         make_one = new if instance is None else partial(_Lent, instance, limit)
-        self._vector, self.way = self._make(seed, first, make_one, trial)
+        self._vector, self.way = self._make(seed, first, make_one, trial=trial)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
@@ -122,7 +122,9 @@ class Environments:
         """Environments whose episode has ended: their next step is the reset."""
         self._begin()
 
-    def _make(self, seed: int, first: int, make_one: Callable[[], gym.Env[Any, Any]], trial: bool) -> tuple[Any, Way]:
+    def _make(
+        self, seed: int, first: int, make_one: Callable[[], gym.Env[Any, Any]], *, trial: bool
+    ) -> tuple[Any, Way]:
         if self._own:
             way = self._way_of(partial(make_own_vector, self.name, 2)) if trial else "reset"
             return make_own_vector(self.name, self.count), way

@@ -24,7 +24,7 @@ def randaugment(images: Tensor, draws: Draws, turns: int = 2, *, level: float = 
     """
     for turn in range(turns):
         drawn = draws.integers(f"randaugment {turn}", len(_DRAWN))
-        images = _apply(images, drawn, torch.full_like(drawn, level, dtype=torch.float32), draws, turn)
+        images = _apply(images, drawn, torch.full_like(drawn, level, dtype=torch.float32), draws=draws, turn=turn)
     return images
 
 
@@ -34,7 +34,7 @@ def trivialaugment(images: Tensor, draws: Draws) -> Tensor:
     Images are uint8 (N, C, H, W), in and out.
     """
     level = draws.integers("trivialaugment level", 31) / 30
-    return _apply(images, draws.integers("trivialaugment", len(_DRAWN)), level, draws, wide=True)
+    return _apply(images, draws.integers("trivialaugment", len(_DRAWN)), level, draws=draws, wide=True)
 
 
 def autoaugment(images: Tensor, draws: Draws) -> Tensor:
@@ -53,7 +53,7 @@ def autoaugment(images: Tensor, draws: Draws) -> Tensor:
         levels = torch.tensor([(level or 0) / 9 for _, _, level in step], device=images.device)
         happens = draws.uniform(f"autoaugment {turn}") < chances[drawn]
         operation = torch.where(happens, operations[drawn], _NAMES.index("Identity"))
-        images = _apply(images, operation, levels[drawn], draws, turn)
+        images = _apply(images, operation, levels[drawn], draws=draws, turn=turn)
     return images
 
 
@@ -72,7 +72,7 @@ class _Operation:
         return torch.where(negative, -value, value) if self.signed else value
 
 
-def _apply(images: Tensor, drawn: Tensor, level: Tensor, draws: Draws, turn: int = 0, wide: bool = False) -> Tensor:
+def _apply(images: Tensor, drawn: Tensor, level: Tensor, *, draws: Draws, turn: int = 0, wide: bool = False) -> Tensor:
     """Each image through the operation that it drew, an index into `_OPERATIONS`."""
     negative = draws.chance(f"sign {turn}", 0.5)
     result = images.clone()

@@ -104,13 +104,13 @@ class _Canvas:
         self.grey += (tone - self.grey).mul_(cover)
 
 
-def _ellipse(u: Tensor, v: Tensor, width: Tensor | float, height: Tensor | float) -> Tensor:
+def _ellipse(u: Tensor, v: Tensor, width: Tensor | float, *, height: Tensor | float) -> Tensor:
     """The distance to the edge of an ellipse around (0, 0), as measured on its vertical axis."""
     a, b = u / width, v / height
     return (a * a).add_(b * b).sqrt_().sub_(1.0).mul_(height)
 
 
-def _stroke(u: Tensor, v: Tensor, half_width: float, bend: Tensor | float, half_line: Tensor) -> Tensor:
+def _stroke(u: Tensor, v: Tensor, half_width: float, *, bend: Tensor | float, half_line: Tensor) -> Tensor:
     """The distance to the edge of a round-ended line v = bend * (u / half_width)**2."""
     inside = u.clamp(-half_width, half_width)
     beyond, along = u - inside, inside / half_width
@@ -146,11 +146,11 @@ def _head(canvas: _Canvas, face: dict[str, Tensor]) -> None:
     u, v = canvas.u, canvas.v
     side, width, skin = u.abs(), face["face width"], face["skin"]
     hair = face["hair"] * (1.4 - skin)
-    canvas.paint(_ellipse(u, v - 1.75, 1.05, 0.72), face["clothes"])
+    canvas.paint(_ellipse(u, v - 1.75, 1.05, height=0.72), face["clothes"])
     canvas.paint(torch.maximum(side - 0.30, (v - 0.9).abs_() - 0.35), 0.8 * skin)  # neck
-    canvas.paint(torch.maximum(_ellipse(u, v + 0.1, width + 0.15, 1.08), v - face["hair length"]), hair)
-    canvas.paint(_ellipse(side - width, v, 0.10, 0.18), 0.88 * skin)  # ears
-    head = _ellipse(u, v, width, 1.0)
+    canvas.paint(torch.maximum(_ellipse(u, v + 0.1, width + 0.15, height=1.08), v - face["hair length"]), hair)
+    canvas.paint(_ellipse(side - width, v, 0.10, height=0.18), 0.88 * skin)  # ears
+    head = _ellipse(u, v, width, height=1.0)
     shade = 1.0 - 0.16 * (u * u + v * v) + face["light x"] * u + face["light y"] * v
     canvas.paint(head - 0.015, face["ink"])
     canvas.paint(head, skin * shade)
@@ -160,9 +160,9 @@ def _head(canvas: _Canvas, face: dict[str, Tensor]) -> None:
 
 def _nose(canvas: _Canvas, face: dict[str, Tensor]) -> None:
     tip = canvas.v - face["nose"]
-    canvas.paint(_stroke(canvas.u, tip, 0.09, -0.06, 0.7 * face["line"]), face["ink"], 0.6)
+    canvas.paint(_stroke(canvas.u, tip, 0.09, bend=-0.06, half_line=0.7 * face["line"]), face["ink"], 0.6)
     down = canvas.v - 0.30  # wrinkles run from the nose to the corners of the mouth
-    wrinkle = _stroke(down, canvas.u.abs() - 0.24 - 0.35 * down, 0.13, 0.0, 0.6 * face["line"])
+    wrinkle = _stroke(down, canvas.u.abs() - 0.24 - 0.35 * down, 0.13, bend=0.0, half_line=0.6 * face["line"])
     canvas.paint(wrinkle, face["ink"], 0.8 * face["wrinkle"].clamp(0.0, 1.0))
 
 
@@ -170,13 +170,15 @@ def _eyes(canvas: _Canvas, face: dict[str, Tensor]) -> None:
     out = canvas.u.abs() - face["eyes apart"]  # both sides at once; positive towards the ear
     v, slope, line = canvas.v + 0.10, face["lid slope"], face["line"]
     lid = 0.18 * slope.abs() - slope * out - face["eye height"]  # cuts one end of the eye, and leaves the other
-    white = torch.maximum(_ellipse(out, v, 0.21, face["eye height"]), lid - v)
+    white = torch.maximum(_ellipse(out, v, 0.21, height=face["eye height"]), lid - v)
     canvas.paint(torch.maximum(white, out.abs() - 0.21) - line, face["ink"])
     canvas.paint(white, 0.95)
-    iris = _ellipse(out - face["gaze"] * canvas.u.sign(), v, 0.10, 0.10)
+    iris = _ellipse(out - face["gaze"] * canvas.u.sign(), v, 0.10, height=0.10)
     canvas.paint(torch.maximum(iris, white), face["iris"])
     brow = canvas.v + 0.40 + face["brow height"] + face["brow slope"] * out + 0.5 * face["brow arch"]
-    canvas.paint(_stroke(out, brow, 0.21, face["brow arch"], line * face["brow thickness"]), 0.8 * face["ink"])
+    canvas.paint(
+        _stroke(out, brow, 0.21, bend=face["brow arch"], half_line=line * face["brow thickness"]), 0.8 * face["ink"]
+    )
 
 
 def _mouth(canvas: _Canvas, face: dict[str, Tensor]) -> None:

@@ -61,7 +61,7 @@ def read_listing(
     folds: list[int] = []
     for split in dict.fromkeys(own):
         part = listing.take([row for row, name in enumerate(own) if name == split])
-        parts[split], good, bad = _read(part, size, channels, span, in_memory, skip_bad)
+        parts[split], good, bad = _read(part, size, channels, span=span, in_memory=in_memory, skip_bad=skip_bad)
         skipped += bad
         folds += [part.folds[row] for row in good] if part.folds else []
         for label in sorted(set(part.labels) - set(parts[split].labels.tolist())) if split == "train" else ():
@@ -107,7 +107,7 @@ class _Seen:
 
 
 def _read(
-    part: Listing, size: int, channels: int, span: Span | None, in_memory: bool, skip_bad: bool
+    part: Listing, size: int, channels: int, *, span: Span | None, in_memory: bool, skip_bad: bool
 ) -> tuple[Images, list[int], list[str]]:
     """One split, its rows that can be read, and "name: reason" of each image left out.
 
