@@ -49,7 +49,7 @@ def export(
             for the metadata of an ONNX file.
         free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length");
             one entry for all parts of a dictionary.
-        names: of the inputs, in ONNX; those of a dictionary are its own.
+        names: the inputs' names in ONNX; those of a dictionary are its own.
         most: the largest size of a free dimension, of those that have one.
         recurrent: an LSTM or GRU reads along a free dimension, where it becomes a loop (else it is unrolled).
 

@@ -101,7 +101,7 @@ def mix(x: Tensor, targets: Tensor, draws: Draws, alpha: float) -> tuple[Tensor,
     Args:
         x: float (N, samples).
         targets: soft labels, float (N, K), mixed in the same proportion.
-        draws: of the N samples.
+        draws: the random numbers of the N samples.
         alpha: the share kept of a sample is drawn from Beta(alpha, alpha).
     """
     kept = symmetric_beta(draws, "mixup", alpha)[:, None]

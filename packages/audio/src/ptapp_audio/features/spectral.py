@@ -83,7 +83,7 @@ class Mel(nn.Module):
 
     Args:
         rate: samples a second.
-        n_fft: as of `Spectrogram`, like hop_length, power, win_length and center.
+        n_fft: that of `Spectrogram`, like hop_length, power, win_length and center.
         hop_length: see there.
         n_mels: bands.
         fmin: lowest frequency in Hz.
@@ -163,7 +163,7 @@ class LogMel(nn.Module):
         self.top_db = top_db
 
     def decibels(self, x: Tensor) -> Tensor:
-        """Without the floor: (N, samples) -> (N, n_mels, frames)."""
+        """Computes dB without the floor: float (N, samples) to float (N, n_mels, frames)."""
         return 10.0 * self.mel(x).clamp(min=1e-10).log10()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -180,7 +180,7 @@ class MFCC(nn.Module):
     Args:
         rate: samples a second.
         n_mfcc: coefficients.
-        n_fft: as of `Mel`, like hop_length and n_mels.
+        n_fft: that of `Mel`, like hop_length and n_mels.
         hop_length: see there.
         n_mels: see there.
         norm: "ortho": the transform is orthonormal; None: twice the sum of products, as scipy's.

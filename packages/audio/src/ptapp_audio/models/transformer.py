@@ -21,7 +21,7 @@ class SpectrogramTransformer(Network):
         classes: K.
         shape: (bands, frames) of the features.
         dim: width, a multiple of the heads.
-        layers, heads: of the transformer.
+        layers, heads: numbers of layers, and of heads in each.
         patch: bands and frames of a patch, a multiple of 4.
         dropout: within the layers and before the head.
     """

@@ -21,8 +21,8 @@ class Wav2Vec2(Network):
     Args:
         classes: K.
         pretrained: name or folder of the weights; or else
-        config: of the network without weights, as `describe` gives it.
-        dropout: before the head.
+        config: the network's form without weights, as `describe` gives it.
+        dropout: share of the features that are dropped before the head.
     """
 
     head_prefix = "head."

@@ -99,7 +99,7 @@ class Waveform(nn.Module):
     Args:
         front: (N, window) -> the network's input.
         network: -> logits.
-        window: in samples.
+        window: length of a window in samples.
     """
 
     def __init__(self, front: LogMelFront | UnitFront, network: Network, window: int) -> None:

@@ -48,7 +48,7 @@ class Loader:
         runtime: for the device and the ranks.
         transform: called with (batch, draws) on the batch's own device; `draws` are the samples' random numbers.
         weights: shape (N,); samples are drawn with replacement in this proportion instead of each once an epoch.
-        order: from a generator, seeded with (seed, epoch), to the order of an epoch, int64 (N,); else it is random.
+        order: takes a generator, seeded with (seed, epoch), to the order of an epoch, int64 (N,); else it is random.
         names: what sample i is called in messages.
     """
 

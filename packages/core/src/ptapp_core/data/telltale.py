@@ -10,7 +10,7 @@ def telltale(labels: Sequence[int], values: Sequence[Hashable], classes: Sequenc
     """A line for the user where a value marks a class: all its samples have the same one, and no other class has it.
 
     Args:
-        labels, values: of each sample.
+        labels, values: the label and a property of each sample.
         classes: names of the classes; those of one sample alone mark nothing.
         what: the kind of value with a place for it, as `a rate of {} Hz`.
     """

@@ -70,8 +70,8 @@ def build_optimizer(
             mode (see `stay_in_eval`).
         name: a key of `OPTIMIZERS`.
         lr: learning rate; that of the head alone if `backbone_lr` is given.
-        weight_decay: as the optimizer itself defines it (decoupled in `adamw`, an L2 term elsewhere).
-        momentum: of `sgd` and `rmsprop`; the others have none.
+        weight_decay: the optimizer's own form of it (decoupled in `adamw`, an L2 term elsewhere).
+        momentum: that of `sgd` and `rmsprop`; the others have none.
         backbone_lr: learning rate of every parameter that is not under `head_prefix`.
         head_prefix: dotted name of the head, `"fc"`; whole components match, so not `"fc2"`.
         freeze: dotted names whose parameters do not learn; what all names begin with may be left out.
@@ -187,7 +187,7 @@ class Schedule:
 
     Args:
         optimizer: every group is scheduled from its own rate.
-        scheduler: over `steps - warmup` steps; None keeps the rates.
+        scheduler: lasts `steps - warmup` steps; None keeps the rates.
         steps: optimizer steps that training was planned for when it began.
         warmup: the first of them, over which the rates rise.
     """
@@ -301,9 +301,9 @@ def build_schedule(
         warmup: the first of them, over which the rates rise linearly; less than `steps`.
         milestones: optimizer steps, for `step` and `multistep`.
         gamma: factor, above 0 and below 1.
-        power: of `polynomial`.
+        power: the exponent of `polynomial`.
         mode: whether `plateau` wants a high or a low score.
-        patience: of `plateau`, in evaluations.
+        patience: evaluations without a better score that `plateau` lets pass before it lowers the rates.
 
     Raises:
         UserError: unknown name, or numbers that do not fit together.

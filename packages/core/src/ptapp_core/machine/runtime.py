@@ -73,9 +73,9 @@ class Runtime:
     Args:
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto (bf16 where the device has it, else fp32), fp32, bf16 or fp16 (with loss scaling).
-        seed: of every generator; the same on each rank until `parallel` makes them differ.
+        seed: seeds every generator; the same on each rank until `parallel` makes them differ.
         deterministic: refuse operations whose result may differ between two runs; slower on a GPU.
-        threads: of this process; None keeps torch's choice.
+        threads: number of threads of this process; None keeps torch's choice.
     """
 
     def __init__(

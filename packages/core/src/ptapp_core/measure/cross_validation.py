@@ -28,9 +28,9 @@ def cross_validate(
     """Trains once for each fold, prints their test figures together, and writes them beside the runs.
 
     Args:
-        settings: of the job, with `folds`.
+        settings: those of the job, with `folds`.
         job, built_in: name the file, as they name the runs.
-        train: from the settings with a `fold` to the run directory.
+        train: trains with settings that have a `fold`, and returns the run directory.
         folds: number and name of each; None: from 1 to `settings.folds`.
     """
     rows: list[dict[str, Any]] = []
@@ -60,7 +60,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, dict[str,
     """A table for the console, and the mean and spread of each figure over the folds.
 
     Args:
-        rows: of each fold its name as `fold`, and its figures; at least one fold.
+        rows: for each fold its name as `fold`, and its figures; at least one fold.
 
     Returns:
         The table, and {"mean": {figure: ...}, "deviation": ..., "interval": ...}; the deviation is that of a sample

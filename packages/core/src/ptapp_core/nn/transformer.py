@@ -47,9 +47,9 @@ class Layer(nn.Module):
     """Self-attention, cross-attention where `cross` asks for it, and a feed-forward part, each with a residual.
 
     Args:
-        dim, heads: of the attention.
+        dim, heads: width and number of heads of the attention.
         hidden: width of the feed-forward part.
-        dropout: of the attention weights, the hidden units and each part's output.
+        dropout: share of the attention weights, the hidden units and each part's output that are dropped.
         pre_norm: normalise each part's input instead of the sum.
         cross: attend to a memory as well, as a decoder does.
         activation: gelu or relu.

@@ -15,7 +15,7 @@ class Ragged:
     """Rows of unequal lengths, one after the other in one tensor.
 
     Args:
-        rows: of numbers.
+        rows: lists of numbers.
         pad: what fills a row up.
     """
 

@@ -23,7 +23,7 @@ class RecurrentEncoder(Encoder):
         vocab, pad: size of the vocabulary, and the number that is padding.
         dim: width of the embeddings.
         hidden: width of a state in each direction.
-        dropout: of the embeddings and between layers.
+        dropout: share of the embeddings, and of the states between layers, that are dropped.
     """
 
     def __init__(

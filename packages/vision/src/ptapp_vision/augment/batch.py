@@ -116,7 +116,7 @@ def mix(
     Args:
         images: float (N, C, H, W).
         targets: soft labels, float (N, K), each row of sum one; mixed in the same proportion as the pixels.
-        draws: of the N samples.
+        draws: the random numbers of the N samples.
         mixup, cutmix: the share kept of a sample is drawn from Beta(alpha, alpha) with this alpha; 0 is off.
     """
     if not (mixup or cutmix):
