@@ -38,7 +38,7 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.recognise import load_for, recognise
 from ptapp_audio.data.splits import assign
 from ptapp_audio.models import build
-from ptapp_audio.train import SoundClassification, build_loader, build_model
+from ptapp_audio.train import SoundTask, build_loader, build_model
 from ptapp_core.fit import fit
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
@@ -64,11 +64,11 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
     begin = time.perf_counter()
     data = load_for(settings)
     read = time.perf_counter() - begin
-    model, card = build_model(settings, data)
-    loader = build_loader(settings, data, card["window"], runtime)
+    model, _ = build_model(settings, data)
+    loader = build_loader(settings, data, model, runtime=runtime)
     peak = 0.0
 
-    class Measured(SoundClassification):
+    class Measured(SoundTask):
         def after_step(self, progress: Any) -> None:
             nonlocal peak
             if progress.step % loader.steps_per_epoch == 0:

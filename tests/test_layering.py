@@ -24,13 +24,22 @@ ROOMS = {
     "jobs": {"data", "loop", "machine", "nn", "plan", "runs", "settings"},
     "export": {"machine"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
-    "kinds": {"data", "machine", "measure", "nn", "task"},
+    "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
     "cli": {"kinds", "machine", "measure", "runs", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
-LIGHT = ("settings.train", "settings.after_training", "cli.options", "cli.app", "cli.main", "cli.runs", "errors")
-LIGHT += ("runs.log", "runs.reading")
+LIGHT = (
+    "settings.train",
+    "settings.supervised",
+    "settings.after_training",
+    "cli.options",
+    "cli.app",
+    "cli.main",
+    "cli.runs",
+    "errors",
+)
+LIGHT += ("runs.log", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
 
 
@@ -93,6 +102,13 @@ def test_imports_run_from_domain_to_core_alone() -> None:
         others = {f"ptapp_{name}" for name in DOMAINS} - {own}
         taken = {name.split(".")[0] for name in imports(path, on_loading=False)} & others
         assert not taken, f"{path.relative_to(PACKAGES)} imports {', '.join(sorted(taken))}"
+
+
+def test_no_text_has_the_marks_of_a_merge_that_was_not_finished() -> None:
+    root = PACKAGES.parent
+    for path in [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("tests/**/*.py"), *files()]:
+        marks = re.findall(r"^(?:<{7} |>{7} )", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not marks, path.relative_to(root)
 
 
 def room(module: str) -> str:

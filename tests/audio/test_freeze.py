@@ -11,7 +11,7 @@ from torch import Tensor
 from frozen import check_frozen, some_parts
 from ptapp_audio.models import build
 from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
-from ptapp_audio.train import SoundClassification
+from ptapp_audio.train import SoundTask
 from ptapp_core.nn.losses import build_loss
 
 pytestmark = pytest.mark.slow
@@ -48,5 +48,5 @@ def test_a_frozen_part_is_the_same_function_after_training(name: str, chosen: st
     network = build(name, classes=3, shape=SHAPE, dropout=0.5, **SMALL[name])
     model = Waveform(UnitFront() if network.hears else LogMelFront(FRONT), network, WINDOW)
     frozen = some_parts(chosen, model)
-    learns = SoundClassification(model, build_loss("cross-entropy"))
+    learns = SoundTask(model, build_loss("cross-entropy"))
     check_frozen(learns, model, frozen, {"input": sounds(), "target": torch.tensor([0, 1, 2, 0])})

@@ -168,7 +168,7 @@ def test_esc50s_table_with_ones_own_classes_keeps_its_folds_and_says_what_it_too
     listing = found(tmp_path / "mine.csv")
     assert listing.classes == ("indoor", "outdoor")
     assert by_name(listing, listing.folds)["2-2001-A-49.wav"] == 2
-    assert listing.notes == ("column category is taken as the class, not target: remove it to take another",)
+    assert listing.notes == ("column category is taken as the class, not target: --label-column chooses",)
     (tmp_path / "mine.csv").write_text("\n".join(["filename,fold,label", *(row.rpartition(",")[0] for row in rows)]))
     assert found(tmp_path / "mine.csv").classes == ("0", "49")
 

@@ -7,9 +7,11 @@ import torch
 from PIL import Image
 from torch import nn
 
+from contract.kinds import learner
 from contract.row import Row
 from ptapp_core.data.loader import Loader
 from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.multilabel import Multilabel
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -37,6 +39,32 @@ def _train(folder: Path) -> list[str]:
     words = "vision train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
     words += " --average-decay 0.9 --shift 0.1 --rotation 10 --device cpu --threads 1 --clip 1 --log-to none"
     return [*words.split(), "--data", str(data), "--run-dir", str(folder / "runs")]
+
+
+def write_manifest(folder: Path) -> Path:
+    """The same bars with labels, `across` and `down`, and numbers, how bright and how large they are; once."""
+    if (folder / "bars.csv").exists():
+        return folder / "bars.csv"
+    write_images(folder)
+    lines = ["filename,labels,light,spread"]
+    for file in sorted(folder.glob("*/*.png")):
+        pixels = np.asarray(Image.open(file)) / 255
+        labels = {"both": "across|down"}.get(file.parent.name, file.parent.name)
+        lines.append(f"{file.relative_to(folder)},{labels},{pixels.mean():.4f},{100 + pixels.std():.4f}")
+    (folder / "bars.csv").write_text("\n".join(lines) + "\n")
+    return folder / "bars.csv"
+
+
+def _train_labels(folder: Path) -> list[str]:
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(write_manifest(folder / "listed"))
+    return [*words, "--task", "multilabel"]
+
+
+def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    return learner(Multilabel(["across", "down"]), model, torch.randn(49, 1, 8, 8), accumulate, runtime)
 
 
 def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -77,5 +105,25 @@ ROWS = [
             "unknown option": (["--batchsize", "5"], "--batch-size"),
             "not a run": (["--resume", "."], "config.toml"),
         },
+    ),
+    Row(
+        "vision labels",
+        _train_labels,
+        {
+            "plain": "--balance weights",
+            "focal, mixed": "--loss focal --cutmix 1",
+            "numbers": "--task regress --label-column light+spread --loss huber",
+        },
+        _learner_of_labels,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--crop 2 --rotation 10",
+        mistakes={
+            "no such column": (["--label-column", "colour"], "--label-column colour"),
+            "loss of another kind": (["--loss", "cross-entropy"], "bce or focal"),
+            "a sampler of labels": (["--balance", "sampler"], "--balance sampler"),
+            "labels as numbers": (["--task", "regress", "--label-column", "labels"], "is no number"),
+            "numbers as labels": (["--label-column", "light+spread"], "neither 1 nor 0"),
+        },
+        exported="thresholds",
     ),
 ]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from ptapp_core.data.columns import FILE, GROUP, LABEL
 from ptapp_core.data.listing import Listing
 from ptapp_core.data.manifest import END, START, is_manifest, read_manifest
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError
 
-WAVS = Kind("sound", frozenset([".wav"]), lambda file: False, "convert them")
+WAVS = FileType("sound", frozenset([".wav"]), lambda file: False, "convert them")
 few = settings(
     derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -148,7 +148,7 @@ def test_which_column_was_taken_as_the_class_is_said_where_several_could_be(tmp_
     taken = min(names, key=LABEL.index)
     assert listing.classes == tuple(f"{file}{names.index(taken)}" for file in "ab")
     others = " or ".join(name for name in names if name != taken)
-    assert listing.notes == (f"column {taken} is taken as the class, not {others}: remove it to take another",)
+    assert listing.notes == (f"column {taken} is taken as the class, not {others}: --label-column chooses",)
     assert listing.unread == ()
 
 
@@ -187,7 +187,7 @@ def test_measurements_are_no_classes_and_whole_numbers_are(tmp_path: Path, value
     file = table(tmp_path, "filename,label", *(f"{name},{value}" for name, value in zip("abc", values, strict=True)))
     decimals = [value for value in values if value % 1]
     if decimals:
-        assert f"label '{decimals[0]}' is a measurement, and to learn such is regression" in refusal(file)
+        assert f"label '{decimals[0]}' is a measurement: give --task regress" in refusal(file)
     else:
         assert len(read(file).files) == 3
     rows = [f"{name},v{value}" for name, value in zip("abc", values, strict=True)]
@@ -366,7 +366,7 @@ def test_a_list_in_a_cell_is_refused(cell: str, tmp_path: Path) -> None:
 
 def test_columns_of_nought_and_one_are_refused(tmp_path: Path) -> None:
     told = refusal(table(tmp_path, "filename,toxic,obscene,threat", "a,0,1,1", "b,1,0,0", "c,0,0,1"))
-    assert "columns toxic, obscene, threat: 0 and 1 in several columns are several classes" in told
+    assert "columns toxic, obscene, threat: 0 and 1 in several columns are several labels" in told
     told = refusal(table(tmp_path, "filename,label,obscene,threat", "a,0,1,1", "b,1,0,0", "c,0,0,1"))
     assert "m.csv:1: columns label, obscene, threat" in told
     assert read(table(tmp_path, "filename,label,indoor", "a,0,1", "b,1,0", "c,0,1")).classes == ("0", "1")

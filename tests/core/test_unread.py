@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.data.class_folders import files_below, files_named, files_of_splits
-from ptapp_core.data.unread import Kind, left_out
+from ptapp_core.data.unread import FileType, left_out
 from ptapp_core.errors import UserError
 from ptapp_core.measure.results import class_numbers
 
@@ -17,7 +17,7 @@ def is_thing(file: Path) -> bool:
     return file.read_bytes().startswith(b"THING")
 
 
-THINGS = Kind("thing", frozenset([".thing"]), is_thing, "convert them with `thingify`")
+THINGS = FileType("thing", frozenset([".thing"]), is_thing, "convert them with `thingify`")
 
 
 def put(file: Path, content: bytes = b"x") -> Path:

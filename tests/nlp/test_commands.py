@@ -14,6 +14,7 @@ from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
 from nlp.jobs import COMMON, train
 from ptapp_core.jobs import Trained
+from ptapp_core.kinds.classify import Classify
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
 from ptapp_nlp.config import TrainNLP
@@ -42,7 +43,7 @@ def test_a_job_learns_and_leaves_a_report(trained: tuple[Path, Path]) -> None:
     assert report["test"]["accuracy"] > 0.9
     names = {"confusion.png", "curves.png", "lengths.png", "metrics.json", "mistakes.txt", "predictions.jsonl"}
     assert {path.name for path in (run / "report").iterdir()} == names
-    assert " are wrong; the surest first" in (run / "report" / "mistakes.txt").read_text()
+    assert " are wrong; the worst first" in (run / "report" / "mistakes.txt").read_text()
 
 
 def test_evaluate_measures_what_training_reported(trained: tuple[Path, Path]) -> None:
@@ -324,7 +325,8 @@ def test_a_text_of_just_the_limit_is_not_cut() -> None:
         examples = Examples(source, [0, 0, 0] if task == "classify" else target, ["a", "b", "c"])
         for limit in (4, 5, 6, 7):
             card = {"task": task, "classes": ["O"], "max_length": limit, "text_per": "line"}
-            cut = prepare(card, examples, tokens).cut
+            kind = Classify(["O"]) if task == "classify" else None
+            cut = prepare(card, examples, tokens, kind=kind, names=["O"]).cut
             assert sorted(cut.lengths) == sorted(whole)
             lost = sum(length > limit for length in whole)
             assert (cut.line() or "0 of").startswith(f"{lost} of")

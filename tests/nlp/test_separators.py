@@ -156,7 +156,7 @@ def test_scores_are_refused_as_regression(tmp_path: Path) -> None:
     file = write(tmp_path / "sts.tsv", "\n".join(["index\tgenre\tsentence1\tsentence2\tscore", *rows]))
     with pytest.raises(UserError, match="sentence1 and sentence2 are two texts, and pairs of texts are not learned"):
         load(str(file), CLASSIFY)
-    with pytest.raises(UserError, match=r"sts.tsv: .* numbers with decimals, such as 1.400: that is regression"):
+    with pytest.raises(UserError, match=r"sts.tsv: .* numbers with decimals, such as 1.400: give --task regress"):
         load(str(file), Reading("classify", Columns("sentence1")))
 
 

@@ -1,7 +1,7 @@
 """`ptapp audio export`: the trained model as a file of its own, from a waveform to probabilities."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptapp_audio.card import About
 from ptapp_audio.config import ExportAudio, TrainAudio
@@ -12,6 +12,7 @@ from ptapp_audio.models.whole import rebuild
 from ptapp_core.data.members import Members
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.kinds.kind import Answers, kind_in
 from ptapp_core.settings.own import short_name
 
 _SAMPLES = 16
@@ -21,16 +22,16 @@ def export(settings: ExportAudio) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on sounds of its own test split."""
     trained = Trained.find(settings.run, "audio", About, which=settings.checkpoint)
     card = trained.about["model"]
-    model = nn.Sequential(trained.load(rebuild), nn.Softmax(dim=1))
+    model = trained.load(rebuild)
+    kind = kind_in(model)
     before = Members.read(settings.run)
     data = load_for(TrainAudio.of_run(settings.run), rate=card["rate"], before=before)
     about = {
         "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
-        "not_finite": "the probabilities of a sound that holds a NaN or an infinite sample are NaN",
+        "not_finite": "the answers on a sound that holds a NaN or an infinite sample are NaN",
         "silence": "windows whose peak is below a thousandth of full scale do not count, unless all are",
         "batches": "sounds of one length; do not pad shorter ones, for silence is heard like any other sound",
-        "output": "probabilities (batch, classes)",
-        "classes": card["classes"],
+        **kind.use(),
         "rate": card["rate"],
         "window": card["window"],
         "model": short_name(card["name"]),
@@ -39,7 +40,7 @@ def export(settings: ExportAudio) -> None:
     }
     samples = _samples(data.test, card["window"])
     free = (("batch", "length"),)
-    path, difference = write(model, samples, settings.run / "export", settings.format, about, free=free)
+    path, difference = write(Answers(model), samples, settings.run / "export", settings.format, about, free=free)
     print(f"{path}\n  {about['input']}\n  -> {about['output']}")
     print(f"proven at batch 1, 2, 7 and two lengths of the test: greatest difference {difference:.1e}")
 

@@ -20,13 +20,12 @@ from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
-from ptapp_core.nn.own import OwnLoss, make_loss
 from ptapp_core.plan import Plan
 from ptapp_core.runs.checkpoint import load_weights, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Typed, checked
-from ptapp_core.settings.own import bring, code_of, is_own, refuse_code_of, short_name
+from ptapp_core.settings.own import code_of, is_own, refuse_code_of, short_name
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
@@ -227,12 +226,6 @@ def refuse_own_code_of(settings: TrainSettings) -> None:
     if (run := settings.resume) is not None:
         for option, name in settings.own_code().items():
             refuse_code_of(run, name, option, f"as {option} in {run / 'config.toml'}")
-
-
-def own_loss(name: str, classes: int, device: torch.device, *, mixed: bool = False) -> OwnLoss:
-    """The loss `module:function` or `file.py:function`, tried on random samples (see `nn.own.make_loss`)."""
-    _, found = bring(name, "--loss", "the function")
-    return make_loss(found, f"--loss {name}", classes, device, mixed=mixed)
 
 
 M = TypeVar("M", bound=nn.Module)

@@ -1,28 +1,28 @@
 """Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import log
 from operator import eq
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from ptapp_core.data.members import Members
 from ptapp_core.jobs import Trained, say_learned
-from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.kind import Kind, kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import class_numbers, write_results
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import About
-from ptapp_nlp.config import EvaluateNLP, TrainNLP, of_translation
+from ptapp_nlp.config import SUPERVISED, EvaluateNLP, TrainNLP, of_translation
 from ptapp_nlp.data.batches import Texts
-from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag
+from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag, with_targets
 from ptapp_nlp.data.recognise import load_for
-from ptapp_nlp.data.splits import Examples, Splits
+from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import translations
 from ptapp_nlp.entities import tag_figures
@@ -61,18 +61,23 @@ class Measured:
         return self.examples.target
 
 
-def prepare(card: Mapping[str, Any], examples: Examples, tokens: Tokens) -> Measured:
-    """A split as numbers."""
+def prepare(
+    card: Mapping[str, Any], examples: Examples, tokens: Tokens, *, kind: Kind | None = None, names: Sequence[str] = ()
+) -> Measured:
+    """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
     task, limit = card["task"], card["max_length"]
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
     places: list[list[int]] = []
-    if task == "tag":
+    if kind is not None:
+        texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit)
+        called = examples.names
+    elif task == "tag":
         texts, places = encode_tagged(examples, card["classes"], tokens, limit)
-        names = examples.names
+        called = examples.names
     else:
-        texts, names = encode(task, examples, tokens, limit, per=card["text_per"])
-    return Measured(texts, names, examples, places, cut_of(task, examples, texts, tokens, limit))
+        texts, called = encode(task, examples, tokens, limit, per=card["text_per"])
+    return Measured(texts, called, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
 def job_of(run: Path, card: Mapping[str, Any]) -> TrainNLP:
@@ -101,19 +106,14 @@ def evaluate(settings: EvaluateNLP) -> None:
         print(f"note: {note}")
     print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
     say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
-    part = prepare(card, _with_labels_of(card, data, examples), tokens)
+    kind = kind_in(model) if card["task"] in SUPERVISED else None
+    if kind is None:
+        class_numbers(data.classes, card["classes"])
+    part = prepare(card, examples, tokens, kind=kind, names=data.classes)
     if cut := part.cut.line():
         print(f"note: {cut}")
     beam = (settings.beam, settings.length_penalty)
     measure(model, part, card, tokens, runtime, settings.folder(split), split, made=data.made, beam=beam)
-
-
-def _with_labels_of(card: Mapping[str, Any], data: Splits, part: Examples) -> Examples:
-    """The split with its labels counted as the model counts them."""
-    numbers = class_numbers(data.classes, card["classes"])
-    if card["task"] != "classify":
-        return part
-    return replace(part, target=[numbers[label] for label in part.target])
 
 
 def measure(
@@ -131,36 +131,46 @@ def measure(
 ) -> None:
     """Figures of a split to the console, and `metrics.json` with pictures to `folder` (rank 0 of the job writes)."""
     note = " (made texts)" if made else ""
-    measured = {"classify": _classes, "tag": _tags, "translate": _translation, "generate": _generation}[card["task"]]
-    figures, record, files, table = measured(model, part, card, tokens, runtime, beam)
+    measured = {"tag": _tags, "translate": _translation, "generate": _generation}.get(card["task"], _supervised)
+    found = measured(model, part, card, tokens, runtime, beam)
     if not runtime.is_main:
         return
-    record, classes = {**record, "made": made}, card["classes"]
-    write_results(folder, split, figures, record, files=files, table=table, note=note, classes=classes, say=say)
+    record = {**found.record, "made": made}
+    write_results(folder, split, found.figures, record, files=found.files, table=found.table, note=note, say=say)
+    found.draw(folder, f"{split}{note}")
     lengths(part.texts.lengths, folder / "lengths.png", title=f"{split}{note}")
     attention_map(model, part.texts, tokens, runtime, folder / "attention.png")
     say(f"report: {folder}")
 
 
-Result = tuple[dict[str, float], dict[str, Any], dict[str, str], str]
-"""Figures, what else goes to metrics.json, text files of the report, and a table for the console."""
+class Result(NamedTuple):
+    """What is measured of a task."""
+
+    figures: dict[str, float]
+    record: dict[str, Any]
+    """What else goes to metrics.json."""
+    files: dict[str, str]
+    """Text files of the report, by name."""
+    table: str
+    """For the console."""
+    draw: Callable[[Path, str], None] = lambda folder, title: None
+    """Writes pictures into a folder, under a title."""
 
 
-def _classes(
+def _supervised(
     model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
 ) -> Result:
-    predictions = predict(model, part.texts, runtime)
-    record, table = predictions.report(card["classes"])
-    confidence, predicted = predictions.probabilities.max(1)
-    wrong = (predicted != predictions.target).nonzero().flatten()
-    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:_WORST].tolist()
-    lines = [f"{len(wrong):,} of {len(predicted):,} are wrong; the surest first: confidence, said, true, text"]
-    for row in worst:
-        said, true = (card["classes"][int(kind[row])] for kind in (predicted, predictions.target))
-        lines.append(f"{confidence[row]:.3f}  {said}  {true}  {part.names[row]}: {part.examples.source[row]}")
-    answers = json_lines(predictions.rows(part.names, card["classes"]))
-    files = {"mistakes.txt": "\n".join(lines) + "\n", PREDICTIONS: answers}
-    return predictions.metrics(), record, files, table
+    kind = kind_in(model)
+    predictions = kind.predict(model, part.texts, runtime)
+    wrong, names = predictions.mistakes(kind.names) or [], kind.names
+    lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: true → said, text"]
+    for row, caption in wrong[:_WORST]:
+        lines.append(f"{caption}  {part.names[row]}: {part.examples.source[row]}")
+    record, table = predictions.report(names)
+    files = {"mistakes.txt": "\n".join(lines) + "\n", PREDICTIONS: json_lines(predictions.rows(part.names, names))}
+    return Result(
+        predictions.metrics(), record, files, table, lambda folder, title: predictions.draw(names, folder, title)
+    )
 
 
 def _tags(
@@ -172,12 +182,8 @@ def _tags(
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
         for name, true, own in zip(part.names, part.true, said, strict=True)
     ]
-    return (
-        {"loss": figures["loss"], **tag_figures(part.true, said, card["classes"])},
-        {},
-        {PREDICTIONS: json_lines(rows)},
-        "",
-    )
+    found = {"loss": figures["loss"], **tag_figures(part.true, said, card["classes"])}
+    return Result(found, {}, {PREDICTIONS: json_lines(rows)}, "")
 
 
 def _generation(
@@ -190,7 +196,7 @@ def _generation(
     end = int(card["text_per"] == "line")  # a line of running text has its line break
     characters = sum(len(text) + end for text in part.examples.source)
     bits = figures["loss"] * float(part.texts.units.sum()) / characters / log(2)
-    return {**figures, "bits_per_character": bits}, {}, {}, ""
+    return Result({**figures, "bits_per_character": bits}, {}, {}, "")
 
 
 def _translation(
@@ -223,4 +229,4 @@ def _translation(
         for name, true, own in pairs_of_text
     ]
     files = {"translations.txt": text + "\n", PREDICTIONS: json_lines(lines)}
-    return {**figures, **scores}, {"signature": signature}, files, f"BLEU: {signature}"
+    return Result({**figures, **scores}, {"signature": signature}, files, f"BLEU: {signature}")

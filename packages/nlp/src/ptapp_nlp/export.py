@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from ptapp_core.data.members import Members
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.kinds.kind import Answers, kind_in
 from ptapp_core.runs.run import write_text
 from ptapp_core.settings.own import short_name
 from ptapp_nlp.card import About
-from ptapp_nlp.config import ExportNLP
+from ptapp_nlp.config import SUPERVISED, ExportNLP
 from ptapp_nlp.data.encode import fallback_tag
 from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
@@ -49,20 +50,23 @@ def export(settings: ExportNLP) -> None:
     positions = positions_of(model)
     job = job_of(settings.run, card)
     tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
-    part = prepare(card, load_for(job, before=Members.read(settings.run)).test, tokens)
+    data = load_for(job, before=Members.read(settings.run))
+    kind = kind_in(model) if card["task"] in SUPERVISED else None
+    part = prepare(card, data.test, tokens, kind=kind, names=data.classes)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {
         "input": f"{shapes}, numbers of tokenizer.json, padded with {card['pad']}",
-        "output": output,
-        "classes": card["classes"],
+        **(kind.use() if kind else {"output": output, "classes": card["classes"]}),
         "model": short_name(card["name"]),
         "task": card["task"],
         **_use(card, tokens),
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }
-    if card["task"] != "translate":
+    if kind:
+        model = Answers(model).eval()
+    elif card["task"] != "translate":
         model = _Probabilities(model).eval()
     names, free = list(form), list(form.values())
     path, difference = write(
@@ -92,7 +96,7 @@ def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
     limit, end = card["max_length"], {"end": EOS, "not_text": tokens.special}
     common = {"pad": tokens.pad, "max_length": limit}
     match card["task"]:
-        case "classify":
+        case "classify" | "multilabel" | "regress":
             return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
         case "tag":
             use = "give the words, split at blanks; the tag of a word is that of its first token, or `no_token`"
@@ -124,8 +128,7 @@ def _form(card: Mapping[str, Any], part: Measured) -> tuple[tuple[Tensor, ...], 
         pair: _Free = {"source": ("batch", "source_length"), "target": ("batch", "target_length")}
         return (batch["source"], batch["target"]), pair, "logits (batch, target_length, vocabulary)"
     output = {
-        "classify": "probabilities (batch, classes)",
         "tag": "probabilities (batch, length, tags)",
         "generate": "probabilities of the next token (batch, length, vocabulary)",
-    }[card["task"]]
+    }.get(card["task"], "")
     return (batch["input"],), {"input": ("batch", "length")}, output

@@ -5,27 +5,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ptapp_core.cli.ranks import relaunch
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.fit import fit
-from ptapp_core.jobs import data_name, fit_batch_size, own_loss, refuse_own_code_of, run_of, runtime_of, schedule_of
-from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.jobs import data_name, fit_batch_size, refuse_own_code_of, run_of, runtime_of, schedule_of
+from ptapp_core.kinds.kind import Kind, kind_in
+from ptapp_core.kinds.known import kind_for
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import compile_in_place, recompute_activations
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
-from ptapp_core.nn.losses import CrossEntropy, classification_loss
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import read_json, write_text
-from ptapp_core.settings.own import is_own, short_name
-from ptapp_core.task import Task
+from ptapp_core.settings.own import short_name
 from ptapp_nlp.card import card_of
-from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.config import SUPERVISED, TrainNLP
 from ptapp_nlp.data.batches import Texts, by_length, padding
 from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Splits
@@ -39,11 +39,6 @@ from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, TokenTask, token_figures
 
 _LONGEST = 100_000  # the greatest --max-length
-_FIGURES = {
-    "classify": ("accuracy", "loss", "f1"),
-    "translate": ("loss", "accuracy", "perplexity"),
-    "generate": ("loss", "accuracy", "perplexity"),
-}
 
 
 def train(settings: TrainNLP) -> None:
@@ -62,20 +57,22 @@ def train_once(settings: TrainNLP) -> Path | None:
     runtime = runtime_of(settings)
     data = load_for(settings)
     tokens = _tokens(settings, data, runtime)
-    card = card_of(settings, data, tokens)
-    parts = {name: prepare(card, getattr(data, name), tokens) for name in ("train", "val", "test")}
+    targets = data.targets if settings.task in SUPERVISED else None
+    kind = None if targets is None else kind_for(settings.task, data.classes, targets)
+    card = card_of(settings, data, tokens, kind)
+    splits = {name: data.part(name) for name in ("train", "val", "test")}
+    parts = {name: prepare(card, part, tokens, kind=kind, names=data.classes) for name, part in splits.items()}
     usual = TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
     settings, why_batch = fit_batch_size(settings, usual, len(parts["train"].texts))
     torch.manual_seed(settings.seed)
     with within_memory():
-        model = build(card, pretrained=True)
+        model = build(card, pretrained=True, kind=kind)
     model = model.to(runtime.device)
     if settings.activation_checkpointing:
         recompute_activations(blocks_of(model))
     loader, order = _loader(settings, parts["train"], tokens, runtime)
-    loss = _loss(settings, data, runtime.device)
-    figures = (figure_of(data.classes), "loss", "accuracy") if settings.task == "tag" else _FIGURES[settings.task]
-    plan = Plan.of(settings, loader.steps_per_epoch, figures)
+    loss = _loss(settings, kind, targets, runtime.device)
+    plan = Plan.of(settings, loader.steps_per_epoch, _figures(settings, data, kind))
     optimizer = optimizer_of(settings, model)
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "nlp", "data": data.about, "made": data.made, "tokenizer": tokens.digest, "model": card}
@@ -97,7 +94,7 @@ def train_once(settings: TrainNLP) -> Path | None:
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)
-        task = _task(settings, model, loss, tokens.pad)
+        task = kind.task(model, loss) if kind else TokenTask(model, loss, OUTPUTS[settings.task], tokens.pad)
         evaluate = evaluation(settings, parts["val"], loss, runtime, card)
         fit(plan, runtime, run, task, loader, optimizer, schedule, evaluate)
         if runtime.is_main:
@@ -156,23 +153,21 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
     return transform
 
 
-def _loss(settings: TrainNLP, data: Splits, device: torch.device) -> nn.Module:
+def _loss(settings: TrainNLP, kind: Kind | None, targets: Tensor | None, device: torch.device) -> nn.Module:
+    if kind is not None and targets is not None:
+        return kind.loss_of(settings, targets, device)
     smoothing = settings.label_smoothing
-    if is_own(settings.loss):
-        return own_loss(settings.loss, len(data.classes), device)
-    if settings.task in ("translate", "generate"):
-        return VocabularyLoss(smoothing).to(device)
-    if settings.task == "tag":
-        return CrossEntropy(label_smoothing=smoothing).to(device)
-    labels, weighed = torch.tensor(data.train.target), settings.balance == "weights"
-    loss = classification_loss(settings.loss, labels, len(data.classes), weighed=weighed, label_smoothing=smoothing)
+    loss = CrossEntropy(label_smoothing=smoothing) if settings.task == "tag" else VocabularyLoss(smoothing)
     return loss.to(device)
 
 
-def _task(settings: TrainNLP, model: nn.Module, loss: nn.Module, pad: int) -> Task:
-    if settings.task == "classify":
-        return Classification(model, loss)
-    return TokenTask(model, loss, OUTPUTS[settings.task], pad)
+def _figures(settings: TrainNLP, data: Splits, kind: Kind | None) -> tuple[str, ...]:
+    """Those of an evaluation during training, the one that is watched first."""
+    if kind is not None:
+        return kind.figures
+    return (
+        (figure_of(data.classes), "loss", "accuracy") if settings.task == "tag" else ("loss", "accuracy", "perplexity")
+    )
 
 
 def evaluation(
@@ -180,8 +175,8 @@ def evaluation(
 ) -> Evaluate:
     """What measures the model on a split while it learns, by the loss that it learns from."""
 
-    def classification(model: nn.Module) -> Mapping[str, float]:
-        return predict(model, part.texts, runtime).figures(loss)
+    def supervised(model: nn.Module) -> Mapping[str, float]:
+        return kind_in(model).evaluate(model, part.texts, runtime, loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
@@ -189,7 +184,7 @@ def evaluation(
             return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}
         return figures
 
-    return classification if settings.task == "classify" else of_tokens
+    return supervised if settings.task in SUPERVISED else of_tokens
 
 
 def _about_tokens(texts: Texts, tokens: Tokens, order: Any, batch_size: int) -> str:

@@ -3,32 +3,31 @@
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings, PredictFiles
 from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import is_own, refuse_unknown
-from ptapp_core.settings.train import TrainSettings
+from ptapp_core.settings.own import is_own
+from ptapp_core.settings.supervised import SupervisedSettings
 
-_LOSSES = ("cross-entropy", "focal", "mse", "l1")
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 
 _ONLY = (
     Only(("cache", "workers", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
     Only(("channels_last", "pretrained"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
-    Only(("label_smoothing",), lambda job: not (job.loss and is_own(job.loss)), "--loss cross-entropy"),
+    Only(("task", "label_column"), lambda job: job.kind != "reconstruct", "networks other than the autoencoder"),
     Only(
         ("workers",), lambda job: job.cache != "memory", "images that stay in their files, as --cache memory has none"
     ),
 )
 
 
-class TrainVision(TrainSettings):
+class TrainVision(SupervisedSettings):
     """`ptapp vision train`."""
 
-    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "size", "pretrained", "weights")
-    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
+    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "size", "pretrained", "weights")
+    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")
     batch_size: int = 128
@@ -40,10 +39,6 @@ class TrainVision(TrainSettings):
     )
     channels: Literal["auto", "grey", "rgb"] = option("auto", "channels of the images", group="Data")
     cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded images are kept", group="Data")
-    balance: Literal["none", "weights", "sampler"] = option(
-        "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
-    )
-
     flip: bool = option(True, "mirror half of the images", group="Augmentation")
     shift: float = option(0.08, "largest shift, as a share of the side", group="Augmentation", ge=0, le=0.5)
     crop: int = option(
@@ -69,13 +64,6 @@ class TrainVision(TrainSettings):
     channels_last: bool = option(True, "keep images as (N, H, W, C) in memory, faster for convolutions", group="Device")
     sync_batchnorm: bool = option(False, "batch statistics over all ranks (CUDA)", group="Device")
 
-    loss: str | None = option(
-        None,
-        f"{', '.join(_LOSSES)} or module:function of your own; none: cross-entropy, or mse for the autoencoder",
-        group="Optimisation",
-    )
-    label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
-
     def with_full_paths(self) -> Self:
         """The paths of the data and of the first weights."""
         settings = super().with_full_paths()
@@ -93,9 +81,19 @@ class TrainVision(TrainSettings):
         return ", ".join(parts) or "none"
 
     @property
-    def classifies(self) -> bool:
-        """Whether the model tells classes; an autoencoder reproduces its input."""
-        return self.model != "autoencoder"
+    def kind(self) -> str:
+        """That of the task; an autoencoder reproduces its input."""
+        return "reconstruct" if self.model == "autoencoder" else self.task
+
+    @property
+    def asked_by(self) -> str:
+        """The option that chooses the kind, for messages."""
+        return "--model autoencoder" if self.kind == "reconstruct" else f"--task {self.task}"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
 
     @property
     def network_options(self) -> dict[str, object]:
@@ -106,37 +104,17 @@ class TrainVision(TrainSettings):
     def _is_resnet(self) -> bool:
         return self.model.startswith("resnet") and not is_own(self.model)
 
-    @field_validator("loss")
-    @classmethod
-    def _loss_is_known(cls, loss: str | None) -> str | None:
-        return loss if loss is None else refuse_unknown(loss, _LOSSES, "module:function")
-
     @model_validator(mode="after")
-    def _own_loss_fits(self) -> Self:
-        if "loss" in self.own_code():
-            if not self.classifies:
-                raise ValueError(
-                    f"--loss {self.loss} is of logits and classes, not for --model {self.model}: leave it out"
-                )
-            if self.balance == "weights":
-                raise ValueError(
-                    f"--balance weights is of the built-in losses, not of {self.loss}: give sampler, or none"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _loss_fits_the_model(self) -> Self:
-        if self.loss is not None and not is_own(self.loss) and self.classifies == (self.loss in ("mse", "l1")):
-            fitting = "cross-entropy or focal" if self.classifies else "mse or l1"
-            raise ValueError(f"--loss {self.loss} does not fit --model {self.model}: use {fitting}")
-        if not self.classifies and (self.mixup or self.cutmix or self.balance != "none"):
-            raise ValueError("--model autoencoder learns without classes: leave --mixup, --cutmix and --balance out")
-        if not self.classifies and self.label_smoothing:
-            raise ValueError("--model autoencoder learns without classes: leave --label-smoothing out")
-        if self.loss == "focal" and (self.mixup or self.cutmix):
-            raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
-        if self.loss == "focal" and self.label_smoothing:
-            raise ValueError("--label-smoothing is of cross-entropy: leave it or --loss focal out")
+    def _fits_an_autoencoder(self) -> Self:
+        if self.kind != "reconstruct":
+            return self
+        if self.mixes or self.balance != "none" or self.label_smoothing:
+            raise ValueError(
+                "--model autoencoder learns without classes: leave --mixup, --cutmix, --balance and --label-smoothing "
+                "out"
+            )
+        if self.folds is not None:
+            raise ValueError("--folds is for targets, not for --model autoencoder")
         return self
 
     @model_validator(mode="after")
@@ -145,10 +123,6 @@ class TrainVision(TrainSettings):
             for name in _OF_RESNETS:
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
-        if not self.classifies and self.folds is not None:
-            raise ValueError("--folds is for classification, not for --model autoencoder")
-        if self.fold is not None and self.folds is None:
-            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         if self.pretrained and self.weights:
             raise ValueError("--pretrained and --weights are two beginnings: leave one of them out")
         if self.sync_batchnorm and self.activation_checkpointing:

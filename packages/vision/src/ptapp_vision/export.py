@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptapp_core.data.members import Members
 from ptapp_core.errors import UserError
 from ptapp_core.export import export as write
 from ptapp_core.jobs import Trained
+from ptapp_core.kinds.kind import Answers, kind_in
 from ptapp_core.settings.own import short_name
 from ptapp_vision.card import About
 from ptapp_vision.config import ExportVision, TrainVision
@@ -26,20 +27,19 @@ def export(settings: ExportVision) -> None:
     trained = Trained.find(settings.run, "vision", About, which=settings.checkpoint)
     card = trained.about["model"]
     # The layout in memory is a matter of speed, and the exporters know better than the graph.
-    model: nn.Module = trained.load(lambda card: rebuild({**card, "channels_last": False}))
-    classifies = card["name"] != "autoencoder"
-    if classifies:
-        model = nn.Sequential(model, nn.Softmax(dim=1))
+    model = trained.load(lambda card: rebuild({**card, "channels_last": False}))
+    kind = kind_in(model)
     about = {
         "input": f"uint8 (batch, {card['channels']}, {card['size']}, {card['size']}), pixels of 0 to 255",
         "span": card["span"],
-        "output": "probabilities (batch, classes)" if classifies else "normalised images, as the input",
-        "classes": card["classes"],
+        **kind.use(),
         "model": short_name(card["name"]),
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }
-    path, difference = write(model, _samples(settings.run, card), settings.run / "export", settings.format, about)
+    path, difference = write(
+        Answers(model), _samples(settings.run, card), settings.run / "export", settings.format, about
+    )
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on real images: greatest difference {difference:.2e}")
 

@@ -1,4 +1,4 @@
-"""`ptapp vision predict`: classes of image files, as a table, JSON lines or CSV."""
+"""`ptapp vision predict`: answers on image files, as a table, JSON lines or CSV."""
 
 import sys
 
@@ -21,7 +21,8 @@ def predict(settings: PredictVision) -> None:
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
     files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
-    answer = json_lines if settings.json_ else csv_lines(model.classes) if settings.csv else table_lines(names)
+    kind = model.kind
+    answer = json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, names)
     if model.drawn:
         print("ptapp: note: this model learned from drawn faces, not from photographs", file=sys.stderr)
     unreadable = 0
@@ -32,6 +33,6 @@ def predict(settings: PredictVision) -> None:
             print(f"ptapp: {name}: {reason}", file=sys.stderr)
         unreadable += len(bad)
         if names:
-            for name, row in zip(names, model.probabilities(images).tolist(), strict=True):
-                answer(name, dict(zip(model.classes, row, strict=True)))
+            for name, row in zip(names, model.values(images).tolist(), strict=True):
+                answer(name, row)
     refuse_unread(settings.files, files, IMAGES, unreadable)

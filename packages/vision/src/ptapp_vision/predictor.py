@@ -1,4 +1,4 @@
-"""A trained classifier of images, for `ptapp vision predict` and `ptapp.load`."""
+"""A trained model of images, for `ptapp vision predict` and `ptapp.load`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
-from ptapp_core.kinds.classify import as_record
+from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_vision.card import About
@@ -36,19 +36,22 @@ class Predictor:
         card = trained.about["model"]
         if card["name"] == "autoencoder":
             raise UserError(f"{run}: an autoencoder tells no classes; see its report, or export it")
-        self.classes: list[str] = card["classes"]
-        """The names of the classes, in the order of the model's outputs."""
         self.drawn: bool = trained.about["drawn"]
         """Whether the model learned from pictures that the program drew."""
         self.model = trained.load(rebuild).to(runtime.device)
-        """uint8 (N, channels, size, size) -> logits (N, K)."""
+        """uint8 (N, channels, size, size) -> what its kind of target takes, (N, K)."""
+        self.kind = kind_in(self.model)
+        """What the K outputs stand for, and what is said of them."""
         self.size: int = card["size"]
         self.channels: int = card["channels"]
         self.span = span_in(card)
         self._runtime = runtime
 
     def predict(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
-        """For each image the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name.
+        """An answer for each image, by what the model was trained for.
+
+        classify: the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name; multilabel:
+        the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name.
 
         Images of any size and form are brought to the model's as in training. Raises UserError for one that cannot be
         read.
@@ -58,16 +61,18 @@ class Predictor:
         answers = []
         for start in range(0, len(images), _BATCH):
             pixels = [self._pixels(image, start + place) for place, image in enumerate(images[start : start + _BATCH])]
-            for row in self.probabilities(torch.stack(pixels)).tolist():
-                answers.append(as_record(dict(zip(self.classes, row, strict=True))))
+            answers += [self.kind.answer(row) for row in self.values(torch.stack(pixels)).tolist()]
         return answers
 
     @torch.no_grad()
-    def probabilities(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, channels, size, size) -> float32 (N, K) on the CPU; raises UserError where one is not finite."""
+    def values(self, pixels: Tensor) -> Tensor:
+        """uint8 (N, channels, size, size) -> what the kind gives, float32 (N, K) on the CPU.
+
+        Raises UserError where one is not finite.
+        """
         with self._runtime.autocast():
-            logits = self.model(pixels.to(self._runtime.device))
-        return refuse_not_finite(logits.float().softmax(1)).cpu()
+            outputs = self.model(pixels.to(self._runtime.device))
+        return refuse_not_finite(self.kind(outputs)).cpu()
 
     def _pixels(self, image: Picture, place: int) -> Tensor:
         try:

@@ -21,7 +21,7 @@ from ptapp_audio.data import mpeg, pyav
 from ptapp_audio.data.headers import Data, ends_within_page, find_data
 from ptapp_audio.data.resample import Resampler, Wave
 from ptapp_audio.data.unreadable import Unreadable
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import counted, one_line
 
 _OF_LIBSNDFILE = (
@@ -88,7 +88,7 @@ def opens(file: Path) -> bool:
     return True
 
 
-SOUNDS = Kind(
+SOUNDS = FileType(
     "sound",
     pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
     opens,

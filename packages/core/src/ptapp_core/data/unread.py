@@ -17,7 +17,7 @@ COMPANIONS = frozenset(
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileType:
     """What one sample is as a file."""
 
     name: str
@@ -39,7 +39,7 @@ class Kind:
 class LeftOut:
     """What lies in a folder and was not used."""
 
-    kind: Kind
+    kind: FileType
     unread: list[Path] = field(default_factory=list)
     """Files that are no samples of this kind, without `COMPANIONS`."""
     loose: list[Path] = field(default_factory=list)
@@ -72,7 +72,7 @@ class LeftOut:
         return found
 
 
-def left_out(folders: Sequence[Path], used: Iterable[Path], kind: Kind) -> LeftOut:
+def left_out(folders: Sequence[Path], used: Iterable[Path], kind: FileType) -> LeftOut:
     """What lies below `folders` and is not among the `used` files, hidden entries and `COMPANIONS` aside."""
     taken = set(used)
     holders = {folder for parent in {file.parent for file in taken} for folder in (parent, *parent.parents)}
@@ -88,7 +88,7 @@ def left_out(folders: Sequence[Path], used: Iterable[Path], kind: Kind) -> LeftO
     return found
 
 
-def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: Kind, unreadable: int) -> None:
+def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: FileType, unreadable: int) -> None:
     """Prints what the folders among the `given` paths hold besides the `files`, a line each, to stderr.
 
     Raises UserError where there was anything, or some of the files, which their reader has named, were unreadable.

@@ -78,6 +78,29 @@ class BCEWithLogits(nn.Module):
         return loss / _elements(logits)
 
 
+class BinaryFocal(nn.Module):
+    """Focal loss of each label by itself (Lin et al. 2017): -(1 - p)^gamma log p, p the probability of what is true.
+
+    Logits and targets in [0, 1], (N, K) both; a mean over each sample's labels. `pos_weight` (K,) weighs the positive
+    part. gamma = 0 is binary cross-entropy.
+    """
+
+    pos_weight: Tensor | None
+
+    def __init__(self, pos_weight: Tensor | None = None, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("pos_weight", pos_weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Scalar."""
+        logits = wide(logits)
+        positive = target if self.pos_weight is None else self.pos_weight * target
+        there = positive * (-logits).sigmoid() ** self.gamma * functional.logsigmoid(logits)
+        absent = (1 - target) * logits.sigmoid() ** self.gamma * functional.logsigmoid(-logits)
+        return -(there + absent).sum() / _elements(logits)
+
+
 class Elementwise(nn.Module):
     """A loss of two tensors (N, ...), summed over the samples and a mean over each sample's elements.
 

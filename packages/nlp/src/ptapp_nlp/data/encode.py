@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.batches import Ragged, Texts
@@ -19,10 +20,10 @@ IGNORED = -100
 def encode(
     task: str, examples: Examples, tokens: Tokens, limit: int, *, per: TextPer = "line"
 ) -> tuple[Texts, Sequence[str]]:
-    """The examples as a data set, and what each of its samples is called; `per` as in `Splits.text_per`."""
-    if task == "classify":
-        inputs = Ragged(tokens.encode(examples.source, limit), tokens.pad)
-        return Texts({"input": inputs, "target": torch.tensor(examples.target)}), examples.names
+    """Examples to translate, or to learn writing from, as a data set, and what each of its samples is called.
+
+    `per` is as in `Splits.text_per`.
+    """
     if task == "translate":
         source = Ragged(tokens.encode(examples.source, limit, eos=True), tokens.pad)
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
@@ -33,6 +34,11 @@ def encode(
         stream = Ragged(blocks, tokens.pad)
         return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
     raise ValueError(task)
+
+
+def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, limit: int) -> Texts:
+    """Texts with a target each, (N,) or (N, K), as a data set."""
+    return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
 
 
 def encode_tagged(

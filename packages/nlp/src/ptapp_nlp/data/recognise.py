@@ -2,22 +2,24 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
+from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS, note_on_single, refuse_single
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
-from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.config import SUPERVISED, TrainNLP
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import note_on_length, read_conll
 from ptapp_nlp.data.folders import holds_texts, read_folders
-from ptapp_nlp.data.found import EXPECTED, check_train, files_of, has_tables
+from ptapp_nlp.data.found import check_train, expected, files_of, has_tables
 from ptapp_nlp.data.hub import PREFIX, Row, read_hub
 from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
@@ -25,6 +27,7 @@ from ptapp_nlp.data.parallel import by_language, language_of, read_languages
 from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.data.tables import Table, form_of, join_texts, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.targets import reader
 
 
 @dataclass(frozen=True)
@@ -51,27 +54,29 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if data is None:
         _refuse_columns(reading, "the texts that the program makes")
         parts, classes, about = make(reading.task)
-        return divide(parts, classes, where=about, what=about, division=division, made=True)
+        return divide(parts, classes, where=about, what=about, division=division, made=True, kind=reading.task)
     bad = Bad(skip_bad)
     if data.startswith(PREFIX):
         return _of_hub(data, reading, bad, division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
-        raise UserError(f"--data {data}: no such file or folder; expected {EXPECTED[reading.task][1]}")
+        raise UserError(f"--data {data}: no such file or folder; expected {expected(reading.task)}")
     parallel = by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in parallel.values()):
         _refuse_columns(reading, "parallel files")
-        check_train(parallel, f"{path}: no training file in it; expected {EXPECTED['translate'][1]}", division)
+        check_train(parallel, f"{path}: no training file in it; expected {expected('translate')}", division)
         texts, what = read_languages(path, parallel, reading.pair, reading.encoding, bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
-    if reading.task == "classify" and path.is_dir() and not has_tables(path) and holds_texts(path):
+    if reading.task in SUPERVISED and path.is_dir() and not has_tables(path) and holds_texts(path):
         _refuse_columns(reading, "folders of texts")
+        if reading.task != "classify":
+            raise UserError(f"{path}: is a folder per class; --task {reading.task} takes a table with the targets")
         texts, classes, notes = read_folders(path, reading.encoding, bad, need_train=division is not None)
         what = f"{path.name}, a folder per class"
         splits = divide(texts, classes, where=path, what=what, division=division, skipped=bad.reasons)
         return replace(splits, notes=notes)
     files: dict[SplitName, Path] = files_of(path, reading.task, division) if path.is_dir() else {"train": path}
-    if reading.task in ("classify", "translate"):
+    if reading.task in (*SUPERVISED, "translate"):
         return _tables(path, files, reading, bad, division)
     if reading.task == "tag":
         return _tagged(path, files, reading, bad, division)
@@ -86,7 +91,8 @@ def load_for(
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
-    columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
+    group = job.group_column if other is None else None
+    columns = Columns(job.text_column, job.label_column, group, kind=job.task)
     per = job.text_per if job.keeps_line_breaks else "line"
     reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
     division = division_of(job, before) if other is None else None
@@ -143,8 +149,8 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
                 raise UserError(f"{file}: is one language of parallel files; give their folder: --data {file.parent}")
             unsaid = suffix_of(file) in ("", ".txt")
             why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
-            raise UserError(f"{file}: of no known kind{why}; expected {EXPECTED[reading.task][1]}")
-    divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
+            raise UserError(f"{file}: of no known kind{why}; expected {expected(reading.task)}")
+    divided = reading.task in SUPERVISED and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
         [files[split] for split in first_train], _columns(reading), reading.encoding, bad, divided=divided
@@ -166,8 +172,8 @@ def _columns(reading: Reading) -> Columns:
 
 
 def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
-    if reading.task not in ("classify", "translate"):
-        raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
+    if reading.task not in (*SUPERVISED, "translate"):
+        raise UserError(f"--data {data}: tables of the hub are not for --task {reading.task}")
     found: dict[SplitName, list[Row]] = {}
     files: dict[SplitName, Path] = {}  # as messages name them
     for name, rows in read_hub(data).items():
@@ -201,19 +207,23 @@ def _divided(
     if reading.task == "classify":
         notes += _check_labels(files, tables, division)
         labels = in_order(Counter(row.label for rows in known for row in rows))
-    numbers = {label: number for number, label in enumerate(labels)}
+    read: Callable[[str], Any] = partial(_class_of, known={label: number for number, label in enumerate(labels)})
+    if reading.task in (MULTILABEL, REGRESS):
+        titles = next(iter(tables.values())).targets
+        read, labels, note = reader(reading.task, titles, (row.label for rows in known for row in rows))
+        notes += [note] if note else []
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
-        kept = []
+        kept, targets = [], []
         for row in rows:
-            if labels and row.label not in numbers:
-                unknown = f"the label {row.label!r} is not in the training data{nearest(row.label, labels)}"
-                bad.row(files[name], row.number, unknown)
+            try:
+                targets.append(read(row.label))
+            except UserError as error:
+                bad.row(files[name], row.number, str(error))
             else:
                 kept.append(row)
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
-        targets = [numbers[row.label] if labels else row.label for row in kept]
         groups = [row.group for row in kept]
         # Each file may count its rows from 0: those of train, from which other splits are drawn, keep their ids.
         ids = [row.id if name == "train" or not row.id else f"{name}/{row.id}" for row in kept]
@@ -229,9 +239,19 @@ def _divided(
             f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
         )
         parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
-    classes = _named(path, labels, reading, bad, division) if path.exists() else labels
-    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+    classes = _named(path, labels, reading, bad, division) if path.exists() and reading.task == CLASSIFY else labels
+    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons, kind=reading.task)
+    if division is not None and reading.task in (MULTILABEL, REGRESS):
+        refuse_single(path, reading.task, done.train.target, classes)
+        notes += note_on_single(reading.task, done.train.target)
     return replace(done, notes=tuple(notes))
+
+
+def _class_of(label: str, known: Mapping[str, int]) -> int | str:
+    """The number of a class; the label itself where there are no classes. Raises UserError for an unknown one."""
+    if known and label not in known:
+        raise UserError(f"the label {label!r} is not in the training data{nearest(label, known)}")
+    return known.get(label, label)
 
 
 def _in_two_splits(parts: Mapping[SplitName, Examples]) -> str | None:
@@ -249,8 +269,8 @@ def _check_labels(
     if (label := several(found)) is not None:
         split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
         raise UserError(
-            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
-            "is not learned yet; leave such rows out, rename that class, or give another column with --label-column"
+            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: give --task multilabel to "
+            "learn all of them, leave such rows out, rename that class, or give another column with --label-column"
         )
     if division is not None and "train" in tables:
         why = not_classes(Counter(row.label for row in tables["train"].rows))

@@ -5,7 +5,10 @@ from typing import Any
 
 from torch import nn
 
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.kinds.known import kind_of
 from ptapp_core.settings.own import is_own
+from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
@@ -18,14 +21,24 @@ OPTIONS = ("dim", "hidden", "layers", "heads", "dropout", "bidirectional", "pool
 """The settings that shape a model."""
 
 
-def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
+def build(card: Mapping[str, Any], *, pretrained: bool = False, kind: Kind | None = None) -> nn.Module:
     """The model of a card: `task`, `name`, `vocab`, `pad`, `classes` (names; none without), `options`.
 
-    `pretrained` loads the weights that a bert starts from; a trained one needs its shape alone.
+    `pretrained` loads the weights that a bert starts from; a trained one needs its shape alone. A model of a task with
+    a target for each text has its `kind` as a part: the given one, or that of the card.
     """
-    task, options, classes = card["task"], card["options"], len(card["classes"])
+    if card["task"] in SUPERVISED:
+        kind = kind or kind_of(card)
+        model = _built(card, kind.outputs, pretrained)
+        model.kind = kind
+        return model
+    return _built(card, len(card["classes"]), pretrained)
+
+
+def _built(card: Mapping[str, Any], outputs: int, pretrained: bool) -> nn.Module:
+    task, options = card["task"], card["options"]
     if is_own(card["name"]):
-        return own_network(card)
+        return own_network(card, outputs)
     if task == "translate":
         return Translator(card["vocab"], *_shape(options), **_rest(card))
     if task == "generate" and card["name"] == "transformer":
@@ -42,8 +55,8 @@ def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
         )
     encoder = _encoder(card, pretrained)
     if task == "tag":
-        return Tagger(encoder, classes, options["dropout"])
-    return Classifier(encoder, classes, options["pool"], options["dropout"])
+        return Tagger(encoder, outputs, options["dropout"])
+    return Classifier(encoder, outputs, options["pool"], options["dropout"])
 
 
 def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:

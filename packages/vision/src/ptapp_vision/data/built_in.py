@@ -13,9 +13,18 @@ from torch import Tensor
 
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.split import Samples
+from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS, said_of
 from ptapp_vision.data.splits import Images, Splits
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+LABELS = {
+    "smiling": ("mouth curve", 0.05),
+    "open mouth": ("mouth height", 0.06),
+    "wide eyes": ("eye height", 0.14),
+    "raised brows": ("brow height", 0.05),
+}
+"""The trait that is seen, and from which value on."""
+NUMBERS = {"smile": "mouth curve", "eyes": "eye height"}
 COUNTS = {"train": 5_600, "val": 700, "test": 1_400}
 _CHUNK = 16  # faces drawn at once: few enough for their pixels to stay in the processor's cache
 
@@ -51,16 +60,32 @@ _TRAITS = {
 }  # fmt: skip
 
 
-def load_faces(size: int = 48) -> Splits:
-    """The drawn faces, `size` pixels square and grey; always the same ones, whatever the seed of a job."""
+def load_faces(kind: str = CLASSIFY, size: int = 48) -> Splits:
+    """The drawn faces, `size` pixels square and grey; always the same ones, whatever the seed of a job.
+
+    The kind of the targets says what is to be learned of them: the expression, what is seen of it (`LABELS`), or how
+    far the corners of the mouth are up and the eyes open (`NUMBERS`).
+    """
     parts = {}
+    names = {CLASSIFY: CLASSES, MULTILABEL: tuple(LABELS), REGRESS: tuple(NUMBERS)}[kind]
     for seed, (split, count) in enumerate(COUNTS.items()):
         images, labels = draw_faces(count, seed, size)
-        names = [f"drawn-{split}[{row}]" for row in range(count)]
-        parts[split] = Images(images, labels, Samples(names, names))
+        targets = labels if kind == CLASSIFY else _seen(count, seed, kind)
+        called = [f"drawn-{split}[{row}]" for row in range(count)]
+        parts[split] = Images(images, targets, Samples(called, called))
     numbers = " / ".join(f"{count:,}" for count in COUNTS.values())
-    about = f"drawn faces (not photographs): {len(CLASSES)} expressions, {numbers} train/val/test, {size}x{size} grey"
-    return Splits(parts["train"], parts["val"], parts["test"], classes=CLASSES, about=about, drawn=True)
+    what = f"{len(CLASSES)} expressions" if kind == CLASSIFY else said_of(kind, names)
+    about = f"drawn faces (not photographs): {what}, {numbers} train/val/test, {size}x{size} grey"
+    return Splits(parts["train"], parts["val"], parts["test"], classes=names, about=about, drawn=True, kind=kind)
+
+
+def _seen(count: int, seed: int, kind: str) -> Tensor:
+    """Labels or numbers of the faces of `draw_faces`, float64 (count, K)."""
+    index = torch.arange(count)
+    faces = _chance(Draws(seed, 0, index), index % len(CLASSES))
+    if kind == REGRESS:
+        return torch.stack([faces[trait].flatten() for trait in NUMBERS.values()], 1).double()
+    return torch.stack([faces[trait].flatten() > least for trait, least in LABELS.values()], 1).double()
 
 
 def draw_faces(count: int, seed: int, size: int = 48) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.data.files import in_threads
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError, one_line
 from ptapp_core.machine.memory import free_memory
 
@@ -127,7 +127,7 @@ def opens(file: Path) -> bool:
     return True
 
 
-IMAGES = Kind(
+IMAGES = FileType(
     "image",
     frozenset(
         ".png .apng .jpg .jpeg .jpe .jfif .mpo .jp2 .j2k .j2c .jpc .jpf .jpx .avif .avifs .webp .gif .tif .tiff .bmp "  # noqa: SIM905
