@@ -21,6 +21,7 @@ import torch
 
 from contract import of_audio, of_rl, of_vision
 from ptapp_core.cli.main import main
+from ptapp_core.domain import AnyDomain, Domain
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
 from ptapp_core.loop.averaging import Weights
@@ -91,19 +92,26 @@ class Built(Exception):
         self.parts = parts
 
 
+def domain_called(name: str) -> AnyDomain:
+    """What a supervised domain brings."""
+    found = vars(import_module(f"ptapp_{name}.domain")).values()
+    return next(value for value in found if isinstance(value, Domain))
+
+
 def left(settings: JobSettings, domain: str, folder: Path, steps: int) -> str:
     """A digest of what some steps of the job leave."""
 
     def stop(plan: Any, runtime: Any, run: Any, *parts: Any) -> None:
         raise Built(plan, runtime, *parts)
 
-    module = import_module(f"ptapp_{domain}.train")
+    module = import_module("ptapp_rl.train" if domain == "rl" else "ptapp_core.domain")
+    brought = () if domain == "rl" else (domain_called(domain),)
     run = SimpleNamespace(path=folder, say=lambda line: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "fit", stop)
         patch.setattr(module, "run_of", lambda *_, **__: nullcontext(run))
         with pytest.raises(Built) as caught:
-            module.train_once(settings)
+            module.train_once(*brought, settings)
         return _digest(*caught.value.parts, steps=steps)
 
 

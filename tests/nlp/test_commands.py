@@ -13,6 +13,7 @@ import torch
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
 from nlp.jobs import COMMON, train
+from ptapp_core.domain import Place
 from ptapp_core.jobs import Trained
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.machine.runtime import Runtime
@@ -208,7 +209,7 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     assert said[2:] == ["NN", "NN"]
     loss = build_loss("cross-entropy")
     validated = evaluation(TrainNLP(task="tag"), part, loss, runtime, card)(model)
-    measure(model, part, card, tokens, runtime, tmp_path, "test", made=False)
+    measure(model, part, card, Place(tmp_path, "test", False, runtime))
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())
     about = {"model": card, "made": None, "tokenizer": tokens.digest}

@@ -1,54 +1,33 @@
-"""`ptapp audio train`: data, model, task and loader for the loop, and a report at its end."""
+"""What a training job of audio is made of: the model, its task, and the windows of its batches."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptapp_audio.card import card_of
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
-from ptapp_audio.data.recognise import load_for, recognise
+from ptapp_audio.data.recognise import recognise
 from ptapp_audio.data.splits import Splits
-from ptapp_audio.evaluate import measure, predict_clips
 from ptapp_audio.features.augment import Augment, hidden_parts, mix, place_windows
 from ptapp_audio.features.spectral import refuse_empty_bands
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
 from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
-from ptapp_core.cli.ranks import relaunch
 from ptapp_core.data.draws import Draws
-from ptapp_core.data.loader import Batch, Loader, class_weights
+from ptapp_core.data.loader import Batch
 from ptapp_core.data.targets import Wanted
 from ptapp_core.errors import UserError
-from ptapp_core.fit import fit
-from ptapp_core.jobs import (
-    data_name,
-    fit_batch_size,
-    least_samples,
-    optimizer_of,
-    refuse_own_code_of,
-    run_of,
-    runtime_of,
-    schedule_of,
-)
-from ptapp_core.kinds.kind import Kind, Supervised, kind_in
+from ptapp_core.kinds.kind import Kind, Supervised
 from ptapp_core.kinds.known import kind_for
-from ptapp_core.loop.milestones import Evaluate
-from ptapp_core.machine.inplace import compile_in_place, recompute_activations
-from ptapp_core.machine.memory import within_memory
-from ptapp_core.machine.runtime import Runtime
-from ptapp_core.measure.cross_validation import cross_validate
-from ptapp_core.measure.report import curves
-from ptapp_core.plan import Plan
-from ptapp_core.settings.own import full_name, is_own, short_name
+from ptapp_core.machine.inplace import recompute_activations
+from ptapp_core.settings.own import full_name, is_own
 
 _LONGEST = 5.0  # seconds of the window, where the user chose none
-_FEW_OF = 10  # windows that sounds fill: where an epoch hears less than one of so many, it is said
 _MOST = 0.9  # the share of the clips that fit into the window
 
 
@@ -59,62 +38,6 @@ class SoundTask(Supervised):
         """Units are windows, one of each clip an epoch."""
         target = batch["target"]
         return self.loss(self.model(batch["input"], batch.get("hidden")), target), len(target), {}
-
-
-def train(settings: TrainAudio) -> None:
-    """Trains, or cross-validates: each fold is the test once, in a run of its own."""
-    if settings.folds is None or settings.fold is not None:
-        train_once(settings)
-    else:
-        cross_validate(settings, _job(settings), "made", train_once, _folds(settings))
-
-
-def train_once(settings: TrainAudio) -> Path | None:
-    """Trains a model as the settings say; the run directory, or None where other processes did the work."""
-    if relaunch(settings.nproc):
-        return None
-    refuse_own_code_of(settings)
-    runtime = runtime_of(settings)
-    data = load_for(settings)
-    with within_memory():
-        model, card = build_model(settings, data)
-    kind = model.kind
-    data = data.as_learned(kind)
-    data = replace(data, train=several_windows(data.train, card["window"], settings.windows))
-    model = model.to(runtime.device)
-    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
-    usual = TrainAudio.model_fields["batch_size"].default
-    least = least_samples(model, torch.zeros(1, card["window"], dtype=torch.int16, device=runtime.device))
-    settings, why_batch = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
-    loader = build_loader(settings, data, model, runtime=runtime)
-    loss = kind.loss_of(settings, data.train.labels, runtime.device)
-    figures = kind.figures if len(data.val) else ("loss",)
-    plan = Plan.of(settings, loader.steps_per_epoch, figures)
-    schedule = schedule_of(settings, optimizer, plan)
-    about = {"domain": "audio", "data": data.about, "made": data.made, "model": card}
-    with run_of(settings, runtime, _job(settings), data_name(settings, "made"), about, members=data.members) as run:
-        run.say(f"data: {data.about}")
-        for line in data.lines():
-            run.say(line)
-        parameters = sum(p.numel() for p in model.parameters())
-        seconds = card["window"] / data.rate
-        run.say(f"model: {settings.model}, windows of {seconds:.3g} s, {parameters:,} parameters; {runtime}")
-        if (filled := int((data.train.lengths // card["window"]).sum())) > _FEW_OF * len(data.train):
-            run.say(
-                f"note: an epoch hears {len(data.train):,} of {filled:,} windows; --windows takes more of each sound"
-            )
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
-        run.say(f"run: {run.path}")
-        if settings.compile:
-            compile_in_place(model, run.say)
-        evaluate = _evaluation(data.val, card["window"], loss, runtime) if len(data.val) else None
-        fit(plan, runtime, run, SoundTask(model, loss), loader, optimizer, schedule, evaluate)
-        if runtime.is_main:
-            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-        split, part = ("test", data.test) if settings.test else ("val", data.val)
-        measure(model, part, runtime, run.path / "report", split, rate=data.rate, made=data.made, say=run.say)
-    runtime.close()
-    return run.path
 
 
 def several_windows(clips: Clips, window: int, most: int) -> Clips:
@@ -166,21 +89,7 @@ def _network(settings: TrainAudio, kind: Kind, rate: int, shape: tuple[int, int]
     return build(settings.model, classes=kind.outputs, shape=shape, **options), options
 
 
-def build_loader(settings: TrainAudio, data: Splits, model: Waveform, *, runtime: Runtime) -> Loader:
-    """The training clips, a window of each entry once an epoch."""
-    return Loader(
-        {"target": data.train.labels},
-        settings.batch_size,
-        runtime,
-        seed=settings.seed,
-        accumulate=settings.accumulate,
-        transform=_transform(settings, data.train, model, runtime.device),
-        weights=class_weights(data.train.labels) if settings.balance == "sampler" else None,
-        names=data.train.names,
-    )
-
-
-def _transform(
+def augmented(
     settings: TrainAudio, clips: Clips, model: Waveform, device: torch.device
 ) -> Callable[[Batch, Draws], Batch]:
     """Cuts the batch's windows out of the clips, on the device where that holds them, and augments them."""
@@ -201,16 +110,8 @@ def _transform(
     return transform
 
 
-def _evaluation(clips: Clips, window: int, loss: nn.Module, runtime: Runtime) -> Evaluate:
-    def evaluate(model: nn.Module) -> Mapping[str, float]:
-        kind = kind_in(model)
-        return kind.learned(predict_clips(model, clips, window, runtime)).figures(loss)
-
-    return evaluate
-
-
-def _folds(settings: TrainAudio) -> list[tuple[int, str]]:
-    """Number and name of each fold: the data's own, which must be as many as asked for, or made ones."""
+def own_folds(settings: TrainAudio) -> list[tuple[int, str]] | None:
+    """Number and name of each fold of the data's own, which must be as many as asked for; None where it has none."""
     assert settings.folds is not None
     if settings.data is not None:
         listing, _ = recognise(
@@ -228,8 +129,4 @@ def _folds(settings: TrainAudio) -> list[tuple[int, str]]:
                 )
             names = listing.fold_names
             return [(fold, f"{fold} ({names[fold - 1]})" if names else str(fold)) for fold in own]
-    return [(fold, str(fold)) for fold in range(1, settings.folds + 1)]
-
-
-def _job(settings: TrainAudio) -> str:
-    return f"audio-{short_name(settings.model)}"
+    return None

@@ -1,4 +1,4 @@
-"""Measuring a trained model on a whole split: figures, pictures, and `ptapp nlp evaluate`."""
+"""Measuring a trained model on a whole split: figures and pictures, by task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,24 +9,20 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from ptapp_core.data.members import Members
-from ptapp_core.jobs import Trained, say_learned
+from ptapp_core.domain import Place
 from ptapp_core.kinds.kind import Kind, kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
-from ptapp_core.measure.results import class_numbers, write_results
+from ptapp_core.measure.results import write_results
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
-from ptapp_nlp.card import About
-from ptapp_nlp.config import SUPERVISED, EvaluateNLP, TrainNLP, of_translation
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag, with_targets
-from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import translations
 from ptapp_nlp.entities import tag_figures
-from ptapp_nlp.models import Translator, build
+from ptapp_nlp.models import Translator
 from ptapp_nlp.models.tasks import OUTPUTS, predict_tags, token_figures
 from ptapp_nlp.pictures import attention_map, lengths
 
@@ -39,12 +35,16 @@ class Measured:
 
     texts: Texts
     names: Sequence[str]
+    tokens: Tokens
     examples: Examples
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
     places: list[list[int]]
     """For a tagger: where each word's first token stands, -1 if it has none."""
     cut: Cut
     """How many of the texts are longer than the model reads."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
         """Precision, recall and F1 of entities, or of words, and the accuracy of words."""
@@ -77,69 +77,32 @@ def prepare(
         called = examples.names
     else:
         texts, called = encode(task, examples, tokens, limit, per=card["text_per"])
-    return Measured(texts, called, examples, places, cut_of(task, examples, texts, tokens, limit))
-
-
-def job_of(run: Path, card: Mapping[str, Any]) -> TrainNLP:
-    """The settings of a run, whose texts are read as those that it was trained on."""
-    job = TrainNLP.of_run(run)
-    return job.model_copy(update={"text_per": card["text_per"]}) if card["task"] == "generate" else job
-
-
-def evaluate(settings: EvaluateNLP) -> None:
-    """Measures a run's model on a split of its own or of other data.
-
-    The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
-    """
-    runtime = Runtime(settings.device, settings.precision)
-    trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
-    card = trained.about["model"]
-    job = job_of(settings.run, card)
-    settings.refuse_idle(job.data, of_translation(card["task"]))
-    before = Members.read(settings.run)
-    data = load_for(job, before=before, other=settings.data, skip_bad=settings.skip_bad)
-    tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
-    model = trained.load(build).to(runtime.device)
-    split, examples = settings.chosen(data.part)
-    print(data.about)
-    for note in data.notes:
-        print(f"note: {note}")
-    print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
-    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
-    kind = kind_in(model) if card["task"] in SUPERVISED else None
-    if kind is None:
-        class_numbers(data.classes, card["classes"])
-    part = prepare(card, examples, tokens, kind=kind, names=data.classes)
-    if cut := part.cut.line():
-        print(f"note: {cut}")
-    beam = (settings.beam, settings.length_penalty)
-    measure(model, part, card, tokens, runtime, settings.folder(split), split, made=data.made, beam=beam)
+    return Measured(texts, called, tokens, examples, places, cut_of(task, examples, texts, tokens, limit))
 
 
 def measure(
     model: nn.Module,
     part: Measured,
     card: Mapping[str, Any],
-    tokens: Tokens,
-    runtime: Runtime,
-    folder: Path,
-    split: str,
+    place: Place,
     *,
-    made: bool,
     beam: tuple[int, float] = (4, 1.0),
     say: Callable[[str], None] = print,
 ) -> None:
-    """Figures of a split to the console, and `metrics.json` with pictures to `folder` (rank 0 of the job writes)."""
-    note = " (made texts)" if made else ""
+    """Figures of a split to the console, and `metrics.json` with pictures to a folder (rank 0 of the job writes).
+
+    `beam`: width and length penalty of a translation.
+    """
+    note, title = " (made texts)" if place.made else "", place.split + (" (made texts)" if place.made else "")
     measured = {"tag": _tags, "translate": _translation, "generate": _generation}.get(card["task"], _supervised)
-    found = measured(model, part, card, tokens, runtime, beam)
-    if not runtime.is_main:
+    found = measured(model, part, card, place.runtime, beam)
+    if not place.runtime.is_main:
         return
-    record = {**found.record, "made": made}
-    write_results(folder, split, found.figures, record, files=found.files, table=found.table, note=note, say=say)
-    found.draw(folder, f"{split}{note}")
-    lengths(part.texts.lengths, folder / "lengths.png", title=f"{split}{note}")
-    attention_map(model, part.texts, tokens, runtime, folder / "attention.png")
+    record, folder = {**found.record, "made": place.made}, place.folder
+    write_results(folder, place.split, found.figures, record, files=found.files, table=found.table, note=note, say=say)
+    found.draw(folder, title)
+    lengths(part.texts.lengths, folder / "lengths.png", title=title)
+    attention_map(model, part.texts, part.tokens, place.runtime, folder / "attention.png")
     say(f"report: {folder}")
 
 
@@ -157,13 +120,11 @@ class Result(NamedTuple):
     """Writes pictures into a folder, under a title."""
 
 
-def _supervised(
-    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
-) -> Result:
+def _supervised(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
     kind = kind_in(model)
     predictions = kind.predict(model, part.texts, runtime)
     wrong, names = predictions.mistakes(kind.names) or [], kind.names
-    lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: true → said, text"]
+    lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: {predictions.caption}, text"]
     for row, caption in wrong[:_WORST]:
         lines.append(f"{caption}  {part.names[row]}: {part.examples.source[row]}")
     record, table = predictions.report(names)
@@ -173,9 +134,7 @@ def _supervised(
     )
 
 
-def _tags(
-    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
-) -> Result:
+def _tags(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
     figures = token_figures(model, OUTPUTS["tag"], part.texts, build_loss("cross-entropy"), runtime, card["pad"])
     said = part.tags(model, card["classes"], runtime)
     rows = [
@@ -186,9 +145,7 @@ def _tags(
     return Result(found, {}, {PREDICTIONS: json_lines(rows)}, "")
 
 
-def _generation(
-    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
-) -> Result:
+def _generation(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
     """Perplexity is that of a token; bits per character, the end of a text being one, compare tokenizers too."""
     plain = build_loss("cross-entropy")
     figures = token_figures(model, OUTPUTS["generate"], part.texts, plain, runtime, card["pad"])
@@ -199,9 +156,7 @@ def _generation(
     return Result({**figures, "bits_per_character": bits}, {}, {}, "")
 
 
-def _translation(
-    model: nn.Module, part: Measured, card: Mapping[str, Any], tokens: Tokens, runtime: Runtime, beam: Any
-) -> Result:
+def _translation(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
     """BLEU and chrF by sacrebleu, cased and untokenised, whose signature goes to the record."""
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
@@ -211,7 +166,7 @@ def _translation(
     figures = token_figures(model, OUTPUTS["translate"], part.texts, plain, runtime, card["pad"])
     own = list(range(runtime.rank, len(part.examples), runtime.world))
     texts = [part.examples.source[row] for row in own]
-    said = translations(model, texts, tokens, runtime, card["max_length"], width=beam[0], penalty=beam[1])
+    said = translations(model, texts, part.tokens, runtime, card["max_length"], width=beam[0], penalty=beam[1])
     pairs = [pair for share in runtime.gather(list(zip(own, said, strict=True))) for pair in share]
     answers = [text for _, text in sorted(pairs)]
     bleu, chrf = BLEU(), CHRF()

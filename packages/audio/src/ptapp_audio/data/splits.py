@@ -1,10 +1,9 @@
 """Which clips are for training, which choose the checkpoint, which are the test."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ptapp_audio.data.clips import Clips
 from ptapp_core.data.members import Members
-from ptapp_core.kinds.kind import Kind
 
 _SHOWN = 20  # samples left out that the console names
 
@@ -32,11 +31,6 @@ class Splits:
         """What the console says of the data after `about`: the notes, and the first samples that were left out."""
         left_out = [f"left out: {reason}" for reason in self.skipped[:_SHOWN]]
         return [*(f"note: {note}" for note in self.notes), *left_out]
-
-    def as_learned(self, kind: Kind) -> "Splits":
-        """The same with the targets as the loss takes them."""
-        train, val, test = (part.as_learned(kind, self.classes) for part in (self.train, self.val, self.test))
-        return replace(self, train=train, val=val, test=test)
 
     def part(self, name: str) -> Clips:
         """The split of a name; `all` is all of them."""

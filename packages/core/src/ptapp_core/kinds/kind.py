@@ -44,11 +44,14 @@ class Mistake(NamedTuple):
     row: int
     """Its place in the set."""
     caption: str
-    """`true → said`, with how sure the model was, or how far it was off."""
+    """What is wrong, as `Predictions.caption` has it."""
 
 
 class Predictions(ABC):
     """Predictions for every sample of a data set, in its order; CPU tensors, the same on every rank."""
+
+    caption: ClassVar[str] = "true → said"
+    """What the caption of a mistake says."""
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:

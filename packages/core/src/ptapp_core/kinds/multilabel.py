@@ -14,7 +14,7 @@ from ptapp_core.measure.report import clip
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import BCEWithLogits, BinaryFocal
 
-_NAME = 20  # characters of the labels under a picture
+_CAPTION = 30  # characters under a picture
 _TABLE = 28  # characters of a label in the table
 
 
@@ -100,6 +100,8 @@ class Multilabel(Kind):
 class LabelPredictions(Predictions):
     """Predictions of a multi-label model."""
 
+    caption = "- missed, + added"
+
     logits: Tensor
     """(N, K) float32."""
     target: Tensor
@@ -164,10 +166,14 @@ class LabelPredictions(Predictions):
         wrong = (self.given != self.target.bool()).any(1)
         off = (self.probabilities - self.target).abs().amax(1)
         order = [row for row in off.argsort(descending=True, stable=True).tolist() if wrong[row]]
-        rows = self.rows([""] * len(self.target), names)
-        shown = ((rows[row]["true"], rows[row]["said"]) for row in order)
-        captions = [" → ".join(clip(", ".join(labels) or "-", _NAME) for labels in pair) for pair in shown]
-        return [Mistake(row, caption) for row, caption in zip(order, captions, strict=True)]
+        true, said = self.target.bool().tolist(), self.given.tolist()
+        found = []
+        for row in order:
+            pairs = list(zip(names, true[row], said[row], strict=True))
+            missed = [f"- {name}" for name, is_there, given in pairs if is_there and not given]
+            added = [f"+ {name}" for name, is_there, given in pairs if given and not is_there]
+            found.append(Mistake(row, clip(", ".join([*missed, *added]), _CAPTION)))
+        return found
 
     def draw(self, names: Sequence[str], folder: Path, title: str) -> None:
         """`labels.png`: precision and recall of each label, with the place of its threshold."""

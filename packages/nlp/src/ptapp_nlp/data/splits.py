@@ -12,8 +12,10 @@ from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
 from ptapp_core.data.targets import MULTILABEL, REGRESS, said_of, text_of
 from ptapp_core.errors import UserError, counted
+from ptapp_nlp.data.tokens import Tokens
 
 TextPer = Literal["line", "file"]
+_SHOWN = 20  # rows left out that the console names
 _SAME = "samples of the same text"
 
 
@@ -98,6 +100,13 @@ class Splits:
     """For texts that a model learns to write: each line is a text, or all lines are one text with line breaks."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
+
+    tokens: Tokens | None = None
+    """How the texts are cut: learned from the training split, or those of a run or of an encoder."""
+
+    def lines(self) -> list[str]:
+        """What the console says of the data after `about`: the notes, and the first rows that were left out."""
+        return [*(f"note: {note}" for note in self.notes), *(f"left out: {reason}" for reason in self.skipped[:_SHOWN])]
 
     @property
     def targets(self) -> Tensor:

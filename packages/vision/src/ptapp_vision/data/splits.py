@@ -111,11 +111,6 @@ class Splits:
         """The targets as the record of a run keeps them."""
         return [text_of(self.kind, target, self.classes) for target in part.labels.tolist()]
 
-    def as_learned(self, kind: Kind) -> "Splits":
-        """The same with the targets as the loss takes them."""
-        train, val, test = (part.as_learned(kind, self.classes) for part in (self.train, self.val, self.test))
-        return replace(self, train=train, val=val, test=test)
-
     def conform(self, size: int | None, channels: int | None) -> "Splits":
         """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""
         had, height, width = self.train.shape
