@@ -37,7 +37,8 @@ def evaluate(settings: EvaluateAudio) -> None:
     data = load_for(job, rate=card["rate"], before=before, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
-    print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
+    what = f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}"
+    print("\n".join([data.about, *data.lines(), what]))
     say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, made=data.made)
@@ -76,7 +77,7 @@ def measure(
         return
     figures, (record, table) = predictions.metrics(), predictions.report(card["classes"])
     files = {PREDICTIONS: json_lines(predictions.rows(clips.names, card["classes"]))}
-    record = {**record, "made": made}
+    record = {**record, "precision": runtime.precision, "made": made}
     write_results(folder, split, figures, record, files=files, table=table, note=note, classes=card["classes"], say=say)
     mistakes(clips, predictions, card, folder / "mistakes.png")
     say(f"report: {folder}")

@@ -99,7 +99,7 @@ def evaluate(settings: EvaluateNLP) -> None:
     print(data.about)
     for note in data.notes:
         print(f"note: {note}")
-    print(f"{trained.checkpoint.name} of {settings.run}, on {split}")
+    print(f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}")
     say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = prepare(card, _with_labels_of(card, data, examples), tokens)
     if cut := part.cut.line():
@@ -135,7 +135,7 @@ def measure(
     figures, record, files, table = measured(model, part, card, tokens, runtime, beam)
     if not runtime.is_main:
         return
-    record, classes = {**record, "made": made}, card["classes"]
+    record, classes = {**record, "precision": runtime.precision, "made": made}, card["classes"]
     write_results(folder, split, figures, record, files=files, table=table, note=note, classes=classes, say=say)
     lengths(part.texts.lengths, folder / "lengths.png", title=f"{split}{note}")
     attention_map(model, part.texts, tokens, runtime, folder / "attention.png")

@@ -37,7 +37,8 @@ def evaluate(settings: EvaluateVision) -> None:
     data = load_for(job, Form.of(card), before=before, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(rebuild).to(runtime.device)
     split, part = settings.chosen(data.part)
-    print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
+    what = f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}"
+    print("\n".join([data.about, *data.lines(), what]))
     say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     part = _with_labels_of(card["classes"], data, part)
     measure(model, part, card, runtime, settings.folder(split), split, drawn=data.drawn)
@@ -69,7 +70,7 @@ def measure(
         files = {PREDICTIONS: json_lines(predictions.rows(images.names, classes))}
     if not runtime.is_main:
         return
-    record = {**record, "drawn": drawn}
+    record = {**record, "precision": runtime.precision, "drawn": drawn}
     write_results(folder, split, figures, record, files=files, table=table, note=note, classes=classes, say=say)
     if card["name"] != "autoencoder":
         confidence, predicted = predictions.probabilities.max(1)
