@@ -60,6 +60,7 @@ class Run:
         about: what else `meta.json` tells (domain, data, classes, ...).
         resume: go on with the run that is there. Without it, a directory that already holds one is refused.
         keep: latest checkpoints that stay.
+        model: what `checkpoint.card_digest` says of the model's card; each checkpoint keeps it.
         log_to: tensorboard, wandb, mlflow.
     """
 
@@ -72,10 +73,11 @@ class Run:
         about: Mapping[str, Any] | None = None,
         resume: bool = False,
         keep: int = 2,
+        model: str | None = None,
         log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
-        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say, model=model)
         self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None
