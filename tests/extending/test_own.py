@@ -482,7 +482,7 @@ def test_options_of_built_in_networks_and_losses_are_refused(
 
 @pytest.mark.parametrize("domain", ["vision", "audio", "nlp"])
 def test_help_names_the_form(domain: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command([domain, "train", "--help"]) == 0
+    assert command([domain, "train", "--help-all"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "module:Class" in said
     assert "module:function" in said

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from ptapp_core.cli.main import main
-from ptapp_rl.envs import names as envs
+from ptapp_core.settings import own
 from ptapp_rl.envs.names import resolve
 from rl.games import Counted
 
@@ -335,7 +335,7 @@ def test_a_run_that_names_code_of_python_as_its_environment_runs_none_of_it(
     copy = tmp_path / "copy"
     shutil.copytree(run, copy, symlinks=True)
     rewrite(copy, module)
-    monkeypatch.setattr(envs, "_import", lambda *_: pytest.fail("it was imported"))
+    monkeypatch.setattr(own, "_import", lambda *_: pytest.fail("it was imported"))
     for verb in VERBS:
         assert main(["rl", *verb.split(), str(copy)]) == 2
         assert "code of Python itself" in capsys.readouterr().err
@@ -347,7 +347,7 @@ def test_the_code_that_a_run_imports_is_named(
     for verb in VERBS:
         capsys.readouterr()
         with monkeypatch.context() as patched:
-            patched.setattr(envs, "_import", lambda *_: pytest.fail("it was imported before it was named"))
+            patched.setattr(own, "_import", lambda *_: pytest.fail("it was imported before it was named"))
             with pytest.raises(pytest.fail.Exception):
                 main(["rl", *verb.split(), str(run)])
         assert f"environment rl.games:IdentityDiscrete: imports {Path(__file__).parent}" in capsys.readouterr().out

@@ -295,8 +295,8 @@ class Trained:
         meta = self.run / "meta.json"
         if is_own(name := str(self.about["model"].get("name"))):
             refuse_code_of(self.run, name, "model", f"as name of the model in {meta}")
-            code = ", ".join(str(file.resolve()) for file in code_of(name))
-            print(f"ptapp: note: the model of {self.run} is code of your own, {code}", file=sys.stderr)
+            if code := ", ".join(str(file.resolve()) for file in code_of(name)):
+                print(f"ptapp: note: the model of {self.run} is code of your own, {code}", file=sys.stderr)
         try:
             with within_memory():
                 model = build(self.about["model"])

@@ -86,6 +86,8 @@ def code_of(name: str) -> list[Path]:
 def _on_the_way(place: str) -> list[Path]:
     """What each part of a dotted name may be: a folder without an `__init__.py` is a package as well."""
     parts = place.split(".")
+    if not all(parts):
+        return []
     stems = [
         Path(folder, *parts[:count]) for folder in (str(Path.cwd()), *sys.path) for count in range(1, len(parts) + 1)
     ]
