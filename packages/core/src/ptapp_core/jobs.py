@@ -215,6 +215,8 @@ def run_of(
     )
     if runtime.is_main and members is not None:
         write_text(path / SAMPLES, members.joined(before).text())
+    if isinstance(settings, TrainSettings) and settings.folds is not None:  # only now: the data may not have so many
+        run.say(f"fold {settings.fold} of {settings.folds}")
     return run
 
 

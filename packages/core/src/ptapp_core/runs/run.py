@@ -40,7 +40,13 @@ from ptapp_core.runs.states import refuse_unlike
 
 
 def new_path(root: Path, job: str, data: str, seed: int, runtime: Runtime) -> Path:
-    """A fresh path under `root`, the same on every rank: `root/JOB/DATE-TIME-DATA-sSEED`."""
+    """A fresh path under `root`, the same on every rank: `root/JOB/DATE-TIME-DATA-sSEED`.
+
+    Raises UserError where `root`, or what it lies in, is no folder.
+    """
+    there = next(place for place in (root, *root.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"--run-dir {root}: {there} is no folder; give another place")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = root / job.replace("/", "-") / f"{stamp}-{data}-s{seed}"
     number = 2
