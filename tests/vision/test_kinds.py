@@ -175,7 +175,7 @@ def test_colour_of_few_bits_in_16_is_refused_and_not_shown_black(
     if bits > 13:
         assert decode(file, 16, 3).shape == (3, 16, 16)
         return
-    message = rf"has 16 bits a channel, with values that end at about {2**bits - 1:,}, .*; scale it to 8 bits"
+    message = rf"has 16 bits a channel, with values that end at about {2**bits - 1:,}, .*; scale all alike to 8 bits"
     with pytest.raises(Unreadable, match=message):
         decode(file, 16, 3)
 
