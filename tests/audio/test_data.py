@@ -385,12 +385,22 @@ def test_the_spoken_digits_official_split() -> None:
     assert 190 < parts.count("val") < 310  # approximately a tenth
 
 
+@pytest.mark.parametrize(("lengths", "said"), [((0.5, 0.5), "; 0.5 s at "), ((0.5, 1.0), "; 0.5 to 1 s at ")])
+def test_equal_lengths_are_said_once(tmp_path: Path, lengths: tuple[float, float], said: str) -> None:
+    for name, seconds in zip("ab", lengths, strict=True):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            wave = 0.1 * np.random.default_rng(number + ord(name)).standard_normal(round(RATE * seconds))
+            soundfile.write(tmp_path / name / f"{number}.wav", wave, RATE)
+    assert said in load(str(tmp_path), division=EXACT).about
+
+
 def test_files_of_a_class_folder_that_are_no_sounds_are_counted(tmp_path: Path) -> None:
     folder = write_sounds(tmp_path / "sounds", 10)
     for number in range(4):
         (folder / "low" / f"{number}.xyz").write_bytes(b"no sound of any kind")
     data = load(str(folder))
-    assert [note for note in data.notes if "4 files cannot be read as sounds (4 .xyz); convert them" in note]
+    assert [note for note in data.notes if "4 files cannot be read as sounds (4 .xyz; the first is " in note]
     assert len(data.train) + len(data.val) + len(data.test) == 30
 
 

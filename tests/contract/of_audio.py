@@ -119,6 +119,7 @@ ROWS = [
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--batchsize", "5"], "--batch-size"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
             "a fold that is not there": (["--fold", "1"], "--folds"),
             "pretrained for another model": (["--pretrained", "x"], "wav2vec2"),
             "the lowest frequency too high": (["--low", "3000"], "--low"),

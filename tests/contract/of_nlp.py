@@ -126,6 +126,7 @@ ROWS = [
             "unknown encoding": (["--encoding", "utf-99"], "--encoding utf-99"),
             "encoding without lines": (["--encoding", "cp037"], "convert the files"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
         },
     ),
     Row(

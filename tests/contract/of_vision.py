@@ -104,6 +104,7 @@ ROWS = [
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--batchsize", "5"], "--batch-size"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
         },
     ),
     Row(

@@ -164,7 +164,10 @@ def test_a_list_of_objects_is_a_table(tmp_path: Path) -> None:
     assert translations.train.source[0].startswith("one ")
     for text, message in (
         (json.dumps(rows[:5], indent=1)[:-30] + "\n\n", r"bad.json:19: broken JSON .*; write one list of objects"),
-        (json.dumps({"version": 1, "data": rows}, indent=1), r"is one object \(its keys: version, data\); write one"),
+        (
+            json.dumps({"version": 1, "data": rows}, indent=1),
+            r"\(its keys: version, data\); its rows are the list under 'data'",
+        ),
         (json.dumps({"version": 1, "data": rows}), r"is one object \(its keys: version, data\)"),
         (json.dumps({"text": {"0": "a"}, "label": {"0": "b"}}), r"is one object \(its keys: text, label\)"),
         (json.dumps([*rows, 1]), r"bad.json:41: not a JSON object"),

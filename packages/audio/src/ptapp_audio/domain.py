@@ -128,7 +128,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         predictions = predict_clips(model, part, model.window, place.runtime)
         if not place.runtime.is_main:
             return
-        names, record = model.kind.names, {"made": place.made}
+        names, record = model.kind.names, {"precision": place.runtime.precision, "made": place.made}
         write_report(predictions, names, part.names, place.folder, place.split, record=record, note=note, say=say)
         mistakes(part, predictions.mistakes(names) or [], card["rate"], place.folder / "mistakes.png")
         say(f"report: {place.folder}")

@@ -6,7 +6,7 @@ import sys
 from torch import Tensor
 
 from ptapp_audio.config import PredictAudio
-from ptapp_audio.data.read import SOUNDS, Remarks, read
+from ptapp_audio.data.read import SOUNDS, Remarks, is_silent, read
 from ptapp_audio.data.unreadable import Unreadable
 from ptapp_audio.pictures import timeline
 from ptapp_audio.predictor import Predictor
@@ -51,9 +51,9 @@ def predict(settings: PredictAudio) -> None:
             at, values = model.slide(samples, max(step, 1))
             times = [start / rate for start in at.tolist()]
             if settings.timeline:
-                ends = [min(start + model.window, len(samples)) / rate for start in at.tolist()]
-                spans = list(zip(times, ends, strict=True))
-                _print_line(str(file), spans, values, kind, settings.json_)
+                spans = [(start, min(start + model.window, len(samples))) for start in at.tolist()]
+                windows = [(start / rate, end / rate, is_silent(samples[start:end])) for start, end in spans]
+                _print_line(str(file), windows, values, kind, settings.json_)
             if settings.picture:
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"
                 timeline(samples, rate, times, window, values, kind, out, file.name)
@@ -63,16 +63,16 @@ def predict(settings: PredictAudio) -> None:
     refuse_unread(settings.files, files, SOUNDS, unreadable)
 
 
-def _print_line(name: str, spans: list[tuple[float, float]], values: Tensor, kind: Kind, as_json: bool) -> None:
-    """The windows of a file, from and to so many seconds: a JSON object, or a table."""
+def _print_line(name: str, windows: list[tuple[float, float, bool]], values: Tensor, kind: Kind, as_json: bool) -> None:
+    """The windows of a file, from and to so many seconds and whether they are silent: a JSON object, or a table."""
     rows = values.tolist()
     if as_json:
-        windows = [
-            {"from": round(start, 3), "to": round(end, 3), **kind.answer(row)}
-            for (start, end), row in zip(spans, rows, strict=True)
+        said = [
+            {"from": round(start, 3), "to": round(end, 3), "silent": silent, **kind.answer(row)}
+            for (start, end, silent), row in zip(windows, rows, strict=True)
         ]
-        print(json.dumps({"file": name, "windows": windows}, ensure_ascii=False))
+        print(json.dumps({"file": name, "windows": said}, ensure_ascii=False))
         return
     print(name)
-    for (start, end), row in zip(spans, rows, strict=True):
-        print(f"{start:9.2f} to {end:8.2f} s  {kind.line(row)}")
+    for (start, end, silent), row in zip(windows, rows, strict=True):
+        print(f"{start:9.2f} to {end:8.2f} s  {kind.line(row)}{'  (silence)' if silent else ''}")

@@ -311,7 +311,8 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
     data = domain.load(job, runtime, trained=trained, other=settings.data, skip_bad=settings.skip_bad)
     model = trained.load(domain.rebuild).to(runtime.device)
     split, _ = settings.chosen(data.part)
-    print("\n".join([data.about, *data.lines(), f"{trained.checkpoint.name} of {settings.run}, on {split}"]))
+    what = f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}"
+    print("\n".join([data.about, *data.lines(), what]))
     before = Members.read(settings.run)
     say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     place = Place(settings.folder(split), split, bool(getattr(data, domain.made)), runtime)

@@ -21,7 +21,7 @@ from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
 from ptapp_core.plan import Plan
-from ptapp_core.runs.checkpoint import load_weights, steps_in, verify
+from ptapp_core.runs.checkpoint import card_digest, load_weights, model_of, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Typed, checked
@@ -209,10 +209,13 @@ def run_of(
         about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
+        model=card_digest(_less_place(json.loads(json.dumps(about["model"])))),
         log_to=settings.log_to,
     )
     if runtime.is_main and members is not None:
         write_text(path / SAMPLES, members.joined(before).text())
+    if isinstance(settings, TrainSettings) and settings.folds is not None:  # only now: the data may not have so many
+        run.say(f"fold {settings.fold} of {settings.folds}")
     return run
 
 
@@ -297,4 +300,10 @@ class Trained:
         except Exception as error:  # sizes that do not fit each other, unknown options, and more
             raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
+        kept = model_of(self.checkpoint)
+        if kept is not None and kept != card_digest(_less_place(self.about["model"])):
+            raise UserError(
+                f"{meta}: model: is not what {self.checkpoint.name} was saved with (a class has another name or place, "
+                "or an option another value); put it back as it was"
+            )
         return model.eval()

@@ -98,7 +98,7 @@ def measure(
     found = measured(model, part, card, place.runtime, beam)
     if not place.runtime.is_main:
         return
-    record, folder = {**found.record, "made": place.made}, place.folder
+    record, folder = {**found.record, "precision": place.runtime.precision, "made": place.made}, place.folder
     write_results(folder, place.split, found.figures, record, files=found.files, table=found.table, note=note, say=say)
     found.draw(folder, title)
     lengths(part.texts.lengths, folder / "lengths.png", title=title)

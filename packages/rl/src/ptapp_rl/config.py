@@ -210,6 +210,8 @@ def seed_list(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ValueError("must be seeds as 0-9 or 0,3,5")
+        if dash and int(first) > int(last):
+            raise ValueError(f"{first} is greater than {last}; give the least seed first, as {last}-{first}")
         seeds += range(int(first), int(last or first) + 1)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError("must be different seeds, as 0-9 or 0,3,5")

@@ -120,7 +120,7 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         predictions = model.kind.predict(model, columns(part), place.runtime, workers=workers)
         if not place.runtime.is_main:
             return
-        names, record = model.kind.names, {"drawn": place.made}
+        names, record = model.kind.names, {"precision": place.runtime.precision, "drawn": place.made}
         write_report(predictions, names, part.names, place.folder, place.split, record=record, note=note, say=say)
         if (found := predictions.mistakes(names)) is not None:
             mistakes(part.images, found, part.names, place.folder / "mistakes.png")

@@ -223,7 +223,7 @@ def _divided(
     seconds = clips.lengths.double() / rate
     what = listing.what if division is None or division.fold is None else without_fold(listing.what)
     about = f"{listing.where}, {what}: " if not made else f"{what}: "
-    about += f"{sizes}; {said_of(listing.kind, listing.classes)}; {seconds.min():.3g} to {seconds.max():.3g} s at "
+    about += f"{sizes}; {said_of(listing.kind, listing.classes)}; {_range(seconds)} s at "
     about += f"{rate:,} Hz, {'mapped from disk' if on_disk else 'in memory'}"
     about += "".join(f"; {each}" for each in (assigned.note, *remarks) if each)
     if skipped:
@@ -236,6 +236,11 @@ def _divided(
     members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     notes = listing.said if made or listing.kind != CLASSIFY else (*listing.said, *_telltales(listing, clips, rate))
     return Splits(train, val, test, listing.classes, rate, about, made, tuple(skipped), notes, members)
+
+
+def _range(seconds: torch.Tensor) -> str:
+    """`0.5 to 2`, or `5` where all round to that."""
+    return " to ".join(dict.fromkeys(f"{end:.3g}" for end in (float(seconds.min()), float(seconds.max()))))
 
 
 def _digests(listing: Listing) -> list[str]:

@@ -274,7 +274,8 @@ class _Dividing:
     def note(self) -> str:
         """How the splits came about, for the console."""
         if not self.drawn:
-            return ""
+            idle = self.division.how == "exact" and self.division.before is None
+            return "--split exact does nothing here: the data brings all its splits" if idle else ""
         shares = "exact shares of each class" if self.division.how == "exact" else "approximate shares"
         return f"{' and '.join(self.drawn)} drawn from train ({shares}, seed {self.division.seed})"
 

@@ -60,7 +60,8 @@ class LeftOut:
         found = []
         if self.unread:
             files = counted(len(self.unread), "file")
-            found.append(f"{files} cannot be read as {self.kind.name}s ({self.suffixes()}); {self.kind.remedy}")
+            which = f"{self.suffixes()}; the first is {self.unread[0]}"
+            found.append(f"{files} cannot be read as {self.kind.name}s ({which}); {self.kind.remedy}")
         if self.loose:
             files = counted(len(self.loose), self.kind.name)
             found.append(f"{files} of no class or split (the first is {self.loose[0]}); move what you need")

@@ -10,11 +10,12 @@ from torch.optim import Optimizer
 from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.loop.averaging import Weights
 from ptapp_core.loop.meter import Meter
-from ptapp_core.loop.optim import Schedule
+from ptapp_core.loop.optim import OtherLength, Schedule
 from ptapp_core.loop.update import NotFinite, Update
 from ptapp_core.nn.finite import first_not_finite
 from ptapp_core.plan import Plan
 from ptapp_core.runs.checkpoint import Stateful, load_weights, verify
+from ptapp_core.runs.reading import length_in
 from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Reporting, Source
 
@@ -62,7 +63,15 @@ class Milestones:
 
     def restore(self) -> int | None:
         """Continues from the run's last whole checkpoint; returns its step, or None where the run is new."""
-        self._saved = self._run.checkpoints.restore(self._shared, self._own)
+        try:
+            self._saved = self._run.checkpoints.restore(self._shared, self._own)
+        except OtherLength as error:
+            config = self._run.path / "config.toml"
+            if (name := length_in(config)) is None:  # a program of its own, which knows what it built
+                raise
+            raise UserError(
+                f"{config}: {name} was edited ({error}); put it back, and give --resume the length that you want"
+            ) from error
         if self._saved is not None:
             if self.progress.step != self._saved:
                 raise UserError(

@@ -35,7 +35,6 @@ def cross_validate(
     """
     rows: list[dict[str, Any]] = []
     for fold, name in folds or [(number, str(number)) for number in range(1, (settings.folds or 0) + 1)]:
-        tell(f"fold {name}")
         run = train(settings.model_copy(update={"fold": fold}))
         assert run is not None  # a single process, as the settings make sure
         rows.append({"fold": name, "run": str(run), **test_figures(run)})

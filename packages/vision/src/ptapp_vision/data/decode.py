@@ -234,7 +234,8 @@ def _refuse_nearly_black(image: Image.Image) -> None:
     """Refuses colour of 16 bits of which the upper 8 hold next to nothing, as 12-bit colour in 16-bit files."""
     if 0 < (highest := int(np.asarray(image.convert("RGB")).max())) < _DARK // 256:
         ends = f"has 16 bits a channel, with values that end at about {256 * highest + 255:,}"
-        raise Unreadable(f"{ends}, and would be read as nearly black; scale it to 8 bits")
+        remedy = "scale all alike to 8 bits, as `magick mogrify -evaluate multiply 16 -depth 8 FILES` does with 12 bits"
+        raise Unreadable(f"{ends}, and would be read as nearly black; {remedy}")
 
 
 def _flat(image: Image.Image, mode: str, span: Span | None) -> Image.Image:
