@@ -78,7 +78,7 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=[]) as run:
         start = time.perf_counter()
         task = Measured(model, build_loss("cross-entropy"))
-        fit(Plan(epochs * loader.steps_per_epoch), runtime, run, task, loader, optimizer)
+        fit(Plan(epochs * loader.steps_per_epoch), runtime, run, task=task, source=loader, optimizer=optimizer)
         seconds = time.perf_counter() - start
     return {"clips/s": epochs * len(data.train) / seconds, "MiB": peak, "read": read}
 

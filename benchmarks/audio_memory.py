@@ -69,9 +69,16 @@ def job(data: str, cache: str, room: int) -> dict[str, object]:
     loader = build_loader(settings, splits, model, runtime=runtime)
     loss = build_loss("cross-entropy")
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=[]) as run:
-        fit(Plan(10), runtime, run, SoundTask(model, loss), loader, optimizer_of(settings, model, ""))
+        fit(
+            Plan(10),
+            runtime,
+            run,
+            task=SoundTask(model, loss),
+            source=loader,
+            optimizer=optimizer_of(settings, model, ""),
+        )
     few = splits.test.take((splits.test.labels.argsort(stable=True))[:64])
-    predict_clips(model, few, card["window"], runtime, batch_size=16)
+    predict_clips(model, few, card["window"], runtime=runtime, batch_size=16)
     peak.done.set()
     size = splits.train.samples.numel() * 2 // MIB
     return {"clips": len(splits.train) + len(splits.val) + len(splits.test), "sounds": size, "about": splits.about,

@@ -59,17 +59,17 @@ def measure(count: int, passes: int = 20) -> tuple[float, dict[str, float]]:
     environments = Environments("CartPole-v1", count, seed=0, trial=False)
     model = build(model_card(settings, environments))
     optimizer = build_optimizer(model, "adam", lr=settings.lr)
-    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     assert isinstance(source, Rollouts)
     plan = Plan(steps=steps, clip=settings.clip, log_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         with Run(f"{folder}/warm", runtime) as run:
-            fit(plan, runtime, run, task, source, optimizer)
+            fit(plan, runtime, run, task=task, source=source, optimizer=optimizer)
         played, stepped = Stopwatch(source, "_play"), Stopwatch(environments, "step")
         plan = Plan(steps=steps * (rollouts - 1), clip=settings.clip, log_every=10**9)
         with Run(f"{folder}/run", runtime) as run:
             begin, first = time.process_time(), environments.frames
-            fit(plan, runtime, run, task, source, optimizer)
+            fit(plan, runtime, run, task=task, source=source, optimizer=optimizer)
             seconds = time.process_time() - begin
     spent = (stepped.seconds, played.seconds - stepped.seconds, seconds - played.seconds)
     shares = {part: each / seconds for part, each in zip(PARTS, spent, strict=True)}

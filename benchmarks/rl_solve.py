@@ -88,7 +88,7 @@ def ours(algorithm: str, seed: int) -> Result:
     plan = replace(plan_of(settings), eval_every=round(EVERY / frames_per_step(settings)))
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
     schedule = schedule_of(settings, optimizer, plan)
-    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     result = Result()
 
     def evaluate(module: nn.Module) -> Mapping[str, float]:
@@ -103,7 +103,16 @@ def ours(algorithm: str, seed: int) -> Result:
         clock = Clock()
         try:
             with Run(f"{folder}/run", runtime) as run:
-                fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
+                fit(
+                    plan,
+                    runtime,
+                    run,
+                    task=task,
+                    source=source,
+                    optimizer=optimizer,
+                    schedule=schedule,
+                    evaluate=evaluate,
+                )
         except Solved:
             pass
     return result

@@ -40,10 +40,10 @@ def ours(algorithm: str) -> float:
     plan = replace(plan_of(settings), log_every=10**9)
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
     schedule = schedule_of(settings, optimizer, plan)
-    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     with tempfile.TemporaryDirectory() as folder, Run(f"{folder}/run", runtime) as run:
         begin = time.process_time()
-        fit(plan, runtime, run, task, source, optimizer, schedule)
+        fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule)
         return environments.frames / (time.process_time() - begin)
 
 

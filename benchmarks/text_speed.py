@@ -57,7 +57,7 @@ def ptapp(model: nn.Module, rows: Rows, target: list[int], pad: int, lr: float, 
     loader = Loader(texts, BATCH, runtime, order=by_length(texts.lengths, BATCH))
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", runtime, log_to=[]) as run:
         task, optimizer = Classification(model, build_loss("cross-entropy")), build_optimizer(model, "adamw", lr=lr)
-        fit(Plan(steps, clip=1.0), runtime, run, task, loader, optimizer)
+        fit(Plan(steps, clip=1.0), runtime, run, task=task, source=loader, optimizer=optimizer)
 
 
 def bert(data: str, steps: int, rounds: int) -> None:
@@ -76,7 +76,7 @@ def bert(data: str, steps: int, rounds: int) -> None:
 
     def ours(count: int) -> None:
         encoder = PretrainedEncoder(config.to_dict(), None, tokens.pad)
-        ptapp(Classifier(encoder, 2, "first", 0.1), rows, target, tokens.pad, 2e-5, count)
+        ptapp(Classifier(encoder, 2, "first", dropout=0.1), rows, target, tokens.pad, 2e-5, count)
 
     def theirs(count: int) -> None:
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=tokens.tokenizer, pad_token="[PAD]")
@@ -159,7 +159,7 @@ def seconds(action: Callable[[], object]) -> float:
 def cache(lengths: list[int], picture: Path | None) -> None:
     """A transformer of 4 layers, 128 wide, that writes one text."""
     torch.manual_seed(0)
-    model = LanguageModel(4000, 128, 4, 512, 4).eval()
+    model = LanguageModel(4000, 128, 4, hidden=512, layers=4).eval()
     model.embedding.tokens.weight.data[3] = -1e3  # no end mark before the length is reached
     rates: dict[str, list[float]] = {"with the cache": [], "without": []}
     for length in lengths:
@@ -192,7 +192,9 @@ def onnx(calls: int = 200) -> None:
         model = build({**card, "options": TrainNLP(model=name).model_dump()}).eval()
         with tempfile.TemporaryDirectory() as folder:
             free = (("batch", "length"),)
-            path, _ = export(model, ids, Path(folder), "onnx", {}, free=free, recurrent=name != "transformer")
+            path, _ = export(
+                model, ids, Path(folder), format="onnx", about={}, free=free, recurrent=name != "transformer"
+            )
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             session = onnxruntime.InferenceSession(str(path), options)

@@ -44,7 +44,7 @@ def check_frozen(task: Task, model: nn.Module, frozen: Sequence[str], batch: Bat
     with _Recorded(_whole(model)) as calls:
         task(batch)
     for _ in range(2):
-        figures = forward_backward(task, [batch], runtime, update)[0]
+        figures = forward_backward(task, [batch], runtime, update=update)[0]
         update.step(figures["loss"], 1.0)
     for key, value in model.state_dict().items():
         if key.startswith(_prefixes(frozen)):

@@ -193,6 +193,28 @@ def test_no_file_is_longer_than_a_reader_likes() -> None:
     assert not {str(path): length for path, length in lengths.items() if length > LONGEST}
 
 
+def positional(path: Path) -> Iterator[tuple[str, int]]:
+    """The public functions and constructors of a file, and how many positional parameters each has."""
+
+    def inside(node: ast.AST, owner: ast.ClassDef | None) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+                yield from inside(child, child)
+            elif isinstance(child, ast.FunctionDef) and (child.name == "__init__" or not child.name.startswith("_")):
+                static = any(ast.unparse(each) == "staticmethod" for each in child.decorator_list)
+                own = int(owner is not None and not static)
+                yield child.name, len(child.args.posonlyargs) + len(child.args.args) - own
+
+    return inside(ast.parse(path.read_text(encoding="utf-8")), None)
+
+
+def test_no_public_function_takes_more_than_three_positional_arguments() -> None:
+    fixed = {"forward", "backward"}  # torch calls them
+    for path in files():
+        many = [f"{name} ({count})" for name, count in positional(path) if count > 3 and name not in fixed]
+        assert not many, f"{path.relative_to(PACKAGES)}: {', '.join(many)}"
+
+
 def test_these_rules_can_fail(tmp_path: Path) -> None:
     file = tmp_path / "sample.py"
     file.write_text(

@@ -88,8 +88,8 @@ def others(settings: JobSettings, name: str) -> list[Any]:
 class Built(Exception):
     """What `train` hands to the loop."""
 
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
+    def __init__(self, plan: Any, runtime: Any, parts: dict[str, Any]) -> None:
+        self.plan, self.runtime, self.parts = plan, runtime, parts
 
 
 def domain_called(name: str) -> AnyDomain:
@@ -101,8 +101,8 @@ def domain_called(name: str) -> AnyDomain:
 def left(settings: JobSettings, domain: str, folder: Path, steps: int) -> str:
     """A digest of what some steps of the job leave."""
 
-    def stop(plan: Any, runtime: Any, run: Any, *parts: Any) -> None:
-        raise Built(plan, runtime, *parts)
+    def stop(plan: Any, runtime: Any, run: Any, **parts: Any) -> None:
+        raise Built(plan, runtime, parts)
 
     module = import_module("ptapp_rl.train" if domain == "rl" else "ptapp_core.domain")
     brought = () if domain == "rl" else (domain_called(domain),)
@@ -112,10 +112,12 @@ def left(settings: JobSettings, domain: str, folder: Path, steps: int) -> str:
         patch.setattr(module, "run_of", lambda *_, **__: nullcontext(run))
         with pytest.raises(Built) as caught:
             module.train_once(*brought, settings)
-        return _digest(*caught.value.parts, steps=steps)
+        return _digest(caught.value, steps)
 
 
-def _digest(plan: Any, runtime: Any, task: Any, source: Any, optimizer: Any, schedule: Any, *_: Any, steps: int) -> str:
+def _digest(built: Built, steps: int) -> str:
+    plan, runtime = built.plan, built.runtime
+    task, source, optimizer, schedule = (built.parts[name] for name in ("task", "source", "optimizer", "schedule"))
     torch.manual_seed(0)
     said = [repr(task.model), [getattr(plan, name) for name in PLAN]]
     update, weights, progress, batches = (
@@ -128,7 +130,7 @@ def _digest(plan: Any, runtime: Any, task: Any, source: Any, optimizer: Any, sch
     for step in range(1, plan.steps + 1):
         said.append([group["lr"] for group in optimizer.param_groups])
         if step <= steps and (window := list(islice(batches, plan.accumulate))):
-            figures, units, averaged = forward_backward(task, window, runtime, update)
+            figures, units, averaged = forward_backward(task, window, runtime, update=update)
             update.step(figures["loss"], 1.0 if averaged else 1 / max(units, 1))
             weights.update(step)
             progress.step = step

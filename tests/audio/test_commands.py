@@ -240,11 +240,11 @@ def test_features_in_blocks_are_those_of_the_whole_sound(
     samples[: size // 2] //= 50
     options = {"files": ["x"], "n_fft": n_fft, "hop": hop, "mels": 8, "mfccs": 5}
     settings = FeaturesAudio.resolve(None, options)
-    whole = compute(samples, RATE, settings, torch.device("cpu"))
-    mfcc = MFCC(RATE, 5, n_fft, hop, 8)(samples[None] / 32768)[0]
+    whole = compute(samples, RATE, settings, device=torch.device("cpu"))
+    mfcc = MFCC(RATE, 5, n_fft, hop_length=hop, n_mels=8)(samples[None] / 32768)[0]
     np.testing.assert_allclose(whole["mfcc"], mfcc, atol=1e-3)
     monkeypatch.setattr(describe, "_TOGETHER", 4 * max(n_fft, hop))
-    for name, values in compute(samples, RATE, settings, torch.device("cpu")).items():
+    for name, values in compute(samples, RATE, settings, device=torch.device("cpu")).items():
         np.testing.assert_allclose(values, whole[name], atol=1e-4 * np.abs(whole[name]).max(), err_msg=name)
 
 

@@ -17,7 +17,7 @@ from ptapp_core.nn.losses import build_loss
 pytestmark = pytest.mark.slow
 
 WINDOW = 4000
-FRONT = Front.of(8000, 0.032, 0.016, 20, 50.0)
+FRONT = Front.of(8000, 0.032, 0.016, mels=20, low=50.0)
 SHAPE = (FRONT.mels, 1 + WINDOW // FRONT.hop)
 WAV2VEC2: dict[str, Any] = {
     **{"model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},

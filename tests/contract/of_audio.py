@@ -71,7 +71,7 @@ class _Small(nn.Module):
 
     def __init__(self, outputs: int = 3) -> None:
         super().__init__()
-        self.log_mel = LogMel(RATE, 64, 32, 8)
+        self.log_mel = LogMel(RATE, 64, 32, n_mels=8)
         self.layers = nn.Sequential(
             nn.Conv1d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, outputs)
         )

@@ -91,9 +91,9 @@ def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]
     loader = Loader(data, 12, runtime, accumulate=accumulate, order=order)
 
     def evaluate(measured: nn.Module) -> dict[str, float]:
-        return token_figures(measured, tagged, data, loss, runtime, 0, batch_size=10)
+        return token_figures(measured, tagged, data, loss=loss, runtime=runtime, pad=0, batch_size=10)
 
-    return TokenTask(model, loss, tagged, 0), loader, evaluate
+    return TokenTask(model, loss, tagged, pad=0), loader, evaluate
 
 
 ROWS = [

@@ -170,7 +170,7 @@ def test_folders_named_by_numbers_are_numbers(tmp_path: Path) -> None:
 )
 def test_targets_that_say_nothing_are_refused(kind: str, targets: list[tuple[float, ...]], line: str) -> None:
     with pytest.raises(UserError, match=line):
-        refuse_single("data", kind, targets, ["a", "b"])
+        refuse_single("data", kind, targets, names=["a", "b"])
 
 
 @settings(derandomize=True, max_examples=200)

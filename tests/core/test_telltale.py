@@ -18,7 +18,7 @@ def test_a_value_that_one_class_alone_has_in_all_its_samples_is_said(samples: li
         others = [value for each, value in samples if each != label]
         if len(own) > 1 and others and set(own) == {own[0]} and own[0] not in others:
             marked.append((label, own[0]))
-    line = telltale(labels, values, "abcd", "a rate of {} Hz")
+    line = telltale(labels, values, "abcd", what="a rate of {} Hz")
     if not marked:
         assert line is None
     else:

@@ -112,7 +112,7 @@ def test_layers_equal_torchs(pre_norm: bool, causal: bool, padded: bool, crossed
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_cache_changes_nothing(crossed: bool, step: int) -> None:
     torch.manual_seed(0)
-    stack = Stack(2, DIM, HEADS, 32, cross=crossed).eval()
+    stack = Stack(2, DIM, HEADS, hidden=32, cross=crossed).eval()
     x, memory = torch.randn(N, S, DIM), torch.randn(N, T, DIM) if crossed else None
     memory_keep = real(T, MEMORY_LENGTHS) if crossed else None
     keep = real(S, torch.tensor([6, 6, 6])) & (
@@ -135,7 +135,7 @@ def test_a_cache_changes_nothing(crossed: bool, step: int) -> None:
 def test_the_maps_of_a_stack_are_those_it_computes_with() -> None:
     torch.manual_seed(0)
     for crossed in (False, True):
-        stack = Stack(2, DIM, HEADS, 32, cross=crossed, pre_norm=crossed).eval()
+        stack = Stack(2, DIM, HEADS, hidden=32, cross=crossed, pre_norm=crossed).eval()
         x, memory = torch.randn(N, S, DIM), torch.randn(N, T, DIM) if crossed else None
         maps = list(stack.maps(x, memory, causal=True))
         assert [tuple(each.shape) for each in maps] == [(N, HEADS, S, T if crossed else S)] * 2

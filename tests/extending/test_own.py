@@ -415,7 +415,7 @@ def test_a_network_that_does_not_fit_is_refused_in_one_line(
 
 @pytest.mark.parametrize("name", ["a\0.py:Net", "a\0b:Net", "..:Net", ":Net", "net:", "net.py:", "a b:Net", "é.py:é"])
 def test_a_name_that_none_has_is_one_line(name: str, place: Path) -> None:
-    refuse_code_of(place, name, "model", "elsewhere")
+    refuse_code_of(place, name, "model", remedy="elsewhere")
     with pytest.raises(UserError, match=r"^--model "):
         bring(full_name(name), "--model", "the class")
 

@@ -208,8 +208,8 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     (said,) = part.tags(model, card["classes"], runtime)
     assert said[2:] == ["NN", "NN"]
     loss = build_loss("cross-entropy")
-    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime, card)(model)
-    measure(model, part, card, Place(tmp_path, "test", False, runtime))
+    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime=runtime, card=card)(model)
+    measure(model, part, card, place=Place(tmp_path, "test", False, runtime))
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())
     about = {"model": card, "made": None, "tokenizer": tokens.digest}

@@ -27,7 +27,7 @@ def sentences(word: st.SearchStrategy[str]) -> st.SearchStrategy[list[list[tuple
 def read(folder: Path, text: str, columns: Columns | None = None) -> tuple[list[list[tuple[str, str]]], str]:
     file = folder / "a.conll"
     file.write_text(text, encoding="utf-8")
-    examples, about = read_conll(file, columns or Columns(), "utf-8", Bad())
+    examples, about = read_conll(file, columns or Columns(), "utf-8", bad=Bad())
     pairs = zip(examples.source, examples.target, strict=True)
     return [list(zip(words, tags, strict=True)) for words, tags in pairs], about
 

@@ -53,5 +53,5 @@ def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str,
         learns = kind.task(model, kind.loss(None, torch.eye(4, 3), weighed=False, label_smoothing=0.0))
     else:
         loss = VocabularyLoss() if task in ("translate", "generate") else CrossEntropy()
-        learns = TokenTask(model, loss, OUTPUTS[task], 0)
+        learns = TokenTask(model, loss, OUTPUTS[task], pad=0)
     check_frozen(learns, model, frozen, batch_of(task))

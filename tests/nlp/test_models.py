@@ -36,7 +36,7 @@ def card(task: str, name: str, **options: object) -> dict[str, object]:
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_a_recurrent_encoder_equals_torchs_over_packed_sequences(cell: str, bidirectional: bool) -> None:
     torch.manual_seed(0)
-    ours = RecurrentEncoder(cell, 12, 8, 6, 2, bidirectional=bidirectional).eval()  # type: ignore[arg-type]
+    ours = RecurrentEncoder(cell, 12, 8, hidden=6, layers=2, bidirectional=bidirectional).eval()  # type: ignore[arg-type]
     theirs = getattr(nn, cell.upper())(8, 6, 2, batch_first=True, bidirectional=bidirectional)
     for number in range(2):
         for suffix, module in (("", ours.forwards), ("_reverse", ours.backwards))[: 1 + bidirectional]:
@@ -72,7 +72,9 @@ def test_a_text_of_padding_alone_is_finite_and_so_is_its_gradient(pool: str) -> 
 def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(card("classify", "gru", bidirectional=False, layers=1)).eval()
-    path, _ = export(model, IDS.repeat(3, 1), tmp_path, "onnx", {}, free=(("batch", "length"),), recurrent=True)
+    path, _ = export(
+        model, IDS.repeat(3, 1), tmp_path, format="onnx", about={}, free=(("batch", "length"),), recurrent=True
+    )
     longer = torch.randint(1, 12, (5, 23))
     (got,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": longer.numpy()})
     torch.testing.assert_close(torch.from_numpy(got), model(longer), atol=1e-5, rtol=1e-5)
@@ -103,7 +105,9 @@ def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
         inputs, names = (ids, ids[:, :5]), ["source", "target"]
         free = [("batch", f"{each}_length") for each in names]
     most = {"length": 512} if name == "bert" else {}
-    _, off = export(model, inputs, tmp_path, form, {}, free=free, names=names, most=most, recurrent=recurrent)
+    _, off = export(
+        model, inputs, tmp_path, format=form, about={}, free=free, names=names, most=most, recurrent=recurrent
+    )
     assert off < 1e-5
 
 
@@ -148,7 +152,9 @@ def test_the_picture_of_a_long_text_is_of_its_beginning(
     names = ("source", "target") if task == "translate" else ("input",)
     model = build(card(task, "transformer")).eval()
     runtime = Runtime("cpu", "fp32")
-    assert pictures.attention_map(model, Texts(dict.fromkeys(names, long)), tokens, runtime, tmp_path / "a.png")
+    assert pictures.attention_map(
+        model, Texts(dict.fromkeys(names, long)), tokens, runtime=runtime, out=tmp_path / "a.png"
+    )
     ((shape, asked, seen),) = drawn
     assert shape[1:] == (asked, seen)
     assert 24 <= max(asked, seen) <= 48
@@ -170,11 +176,11 @@ def copies(reverse: bool, generator: torch.Generator) -> Batch:
 def learn_to_copy(reverse: bool, blind: bool) -> float:
     """The share of right tokens when the translator writes on its own; where `blind`, with no causal mask."""
     torch.manual_seed(0)
-    model = Translator(12, 32, 2, 64, 1)
+    model = Translator(12, 32, 2, hidden=64, layers=1)
     if blind:
         decoder = model.decoder.forward
         model.decoder.forward = lambda *given, **named: decoder(*given, **{**named, "causal": False})  # type: ignore
-    task = TokenTask(model, build_loss("cross-entropy"), translated, 0)
+    task = TokenTask(model, build_loss("cross-entropy"), translated, pad=0)
     optimizer = torch.optim.Adam(task.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(450):
@@ -199,7 +205,7 @@ def test_it_does_not_where_it_may_look_at_the_answer() -> None:
 
 
 def test_targets_of_padding_do_not_count() -> None:
-    model = Translator(12, 16, 2, 32, 1).eval()
+    model = Translator(12, 16, 2, hidden=32, layers=1).eval()
     batch = copies(False, torch.Generator().manual_seed(0))
     _, target = translated(model, batch, 0)
     assert int((target != IGNORED).sum()) == int((batch["target"] != 0).sum()) - 32
@@ -208,7 +214,7 @@ def test_targets_of_padding_do_not_count() -> None:
 def sure(seed: int) -> Translator:
     """Random, and sure of something."""
     torch.manual_seed(seed)
-    model = Translator(12, 16, 2, 32, 2).eval()
+    model = Translator(12, 16, 2, hidden=32, layers=2).eval()
     for parameter in model.parameters():
         parameter.data *= 2
     return model
@@ -223,7 +229,7 @@ def search(
     model: Translator, width: int, penalty: float = 1.0, cached: bool = True
 ) -> tuple[list[list[int]], list[float]]:
     session = TranslatorSession(model, IDS, cached=cached)
-    return beam(session, torch.full((3, 1), BOS), torch.tensor([9, 9, 9]), width, penalty)
+    return beam(session, torch.full((3, 1), BOS), torch.tensor([9, 9, 9]), width=width, penalty=penalty)
 
 
 @torch.no_grad()
@@ -256,17 +262,17 @@ def test_a_beam_does_not_depend_on_its_neighbours(seed: int, width: int, penalty
     source = torch.randint(4, 12, (8, 6), generator=generator)
     limit = torch.randint(3, 25, (8,), generator=generator)
     source[4:, 3:] = 0
-    together = beam(TranslatorSession(model, source), torch.full((8, 1), BOS), limit, width, penalty)
+    together = beam(TranslatorSession(model, source), torch.full((8, 1), BOS), limit, width=width, penalty=penalty)
     for row in range(8):
         session = TranslatorSession(model, source[row : row + 1, : 6 if row < 4 else 3])
-        alone = beam(session, torch.full((1, 1), BOS), limit[row : row + 1], width, penalty)
+        alone = beam(session, torch.full((1, 1), BOS), limit[row : row + 1], width=width, penalty=penalty)
         assert (alone[0][0], pytest.approx(alone[1][0], abs=1e-4)) == (together[0][row], together[1][row])
 
 
 @pytest.fixture(scope="module")
 def writer() -> LanguageModel:
     torch.manual_seed(0)
-    return LanguageModel(12, 16, 2, 32, 2).eval()
+    return LanguageModel(12, 16, 2, hidden=32, layers=2).eval()
 
 
 def test_sampling_follows_its_seed_and_its_limits(writer: LanguageModel) -> None:
@@ -326,5 +332,5 @@ def test_a_translation_stays_within_the_positions_that_were_learned(monkeypatch:
     monkeypatch.setattr(
         "ptapp_nlp.decode.beam", lambda session, first, most, *_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
     )
-    translations(model, ["a b c d e f g h"], tokens, Runtime("cpu", "fp32"), 9)
+    translations(model, ["a b c d e f g h"], tokens, runtime=Runtime("cpu", "fp32"), limit=9)
     assert limits == [8]  # a target of 9 with both marks has 8 positions to learn from

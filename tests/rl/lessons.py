@@ -105,7 +105,7 @@ def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
     torch.manual_seed(0)
     model: Any = build(card_of(job, environments))
     said: list[str] = []
-    task, source = task_and_source(job, model, environments, RUNTIME, said.append)
+    task, source = task_and_source(job, model, environments, runtime=RUNTIME, say=said.append)
     return model, task, source, said
 
 

@@ -236,7 +236,7 @@ def test_an_evaluation_of_a_game_without_a_limit_takes_about_the_frames_of_its_b
         return torch.zeros(len(seen), dtype=torch.int64)
 
     with closing(environments):
-        returns = evaluate.play(model, environments, episodes, Runtime("cpu", "fp32"), budget=budget)  # type: ignore[arg-type]
+        returns = evaluate.play(model, environments, episodes, runtime=Runtime("cpu", "fp32"), budget=budget)  # type: ignore[arg-type]
     assert 1 <= len(returns) <= episodes
     assert environments.frames <= budget + environments.count * (longest + 1)
     assert environments.count * longest <= budget

@@ -64,10 +64,18 @@ def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
     environments = Environments(game, settings.envs, seed=0)
     model = build(card_of(settings, environments))
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
-    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     with Run(folder / "run", runtime) as run:
-        fit(plan_of(settings), runtime, run, task, source, optimizer, evaluate=lambda model: {"return": 0.0})
-    returns = play(model, Environments(game, 8, seed=99), 32, runtime)
+        fit(
+            plan_of(settings),
+            runtime,
+            run,
+            task=task,
+            source=source,
+            optimizer=optimizer,
+            evaluate=lambda model: {"return": 0.0},
+        )
+    returns = play(model, Environments(game, 8, seed=99), 32, runtime=runtime)
     return sum(returns) / len(returns)
 
 
@@ -108,8 +116,15 @@ def test_a_small_divergence_ends_a_rollout_early(tmp_path: Path) -> None:
     settings = TrainRL.resolve(None, {"env": "IdentityDiscrete-v0", "target_kl": 1e-4, **OPTIONS["ppo"]})
     runtime, environments = Runtime("cpu", "fp32"), Environments("IdentityDiscrete-v0", settings.envs, seed=0)
     model = build(card_of(settings, environments))
-    task, source = task_and_source(settings, model, environments, runtime, lambda line: None)
+    task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     with Run(tmp_path / "run", runtime) as run:
-        progress = fit(plan_of(settings), runtime, run, task, source, torch.optim.Adam(model.parameters(), 1e-2))
+        progress = fit(
+            plan_of(settings),
+            runtime,
+            run,
+            task=task,
+            source=source,
+            optimizer=torch.optim.Adam(model.parameters(), 1e-2),
+        )
     assert environments.frames == settings.frames
     assert progress.step < plan_of(settings).steps / 2

@@ -26,8 +26,10 @@ def filled(steps: int, frames: int, **options: Any) -> Replay:
         over = frame % 10 == 8
         death = over and frame // 10 % 2 == 0
         after = seen(frame + 1) if stack > 1 else seen(frame + 1)[:, 0]
-        flags = [np.array([flag]) for flag in (death, over, frame % 10 == 9)]
-        replay.add(np.array([frame % 3]), np.array([float(frame)]), *flags, after)
+        terminated, ended, reset = (np.array([flag]) for flag in (death, over, frame % 10 == 9))
+        replay.add(
+            np.array([frame % 3]), np.array([float(frame)]), terminated, over=ended, reset=reset, following=after
+        )
     return replay
 
 
@@ -63,7 +65,7 @@ def test_no_step_leads_over_a_reset_from_outside(steps: int, priority: float | N
     replay, no = filled(steps, 40, n_step=3, priority=priority), np.zeros(1, np.bool_)
     replay.cut(np.array([[1000.0]]))
     for frame in range(1000, 1005):
-        replay.add(no, np.array([float(frame)]), no, no, no, np.array([[frame + 1.0]]))
+        replay.add(no, np.array([float(frame)]), no, over=no, reset=no, following=np.array([[frame + 1.0]]))
     batch = replay.sample(np.random.default_rng(0), 500)
     drawn = batch["observation"][:, 0].long().tolist()
     kept = set(range(max(0, steps - 34), steps)) | {1000, 1001, 1002}
@@ -100,7 +102,7 @@ def test_a_state_copies_nothing_and_has_nothing_beyond_its_rows() -> None:
     replay = filled(7, 4000)
     state = replay.state_dict()
     zero, no = np.zeros(1), np.zeros(1, np.bool_)
-    replay.add(zero, zero + 5, no, no, no, zero[None])
+    replay.add(zero, zero + 5, no, over=no, reset=no, following=zero[None])
     assert state["arrays"]["rewards"][-1] == 5
     for saved in (state["observations"], *state["arrays"].values()):
         assert saved.untyped_storage().nbytes() == saved.nbytes

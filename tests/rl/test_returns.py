@@ -18,14 +18,14 @@ def test_advantages_of_a_known_rollout() -> None:
     third = (3.0 + g * 0.75 - 1.5) + g * k * fourth
     first = 2.0 + g * 8.0 - 0.25  # the value of the last observation stands for what the time limit cut
     zeroth = (1.0 + g * 0.25 - 0.5) + g * k * first
-    got = advantages(rewards, values, terminated, over, g, k)[:, 0]
+    got = advantages(rewards, values, terminated, over=over, gamma=g, gae=k)[:, 0]
     assert got[[0, 1, 3, 4]].tolist() == pytest.approx([zeroth, first, third, fourth])
 
 
 def test_with_lambda_one_it_is_the_discounted_return_less_the_value() -> None:
     rewards, values = torch.rand(6, 3), torch.rand(7, 3)
     never = torch.zeros(6, 3, dtype=torch.bool)
-    got = advantages(rewards, values, never, never, 0.9, 1.0)
+    got = advantages(rewards, values, never, over=never, gamma=0.9, gae=1.0)
     for t in range(6):
         future = sum(0.9**k * rewards[t + k] for k in range(6 - t)) + 0.9 ** (6 - t) * values[6]
         torch.testing.assert_close(got[t] + values[t], future)
@@ -35,7 +35,7 @@ def test_n_step_stops_at_a_death_and_bootstraps_through_a_time_limit() -> None:
     rewards = torch.tensor([[1.0, 1.0, 1.0], [2.0, 2.0, 2.0], [4.0, 4.0, 4.0]])
     terminated = torch.tensor([[False, False, False], [False, True, False], [False, False, False]])
     over = torch.tensor([[False, False, False], [False, True, True], [False, False, False]])
-    total, factor, steps = n_step(rewards, terminated, over, 0.5)
+    total, factor, steps = n_step(rewards, terminated, over, gamma=0.5)
     assert total.tolist() == [1 + 1 + 1, 2, 2]  # 1 + 2/2 + 4/4
     assert factor.tolist() == [0.125, 0.0, 0.25]
     assert steps.tolist() == [3, 2, 2]
@@ -44,7 +44,7 @@ def test_n_step_stops_at_a_death_and_bootstraps_through_a_time_limit() -> None:
 def test_the_projection_shares_weights_between_neighbours() -> None:
     atoms = torch.tensor([0.0, 1.0, 2.0, 3.0])
     weights = torch.tensor([[0.1, 0.2, 0.3, 0.4]] * 3)
-    got = project(weights, torch.tensor([0.25, 2.0, -5.0]), torch.tensor([0.5, 0.0, 1.0]), atoms)
+    got = project(weights, torch.tensor([0.25, 2.0, -5.0]), torch.tensor([0.5, 0.0, 1.0]), atoms=atoms)
     # atoms move to 0.25, 0.75, 1.25, 1.75
     low = [0.1 * 0.75 + 0.2 * 0.25, 0.1 * 0.25 + 0.2 * 0.75 + 0.3 * 0.75 + 0.4 * 0.25, 0.3 * 0.25 + 0.4 * 0.75, 0.0]
     assert got[0].tolist() == pytest.approx(low)

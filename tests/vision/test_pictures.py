@@ -41,7 +41,7 @@ def draw(
     names = [f"{k}.png" for k in range(count)]
     truth = torch.zeros(count, dtype=torch.int64)
     found = sure(truth, torch.tensor(predicted), torch.tensor(confidence)).mistakes([name, "dog"])
-    return mistakes(images, found, names, out, most)
+    return mistakes(images, found, names, out=out, most=most)
 
 
 def sure(truth: Tensor, predicted: Tensor, confidence: Tensor) -> Predictions:
@@ -90,7 +90,7 @@ def test_real_images_are_shown_upright_and_unchanged(tmp_path: Path, drawn: list
     classes = [str(k) for k in range(10)]
     names = [f"#{k}" for k in range(50)]
     found = sure(truth, (truth + 1) % 10, torch.linspace(1, 0.5, 50)).mistakes(classes)
-    mistakes(images, found, names, tmp_path / "sheet.png")
+    mistakes(images, found, names, out=tmp_path / "sheet.png")
     assert len(drawn[0].axes) == 30
     first = np.ma.getdata(drawn[0].axes[0].images[0].get_array())
     assert (first[..., 0] == images[0, 0].numpy()).all()

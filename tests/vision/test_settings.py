@@ -60,10 +60,10 @@ def test_a_small_set_gets_small_batches_which_the_record_holds() -> None:
 @pytest.mark.parametrize(("size", "accumulate", "ranks"), [(97, 1, 2), (99, 2, 2)])
 def test_an_epoch_that_leaves_a_rank_without_a_sample_is_refused(size: int, accumulate: int, ranks: int) -> None:
     with pytest.raises(UserError, match="--batch-size 32 the last batch of an epoch has"):
-        refuse_empty_shares(size, 32, accumulate, ranks)
-    refuse_empty_shares(96, 32, accumulate, ranks)
-    refuse_empty_shares(96 + accumulate * ranks, 32, accumulate, ranks)
-    refuse_empty_shares(size, 32, accumulate, 1)
+        refuse_empty_shares(size, 32, accumulate, ranks=ranks)
+    refuse_empty_shares(96, 32, accumulate, ranks=ranks)
+    refuse_empty_shares(96 + accumulate * ranks, 32, accumulate, ranks=ranks)
+    refuse_empty_shares(size, 32, accumulate, ranks=1)
 
 
 def test_what_is_done_to_the_images_is_said() -> None:

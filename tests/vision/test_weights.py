@@ -227,7 +227,7 @@ def test_a_frozen_part_is_the_same_function_after_training(chosen: st.DataObject
     assert model.network.training
     for _ in range(2):
         batch = {"input": images.train.images, "target": images.train.labels}
-        figures = forward_backward(task, [batch], runtime, update)[0]
+        figures = forward_backward(task, [batch], runtime, update=update)[0]
         update.step(figures["loss"], 1.0)
     for key, value in model.state_dict().items():
         if key.startswith(held):

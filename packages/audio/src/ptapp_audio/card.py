@@ -47,7 +47,7 @@ class About(Typed):
     model: Card
 
 
-def card_of(name: str, options: dict[str, Any], kind: Kind, front: Front, window: int) -> dict[str, Any]:
+def card_of(name: str, options: dict[str, Any], kind: Kind, *, front: Front, window: int) -> dict[str, Any]:
     """What it takes to build a model again, and to use it."""
     return {
         "name": name,

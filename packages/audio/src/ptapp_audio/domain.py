@@ -59,7 +59,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         """The model with the statistics of the training clips, and its card."""
         return build_model(settings, data)
 
-    def prepare(self, data: Splits, split: str, model: Waveform, card: Mapping[str, Any]) -> Clips:
+    def prepare(self, data: Splits, split: str, model: Waveform, *, card: Mapping[str, Any]) -> Clips:
         """The clips of a split."""
         return data.part(split).as_learned(model.kind, data.classes)
 
@@ -84,7 +84,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
             job.runtime,
             seed=settings.seed,
             accumulate=settings.accumulate,
-            transform=augmented(settings, clips, job.model, job.runtime.device),
+            transform=augmented(settings, clips, job.model, device=job.runtime.device),
             weights=class_weights(clips.labels) if settings.balance == "sampler" else None,
             names=clips.names,
         )
@@ -96,7 +96,9 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
     def evaluation(self, job: AudioJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation clips."""
         clips, window = job.parts["val"], job.model.window
-        return lambda model: kind_in(model).learned(predict_clips(model, clips, window, job.runtime)).figures(loss)
+        return lambda model: (
+            kind_in(model).learned(predict_clips(model, clips, window, runtime=job.runtime)).figures(loss)
+        )
 
     def lines(self, job: AudioJob, loader: Loader) -> list[str]:
         """The model, and how little of long recordings an epoch hears."""
@@ -118,19 +120,21 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         model: Waveform,
         part: Clips,
         card: Mapping[str, Any],
-        place: Place,
         *,
+        place: Place,
         say: Callable[[str], None] = print,
         **options: Any,
     ) -> None:
         """Figures, pictures of the kind, and a sheet of mistakes."""
         note = " (sounds made by the program)" if place.made else ""
-        predictions = predict_clips(model, part, model.window, place.runtime)
+        predictions = predict_clips(model, part, model.window, runtime=place.runtime)
         if not place.runtime.is_main:
             return
         names, record = model.kind.names, {"precision": place.runtime.precision, "made": place.made}
-        write_report(predictions, names, part.names, place.folder, place.split, record=record, note=note, say=say)
-        mistakes(part, predictions.mistakes(names) or [], card["rate"], place.folder / "mistakes.png")
+        write_report(
+            predictions, names, part.names, folder=place.folder, split=place.split, record=record, note=note, say=say
+        )
+        mistakes(part, predictions.mistakes(names) or [], card["rate"], out=place.folder / "mistakes.png")
         say(f"report: {place.folder}")
 
     def example(self, trained: Trained) -> Example:

@@ -32,7 +32,7 @@ _MOST_FRAMES = 4000  # that are drawn, and twice as many samples
 _MOST_LINES = 8  # classes of a time line that are drawn
 
 
-def mistakes(clips: Clips, found: Sequence[Mistake], rate: int, out: Path, most: int = 20) -> Path:
+def mistakes(clips: Clips, found: Sequence[Mistake], rate: int, *, out: Path, most: int = 20) -> Path:
     """Draw the spectrograms of the clips that the model got wrong, the worst first, and write the sheet as PNG.
 
     Under each stands what is true and what the model said, and below it the clip's name. Without a mistake the sheet
@@ -41,7 +41,7 @@ def mistakes(clips: Clips, found: Sequence[Mistake], rate: int, out: Path, most:
     shown = found[:most]
     rows = -(-len(shown) // _COLUMNS)
     figure = Figure(figsize=(2.5 * _COLUMNS, 2.2 * rows + 0.5), layout="constrained")
-    figure.suptitle(heading(found, len(shown), len(clips), "clip"), x=0.01, ha="left", fontsize=12, color=INK)
+    figure.suptitle(heading(found, len(shown), len(clips), noun="clip"), x=0.01, ha="left", fontsize=12, color=INK)
     for place, (row, caption) in enumerate(shown, start=1):
         start, length = int(clips.starts[row]), int(clips.lengths[row])
         axes = figure.add_subplot(rows, _COLUMNS, place)
@@ -57,7 +57,7 @@ def spectrogram(axes: Axes, samples: Tensor, rate: int, *, small: bool = False) 
     n_fft = 2 ** (max(int(0.04 * rate), 64) - 1).bit_length()
     bands = 48 if small else 96
     wave = samples.float()[None] / FULL_SCALE
-    decibels = LogMel(rate, n_fft, hop, bands, fmin=30.0)(wave)[0].numpy()
+    decibels = LogMel(rate, n_fft, hop, n_mels=bands, fmin=30.0)(wave)[0].numpy()
     seconds = len(samples) / rate
     top = float(decibels.max())
     axes.imshow(
@@ -80,7 +80,7 @@ def _mark_hertz(axes: Axes, scale: Callable[[float], float], ends: tuple[float, 
 
 
 def timeline(
-    samples: Tensor, rate: int, at: Sequence[float], width: float, values: Tensor, kind: Kind, out: Path, title: str,
+    samples: Tensor, rate: int, at: Sequence[float], *, width: float, values: Tensor, kind: Kind, out: Path, title: str,
 ) -> Path:  # fmt: skip
     """Draw a recording's spectrogram with what the model says of each window under it, and write it as PNG.
 
@@ -136,7 +136,7 @@ def timeline(
 
 
 def all_features(
-    samples: Tensor, rate: int, settings: FeaturesAudio, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
+    samples: Tensor, rate: int, settings: FeaturesAudio, *, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
 ) -> Path:
     """Draw the features of a sound, those of many bands as pictures and those of one as curves, and write it as PNG.
 

@@ -56,11 +56,11 @@ def predict(settings: PredictAudio) -> None:
                 _print_line(str(file), windows, values, kind, settings.json_)
             if settings.picture:
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"
-                timeline(samples, rate, times, window, values, kind, out, file.name)
+                timeline(samples, rate, times, width=window, values=values, kind=kind, out=out, title=file.name)
                 print(f"ptapp: {out}", file=sys.stderr)
     for line in remarks.lines():
         print(f"ptapp: note: {line}", file=sys.stderr)
-    refuse_unread(settings.files, files, SOUNDS, unreadable)
+    refuse_unread(settings.files, files, SOUNDS, unreadable=unreadable)
 
 
 def _print_line(name: str, windows: list[tuple[float, float, bool]], values: Tensor, kind: Kind, as_json: bool) -> None:

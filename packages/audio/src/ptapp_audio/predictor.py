@@ -69,7 +69,7 @@ class Predictor:
 
         It is the mean over the windows that cover the recording.
         """
-        return predict_clips(self.model, _alone(samples), self.window, self._runtime).answers[0]
+        return predict_clips(self.model, _alone(samples), self.window, runtime=self._runtime).answers[0]
 
     @torch.no_grad()
     def slide(self, samples: Tensor, step: int) -> tuple[Tensor, Tensor]:

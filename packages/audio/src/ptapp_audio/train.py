@@ -60,7 +60,7 @@ def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
 
 def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str, Any]]:
     """The model with the statistics of the training clips, and what it takes to build it again."""
-    front = Front.of(data.rate, settings.frame, settings.hop, settings.mels, settings.low)
+    front = Front.of(data.rate, settings.frame, settings.hop, mels=settings.mels, low=settings.low)
     kind = kind_for(settings.kind, data.classes, data.train.labels)
     window = max(window_of(settings, data.train, data.rate), 8 * front.hop)
     network, options = _network(settings, kind, data.rate, (front.mels, 1 + window // front.hop))
@@ -70,7 +70,7 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str,
     if isinstance(model.front, LogMelFront):
         refuse_empty_bands(model.front.log_mel.mel, "--frame")
     model.measure(data.train)
-    return model, card_of(full_name(settings.model), options, kind, front, window)
+    return model, card_of(full_name(settings.model), options, kind, front=front, window=window)
 
 
 def _network(settings: TrainAudio, kind: Kind, rate: int, shape: tuple[int, int]) -> tuple[Network, dict[str, Any]]:
@@ -90,7 +90,7 @@ def _network(settings: TrainAudio, kind: Kind, rate: int, shape: tuple[int, int]
 
 
 def augmented(
-    settings: TrainAudio, clips: Clips, model: Waveform, device: torch.device
+    settings: TrainAudio, clips: Clips, model: Waveform, *, device: torch.device
 ) -> Callable[[Batch, Draws], Batch]:
     """Cuts the batch's windows out of the clips, on the device where that holds them, and augments them."""
     clips, window, kind = clips.to(device), model.window, model.kind
@@ -98,13 +98,13 @@ def augmented(
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         rows, target = batch["index"], batch["target"]
-        at = place_windows(clips.lengths[rows], window, settings.shift, draws)
+        at = place_windows(clips.lengths[rows], window, settings.shift, draws=draws)
         x = augment(clips.windows(rows, at, window).float() / FULL_SCALE, draws)
         if settings.mixes:
-            x, target = mix(x, kind.mixable(target), draws, settings.mixup)
+            x, target = mix(x, kind.mixable(target), draws, alpha=settings.mixup)
         batch = {**batch, "input": x, "target": target}
         if settings.masks and (settings.freq_mask or settings.time_mask):
-            batch["hidden"] = hidden_parts(draws, settings.freq_mask, settings.time_mask, settings.masks)
+            batch["hidden"] = hidden_parts(draws, settings.freq_mask, settings.time_mask, masks=settings.masks)
         return batch
 
     return transform

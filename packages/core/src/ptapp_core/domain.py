@@ -145,7 +145,7 @@ class Domain(ABC, Generic[S, D, M]):
     """An untrained model of the form that a card describes."""
 
     @abstractmethod
-    def prepare(self, data: D, split: str, model: M, card: Mapping[str, Any]) -> Part:
+    def prepare(self, data: D, split: str, model: M, *, card: Mapping[str, Any]) -> Part:
         """A split as the model learns from it or is measured on it, its targets as the loss takes them."""
 
     @abstractmethod
@@ -158,7 +158,7 @@ class Domain(ABC, Generic[S, D, M]):
 
     @abstractmethod
     def report(
-        self, model: M, part: Part, card: Mapping[str, Any], place: "Place", *, say: Callable[[str], None] = print,
+        self, model: M, part: Part, card: Mapping[str, Any], *, place: "Place",  say: Callable[[str], None] = print,
         **options: Any,
     ) -> None:  # fmt: skip
         """Says the figures of a split, and writes them with pictures (rank 0 of the job writes)."""
@@ -251,7 +251,7 @@ def train(domain: AnyDomain, settings: Any) -> None:
         train_once(domain, settings)
     else:
         one = partial(train_once, domain)
-        cross_validate(settings, domain.job_name(settings), domain.built_in, one, domain.folds(settings))
+        cross_validate(settings, domain.job_name(settings), domain.built_in, train=one, folds=domain.folds(settings))
 
 
 def train_once(domain: AnyDomain, settings: Any) -> Path | None:
@@ -264,7 +264,7 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     with within_memory():
         model, card = domain.build(settings, data, runtime)
     model = model.to(runtime.device)
-    parts: dict[str, Part] = {name: domain.prepare(data, name, model, card) for name in SPLITS}
+    parts: dict[str, Part] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
     parts["train"] = domain.training(settings, parts["train"], model)
     job = Job(settings, runtime, data, model, card, parts)
     usual, size, sample = domain.usual_batch(settings), len(parts["train"]), domain.sample(job)
@@ -277,8 +277,14 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     schedule = schedule_of(job.settings, optimizer, plan)
     made = bool(getattr(data, domain.made))
     about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), "model": card}
-    names = domain.job_name(settings), data_name(settings, domain.built_in)
-    with run_of(job.settings, runtime, *names, about, members=data.members) as run:
+    with run_of(
+        job.settings,
+        runtime,
+        domain.job_name(settings),
+        data=data_name(settings, domain.built_in),
+        about=about,
+        members=data.members,
+    ) as run:
         if runtime.is_main:
             domain.begin(run, data)
         for line in (f"data: {data.about}", *data.lines(), *domain.lines(job, loader)):
@@ -288,12 +294,21 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
         if settings.compile:
             compile_in_place(model, run.say)
         evaluate = domain.evaluation(job, loss) if measured else None
-        fit(plan, runtime, run, domain.task(job, loss), loader, optimizer, schedule, evaluate)
+        fit(
+            plan,
+            runtime,
+            run,
+            task=domain.task(job, loss),
+            source=loader,
+            optimizer=optimizer,
+            schedule=schedule,
+            evaluate=evaluate,
+        )
         if runtime.is_main:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             domain.end(run, data)
         split = "test" if settings.test else "val"
-        domain.report(model, parts[split], card, Place(run.path / "report", split, made, runtime), say=run.say)
+        domain.report(model, parts[split], card, place=Place(run.path / "report", split, made, runtime), say=run.say)
     runtime.close()
     return run.path
 
@@ -316,10 +331,10 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
     before = Members.read(settings.run)
     say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
     place = Place(settings.folder(split), split, bool(getattr(data, domain.made)), runtime)
-    part = domain.prepare(data, split, model, card)
+    part = domain.prepare(data, split, model, card=card)
     for note in domain.notes(part):
         print(note)
-    domain.report(model, part, card, place, **options)
+    domain.report(model, part, card, place=place, **options)
 
 
 def export(domain: AnyDomain, settings: ExportSettings) -> None:
@@ -333,7 +348,9 @@ def export(domain: AnyDomain, settings: ExportSettings) -> None:
         "data": trained.about["data"],
     }
     folder = settings.run / "export"
-    path, difference = write(example.model, example.inputs, folder, settings.format, about, **example.options)
+    path, difference = write(
+        example.model, example.inputs, folder, format=settings.format, about=about, **example.options
+    )
     for name, text in example.beside.items():
         write_text(folder / name, text)
     print(f"{path}\n  {about['input']}\n  -> {about['output']}")

@@ -22,6 +22,7 @@ def fit(
     plan: Plan,
     runtime: Runtime,
     run: Run,
+    *,
     task: Task,
     source: Source,
     optimizer: Optimizer,
@@ -38,7 +39,17 @@ def fit(
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
     update, weights, meter = Update(optimizer, runtime, plan.clip), Weights(task, plan), Meter(runtime)
-    milestones = Milestones(plan, run, source, optimizer, schedule, evaluate, update, weights, meter)
+    milestones = Milestones(
+        plan,
+        run,
+        source,
+        optimizer=optimizer,
+        schedule=schedule,
+        evaluate=evaluate,
+        update=update,
+        weights=weights,
+        meter=meter,
+    )
     progress, model = milestones.progress, runtime.parallel(task)
     task.train()
     with run.locked() as stop:
@@ -46,7 +57,7 @@ def fit(
         with run.recording(plan.steps, done), run.profiler(plan.profile) as profiler:
             batches = iter(source)
             while not milestones.done and (window := list(islice(batches, plan.accumulate))):
-                figures, own_units, averaged = forward_backward(model, window, runtime, update)
+                figures, own_units, averaged = forward_backward(model, window, runtime, update=update)
                 # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
                 units, stopping = runtime.total(own_units, bool(stop))
                 update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
@@ -64,7 +75,7 @@ def fit(
 
 
 def forward_backward(
-    model: nn.Module, window: list[Any], runtime: Runtime, update: Update
+    model: nn.Module, window: list[Any], runtime: Runtime, *, update: Update
 ) -> tuple[dict[str, Tensor], int, bool]:
     """The micro-batches of one step, whose gradients add up in `.grad`.
 

@@ -180,9 +180,9 @@ def run_of(
     settings: JobSettings,
     runtime: Runtime,
     job: str,
+    *,
     data: str,
     about: Mapping[str, Any],
-    *,
     members: Members | None = None,
 ) -> Run:
     """A new run directory named after the job and the data, or the one to resume.
@@ -201,7 +201,9 @@ def run_of(
             )
         if before is not None and members is not None:
             before.refuse_changed_training(settings.resume, members)
-    path = settings.resume or new_path(settings.run_dir, job, settings.name or data, settings.seed, runtime)
+    path = settings.resume or new_path(
+        settings.run_dir, job, settings.name or data, seed=settings.seed, runtime=runtime
+    )
     run = Run(
         path,
         runtime,
@@ -228,7 +230,7 @@ def refuse_own_code_of(settings: TrainSettings) -> None:
     """Refuses a network or a loss whose code lies in the run that is to be resumed; raises UserError, naming it."""
     if (run := settings.resume) is not None:
         for option, name in settings.own_code().items():
-            refuse_code_of(run, name, option, f"as {option} in {run / 'config.toml'}")
+            refuse_code_of(run, name, option, remedy=f"as {option} in {run / 'config.toml'}")
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -289,7 +291,7 @@ class Trained:
         """
         meta = self.run / "meta.json"
         if is_own(name := str(self.about["model"].get("name"))):
-            refuse_code_of(self.run, name, "model", f"as name of the model in {meta}")
+            refuse_code_of(self.run, name, "model", remedy=f"as name of the model in {meta}")
             if code := ", ".join(str(file.resolve()) for file in code_of(name)):
                 print(f"ptapp: note: the model of {self.run} is code of your own, {code}", file=sys.stderr)
         try:

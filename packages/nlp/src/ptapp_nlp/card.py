@@ -68,7 +68,7 @@ class About(Typed):
     model: Card
 
 
-def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, kind: Kind | None = None) -> dict[str, Any]:
+def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | None = None) -> dict[str, Any]:
     """What it takes to build the model again, and to use it; `kind` is that of a task with a target for each text."""
     card: dict[str, Any] = {
         "task": settings.task,

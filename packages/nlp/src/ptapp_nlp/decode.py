@@ -32,7 +32,7 @@ class TranslatorSession:
         """Logits (M, V) after these further tokens (M, S)."""
         if self.cache is None:
             self.past = tokens = torch.cat([self.past, tokens], 1)
-        return self.model.decode(tokens, self.memory, self.keep, self.cache)[:, -1]
+        return self.model.decode(tokens, self.memory, self.keep, cache=self.cache)[:, -1]
 
     def select(self, rows: Tensor) -> None:
         """Goes on with these rows, which may repeat."""
@@ -131,7 +131,7 @@ def _draw(
 
 @torch.no_grad()
 def beam(
-    session: TranslatorSession, first: Tensor, limit: Tensor, width: int, penalty: float = 1.0
+    session: TranslatorSession, first: Tensor, limit: Tensor, *, width: int, penalty: float = 1.0
 ) -> tuple[list[list[int]], list[float]]:
     """The best continuation of each row of `first` (N, 1), and its score: log-probability / length^penalty.
 
@@ -204,9 +204,9 @@ def translations(
     model: Translator,
     texts: Sequence[str],
     tokens: Tokens,
+    *,
     runtime: Runtime,
     limit: int,
-    *,
     width: int = 4,
     penalty: float = 1.0,
     batch_size: int = 64,
@@ -221,7 +221,7 @@ def translations(
         with torch.no_grad(), runtime.autocast():
             session = TranslatorSession(model, source)
             first = source.new_full((len(part), 1), BOS)
-            answers, _ = beam(session, first, most, width, penalty)
+            answers, _ = beam(session, first, most, width=width, penalty=penalty)
         said += tokens.decode(answers)
     return said
 

@@ -71,14 +71,14 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, dict[str, Any]]:
         """The model with the weights of its encoder, if it has one, and its card."""
         kind = kind_for(settings.task, data.classes, data.targets) if settings.task in SUPERVISED else None
-        card = card_of(settings, data, _tokens(data), kind)
+        card = card_of(settings, data, _tokens(data), kind=kind)
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
         if settings.activation_checkpointing:
             recompute_activations(blocks_of(model))
         return model, card
 
-    def prepare(self, data: Splits, split: str, model: nn.Module, card: Mapping[str, Any]) -> Measured:
+    def prepare(self, data: Splits, split: str, model: nn.Module, *, card: Mapping[str, Any]) -> Measured:
         """The texts of a split as numbers."""
         kind = kind_in(model) if card["task"] in SUPERVISED else None
         return prepare(card, data.part(split), _tokens(data), kind=kind, names=data.classes)
@@ -118,7 +118,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         """The model with its loss, of texts or of tokens."""
         if job.settings.task in SUPERVISED:
             return super().task(job, loss)
-        return TokenTask(job.model, loss, OUTPUTS[job.settings.task], job.card["pad"])
+        return TokenTask(job.model, loss, OUTPUTS[job.settings.task], pad=job.card["pad"])
 
     def figures(self, job: TextJob) -> tuple[str, ...]:
         """Those of the kind of target, or of tokens."""
@@ -129,7 +129,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
 
     def evaluation(self, job: TextJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation texts."""
-        return evaluation(job.settings, job.parts["val"], loss, job.runtime, job.card)
+        return evaluation(job.settings, job.parts["val"], loss, runtime=job.runtime, card=job.card)
 
     def lines(self, job: TextJob, loader: Loader) -> list[str]:
         """The tokens, the texts that are cut, and the model."""
@@ -166,13 +166,13 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         model: nn.Module,
         part: Measured,
         card: Mapping[str, Any],
-        place: Place,
         *,
+        place: Place,
         say: Callable[[str], None] = print,
         **options: Any,
     ) -> None:
         """Figures and pictures of the task; `options`: the `beam` of a translation."""
-        measure(model, part, card, place, say=say, **options)
+        measure(model, part, card, place=place, say=say, **options)
 
     def example(self, trained: Trained) -> Example:
         """Token numbers to what the task gives."""

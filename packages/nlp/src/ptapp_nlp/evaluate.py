@@ -52,7 +52,7 @@ class Measured:
 
     def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
         """What the model says of each word."""
-        predicted = predict_tags(model, self.texts, self.places, runtime, fallback_tag(classes))
+        predicted = predict_tags(model, self.texts, self.places, runtime=runtime, fallback=fallback_tag(classes))
         return [[classes[number] for number in row] for row in predicted]
 
     @property
@@ -70,22 +70,22 @@ def prepare(
         examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
     places: list[list[int]] = []
     if kind is not None:
-        texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit)
+        texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
         called = examples.names
     elif task == "tag":
-        texts, places = encode_tagged(examples, card["classes"], tokens, limit)
+        texts, places = encode_tagged(examples, card["classes"], tokens, limit=limit)
         called = examples.names
     else:
-        texts, called = encode(task, examples, tokens, limit, per=card["text_per"])
-    return Measured(texts, called, tokens, examples, places, cut_of(task, examples, texts, tokens, limit))
+        texts, called = encode(task, examples, tokens, limit=limit, per=card["text_per"])
+    return Measured(texts, called, tokens, examples, places, cut_of(task, examples, texts, tokens=tokens, limit=limit))
 
 
 def measure(
     model: nn.Module,
     part: Measured,
     card: Mapping[str, Any],
-    place: Place,
     *,
+    place: Place,
     beam: tuple[int, float] = (4, 1.0),
     say: Callable[[str], None] = print,
 ) -> None:
@@ -99,10 +99,12 @@ def measure(
     if not place.runtime.is_main:
         return
     record, folder = {**found.record, "precision": place.runtime.precision, "made": place.made}, place.folder
-    write_results(folder, place.split, found.figures, record, files=found.files, table=found.table, note=note, say=say)
+    write_results(
+        folder, place.split, found.figures, record=record, files=found.files, table=found.table, note=note, say=say
+    )
     found.draw(folder, title)
     lengths(part.texts.lengths, folder / "lengths.png", title=title)
-    attention_map(model, part.texts, part.tokens, place.runtime, folder / "attention.png")
+    attention_map(model, part.texts, part.tokens, runtime=place.runtime, out=folder / "attention.png")
     say(f"report: {folder}")
 
 
@@ -135,7 +137,9 @@ def _supervised(model: nn.Module, part: Measured, card: Mapping[str, Any], runti
 
 
 def _tags(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
-    figures = token_figures(model, OUTPUTS["tag"], part.texts, build_loss("cross-entropy"), runtime, card["pad"])
+    figures = token_figures(
+        model, OUTPUTS["tag"], part.texts, loss=build_loss("cross-entropy"), runtime=runtime, pad=card["pad"]
+    )
     said = part.tags(model, card["classes"], runtime)
     rows = [
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
@@ -148,7 +152,7 @@ def _tags(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Ru
 def _generation(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
     """Perplexity is that of a token; bits per character, the end of a text being one, compare tokenizers too."""
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["generate"], part.texts, plain, runtime, card["pad"])
+    figures = token_figures(model, OUTPUTS["generate"], part.texts, loss=plain, runtime=runtime, pad=card["pad"])
     assert part.texts.units is not None
     end = int(card["text_per"] == "line")  # a line of running text has its line break
     characters = sum(len(text) + end for text in part.examples.source)
@@ -163,10 +167,12 @@ def _translation(model: nn.Module, part: Measured, card: Mapping[str, Any], runt
 
     assert isinstance(model, Translator)
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["translate"], part.texts, plain, runtime, card["pad"])
+    figures = token_figures(model, OUTPUTS["translate"], part.texts, loss=plain, runtime=runtime, pad=card["pad"])
     own = list(range(runtime.rank, len(part.examples), runtime.world))
     texts = [part.examples.source[row] for row in own]
-    said = translations(model, texts, part.tokens, runtime, card["max_length"], width=beam[0], penalty=beam[1])
+    said = translations(
+        model, texts, part.tokens, runtime=runtime, limit=card["max_length"], width=beam[0], penalty=beam[1]
+    )
     pairs = [pair for share in runtime.gather(list(zip(own, said, strict=True))) for pair in share]
     answers = [text for _, text in sorted(pairs)]
     bleu, chrf = BLEU(), CHRF()

@@ -138,8 +138,8 @@ class Predictor:
                 self.model,
                 texts,
                 self.tokens,
-                self._runtime,
-                self.max_length,
+                runtime=self._runtime,
+                limit=self.max_length,
                 width=beam,
                 penalty=length_penalty,
             )

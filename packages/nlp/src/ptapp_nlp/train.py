@@ -56,15 +56,15 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
 
 
 def evaluation(
-    settings: TrainNLP, part: Measured, loss: nn.Module, runtime: Runtime, card: Mapping[str, Any]
+    settings: TrainNLP, part: Measured, loss: nn.Module, *, runtime: Runtime, card: Mapping[str, Any]
 ) -> Evaluate:
     """What measures the model on a split while it learns, by the loss that it learns from."""
 
     def supervised(model: nn.Module) -> Mapping[str, float]:
-        return kind_in(model).evaluate(model, part.texts, runtime, loss)
+        return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
-        figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss, runtime, card["pad"])
+        figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss=loss, runtime=runtime, pad=card["pad"])
         if settings.task == "tag":
             return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}
         return figures

@@ -45,7 +45,7 @@ def evaluate(settings: EvaluateRL) -> None:
         print(note)
     with closing(environments):
         policy = policy_of(model, drawn, settings.seed + 1)
-        returns = play(policy, environments, settings.episodes, runtime)
+        returns = play(policy, environments, settings.episodes, runtime=runtime)
     report(returns, settings.run / "evaluation", stochastic=drawn)
 
 
@@ -128,7 +128,7 @@ def policy_of(model: nn.Module, stochastic: bool, seed: int) -> Policy:
 
 @torch.inference_mode()
 def play(
-    policy: Policy, environments: Environments, episodes: int, runtime: Runtime, *, budget: int | None = None
+    policy: Policy, environments: Environments, episodes: int, *, runtime: Runtime, budget: int | None = None
 ) -> list[float]:
     """The returns of so many episodes; each environment plays its share, so that short ones count no more.
 

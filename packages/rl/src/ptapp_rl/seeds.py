@@ -34,7 +34,9 @@ def train_seeds(settings: TrainRL) -> None:
     seeds = seed_list(settings.seeds)
     name = resolve(settings.env)
     short = f"{name.rpartition('/')[2].lower()}-seeds"
-    folder = new_path(settings.run_dir, f"rl-{settings.algo}", settings.name or short, seeds[0], Runtime("cpu", "fp32"))
+    folder = new_path(
+        settings.run_dir, f"rl-{settings.algo}", settings.name or short, seed=seeds[0], runtime=Runtime("cpu", "fp32")
+    )
     folder.mkdir(parents=True)
     job = settings.model_copy(update={"seeds": None, "parallel": 1, "run_dir": folder / "runs"})
     write_text(folder / "config.toml", job.to_toml())

@@ -72,7 +72,7 @@ def train_once(settings: TrainRL) -> None:
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "rl", "data": name, "env": name, "model": card}
     short = name.rpartition("/")[2].lower()
-    with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
+    with run_of(settings, runtime, f"rl-{settings.algo}", data=short, about=about) as run:
         resumes = _RESUMES[environments.way] if settings.trial else "they begin new episodes"
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {resumes}")
         if settings.one_instance:
@@ -83,7 +83,7 @@ def train_once(settings: TrainRL) -> None:
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")
         with within_memory("what a rollout or replay keeps"):
-            task, source = task_and_source(settings, model, environments, runtime, run.say)
+            task, source = task_and_source(settings, model, environments, runtime=runtime, say=run.say)
         run.say(
             f"plan: {plan.steps:,} steps of {frames_per_step(settings):g} frames ({settings.frames:,} frames), "
             f"batch {settings.batch_size}, evaluation every {min(plan.eval_every or plan.steps, plan.steps):,}"
@@ -96,7 +96,7 @@ def train_once(settings: TrainRL) -> None:
         if settings.one_instance:
             evaluation = _evaluation_between(settings, environments, runtime, source.begin_again)
         with closing(environments), evaluation as evaluate:
-            fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
+            fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
         if runtime.is_main:
             from ptapp_core.measure.report import curves  # drawing takes a second to import
 
@@ -104,7 +104,7 @@ def train_once(settings: TrainRL) -> None:
             budget, episodes = budget_of(settings, name), settings.test_episodes
             with closing(evaluation_environments(settings, name, episodes, seed=1, budget=budget)) as tested:
                 policy = policy_of(model, settings.stochastic_eval, seed=1)
-                returns = play(policy, tested, episodes, runtime, budget=budget)
+                returns = play(policy, tested, episodes, runtime=runtime, budget=budget)
             drawn = settings.stochastic_eval
             report(returns, run.path / "report", stochastic=drawn, asked=episodes, say=run.say)
     runtime.close()
@@ -136,7 +136,7 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> I
                 new = evaluation_environments(settings, name, episodes, budget=budget)
                 kept[:] = [opened.enter_context(closing(new))]
             policy = policy_of(model, settings.stochastic_eval, seed=0)
-            return _watched(play(policy, kept[0], episodes, runtime, budget=budget))
+            return _watched(play(policy, kept[0], episodes, runtime=runtime, budget=budget))
 
         yield evaluate
 
@@ -153,7 +153,7 @@ def _evaluation_between(
         lent = environments.instance
         with closing(evaluation_environments(settings, name, episodes, budget=budget, instance=lent)) as borrowed:
             policy = policy_of(model, settings.stochastic_eval, seed=0)
-            returns = play(policy, borrowed, episodes, runtime, budget=budget)
+            returns = play(policy, borrowed, episodes, runtime=runtime, budget=budget)
         begin_again()
         return _watched(returns)
 

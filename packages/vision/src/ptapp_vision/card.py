@@ -41,7 +41,7 @@ class About(Typed):
     model: Card
 
 
-def card_of(settings: TrainVision, data: Splits, kind: "Kind", weights: "Weights | None") -> dict[str, Any]:
+def card_of(settings: TrainVision, data: Splits, kind: "Kind", *, weights: "Weights | None") -> dict[str, Any]:
     """What it takes to build the model again, and to use it."""
     channels, _, size = data.train.shape
     network_channels = channels

@@ -62,7 +62,7 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
             synchronise_batchnorm(model, runtime)
         return model, card
 
-    def prepare(self, data: Splits, split: str, model: Pixels, card: Mapping[str, Any]) -> Images:
+    def prepare(self, data: Splits, split: str, model: Pixels, *, card: Mapping[str, Any]) -> Images:
         """The images of a split."""
         return data.part(split).as_learned(model.kind, data.classes)
 
@@ -78,7 +78,7 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         """The training images."""
         settings, images = job.settings, job.parts["train"]
         if settings.sync_batchnorm:
-            refuse_empty_shares(len(images), settings.batch_size, settings.accumulate, job.runtime.world)
+            refuse_empty_shares(len(images), settings.batch_size, settings.accumulate, ranks=job.runtime.world)
         return Loader(
             columns(images),
             settings.batch_size,
@@ -94,7 +94,9 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
     def evaluation(self, job: VisionJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation images."""
         images = columns(job.parts["val"])
-        return lambda model: kind_in(model).evaluate(model, images, job.runtime, loss, workers=job.settings.workers)
+        return lambda model: kind_in(model).evaluate(
+            model, images, job.runtime, loss=loss, workers=job.settings.workers
+        )
 
     def lines(self, job: VisionJob, loader: Loader) -> list[str]:
         """The model, its first weights, and what is done to the training images."""
@@ -110,8 +112,8 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         model: Pixels,
         part: Images,
         card: Mapping[str, Any],
-        place: Place,
         *,
+        place: Place,
         say: Callable[[str], None] = print,
         **options: Any,
     ) -> None:
@@ -121,9 +123,11 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         if not place.runtime.is_main:
             return
         names, record = model.kind.names, {"precision": place.runtime.precision, "drawn": place.made}
-        write_report(predictions, names, part.names, place.folder, place.split, record=record, note=note, say=say)
+        write_report(
+            predictions, names, part.names, folder=place.folder, split=place.split, record=record, note=note, say=say
+        )
         if (found := predictions.mistakes(names)) is not None:
-            mistakes(part.images, found, part.names, place.folder / "mistakes.png")
+            mistakes(part.images, found, part.names, out=place.folder / "mistakes.png")
         say(f"report: {place.folder}")
 
     def example(self, trained: Trained) -> Example:

@@ -48,14 +48,14 @@ class Reconstruct(Kind):
     ) -> "Reproduced":
         """How well the images of a set are reproduced."""
         loss = build_loss("mse")  # the same figure whatever it was trained with
-        figures = reconstruction_metrics(model, data, runtime, loss, batch_size, workers=workers)
+        figures = reconstruction_metrics(model, data, runtime, loss=loss, batch_size=batch_size, workers=workers)
         return Reproduced({"mse": figures["loss"], "psnr": figures["psnr"]})
 
     def evaluate(
-        self, model: nn.Module, data: Data, runtime: Runtime, loss: nn.Module, *, workers: int = 0
+        self, model: nn.Module, data: Data, runtime: Runtime, *, loss: nn.Module, workers: int = 0
     ) -> Mapping[str, float]:
         """The loss that it learns from, and the peak signal-to-noise ratio."""
-        return reconstruction_metrics(model, data, runtime, loss, workers=workers)
+        return reconstruction_metrics(model, data, runtime, loss=loss, workers=workers)
 
     def as_learned(self, found: Sequence[str], target: Tensor) -> Tensor:
         """The classes as they are."""

@@ -14,7 +14,7 @@ _COLUMNS = 6
 
 
 def mistakes(
-    images: Tensor | OnDisk, found: Sequence[Mistake], names: Sequence[str], out: Path, most: int = 30
+    images: Tensor | OnDisk, found: Sequence[Mistake], names: Sequence[str], *, out: Path, most: int = 30
 ) -> Path:
     """Draw the images that the model got wrong, the worst first, and write the sheet to `out` as PNG.
 
@@ -31,7 +31,7 @@ def mistakes(
     shown = found[:most]
     rows = -(-len(shown) // _COLUMNS)
     figure = Figure(figsize=(2.1 * _COLUMNS, 2.4 * rows + 0.5), layout="constrained")
-    figure.suptitle(heading(found, len(shown), len(images), "image"), x=0.01, ha="left", fontsize=12, color=INK)
+    figure.suptitle(heading(found, len(shown), len(images), noun="image"), x=0.01, ha="left", fontsize=12, color=INK)
     for place, (index, caption) in enumerate(shown, start=1):
         axes = figure.add_subplot(rows, _COLUMNS, place, xticks=[], yticks=[])
         axes.spines[:].set_visible(False)

@@ -35,4 +35,4 @@ def predict(settings: PredictVision) -> None:
         if names:
             for name, row in zip(names, model.values(images).tolist(), strict=True):
                 answer(name, row)
-    refuse_unread(settings.files, files, IMAGES, unreadable)
+    refuse_unread(settings.files, files, IMAGES, unreadable=unreadable)

@@ -20,7 +20,7 @@ from ptapp_vision.models.whole import Pixels, pixel_statistics
 def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, dict[str, Any]]:
     """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
     kind = kind_for(settings.kind, data.classes, data.train.labels)
-    card = card_of(settings, data, kind, weights)
+    card = card_of(settings, data, kind, weights=weights)
     network = build(
         settings.model,
         classes=kind.outputs,
@@ -35,10 +35,10 @@ def build_model(settings: TrainVision, data: Splits, weights: Weights | None) ->
     mean, std = (
         part.expand(card["network_channels"]) for part in network.statistics or pixel_statistics(data.train.images)
     )
-    return Pixels(network, mean, std, settings.channels_last, kind=kind), card
+    return Pixels(network, mean, std, channels_last=settings.channels_last, kind=kind), card
 
 
-def refuse_empty_shares(size: int, batch_size: int, accumulate: int, ranks: int) -> None:
+def refuse_empty_shares(size: int, batch_size: int, accumulate: int, *, ranks: int) -> None:
     """Where ranks wait for each other within a forward pass, all of them must have a sample in each micro-batch.
 
     Raises UserError where the last batch of an epoch leaves one without.

@@ -231,7 +231,7 @@ def _divided(
     train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)
     named = [text_of(listing.kind, label, listing.classes) for label in listing.labels]
     if division is not None and listing.kind != CLASSIFY:
-        refuse_single(listing.where, listing.kind, train.labels.tolist(), listing.classes)
+        refuse_single(listing.where, listing.kind, train.labels.tolist(), names=listing.classes)
         listing = replace(listing, notes=(*listing.notes, *note_on_single(listing.kind, train.labels.tolist())))
     members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     notes = listing.said if made or listing.kind != CLASSIFY else (*listing.said, *_telltales(listing, clips, rate))
@@ -266,7 +266,7 @@ def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
     rates = [f"{look(listing.files[row])[0]:,}" for row in rows]
     lengths = [f"{length / rate:.2f}" for length in clips.lengths.tolist()]
     found = (
-        telltale(labels, rates, listing.classes, "a rate of {} Hz"),
-        telltale(listing.class_numbers, lengths, listing.classes, "a length of {} s"),
+        telltale(labels, rates, listing.classes, what="a rate of {} Hz"),
+        telltale(listing.class_numbers, lengths, listing.classes, what="a length of {} s"),
     )
     return [line for line in found if line]

@@ -40,7 +40,7 @@ def describe(settings: FeaturesAudio) -> None:
         remarks.add(file, sound)
         samples, rate = sound.samples, sound.rate
         try:
-            found = compute(samples, rate, settings, runtime.device)
+            found = compute(samples, rate, settings, device=runtime.device)
         except UserError as error:
             raise UserError(f"{file}: {error}") from error
         out = settings.out / (file.stem if len(files) == 1 else f"{file.stem}-{number}")
@@ -48,7 +48,9 @@ def describe(settings: FeaturesAudio) -> None:
         parameters = {"rate": rate, "hop": settings.hop, "n_fft": settings.n_fft}
         arrays: dict[str, Any] = {**parameters, **found}
         np.savez(out.with_name(out.name + ".npz"), **arrays)
-        picture = all_features(samples, rate, settings, found, out.with_name(out.name + ".png"), file.name)
+        picture = all_features(
+            samples, rate, settings, found=found, out=out.with_name(out.name + ".png"), title=file.name
+        )
         bands = ", ".join(f"{name} {len(values)}" for name, values in found.items())
         frames = next(iter(found.values())).shape[1]
         print(f"{file}: {len(samples) / rate:.3g} s at {rate:,} Hz, {frames:,} frames; bands:")
@@ -56,11 +58,13 @@ def describe(settings: FeaturesAudio) -> None:
         print(f"  {picture.with_suffix('.npz')}, {picture}")
     for line in remarks.lines():
         print(f"ptapp: note: {line}", file=sys.stderr)
-    refuse_unread(settings.files, files, SOUNDS, unreadable)
+    refuse_unread(settings.files, files, SOUNDS, unreadable=unreadable)
 
 
 @torch.no_grad()
-def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.device) -> dict[str, npt.NDArray[Any]]:
+def compute(
+    samples: Tensor, rate: int, settings: FeaturesAudio, *, device: torch.device
+) -> dict[str, npt.NDArray[Any]]:
     """The chosen features of int16 (samples,), float32 (bands, frames) each.
 
     They are computed in blocks, but for the scalogram: beside these features, a long sound takes no more memory than a
@@ -83,14 +87,14 @@ def compute(samples: Tensor, rate: int, settings: FeaturesAudio, device: torch.d
 
 def _modules(rate: int, settings: FeaturesAudio) -> dict[str, nn.Module]:
     n_fft, hop = settings.n_fft, settings.hop
-    band: dict[str, Any] = {"fmin": settings.fmin, "fmax": settings.fmax}
-    mel = features.Mel(rate, n_fft, hop, settings.mels, **band)
+    band: dict[str, Any] = {"n_mels": settings.mels, "fmin": settings.fmin, "fmax": settings.fmax}
+    mel = features.Mel(rate, n_fft, hop, **band)
     features.refuse_empty_bands(mel, "--n-fft")
     return {
         "spectrogram": features.Spectrogram(n_fft, hop),
         "mel": mel,
-        "log_mel": features.LogMel(rate, n_fft, hop, settings.mels, **band),
-        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop, settings.mels, **band),
+        "log_mel": features.LogMel(rate, n_fft, hop, **band),
+        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop_length=hop, **band),
         "chroma": features.Chroma(rate, n_fft, hop),
         "scalogram": features.Scalogram(rate, hop_length=hop),
         "centroid": features.Centroid(rate, n_fft, hop),

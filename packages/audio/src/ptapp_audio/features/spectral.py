@@ -102,8 +102,8 @@ class Mel(nn.Module):
         rate: int,
         n_fft: int = 2048,
         hop_length: int = 512,
-        n_mels: int = 128,
         *,
+        n_mels: int = 128,
         fmin: float = 0.0,
         fmax: float | None = None,
         htk: bool = False,
@@ -153,13 +153,13 @@ class LogMel(nn.Module):
         rate: int,
         n_fft: int = 2048,
         hop_length: int = 512,
-        n_mels: int = 128,
         *,
+        n_mels: int = 128,
         top_db: float | None = 80.0,
         **mel: Any,
     ) -> None:
         super().__init__()
-        self.mel = Mel(rate, n_fft, hop_length, n_mels, **mel)
+        self.mel = Mel(rate, n_fft, hop_length, n_mels=n_mels, **mel)
         self.top_db = top_db
 
     def decibels(self, x: Tensor) -> Tensor:
@@ -195,15 +195,15 @@ class MFCC(nn.Module):
         rate: int,
         n_mfcc: int = 20,
         n_fft: int = 2048,
+        *,
         hop_length: int = 512,
         n_mels: int = 128,
-        *,
         norm: Literal["ortho"] | None = "ortho",
         mel_norm: Literal["slaney"] | float | None = "slaney",
         **mel: Any,
     ) -> None:
         super().__init__()
-        self.log_mel = LogMel(rate, n_fft, hop_length, n_mels, norm=mel_norm, **mel)
+        self.log_mel = LogMel(rate, n_fft, hop_length, n_mels=n_mels, norm=mel_norm, **mel)
         band, order = torch.arange(n_mels, dtype=torch.float64), torch.arange(n_mfcc, dtype=torch.float64)
         basis = 2 * (pi / n_mels * (band + 0.5) * order[:, None]).cos()
         if norm == "ortho":
@@ -354,6 +354,7 @@ class Scalogram(nn.Module):
         rate: int,
         bands: int = 64,
         fmin: float = 50.0,
+        *,
         fmax: float | None = None,
         hop_length: int = 512,
         cycles: float = 6.0,

@@ -21,6 +21,6 @@ def own_network(name: str, *, classes: int, shape: tuple[int, int]) -> OwnNetwor
     where = f"--model {name}"
     module, found = bring(name, "--model", "the class of the network")
     offered = {"classes": classes, "bands": shape[0], "frames": shape[1]}
-    net = make_network(found, where, vars(module), offered)
-    try_network(net, where, torch.randn(_TRIED, *shape), (_TRIED, classes))
+    net = make_network(found, where, vars(module), offered=offered)
+    try_network(net, where, torch.randn(_TRIED, *shape), logits=(_TRIED, classes))
     return OwnNetwork(net)

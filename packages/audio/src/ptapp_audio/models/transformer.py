@@ -52,7 +52,7 @@ class SpectrogramTransformer(Network):
         nn.init.trunc_normal_(self.bands, std=0.2)
         with torch.no_grad():
             self.times.copy_(_waves(dim, columns)[None, :, None])
-        self.encoder = Stack(layers, dim, heads, 2 * dim, dropout)
+        self.encoder = Stack(layers, dim, heads, hidden=2 * dim, dropout=dropout)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(dim, classes)
 

@@ -34,7 +34,7 @@ class Front:
     low: float
 
     @classmethod
-    def of(cls, rate: int, frame: float, hop: float, mels: int, low: float) -> "Front":
+    def of(cls, rate: int, frame: float, hop: float, *, mels: int, low: float) -> "Front":
         """From seconds; the spectrum gets the next power of two."""
         n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
         if low >= rate / 2:
@@ -53,7 +53,7 @@ class LogMelFront(nn.Module):
 
     def __init__(self, front: Front) -> None:
         super().__init__()
-        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, front.mels, fmin=front.low)
+        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, n_mels=front.mels, fmin=front.low)
         self.register_buffer("mean", torch.zeros(front.mels, 1))
         self.register_buffer("std", torch.ones(1))
 

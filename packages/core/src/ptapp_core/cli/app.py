@@ -78,7 +78,7 @@ def command(app: typer.Typer, settings: type[S] | str) -> Callable[[Callable[[S]
     return decorate
 
 
-def mount(app: typer.Typer, name: str, path: str, help: str) -> None:
+def mount(app: typer.Typer, name: str, path: str, *, help: str) -> None:
     """Add the Typer app at `path` ("module:attribute") to `app`; it is imported when it is invoked."""
 
     @app.command(name, cls=Lazy, help=help)

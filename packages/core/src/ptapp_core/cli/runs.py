@@ -102,6 +102,7 @@ def best(
     minimum: Annotated[
         bool | None, typer.Option("--min/--max", help="least or greatest is best  [default: by the metric's name]")
     ] = None,
+    *,
     as_json: Json = False,
 ) -> None:
     """Print the run that did best by a metric.

@@ -93,7 +93,7 @@ class _Manifest:
             raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks(wanted)}")
         if segments and _OF_A_RECORDING not in self.names:
             self._find_times()
-        self.target = TargetColumns(where, table, wanted, self._taken)
+        self.target = TargetColumns(where, table, wanted, taken=self._taken)
 
     @property
     def _taken(self) -> set[int]:

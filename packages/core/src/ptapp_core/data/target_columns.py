@@ -23,7 +23,7 @@ class TargetColumns:
         taken: positions of the columns that are something else: file, split, fold, group, times.
     """
 
-    def __init__(self, where: Path, table: Table, wanted: Wanted, taken: Collection[int]) -> None:
+    def __init__(self, where: Path, table: Table, wanted: Wanted, *, taken: Collection[int]) -> None:
         self.where, self.table, self.kind = where, table, wanted.kind
         self._names, self._taken = list(map(plain, table.header)), taken
         self.places = self._asked(wanted.columns) if wanted.columns else self._found()

@@ -137,7 +137,7 @@ def said_of(kind: str, names: Sequence[str]) -> str:
     return f"{len(names)} {'labels' if kind == MULTILABEL else 'classes'}"
 
 
-def refuse_single(where: object, kind: str, targets: Sequence[tuple[float, ...]], names: Sequence[str]) -> None:
+def refuse_single(where: object, kind: str, targets: Sequence[tuple[float, ...]], *, names: Sequence[str]) -> None:
     """Refuses targets that say nothing: labels that all samples have or lack, and numbers that are always the same.
 
     Raises UserError, naming the data and the column.

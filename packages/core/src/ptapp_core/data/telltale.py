@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from ptapp_core.errors import counted
 
 
-def telltale(labels: Sequence[int], values: Sequence[Hashable], classes: Sequence[str], what: str) -> str | None:
+def telltale(labels: Sequence[int], values: Sequence[Hashable], classes: Sequence[str], *, what: str) -> str | None:
     """A line for the user where a value marks a class: all its samples have the same one, and no other class has it.
 
     Args:

@@ -89,7 +89,7 @@ def left_out(folders: Sequence[Path], used: Iterable[Path], kind: FileType) -> L
     return found
 
 
-def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: FileType, unreadable: int) -> None:
+def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: FileType, *, unreadable: int) -> None:
     """Prints what the folders among the `given` paths hold besides the `files`, a line each, to stderr.
 
     Raises UserError where there was anything, or some of the files, which their reader has named, were unreadable.

@@ -173,7 +173,7 @@ class Predictions(AnyPredictions):
         return confusion(self.target, self.predicted, self.probabilities.shape[1])
 
 
-def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 256, *, workers: int = 0) -> Predictions:
+def predict(model: nn.Module, data: Data, runtime: Runtime, *, batch_size: int = 256, workers: int = 0) -> Predictions:
     """What a model of logits, in eval mode, says of every sample, each once (see `kind.pool`)."""
     outputs, target = pool(model, data, runtime, batch_size=batch_size, workers=workers)
     return Classify([str(number) for number in range(outputs.shape[1])]).gathered(outputs, target)

@@ -144,7 +144,7 @@ class Kind(nn.Module, ABC):
     def own_loss(self, name: str, device: torch.device, *, mixed: bool = False) -> nn.Module:
         """The loss `module:function` or `file.py:function`, tried on random samples (see `nn.own.make_loss`)."""
         _, found = bring(name, "--loss", "the function")
-        return make_loss(found, f"--loss {name}", self.outputs, self.examples, device, mixed=mixed)
+        return make_loss(found, f"--loss {name}", self.outputs, targets=self.examples, device=device, mixed=mixed)
 
     def task(self, model: nn.Module, loss: nn.Module) -> Task:
         """What is minimised."""
@@ -177,7 +177,7 @@ class Kind(nn.Module, ABC):
         return self.gathered(outputs, target)
 
     def evaluate(
-        self, model: nn.Module, data: Data, runtime: Runtime, loss: nn.Module, *, workers: int = 0
+        self, model: nn.Module, data: Data, runtime: Runtime, *, loss: nn.Module, workers: int = 0
     ) -> Mapping[str, float]:
         """The `figures` of the validation split."""
         return self.learned(self.predict(model, data, runtime, workers=workers)).figures(loss)
@@ -256,7 +256,7 @@ def pool(
     )
 
 
-def heading(found: Sequence[Mistake], shown: int, samples: int, noun: str) -> str:
+def heading(found: Sequence[Mistake], shown: int, samples: int, *, noun: str) -> str:
     """What stands above a sheet that shows so many of the mistakes; "no mistakes in 20 images" without any."""
     mistakes = counted(len(found), "mistake") if found else "no mistakes"
     said = f"{mistakes} in {counted(samples, noun)}" if len(found) < samples else counted(samples, noun)
@@ -267,9 +267,9 @@ def write_report(
     predictions: Predictions,
     names: Sequence[str],
     samples: Sequence[str],
+    *,
     folder: Path,
     split: str,
-    *,
     record: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
     note: str = "",
@@ -288,7 +288,7 @@ def write_report(
     rows = predictions.rows(samples, names)
     files = {**({PREDICTIONS: json_lines(rows)} if rows else {}), **(files or {})}
     figures = predictions.metrics()
-    write_results(folder, split, figures, {**kept, **record}, files=files, table=table, note=note, say=say)
+    write_results(folder, split, figures, record={**kept, **record}, files=files, table=table, note=note, say=say)
     predictions.draw(names, folder, f"{split}{note}")
 
 

@@ -179,7 +179,9 @@ class LabelPredictions(Predictions):
         """`labels.png`: precision and recall of each label, with the place of its threshold."""
         from ptapp_core.measure.target_pictures import precision_recall
 
-        precision_recall(self.probabilities, self.target, self.thresholds, names, folder / "labels.png", title=title)
+        precision_recall(
+            self.probabilities, self.target, self.thresholds, names=names, out=folder / "labels.png", title=title
+        )
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
         """By the mean probabilities."""

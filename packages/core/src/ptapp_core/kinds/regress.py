@@ -153,7 +153,7 @@ class NumberPredictions(Predictions):
         """`predicted.png`: the predictions against the truth."""
         from ptapp_core.measure.target_pictures import against_truth
 
-        against_truth(self.values, self.true, names, folder / "predicted.png", title=title)
+        against_truth(self.values, self.true, names, out=folder / "predicted.png", title=title)
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
         """By the mean of the windows."""

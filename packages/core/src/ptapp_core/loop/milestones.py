@@ -34,6 +34,7 @@ class Milestones:
         plan: Plan,
         run: Run,
         source: Source,
+        *,
         optimizer: Optimizer,
         schedule: Schedule | None,
         evaluate: Evaluate | None,

@@ -90,7 +90,7 @@ def build_optimizer(
     for parameter in frozen.values():
         parameter.requires_grad_(False)
     stay_in_eval(model, frozen.values())
-    groups = parameter_groups(model, lr, weight_decay, backbone_lr, head_prefix)
+    groups = parameter_groups(model, lr, weight_decay, backbone_lr=backbone_lr, head_prefix=head_prefix)
     build = OPTIMIZERS[name]
     options: dict[str, Any] = {"lr": lr, "weight_decay": 0.0}
     if "momentum" in inspect.signature(build).parameters:
@@ -107,7 +107,7 @@ def build_optimizer(
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, backbone_lr: float | None = None, head_prefix: str = ""
+    model: nn.Module, lr: float, weight_decay: float, *, backbone_lr: float | None = None, head_prefix: str = ""
 ) -> list[dict[str, Any]]:
     """What learns, by rate and weight decay, in the order backbone, head.
 
@@ -196,7 +196,7 @@ class Schedule:
         warmup: the first of them, over which the rates rise.
     """
 
-    def __init__(self, optimizer: Optimizer, scheduler: LRScheduler | None, steps: int, warmup: int = 0) -> None:
+    def __init__(self, optimizer: Optimizer, scheduler: LRScheduler | None, steps: int, *, warmup: int = 0) -> None:
         self._optimizer, self._scheduler = optimizer, scheduler
         self._steps, self._warmup, self._done = steps, warmup, 0
         self._start = [float(group["lr"]) for group in optimizer.param_groups]
@@ -344,4 +344,4 @@ def build_schedule(
         case "plateau":
             # Any better score counts: a relative threshold would turn around where scores are negative.
             scheduler = ReduceLROnPlateau(optimizer, mode, gamma, patience, threshold=0.0, threshold_mode="abs")
-    return Schedule(optimizer, scheduler, steps, warmup)
+    return Schedule(optimizer, scheduler, steps, warmup=warmup)

@@ -22,6 +22,7 @@ def cross_validate(
     settings: S,
     job: str,
     built_in: str,
+    *,
     train: Callable[[S], Path | None],
     folds: Iterable[tuple[int, str]] | None = None,
 ) -> None:

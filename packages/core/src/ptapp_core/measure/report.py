@@ -178,7 +178,7 @@ def _perhaps_logarithmic(axes: Axes) -> None:
         axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path, title: str = "") -> Path:
+def confusion_matrix(counts: npt.ArrayLike, classes: Sequence[str], out: Path, *, title: str = "") -> Path:
     """Draw a confusion matrix and write it to `out`.
 
     The colour is the share of the true class (of the row), so a rare class is as easy to read as a frequent one, on a

@@ -16,7 +16,7 @@ _NAME = 24  # characters of a name above a panel
 
 
 def precision_recall(
-    probabilities: Tensor, target: Tensor, thresholds: Tensor, names: Sequence[str], out: Path, *, title: str
+    probabilities: Tensor, target: Tensor, thresholds: Tensor, *, names: Sequence[str], out: Path, title: str
 ) -> Path:
     """Draw precision against recall of each label, with the place of its threshold, and write it as PNG.
 
@@ -39,7 +39,7 @@ def precision_recall(
     return save(figure, out)
 
 
-def against_truth(values: Tensor, target: Tensor, names: Sequence[str], out: Path, *, title: str) -> Path:
+def against_truth(values: Tensor, target: Tensor, names: Sequence[str], *, out: Path, title: str) -> Path:
     """Draw the predictions of each target against the truth, (N, K) both, and write it as PNG."""
     figure, panels = _panels(min(len(names), _MOST), title)
     step = -(-len(values) // _DOTS)

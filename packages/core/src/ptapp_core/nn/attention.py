@@ -71,7 +71,7 @@ class MultiHeadAttention(nn.Module):
         filled once. `keep` (N, T) spans all keys.
         """
         query, keys, values = self.project(x, memory, cache)
-        mask = visible(query.shape[2], keys.shape[2], keep, causal, x.device)
+        mask = visible(query.shape[2], keys.shape[2], keep, causal=causal, device=x.device)
         dropout = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, keys, values, mask, dropout)
         if mask is not None and keep is not None:  # kernels differ in what they give a query that sees nothing
@@ -84,7 +84,7 @@ class MultiHeadAttention(nn.Module):
         """The same, without dropout, and the attention weights (N, heads, S, T), for pictures."""
         query, keys, values = self.project(x, memory, None)
         scores = query @ keys.transpose(-1, -2) / query.shape[-1] ** 0.5
-        mask = visible(query.shape[2], keys.shape[2], keep, causal, x.device)
+        mask = visible(query.shape[2], keys.shape[2], keep, causal=causal, device=x.device)
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
         maps = scores.softmax(-1).nan_to_num(0.0)
@@ -114,7 +114,7 @@ class MultiHeadAttention(nn.Module):
         return joined
 
 
-def visible(queries: int, keys: int, keep: Tensor | None, causal: bool, device: torch.device) -> Tensor | None:
+def visible(queries: int, keys: int, keep: Tensor | None, *, causal: bool, device: torch.device) -> Tensor | None:
     """The mask of attention, true where a query sees a key, broadcastable to (N, heads, S, T); None where all is seen.
 
     The queries are the last of the keys' positions where there are more keys, as with a cache.

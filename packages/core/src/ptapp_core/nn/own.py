@@ -16,7 +16,7 @@ from ptapp_core.nn.losses import wide
 _TRIED = 4  # samples of a trial, an even number
 
 
-def make_network(found: Any, where: str, names: Mapping[str, object], offered: Mapping[str, object]) -> nn.Module:
+def make_network(found: Any, where: str, names: Mapping[str, object], *, offered: Mapping[str, object]) -> nn.Module:
     """A network of the class `found`, given those of the `offered` keyword arguments that it takes.
 
     Raises UserError, which begins with `where`, if that is no class of networks (`names` are those of its module), if
@@ -57,7 +57,7 @@ def _taken(found: type[nn.Module], where: str, offered: Mapping[str, object]) ->
     return {each.name: offered[each.name] for each in parameters if each.name in offered}
 
 
-def try_network(net: nn.Module, where: str, inputs: Tensor, logits: tuple[int, ...]) -> None:
+def try_network(net: nn.Module, where: str, inputs: Tensor, *, logits: tuple[int, ...]) -> None:
     """Takes `inputs` through a network in training and in evaluation, and leaves it and the generator as they were.
 
     Lazy layers get their weights here. Raises UserError, which begins with `where`, if it fails, gives something else
@@ -144,7 +144,7 @@ Targets = Callable[[int, torch.Generator], list[Tensor]]
 
 
 def make_loss(
-    found: Any, where: str, outputs: int, targets: Targets, device: torch.device, *, mixed: bool = False
+    found: Any, where: str, outputs: int, *, targets: Targets, device: torch.device, mixed: bool = False
 ) -> OwnLoss:
     """The loss of a function, or of a class of losses that needs no arguments, tried on a few random samples.
 

@@ -18,7 +18,7 @@ from ptapp_core.nn.dropout import Dropout
 class FeedForward(nn.Module):
     """Two linear layers with a GELU or ReLU between, on each position alone."""
 
-    def __init__(self, dim: int, hidden: int, dropout: float = 0.0, activation: str = "gelu") -> None:
+    def __init__(self, dim: int, hidden: int, dropout: float = 0.0, *, activation: str = "gelu") -> None:
         super().__init__()
         self.up, self.down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.dropout = Dropout(dropout)
@@ -60,8 +60,8 @@ class Layer(nn.Module):
         dim: int,
         heads: int,
         hidden: int,
-        dropout: float = 0.0,
         *,
+        dropout: float = 0.0,
         pre_norm: bool = True,
         cross: bool = False,
         activation: str = "gelu",
@@ -71,7 +71,7 @@ class Layer(nn.Module):
         self.attention, self.attention_norm = MultiHeadAttention(dim, heads, dropout), nn.LayerNorm(dim)
         self.cross = MultiHeadAttention(dim, heads, dropout) if cross else None
         self.cross_norm = nn.LayerNorm(dim) if cross else None
-        self.feed_forward, self.norm = FeedForward(dim, hidden, dropout, activation), nn.LayerNorm(dim)
+        self.feed_forward, self.norm = FeedForward(dim, hidden, dropout, activation=activation), nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
     def forward(
@@ -108,16 +108,16 @@ class Stack(nn.Module):
         layers: int,
         dim: int,
         heads: int,
+        *,
         hidden: int,
         dropout: float = 0.0,
-        *,
         pre_norm: bool = True,
         cross: bool = False,
         activation: str = "gelu",
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(
-            Layer(dim, heads, hidden, dropout, pre_norm=pre_norm, cross=cross, activation=activation)
+            Layer(dim, heads, hidden, dropout=dropout, pre_norm=pre_norm, cross=cross, activation=activation)
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()

@@ -82,8 +82,8 @@ class Checkpoints:
         folder: Path,
         runtime: Runtime,
         keep: int = 2,
-        say: Callable[[str], None] = print,
         *,
+        say: Callable[[str], None] = print,
         model: str | None = None,
     ) -> None:
         self.folder, self._runtime, self._keep, self._say = folder, runtime, keep, say

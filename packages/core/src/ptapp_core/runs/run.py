@@ -39,7 +39,7 @@ from ptapp_core.runs.reading import is_alive
 from ptapp_core.runs.states import refuse_unlike
 
 
-def new_path(root: Path, job: str, data: str, seed: int, runtime: Runtime) -> Path:
+def new_path(root: Path, job: str, data: str, *, seed: int, runtime: Runtime) -> Path:
     """A fresh path under `root`, the same on every rank: `root/JOB/DATE-TIME-DATA-sSEED`.
 
     Raises UserError where `root`, or what it lies in, is no folder.
@@ -83,7 +83,7 @@ class Run:
         log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
-        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, self.say, model=model)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say, model=model)
         self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None

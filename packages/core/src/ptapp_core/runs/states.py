@@ -30,7 +30,7 @@ def refuse_unlike(found: Any, like: Any, place: str = "the state") -> None:
             for index, value in enumerate(like):
                 refuse_unlike(found[index], value, f"{place}.{index}")
         case Tensor():
-            refuse_other_tensor(found, like.dtype, tuple(like.shape), place)
+            refuse_other_tensor(found, like.dtype, tuple(like.shape), place=place)
         case bool() | str() | None:
             if type(found) is not type(like):
                 raise ValueError(f"{place} must be {'none' if like is None else f'a {type(like).__name__}'}")
@@ -44,7 +44,7 @@ def refuse_unlike(found: Any, like: Any, place: str = "the state") -> None:
             raise TypeError(f"{place}: {type(like).__name__} is no plain data")
 
 
-def refuse_other_tensor(found: Any, dtype: torch.dtype, shape: tuple[int, ...], place: str) -> None:
+def refuse_other_tensor(found: Any, dtype: torch.dtype, shape: tuple[int, ...], *, place: str) -> None:
     """Raises ValueError, naming the place, for anything but a dense tensor of this dtype and shape."""
     dense = isinstance(found, Tensor) and found.layout == torch.strided and not found.is_meta
     if not dense or found.dtype != dtype or tuple(found.shape) != shape:
@@ -75,11 +75,11 @@ def refuse_other_optimizer(state: Any, optimizer: Optimizer) -> None:
 
 def _refuse_other_moment(value: Any, parameter: Tensor, place: str, *, scalar: bool) -> None:
     if scalar:
-        refuse_other_tensor(value, torch.float32, (), place)
+        refuse_other_tensor(value, torch.float32, (), place=place)
         if not 0 <= value.item() < 2**63:
             raise ValueError(f"{place} must be a number of steps")
         return
-    refuse_other_tensor(value, parameter.dtype, tuple(parameter.shape), place)
+    refuse_other_tensor(value, parameter.dtype, tuple(parameter.shape), place=place)
     # A tensor may have fewer numbers in memory than its shape says, and kernels go by the parameter's layout.
     if value.stride() != parameter.stride() and not (value.is_contiguous() and parameter.is_contiguous()):
         raise ValueError(f"{place} must lie in memory as its parameter does")

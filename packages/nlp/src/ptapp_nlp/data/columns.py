@@ -103,14 +103,14 @@ def as_option(header: Cells, place: int) -> str:
     return quote(name) if fits else str(place + 1)
 
 
-def places(file: object, columns: Columns, header: list[str], rows: Sequence[Cells]) -> tuple[int, int]:
+def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells]) -> tuple[int, int]:
     """Positions of the text and of the label, as asked for, named, or guessed from the contents of the rows.
 
     Raises UserError, naming the file and the columns, where they cannot be told.
     """
     width = Counter(map(len, rows)).most_common(1)[0][0]
     text, label = (
-        asked_for(file, option, name, header, width)
+        asked_for(file, option, name, header=header, width=width)
         for option, name in (("--text-column", columns.text), ("--label-column", columns.label))
     )
     text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
@@ -153,7 +153,7 @@ def places(file: object, columns: Columns, header: list[str], rows: Sequence[Cel
 
 
 def refuse_unlearned(
-    file: object, columns: Columns, header: list[str], rows: Sequence[Cells], chosen: tuple[int, int]
+    file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells], chosen: tuple[int, int]
 ) -> str | None:
     """Refuses a table of pairs of texts, of several labels a row, or of questions and answers, unless its columns were
     asked for. Returns a note where another text of the row is left unread.
@@ -194,7 +194,7 @@ def refuse_unlearned(
 
 
 def group_and_id(
-    file: object, columns: Columns, header: list[str], rows: Sequence[Cells], chosen: tuple[int, int]
+    file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells], chosen: tuple[int, int]
 ) -> tuple[int | None, int | None, str | None]:
     """Positions of the column whose rows belong together, and of the one that names each row; None where there is none.
     And a note on a column that would be the group if it had more values.
@@ -206,7 +206,7 @@ def group_and_id(
         return [cells[place].strip() if place < len(cells) else "" for cells in rows]
 
     width = Counter(map(len, rows)).most_common(1)[0][0]
-    group = asked_for(file, "--group-column", columns.named_group, header, width)
+    group = asked_for(file, "--group-column", columns.named_group, header=header, width=width)
     if group is not None and group in chosen:
         which = "text" if group == chosen[0] else "label"
         raise UserError(f"--group-column {columns.group}: {file} has the {which} there; give another column")
@@ -226,7 +226,7 @@ def group_and_id(
     return group, next((place for place in ids if len(set(values(place))) == len(rows)), None), note
 
 
-def asked_for(file: object, option: str, name: str | None, header: list[str], width: int) -> int | None:
+def asked_for(file: object, option: str, name: str | None, *, header: list[str], width: int) -> int | None:
     """The position of the column that an option names, by its name or its position from 1; None where it names none.
 
     Raises UserError where the file has no such column.

@@ -37,7 +37,7 @@ class _Form(NamedTuple):
     """What the columns of CoNLL-U are called."""
 
 
-def read_conll(file: Path, columns: Columns, encoding: str, bad: Bad) -> tuple[Examples, str]:
+def read_conll(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> tuple[Examples, str]:
     """Sentences of words and tags, with an empty line after each; and which columns they are of, for people.
 
     Columns are apart by tabs where most lines have one, else by blanks. The word is the first column and the tag the
@@ -94,8 +94,8 @@ def _form(file: Path, rows: Sequence[_Line], columns: Columns) -> _Form:
     word, tag = int(numbered), width - 1
     if names:
         tag = 3 if any(cells[3] != "_" for cells in words) else 4
-    asked = asked_for(file, "--text-column", columns.text, names, width)
-    other = asked_for(file, "--label-column", columns.label, names, width)
+    asked = asked_for(file, "--text-column", columns.text, header=names, width=width)
+    other = asked_for(file, "--label-column", columns.label, header=names, width=width)
     return _Form(width, word if asked is None else asked, tag if other is None else other, numbered, names)
 
 

@@ -18,7 +18,7 @@ IGNORED = -100
 
 
 def encode(
-    task: str, examples: Examples, tokens: Tokens, limit: int, *, per: TextPer = "line"
+    task: str, examples: Examples, tokens: Tokens, *, limit: int, per: TextPer = "line"
 ) -> tuple[Texts, Sequence[str]]:
     """Examples to translate, or to learn writing from, as a data set, and what each of its samples is called.
 
@@ -36,13 +36,13 @@ def encode(
     raise ValueError(task)
 
 
-def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, limit: int) -> Texts:
+def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:
     """Texts with a target each, (N,) or (N, K), as a data set."""
     return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
 
 
 def encode_tagged(
-    examples: Examples, classes: Sequence[str], tokens: Tokens, limit: int
+    examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int
 ) -> tuple[Texts, list[list[int]]]:
     """Tagged words as a data set, whose targets stand at each word's first token; and the places of those tokens."""
     number = {name: place for place, name in enumerate(classes)}
@@ -83,7 +83,7 @@ class Cut:
         return f"{said}; give --max-length {min(longest, most)} to keep {'all' if longest <= most else 'more'}"
 
 
-def cut_of(task: str, examples: Examples, texts: Texts, tokens: Tokens, limit: int) -> Cut:
+def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int) -> Cut:
     """How many of the examples that became `texts` are cut; a pair counts by its longer half, a generator's never."""
     if task == "generate":
         return Cut([], limit)

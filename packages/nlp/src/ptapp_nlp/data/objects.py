@@ -12,7 +12,7 @@ from ptapp_nlp.data.lines import Bad, is_unicode, lines, text_of
 _KEYS = 4  # that a message names
 
 
-def read_objects(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+def read_objects(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Iterator[tuple[int, list[str]]]:
     """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
     keys: list[str] = []
     for number, row in _objects(file, encoding, bad):

@@ -51,7 +51,7 @@ def language_of(file: Path) -> str | None:
 
 
 def read_languages(
-    folder: Path, found: dict[SplitName, dict[str, Path]], pair: str | None, encoding: str, bad: Bad
+    folder: Path, found: dict[SplitName, dict[str, Path]], pair: str | None, *, encoding: str, bad: Bad
 ) -> tuple[dict[SplitName, Examples], str]:
     """Pairs of files of two languages."""
     known = found.get("train") or max(found.values(), key=len)

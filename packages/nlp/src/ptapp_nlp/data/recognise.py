@@ -65,7 +65,7 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if any(len(languages) > 1 for languages in parallel.values()):
         _refuse_columns(reading, "parallel files")
         check_train(parallel, f"{path}: no training file in it; expected {expected('translate')}", division)
-        texts, what = read_languages(path, parallel, reading.pair, reading.encoding, bad)
+        texts, what = read_languages(path, parallel, reading.pair, encoding=reading.encoding, bad=bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
     if reading.task in SUPERVISED and path.is_dir() and not has_tables(path) and holds_texts(path):
         _refuse_columns(reading, "folders of texts")
@@ -119,7 +119,7 @@ def _tagged(
 ) -> Splits:
     if reading.columns.named_group is not None:
         raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
-    read = {name: read_conll(file, reading.columns, reading.encoding, bad) for name, file in files.items()}
+    read = {name: read_conll(file, reading.columns, reading.encoding, bad=bad) for name, file in files.items()}
     done = {name: examples for name, (examples, _) in read.items()}
     if reading.columns.group is None:
         done = {name: replace(examples, groups=()) for name, examples in done.items()}
@@ -153,7 +153,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     divided = reading.task in SUPERVISED and division is not None  # so a class of one text would be refused
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
-        [files[split] for split in first_train], _columns(reading), reading.encoding, bad, divided=divided
+        [files[split] for split in first_train], _columns(reading), reading.encoding, bad=bad, divided=divided
     )
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
@@ -184,7 +184,7 @@ def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) ->
             found[split], files[split] = rows, Path(data) / name
     check_train(found, f"--data {data}: has no labelled split called train", division)
     joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
-    tables = {split: pairs_of(files[split], rows, columns, bad) for split, (rows, columns) in joined.items()}
+    tables = {split: pairs_of(files[split], rows, columns, bad=bad) for split, (rows, columns) in joined.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
@@ -242,7 +242,7 @@ def _divided(
     classes = _named(path, labels, reading, bad, division) if path.exists() and reading.task == CLASSIFY else labels
     done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons, kind=reading.task)
     if division is not None and reading.task in (MULTILABEL, REGRESS):
-        refuse_single(path, reading.task, done.train.target, classes)
+        refuse_single(path, reading.task, done.train.target, names=classes)
         notes += note_on_single(reading.task, done.train.target)
     return replace(done, notes=tuple(notes))
 

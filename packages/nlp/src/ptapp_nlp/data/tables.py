@@ -87,7 +87,7 @@ def form_of(file: Path) -> str | None:
     return ".tsv" if head and all("\t" in line for line in head) else None
 
 
-def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad, *, divided: bool) -> list[Table]:
+def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: Bad, divided: bool) -> list[Table]:
     """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
 
     `divided`: a class of one text would be refused, so that of a single file too a header of unknown names can be told.
@@ -95,17 +95,17 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, bad: Bad
     tables: list[Rows] = []
     for file in files:
         read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file) or "", read_objects)
-        tables.append(list(read(file, columns, encoding, bad)))
+        tables.append(list(read(file, columns, encoding, bad=bad)))
     joined = [join_texts(file, rows, columns) for file, rows in zip(files, tables, strict=True)]
     tables, columns = [rows for rows, _ in joined], joined[0][1]
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
     tables, columns = _with_labels_joined(files, tables, columns)
-    first = pairs_of(files[0], tables[0], columns, bad)
+    first = pairs_of(files[0], tables[0], columns, bad=bad)
     return [
         first,
         *(
-            pairs_of(file, rows, _columns_of(file, rows, columns, (files[0], first)), bad)
+            pairs_of(file, rows, _columns_of(file, rows, columns, (files[0], first)), bad=bad)
             for file, rows in zip(files[1:], tables[1:], strict=True)
         ),
     ]
@@ -115,7 +115,7 @@ def _with_labels_joined(files: Sequence[Path], tables: Sequence[Rows], columns: 
     """The tables with several target columns as one, those of the first file in the others too."""
     asked, done, chosen = columns, [], columns
     for file, rows in zip(files, tables, strict=True):
-        rows, found = join_labels(file, rows, _header(rows, columns), asked)
+        rows, found = join_labels(file, rows, _header(rows, columns), columns=asked)
         done.append(rows)
         if file is files[0]:
             chosen, asked = found, replace(asked, label="+".join(found.targets) if found.targets else asked.label)
@@ -134,7 +134,11 @@ def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]
     if not all(names):
         raise UserError(f"--text-column {columns.text}: a column is missing beside the {JOINS}")
     width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
-    joined = [place for name in names if (place := asked_for(file, "--text-column", name, header, width)) is not None]
+    joined = [
+        place
+        for name in names
+        if (place := asked_for(file, "--text-column", name, header=header, width=width)) is not None
+    ]
     first = joined[0]
 
     def with_text(cells: list[str], text: str) -> list[str]:
@@ -152,7 +156,7 @@ def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]
     else:
         columns = replace(columns, text=str(first + 1))
     body = [cells for _, cells in done[bool(header) : _LOOK]]
-    if body and (label := places(file, columns, header, body)[1]) in joined:
+    if body and (label := places(file, columns, header, rows=body)[1]) in joined:
         label_is = f"{file} has the label in column {title_of(rows[0][1] if header else [], label)}"
         raise UserError(f"--text-column {JOINS.join(names)}: {label_is}; leave it out, or give another --label-column")
     return done, columns
@@ -185,7 +189,7 @@ def _header(rows: Rows, columns: Columns) -> list[str]:
     return [name.strip().lower() for name in first] if number == 0 else header_of(first, columns)
 
 
-def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
+def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
     """Text, label, group and id of numbered rows; bad ones have too many or too few columns, or an empty text or label.
 
     A row numbered 0 is a header; that of a file may be one.
@@ -201,9 +205,9 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, bad: Bad) -> Table:
         raise UserError(f"{file}: holds a header alone")
     body = _without_ragged(file, header, body, bad)
     sample, cells_of_all = [cells for _, cells in body[:_LOOK]], [cells for _, cells in body]
-    text, label = chosen = places(file, columns, header, sample)
-    note = None if columns.both_texts else refuse_unlearned(file, columns, header, sample, chosen)
-    group, own_id, ungrouped = group_and_id(file, columns, header, cells_of_all, chosen)
+    text, label = chosen = places(file, columns, header, rows=sample)
+    note = None if columns.both_texts else refuse_unlearned(file, columns, header, rows=sample, chosen=chosen)
+    group, own_id, ungrouped = group_and_id(file, columns, header, rows=cells_of_all, chosen=chosen)
     titles = [title_of(first if header else [], place) for place in chosen]
     chooses = "" if columns.label is not None or header else "; --label-column takes another"
     pairs = []
@@ -257,7 +261,7 @@ def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -
     body = [cells for rows in tables for _, cells in rows[1:]]
     if len(body) < _ENOUGH or not may_be_names(first):
         return False
-    _, label = places(file, columns, [], body[:_LOOK])
+    _, label = places(file, columns, [], rows=body[:_LOOK])
     own = first[label].strip() if label < len(first) else ""
     return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
 
@@ -271,7 +275,7 @@ def _begun(file: Path, encoding: str, bad: Bad) -> tuple[list[tuple[int, str]], 
     return head, chain(head, source)
 
 
-def _tsv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+def _tsv_rows(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row; there are no quotes. Raises UserError where the first rows have separators of a CSV."""
     head, source = _begun(file, encoding, bad)
     _refuse_csv(file, [line for _, line in head if line.strip()])
@@ -289,7 +293,7 @@ def _refuse_csv(file: Path, head: Sequence[str]) -> None:
             raise UserError(f"{file}: its columns are apart by {name}, not by tabs; rename it to .csv")
 
 
-def _csv_rows(file: Path, columns: Columns, encoding: str, bad: Bad) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Iterator[tuple[int, list[str]]]:
     """The cells of each row, which may be quoted: such a row is named after the line it starts on.
 
     A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.

@@ -15,7 +15,7 @@ Read = Callable[[str], Target]
 """The target that the text of a label means; raises UserError where it means none."""
 
 
-def join_labels(file: Path, rows: Rows, header: list[str], columns: Columns) -> tuple[Rows, Columns]:
+def join_labels(file: Path, rows: Rows, header: list[str], *, columns: Columns) -> tuple[Rows, Columns]:
     """The rows with the cells of several target columns as one JSON list in the place of the first, and the columns.
 
     Several are those of `--label-column A+B`, or, of labels, all columns of 1 and 0. For numbers without a column of a
@@ -27,7 +27,7 @@ def join_labels(file: Path, rows: Rows, header: list[str], columns: Columns) -> 
     width = max(map(len, body), default=0)
     if columns.label is not None:
         names = [columns.label] if columns.label.lower() in header else columns.label.split("+")
-        places = [asked_for(file, "--label-column", name.strip(), header, width) or 0 for name in names]
+        places = [asked_for(file, "--label-column", name.strip(), header=header, width=width) or 0 for name in names]
     else:
         places = _found(file, body, header, columns)
     if not places:

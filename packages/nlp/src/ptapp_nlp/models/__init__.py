@@ -40,15 +40,15 @@ def _built(card: Mapping[str, Any], outputs: int, pretrained: bool) -> nn.Module
     if is_own(card["name"]):
         return own_network(card, outputs)
     if task == "translate":
-        return Translator(card["vocab"], *_shape(options), **_rest(card))
+        return Translator(card["vocab"], options["dim"], options["heads"], **_rest(card))
     if task == "generate" and card["name"] == "transformer":
-        return LanguageModel(card["vocab"], *_shape(options), **_rest(card))
+        return LanguageModel(card["vocab"], options["dim"], options["heads"], **_rest(card))
     if task == "generate":
         return RecurrentLanguageModel(
             card["name"],
             card["vocab"],
             options["dim"],
-            options["layers"],
+            layers=options["layers"],
             hidden=options["hidden"],
             dropout=options["dropout"],
             pad=card["pad"],
@@ -56,7 +56,7 @@ def _built(card: Mapping[str, Any], outputs: int, pretrained: bool) -> nn.Module
     encoder = _encoder(card, pretrained)
     if task == "tag":
         return Tagger(encoder, outputs, options["dropout"])
-    return Classifier(encoder, outputs, options["pool"], options["dropout"])
+    return Classifier(encoder, outputs, options["pool"], dropout=options["dropout"])
 
 
 def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
@@ -65,26 +65,27 @@ def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
         from ptapp_nlp.models.bert import PretrainedEncoder  # transformers takes seconds to import
 
         source = card["pretrained"] if pretrained else None
-        return PretrainedEncoder(card["encoder"], source, card["pad"], options["lora"])
+        return PretrainedEncoder(card["encoder"], source, card["pad"], lora=options["lora"])
     if card["name"] == "transformer":
-        return TransformerEncoder(card["vocab"], *_shape(options), **_rest(card))
+        return TransformerEncoder(card["vocab"], options["dim"], options["heads"], **_rest(card))
     return RecurrentEncoder(
         card["name"],
         card["vocab"],
         options["dim"],
-        options["hidden"] or options["dim"],
-        options["layers"],
+        hidden=options["hidden"] or options["dim"],
+        layers=options["layers"],
         bidirectional=options["bidirectional"],
         dropout=options["dropout"],
         pad=card["pad"],
     )
 
 
-def _shape(options: Mapping[str, Any]) -> tuple[int, int, int, int]:
-    dim = options["dim"]
-    return dim, options["heads"], options["hidden"] or 4 * dim, options["layers"]
-
-
 def _rest(card: Mapping[str, Any]) -> dict[str, Any]:
     options = card["options"]
-    return {"dropout": options["dropout"], "pre_norm": options["norm"] == "pre", "pad": card["pad"]}
+    return {
+        "hidden": options["hidden"] or 4 * options["dim"],
+        "layers": options["layers"],
+        "dropout": options["dropout"],
+        "pre_norm": options["norm"] == "pre",
+        "pad": card["pad"],
+    }

@@ -26,7 +26,7 @@ class PretrainedEncoder(Encoder):
         lora: rank of what is learned beside the weights, which stay; None: the weights learn.
     """
 
-    def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, lora: int | None = None) -> None:
+    def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, *, lora: int | None = None) -> None:
         super().__init__()
         shape = AutoConfig.for_model(**config)
         self.dim, self.pad = int(shape.hidden_size), pad

@@ -47,7 +47,7 @@ class Pool(nn.Module):
 class Classifier(nn.Module):
     """Token numbers (N, L) to logits (N, K)."""
 
-    def __init__(self, encoder: Encoder, classes: int, pool: Pooling, dropout: float) -> None:
+    def __init__(self, encoder: Encoder, classes: int, pool: Pooling, *, dropout: float) -> None:
         super().__init__()
         self.pad = encoder.pad
         self.encoder, self.pool = encoder, Pool(pool, encoder.dim, encoder.bidirectional)

@@ -27,10 +27,10 @@ def own_network(card: Mapping[str, Any], outputs: int) -> OwnNetwork:
     name, length = card["name"], card["max_length"]
     module, found = bring(name, "--model", "the class of the network")
     offered = {"vocab": card["vocab"], "classes": outputs, "pad": card["pad"], "length": length}
-    net = make_network(found, f"--model {name}", vars(module), offered)
+    net = make_network(found, f"--model {name}", vars(module), offered=offered)
     count, tokens = _TRIED[0], min(_TRIED[1], length)
     logits = (count, tokens, outputs) if card["task"] == "tag" else (count, outputs)
-    try_network(net, f"--model {name}", torch.randint(card["vocab"], (count, tokens)), logits)
+    try_network(net, f"--model {name}", torch.randint(card["vocab"], (count, tokens)), logits=logits)
     network = OwnNetwork(net)
     if "length" in inspect.signature(found).parameters:
         network.positions = length

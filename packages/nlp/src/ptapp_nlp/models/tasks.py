@@ -46,7 +46,7 @@ class TokenTask(Task):
         pad: the number that is padding.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, outputs: Outputs, pad: int) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, outputs: Outputs, *, pad: int) -> None:
         super().__init__()
         self.model, self.loss, self.outputs, self.pad = model, loss, outputs, pad
 
@@ -58,7 +58,14 @@ class TokenTask(Task):
 
 @torch.no_grad()
 def token_figures(
-    model: nn.Module, outputs: Outputs, texts: Texts, loss: nn.Module, runtime: Runtime, pad: int, batch_size: int = 64
+    model: nn.Module,
+    outputs: Outputs,
+    texts: Texts,
+    *,
+    loss: nn.Module,
+    runtime: Runtime,
+    pad: int,
+    batch_size: int = 64,
 ) -> dict[str, float]:
     """The loss and accuracy of a token over the whole set, on every rank, and the perplexity (exp of the loss without
     label smoothing)."""
@@ -78,7 +85,7 @@ def token_figures(
 
 @torch.no_grad()
 def predict_tags(
-    model: nn.Module, texts: Texts, places: list[list[int]], runtime: Runtime, fallback: int, batch_size: int = 64
+    model: nn.Module, texts: Texts, places: list[list[int]], *, runtime: Runtime, fallback: int, batch_size: int = 64
 ) -> list[list[int]]:
     """The tag number of each word, `fallback` for words without a token; on every rank."""
     own: dict[int, list[int]] = {}

@@ -17,7 +17,7 @@ class Embedding(nn.Module):
         vocab, pad: size of the vocabulary, and the number that is padding.
     """
 
-    def __init__(self, vocab: int, dim: int, dropout: float, pad: int) -> None:
+    def __init__(self, vocab: int, dim: int, dropout: float, *, pad: int) -> None:
         super().__init__()
         self.tokens = nn.Embedding(vocab, dim, padding_idx=pad)
         nn.init.normal_(self.tokens.weight, std=dim**-0.5)
@@ -48,17 +48,17 @@ class TransformerEncoder(Encoder):
         vocab: int,
         dim: int,
         heads: int,
+        *,
         hidden: int,
         layers: int,
-        *,
         dropout: float = 0.0,
         pre_norm: bool = True,
         pad: int = 0,
     ) -> None:
         super().__init__()
         self.pad, self.dim = pad, dim
-        self.embedding = Embedding(vocab, dim, dropout, pad)
-        self.stack = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm)
+        self.embedding = Embedding(vocab, dim, dropout, pad=pad)
+        self.stack = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(N, L) int64 -> (N, L, dim)."""
@@ -78,17 +78,17 @@ class LanguageModel(nn.Module):
         vocab: int,
         dim: int,
         heads: int,
+        *,
         hidden: int,
         layers: int,
-        *,
         dropout: float = 0.0,
         pre_norm: bool = True,
         pad: int = 0,
     ) -> None:
         super().__init__()
         self.pad = pad
-        self.embedding = Embedding(vocab, dim, dropout, pad)
-        self.stack = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm)
+        self.embedding = Embedding(vocab, dim, dropout, pad=pad)
+        self.stack = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm)
 
     def forward(self, ids: Tensor) -> Tensor:
         """(N, L) int64, padded on the right -> logits (N, L, vocab)."""
@@ -107,18 +107,18 @@ class Translator(nn.Module):
         vocab: int,
         dim: int,
         heads: int,
+        *,
         hidden: int,
         layers: int,
-        *,
         dropout: float = 0.0,
         pre_norm: bool = True,
         pad: int = 0,
     ) -> None:
         super().__init__()
         self.pad = pad
-        self.embedding = Embedding(vocab, dim, dropout, pad)
-        self.encoder = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm)
-        self.decoder = Stack(layers, dim, heads, hidden, dropout, pre_norm=pre_norm, cross=True)
+        self.embedding = Embedding(vocab, dim, dropout, pad=pad)
+        self.encoder = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm)
+        self.decoder = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm, cross=True)
 
     def forward(self, source: Tensor, target: Tensor) -> Tensor:
         """Source (N, S) and target (N, T) int64 -> logits (N, T, vocab) of the token after each of the target."""
@@ -130,7 +130,9 @@ class Translator(nn.Module):
         keep = source != self.pad
         return self.encoder(self.embedding(source), keep=keep), keep
 
-    def decode(self, target: Tensor, memory: Tensor, memory_keep: Tensor, cache: list[Cache] | None = None) -> Tensor:
+    def decode(
+        self, target: Tensor, memory: Tensor, memory_keep: Tensor, *, cache: list[Cache] | None = None
+    ) -> Tensor:
         """Logits (N, T, vocab). With a cache the target continues what the cache has seen."""
         places = None
         if cache is not None:

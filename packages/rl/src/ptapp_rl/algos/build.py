@@ -93,7 +93,7 @@ def _steps_per_rollout(settings: TrainRL) -> int:
 
 
 def task_and_source(
-    settings: TrainRL, model: Any, environments: Environments, runtime: Runtime, say: Any
+    settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Any
 ) -> tuple[Task, Rollouts | Experience]:
     """What the loop needs of the algorithm."""
     if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
@@ -141,7 +141,7 @@ def _dqn(
         task,
         environments,
         replay,
-        runtime,
+        runtime=runtime,
         frames=settings.as_begun().frames,
         batch_size=settings.batch_size // runtime.world,
         learning_starts=settings.learning_starts,

@@ -142,10 +142,10 @@ class DQN(Task):
         weights = logits.softmax(-1)
         judge = self.model.values(following) if self.double_q else (weights * self.model.atoms).sum(-1)
         best = weights[torch.arange(len(weights), device=weights.device), judge.argmax(1)]
-        return project(best, batch["reward"], batch["factor"], self.model.atoms)
+        return project(best, batch["reward"], batch["factor"], atoms=self.model.atoms)
 
 
-def project(weights: Tensor, rewards: Tensor, factors: Tensor, atoms: Tensor) -> Tensor:
+def project(weights: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor) -> Tensor:
     """The distribution of r + factor Z on the atoms of Z, each weight shared by the two atoms that it falls between.
 
     Bellemare et al. (2017), algorithm 1.
@@ -182,8 +182,8 @@ class Experience:
         task: DQN,
         environments: Environments,
         replay: Replay,
-        runtime: Runtime,
         *,
+        runtime: Runtime,
         frames: int,
         batch_size: int,
         learning_starts: int,
@@ -228,7 +228,7 @@ class Experience:
         network, name = self._task.model.encoder, self._environments.name
         if loses_digits(network, observations):
             self._say(digits_note(name))
-        if note := size_note("observations", name, largest(network, observations), "--normalise"):
+        if note := size_note("observations", name, largest(network, observations), option="--normalise"):
             self._say(note)
         if note := bounds_note(self._environments.observation_space, observations, name):
             self._say(note)
@@ -258,7 +258,9 @@ class Experience:
             moments = moments_of(model.encoder, self._runtime.to_device(each(before, torch.from_numpy)))
             take_in(model.encoder, moments, self._runtime)
         rewards, terminated, _ = environments.step(model.in_space(torch.from_numpy(actions)).numpy())
-        self._replay.add(actions, rewards, terminated, environments.over, reset, environments.observations)
+        self._replay.add(
+            actions, rewards, terminated, over=environments.over, reset=reset, following=environments.observations
+        )
         if self._watched:
             self._watch(rewards, reset)
 

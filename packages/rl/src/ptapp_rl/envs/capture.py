@@ -37,7 +37,7 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
     the vector does: a vector that was put back does not know that its environment was finished.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], seed: int, index: int, way: Way) -> None:
+    def __init__(self, env: gym.Env[Any, Any], seed: int, index: int, *, way: Way) -> None:
         super().__init__(env)
         self._seed, self._index, self._way = seed, index, way
         self._episode, self._over = 0, False

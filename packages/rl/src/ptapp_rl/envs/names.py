@@ -71,7 +71,7 @@ def _is(registered: str, name: str) -> bool:
 
 def refuse_code_of(run: Path, env: str) -> None:
     """Refuses an environment of a run that is not to be run (see `settings.own`); raises UserError, naming the file."""
-    own_code.refuse_code_of(run, env, "environment", f"as env in {run / 'config.toml'}")
+    own_code.refuse_code_of(run, env, "environment", remedy=f"as env in {run / 'config.toml'}")
 
 
 def say_code_of(env: str, say: Callable[[str], None]) -> None:

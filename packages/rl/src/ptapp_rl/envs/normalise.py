@@ -88,7 +88,7 @@ def digits_note(name: str) -> str:
     )
 
 
-def size_note(what: str, name: str, largest: float, option: str) -> str:
+def size_note(what: str, name: str, largest: float, *, option: str) -> str:
     """What a user should do where numbers are so large that hardly a network learns from them; else empty."""
     return f"{what} of {name} reach {largest:.1g}: {option} scales them" if largest >= _HUGE else ""
 
@@ -99,7 +99,7 @@ class RewardScale:
     The deviation is that of all ranks' returns: one critic learns one scale.
     """
 
-    def __init__(self, count: int, gamma: float, runtime: Runtime, limit: float = 10.0) -> None:
+    def __init__(self, count: int, gamma: float, runtime: Runtime, *, limit: float = 10.0) -> None:
         self._runtime, self._gamma, self._limit = runtime, gamma, limit
         self._returns = np.zeros(count)
         self._mean = self._squares = 0.0

@@ -131,7 +131,7 @@ class Environments:
         def one(index: int) -> gym.Env[Any, Any]:
             if os.getpid() != home:  # in a worker
                 outlive_stop_request(index)
-            return Resumable(make_one(), seed * 1_000_003 + first, index, way)
+            return Resumable(make_one(), seed * 1_000_003 + first, index, way=way)
 
         makers = [partial(one, index) for index in range(self.count)]
         if self._wait:

@@ -56,7 +56,7 @@ class Replay:
         """The observations before the first step."""
         self._put(observations)
 
-    def add(self, actions: Any, rewards: Any, terminated: Any, over: Any, reset: Any, following: Any) -> None:
+    def add(self, actions: Any, rewards: Any, terminated: Any, *, over: Any, reset: Any, following: Any) -> None:
         """One step of all environments from the latest observations; `reset` tells whose step was a reset."""
         now = self._now
         self._actions[now], self._rewards[now] = actions, rewards
@@ -85,7 +85,7 @@ class Replay:
             span = (rows + np.arange(self._n)[:, None]) % self.rows
             parts = (self._rewards, self._terminated, self._over)
             rewards, ended, over = (torch.from_numpy(part[span, columns]) for part in parts)
-            total, factors, steps = summed_rewards(rewards, ended, over, self.gamma)
+            total, factors, steps = summed_rewards(rewards, ended, over, gamma=self.gamma)
             after = (rows + steps.numpy()) % self.rows
             summed = {"reward": total, "factor": factors}
         return {
@@ -117,7 +117,7 @@ class Replay:
         """
         self._over[self._now - 1] = True
         nothing, everyone = np.zeros(self.count), np.ones(self.count, dtype=np.bool_)
-        self.add(nothing, nothing, nothing, nothing, everyone, observations)
+        self.add(nothing, nothing, nothing, over=nothing, reset=everyone, following=observations)
 
     def _put(self, observations: Any) -> None:
         newest = each(observations, lambda part: part[:, -1]) if self._stack > 1 else observations

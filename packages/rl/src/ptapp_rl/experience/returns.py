@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 
-def advantages(rewards: Tensor, values: Tensor, terminated: Tensor, over: Tensor, gamma: float, gae: float) -> Tensor:
+def advantages(
+    rewards: Tensor, values: Tensor, terminated: Tensor, *, over: Tensor, gamma: float, gae: float
+) -> Tensor:
     """Generalised advantage estimation (Schulman et al. 2016, eq. 16).
 
     A_t = delta_t + gamma gae A_{t+1}, delta_t = r_t + gamma V_{t+1} - V_t. With `gae` = 1 it is the discounted return
@@ -36,7 +38,7 @@ def advantages(rewards: Tensor, values: Tensor, terminated: Tensor, over: Tensor
     return estimate
 
 
-def n_step(rewards: Tensor, terminated: Tensor, over: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+def n_step(rewards: Tensor, terminated: Tensor, over: Tensor, *, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
     """The first n rewards of each sample, up to the end of its episode (Sutton 1988).
 
     Args:

@@ -136,8 +136,10 @@ class Rollouts:
         name, scaled = self._environments.name, self._scale is not None
         seen = each(self._observations, lambda part: part.flatten(0, 1))
         notes = (
-            size_note("observations", name, largest(self._model.encoder, seen), "--normalise"),
-            size_note("rewards", name, 0.0 if scaled else float(abs(self._rewards).max()), "--normalise-rewards"),
+            size_note("observations", name, largest(self._model.encoder, seen), option="--normalise"),
+            size_note(
+                "rewards", name, 0.0 if scaled else float(abs(self._rewards).max()), option="--normalise-rewards"
+            ),
         )
         return list(filter(None, notes))
 
@@ -189,7 +191,7 @@ class Rollouts:
         rewarded, terminated = self._runtime.to_device(tensors)
         over = self._runtime.to_device(torch.from_numpy(self._over[1:]))
         values = values.view(shape[0] + 1, shape[1])
-        estimate = advantages(rewarded, values, terminated, over, self._gamma, self._gae)
+        estimate = advantages(rewarded, values, terminated, over=over, gamma=self._gamma, gae=self._gae)
         actions = self._runtime.to_device(self._actions).flatten(0, 1)
         log_prob, _ = self._model.head.score(parameters, actions)
         taken = self._runtime.to_device(pick(seen, slice(len(actions))))

@@ -84,7 +84,7 @@ class Augment:
         flip = draws.chance("flip", 0.5 if self.flip else 0.0)
         if not self.rotation:
             most = ceil(self.shift * max(height, width)) + self.crop
-            return image_ops.move(images, down, right, flip, most)
+            return image_ops.move(images, down, right, flip=flip, most=most)
         degrees = draws.uniform("rotation", low=-self.rotation, high=self.rotation)
         cosine, sine = image_ops.rotation(degrees)
         mirror = 1.0 - 2.0 * flip
@@ -102,7 +102,7 @@ class Augment:
         top = (draws.uniform("erase top") * (height - high + 1)).long()
         left = (draws.uniform("erase left") * (width - wide + 1)).long()
         tone = draws.integers("erase tone", 256, images.shape[1]).to(torch.uint8)
-        return image_ops.erase(images, top, left, high, wide, tone)
+        return image_ops.erase(images, top, left, height=high, width=wide, tone=tone)
 
 
 def mix(

@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 Parameter = Tensor | float  # one for each image, or the same for all
 
 
-def move(images: Tensor, down: Tensor, right: Tensor, flip: Tensor, most: int) -> Tensor:
+def move(images: Tensor, down: Tensor, right: Tensor, *, flip: Tensor, most: int) -> Tensor:
     """Shows each image from pixel (down, right) on, int64 and within ±most; `flip` (bool) mirrors it first.
 
     What lies beyond the edge is black. Whole pixels, so this is one gather, several times quicker than `warp`.
@@ -92,7 +92,7 @@ def rotation(degrees: Tensor) -> tuple[Tensor, Tensor]:
     return cosine, sine
 
 
-def erase(images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, tone: Tensor) -> Tensor:
+def erase(images: Tensor, top: Tensor, left: Tensor, *, height: Tensor, width: Tensor, tone: Tensor) -> Tensor:
     """Covers a rectangle (int64, pixels) with a `tone` for each channel, uint8 (N, C)."""
     y = torch.arange(images.shape[2], device=images.device)
     x = torch.arange(images.shape[3], device=images.device)

@@ -17,7 +17,7 @@ from ptapp_core.data.draws import Draws
 from ptapp_vision.augment import image_ops
 
 
-def randaugment(images: Tensor, draws: Draws, turns: int = 2, level: float = 0.3) -> Tensor:
+def randaugment(images: Tensor, draws: Draws, turns: int = 2, *, level: float = 0.3) -> Tensor:
     """RandAugment (Cubuk et al. 2020): `turns` operations, drawn alike, all at `level` of the scale (9 of 30)."""
     for turn in range(turns):
         drawn = draws.integers(f"randaugment {turn}", len(_DRAWN))

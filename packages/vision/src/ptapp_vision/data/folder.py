@@ -86,7 +86,7 @@ def read_listing(
         )
     marked = None
     if listing.kind == CLASSIFY:
-        marked = telltale(listing.class_numbers, seen.sizes, listing.classes, "a size of {} pixels")
+        marked = telltale(listing.class_numbers, seen.sizes, listing.classes, what="a size of {} pixels")
     return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, marked, *data.notes))))
 
 

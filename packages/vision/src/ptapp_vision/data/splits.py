@@ -157,7 +157,7 @@ def divide(
     done = _taken(parts, assigned)
     notes: list[str] = []
     if division is not None and not classifies:
-        refuse_single(where, kind, done["train"].labels.tolist(), classes)
+        refuse_single(where, kind, done["train"].labels.tolist(), names=classes)
         notes = note_on_single(kind, done["train"].labels.tolist())
 
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))

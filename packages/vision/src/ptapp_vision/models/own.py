@@ -22,8 +22,8 @@ def own_network(name: str, *, classes: int, channels: int, size: int, weights: W
     where = f"--model {name}"
     module, found = bring(name, "--model", "the class of the network")
     offered = {"classes": classes, "channels": channels, "size": size}
-    net = make_network(found, where, vars(module), offered)
-    try_network(net, where, torch.randn(_TRIED, channels, size, size), (_TRIED, classes))
+    net = make_network(found, where, vars(module), offered=offered)
+    try_network(net, where, torch.randn(_TRIED, channels, size, size), logits=(_TRIED, classes))
     network = OwnNetwork(net)
     if weights is not None:
         copy_weights(net, _under_names_of(net, weights.state), head=head_of(net), source=weights.source)

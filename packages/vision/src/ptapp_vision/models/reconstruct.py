@@ -34,7 +34,7 @@ class Reconstruction(Task):
 
 @torch.no_grad()
 def reconstruction_metrics(
-    model: nn.Module, data: Any, runtime: Runtime, loss: nn.Module, batch_size: int = 256, *, workers: int = 0
+    model: nn.Module, data: Any, runtime: Runtime, *, loss: nn.Module, batch_size: int = 256, workers: int = 0
 ) -> dict[str, float]:
     """Over a whole set: the `loss` as `Reconstruction` takes it, and `psnr` in dB of pixels in [0, 1]."""
     assert isinstance(model, Pixels)

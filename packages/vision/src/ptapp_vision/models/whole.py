@@ -30,7 +30,7 @@ class Pixels(nn.Module):
     std: Tensor
 
     def __init__(
-        self, network: Network, mean: Tensor, std: Tensor, channels_last: bool = False, *, kind: Kind | None = None
+        self, network: Network, mean: Tensor, std: Tensor, *, channels_last: bool = False, kind: Kind | None = None
     ) -> None:
         super().__init__()
         self.network, self.kind = network, kind or Classify(())
@@ -93,4 +93,4 @@ def rebuild(card: dict[str, Any]) -> Pixels:
 
     channels, kind = card["network_channels"], kind_of(card)
     network = build(card["name"], classes=kind.outputs, channels=channels, size=card["size"], **card["options"])
-    return Pixels(network, torch.zeros(channels), torch.ones(channels), card["channels_last"], kind=kind)
+    return Pixels(network, torch.zeros(channels), torch.ones(channels), channels_last=card["channels_last"], kind=kind)
