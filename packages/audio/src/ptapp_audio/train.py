@@ -35,7 +35,7 @@ class SoundTask(Supervised):
     """What is learned of windows, parts of whose features SpecAugment hides."""
 
     def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """Units are windows, one of each clip an epoch."""
+        """A batch of windows, int16 (N, window), and their targets; units are windows, one of each clip an epoch."""
         target = batch["target"]
         return self.loss(self.model(batch["input"], batch.get("hidden")), target), len(target), {}
 

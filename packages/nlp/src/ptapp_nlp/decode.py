@@ -35,7 +35,7 @@ class TranslatorSession:
         return self.model.decode(tokens, self.memory, self.keep, cache=self.cache)[:, -1]
 
     def select(self, rows: Tensor) -> None:
-        """Goes on with these rows, which may repeat."""
+        """Continues with the rows (M,) int64, which may repeat."""
         self.memory, self.keep, self.past = self.memory[rows], self.keep[rows], self.past[rows]
         for layer in self.cache or ():
             layer.select(rows)

@@ -33,7 +33,7 @@ class Clips:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> "Clips":
-        """The clips `rows` (int64), in that order."""
+        """The clips `rows`, int64 (M,), in that order."""
         names = [self.names[row] for row in rows.tolist()]
         return Clips(self.samples, self.starts[rows], self.lengths[rows], self.labels[rows], names)
 
@@ -135,7 +135,7 @@ class Store:
         return start
 
     def block(self) -> Tensor:
-        """All samples, int16."""
+        """All samples, int16 (total,)."""
         if self._file is None:
             return torch.cat(self._parts)
         with self._file:  # the mapping keeps the bytes

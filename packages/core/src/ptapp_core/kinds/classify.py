@@ -163,7 +163,7 @@ class Predictions(AnyPredictions):
         confusion_matrix(self.confusion(), names, folder / "confusion.png", title=title)
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
-        """The mean probabilities, and the mean level, so that the logits of a clip of one window are the window's."""
+        """The mean probabilities (N, K), and the mean level: the logits of a clip of one window are the window's."""
         assert self.level is not None
         level = mean_by(owner, self.level[:, None], len(target)).squeeze(1)
         return type(self)(mean_by(owner, self.probabilities, len(target)), target, level)

@@ -184,5 +184,5 @@ class LabelPredictions(Predictions):
         )
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
-        """By the mean probabilities."""
+        """By the mean probabilities, (M, K) -> (N, K)."""
         return type(self)(mean_by(owner, self.probabilities, len(target)).logit(1e-6), target, self.thresholds)

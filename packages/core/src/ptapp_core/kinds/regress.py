@@ -156,7 +156,7 @@ class NumberPredictions(Predictions):
         against_truth(self.values, self.true, names, out=folder / "predicted.png", title=title)
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
-        """By the mean of the windows."""
+        """By the mean of the windows, (M, K) -> (N, K)."""
         return type(self)(mean_by(owner, self.outputs, len(target)), target, self.mean, self.std)
 
 

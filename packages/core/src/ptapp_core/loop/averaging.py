@@ -34,7 +34,8 @@ class Weights:
         return self.task.model if self._average is None else self._average.module
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
-        """All weights and buffers by name: those that are shipped, and those of the task where they are others."""
+        """All weights and buffers by name, of any shape: those that are shipped, and those of the task that are
+        others."""
         yield from self.shipped.state_dict(prefix="model.").items()
         yield from self.state_dict()["task"].items()
 

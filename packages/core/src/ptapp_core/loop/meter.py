@@ -22,7 +22,7 @@ class Meter:
         self._since = time.monotonic()
 
     def add(self, units: int, figures: dict[str, Tensor], latest: dict[str, Tensor | float]) -> None:
-        """One step of this rank, its loss among the figures (all detached); `units` counts all ranks.
+        """One step of this rank, its loss among the figures (scalars, detached); `units` counts all ranks.
 
         `latest` holds what a line tells of its last step alone, as the learning rate.
         """

@@ -44,7 +44,7 @@ class Update:
             skip_where_raised(optimizer, self._bad)
 
     def step(self, loss: Tensor, scale: float) -> None:
-        """Multiplies the gradients by `scale` and takes the step unless `loss` or a gradient is not finite."""
+        """Multiplies the gradients by `scale` and takes the step unless `loss` () or a gradient is not finite."""
         self._steps += 1
         gradients = [p.grad for p in self._parameters if p.grad is not None]
         if self.scaler.is_enabled():

@@ -199,7 +199,7 @@ class Runtime:
         return answer
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
-        """Gives the tensors of rank 0 to all ranks, in place."""
+        """Gives the tensors of rank 0, of any shape, to all ranks, in place."""
         if self.world > 1:
             for tensor in tensors:
                 dist.broadcast(tensor, 0)

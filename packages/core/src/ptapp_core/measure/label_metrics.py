@@ -38,7 +38,10 @@ def label_metrics(probabilities: Tensor, target: Tensor, given: Tensor) -> dict[
 
 
 def label_rows(probabilities: Tensor, target: Tensor, given: Tensor) -> list[dict[str, float]]:
-    """Precision, recall, F1, average precision and support of each label; 0 where a ratio has no samples."""
+    """Precision, recall, F1, average precision and support of each label; all three arguments are (N, K).
+
+    0 stands where a ratio has no samples.
+    """
     true = target.bool()
     both, said, there = (given & true).sum(0).double(), given.sum(0), true.sum(0)
     columns = (ratio(both, said), ratio(both, there), ratio(2 * both, said + there))

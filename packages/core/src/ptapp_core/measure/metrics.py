@@ -10,7 +10,7 @@ def confusion(target: Tensor, predicted: Tensor, classes: int) -> Tensor:
 
 
 def per_class(counts: Tensor) -> list[dict[str, float]]:
-    """Precision, recall, F1 and support of each class of a confusion matrix; 0 where a ratio has no samples."""
+    """Precision, recall, F1 and support of each class of a confusion matrix (K, K); 0 where a ratio has no samples."""
     right, said, true = counts.diagonal().double(), counts.sum(0), counts.sum(1)
     columns = (ratio(right, said), ratio(right, true), ratio(2 * right, said + true), true.double())
     names = ("precision", "recall", "f1", "support")
@@ -46,7 +46,7 @@ def classification_metrics(probabilities: Tensor, target: Tensor) -> dict[str, f
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole, elementwise; 0 where the whole is 0."""
+    """part / whole, elementwise, of any shape that broadcasts; 0 where the whole is 0."""
     return torch.where(whole > 0, part / whole, 0.0)
 
 

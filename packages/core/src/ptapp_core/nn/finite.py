@@ -10,7 +10,7 @@ from ptapp_core.machine.torch_private import norm_of_each
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """The name of the first tensor that holds a NaN or an infinity; empty where none does.
+    """The name of the first tensor, of any shape, that holds a NaN or an infinity; empty where none does.
 
     One reduction over all tensors, and one wait for each device that they are on.
     """
@@ -25,7 +25,7 @@ def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
 
 
 def refuse_not_finite(answers: Tensor) -> Tensor:
-    """The answers of a model as they are; raises UserError where one is not finite."""
+    """The answers of a model (N, ...) as they are; raises UserError where one is not finite."""
     if not answers.isfinite().all():
         raise UserError(
             "an answer of the model is not finite: its weights or the input are too large; try --precision fp32, or "

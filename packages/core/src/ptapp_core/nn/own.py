@@ -103,7 +103,7 @@ class Wrapped(nn.Module):
         self.head_prefix = f"net.{head_of(net)}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """What `net` gives."""
+        """What `net` gives for a batch (N, ...): logits (N, K), or (N, L, K) of tags."""
         output: Tensor = self.net(x)
         return output
 
@@ -135,7 +135,7 @@ class OwnLoss(nn.Module):
         self._function = function
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar."""
+        """(N, K) and the target -> the summed loss, float32 ()."""
         return self._function(wide(logits), target).sum()
 
 

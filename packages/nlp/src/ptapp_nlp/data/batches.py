@@ -47,7 +47,8 @@ class Texts:
         return len(column.lengths if isinstance(column, Ragged) else column)
 
     def gather(self, index: Tensor) -> Batch:
-        """Each column's rows, padded to the longest among them, and `units`, the sum of theirs, as a number."""
+        """The rows `index`, int64 (N,), of each column, padded to (N, longest), and `units`, the sum of theirs, a
+        number."""
         batch: Batch = {
             name: column.gather(index) if isinstance(column, Ragged) else column[index]
             for name, column in self.columns.items()
@@ -63,7 +64,7 @@ class Texts:
 
 
 def by_length(lengths: Tensor, batch_size: int) -> Callable[[torch.Generator], Tensor]:
-    """Orders of an epoch in which the samples of a batch are of similar lengths.
+    """Orders of an epoch, int64 (N,), in which the samples of a batch are of similar `lengths` (N,).
 
     A random order is cut into pools of some batches, each pool sorted by length and cut into batches, and these are
     shuffled. The last batch, which may be smaller, stays last.
@@ -81,7 +82,7 @@ def by_length(lengths: Tensor, batch_size: int) -> Callable[[torch.Generator], T
 
 
 def padding(texts: Texts, order: Tensor, batch_size: int) -> float:
-    """The share of padding among the numbers of all batches of an order."""
+    """The share of padding among the numbers of all batches of an order, int64 (N,)."""
     real = total = 0
     for column in texts.columns.values():
         if isinstance(column, Ragged):

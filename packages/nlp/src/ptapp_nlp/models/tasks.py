@@ -18,18 +18,18 @@ Outputs = Callable[[nn.Module, Batch, int], tuple[Tensor, Tensor]]
 
 
 def tagged(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """The tag of each word's first token."""
+    """The tag of each word's first token: logits (N, L, K), targets int64 (N, L)."""
     return model(batch["input"]), batch["target"]
 
 
 def translated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Each token of the translation from those before it."""
+    """Each token of the translation from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
     target = batch["target"]
     return model(batch["source"], target[:, :-1]), target[:, 1:].masked_fill(target[:, 1:] == pad, IGNORED)
 
 
 def generated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Each token from those before it."""
+    """Each token from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
     ids = batch["input"]
     return model(ids[:, :-1]), ids[:, 1:].masked_fill(ids[:, 1:] == pad, IGNORED)
 

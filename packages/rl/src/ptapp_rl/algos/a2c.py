@@ -23,7 +23,7 @@ class A2C(Task):
         self.model, self.value_loss, self.entropy = model, value_loss, entropy
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """A minibatch of `Rollouts`."""
+        """A minibatch of `Rollouts`, tensors (N, ...) by name."""
         parameters, value = self.model.both(batch["observation"])
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         error = functional.mse_loss(value, batch["target"], reduction="sum")

@@ -41,7 +41,7 @@ class PPO(Task):
         self.value_loss, self.entropy = value_loss, entropy
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """A minibatch of `Rollouts`."""
+        """A minibatch of `Rollouts`, tensors (N, ...) by name."""
         advantage = batch["advantage"]
         parameters, value = self.model.both(batch["observation"])
         log_prob, entropy = self.model.head.score(parameters, batch["action"])

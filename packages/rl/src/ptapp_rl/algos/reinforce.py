@@ -26,7 +26,8 @@ class Reinforce(Task):
         self.model, self.value_loss, self.entropy = model, value_loss, entropy
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """A whole rollout of `Rollouts` with gae = 1, whose advantage is the return less the baseline."""
+        """A whole rollout of `Rollouts`, tensors (N, ...) by name, with gae = 1, whose advantage is the return less the
+        baseline."""
         parameters, baseline = self.model.both(batch["observation"])
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         gain = (log_prob * batch["advantage"]).sum()

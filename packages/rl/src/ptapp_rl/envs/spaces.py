@@ -138,7 +138,7 @@ def action_note(card: dict[str, Any], name: str) -> str:
 
 
 def parts_of(observations: Observations) -> Iterator[Tensor]:
-    """The tensors of an observation."""
+    """The tensors (N, ...) of observations: one, or those of a dictionary."""
     if isinstance(observations, Tensor):
         yield observations
     else:
@@ -158,7 +158,7 @@ def pick(observations: Any, where: Any) -> Any:
 
 
 def rows_of(observations: Any, rows: Tensor) -> Any:
-    """Some observations of many, by index."""
+    """The observations `rows`, int64 (M,), of many (N, ...)."""
     return each(observations, lambda part: part.index_select(0, rows))
 
 

@@ -18,7 +18,8 @@ from ptapp_vision.augment import image_ops
 
 
 def randaugment(images: Tensor, draws: Draws, turns: int = 2, *, level: float = 0.3) -> Tensor:
-    """RandAugment (Cubuk et al. 2020): `turns` operations, drawn alike, all at `level` of the scale (9 of 30)."""
+    """RandAugment (Cubuk et al. 2020) of images (N, C, H, W): `turns` operations, drawn alike, all at `level` of the
+    scale (9 of 30)."""
     for turn in range(turns):
         drawn = draws.integers(f"randaugment {turn}", len(_DRAWN))
         images = _apply(images, drawn, torch.full_like(drawn, level, dtype=torch.float32), draws, turn)
@@ -26,13 +27,15 @@ def randaugment(images: Tensor, draws: Draws, turns: int = 2, *, level: float = 
 
 
 def trivialaugment(images: Tensor, draws: Draws) -> Tensor:
-    """TrivialAugment, wide (Müller & Hutter 2021): one operation at one of 31 levels, both drawn alike."""
+    """TrivialAugment, wide (Müller & Hutter 2021), of images (N, C, H, W): one operation at one of 31 levels, both
+    drawn alike."""
     level = draws.integers("trivialaugment level", 31) / 30
     return _apply(images, draws.integers("trivialaugment", len(_DRAWN)), level, draws, wide=True)
 
 
 def autoaugment(images: Tensor, draws: Draws) -> Tensor:
-    """AutoAugment (Cubuk et al. 2019): one of 25 pairs of operations, each with its probability and magnitude.
+    """AutoAugment (Cubuk et al. 2019) of images (N, C, H, W): one of 25 pairs of operations, each with its probability
+    and magnitude.
 
     The pairs are those found on CIFAR-10 for images up to 64 pixels, and those found on ImageNet for larger ones.
     """

@@ -66,7 +66,8 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
 
 
 def square(image: Image.Image, size: int, channels: int, *, span: Span | None = None) -> Tensor:
-    """As `decode`, of an image that is open; it is turned upright in place."""
+    """The pixels of an image that is open, as `decode` gives them, uint8 (C, size, size); it is turned upright in
+    place."""
     is_reduced = _is_reduced(image)
     ImageOps.exif_transpose(image, in_place=True)
     if is_reduced:
