@@ -1,4 +1,4 @@
-"""Whatever stands in a checkpoint's states, a job goes on from them or refuses them in one line."""
+"""Whatever stands in a checkpoint's states, a job continues from them or refuses them in one line."""
 
 from pathlib import Path
 from typing import Any

@@ -258,7 +258,7 @@ def test_running_text_is_written_with_its_line_breaks(
     prompt, form = "ROMEO:\nWhat", ["--temperature", "0", "--length", "30", "--device", "cpu"]
     assert command(["nlp", "generate", str(run), "--prompt", prompt, *form]) == 0
     text = json.loads(capsys.readouterr().out)["text"]
-    assert text.startswith("ROMEO:\nWhat light?\n\n")  # and goes on after its line
+    assert text.startswith("ROMEO:\nWhat light?\n\n")  # and continues after its line
     assert len(text) >= len(prompt) + 30
     assert command(["nlp", "generate", str(run), "--prompt", prompt + "\u2603", *form]) == 0
     assert ("is left out of the text" in capsys.readouterr().err) == (kind == "char")

@@ -1,4 +1,4 @@
-"""Whatever stands in the state of a game's algorithm, a job goes on from it or refuses it in one line."""
+"""Whatever stands in the state of a game's algorithm, a job continues from it or refuses it in one line."""
 
 from contextlib import suppress
 from copy import deepcopy
@@ -29,7 +29,7 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 class Job:
-    """A job that stands after three steps, and can go on from any state of its source."""
+    """A job that stands after three steps, and can continue from any state of its source."""
 
     def __init__(self, name: str) -> None:
         self.name = name

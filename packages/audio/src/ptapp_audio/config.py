@@ -62,7 +62,7 @@ class TrainAudio(SupervisedSettings):
     )
     cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded sounds are kept", group="Data")
     val: float = option(
-        0.1, "share of the training clips that tells the best checkpoint, where the data brings none; 0: none of them",
+        0.1, "share of the training clips that chooses the best checkpoint, where the data brings none; 0: none",
         group="Data", ge=0, le=0.5,
     )  # fmt: skip
     split_by: str = option(

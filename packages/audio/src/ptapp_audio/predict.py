@@ -19,7 +19,7 @@ from ptapp_core.machine.runtime import Runtime
 
 
 def predict(settings: PredictAudio) -> None:
-    """Prints a line a file, or one a window; files that cannot be read are named on stderr and the rest go on.
+    """Prints a line a file, or one a window; files that cannot be read are named on stderr and the rest continue.
 
     Raises UserError, after all others are printed, where some could not be read.
     """

@@ -38,7 +38,7 @@ def install(distribution: str, extra: str) -> str:
     """`pip install 'av>=12'`: the libraries that an extra of one of ptapp's distributions adds.
 
     They are named themselves, for ptapp's distributions are on no index: anyone could put something there under a name
-    that a message told the user to install.
+    that a message advised to install.
     """
     of_extra = rf";\s*extra\s*==\s*['\"]{extra}['\"]"
     lines = [line for line in metadata.requires(distribution) or () if re.search(of_extra, line)]

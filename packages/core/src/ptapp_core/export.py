@@ -190,7 +190,7 @@ def _onnx_by_tracing(model: nn.Module, example: tuple[Any, ...], form: _Form) ->
 
 
 def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
-    """An ONNX model that tells by itself what its card does: strings as they are, all else as JSON."""
+    """An ONNX model that says by itself what its card does: strings as they are, all else as JSON."""
     import onnx
 
     program = onnx.load_model_from_string(content)

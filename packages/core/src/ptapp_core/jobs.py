@@ -222,7 +222,7 @@ def run_of(
 
 
 def _less_place(model: Any) -> Any:
-    """What a run tells of its model, less where code of the user's own lies, which may be moved."""
+    """What a run says of its model, less where code of the user's own lies, which may be moved."""
     return {**model, "name": short_name(model["name"])} if isinstance(model, dict) and "name" in model else model
 
 
@@ -243,7 +243,7 @@ class Trained:
 
     run: Path
     about: dict[str, Any]
-    """What the run's `meta.json` tells."""
+    """What the run's `meta.json` holds."""
     checkpoint: Path
 
     @classmethod

@@ -66,7 +66,7 @@ class Source(Protocol):
     """Where batches come from: a loader over a data set, a replay buffer, a rollout.
 
     Lazy: the loop asks for the micro-batches of one optimizer step at a time and never ahead. When it ends, training
-    ends. Its state at a step boundary is all that it needs to go on. `None` in place of a batch means that this rank
+    ends. Its state at a step boundary is all that it needs to continue. `None` in place of a batch means that this rank
     has no sample in it (ranks of a data-parallel job only).
     """
 
@@ -79,7 +79,7 @@ class Source(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on where the state was taken."""
+        """Continues where the state was taken."""
         ...
 
     def names(self, step: int) -> list[str]:

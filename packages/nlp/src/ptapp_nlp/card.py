@@ -59,7 +59,7 @@ class Card(KindCard):
 
 
 class About(Typed):
-    """What `meta.json` tells."""
+    """What `meta.json` holds."""
 
     data: str
     made: bool

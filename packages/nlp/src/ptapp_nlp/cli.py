@@ -52,7 +52,7 @@ def translate(settings: "TranslateNLP") -> None:
 
 @command(app, "ptapp_nlp.config:GenerateNLP")
 def generate(settings: "GenerateNLP") -> None:
-    """Go on with a prompt."""
+    """Continue a prompt."""
     from ptapp_nlp.generate import generate
 
     generate(settings)

@@ -183,7 +183,7 @@ def _collect(
     penalty: float,
 ) -> None:
     """Notes the continuations that end here, of the rows that are `going` to their limits: by the end mark among the
-    `width` best, or because they may not go on."""
+    `width` best, or because they may not continue."""
     ends = (token == EOS).tolist()
     sums, places = total.tolist(), origin.tolist()
     for row, limit in going.items():

@@ -7,7 +7,7 @@ _IOB = re.compile(r"O|[BIESLUMW](-.+)?")
 
 
 def figure_of(tags: Iterable[str]) -> str:
-    """The figure that tells how good tags are: `f1` of entities, or `word_f1` where the tags mark none."""
+    """The figure that says how good tags are: `f1` of entities, or `word_f1` where the tags mark none."""
     return "f1" if _mark_entities(tags) else "word_f1"
 
 

@@ -180,7 +180,7 @@ class TrainRL(JobSettings):
         if self.one_instance and self.vector == "async":
             raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
-            raise ValueError("--resume goes on with one run: leave --seeds out")
+            raise ValueError("--resume continues with one run: leave --seeds out")
         return self
 
     def _replay_fits(self) -> None:

@@ -79,7 +79,7 @@ class _Job:
             figures = test_figures(self.run)
             tell(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})")
         elif self.saved:
-            tell(f"seed {self.seed}: not done; go on with --resume {self.run}")
+            tell(f"seed {self.seed}: not done; continue it with --resume {self.run}")
 
     def stop(self) -> None:
         """Asks it to save itself and end."""
@@ -106,7 +106,7 @@ class _Job:
 
     @property
     def saved(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """Whether there is a checkpoint to continue from."""
         return self.run is not None and bool(steps_in(self.run / "checkpoints"))
 
 
@@ -147,7 +147,7 @@ def _complain(jobs: list[_Job]) -> None:
         saved, rest = ([job for job in stopped if job.saved is wanted] for wanted in (True, False))
         raise Interrupted(
             f"stopped after {len(jobs) - len(stopped)} of {counted(len(jobs), 'seed')}"
-            + (f"; seeds {_listed(saved)}: go on with --resume, as above" if saved else "")
+            + (f"; seeds {_listed(saved)}: continue them with --resume, as above" if saved else "")
             + (f"; without a checkpoint: --seeds {_listed(rest)}" if rest else "")
         )
 

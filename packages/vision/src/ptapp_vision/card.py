@@ -34,7 +34,7 @@ class Card(KindCard):
 
 
 class About(Typed):
-    """What `meta.json` tells."""
+    """What `meta.json` holds."""
 
     data: str
     drawn: bool

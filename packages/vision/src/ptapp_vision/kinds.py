@@ -63,7 +63,7 @@ class Reconstruct(Kind):
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """Raises UserError: an autoencoder has no answers."""
-        raise UserError("an autoencoder tells no classes; see its report, or export it")
+        raise UserError("an autoencoder has no classes; see its report, or export it")
 
 
 @dataclass(frozen=True)

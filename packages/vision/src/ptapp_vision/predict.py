@@ -14,7 +14,7 @@ _BATCH = 256
 
 
 def predict(settings: PredictVision) -> None:
-    """Prints a line a file; files that cannot be read are named on stderr and the rest go on.
+    """Prints a line a file; files that cannot be read are named on stderr and the rest continue.
 
     Raises UserError, after all others are printed, where some could not be read.
     """

@@ -35,7 +35,7 @@ class Predictor:
         trained = Trained.find(run, "vision", About, which=checkpoint)
         card = trained.about["model"]
         if card["name"] == "autoencoder":
-            raise UserError(f"{run}: an autoencoder tells no classes; see its report, or export it")
+            raise UserError(f"{run}: an autoencoder has no classes; see its report, or export it")
         self.drawn: bool = trained.about["drawn"]
         """Whether the model learned from pictures that the program drew."""
         self.model = trained.load(rebuild).to(runtime.device)

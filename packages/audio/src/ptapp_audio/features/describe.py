@@ -26,7 +26,8 @@ _SCALOGRAM = 48  # bytes for each sample: three complex spectra and what they ar
 
 
 def describe(settings: FeaturesAudio) -> None:
-    """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest go on."""
+    """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest
+    continue."""
     runtime = Runtime(settings.device, "fp32")
     files = list(files_named(settings.files, SOUNDS))
     unreadable, remarks = 0, Remarks()

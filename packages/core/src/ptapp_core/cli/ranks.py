@@ -62,7 +62,7 @@ def _launch(nproc: int, logs: str) -> None:
             raise SystemExit(code) from None
         _, failure = error.get_first_failure()
         raise UserError(
-            f"a rank ended with exit code {failure.exitcode}; go on from the last checkpoint with --resume"
+            f"a rank ended with exit code {failure.exitcode}; continue from the last checkpoint with --resume"
         ) from None
     finally:
         logging.disable(logged)

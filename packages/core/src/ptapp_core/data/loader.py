@@ -162,7 +162,7 @@ def size_of(data: Data) -> int:
 
 
 def each_once(data: Data, batch_size: int, runtime: Runtime, *, workers: int = 0) -> Iterator[Batch]:
-    """Every sample of this rank's share once, in order, for evaluation; `index` tells which they are."""
+    """Every sample of this rank's share once, in order, for evaluation; `index` says which they are."""
     index = torch.arange(runtime.rank, size_of(data), runtime.world)
     shares = [part for part in index.split(batch_size) if len(part)]
     batches: Iterator[Batch]

@@ -1,4 +1,4 @@
-"""Pieces of one recording, video or page, told by names such as `rec7_0.wav`, `rec7_1.wav`, ..."""
+"""Pieces of one recording, video or page, recognised by names such as `rec7_0.wav`, `rec7_1.wav`, ..."""
 
 import re
 from collections import Counter, defaultdict

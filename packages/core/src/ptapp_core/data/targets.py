@@ -114,7 +114,7 @@ class Lists:
 
     @property
     def note(self) -> str:
-        """How the labels of a cell are told apart."""
+        """How the labels of a cell are separated."""
         if not self._plain:
             return "each cell is a list of labels"
         how = {" ": "blanks", "|": "bars", ";": "semicolons", ",": "commas"}[self.separator]
@@ -159,7 +159,7 @@ def note_on_single(kind: str, targets: Sequence[tuple[float, ...]]) -> list[str]
     """A line where no sample has more than one label."""
     if kind != MULTILABEL or any(sum(own) > 1 for own in targets):
         return []
-    return ["no training sample has more than one label: --task classify tells one of several classes"]
+    return ["no training sample has more than one label: --task classify learns one of several classes"]
 
 
 def _is_list(cell: str) -> bool:

@@ -14,7 +14,7 @@ from ptapp_core.task import Task
 
 
 class Weights:
-    """Averages the weights where the plan says so, and tells which module to evaluate.
+    """Averages the weights where the plan says so, and says which module to evaluate.
 
     Its state is what the shipped module's own does not hold, so that a checkpoint keeps every tensor once.
     """

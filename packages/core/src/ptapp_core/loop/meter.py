@@ -24,7 +24,7 @@ class Meter:
     def add(self, units: int, figures: dict[str, Tensor], latest: dict[str, Tensor | float]) -> None:
         """One step of this rank, its loss among the figures (scalars, detached); `units` counts all ranks.
 
-        `latest` holds what a line tells of its last step alone, as the learning rate.
+        `latest` holds what a line says of its last step alone, as the learning rate.
         """
         self.steps += 1
         self._units += units
@@ -33,7 +33,7 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def read(self) -> dict[str, float]:
-        """Means over the units of all ranks since the last call, units a second, and what the last step alone tells.
+        """Means over the units of all ranks since the last call, units a second, and what the last step alone gives.
 
         Then it starts again.
         """

@@ -77,7 +77,7 @@ class Milestones:
             if self.progress.step != self._saved:
                 raise UserError(
                     f"checkpoint of step {self._saved}: its state is of step {self.progress.step}; it was changed: "
-                    "delete it to go on from one before it"
+                    "delete it to continue from one before it"
                 )
             if self._saved > self._plan.steps:
                 raise UserError(
@@ -85,8 +85,10 @@ class Milestones:
                 )
             if name := self._not_finite():
                 folder = self._run.checkpoints.folder / f"step-{self._saved:08d}"
-                raise UserError(f"{folder}: {name} is not finite; delete this checkpoint to go on from one before it")
-            self._run.say(f"going on from step {self._saved}")
+                raise UserError(
+                    f"{folder}: {name} is not finite; delete this checkpoint to continue from one before it"
+                )
+            self._run.say(f"continuing from step {self._saved}")
             self._restore_best()
             checkpoints, step = self._run.checkpoints, self._saved
             self._run.runtime.on_main(lambda: checkpoints.prune(step))
@@ -107,7 +109,7 @@ class Milestones:
             self._run.say(f"the best checkpoint, of step {progress.best_step}, is gone: the next one counts as best")
             progress.best = None
         elif self._impatient:
-            self._run.say(f"it stopped early, at step {progress.step}; with a larger --patience it goes on")
+            self._run.say(f"it stopped early, at step {progress.step}; with a larger --patience it continues")
 
     def pass_step(self, stop: bool) -> None:
         """To be called after every step. Raises Interrupted after saving, if `stop` was asked for."""
@@ -121,7 +123,7 @@ class Milestones:
             self._pause(logs, evaluates, saves or stop)
             if stop and not self.done:
                 raise Interrupted(
-                    f"stopped and saved at step {step} of {plan.steps}; go on with --resume {self._run.path}"
+                    f"stopped and saved at step {step} of {plan.steps}; continue it with --resume {self._run.path}"
                 )
 
     def finish(self) -> Progress:

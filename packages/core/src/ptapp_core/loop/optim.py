@@ -179,7 +179,7 @@ def _has_fused(build: Callable[..., Optimizer], device: torch.device) -> bool:
 
 
 class OtherLength(UserError):
-    """A schedule is to go on from the state of one that was laid out over other steps."""
+    """A schedule is to continue from the state of one that was laid out over other steps."""
 
 
 class Schedule:
@@ -229,7 +229,7 @@ class Schedule:
                     self._scheduler.step()
 
     def observe(self, score: float) -> None:
-        """Tells the evaluation's score: `plateau` lowers the rates once it no longer improves, the others ignore it.
+        """Takes the evaluation's score: `plateau` lowers the rates once it no longer improves, the others ignore it.
 
         Scores during warm-up do not count.
         """
@@ -243,7 +243,7 @@ class Schedule:
         return {"plan": [self._steps, self._warmup], "done": self._done, "rates": rates, "scheduler": moving}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Goes on where the state was taken, to the bit.
+        """Continues where the state was taken, to the bit.
 
         Raises:
             OtherLength: that schedule was laid out over other steps.

@@ -9,14 +9,14 @@ from typing import TextIO
 
 
 def tell(text: str, stream: TextIO | None = None) -> None:
-    """Prints a line of a job, which goes on in silence where its console is gone (see `outlives`)."""
+    """Prints a line of a job, which continues in silence where its console is gone (see `outlives`)."""
     with outlives(stream or sys.stdout):
         print(text, file=stream, flush=True)
 
 
 @contextmanager
 def outlives(stream: TextIO) -> Iterator[None]:
-    """Where `stream` cannot be written in this context, the process prints no more to it, and goes on.
+    """Where `stream` cannot be written in this context, the process prints no more to it, and continues.
 
     The reader of a pipe may have left, a terminal been closed, or the disk be full.
     """

@@ -160,7 +160,7 @@ class NumpyLoss(nn.Module):
 
         loss = NumpyLoss(squared_error)
 
-    `torch.autograd.gradcheck` in float64 tells whether the gradient is right. Everything passes through the processor's
+    `torch.autograd.gradcheck` in float64 says whether the gradient is right. Everything passes through the processor's
     memory, so on a GPU it waits for the device at each step.
     """
 

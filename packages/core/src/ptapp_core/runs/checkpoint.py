@@ -8,7 +8,7 @@
     checkpoints/best       a link to the best step
 
 A checkpoint is written beside, flushed to the disk and renamed, so a folder named `step-...` is whole or was damaged
-later, and the manifest tells. Loading runs no code: safetensors, and torch.load with weights_only.
+later, and the manifest shows it. Loading runs no code: safetensors, and torch.load with weights_only.
 """
 
 import errno
@@ -52,7 +52,7 @@ class _Manifest(Typed):
     ranks: int = Field(ge=1)
     files: dict[str, _File]
     model: str | None = None
-    """What `card_digest` says of the run's model; None: the program told none, or was of before it was kept."""
+    """What `card_digest` says of the run's model; None: the program gave none, or was of before it was kept."""
 
 
 class Stateful(Protocol):
@@ -73,7 +73,7 @@ class Checkpoints:
     Args:
         folder: made when first saved to.
         keep: how many of the latest stay; the best stays as well.
-        say: told when a damaged checkpoint is passed over.
+        say: called when a damaged checkpoint is passed over.
         model: what `card_digest` says of the model's card, for each manifest.
     """
 
@@ -218,7 +218,7 @@ def _manifest(folder: Path) -> _Manifest:
 
 
 def card_digest(card: Any) -> str:
-    """What tells a model's card, as `meta.json` has it, from one that was changed: SHA-256 of its JSON."""
+    """What distinguishes a model's card, as `meta.json` has it, from one that was changed: SHA-256 of its JSON."""
     return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
 
 

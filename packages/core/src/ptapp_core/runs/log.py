@@ -213,7 +213,7 @@ def _settings(run_path: Path) -> dict[str, Any]:
 
 
 def build_trackers(names: Sequence[str], run_path: Path, resume_step: int | None = None) -> list[Writer]:
-    """The writers that `names` call ("tensorboard", "wandb", "mlflow"); a resumed job goes on after `resume_step`.
+    """The writers that `names` call ("tensorboard", "wandb", "mlflow"); a resumed job continues after `resume_step`.
 
     Raises:
         UserError: No such writer, or its package is not installed.

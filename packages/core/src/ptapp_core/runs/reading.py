@@ -1,4 +1,4 @@
-"""What a run directory tells to a reader in a hurry: settings, state, evaluations, what is broken. No torch."""
+"""What a run directory says to a reader in a hurry: settings, state, evaluations, what is broken. No torch."""
 
 import json
 import math
@@ -25,7 +25,7 @@ class Score:
 
 
 class Record:
-    """What a run directory tells; what is missing or broken in it goes to `problems` and is not raised."""
+    """What a run directory says; what is missing or broken in it goes to `problems` and is not raised."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

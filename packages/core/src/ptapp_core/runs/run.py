@@ -63,7 +63,7 @@ class Run:
         path: the run directory; made where missing.
         runtime: rank 0 writes and speaks, the others only save their part of a checkpoint.
         config: the settings as TOML.
-        about: what else `meta.json` tells (domain, data, classes, ...).
+        about: what else `meta.json` holds (domain, data, classes, ...).
         resume: go on with the run that is there. Without it, a directory that already holds one is refused.
         keep: latest checkpoints that stay.
         model: what `checkpoint.card_digest` says of the model's card; each checkpoint keeps it.

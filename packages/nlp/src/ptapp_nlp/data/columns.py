@@ -106,7 +106,7 @@ def as_option(header: Cells, place: int) -> str:
 def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells]) -> tuple[int, int]:
     """Positions of the text and of the label, as asked for, named, or guessed from the contents of the rows.
 
-    Raises UserError, naming the file and the columns, where they cannot be told.
+    Raises UserError, naming the file and the columns, where they cannot be recognised.
     """
     width = Counter(map(len, rows)).most_common(1)[0][0]
     text, label = (

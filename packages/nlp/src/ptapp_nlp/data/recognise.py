@@ -311,7 +311,7 @@ def _named(
 ) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them.
 
-    Data that is only measured may lack some: 0 or the last number tells whether they count from 0 or from 1.
+    Data that is only measured may lack some: 0 or the last number says whether they count from 0 or from 1.
     """
     names = (path if path.is_dir() else path.parent) / "classes.txt"
     if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):

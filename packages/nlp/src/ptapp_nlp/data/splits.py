@@ -56,7 +56,7 @@ class Examples:
         return self.source, self.target, self.names, self.ids, self.groups
 
     def samples(self) -> Samples:
-        """What tells the examples apart: the id of a row, else its content.
+        """What distinguishes the examples: the id of a row, else its content.
 
         The content is what a model reads, and for a translation what it writes too: one text that has two labels is
         the same text. Lines to learn writing from are pieces of one text, in which a line may well occur twice.

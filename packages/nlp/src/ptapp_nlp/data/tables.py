@@ -90,7 +90,7 @@ def form_of(file: Path) -> str | None:
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: Bad, divided: bool) -> list[Table]:
     """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
 
-    `divided`: a class of one text would be refused, so that of a single file too a header of unknown names can be told.
+    `divided`: a class of one text would be refused, so a header of unknown names is recognised in a single file too.
     """
     tables: list[Rows] = []
     for file in files:

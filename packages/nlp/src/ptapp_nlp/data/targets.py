@@ -19,7 +19,7 @@ def join_labels(file: Path, rows: Rows, header: list[str], *, columns: Columns) 
     """The rows with the cells of several target columns as one JSON list in the place of the first, and the columns.
 
     Several are those of `--label-column A+B`, or, of labels, all columns of 1 and 0. For numbers without a column of a
-    usual name it is the only one that holds numbers. Raises UserError where the columns are missing or cannot be told.
+    usual name it is the only one that holds numbers. Raises UserError where the columns are missing or not clear.
     """
     if columns.kind not in (MULTILABEL, REGRESS) or not rows:
         return rows, columns

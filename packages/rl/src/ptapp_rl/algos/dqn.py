@@ -30,7 +30,7 @@ from ptapp_rl.models.networks import Layers, encoder, largest, loses_digits, mom
 class QNetwork(nn.Module):
     """The value of each action; as a module, raw observations to the best actions.
 
-    With more than one atom it tells the distribution of the return, on atoms spread evenly over the range of values.
+    With more than one atom it predicts the distribution of the return, on atoms spread evenly over the range of values.
     Where the card lacks an end of the range, `place` says it before training begins, and the weights have it later.
     """
 

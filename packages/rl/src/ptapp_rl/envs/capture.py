@@ -3,7 +3,7 @@
 Two ways: an environment whose attributes are all numbers, arrays and generators (classic control) is captured
 whole; any other that repeats itself is restored by replaying the actions of its episode from that episode's seed. One
 that does neither is reset on resume: BipedalWalker, for one, whose world keeps traces of the episodes before. Which it
-is, a trial tells.
+is, a trial shows.
 """
 
 import json

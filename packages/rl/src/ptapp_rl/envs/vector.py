@@ -317,7 +317,7 @@ class Pace:
         return {"frames/s": speed}
 
     def restart(self) -> None:
-        """Counts from here: a job goes on."""
+        """Counts from here: a job continues."""
         self._since, self._before = time.monotonic(), self.clock()[FRAMES]
 
 

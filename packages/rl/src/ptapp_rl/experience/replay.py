@@ -57,7 +57,7 @@ class Replay:
         self._put(observations)
 
     def add(self, actions: Any, rewards: Any, terminated: Any, *, over: Any, reset: Any, following: Any) -> None:
-        """One step of all environments from the latest observations; `reset` tells whose step was a reset."""
+        """One step of all environments from the latest observations; `reset` says whose step was a reset."""
         now = self._now
         self._actions[now], self._rewards[now] = actions, rewards
         self._terminated[now], self._over[now], self._unusable[now] = terminated, over, reset

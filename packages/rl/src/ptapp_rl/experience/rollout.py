@@ -81,7 +81,7 @@ class Rollouts:
         """Minibatches, until all rollouts are played."""
         while True:
             if self._given == self._passes * self._minibatches or (self._given and self._strayed()):
-                if self._played >= self._rollouts:  # a job that goes on may be made shorter
+                if self._played >= self._rollouts:  # a job that continues may be made shorter
                     return
                 self._play()
             yield self._minibatch()

@@ -22,7 +22,7 @@ from ptapp_rl.show.movie import check_writer, write
 
 def record(settings: RecordRL) -> None:
     """Plays one episode of a run's policy and writes its frames, with the return so far on each."""
-    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen, and MuJoCo where it is told to
+    os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws without a screen, and MuJoCo where it is asked to
     if not _has_screen():
         os.environ.setdefault("MUJOCO_GL", "egl")
     out = settings.out or settings.run / "report" / "episode.gif"

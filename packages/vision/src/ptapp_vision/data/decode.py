@@ -41,7 +41,7 @@ class Unreadable(Exception):
 
 
 class Header(NamedTuple):
-    """What an image's header tells."""
+    """What an image's header says."""
 
     grey: bool
     deep: bool

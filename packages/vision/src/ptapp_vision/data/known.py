@@ -1,4 +1,4 @@
-"""Published data sets of images whose classes and official test are told by lists beside them, not by folders."""
+"""Published data sets of images whose classes and official test are given by lists beside them, not by folders."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -112,7 +112,7 @@ def fetch(name: str, *, sources: Mapping[str, Source] = SOURCES) -> Path:
             else:
                 raise UserError(
                     f"{name}: {file} could not be downloaded ({'; '.join(problems)}); "
-                    f"run again to go on, or put {', '.join(source.files)} into {folder} by hand"
+                    f"run again to continue, or put {', '.join(source.files)} into {folder} by hand"
                 )
     return folder
 

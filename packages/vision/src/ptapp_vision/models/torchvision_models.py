@@ -110,7 +110,7 @@ def names() -> list[str]:
 
 
 def describe(name: str) -> str:
-    """Size and accuracy of the weights that `pretrained` takes, as torchvision tells them."""
+    """Size and accuracy of the weights that `pretrained` takes, as torchvision gives them."""
     meta = torchvision.models.get_model_weights(name).DEFAULT.meta
     top1 = meta["_metrics"]["ImageNet-1K"]["acc@1"]
     return f"{meta['num_params'] / 1e6:5.1f} M, pretrained {top1:.1f} % on ImageNet"
