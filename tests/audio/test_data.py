@@ -90,7 +90,7 @@ def test_a_class_without_a_training_sound_is_named(tmp_path: Path) -> None:
     folder = write_sounds(tmp_path / "sounds", 5)
     for file in (folder / "rising").iterdir():
         file.write_text("no sound")
-    with pytest.raises(UserError, match="'rising': none of its sounds can be read"):
+    with pytest.raises(UserError, match="'rising': none of its clips can be read"):
         load(str(folder), skip_bad=True)
 
 

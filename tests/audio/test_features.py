@@ -1,4 +1,4 @@
-"""Every feature beside librosa's own, on made and on real sounds."""
+"""Every feature beside librosa's own, on made and on real recordings."""
 
 from collections.abc import Callable
 from pathlib import Path

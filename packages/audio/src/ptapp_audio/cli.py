@@ -70,7 +70,7 @@ def datasets() -> None:
 
 
 DATASETS = """\
-nothing    sounds that the program makes: 6 kinds, 1 s at 16 kHz
+nothing    clips that the program makes: 6 kinds, 1 s at 16 kHz
 FILE.csv   a manifest, also as TSV or in a folder: columns filename (file, path)
            and category (label, class), and split, fold, start and end of a
            segment, speaker, patient or another group where there are any

@@ -30,7 +30,7 @@ _ONLY = (
         lambda job: job.data is not None,
         "data of your own (--data)",
     ),
-    Only(("workers",), lambda job: False, "images that do not fit in memory, and sounds are mapped from a file then"),
+    Only(("workers",), lambda job: False, "images that do not fit in memory, and audio is mapped from a file then"),
     Only(("mels", "frame", "hop", "low", "width"), lambda job: job.model != "wav2vec2", "models of spectrograms"),
     Only(("width", "dropout"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
     Only(("snr",), lambda job: job.noise > 0, "--noise above 0"),
@@ -60,7 +60,7 @@ class TrainAudio(SupervisedSettings):
     windows: int = option(
         1, "windows that training takes of each sound an epoch, at most as many as it fills", group="Data", ge=1
     )
-    cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded sounds are kept", group="Data")
+    cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded clips are kept", group="Data")
     val: float = option(
         0.1, "share of the training clips that chooses the best checkpoint, where the data brings none; 0: none",
         group="Data", ge=0, le=0.5,

@@ -26,7 +26,7 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 
 AudioJob = Job[TrainAudio, Splits, Waveform]
-_FEW_OF = 10  # windows that sounds fill: where an epoch hears less than one of so many, it is said
+_FEW_OF = 10  # windows that clips fill: where an epoch hears less than one of so many, it is said
 _SAMPLES = 16
 
 
@@ -126,7 +126,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         **options: Any,
     ) -> None:
         """Figures, pictures of the kind, and a sheet of mistakes."""
-        note = " (sounds made by the program)" if place.made else ""
+        note = " (clips made by the program)" if place.made else ""
         predictions = predict_clips(model, part, model.window, runtime=place.runtime)
         if not place.runtime.is_main:
             return
@@ -145,7 +145,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
             "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
             "not_finite": "the answers on a sound that holds a NaN or an infinite sample are NaN",
             "silence": "windows whose peak is below a thousandth of full scale do not count, unless all are",
-            "batches": "sounds of one length; do not pad shorter ones, for silence is heard like any other sound",
+            "batches": "clips of one length; do not pad shorter ones, for silence is heard like any other sound",
             **model.kind.use(),
             "rate": card["rate"],
             "window": card["window"],

@@ -1,4 +1,4 @@
-"""Pictures of sounds: the mistakes of a classifier, a recording with its time line, and all features of a sound."""
+"""Pictures of audio: the mistakes of a classifier, a recording with its time line, and all features of a sound."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -31,7 +31,7 @@ def predict(settings: PredictAudio) -> None:
         )
     files = list(files_named(settings.files, SOUNDS))
     if model.made:
-        print("ptapp: note: this model learned from sounds that the program made", file=sys.stderr)
+        print("ptapp: note: this model learned from clips that the program made", file=sys.stderr)
     paths = [str(file) for file in files]
     answer = json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, paths)
     unreadable, remarks = 0, Remarks()

@@ -38,7 +38,7 @@ def export(settings: ExportRL) -> None:
         model, samples, settings.run / "export", format=settings.format, about=about, tolerance=tolerance
     )
     print(f"{path}: {about['input']} -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 on observations of the game: greatest difference {difference:.2e}")
+    print(f"proven at batch 1, 2 and 7 on observations of the environment: greatest difference {difference:.2e}")
 
 
 def _form(observations: Observations) -> str:

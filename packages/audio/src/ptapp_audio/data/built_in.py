@@ -57,7 +57,7 @@ def made(rate: int, kind: str = CLASSIFY) -> tuple[Listing, Clips, int]:
     starts = torch.arange(len(labels)) * size
     clips = Clips(samples.flatten(), starts, torch.full_like(starts, size), targets, names)
     own = targets.tolist() if kind == CLASSIFY else [tuple(row) for row in targets.tolist()]
-    files, what = [Path(name) for name in names], "sounds made by the program"
+    files, what = [Path(name) for name in names], "clips made by the program"
     return Listing(Path("."), what, files, names, own, classes, kind=kind), clips, rate
 
 

@@ -12,7 +12,7 @@ from ptapp_core.data.targets import CLASSES, Wanted
 
 
 def read_manifest(file: Path, skip_bad: bool = False, wanted: Wanted = CLASSES) -> tuple[Listing, list[str]]:
-    """The sounds of a manifest, and of each row that was left out "row: reason"; raises UserError."""
+    """The recordings of a manifest, and of each row that was left out "row: reason"; raises UserError."""
     listing, skipped = read(file, SOUNDS, segments=True, skip_bad=skip_bad, wanted=wanted)
     listing = official_test(listing)
     recordings = [recording_of(path, name) for path, name in zip(listing.files, listing.names, strict=True)]

@@ -141,7 +141,7 @@ def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
 
 
 class Remarks:
-    """What is worth a line of the sounds that were read."""
+    """What is worth a line of the files that were read."""
 
     def __init__(self) -> None:
         self._divisors: list[float] = []

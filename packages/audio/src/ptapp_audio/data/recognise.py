@@ -33,7 +33,7 @@ from ptapp_core.machine.memory import free_memory
 
 Cache = Literal["auto", "memory", "disk"]
 HIGHEST = 16_000
-"""The rate that sounds are brought down to where none is asked for: what most models were made for."""
+"""The rate that audio is brought down to where none is asked for: what most models were made for."""
 TAKE = "take"
 """The value of `--split-by` for the splits of the data itself."""
 _EXPECTED = "a folder with a folder for each class, one of files named CLASS_SPEAKER_TAKE, or a CSV manifest"
@@ -52,7 +52,7 @@ def load(
     group_column: str | None = AUTO,
     wanted: Wanted = CLASSES,
 ) -> Splits:
-    """Train, val and test clips from a path; None is the sounds that the program makes.
+    """Train, val and test clips from a path; None is the clips that the program makes.
 
     Clips are int16 at `rate` (None: the most frequent of the data, at most 16 kHz). See `split.assign` for how they
     are divided; `skip_bad` leaves bad samples out and names them in `skipped`. Raises UserError, on one line that
@@ -78,12 +78,12 @@ def load(
     clips, good, bad, remarks = _read(listing, rate, on_disk)
     if bad and not skip_bad:
         rest = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{rest}; leave such sounds out with --skip-bad")
+        raise UserError(f"{bad[0]}{rest}; leave such files out with --skip-bad")
     listing = listing.take(good)
     if division is not None:
         classes = range(len(listing.classes)) if listing.kind == CLASSIFY else ()
         for label in sorted(set(classes) - set(listing.class_numbers)):
-            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its sounds can be read")
+            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its clips can be read")
     return _divided(
         listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, remarks=remarks
     )

@@ -20,7 +20,7 @@ class Splits:
     rate: int
     about: str
     made: bool = False
-    """The sounds were made by the program."""
+    """The clips were made by the program."""
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """Lines on what was decided about the data that may surprise."""

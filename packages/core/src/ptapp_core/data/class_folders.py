@@ -1,4 +1,4 @@
-"""A folder for each class: divided into train/ val/ test/ already, or not. How images and sounds come."""
+"""A folder for each class: divided into train/ val/ test/ already, or not. How images and audio come."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

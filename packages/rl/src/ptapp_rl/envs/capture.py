@@ -141,7 +141,7 @@ def way_of(make: Any) -> Way:
 
 
 def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
-    """Whether the state of one in the midst of a game makes the other do as the first does, resets included."""
+    """Whether the state of one in the midst of an episode makes the other do as the first does, resets included."""
     first.action_space.seed(0)
     reset(first, 0)
     reset(second, 1)

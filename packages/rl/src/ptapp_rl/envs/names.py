@@ -21,7 +21,7 @@ OLD_GYM = (
     "Gymnasium wants it: reset(seed=, options=) returns an observation and a dictionary, step returns five values; "
     "the package shimmy converts environments of the old gym"
 )
-LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own games is 2,000
+LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own is 2,000
 
 
 def names() -> list[str]:
@@ -41,7 +41,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
 
     `module:Name` and `file.py:Name` import first; there the name may be that of a class or function too.
 
-    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another game.
+    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another environment.
 
     Raises UserError with the nearest known name.
     """
