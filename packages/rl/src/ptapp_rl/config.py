@@ -38,7 +38,7 @@ _ONLY = (
 
 
 class TrainRL(JobSettings):
-    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others, and some environments, change."""
+    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others and some environments change."""
 
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *_ONLY)
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "env", "algo", "frames", "envs", "normalise", "seeds")

@@ -41,7 +41,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
 
     `module:Name` and `file.py:Name` import first; there the name may be that of a class or function too.
 
-    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another environment.
+    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another one.
 
     Raises UserError with the nearest known name.
     """
