@@ -1,7 +1,8 @@
 """The settings of `ptapp vision`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -12,11 +13,15 @@ from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
+_OF_UNETS = _OF_RESNETS[1:]
+_RECIPES: Mapping[str, Mapping[str, Any]] = {"segment": {"model": "unet", "batch_size": 16, "lr": 1e-3}}
+"""The defaults of a task that are not those of the others."""
 
 _ONLY = (
     Only(("cache", "workers", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
     Only(("channels_last", "pretrained"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
     Only(("task", "label_column"), lambda job: job.kind != "reconstruct", "networks other than the autoencoder"),
+    Only(("label_column",), lambda job: job.kind != "segment", "tables, not for --task segment"),
     Only(
         ("workers",), lambda job: job.cache != "memory", "images that stay in their files, as --cache memory has none"
     ),
@@ -29,6 +34,11 @@ class TrainVision(SupervisedSettings):
     first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "size", "pretrained", "weights")
     only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
+    task: Literal["classify", "multilabel", "regress", "segment"] = option(  # type: ignore[assignment]
+        "classify",
+        "what a target is: a class, any number of labels, numbers, or a mask with a class for each pixel",
+        group="Data",
+    )
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")
     batch_size: int = 128
     lr: float = 3e-3
@@ -64,6 +74,16 @@ class TrainVision(SupervisedSettings):
     channels_last: bool = option(True, "keep images as (N, H, W, C) in memory, faster for convolutions", group="Device")
     sync_batchnorm: bool = option(False, "batch statistics over all ranks (CUDA)", group="Device")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: Any) -> Any:
+        """The defaults of the chosen task, beneath what is given."""
+        return {**_RECIPES.get(str(values.get("task")), {}), **values} if isinstance(values, Mapping) else values
+
+    def usual(self) -> Mapping[str, Any]:
+        """The defaults of the task."""
+        return _RECIPES.get(self.task, {})
+
     def with_full_paths(self) -> Self:
         """The paths of the data and of the first weights."""
         settings = super().with_full_paths()
@@ -98,11 +118,13 @@ class TrainVision(SupervisedSettings):
     @property
     def network_options(self) -> dict[str, object]:
         """The options of the chosen family of networks, as `models.build` takes them."""
-        return {name: getattr(self, name) for name in _OF_RESNETS} if self._is_resnet else {}
+        return {name: getattr(self, name) for name in self._own_options}
 
     @property
-    def _is_resnet(self) -> bool:
-        return self.model.startswith("resnet") and not is_own(self.model)
+    def _own_options(self) -> tuple[str, ...]:
+        if is_own(self.model):
+            return ()
+        return _OF_RESNETS if self.model.startswith("resnet") else _OF_UNETS if self.model == "unet" else ()
 
     @model_validator(mode="after")
     def _fits_an_autoencoder(self) -> Self:
@@ -118,11 +140,26 @@ class TrainVision(SupervisedSettings):
         return self
 
     @model_validator(mode="after")
+    def _fits_masks(self) -> Self:
+        if (self.model == "unet") != (self.task == "segment"):
+            if self.task == "segment":
+                raise ValueError(f"--model {self.model} gives no class to each pixel: --task segment has --model unet")
+            raise ValueError(f"--model unet gives a class to each pixel: give --task segment, not {self.task}")
+        if self.task == "segment":
+            if self.mixes or self.policy != "none":
+                raise ValueError("--mixup, --cutmix and --policy change images and not their masks: leave them out")
+            if self.balance == "sampler":
+                raise ValueError("--balance sampler is of classes of images, not of masks: give weights, or none")
+            if self.loss not in (None, "cross-entropy"):
+                raise ValueError(f"--loss {self.loss} does not fit --task segment: use cross-entropy")
+        return self
+
+    @model_validator(mode="after")
     def _options_fit_the_model(self) -> Self:
-        if not self._is_resnet:
-            for name in _OF_RESNETS:
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
+        for name in _OF_RESNETS:
+            usual = type(self).model_fields[name].default
+            if name not in self._own_options and getattr(self, name) != usual:
+                raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
         if self.pretrained and self.weights:
             raise ValueError("--pretrained and --weights are two beginnings: leave one of them out")
         if self.sync_batchnorm and self.activation_checkpointing:
@@ -138,6 +175,7 @@ class PredictVision(PredictFiles):
     """`ptapp vision predict`."""
 
     files: list[Path] = argument("image files, or folders of them")
+    masks: Path | None = option(None, "folder for the masks of a run of --task segment, NAME.png each", group="Output")
 
 
 class ExportVision(ExportSettings):

@@ -11,7 +11,7 @@ from ptapp_core.machine.inplace import recompute_activations
 from ptapp_vision.augment.batch import Augment, mix
 from ptapp_vision.card import card_of
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data.splits import Splits
+from ptapp_vision.data.splits import SEGMENT, Splits
 from ptapp_vision.kinds import kind_for
 from ptapp_vision.models import Weights, build
 from ptapp_vision.models.whole import Pixels, pixel_statistics
@@ -52,7 +52,7 @@ def refuse_empty_shares(size: int, batch_size: int, accumulate: int, *, ranks: i
 
 
 def augmented(settings: TrainVision, kind: Kind) -> Callable[[Batch, Draws], Batch]:
-    """What is done to a batch of training images, and to their targets where it mixes them."""
+    """What is done to a batch of training images, and to their targets where it mixes them, or these are masks."""
     augment = Augment(
         flip=settings.flip,
         shift=settings.shift,
@@ -66,6 +66,8 @@ def augmented(settings: TrainVision, kind: Kind) -> Callable[[Batch, Draws], Bat
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         images, target = augment(batch["input"], draws), batch["target"]
+        if kind.name == SEGMENT:
+            target = augment.masks(target, draws)
         if settings.mixes:
             images, target = mix(
                 images.float(), kind.mixable(target), draws, mixup=settings.mixup, cutmix=settings.cutmix

@@ -14,7 +14,7 @@ from torch import Tensor
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.split import Samples
 from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS, said_of
-from ptapp_vision.data.splits import Images, Splits
+from ptapp_vision.data.splits import SEGMENT, Images, Splits
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 LABELS = {
@@ -24,6 +24,8 @@ LABELS = {
     "raised brows": ("brow height", 0.05),
 }
 """The trait that is seen, and from which value on."""
+REGIONS = ("background", "clothes", "skin", "hair", "eyes", "mouth")
+"""What the pixels of the masks of faces are of."""
 NUMBERS = {"smile": "mouth curve", "eyes": "eye height"}
 COUNTS = {"train": 5_600, "val": 700, "test": 1_400}
 _CHUNK = 16  # faces drawn at once: few enough for their pixels to stay in the processor's cache
@@ -63,18 +65,20 @@ _TRAITS = {
 def load_faces(kind: str = CLASSIFY, size: int = 48) -> Splits:
     """The drawn faces, `size` pixels square and grey; always the same ones, whatever the seed of a job.
 
-    The kind of the targets says what is to be learned of them: the expression, what is seen of it (`LABELS`), or how
-    far the corners of the mouth are up and the eyes open (`NUMBERS`).
+    The kind of the targets says what is to be learned of them: the expression, what is seen of it (`LABELS`), how far
+    the corners of the mouth are up and the eyes open (`NUMBERS`), or which part of the face a pixel is of (`REGIONS`).
     """
     parts = {}
-    names = {CLASSIFY: CLASSES, MULTILABEL: tuple(LABELS), REGRESS: tuple(NUMBERS)}[kind]
+    names = {CLASSIFY: CLASSES, MULTILABEL: tuple(LABELS), REGRESS: tuple(NUMBERS), SEGMENT: REGIONS}[kind]
     for seed, (split, count) in enumerate(COUNTS.items()):
-        images, labels = draw_faces(count, seed, size)
-        targets = labels if kind == CLASSIFY else _seen(count, seed, kind)
+        masks = torch.zeros(count, size, size, dtype=torch.uint8) if kind == SEGMENT else None
+        images, labels = draw_faces(count, seed, size, masks=masks)
+        targets = labels if kind == CLASSIFY else _seen(count, seed, kind) if masks is None else masks
         called = [f"drawn-{split}[{row}]" for row in range(count)]
         parts[split] = Images(images, targets, Samples(called, called))
     numbers = " / ".join(f"{count:,}" for count in COUNTS.values())
     what = f"{len(CLASSES)} expressions" if kind == CLASSIFY else said_of(kind, names)
+    what += " of pixels" if kind == SEGMENT else ""
     about = f"drawn faces (not photographs): {what}, {numbers} train/val/test, {size}x{size} grey"
     return Splits(parts["train"], parts["val"], parts["test"], classes=names, about=about, drawn=True, kind=kind)
 
@@ -88,8 +92,11 @@ def _seen(count: int, seed: int, kind: str) -> Tensor:
     return torch.stack([faces[trait].flatten() > least for trait, least in LABELS.values()], 1).double()
 
 
-def draw_faces(count: int, seed: int, size: int = 48) -> tuple[Tensor, Tensor]:
-    """Images, uint8 (count, 1, size, size), and labels, int64 (count,), which are indices into `CLASSES`."""
+def draw_faces(count: int, seed: int, size: int = 48, *, masks: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Images, uint8 (count, 1, size, size), and labels, int64 (count,), which are indices into `CLASSES`.
+
+    `masks`, uint8 (count, size, size) of zeros, get the number of each pixel's part of the face in `REGIONS`.
+    """
     index = torch.arange(count)
     labels = index % len(CLASSES)
     draws = Draws(seed, 0, index)
@@ -98,7 +105,8 @@ def draw_faces(count: int, seed: int, size: int = 48) -> tuple[Tensor, Tensor]:
     images = torch.empty(count, 1, size, size, dtype=torch.uint8)
     for start in range(0, count, _CHUNK):
         rows = slice(start, start + _CHUNK)
-        images[rows, 0] = _draw({name: value[rows] for name, value in faces.items()}, grain[rows], size)
+        regions = None if masks is None else masks[rows]
+        images[rows, 0] = _draw({name: value[rows] for name, value in faces.items()}, grain[rows], size, regions)
     return images, labels
 
 
@@ -122,9 +130,17 @@ class _Canvas:
     u: Tensor
     v: Tensor
     pixels: Tensor  # in a unit of length, shape (n, 1, 1)
+    regions: Tensor | None = None  # which part of the face each pixel is of, uint8
 
-    def paint(self, distance: Tensor, tone: Tensor | float, opacity: Tensor | float = 1.0) -> None:
-        """Covers where the distance to the edge of a shape is negative; edges are one pixel soft."""
+    def paint(
+        self, distance: Tensor, tone: Tensor | float, opacity: Tensor | float = 1.0, region: str | None = None
+    ) -> None:
+        """Covers where the distance to the edge of a shape is negative; edges are one pixel soft.
+
+        What is covered is of the `region` from now on, or stays what it was.
+        """
+        if region is not None and self.regions is not None:
+            self.regions[distance < 0] = REGIONS.index(region)
         cover = (0.5 - distance * self.pixels).clamp_(0.0, 1.0).mul_(opacity)
         self.grey += (tone - self.grey).mul_(cover)
 
@@ -143,9 +159,10 @@ def _stroke(u: Tensor, v: Tensor, half_width: float, bend: Tensor | float, half_
     return (beyond * beyond).add_(off * off).sqrt_().sub_(half_line)
 
 
-def _draw(face: dict[str, Tensor], grain: Tensor, size: int) -> Tensor:
+def _draw(face: dict[str, Tensor], grain: Tensor, size: int, regions: Tensor | None) -> Tensor:
     """Pictures, uint8 (n, size, size), painted from back to front."""
     canvas = _pose(face, size)
+    canvas.regions = regions
     face["ink"] = face["ink"] * face["skin"]
     _head(canvas, face)
     # On a head turned aside the features move with its front, less so near the edge.
@@ -171,16 +188,16 @@ def _head(canvas: _Canvas, face: dict[str, Tensor]) -> None:
     u, v = canvas.u, canvas.v
     side, width, skin = u.abs(), face["face width"], face["skin"]
     hair = face["hair"] * (1.4 - skin)
-    canvas.paint(_ellipse(u, v - 1.75, 1.05, 0.72), face["clothes"])
-    canvas.paint(torch.maximum(side - 0.30, (v - 0.9).abs_() - 0.35), 0.8 * skin)  # neck
-    canvas.paint(torch.maximum(_ellipse(u, v + 0.1, width + 0.15, 1.08), v - face["hair length"]), hair)
-    canvas.paint(_ellipse(side - width, v, 0.10, 0.18), 0.88 * skin)  # ears
+    canvas.paint(_ellipse(u, v - 1.75, 1.05, 0.72), face["clothes"], region="clothes")
+    canvas.paint(torch.maximum(side - 0.30, (v - 0.9).abs_() - 0.35), 0.8 * skin, region="skin")  # neck
+    canvas.paint(torch.maximum(_ellipse(u, v + 0.1, width + 0.15, 1.08), v - face["hair length"]), hair, region="hair")
+    canvas.paint(_ellipse(side - width, v, 0.10, 0.18), 0.88 * skin, region="skin")  # ears
     head = _ellipse(u, v, width, 1.0)
     shade = 1.0 - 0.16 * (u * u + v * v) + face["light x"] * u + face["light y"] * v
     canvas.paint(head - 0.015, face["ink"])
-    canvas.paint(head, skin * shade)
+    canvas.paint(head, skin * shade, region="skin")
     hairline = face["hairline"] + face["parting"] * u + face["fringe"] * (u * u)
-    canvas.paint(torch.maximum(head - 0.03, v - hairline), hair)
+    canvas.paint(torch.maximum(head - 0.03, v - hairline), hair, region="hair")
 
 
 def _nose(canvas: _Canvas, face: dict[str, Tensor]) -> None:
@@ -196,7 +213,7 @@ def _eyes(canvas: _Canvas, face: dict[str, Tensor]) -> None:
     v, slope, line = canvas.v + 0.10, face["lid slope"], face["line"]
     lid = 0.18 * slope.abs() - slope * out - face["eye height"]  # cuts one end of the eye, and leaves the other
     white = torch.maximum(_ellipse(out, v, 0.21, face["eye height"]), lid - v)
-    canvas.paint(torch.maximum(white, out.abs() - 0.21) - line, face["ink"])
+    canvas.paint(torch.maximum(white, out.abs() - 0.21) - line, face["ink"], region="eyes")
     canvas.paint(white, 0.95)
     iris = _ellipse(out - face["gaze"] * canvas.u.sign(), v, 0.10, 0.10)
     canvas.paint(torch.maximum(iris, white), face["iris"])
@@ -210,7 +227,7 @@ def _mouth(canvas: _Canvas, face: dict[str, Tensor]) -> None:
     inside = (1.0 - along * along).clamp_(min=0.0)
     v = canvas.v - face["mouth"] - face["mouth curve"] * (inside - 0.5)
     hole = torch.maximum(v.abs() - height * inside.sqrt_(), canvas.u.abs() - width)
-    canvas.paint(hole - face["line"], face["ink"])
+    canvas.paint(hole - face["line"], face["ink"], region="mouth")
     canvas.paint(hole, 0.5 * face["ink"])
     canvas.paint(torch.maximum(hole, v + height * (1.0 - 0.8 * face["teeth"])), 0.92)
 

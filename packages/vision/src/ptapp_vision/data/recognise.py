@@ -21,15 +21,16 @@ from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_c
 from ptapp_vision.data.folder import Cache, list_folder, read_listing
 from ptapp_vision.data.idx import find_idx, read_idx
 from ptapp_vision.data.known import read_known
+from ptapp_vision.data.masks import read_masks
 from ptapp_vision.data.named import SOURCES, read_named
-from ptapp_vision.data.splits import Images, Splits
+from ptapp_vision.data.splits import SEGMENT, Images, Splits
 
 __all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
-DataKind = Literal["drawn", "named", "IDX", "FER2013", "manifest", "folder"]
+DataKind = Literal["drawn", "named", "IDX", "FER2013", "manifest", "folder", "masks"]
 _EXPECTED = "a FER2013 CSV or a manifest, a folder with a folder for each class, or a folder of IDX files"
-_FILES: tuple[DataKind, ...] = ("manifest", "folder")
+_FILES: tuple[DataKind, ...] = ("manifest", "folder", "masks")
 _ONLY: dict[str, tuple[tuple[DataKind, ...], str]] = {
     "--skip-bad": ((*_FILES, "FER2013"), "images in files of their own and FER2013 tables"),
     **dict.fromkeys(("--group-column", "--cache", "--workers"), (_FILES, "images in files of their own")),
@@ -50,6 +51,8 @@ class Found(NamedTuple):
 def find(data: str | None, wanted: Wanted = CLASSES) -> Found:
     """The kind of some data, and where it lies; a path that exists is meant before a name. Raises UserError."""
     if data and os.path.exists(path := Path(data).expanduser()):
+        if wanted.kind == SEGMENT:
+            return Found("masks", path)
         return _in_folder(path, wanted) if path.is_dir() else _of_file(path, wanted)
     if data is None or data == "faces":
         return Found("drawn")
@@ -82,10 +85,19 @@ def load(
     given = {"--skip-bad": skip_bad, "--group-column": group_column != AUTO, "--cache": cache != "auto"}
     _refuse_idle(found.kind, [name for name, is_given in given.items() if is_given])
     _refuse_unlike(found.kind, data, wanted)
-    if found.kind in _FILES:
+    form = Form(size, channels, span)
+    if found.kind == "masks":
+        splits = read_masks(
+            found.path,
+            **form._asdict(),
+            division=division,
+            skip_bad=skip_bad,
+            cache=cache,
+            group_column=group_column,
+        )
+    elif found.kind in _FILES:
         listing, bad_rows = _listing(found, skip_bad, wanted, measured=division is None)
         listing = listing.grouped(group_column)
-        form = Form(size, channels, span)
         splits = read_listing(
             listing, **form._asdict(), division=division, skip_bad=skip_bad, cache=cache, bad_rows=bad_rows
         )
@@ -158,9 +170,10 @@ def _refuse_idle(kind: DataKind, given: Iterable[str]) -> None:
 
 
 def _refuse_unlike(kind: DataKind, data: str | None, wanted: Wanted) -> None:
-    """Refuses labels, numbers and columns of data that has classes alone."""
+    """Refuses labels, numbers, masks and columns of data that has classes alone."""
     if kind in ("IDX", "FER2013", "named") and wanted.kind != CLASSIFY:
-        raise UserError(f"--task {wanted.kind}: {data} has one class an image; give a manifest with the targets")
+        remedy = "a folder of images and masks" if wanted.kind == SEGMENT else "a manifest with the targets"
+        raise UserError(f"--task {wanted.kind}: {data} has one class an image; give {remedy}")
     if kind not in _FILES and wanted.columns:
         raise UserError(
             f"--label-column {JOINS.join(wanted.columns)} does nothing here: it is for manifests; leave it out"

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest
@@ -14,6 +15,10 @@ from ptapp_core.errors import UserError, counted
 from ptapp_core.kinds.kind import Kind
 from ptapp_vision.data.decode import OnDisk, Span, conform
 
+SEGMENT = "segment"
+"""The kind of targets that are masks: a class number for each pixel."""
+IGNORED = 255
+"""The number of the pixels of a mask that count for nothing."""
 _SHOWN = 20  # samples left out that the console names
 
 
@@ -21,7 +26,7 @@ _SHOWN = 20  # samples left out that the console names
 class Images:
     """One split: `images` uint8 (N, C, H, W), or on disk; `samples` says which they are.
 
-    `labels` are their targets: class numbers int64 (N,), labels or numbers float64 (N, K).
+    `labels` are their targets: class numbers int64 (N,), labels or numbers float64 (N, K), masks uint8 (N, H, W).
     """
 
     images: Tensor | OnDisk
@@ -108,7 +113,9 @@ class Splits:
         return Members.of(named)
 
     def _texts(self, part: Images) -> list[str]:
-        """The targets as the record of a run keeps them."""
+        """The targets as the record of a run keeps them; of masks their digests."""
+        if self.kind == SEGMENT:
+            return digests(part.labels)
         return [text_of(self.kind, target, self.classes) for target in part.labels.tolist()]
 
     def conform(self, size: int | None, channels: int | None) -> "Splits":
@@ -120,7 +127,10 @@ class Splits:
 
         def one(part: Images) -> Images:
             assert isinstance(part.images, Tensor), "images on disk are decoded to the size asked for"
-            return replace(part, images=conform(part.images, shape[1], shape[0]))
+            labels = part.labels
+            if self.kind == SEGMENT:
+                labels = functional.interpolate(labels[:, None], shape[1:], mode="nearest-exact").squeeze(1)
+            return replace(part, images=conform(part.images, shape[1], shape[0]), labels=labels)
 
         about = f"{self.about}, made {shape_text(shape)}"
         return replace(self, train=one(self.train), val=one(self.val), test=one(self.test), about=about)
@@ -156,7 +166,7 @@ def divide(
     )
     done = _taken(parts, assigned)
     notes: list[str] = []
-    if division is not None and not classifies:
+    if division is not None and kind not in (CLASSIFY, SEGMENT):
         refuse_single(where, kind, done["train"].labels.tolist(), names=classes)
         notes = note_on_single(kind, done["train"].labels.tolist())
 
