@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).resolve().parents[1] / "packages"
+EXAMPLES = PACKAGES.parent / "examples"
 DOMAINS = tuple(sorted({path.name for path in PACKAGES.iterdir() if path.is_dir()} - {"core"}))
 CORE = PACKAGES / "core" / "src" / "ptapp_core"
 # Which rooms of core, and which of the modules beside them, a room may import, besides itself and `errors`.
@@ -40,6 +41,7 @@ ROOMS = {
             "task",
         ),
     },
+    "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
     "cli": {"kinds", "machine", "measure", "runs", "settings"},
@@ -63,12 +65,15 @@ HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxrunti
 def source(module: str) -> Path | None:
     """The file of a module of ours; None for another's and for a package without code of its own."""
     package, *rest = module.split(".")
-    base = PACKAGES.joinpath(package.removeprefix("ptapp_"), "src", package, *rest)
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+    name = package.removeprefix("ptapp_")
+    bases = [place.joinpath(name, "src", package, *rest) for place in (PACKAGES, EXAMPLES)]
+    paths = [path for base in bases for path in (base.with_suffix(".py"), base / "__init__.py")]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGES).with_suffix("").parts[2:]
+    place = EXAMPLES if path.is_relative_to(EXAMPLES) else PACKAGES
+    parts = path.relative_to(place).with_suffix("").parts[2:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -110,7 +115,7 @@ def loaded_by(module: str) -> dict[str, list[str]]:
 
 
 def files() -> list[Path]:
-    return sorted(PACKAGES.glob("*/src/**/*.py"))
+    return sorted([*PACKAGES.glob("*/src/**/*.py"), *EXAMPLES.glob("*/src/**/*.py")])
 
 
 def test_imports_run_from_domain_to_core_alone() -> None:
@@ -118,7 +123,7 @@ def test_imports_run_from_domain_to_core_alone() -> None:
         own = module_name(path).split(".")[0]
         others = {f"ptapp_{name}" for name in DOMAINS} - {own}
         taken = {name.split(".")[0] for name in imports(path, on_loading=False)} & others
-        assert not taken, f"{path.relative_to(PACKAGES)} imports {', '.join(sorted(taken))}"
+        assert not taken, f"{path.relative_to(PACKAGES.parent)} imports {', '.join(sorted(taken))}"
 
 
 def test_no_text_has_the_marks_of_a_merge_that_was_not_finished() -> None:
@@ -172,7 +177,7 @@ def test_imports_between_the_rooms_of_core_run_one_way() -> None:
 @pytest.mark.parametrize(
     "module",
     [f"ptapp_core.{name}" for name in LIGHT]
-    + [f"ptapp_{domain}.{name}" for domain in DOMAINS for name in ("cli", "config")],
+    + [f"ptapp_{domain}.{name}" for domain in (*DOMAINS, "tabular") for name in ("cli", "config")],
 )
 def test_what_the_command_line_needs_loads_without_torch_or_a_model_library(module: str) -> None:
     if source(module) is None:
@@ -188,7 +193,9 @@ def test_every_package_tells_type_checkers_that_it_is_typed() -> None:
 
 
 def test_no_file_is_longer_than_a_reader_likes() -> None:
-    lengths = {path.relative_to(PACKAGES): len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
+    lengths = {
+        path.relative_to(PACKAGES.parent): len(path.read_text(encoding="utf-8").splitlines()) for path in files()
+    }
     assert lengths
     assert not {str(path): length for path, length in lengths.items() if length > LONGEST}
 

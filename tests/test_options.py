@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 
-from contract import of_audio, of_rl, of_vision
+from contract import of_audio, of_rl, of_tabular, of_vision
 from ptapp_core.cli.main import main
 from ptapp_core.domain import AnyDomain, Domain
 from ptapp_core.errors import UserError
@@ -33,7 +33,13 @@ from ptapp_core.task import Progress
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {"vision": "TrainVision", "nlp": "TrainNLP", "audio": "TrainAudio", "rl": "TrainRL"}
+SETTINGS = {
+    "vision": "TrainVision",
+    "nlp": "TrainNLP",
+    "audio": "TrainAudio",
+    "rl": "TrainRL",
+    "tabular": "TrainTabular",
+}
 # What is not seen in a few steps: where and how visibly a job runs, what it is, and how it is measured.
 ELSEWHERE = {
     *(TrainSettings.may_change | {"frames", "vector", "parallel", "resume", "name", "run_dir", "deterministic"}),
@@ -49,6 +55,8 @@ VALUES: dict[str, list[Any]] = {
     "target_kl": [1e-9],
     "milestones": [[0.2], [0.2, 0.4]],
     "hidden": [24, [24]],
+    "drop": [["colour"]],
+    "category": [["age"]],
     "low": [300.0],
     "monitor": ["loss", "accuracy", "psnr", "iqm"],
     "max_length": [5],
@@ -194,6 +202,9 @@ def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         sounds = of_audio.write_sounds(folder / "tones")
         words = f"--model {model} --data {sounds} --seconds 0.25 --mels 16 --width 4 {steps}"
         yield "audio", options_of(words.split())
+    for balance in ("none", "sampler"):
+        table = of_tabular.write_table(folder / "table")
+        yield "tabular", options_of(f"--balance {balance} --data {table} {steps}".split())
     for algorithm in ("ppo", "dqn", "a2c", "reinforce"):
         yield "rl", options_of(of_rl._train(algorithm, folder)[2:])
 
@@ -233,7 +244,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.parametrize("number", range(26))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number
@@ -263,6 +274,8 @@ def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) 
         ("audio", {"snr": 3.0}, "--snr"),
         ("audio", {"masks": 0, "time_mask": 0.3}, "--time-mask"),
         ("audio", {"masks": 3, "time_mask": 0.0, "freq_mask": 0.0}, "--masks"),
+        ("tabular", {"workers": 4}, "--workers"),
+        ("tabular", {"activation_checkpointing": True}, "--activation-checkpointing"),
         ("rl", {"algo": "dqn", "priority_exponent": 0.3}, "--priority-exponent"),
         ("rl", {"algo": "dqn", "tau": 0.1, "target_every": 9}, "--target-every"),
         ("rl", {"parallel": 2}, "--parallel"),

@@ -47,12 +47,12 @@ CASES: dict[str, tuple[Callable[[int], nn.Module], Callable[[Any, int], Any], fl
         1e-5,
     ),
     "mel": (
-        lambda rate: features.Mel(rate, 1024, 256, 64, fmin=50),
+        lambda rate: features.Mel(rate, 1024, 256, n_mels=64, fmin=50),
         lambda y, rate: librosa.feature.melspectrogram(y=y, sr=rate, n_fft=1024, hop_length=256, n_mels=64, fmin=50),
         1e-5,
     ),
     "log-mel": (
-        lambda rate: features.LogMel(rate, 1024, 256, 64),
+        lambda rate: features.LogMel(rate, 1024, 256, n_mels=64),
         lambda y, rate: librosa.power_to_db(
             librosa.feature.melspectrogram(y=y, sr=rate, n_fft=1024, hop_length=256, n_mels=64)
         ),

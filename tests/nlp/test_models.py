@@ -330,7 +330,7 @@ def test_a_translation_stays_within_the_positions_that_were_learned(monkeypatch:
     tokens, model = learn("word", ["a b c d e f g h"] * 3, 300, lower=True), sure(1)
     limits: list[int] = []
     monkeypatch.setattr(
-        "ptapp_nlp.decode.beam", lambda session, first, most, *_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
+        "ptapp_nlp.decode.beam", lambda session, first, most, **_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
     )
     translations(model, ["a b c d e f g h"], tokens, runtime=Runtime("cpu", "fp32"), limit=9)
     assert limits == [8]  # a target of 9 with both marks has 8 positions to learn from

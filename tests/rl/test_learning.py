@@ -93,11 +93,11 @@ def test_it_learns_nothing_of_what_another_frame_brought(
 ) -> None:
     advantages, sample = rollout.advantages, Replay.sample
 
-    def others(*arguments: Any) -> dict[str, Any]:
-        batch = sample(*arguments)
+    def others(*arguments: Any, **named: Any) -> dict[str, Any]:
+        batch = sample(*arguments, **named)
         return {**batch, "reward": batch["reward"].roll(1)}
 
-    monkeypatch.setattr(rollout, "advantages", lambda *a: advantages(*a).roll(-1, 0))
+    monkeypatch.setattr(rollout, "advantages", lambda *a, **named: advantages(*a, **named).roll(-1, 0))
     monkeypatch.setattr(Replay, "sample", others)
     assert trained(algorithm, game, tmp_path, **MORE.get(game, {}).get(algorithm, {})) < GAMES[game] - 1
 

@@ -47,7 +47,6 @@ def write(folder: Path, name: str, numbers: Numbers, mode: str = "L", images: st
     Image.fromarray(noise).save(folder / images / f"{name}.jpg", quality=95)
     mask = Image.fromarray(numbers)
     if mode == "P":
-        mask = Image.fromarray(numbers, "P")
         mask.putpalette(PALETTE.tobytes())
     mask.convert(mode).save(folder / masks / f"{name}.png")
 
@@ -330,8 +329,9 @@ def test_the_masks_of_drawn_faces_are_of_what_is_drawn() -> None:
     share = masks.flatten().bincount(minlength=len(REGIONS)).float() / masks.numel()
     assert (share > 0.005).all()
     skin = REGIONS.index("skin")
-    for image, mask in zip(images[:, 0].float(), masks, strict=True):  # skin is more alike than the whole
-        assert image[mask == skin].std() < image.std() + 12
+    pairs = list(zip(images[:, 0].float(), masks, strict=True))
+    within = sum(image[mask == skin].std().item() for image, mask in pairs)
+    assert within < 0.8 * sum(image.std().item() for image, _ in pairs)  # skin is more alike than the whole picture
 
 
 @pytest.mark.parametrize("size", [16, 20, 48])

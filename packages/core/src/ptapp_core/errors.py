@@ -1,7 +1,8 @@
 """What the program says to its user when it stops; `cli` turns each into one line and an exit code."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import metadata
 
@@ -14,6 +15,15 @@ class UserError(Exception):
 
 class Interrupted(Exception):
     """The job was asked to stop (`runtime.STOPS`), saved itself, and can be resumed. Exit code 75 (EX_TEMPFAIL)."""
+
+
+@contextmanager
+def placed(at: str) -> Iterator[None]:
+    """Begins the message of a UserError that is raised inside with where it happened: `FILE:LINE`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{at}: {error}") from error
 
 
 def nearest(word: object, known: Iterable[str]) -> str:

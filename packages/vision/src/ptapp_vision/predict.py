@@ -68,6 +68,6 @@ def _refuse_one_name(files: Sequence[Path], folder: Path) -> None:
 
 def _write(mask: Tensor, file: Path) -> None:
     """Class numbers, uint8 (H, W), as PNG with the colours of `PALETTE`."""
-    image = Image.fromarray(mask.numpy(), "P")
+    image = Image.fromarray(mask.numpy())
     image.putpalette(PALETTE.tobytes())
     image.save(file)

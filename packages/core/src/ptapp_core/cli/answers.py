@@ -6,9 +6,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ptapp_core.kinds.kind import Kind
+from ptapp_core.settings.after_training import PredictFiles
 
 Answer = Callable[[str, Sequence[float]], None]
 """Prints the answer on a file, given its name and what the kind of the model gives for it, (K,)."""
+
+
+def answers_of(settings: PredictFiles, kind: Kind, names: Sequence[str]) -> Answer:
+    """In the form that the settings ask for; `names` are those of all that is answered."""
+    return json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, names)
 
 
 def json_lines(kind: Kind) -> Answer:
