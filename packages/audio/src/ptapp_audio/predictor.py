@@ -89,7 +89,7 @@ class Predictor:
             windows = clip.windows(torch.zeros_like(start), start, self.window)
             with self._runtime.autocast():
                 outputs = self.model(windows.to(self._runtime.device))
-            parts.append(refuse_not_finite(self.kind(outputs).cpu()))
+            parts.append(refuse_not_finite(self.kind(outputs.cpu())))
         return at, torch.cat(parts)
 
     def _samples(self, recording: Recording, rate: int | None, place: int) -> Tensor:

@@ -146,8 +146,8 @@ class Predictor:
             return [{"translation": text} for text in said]
         if self.task in SUPERVISED:
             kind = kind_in(self.model)
-            values = kind(self._outputs(self.tokens.encode(texts, self.max_length)))
-            return [kind.answer(row) for row in values.cpu().tolist()]
+            values = kind(self._outputs(self.tokens.encode(texts, self.max_length)).cpu())
+            return [kind.answer(row) for row in values.tolist()]
         words = [text.split() for text in texts]
         coded = [self.tokens.encode_words(row, self.max_length) for row in words]
         best, fallback = self._outputs([ids for ids, _ in coded]).argmax(2), fallback_tag(self.tags)

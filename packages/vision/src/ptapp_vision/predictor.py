@@ -87,7 +87,7 @@ class Predictor:
         """
         with self._runtime.autocast():
             outputs = self.model(pixels.to(self._runtime.device))
-        return refuse_not_finite(self.kind(outputs)).cpu()
+        return refuse_not_finite(self.kind(outputs.cpu()))
 
     def _pixels(self, image: Picture, place: int) -> Tensor:
         try:
