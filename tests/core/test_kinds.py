@@ -12,13 +12,15 @@ from sklearn import metrics
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.kind import Answers, mean_by
+from ptapp_core.kinds.kind import Answers, Supervised, mean_by
 from ptapp_core.kinds.known import kind_for, kind_of
 from ptapp_core.kinds.multilabel import LabelPredictions, Multilabel
 from ptapp_core.kinds.regress import Regress
+from ptapp_core.loop.averaging import Weights
 from ptapp_core.measure.label_metrics import average_precision, best_thresholds, label_metrics, label_rows
 from ptapp_core.measure.number_metrics import number_metrics, number_rows
 from ptapp_core.nn.losses import BinaryFocal
+from ptapp_core.plan import Plan
 
 
 def labelled(seed: int) -> tuple[Tensor, Tensor]:
@@ -178,3 +180,47 @@ def test_mistakes_are_the_worst_first(name: str) -> None:
     assert found is not None
     assert found[0].row == 2
     assert [mistake.row for mistake in found if mistake.row < 2] == ([1] if name == "multilabel" else [0, 1])
+
+
+@pytest.mark.parametrize("value", [0.1, 1e9, 1 / 3])
+def test_a_truth_that_does_not_vary_has_no_r2_whatever_its_sum_of_squares_rounds_to(value: float) -> None:
+    truth = torch.full((7, 1), value, dtype=torch.float64)
+    assert "r2" not in number_metrics(truth + torch.arange(7)[:, None], truth)
+
+
+@pytest.mark.parametrize("values", [[1e300, 1.0], [1e308, -1e308], [1e-310, 2e-310]])
+def test_numbers_that_cannot_be_scaled_are_refused(values: list[float]) -> None:
+    with pytest.raises(UserError, match=r"column x: its numbers, .* cannot be scaled"):
+        kind_for("regress", ["x"], torch.tensor(values, dtype=torch.float64)[:, None])
+
+
+def test_numbers_are_shown_with_the_digits_that_they_have() -> None:
+    kind = kind_for("regress", ["year"], torch.tensor([[1e9 + 3.5], [1e9 + 7.0]], dtype=torch.float64))
+    learned = kind.as_learned(["year"], torch.tensor([[1e9 + 3.5]], dtype=torch.float64))
+    row = kind(learned)[0].tolist()
+    assert kind.cells(row) == ["1000000003.5"]
+    assert kind.answer(row) == {"values": {"year": 1e9 + 3.5}}
+    (said,) = kind.gathered(learned, learned).rows(["a"], ["year"])
+    assert said["true"] == said["said"] == {"year": 1e9 + 3.5}
+
+
+def test_sure_labels_are_ranked_by_their_logits_and_not_by_probabilities_that_round_to_1() -> None:
+    kind = Multilabel(["a"])
+    found = kind.gathered(torch.tensor([[20.0], [25.0], [30.0]]), torch.tensor([[0.0], [0.0], [1.0]]))
+    assert found.metrics()["map"] == 1.0
+
+
+@pytest.mark.parametrize("average", ["ema", "swa"])
+def test_averages_leave_the_thresholds_of_the_last_evaluation_alone(average: str) -> None:
+    model = nn.Linear(3, 1)
+    model.kind = Multilabel(["a"])
+    weights = Weights(Supervised(model, BinaryFocal()), Plan(40, average=average, average_decay=0.9))
+    for step in range(1, 41):
+        with torch.no_grad():
+            model.weight.add_(0.1)
+        weights.update(step)
+        if step == 32:
+            weights.shipped.kind.thresholds.fill_(0.2)  # as an evaluation does
+            weights.share_measured()
+    assert weights.shipped.kind.thresholds.tolist() == torch.tensor([0.2]).tolist()
+    assert not torch.equal(weights.shipped.weight, model.weight)

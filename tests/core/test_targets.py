@@ -12,7 +12,7 @@ from ptapp_core.data.class_folders import list_classes
 from ptapp_core.data.folder_targets import as_wanted
 from ptapp_core.data.listing import Listing
 from ptapp_core.data.manifest import read_manifest
-from ptapp_core.data.targets import Lists, Wanted, flags, numbers, refuse_single
+from ptapp_core.data.targets import Flags, Lists, Wanted, numbers, refuse_single
 from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError
 
@@ -109,8 +109,44 @@ def test_numbers_of_a_manifest(header: list[str], columns: str | None, names: tu
             r"which column is the target\? Give --label-column \(a or b, or",
         ),
         ("regress", None, ["a"], [["x"], ["y"]], "no column holds numbers"),
+        (
+            "regress",
+            None,
+            ["score", "likes"],
+            [["12 kg", 3], ["3 kg", 4]],
+            r"list.csv:2: column score: '12 kg' is no number",
+        ),
+        (
+            "regress",
+            None,
+            ["score", "likes"],
+            [[1, 3], ["n/a", 4], [2, 5]],
+            r"list.csv:3: column score: 'n/a' is no number",
+        ),
+        (
+            "multilabel",
+            None,
+            ["a", "b"],
+            [[1, 1], [0, 0]] * 9 + [[1, 2]],
+            r"list.csv:20: column b: '2' is neither 1 nor 0",
+        ),
+        (
+            "multilabel",
+            None,
+            ["a", "b"],
+            [[1, 1], [0, 0]] * 9 + [[1, ""]],
+            r"list.csv:20: column b: '' is neither 1 nor 0",
+        ),
+        (
+            "multilabel",
+            None,
+            ["a", "b"],
+            [[1, 1], [0, 0]] * 9 + [[1, -1]],
+            r"list.csv:20: column b: '-1' is neither 1 nor 0",
+        ),
+        ("regress", "a+a", ["a"], [[1], [2]], "a column is named twice"),
         ("regress", "age", ["age"], [[1], [""]], r"list.csv:3: column age: '' is no number"),
-        ("regress", "age", ["age"], [[1], ["1,5"]], "'1,5' is no number; write decimals with a point"),
+        ("regress", "age", ["age"], [[1], ["1,5"]], "'1,5' is no number; write it without separators of thousands"),
         ("regress", "age", ["age"], [[1], ["nan"]], "'nan' is no number"),
         ("regress", "age", ["age"], [[1], ["1_000"]], "'1_000' is no number"),
         ("regress", "agee", ["age"], [[1], [2]], "--label-column agee: .*did you mean 'age'"),
@@ -164,8 +200,8 @@ def test_folders_named_by_numbers_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "targets", "line"),
     [
-        ("multilabel", [(1.0, 1.0), (0.0, 1.0)], "every training sample has or lacks the label 'b'"),
-        ("regress", [(1.0, 2.0), (3.0, 2.0)], "b is the same in every training sample"),
+        ("multilabel", [(1.0, 1.0), (0.0, 1.0)], "every training sample has the label 'b'"),
+        ("regress", [(1.0, 2.0), (3.0, 2.0)], "b is 2 in every training sample"),
     ],
 )
 def test_targets_that_say_nothing_are_refused(kind: str, targets: list[tuple[float, ...]], line: str) -> None:
@@ -184,7 +220,40 @@ def test_numbers_are_read_exactly(values: list[float]) -> None:
 @given(st.text(max_size=8))
 def test_a_cell_is_a_flag_or_refused_never_something_else(cell: str) -> None:
     try:
-        found = flags([cell], ["x"])
+        found = Flags(["x"], [[cell]]).of([cell])
     except UserError as error:
         found = (float("neither 1 nor 0" in str(error)),)
     assert found[0] in (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("cell", "labels"),
+    [
+        ("['a' 'b']", ["a", "b"]),
+        ("['very good' 'b']", ["very good", "b"]),
+        ("(a, b)", ["a", "b"]),
+        ("[1 2]", ["1", "2"]),
+    ],
+)
+def test_lists_as_numpy_and_people_write_them(cell: str, labels: list[str]) -> None:
+    assert Lists([cell, "[]"]).of(cell) == labels
+
+
+def test_pieces_of_a_scan_stay_together_whatever_their_labels(tmp_path: Path) -> None:
+    files = {
+        f"{'ab'[piece % 2]}/scan{scan}_{piece}.bin": f"{scan} {piece}".encode()
+        for scan in range(4)
+        for piece in range(4)
+    }
+    found = as_wanted(folders(tmp_path, files), Wanted("multilabel"))
+    assert found.groups is not None
+    scans = {name.rpartition("/")[2].partition("_")[0]: set() for name in found.names}
+    for name, group in zip(found.names, found.groups, strict=True):
+        scans[name.rpartition("/")[2].partition("_")[0]].add(group)
+    assert all(len(groups) == 1 for groups in scans.values())
+
+
+def test_columns_of_flags_that_never_change_are_named(tmp_path: Path) -> None:
+    found = listing(table(tmp_path, ["a", "b", "threat"], [1, 1, 0], [1, 0, 0], [0, 0, 0]), "multilabel")
+    assert found.classes == ("a", "b")
+    assert any("left out, for all their cells are the same: columns threat" in note for note in found.notes)

@@ -211,3 +211,15 @@ def test_texts_with_different_labels_are_counted_in_a_line(tmp_path: Path) -> No
     (tmp_path / "clash.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     notes = load(str(tmp_path / "clash.csv"), Reading("classify")).notes
     assert "2 texts with different labels (the first is 'text 3')" in notes
+
+
+def test_a_column_of_splits_divides_the_rows_of_a_single_table(tmp_path: Path) -> None:
+    splits = ["train"] * 6 + ["dev", "dev", "test", "test"]
+    rows = [f"text {number},{'xy'[number % 2]},{split}" for number, split in enumerate(splits)]
+    (tmp_path / "a.csv").write_text("text,label,split\n" + "\n".join(rows) + "\n")
+    data = load(str(tmp_path / "a.csv"), Reading("classify"))
+    assert [list(part.source) for part in (data.val, data.test)] == [["text 6", "text 7"], ["text 8", "text 9"]]
+    assert len(data.train) == 6
+    assert "its own splits" in data.about
+    (tmp_path / "a.csv").write_text("text,label,set\n" + "\n".join([*rows, "text 10,x,red"]) + "\n")
+    assert "its own splits" not in load(str(tmp_path / "a.csv"), Reading("classify"), division=None).about

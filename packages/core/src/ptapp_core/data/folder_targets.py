@@ -1,10 +1,12 @@
 """Folders whose names are the targets, where these are no classes: labels, or numbers."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from ptapp_core.data.files import file_digests
 from ptapp_core.data.layout import MANIFEST
 from ptapp_core.data.listing import Listing
+from ptapp_core.data.pieces import note_on_pieces, pieces_of
 from ptapp_core.data.targets import MULTILABEL, REGRESS, Wanted, numbers
 from ptapp_core.errors import UserError, counted
 
@@ -47,6 +49,14 @@ def _labelled(listing: Listing) -> Listing:
     labels = [tuple(float(label in mine) for label in range(len(listing.classes))) for mine in own.values()]
     several = sum(len(mine) > 1 for mine in own.values())
     note = f"{counted(several, 'file')} in several folders, with the label of each"
+    splits = kept.parts or ["train"] * len(labels)
+    groups = pieces_of([Path(name).name for name in kept.names], [("", split) for split in splits])
     return replace(
-        kept, labels=labels, kind=MULTILABEL, what="a folder per label", notes=(*kept.notes, note), groups=None
+        kept,
+        labels=labels,
+        kind=MULTILABEL,
+        what="a folder per label",
+        notes=(*kept.notes, note),
+        groups=groups,
+        group_note=note_on_pieces(groups) if groups else "",
     )

@@ -7,7 +7,20 @@ from pathlib import Path
 
 from ptapp_core.data.columns import LABEL, LABELS, NUMBER, named, plain
 from ptapp_core.data.table import Table
-from ptapp_core.data.targets import CLASSIFY, JOINS, MULTILABEL, REGRESS, Lists, Target, Wanted, flags, is_flag, numbers
+from ptapp_core.data.targets import (
+    CLASSIFY,
+    JOINS,
+    MULTILABEL,
+    REGRESS,
+    Flags,
+    Lists,
+    Target,
+    Wanted,
+    is_constant_flag,
+    is_flag,
+    is_number,
+    numbers,
+)
 from ptapp_core.errors import UserError, nearest
 
 _SEVERAL = "0 and 1 in several columns are several labels: give --task multilabel, or write one column `label`"
@@ -28,7 +41,10 @@ class TargetColumns:
         self._names, self._taken = list(map(plain, table.header)), taken
         self.places = self._asked(wanted.columns) if wanted.columns else self._found()
         self.titles = [table.header[place] for place in self.places]
+        if twice := [title for title in self.titles if self.titles.count(title) > 1]:
+            raise UserError(f"{where}:1: column {twice[0]} is there twice; rename one")
         self._lists = None
+        self._flagged = Flags(self.titles, ([cells[place] for place in self.places] for _, cells in table.rows))
         if self.kind == MULTILABEL and len(self.places) == 1 and not self._is_flag(self.places[0]):
             self._lists = Lists(cells[self.places[0]] for _, cells in table.rows)
         self.names = self._lists.names if self._lists else tuple(self.titles)
@@ -36,8 +52,18 @@ class TargetColumns:
 
     @property
     def note(self) -> str:
-        """A line on how cells that list labels are read; empty where there are none."""
-        return f"column {self.titles[0]}: {self._lists.note}" if self._lists else ""
+        """A line on how cells that list labels are read, or on columns of flags that say nothing; empty without any."""
+        if self._lists:
+            return f"column {self.titles[0]}: {self._lists.note}"
+        constant = [
+            title
+            for place, title in enumerate(self.table.header)
+            if self.kind == MULTILABEL
+            and len(self.places) > 1
+            and place not in (*self._taken, *self.places)
+            and is_constant_flag(cells[place] for _, cells in self.table.rows)
+        ]
+        return f"left out, for all their cells are the same: columns {named(constant)}" if constant else ""
 
     def refuse_what_is_no_class(self) -> None:
         """Refuses measurements, cells with several classes, and several columns of 0 and 1 with one class each."""
@@ -62,7 +88,7 @@ class TargetColumns:
             if self.kind == REGRESS:
                 return text, numbers(own, self.titles)
             if self.kind == MULTILABEL:
-                return text, self._lists.row(own[0], self.names) if self._lists else flags(own, self.titles)
+                return text, self._lists.row(own[0], self.names) if self._lists else self._flagged.of(own)
         except UserError as error:
             raise UserError(f"{at}: {error}") from error
         if not text:
@@ -92,9 +118,9 @@ class TargetColumns:
                     f"--label-column; its columns are {named(self.table.header)}"
                 )
             return [place]
-        place, numeric = self._of_any(NUMBER), self._numeric()
-        if place in numeric:
-            return [place]
+        usual, numeric = [self._names.index(name) for name in NUMBER if name in self._names], self._numeric()
+        if usual:  # whatever its cells hold: another column is not taken in its place
+            return [next((place for place in usual if self._mostly_numbers(place)), usual[0])]
         if len(numeric) == 1:
             return numeric
         titles = [self.table.header[each] for each in numeric]
@@ -116,12 +142,15 @@ class TargetColumns:
         """The columns of 1 and 0."""
         return [place for place in range(len(self._names)) if place not in self._taken and self._is_flag(place)]
 
+    def _mostly_numbers(self, place: int) -> bool:
+        return 2 * sum(is_number(cells[place]) for _, cells in self.table.rows) > len(self.table.rows)
+
     def _numeric(self) -> list[int]:
         """The columns of numbers that have a name."""
         return [
             place
             for place, title in enumerate(self.table.header)
-            if title and place not in self._taken and all(_number(cells[place]) for _, cells in self.table.rows)
+            if title and place not in self._taken and all(is_number(cells[place]) for _, cells in self.table.rows)
         ]
 
 
@@ -138,13 +167,6 @@ def _of_bits(table: Table, taken: Collection[int]) -> list[str]:
         for place, title in enumerate(table.header)
         if place not in taken and {cells[place] for _, cells in table.rows} in ({"0", "1"}, {"0.0", "1.0"})
     ]
-
-
-def _number(cell: str) -> bool:
-    try:
-        return isfinite(float(cell))
-    except ValueError:
-        return False
 
 
 def _refuse_lists(where: Path, cells: dict[str, int]) -> None:

@@ -293,9 +293,9 @@ def write_report(
 
 
 def mean_by(owner: Tensor, values: Tensor, count: int) -> Tensor:
-    """The mean of the rows of each owner: `owner` (M,) int64 below `count`, `values` (M, K) -> (count, K) float32."""
+    """The mean of the rows of each owner: `owner` (M,) int64 below `count`, `values` (M, K) -> (count, K)."""
     summed = torch.zeros(count, values.shape[1], dtype=torch.float64).index_add_(0, owner, values.double())
-    return (summed / owner.bincount(minlength=count)[:, None]).float()
+    return (summed / owner.bincount(minlength=count)[:, None]).to(values.dtype)
 
 
 def mean_of(values: Tensor, counted: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ptapp_core.measure.report import clip
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import BCEWithLogits, BinaryFocal
 
+_LEAST = 1e-12  # the least probability that has a logit
 _CAPTION = 30  # characters under a picture
 _TABLE = 28  # characters of a label in the table
 
@@ -30,6 +31,7 @@ class Multilabel(Kind):
     called: ClassVar[str] = "labels"
     output: ClassVar[str] = "probabilities (batch, labels); a label is given from its threshold on"
 
+    measured = ("thresholds",)  # buffers that an evaluation sets
     thresholds: Tensor
     """(K,) float32."""
 
@@ -43,7 +45,7 @@ class Multilabel(Kind):
 
     def averaged(self, outputs: Tensor, counted: Tensor) -> Tensor:
         """The logit of the mean probability."""
-        return mean_of(outputs.sigmoid(), counted).logit(1e-6)
+        return mean_of(outputs.double().sigmoid(), counted).logit(_LEAST).float()
 
     def loss(self, name: str | None, targets: Tensor, *, weighed: bool, label_smoothing: float) -> nn.Module:
         """`bce` (the usual one) or `focal`, a mean over the labels of a sample, summed over the samples.
@@ -66,7 +68,7 @@ class Multilabel(Kind):
     def learned(self, predictions: Predictions) -> "LabelPredictions":
         """The predictions by the thresholds of the highest F1, which this model has from now on."""
         assert isinstance(predictions, LabelPredictions)
-        thresholds = best_thresholds(predictions.probabilities, predictions.target)
+        thresholds = best_thresholds(predictions.logits.double().sigmoid(), predictions.target)
         self.thresholds.copy_(thresholds)
         return LabelPredictions(predictions.logits, predictions.target, thresholds)
 
@@ -126,13 +128,14 @@ class LabelPredictions(Predictions):
 
     def metrics(self) -> dict[str, float]:
         """Mean average precision, micro and macro F1, exact matches, Hamming loss, ROC-AUC; see `label_metrics`."""
-        return label_metrics(self.probabilities, self.target, self.given)
+        return label_metrics(self.logits.double().sigmoid(), self.target, self.given)
 
     def figures(self, loss: nn.Module) -> dict[str, float]:
         """Loss, mean average precision, micro and macro F1."""
         device = next(loss.buffers(), self.target).device
         total = loss(self.logits.to(device), self.target.to(device)).item() / len(self.target)
-        return {"loss": total, **{name: self.metrics()[name] for name in ("map", "f1_macro", "f1_micro")}}
+        figures = self.metrics()
+        return {"loss": total, **{name: figures[name] for name in ("map", "f1_macro", "f1_micro")}}
 
     def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """One dict per sample; the score is the F1 of its labels, 1 where there are none and none are given."""
@@ -149,7 +152,10 @@ class LabelPredictions(Predictions):
         rows = [
             {"label": name, "threshold": threshold, **row}
             for name, threshold, row in zip(
-                names, self.thresholds.tolist(), label_rows(self.probabilities, self.target, self.given), strict=True
+                names,
+                self.thresholds.tolist(),
+                label_rows(self.logits.double().sigmoid(), self.target, self.given),
+                strict=True,
             )
         ]
         width = min(_TABLE, max(len(name) for name in ("label", *names)))
@@ -185,4 +191,5 @@ class LabelPredictions(Predictions):
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
         """By the mean probabilities, (M, K) -> (N, K)."""
-        return type(self)(mean_by(owner, self.probabilities, len(target)).logit(1e-6), target, self.thresholds)
+        mean = mean_by(owner, self.logits.double().sigmoid(), len(target))
+        return type(self)(mean.logit(_LEAST).float(), target, self.thresholds)

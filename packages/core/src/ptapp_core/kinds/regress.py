@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, log10
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -37,8 +38,13 @@ class Regress(Kind):
     @classmethod
     def of(cls, names: Sequence[str], targets: Tensor) -> Self:
         """The kind of the training targets (N, K) float64; one that is always the same has a deviation of 1."""
-        std = targets.std(0, unbiased=False)
-        return cls(names, targets.mean(0).tolist(), torch.where(std > 0, std, 1.0).tolist())
+        mean, std = targets.mean(0), targets.std(0, unbiased=False)
+        for name, column, own, spread in zip(names, targets.T, mean, std, strict=True):
+            varies = len(column.unique()) > 1
+            if not (own.isfinite() and spread.isfinite()) or (varies and spread == 0):
+                low, high = float(column.min()), float(column.max())
+                raise UserError(f"column {name}: its numbers, {low:g} to {high:g}, cannot be scaled: give another unit")
+        return cls(names, mean.tolist(), torch.where(std > 0, std, 1.0).tolist())
 
     def card(self) -> dict[str, Any]:
         """With the scale of the targets."""
@@ -71,7 +77,19 @@ class Regress(Kind):
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """Each target by its name."""
-        return {"values": dict(zip(self.names, row, strict=True))}
+        return {"values": dict(zip(self.names, self.rounded(row), strict=True))}
+
+    def cells(self, row: Sequence[float]) -> list[str]:
+        """Each number, with all digits that the network tells apart."""
+        return [f"{value:.15g}" for value in self.rounded(row)]
+
+    def line(self, row: Sequence[float]) -> str:
+        """Each target with its name."""
+        return "  ".join(f"{name} {cell}" for name, cell in zip(self.names, self.cells(row), strict=True))
+
+    def rounded(self, row: Sequence[float]) -> list[float]:
+        """The numbers to a millionth of their deviation: beyond that stands the noise of float32."""
+        return _rounded(row, self.std)
 
 
 @dataclass(frozen=True)
@@ -112,21 +130,19 @@ class NumberPredictions(Predictions):
         figures = self.metrics()
         return {"loss": total, **{name: figures[name] for name in ("rmse", "mae", "r2") if name in figures}}
 
+    def _texts(self, row: int) -> tuple[list[float], list[float]]:
+        """Truth and prediction of a sample, as they are shown."""
+        return _rounded(self.true[row].tolist(), self.std), _rounded(self.values[row].tolist(), self.std)
+
     def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """One dict per sample; the score is minus its mean absolute error in deviations of the training targets, so
         that a higher one is better."""
         scores = -(self.outputs - self.target).abs().mean(1)
-        return [
-            {
-                "name": sample,
-                "true": dict(zip(names, true, strict=True)),
-                "said": dict(zip(names, said, strict=True)),
-                "score": score,
-            }
-            for sample, true, said, score in zip(
-                samples, self.true.tolist(), self.values.tolist(), scores.tolist(), strict=True
-            )
-        ]
+        found = []
+        for row, (sample, score) in enumerate(zip(samples, scores.tolist(), strict=True)):
+            true, said = (dict(zip(names, values, strict=True)) for values in self._texts(row))
+            found.append({"name": sample, "true": true, "said": said, "score": score})
+        return found
 
     def report(self, names: Sequence[str]) -> tuple[dict[str, Any], str]:
         """The figures of each target, and a table for the console."""
@@ -145,8 +161,8 @@ class NumberPredictions(Predictions):
         found = []
         for row in off.amax(1).argsort(descending=True, stable=True).tolist():
             which = int(worst[row])
-            true, said = float(self.true[row, which]), float(self.values[row, which])
-            found.append(Mistake(row, f"{names[which][:12]} {true:.4g} → {said:.4g}"))
+            true, said = (values[which] for values in self._texts(row))
+            found.append(Mistake(row, f"{names[which][:12]} {true:.6g} → {said:.6g}"))
         return found
 
     def draw(self, names: Sequence[str], folder: Path, title: str) -> None:
@@ -161,3 +177,8 @@ class NumberPredictions(Predictions):
 
 
 _SHARES = (("r2", 6), ("spearman", 8))
+
+
+def _rounded(row: Sequence[float], std: Tensor) -> list[float]:
+    """Numbers to a millionth of their deviations, (K,)."""
+    return [round(value, 6 - floor(log10(spread))) for value, spread in zip(row, std.tolist(), strict=True)]

@@ -196,6 +196,7 @@ class Milestones:
         module.eval()
         with torch.no_grad():
             figures = self._evaluate(module)
+            self._weights.share_measured()
         module.train(training)
         self._log({f"val/{name}": value for name, value in figures.items()})
         progress.evaluated = progress.step

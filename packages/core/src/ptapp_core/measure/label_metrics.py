@@ -83,8 +83,9 @@ def best_thresholds(probabilities: Tensor, target: Tensor) -> Tensor:
             precision, recall, values = precision_and_recall(score, positive)
             best = int(ratio(2 * precision * recall, precision + recall).argmax())
             below = values[best + 1] if best + 1 < len(values) else values.new_zeros(())
-            middle = (values[best] + below) / 2
-            found[label] = middle if middle > below else values[best]  # no number lies between neighbours
+            middle = ((values[best] + below) / 2).float()
+            # The threshold is a float32, which may lie above what it is to let pass.
+            found[label] = middle if middle <= values[best] else middle.nextafter(torch.zeros(()))
     return found
 
 

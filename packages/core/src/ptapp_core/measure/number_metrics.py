@@ -24,10 +24,10 @@ def number_rows(values: Tensor, target: Tensor) -> list[dict[str, float]]:
     for said, true in zip(values.T, target.T, strict=True):
         off = said - true
         row = {"rmse": off.square().mean().sqrt().item(), "mae": off.abs().mean().item()}
-        spread = (true - true.mean()).square().sum()
-        if spread > 0:
-            row["r2"] = 1 - (off.square().sum() / spread).item()
-        if len(true.unique()) > 1 and len(said.unique()) > 1:
+        varies = len(true.unique()) > 1  # a sum of squares is above 0 by rounding alone
+        if varies:
+            row["r2"] = 1 - (off.square().sum() / (true - true.mean()).square().sum()).item()
+        if varies and len(said.unique()) > 1:
             row["spearman"] = torch.corrcoef(torch.stack([mean_ranks(said), mean_ranks(true)]))[0, 1].item()
         found.append(row)
     return found

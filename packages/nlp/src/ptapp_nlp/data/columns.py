@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from shlex import quote
 
+from ptapp_core.data.columns import SPLIT
+from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import AUTO
 from ptapp_core.data.targets import CLASSIFY
 from ptapp_core.errors import UserError, nearest
@@ -224,6 +226,12 @@ def group_and_id(
             )
     ids = (header.index(name) for name in _IDS if name in header and header.index(name) not in (*chosen, group))
     return group, next((place for place in ids if len(set(values(place))) == len(rows)), None), note
+
+
+def split_column(header: list[str], rows: Sequence[Cells], chosen: tuple[int, int]) -> int | None:
+    """The position of the column that says the split of each row, which all of its cells do; None without one."""
+    named = (header.index(name) for name in SPLIT if name in header and header.index(name) not in chosen)
+    return next((p for p in named if all(len(cells) > p and split_of(cells[p]) for cells in rows)), None)
 
 
 def asked_for(file: object, option: str, name: str | None, *, header: list[str], width: int) -> int | None:

@@ -26,7 +26,7 @@ from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.parallel import by_language, language_of, read_languages
 from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import Table, form_of, join_texts, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.tables import Pair, Table, form_of, join_texts, pairs_of, read_tables, suffix_of
 from ptapp_nlp.data.targets import reader
 
 
@@ -158,7 +158,21 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
     kinds = sorted({str(form_of(file))[1:].upper() for file in files.values()})
-    return _divided(path, f"{path.name} ({', '.join(kinds)})", files, tables, reading, bad, division)
+    what = f"{path.name} ({', '.join(kinds)})"
+    if len(tables) == 1 and all(row.split for table in tables.values() for row in table.rows):
+        (file,), (table,) = files.values(), tables.values()
+        tables = _by_column(table)
+        files, what = dict.fromkeys(tables, file), f"{what}, its own splits"
+    return _divided(path, what, files, tables, reading, bad, division)
+
+
+def _by_column(table: Table) -> dict[SplitName, Table]:
+    """The rows of each split that a column of the table says."""
+    found: dict[SplitName, list[Pair]] = {}
+    for row in table.rows:
+        if split := split_of(row.split):
+            found.setdefault(split, []).append(row)
+    return {split: table._replace(rows=rows) for split, rows in found.items()}
 
 
 def _columns(reading: Reading) -> Columns:

@@ -22,6 +22,7 @@ from ptapp_nlp.data.columns import (
     may_be_names,
     places,
     refuse_unlearned,
+    split_column,
     title_of,
 )
 from ptapp_nlp.data.labels import is_list
@@ -40,7 +41,7 @@ _ENOUGH = 10  # rows that tell a header of unknown names from a row whose label 
 
 
 class Pair(NamedTuple):
-    """A row of a table; group and id are empty where the table has no column for them."""
+    """A row of a table; group, id and split are empty where the table has no column for them."""
 
     number: int
     """From 1."""
@@ -48,6 +49,7 @@ class Pair(NamedTuple):
     label: str
     group: str
     id: str
+    split: str
 
 
 class Table(NamedTuple):
@@ -208,6 +210,7 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
     text, label = chosen = places(file, columns, header, rows=sample)
     note = None if columns.both_texts else refuse_unlearned(file, columns, header, rows=sample, chosen=chosen)
     group, own_id, ungrouped = group_and_id(file, columns, header, rows=cells_of_all, chosen=chosen)
+    split = split_column(header, cells_of_all, chosen)
     titles = [title_of(first if header else [], place) for place in chosen]
     chooses = "" if columns.label is not None or header else "; --label-column takes another"
     pairs = []
@@ -220,7 +223,8 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
             bad.row(file, number, f"the label is empty (column {titles[1]}{chooses})")
         else:
             others = (
-                cells[place].strip() if place is not None and place < len(cells) else "" for place in (group, own_id)
+                cells[place].strip() if place is not None and place < len(cells) else ""
+                for place in (group, own_id, split)
             )
             pairs.append(Pair(number, cells[text], cells[label].strip(), *others))
     if not pairs:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptapp_core.data.targets import MULTILABEL, REGRESS, Lists, Target, flags, is_flag, numbers
+from ptapp_core.data.columns import LABELS, NUMBER
+from ptapp_core.data.targets import MULTILABEL, REGRESS, Flags, Lists, Target, Wanted, is_flag, is_number, numbers
 from ptapp_core.errors import UserError
-from ptapp_nlp.data.columns import LABELS, NO_LABELS, Columns, as_option, asked_for, title_of
+from ptapp_nlp.data.columns import NO_LABELS, Columns, as_option, asked_for, title_of
 
 Rows = list[tuple[int, list[str]]]
 """Row number from 1 (0 of a header that is known to be one) and cells."""
@@ -26,10 +27,11 @@ def join_labels(file: Path, rows: Rows, header: list[str], *, columns: Columns) 
     body = [cells for _, cells in rows[bool(header) :]]
     width = max(map(len, body), default=0)
     if columns.label is not None:
-        names = [columns.label] if columns.label.lower() in header else columns.label.split("+")
-        places = [asked_for(file, "--label-column", name.strip(), header=header, width=width) or 0 for name in names]
+        whole = columns.label.lower() in header
+        names = (columns.label,) if whole else Wanted.of(columns.kind, columns.label).columns
+        places = [asked_for(file, "--label-column", name, header=header, width=width) or 0 for name in names]
     else:
-        places = _found(file, body, header, columns)
+        places = _found(file, body, header, columns=columns)
     if not places:
         return rows, columns
     titles = tuple(title_of(rows[0][1] if header else [], place) for place in places)
@@ -51,15 +53,23 @@ def _found(file: Path, body: Sequence[Sequence[str]], header: list[str], columns
     """The columns of 1 and 0, or the column of numbers; none where a column of a usual name is to be taken."""
     width = max(map(len, body), default=0)
     full = [cells for cells in body if len(cells) == width]
-    named = [header.index(name) for name in LABELS if name in header]
     free = [place for place in range(width) if place >= len(header) or header[place] not in NO_LABELS]
+    usual = [header.index(name) for name in (LABELS if columns.kind == MULTILABEL else NUMBER) if name in header]
     if columns.kind == MULTILABEL:
         hot = [place for place in free if is_flag(cells[place] for cells in full)]
-        return hot if len(hot) > 1 and not set(named) - set(hot) else []
-    numeric = [place for place in free if full and all(map(_is_number, (cells[place] for cells in full)))]
-    usual = [place for place in named if place in numeric]
-    if usual or len(numeric) == 1:
-        return [(usual or numeric)[0]]
+        if len(hot) > 1 and not set(usual) - set(hot):
+            return hot
+        if usual or not header:
+            return usual[:1]
+        raise UserError(
+            f"{file}: no column of labels (its columns: {', '.join(header)}); --label-column takes one or more"
+        )
+    numeric = [place for place in free if full and all(is_number(cells[place].strip()) for cells in full)]
+    if usual:  # whatever its cells hold: another column is not taken in its place
+        mostly = (p for p in usual if 2 * sum(is_number(cells[p].strip()) for cells in full) > len(full))
+        return [next(mostly, usual[0])]
+    if len(numeric) == 1:
+        return numeric
     shown = [as_option(header, place) for place in numeric[:3]]
     which = f"{' or '.join(shown)}, or several: {'+'.join(shown)}" if shown else "no column holds numbers"
     raise UserError(f"{file}: which column is the number? Give --label-column ({which})")
@@ -82,14 +92,7 @@ def reader(kind: str, titles: Sequence[str], cells: Iterable[str]) -> tuple[Read
         return (lambda label: numbers(own(label), titles)), tuple(titles), ""
     cells = list(cells)
     if several or is_flag(cells):
-        return (lambda label: flags(own(label), titles)), tuple(titles), ""
+        flags = Flags(titles, map(own, cells))
+        return (lambda label: flags.of(own(label))), tuple(titles), ""
     lists = Lists(cells)
     return (lambda label: lists.row(label, lists.names)), lists.names, f"column {titles[0]}: {lists.note}"
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
