@@ -65,7 +65,7 @@ class Predictor:
         return answers
 
     def values(self, samples: Tensor) -> Tensor:
-        """int16 (samples,) at the model's rate -> what the kind gives, float32 (K,) on the CPU.
+        """int16 (samples,) at the model's rate -> what the kind gives, (K,) on the CPU.
 
         It is the mean over the windows that cover the recording.
         """
