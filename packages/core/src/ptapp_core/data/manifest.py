@@ -201,12 +201,23 @@ class _Manifest:
             raise UserError(f"{at}: {name}: no such file")
         return found[0]
 
+    @property
+    def _of_the_same_set(self) -> list[Path]:
+        """The folders beside the manifest's own whose names begin alike up to a dot, as those of FSD50K do."""
+        own = self.where.resolve().parent
+        first, dot, _ = own.name.partition(".")
+        return [
+            each
+            for each in visible(own.parent)
+            if dot and each != own and each.is_dir() and each.name.startswith(f"{first}.")
+        ]
+
     @cached_property
     def _below(self) -> dict[str, list[Path]]:
         """The files that a row may mean by its name alone: by name, and by `STEM.*` for a name without suffix."""
         parent = self.where.parent
         found: dict[str, list[Path]] = defaultdict(list)
-        for root in (parent, *(parent.parent / near for near in _NEAR)):
+        for root in (parent, *(parent.parent / near for near in _NEAR), *self._of_the_same_set):
             for file in _files(root) if root.is_dir() else ():
                 if self.kind.takes(file):
                     found[file.name].append(file)
