@@ -223,3 +223,11 @@ def test_a_column_of_splits_divides_the_rows_of_a_single_table(tmp_path: Path) -
     assert "its own splits" in data.about
     (tmp_path / "a.csv").write_text("text,label,set\n" + "\n".join([*rows, "text 10,x,red"]) + "\n")
     assert "its own splits" not in load(str(tmp_path / "a.csv"), Reading("classify"), division=None).about
+
+
+@pytest.mark.parametrize("columns", ["score+words", "words+score"])
+def test_a_row_with_fewer_cells_than_targets_is_refused_by_its_number(columns: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,score,words\n" + "one,1.5,2\n" * 12 + "two,2.5\n")
+    reading = Reading("regress", Columns(label=columns, kind="regress"))
+    with pytest.raises(UserError, match=r"a\.csv:14: "):
+        load(str(tmp_path / "a.csv"), reading, division=None)

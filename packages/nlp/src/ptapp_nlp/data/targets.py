@@ -38,12 +38,13 @@ def join_labels(file: Path, rows: Rows, header: list[str], *, columns: Columns) 
     columns = replace(columns, label=header[places[0]] if header else str(places[0] + 1), targets=titles)
     if len(places) == 1:
         return rows, columns
-    first, last = places[0], max(places)
+    first = places[0]
 
     def joined(cells: list[str]) -> list[str]:
-        if len(cells) <= last:
-            return cells
-        return [*cells[:first], json.dumps([cells[place].strip() for place in places]), *cells[first + 1 :]]
+        if len(cells) <= first:
+            return cells  # which is refused as a row of too few columns
+        own = [cells[place].strip() if place < len(cells) else "" for place in places]
+        return [*cells[:first], json.dumps(own), *cells[first + 1 :]]
 
     kept = rows[: bool(header)]
     return [*kept, *((number, joined(cells)) for number, cells in rows[bool(header) :])], columns
