@@ -38,7 +38,8 @@ from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.recognise import load_for, recognise
 from ptapp_audio.models import build
-from ptapp_audio.train import SoundClassification, build_loader, build_model
+from ptapp_audio.train import SoundTask, augmented, build_model
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
@@ -64,11 +65,13 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
     begin = time.perf_counter()
     data = load_for(settings)
     read = time.perf_counter() - begin
-    model, card = build_model(settings, data)
-    loader = build_loader(settings, data, card["window"], runtime)
+    model, _ = build_model(settings, data)
+    clips = data.train
+    transform = augmented(settings, clips, model, device=runtime.device)
+    loader = Loader({"target": clips.labels}, settings.batch_size, runtime, seed=settings.seed, transform=transform)
     peak = 0.0
 
-    class Measured(SoundClassification):
+    class Measured(SoundTask):
         def after_step(self, progress: Any) -> None:
             nonlocal peak
             if progress.step % loader.steps_per_epoch == 0:
@@ -78,7 +81,7 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=[]) as run:
         start = time.perf_counter()
         task = Measured(model, build_loss("cross-entropy"))
-        fit(Plan(epochs * loader.steps_per_epoch), runtime, run, task, loader, optimizer)
+        fit(Plan(epochs * loader.steps_per_epoch), runtime, run, task=task, source=loader, optimizer=optimizer)
         seconds = time.perf_counter() - start
     return {"clips/s": epochs * len(data.train) / seconds, "MiB": peak, "read": read}
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.recognise import load_for, recognise
 from ptapp_audio.evaluate import predict_clips
-from ptapp_audio.train import SoundClassification, build_loader, build_model
+from ptapp_audio.train import SoundTask, augmented, build_model
+from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
 from ptapp_core.jobs import optimizer_of
 from ptapp_core.machine.runtime import Runtime
@@ -66,12 +67,21 @@ def job(data: str, cache: str, room: int) -> dict[str, object]:
     peak.start()
     splits = load_for(settings)
     model, card = build_model(settings, splits)
-    loader = build_loader(settings, splits, card["window"], runtime)
+    clips = splits.train
+    transform = augmented(settings, clips, model, device=runtime.device)
+    loader = Loader({"target": clips.labels}, settings.batch_size, runtime, seed=settings.seed, transform=transform)
     loss = build_loss("cross-entropy")
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=[]) as run:
-        fit(Plan(10), runtime, run, SoundClassification(model, loss), loader, optimizer_of(settings, model, ""))
+        fit(
+            Plan(10),
+            runtime,
+            run,
+            task=SoundTask(model, loss),
+            source=loader,
+            optimizer=optimizer_of(settings, model, ""),
+        )
     few = splits.test.take((splits.test.labels.argsort(stable=True))[:64])
-    predict_clips(model, few, card["window"], runtime, batch_size=16)
+    predict_clips(model, few, card["window"], runtime=runtime, batch_size=16)
     peak.done.set()
     size = splits.train.samples.numel() * 2 // MIB
     return {"clips": len(splits.train) + len(splits.val) + len(splits.test), "sounds": size, "about": splits.about,

@@ -32,7 +32,7 @@ def main(threads: int) -> None:
     torch.set_num_threads(threads)
     waves = np.random.default_rng(0).standard_normal((CLIPS, RATE)).astype(np.float32)
     batches = torch.from_numpy(waves).split(BATCH)
-    module = LogMel(RATE, N_FFT, HOP, MELS)
+    module = LogMel(RATE, N_FFT, HOP, n_mels=MELS)
 
     def by_librosa() -> list[object]:
         return [

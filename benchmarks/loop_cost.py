@@ -91,7 +91,7 @@ def ptapp(same_loader: bool) -> None:
     source = Same() if same_loader else Loader({"input": INPUT, "target": TARGET}, BATCH, runtime)
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", runtime, log_to=["tensorboard"]) as run:
         optimizer = build_optimizer(task.model, "adamw", lr=1e-3)
-        fit(Plan(STEPS), runtime, run, task, source, optimizer)
+        fit(Plan(STEPS), runtime, run, task=task, source=source, optimizer=optimizer)
 
 
 def fabric() -> None:

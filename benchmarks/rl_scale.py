@@ -65,12 +65,12 @@ def measure(count: int, passes: int = 20) -> tuple[float, dict[str, float]]:
     plan = Plan(steps=steps, clip=settings.clip, log_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         with Run(f"{folder}/warm", runtime) as run:
-            fit(plan, runtime, run, task, source, optimizer)
+            fit(plan, runtime, run, task=task, source=source, optimizer=optimizer)
         played, stepped = Stopwatch(source, "_play"), Stopwatch(environments, "step")
         plan = Plan(steps=steps * (rollouts - 1), clip=settings.clip, log_every=10**9)
         with Run(f"{folder}/run", runtime) as run:
             begin, first = time.process_time(), environments.frames
-            fit(plan, runtime, run, task, source, optimizer)
+            fit(plan, runtime, run, task=task, source=source, optimizer=optimizer)
             seconds = time.process_time() - begin
     spent = (stepped.seconds, played.seconds - stepped.seconds, seconds - played.seconds)
     shares = {part: each / seconds for part, each in zip(PARTS, spent, strict=True)}

@@ -104,7 +104,16 @@ def ours(algorithm: str, seed: int) -> Result:
         clock = Clock()
         try:
             with Run(f"{folder}/run", runtime) as run:
-                fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
+                fit(
+                    plan,
+                    runtime,
+                    run,
+                    task=task,
+                    source=source,
+                    optimizer=optimizer,
+                    schedule=schedule,
+                    evaluate=evaluate,
+                )
         except Solved:
             pass
     return result

@@ -44,7 +44,7 @@ def ours(algorithm: str) -> float:
     task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     with tempfile.TemporaryDirectory() as folder, Run(f"{folder}/run", runtime) as run:
         begin = time.process_time()
-        fit(plan, runtime, run, task, source, optimizer, schedule)
+        fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule)
         return environments.frames / (time.process_time() - begin)
 
 

@@ -57,7 +57,7 @@ def ptapp(model: nn.Module, rows: Rows, target: list[int], pad: int, lr: float, 
     loader = Loader(texts, BATCH, runtime, order=by_length(texts.lengths, BATCH))
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", runtime, log_to=[]) as run:
         task, optimizer = Classification(model, build_loss("cross-entropy")), build_optimizer(model, "adamw", lr=lr)
-        fit(Plan(steps, clip=1.0), runtime, run, task, loader, optimizer)
+        fit(Plan(steps, clip=1.0), runtime, run, task=task, source=loader, optimizer=optimizer)
 
 
 def bert(data: str, steps: int, rounds: int) -> None:
@@ -192,7 +192,9 @@ def onnx(calls: int = 200) -> None:
         model = build({**card, "options": TrainNLP(model=name).model_dump()}).eval()
         with tempfile.TemporaryDirectory() as folder:
             free = (("batch", "length"),)
-            path, _ = export(model, ids, Path(folder), "onnx", {}, free=free, recurrent=name != "transformer")
+            path, _ = export(
+                model, ids, Path(folder), format="onnx", about={}, free=free, recurrent=name != "transformer"
+            )
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = 1
             session = onnxruntime.InferenceSession(str(path), options)

@@ -79,7 +79,15 @@ def ptapp(folder: Path, epochs: int) -> dict[str, float]:
     schedule = build_schedule(optimizer, "cosine", steps=steps, warmup=round(WARMUP * steps))
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=["tensorboard"]) as run:
         start = time.perf_counter()
-        fit(Plan(steps), runtime, run, Measured(model, build_loss("cross-entropy")), loader, optimizer, schedule)
+        fit(
+            Plan(steps),
+            runtime,
+            run,
+            task=Measured(model, build_loss("cross-entropy")),
+            source=loader,
+            optimizer=optimizer,
+            schedule=schedule,
+        )
         seconds = time.perf_counter() - start
     accuracy = predict(model, columns(data.test), runtime).metrics()["accuracy"]
     return {"images/s": epochs * len(data.train) / seconds, "accuracy": accuracy, "MiB": peak}

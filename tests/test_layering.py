@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGES = Path(__file__).resolve().parents[1] / "packages"
+EXAMPLES = PACKAGES.parent / "examples"
 DOMAINS = tuple(sorted({path.name for path in PACKAGES.iterdir() if path.is_dir()} - {"core"}))
 CORE = PACKAGES / "core" / "src" / "ptapp_core"
 # Which rooms of core, and which of the modules beside them, a room may import, besides itself and `errors`.
@@ -23,26 +24,56 @@ ROOMS = {
     "fit": {"loop", "machine", "plan", "runs", "task"},
     "jobs": {"data", "loop", "machine", "nn", "plan", "runs", "settings"},
     "export": {"machine"},
+    "domain": {
+        *(
+            "cli",
+            "data",
+            "export",
+            "fit",
+            "jobs",
+            "kinds",
+            "loop",
+            "machine",
+            "measure",
+            "plan",
+            "runs",
+            "settings",
+            "task",
+        ),
+    },
+    "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
-    "kinds": {"data", "machine", "measure", "nn", "task"},
+    "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
     "cli": {"kinds", "machine", "measure", "runs", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
-LIGHT = ("settings.train", "settings.after_training", "cli.options", "cli.app", "cli.main", "cli.runs", "errors")
-LIGHT += ("runs.log", "runs.reading")
+LIGHT = (
+    "settings.train",
+    "settings.supervised",
+    "settings.after_training",
+    "cli.options",
+    "cli.app",
+    "cli.main",
+    "cli.runs",
+    "errors",
+)
+LIGHT += ("runs.log", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
 
 
 def source(module: str) -> Path | None:
     """The file of a module of ours; None for another's and for a package without code of its own."""
     package, *rest = module.split(".")
-    base = PACKAGES.joinpath(package.removeprefix("ptapp_"), "src", package, *rest)
-    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+    name = package.removeprefix("ptapp_")
+    bases = [place.joinpath(name, "src", package, *rest) for place in (PACKAGES, EXAMPLES)]
+    paths = [path for base in bases for path in (base.with_suffix(".py"), base / "__init__.py")]
+    return next((path for path in paths if path.is_file()), None)
 
 
 def module_name(path: Path) -> str:
-    parts = path.relative_to(PACKAGES).with_suffix("").parts[2:]
+    place = EXAMPLES if path.is_relative_to(EXAMPLES) else PACKAGES
+    parts = path.relative_to(place).with_suffix("").parts[2:]
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
@@ -84,7 +115,7 @@ def loaded_by(module: str) -> dict[str, list[str]]:
 
 
 def files() -> list[Path]:
-    return sorted(PACKAGES.glob("*/src/**/*.py"))
+    return sorted([*PACKAGES.glob("*/src/**/*.py"), *EXAMPLES.glob("*/src/**/*.py")])
 
 
 def test_imports_run_from_domain_to_core_alone() -> None:
@@ -92,7 +123,14 @@ def test_imports_run_from_domain_to_core_alone() -> None:
         own = module_name(path).split(".")[0]
         others = {f"ptapp_{name}" for name in DOMAINS} - {own}
         taken = {name.split(".")[0] for name in imports(path, on_loading=False)} & others
-        assert not taken, f"{path.relative_to(PACKAGES)} imports {', '.join(sorted(taken))}"
+        assert not taken, f"{path.relative_to(PACKAGES.parent)} imports {', '.join(sorted(taken))}"
+
+
+def test_no_text_has_the_marks_of_a_merge_that_was_not_finished() -> None:
+    root = PACKAGES.parent
+    for path in [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("tests/**/*.py"), *files()]:
+        marks = re.findall(r"^(?:<{7} |>{7} )", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not marks, path.relative_to(root)
 
 
 def room(module: str) -> str:
@@ -139,7 +177,7 @@ def test_imports_between_the_rooms_of_core_run_one_way() -> None:
 @pytest.mark.parametrize(
     "module",
     [f"ptapp_core.{name}" for name in LIGHT]
-    + [f"ptapp_{domain}.{name}" for domain in DOMAINS for name in ("cli", "config")],
+    + [f"ptapp_{domain}.{name}" for domain in (*DOMAINS, "tabular") for name in ("cli", "config")],
 )
 def test_what_the_command_line_needs_loads_without_torch_or_a_model_library(module: str) -> None:
     if source(module) is None:
@@ -155,9 +193,33 @@ def test_every_package_tells_type_checkers_that_it_is_typed() -> None:
 
 
 def test_no_file_is_longer_than_a_reader_likes() -> None:
-    lengths = {path.relative_to(PACKAGES): len(path.read_text(encoding="utf-8").splitlines()) for path in files()}
+    lengths = {
+        path.relative_to(PACKAGES.parent): len(path.read_text(encoding="utf-8").splitlines()) for path in files()
+    }
     assert lengths
     assert not {str(path): length for path, length in lengths.items() if length > LONGEST}
+
+
+def positional(path: Path) -> Iterator[tuple[str, int]]:
+    """The public functions and constructors of a file, and how many positional parameters each has."""
+
+    def inside(node: ast.AST, owner: ast.ClassDef | None) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+                yield from inside(child, child)
+            elif isinstance(child, ast.FunctionDef) and (child.name == "__init__" or not child.name.startswith("_")):
+                static = any(ast.unparse(each) == "staticmethod" for each in child.decorator_list)
+                own = int(owner is not None and not static)
+                yield child.name, len(child.args.posonlyargs) + len(child.args.args) - own
+
+    return inside(ast.parse(path.read_text(encoding="utf-8")), None)
+
+
+def test_no_public_function_takes_more_than_three_positional_arguments() -> None:
+    fixed = {"forward", "backward"}  # torch calls them
+    for path in files():
+        many = [f"{name} ({count})" for name, count in positional(path) if count > 3 and name not in fixed]
+        assert not many, f"{path.relative_to(PACKAGES)}: {', '.join(many)}"
 
 
 def test_these_rules_can_fail(tmp_path: Path) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import torch
 
-from contract import of_audio, of_rl, of_vision
+from contract import of_audio, of_rl, of_tabular, of_vision
 from ptapp_core.cli.main import main
+from ptapp_core.domain import AnyDomain, Domain
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
 from ptapp_core.loop.averaging import Weights
@@ -32,7 +33,13 @@ from ptapp_core.task import Progress
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {"vision": "TrainVision", "nlp": "TrainNLP", "audio": "TrainAudio", "rl": "TrainRL"}
+SETTINGS = {
+    "vision": "TrainVision",
+    "nlp": "TrainNLP",
+    "audio": "TrainAudio",
+    "rl": "TrainRL",
+    "tabular": "TrainTabular",
+}
 # What is not seen in a few steps: where and how visibly a job runs, what it is, and how it is measured.
 ELSEWHERE = {
     *(TrainSettings.may_change | {"frames", "vector", "parallel", "resume", "name", "run_dir", "deterministic"}),
@@ -48,6 +55,8 @@ VALUES: dict[str, list[Any]] = {
     "target_kl": [1e-9],
     "milestones": [[0.2], [0.2, 0.4]],
     "hidden": [24, [24]],
+    "drop": [["colour"]],
+    "category": [["age"]],
     "low": [300.0],
     "monitor": ["loss", "accuracy", "psnr", "iqm"],
     "max_length": [5],
@@ -87,27 +96,36 @@ def others(settings: JobSettings, name: str) -> list[Any]:
 class Built(Exception):
     """What `train` hands to the loop."""
 
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
+    def __init__(self, plan: Any, runtime: Any, parts: dict[str, Any]) -> None:
+        self.plan, self.runtime, self.parts = plan, runtime, parts
+
+
+def domain_called(name: str) -> AnyDomain:
+    """What a supervised domain brings."""
+    found = vars(import_module(f"ptapp_{name}.domain")).values()
+    return next(value for value in found if isinstance(value, Domain))
 
 
 def left(settings: JobSettings, domain: str, folder: Path, steps: int) -> str:
     """A digest of what some steps of the job leave."""
 
-    def stop(plan: Any, runtime: Any, run: Any, *parts: Any) -> None:
-        raise Built(plan, runtime, *parts)
+    def stop(plan: Any, runtime: Any, run: Any, **parts: Any) -> None:
+        raise Built(plan, runtime, parts)
 
-    module = import_module(f"ptapp_{domain}.train")
+    module = import_module("ptapp_rl.train" if domain == "rl" else "ptapp_core.domain")
+    brought = () if domain == "rl" else (domain_called(domain),)
     run = SimpleNamespace(path=folder, say=lambda line: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "fit", stop)
         patch.setattr(module, "run_of", lambda *_, **__: nullcontext(run))
         with pytest.raises(Built) as caught:
-            module.train_once(settings)
-        return _digest(*caught.value.parts, steps=steps)
+            module.train_once(*brought, settings)
+        return _digest(caught.value, steps)
 
 
-def _digest(plan: Any, runtime: Any, task: Any, source: Any, optimizer: Any, schedule: Any, *_: Any, steps: int) -> str:
+def _digest(built: Built, steps: int) -> str:
+    plan, runtime = built.plan, built.runtime
+    task, source, optimizer, schedule = (built.parts[name] for name in ("task", "source", "optimizer", "schedule"))
     torch.manual_seed(0)
     said = [repr(task.model), [getattr(plan, name) for name in PLAN]]
     update, weights, progress, batches = (
@@ -184,6 +202,9 @@ def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         sounds = of_audio.write_sounds(folder / "tones")
         words = f"--model {model} --data {sounds} --seconds 0.25 --mels 16 --width 4 {steps}"
         yield "audio", options_of(words.split())
+    for balance in ("none", "sampler"):
+        table = of_tabular.write_table(folder / "table")
+        yield "tabular", options_of(f"--balance {balance} --data {table} {steps}".split())
     for algorithm in ("ppo", "dqn", "a2c", "reinforce"):
         yield "rl", options_of(of_rl._train(algorithm, folder)[2:])
 
@@ -223,7 +244,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(24))
+@pytest.mark.parametrize("number", range(26))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number
@@ -253,6 +274,8 @@ def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) 
         ("audio", {"snr": 3.0}, "--snr"),
         ("audio", {"masks": 0, "time_mask": 0.3}, "--time-mask"),
         ("audio", {"masks": 3, "time_mask": 0.0, "freq_mask": 0.0}, "--masks"),
+        ("tabular", {"workers": 4}, "--workers"),
+        ("tabular", {"activation_checkpointing": True}, "--activation-checkpointing"),
         ("rl", {"algo": "dqn", "priority_exponent": 0.3}, "--priority-exponent"),
         ("rl", {"algo": "dqn", "tau": 0.1, "target_every": 9}, "--target-every"),
         ("rl", {"parallel": 2}, "--parallel"),

@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib import import_module
+from importlib import import_module, metadata
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from ptapp_core.errors import install
 
 ROOT = Path(__file__).resolve().parents[1]
+EXAMPLES = tuple(sorted(path.parent for path in ROOT.glob("examples/*/pyproject.toml")))
 DOMAINS = tuple(sorted({path.name for path in (ROOT / "packages").iterdir() if path.is_dir()} - {"core"}))
 OF_ONE_DOMAIN = {"torchvision": "vision", "transformers": "nlp", "gymnasium": "rl", "librosa": "audio"}
 
@@ -44,9 +45,18 @@ def test_the_umbrella_has_every_domain() -> None:
     }
 
 
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.name)
+def test_an_example_needs_core_alone_and_is_found_by_its_entry_point(example: Path) -> None:
+    project = tomllib.loads((example / "pyproject.toml").read_text())["project"]
+    assert {re.split(r"[\[<>=!~ ]", line)[0] for line in project["dependencies"]} == {"ptapp-core"}
+    (entry,) = metadata.entry_points(group="ptapp.domains", name=example.name)
+    assert project["entry-points"]["ptapp.domains"] == {entry.name: entry.value}
+    assert entry.load()
+
+
 def test_no_message_tells_a_user_to_install_a_name_that_is_on_no_index() -> None:
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("packages/*/README.md")]
-    for path in [*ROOT.glob("packages/*/src/**/*.py"), *pages]:
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/*/README.md")]
+    for path in [*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("examples/*/src/**/*.py"), *pages]:
         assert not re.search(r"pip install [^\n]*ptapp-", path.read_text(encoding="utf-8")), path
 
 
@@ -59,6 +69,6 @@ def test_an_extra_is_installed_by_the_names_of_its_libraries() -> None:
 
 
 def test_all_distributions_have_one_version_and_one_licence() -> None:
-    files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml")]
+    files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml"), *ROOT.glob("examples/*/pyproject.toml")]
     projects = [tomllib.loads(file.read_text())["project"] for file in files]
     assert len({(project["version"], project["license"]) for project in projects}) == 1

@@ -1,5 +1,6 @@
 """Every option of what is done with a run after it does something, or is refused: none is dropped in silence."""
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 
 from contract import of_audio, of_rl, of_vision
 from contract.rows import command
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import ARGUMENTS, flag, group_of, kind
 
@@ -164,3 +166,19 @@ def test_an_option_without_effect_is_refused(
     assert re.search(
         rf"^ptapp: .*{flag} does nothing here: it is for {what}; leave it out$", capsys.readouterr().err, re.M
     )
+
+
+@pytest.mark.parametrize("job", ["classify", "translate", "generate", "sounds", "images"])
+def test_the_precision_stands_beside_the_figures(
+    job: str, runs: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = runs(job)
+    domain = run.parent.name.split("-")[0]
+    usual = Runtime("cpu").precision  # bf16 where the processor has it
+    assert json.loads((run / "report" / "metrics.json").read_text())["precision"] == usual
+    for more, precision in (([], usual), (["--precision", "fp32"], "fp32")):
+        capsys.readouterr()
+        assert command([domain, "evaluate", str(run), "--device", "cpu", *more]) == 0
+        assert f" of {run}, on test, in {precision}\n" in capsys.readouterr().out
+        (report,) = (run / "evaluation").glob("own-test/metrics.json")
+        assert json.loads(report.read_text())["precision"] == precision

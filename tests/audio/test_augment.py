@@ -31,11 +31,11 @@ def test_what_becomes_of_a_sample_depends_on_seed_epoch_and_index_alone() -> Non
         torch.testing.assert_close(ALL(x[rows], Draws(1, 2, index[rows])), whole[rows], rtol=1e-4, atol=1e-5)
     for other in (Draws(2, 2, index), Draws(1, 3, index), Draws(1, 2, index + 1)):
         assert (ALL(x, other) - whole).abs().amax(1).min() > 0.01
-    masks = hidden_parts(Draws(1, 2, index), 0.2, 0.3, 2)
-    assert torch.equal(hidden_parts(Draws(1, 2, index[order]), 0.2, 0.3, 2), masks[order])
+    masks = hidden_parts(Draws(1, 2, index), 0.2, 0.3, masks=2)
+    assert torch.equal(hidden_parts(Draws(1, 2, index[order]), 0.2, 0.3, masks=2), masks[order])
     lengths = torch.tensor([100, 5000, 8000, 30])
-    at = place_windows(lengths, 1000, 0.1, Draws(1, 2, index))
-    assert torch.equal(place_windows(lengths[order], 1000, 0.1, Draws(1, 2, index[order])), at[order])
+    at = place_windows(lengths, 1000, 0.1, draws=Draws(1, 2, index))
+    assert torch.equal(place_windows(lengths[order], 1000, 0.1, draws=Draws(1, 2, index[order])), at[order])
 
 
 def test_without_options_nothing_changes() -> None:
@@ -45,11 +45,11 @@ def test_without_options_nothing_changes() -> None:
 
 def test_windows_lie_anywhere_in_a_long_clip_and_hold_a_short_one_whole() -> None:
     draws = Draws(0, 0, torch.arange(40_000))
-    long = place_windows(torch.full((40_000,), 3000), 1000, 0.0, draws)
+    long = place_windows(torch.full((40_000,), 3000), 1000, 0.0, draws=draws)
     assert (int(long.min()), int(long.max())) == (0, 2000)
-    short = place_windows(torch.full((40_000,), 300), 1000, 0.0, draws)
+    short = place_windows(torch.full((40_000,), 300), 1000, 0.0, draws=draws)
     assert (int(short.min()), int(short.max())) == (-700, 0)
-    assert place_windows(torch.full((40_000,), 1000), 1000, 0.0, draws).unique().tolist() == [0]
+    assert place_windows(torch.full((40_000,), 1000), 1000, 0.0, draws=draws).unique().tolist() == [0]
 
 
 @pytest.mark.parametrize("rate", [0.8, 1.0, 1.3])
@@ -87,20 +87,20 @@ def test_noise_has_the_drawn_level() -> None:
 
 def test_masks_hide_bands_and_times_and_no_more() -> None:
     draws = Draws(0, 0, torch.arange(300))
-    hidden = hide(torch.ones(300, 40, 100), hidden_parts(draws, 0.25, 0.5, 1)) == 0
+    hidden = hide(torch.ones(300, 40, 100), hidden_parts(draws, 0.25, 0.5, masks=1)) == 0
     bands, times = hidden.all(2).sum(1), hidden.all(1).sum(1)
     assert bands.max() <= 11
     assert times.max() <= 51
     assert bands.float().mean() == pytest.approx(5, abs=0.7)
     assert times.float().mean() == pytest.approx(25, abs=3)
     assert torch.equal(hidden, hidden.all(2)[:, :, None] | hidden.all(1)[:, None, :])
-    waveform = hide(torch.ones(300, 100), hidden_parts(draws, 0.25, 0.5, 1)) == 0
+    waveform = hide(torch.ones(300, 100), hidden_parts(draws, 0.25, 0.5, masks=1)) == 0
     assert torch.equal(waveform.sum(1), times)
 
 
 def test_mixup_mixes_targets_as_sounds() -> None:
     x, targets = torch.eye(6), torch.eye(6)
-    mixed, soft = mix(x, targets, Draws(0, 0, torch.arange(6)), 0.4)
+    mixed, soft = mix(x, targets, Draws(0, 0, torch.arange(6)), alpha=0.4)
     assert torch.equal(mixed, soft)
     torch.testing.assert_close(soft.sum(1), torch.ones(6))
     assert (soft > 0).sum(1).max() == 2

@@ -125,6 +125,21 @@ def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.Capture
     assert len(capsys.readouterr().out.splitlines()) == 1 + len(line["windows"])
 
 
+def test_a_time_line_marks_windows_of_silence_as_text_and_in_json(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, paused = only_run(trained), trained / "paused.wav"
+    tone = 0.5 * np.sin(2 * np.pi * 300 * np.arange(RATE) / RATE)
+    soundfile.write(paused, np.concatenate([tone, np.full(RATE, 5e-4), tone]), RATE)
+    words = ["audio", "predict", str(run), str(paused), "--timeline", "--every", "0.25"]
+    assert command([*words, "--json"]) == 0
+    windows = json.loads(capsys.readouterr().out)["windows"]
+    assert [each["silent"] for each in windows] == [False] * 4 + [True] * 4 + [False] * 4
+    assert command(words) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.endswith("  (silence)") for line in lines] == [each["silent"] for each in windows]
+
+
 def test_predict_and_features_count_what_a_folder_holds_besides(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,7 +152,7 @@ def test_predict_and_features_count_what_a_folder_holds_besides(
     ):
         assert command(["audio", *words]) == 2
         error = capsys.readouterr().err
-        assert "1 file cannot be read as recordings (1 .sfz); convert them first" in error
+        assert "1 file cannot be read as sounds (1 .sfz; the first is " in error
         assert "1 of 2 files could not be read" in error
 
 
@@ -213,8 +228,8 @@ def test_evaluate_says_of_the_data_what_training_said(
     (other / "low" / "broken.wav").write_bytes(b"no audio")
     assert command(["audio", "evaluate", str(only_run(trained)), "--data", str(other), "--skip-bad"]) == 0
     output = capsys.readouterr().out
-    assert "note: 1 file cannot be read as recordings (1 .sfz)" in output
-    assert f"left out: {other / 'low' / 'broken.wav'}: is no audio" in output
+    assert "note: 1 file cannot be read as sounds (1 .sfz; the first is " in output
+    assert f"left out: {other / 'low' / 'broken.wav'}: is no sound" in output
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "size"), [(256, 64, 16 * 64), (255, 100, 3217), (64, 150, 901), (512, 1, 30)])

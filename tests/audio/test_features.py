@@ -1,4 +1,4 @@
-"""Every feature beside librosa's own, on made and on real audio."""
+"""Every feature beside librosa's own, on made and on real recordings."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +52,7 @@ CASES: dict[str, tuple[Callable[[int], nn.Module], Callable[[Any, int], Any], fl
         1e-5,
     ),
     "log-mel": (
-        lambda rate: features.LogMel(rate, 1024, 256, 64),
+        lambda rate: features.LogMel(rate, 1024, 256, n_mels=64),
         lambda y, rate: librosa.power_to_db(
             librosa.feature.melspectrogram(y=y, sr=rate, n_fft=1024, hop_length=256, n_mels=64)
         ),

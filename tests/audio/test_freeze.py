@@ -11,13 +11,13 @@ from torch import Tensor
 from frozen import check_frozen, some_parts
 from ptapp_audio.models import build
 from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
-from ptapp_audio.train import SoundClassification
+from ptapp_audio.train import SoundTask
 from ptapp_core.nn.losses import build_loss
 
 pytestmark = pytest.mark.slow
 
 WINDOW = 4000
-FRONT = Front.of(8000, 0.032, 0.016, 20, 50.0)
+FRONT = Front.of(8000, 0.032, 0.016, mels=20, low=50.0)
 SHAPE = (FRONT.mels, 1 + WINDOW // FRONT.hop)
 WAV2VEC2: dict[str, Any] = {
     **{"model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
@@ -48,5 +48,5 @@ def test_a_frozen_part_is_the_same_function_after_training(name: str, chosen: st
     network = build(name, classes=3, shape=SHAPE, dropout=0.5, **SMALL[name])
     model = Waveform(UnitFront() if network.hears else LogMelFront(FRONT), network, WINDOW)
     frozen = some_parts(chosen, model)
-    learns = SoundClassification(model, build_loss("cross-entropy"))
+    learns = SoundTask(model, build_loss("cross-entropy"))
     check_frozen(learns, model, frozen, {"input": sounds(), "target": torch.tensor([0, 1, 2, 0])})

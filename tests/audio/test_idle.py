@@ -105,5 +105,6 @@ def test_a_share_for_validation_is_for_data_that_has_none(val: float, tmp_path: 
     listed = {"data": str(in_lists(tmp_path / "lists")), **options}
     with pytest.raises(UserError, match=r"^--val does nothing here: it is for data without a validation split"):
         load_for(TrainAudio.resolve(None, listed))
+    assert "; --split exact does nothing here" in load_for(TrainAudio.resolve(None, {**listed, "val": 0.1})).about
     job = TrainAudio.resolve(None, {"data": str(in_folders(tmp_path / "folders")), **options, "group_column": "none"})
     assert len(load_for(job).val) == round(val * 30) * 2

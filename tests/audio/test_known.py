@@ -11,8 +11,10 @@ import pytest
 import soundfile
 
 from divisions import EXACT
+from ptapp_audio.data.manifest import read_manifest
 from ptapp_audio.data.recognise import load, recognise
 from ptapp_core.data.listing import Listing
+from ptapp_core.data.targets import Wanted
 from ptapp_core.errors import UserError
 
 
@@ -168,7 +170,7 @@ def test_esc50s_table_with_ones_own_classes_keeps_its_folds_and_says_what_it_too
     listing = found(tmp_path / "mine.csv")
     assert listing.classes == ("indoor", "outdoor")
     assert by_name(listing, listing.folds)["2-2001-A-49.wav"] == 2
-    assert listing.notes == ("column category is taken as the class, not target: remove it to take another",)
+    assert listing.notes == ("column category is taken as the class, not target: --label-column chooses",)
     (tmp_path / "mine.csv").write_text("\n".join(["filename,fold,label", *(row.rpartition(",")[0] for row in rows)]))
     assert found(tmp_path / "mine.csv").classes == ("0", "49")
 
@@ -268,3 +270,17 @@ def test_a_folder_in_which_few_names_are_those_of_a_known_set_is_the_users_own(t
     listing = found(write(tmp_path, *own, "dog/03-01-06-01-01-01-12.wav"))
     assert listing.classes == ("cat", "dog")
     assert len(listing.files) == 19
+
+
+def test_fsd50k_is_read_as_published(tmp_path: Path) -> None:
+    for number, folder in enumerate(("FSD50K.dev_audio", "FSD50K.dev_audio", "FSD50K.eval_audio")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        soundfile.write(tmp_path / folder / f"{1000 + number}.wav", np.full(400, 0.1 * (number + 1)), 4000)
+    (tmp_path / "FSD50K.ground_truth").mkdir()
+    table = tmp_path / "FSD50K.ground_truth" / "dev.csv"
+    table.write_text('fname,labels,mids,split\n1000,"Music,Guitar","/m/1,/m/2",train\n1001,Music,/m/1,val\n')
+    listing, _ = read_manifest(table, wanted=Wanted("multilabel"))
+    assert listing.classes == ("Guitar", "Music")
+    assert list(listing.labels) == [(1.0, 1.0), (0.0, 1.0)]
+    assert listing.parts == ["train", "val"]
+    assert [file.parent.name for file in listing.files] == ["FSD50K.dev_audio"] * 2

@@ -132,7 +132,7 @@ def test_the_transformer_tells_times_and_not_without_its_codes_of_time() -> None
 
 def waveform(name: str, window: int = 1600, classes: int = 3, **options: int) -> Waveform:
     torch.manual_seed(0)
-    front = Front.of(8000, 0.032, 0.01, 32, 20.0)
+    front = Front.of(8000, 0.032, 0.01, mels=32, low=20.0)
     network = build(name, classes=classes, shape=(32, 1 + window // front.hop), **SMALL[name], **options)
     model = Waveform(LogMelFront(front), network, window)
     model.front.measure([torch.randn(8, window) * 0.1])
@@ -140,7 +140,7 @@ def waveform(name: str, window: int = 1600, classes: int = 3, **options: int) ->
 
 
 def test_the_statistics_are_those_of_all_batches_together() -> None:
-    front, x = LogMelFront(Front.of(8000, 0.032, 0.01, 32, 20.0)), torch.randn(9, 1600) * torch.rand(9, 1)
+    front, x = LogMelFront(Front.of(8000, 0.032, 0.01, mels=32, low=20.0)), torch.randn(9, 1600) * torch.rand(9, 1)
     front.measure(x.split(4))
     decibels = front.decibels(x)
     torch.testing.assert_close(front.mean, decibels.mean((0, 2))[:, None])
@@ -200,14 +200,14 @@ def test_silent_windows_do_not_decide_unless_all_are_silent() -> None:
         expected = mean_of_windows(model, clip[None])
         torch.testing.assert_close(model(clip[None]).softmax(1), expected, atol=1e-5, rtol=0)
         clips = Clips(clip, *torch.tensor([[0], [len(clip)], [0]]), ["clip"])
-        answer = predict_clips(model, clips, model.window, Runtime("cpu", "fp32"))
+        answer = predict_clips(model, clips, model.window, runtime=Runtime("cpu", "fp32"))
         torch.testing.assert_close(answer.probabilities, expected, atol=1e-5, rtol=0)
 
 
 def test_a_clip_without_samples_is_refused_by_name() -> None:
     clips = Clips(torch.zeros(5, dtype=torch.int16), *torch.tensor([[0, 5], [5, 0], [0, 1]]), ["full.wav", "none.wav"])
     with pytest.raises(UserError, match=r"^none\.wav: holds no samples; leave it out$"):
-        predict_clips(waveform("cnn"), clips, 1600, Runtime("cpu", "fp32"))
+        predict_clips(waveform("cnn"), clips, 1600, runtime=Runtime("cpu", "fp32"))
 
 
 def onnx(path: str) -> Callable[[Tensor], Tensor]:
@@ -223,7 +223,9 @@ READERS = {"onnx": onnx, "pt2": lambda path: torch.export.load(path).module(), "
 @pytest.mark.parametrize(("name", "options"), [("cnn", {}), ("crnn", {}), ("transformer", {"layers": 1})])
 def test_the_exported_model_takes_any_length(name: str, options: dict[str, int], form: Format, tmp_path: Path) -> None:
     model = nn.Sequential(waveform(name, **options), nn.Softmax(1))
-    path, difference = export(model, 0.1 * torch.randn(7, 2400), tmp_path, form, {}, free=(("batch", "length"),))
+    path, difference = export(
+        model, 0.1 * torch.randn(7, 2400), tmp_path, format=form, about={}, free=(("batch", "length"),)
+    )
     assert difference < 1e-4
     exported = READERS[form](str(path))
     with torch.no_grad():

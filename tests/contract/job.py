@@ -8,6 +8,7 @@ come from different parents.)
 """
 
 import importlib
+import importlib.util
 import json
 import os
 import pkgutil
@@ -71,7 +72,8 @@ def ranks_of(job: dict[str, Any]) -> list[dict[str, str]]:
 def serve() -> None:
     """Forks a process for each rank of each line; in that process, returns by way of `sys.exit`."""
     for entry in metadata.entry_points(group="ptapp.domains"):
-        importlib.import_module(f"{entry.module.partition('.')[0]}.train")
+        package = entry.module.partition(".")[0]
+        importlib.import_module(f"{package}.{'domain' if importlib.util.find_spec(f'{package}.domain') else 'train'}")
     for line in sys.stdin:
         job = json.loads(line)
         children = []

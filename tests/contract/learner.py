@@ -25,7 +25,7 @@ def learn(row: Row, folder: Path, accumulate: int = 1) -> dict[str, Tensor]:
     optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
     plan = Plan(12, accumulate=accumulate, log_every=3, eval_every=6)
     with Run(folder, runtime) as run:
-        fit(plan, runtime, run, task, source, optimizer, evaluate=evaluate)
+        fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, evaluate=evaluate)
     runtime.close()
     return task.model.state_dict()
 
@@ -34,12 +34,13 @@ def given_to_fit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Tas
     """What a command's job would learn with, from and measure; it ends there."""
     given: list[tuple[Task, Source, Evaluate]] = []
 
-    def fit(plan: object, runtime: object, run: object, *others: object) -> None:
-        task, source, _, _, evaluate = others
-        given.append((task, source, evaluate))  # type: ignore[arg-type]
+    def fit(
+        plan: object, runtime: object, run: object, *, task: Task, source: Source, evaluate: Evaluate, **_: object
+    ) -> None:
+        given.append((task, source, evaluate))
         raise UserError("that is all")
 
-    monkeypatch.setattr(f"ptapp_{words[0]}.train.fit", fit)
+    monkeypatch.setattr("ptapp_rl.train.fit" if words[0] == "rl" else "ptapp_core.domain.fit", fit)
     assert command(words) == 2
     return given[0]
 
@@ -51,7 +52,15 @@ def learn_again(words: list[str]) -> NoReturn:
     task, source, evaluate = row.learner(runtime, 1)
     plan = Plan(6, log_every=1, eval_every=3, save_every=2)
     with Run(folder, runtime, config="lr = 0.1\n", resume=folder.exists(), keep=1) as run:
-        fit(plan, runtime, run, task, source, torch.optim.SGD(task.parameters(), lr=0.1), evaluate=evaluate)
+        fit(
+            plan,
+            runtime,
+            run,
+            task=task,
+            source=source,
+            optimizer=torch.optim.SGD(task.parameters(), lr=0.1),
+            evaluate=evaluate,
+        )
     os._exit(0)  # a fork takes seconds to tidy up all that its parent has imported
 
 

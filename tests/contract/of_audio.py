@@ -7,11 +7,13 @@ import soundfile
 import torch
 from torch import nn
 
+from contract.kinds import learner
 from contract.row import Row
 from ptapp_audio.features.spectral import LogMel
-from ptapp_audio.train import SoundClassification
+from ptapp_audio.train import SoundTask
 from ptapp_core.data.loader import Loader
 from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.regress import Regress
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -43,14 +45,35 @@ def _train(folder: Path) -> list[str]:
     return [*words.split(), "--data", str(data), "--run-dir", str(folder / "runs")]
 
 
+def _train_numbers(folder: Path) -> list[str]:
+    """Numbers of the tones: how long they are, and how loud, as years, which have more digits than float32 keeps."""
+    data = write_sounds(folder / "numbered")
+    if not (data / "tones.csv").exists():
+        lines = ["filename,labels,seconds,year"]
+        for file in sorted(data.glob("*/*.wav")):
+            wave, _ = soundfile.read(file)
+            tags = {"rising": "low|high"}.get(file.parent.name, file.parent.name)
+            lines.append(f"{file.relative_to(data)},{tags},{len(wave) / RATE},{1.7e9 + 1000 * wave.std()}")
+        (data / "tones.csv").write_text("\n".join(lines) + "\n")
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(data / "tones.csv")
+    return [*words, "--task", "regress", "--label-column", "seconds+year"]
+
+
+def _learner_of_numbers(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    kind = Regress(["seconds", "year"], [0.5, 0.5], [0.5, 0.5])
+    return learner(kind, _Small(2), torch.randn(49, 400), accumulate, runtime)
+
+
 class _Small(nn.Module):
     """A convolution over a log-mel spectrogram, without batch statistics."""
 
-    def __init__(self) -> None:
+    def __init__(self, outputs: int = 3) -> None:
         super().__init__()
-        self.log_mel = LogMel(RATE, 64, 32, 8)
+        self.log_mel = LogMel(RATE, 64, 32, n_mels=8)
         self.layers = nn.Sequential(
-            nn.Conv1d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 3)
+            nn.Conv1d(8, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, outputs)
         )
 
     def forward(self, x: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
@@ -68,7 +91,7 @@ def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]
         figures = predict(measured, data, runtime, batch_size=10).metrics()
         return {**figures, "loss": figures["nll"]}
 
-    return SoundClassification(model, build_loss("cross-entropy")), loader, evaluate
+    return SoundTask(model, build_loss("cross-entropy")), loader, evaluate
 
 
 ROWS = [
@@ -96,9 +119,28 @@ ROWS = [
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--batchsize", "5"], "--batch-size"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
             "a fold that is not there": (["--fold", "1"], "--folds"),
             "pretrained for another model": (["--pretrained", "x"], "wav2vec2"),
             "the lowest frequency too high": (["--low", "3000"], "--low"),
         },
+    ),
+    Row(
+        "audio numbers",
+        _train_numbers,
+        {
+            "plain": "",
+            "mixed": "--loss l1 --mixup 0.2",
+            "labels": "--task multilabel --label-column labels --balance weights",
+        },
+        _learner_of_numbers,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--noise 0.7 --gain 6",
+        mistakes={
+            "no such column": (["--label-column", "loudness"], "--label-column loudness"),
+            "loss of another kind": (["--loss", "bce"], "mse or l1 or huber"),
+            "a column without a name": (["--label-column", "seconds+"], "a name is missing"),
+        },
+        exported="targets",
     ),
 ]

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from contract.kinds import learner
 from contract.row import Row
 from ptapp_core.data.loader import Batch, Loader
+from ptapp_core.kinds.multilabel import Multilabel
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -40,6 +42,28 @@ def _train(folder: Path) -> list[str]:
     return [*words.split(), "--data", str(write_texts(folder / "texts")), "--run-dir", str(folder / "runs")]
 
 
+def _train_labels(folder: Path) -> list[str]:
+    """The same texts with the animals in them as columns of 1 and 0, and how many words they have."""
+    classes = write_texts(folder / "texts").read_text().splitlines()[1:]
+    data = folder / "labels.csv"
+    if not data.exists():
+        rows = [row.rpartition(",")[0] for row in classes]
+        lines = ["text,cat,dog,words"]
+        lines += [
+            f"{text},{int('cat' in text)},{int('cat' in text or 'dog' in text)},{len(text.split())}" for text in rows
+        ]
+        data.write_text("\n".join(lines) + "\n")
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(data)
+    return [*words, "--task", "multilabel"]
+
+
+def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
+    return learner(Multilabel(["cat", "dog"]), model, torch.randn(49, 6), accumulate, runtime)
+
+
 class _Syllables:
     """Texts of unequal lengths as rows of numbers that need no embedding, so that one may be made not finite."""
 
@@ -67,9 +91,9 @@ def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]
     loader = Loader(data, 12, runtime, accumulate=accumulate, order=order)
 
     def evaluate(measured: nn.Module) -> dict[str, float]:
-        return token_figures(measured, tagged, data, loss, runtime, 0, batch_size=10)
+        return token_figures(measured, tagged, data, loss=loss, runtime=runtime, pad=0, batch_size=10)
 
-    return TokenTask(model, loss, tagged, 0), loader, evaluate
+    return TokenTask(model, loss, tagged, pad=0), loader, evaluate
 
 
 ROWS = [
@@ -102,6 +126,25 @@ ROWS = [
             "unknown encoding": (["--encoding", "utf-99"], "--encoding utf-99"),
             "encoding without lines": (["--encoding", "cp037"], "convert the files"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
         },
+    ),
+    Row(
+        "nlp labels",
+        _train_labels,
+        {
+            "plain": "",
+            "transformer": "--model transformer --loss focal --balance weights",
+            "numbers": "--task regress --label-column words",
+        },
+        _learner_of_labels,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--word-dropout 0.3",
+        mistakes={
+            "no such column": (["--label-column", "bird"], "--label-column bird"),
+            "loss of another kind": (["--loss", "mse"], "bce or focal"),
+            "a sampler of texts": (["--balance", "sampler"], "--balance sampler"),
+        },
+        exported="thresholds",
     ),
 ]

@@ -77,6 +77,8 @@ ROWS = [
             "another algorithm's option": (["--double", "--dueling"], "--dueling is an option of dqn"),
             "batch that does not divide": (["--batch-size", "30"], "--batch-size 30"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
+            "seeds from greater to less": (["--seeds", "3-1"], "3 is greater than 1"),
         },
     ),
     _row(

@@ -7,13 +7,16 @@ import torch
 from PIL import Image
 from torch import nn
 
+from contract.kinds import learner
 from contract.row import Row
 from ptapp_core.data.loader import Loader
 from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.multilabel import Multilabel
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.task import Source, Task
+from ptapp_vision.kinds import Segment
 
 
 def write_images(folder: Path, per_class: int = 40, size: int = 16) -> Path:
@@ -37,6 +40,66 @@ def _train(folder: Path) -> list[str]:
     words = "vision train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
     words += " --average-decay 0.9 --shift 0.1 --rotation 10 --device cpu --threads 1 --clip 1 --log-to none"
     return [*words.split(), "--data", str(data), "--run-dir", str(folder / "runs")]
+
+
+def write_manifest(folder: Path) -> Path:
+    """The same bars with labels, `across` and `down`, and numbers, how bright and how large they are; once."""
+    if (folder / "bars.csv").exists():
+        return folder / "bars.csv"
+    write_images(folder)
+    lines = ["filename,labels,light,spread"]
+    for file in sorted(folder.glob("*/*.png")):
+        pixels = np.asarray(Image.open(file)) / 255
+        labels = {"both": "across|down"}.get(file.parent.name, file.parent.name)
+        lines.append(f"{file.relative_to(folder)},{labels},{pixels.mean():.4f},{100 + pixels.std():.4f}")
+    (folder / "bars.csv").write_text("\n".join(lines) + "\n")
+    return folder / "bars.csv"
+
+
+def _train_labels(folder: Path) -> list[str]:
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(write_manifest(folder / "listed"))
+    return [*words, "--task", "multilabel"]
+
+
+def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    return learner(Multilabel(["across", "down"]), model, torch.randn(49, 1, 8, 8), accumulate, runtime)
+
+
+def write_masks(folder: Path, count: int = 112, size: int = 16) -> Path:
+    """Noisy squares and bars with their masks: class 1 and 2 on class 0, and a border of 255 around each."""
+    random = np.random.default_rng(1)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        mask, image = np.zeros((size, size), np.uint8), random.integers(0, 100, (size, size))
+        for kind, (high, wide) in enumerate(((5, 5), (2, 9)), start=1):
+            row, column = random.integers(0, size - high), random.integers(0, size - wide)
+            mask[max(row - 1, 0) : row + high + 1, max(column - 1, 0) : column + wide + 1] = 255
+            mask[row : row + high, column : column + wide] = kind
+            image[row : row + high, column : column + wide] += 70 * kind
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    (folder / "classes.txt").write_text("ground\nsquare\nbar\n")
+    return folder
+
+
+def _train_masks(folder: Path) -> list[str]:
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(write_masks(folder / "masked"))
+    return [*words, "--task", "segment", "--stochastic-depth", "0.1"]
+
+
+def _learner_of_masks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    kind, model = Segment(["a", "b", "c"]), nn.Conv2d(1, 3, 3, padding=1)
+    masks = torch.randint(0, 4, (49, 8, 8), dtype=torch.uint8)
+    data = {"input": torch.randn(49, 1, 8, 8), "target": masks.where(masks < 3, 255)}
+    loader = Loader(data, 12, runtime, accumulate=accumulate)
+    loss = kind.loss(None, data["target"], weighed=True, label_smoothing=0.1)
+    return kind.task(model, loss), loader, lambda measured: kind.evaluate(measured, data, runtime, loss=loss)
 
 
 def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -76,6 +139,46 @@ ROWS = [
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--batchsize", "5"], "--batch-size"),
             "not a run": (["--resume", "."], "config.toml"),
+            "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
+        },
+    ),
+    Row(
+        "vision labels",
+        _train_labels,
+        {
+            "plain": "--balance weights",
+            "focal, mixed": "--loss focal --cutmix 1",
+            "numbers": "--task regress --label-column light+spread --loss huber",
+        },
+        _learner_of_labels,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--crop 2 --rotation 10",
+        mistakes={
+            "no such column": (["--label-column", "colour"], "--label-column colour"),
+            "loss of another kind": (["--loss", "cross-entropy"], "bce or focal"),
+            "a sampler of labels": (["--balance", "sampler"], "--balance sampler"),
+            "labels as numbers": (["--task", "regress", "--label-column", "labels"], "is no number"),
+            "numbers as labels": (["--label-column", "light+spread"], "neither 1 nor 0"),
+        },
+        exported="thresholds",
+    ),
+    Row(
+        "vision masks",
+        _train_masks,
+        {
+            "plain": "--balance weights --label-smoothing 0.1",
+            "from disk": "--cache disk --workers 2 --crop 2 --erasing 0.5",
+        },
+        _learner_of_masks,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--crop 2 --rotation 10 --erasing 0.5 --brightness 0.3 --contrast 0.3",
+        mistakes={
+            "a classifier": (["--model", "fercnn"], "--model unet"),
+            "a loss of labels": (["--loss", "bce"], "cross-entropy"),
+            "a policy": (["--policy", "randaugment"], "--policy"),
+            "mixed images": (["--cutmix", "1"], "--cutmix"),
+            "a sampler of masks": (["--balance", "sampler"], "--balance sampler"),
+            "a column": (["--label-column", "colour"], "--label-column does nothing here"),
         },
     ),
 ]

@@ -48,7 +48,15 @@ def test_the_job_stops_with_the_step_and_the_samples_and_the_weights_before_it(
     task.after_step = lambda progress: before.append([p.detach().clone() for p in task.parameters()])
     plan, run = Plan(20, log_every=10, eval_every=5), Run(tmp_path / "run", runtime)
     with pytest.raises(UserError, match="step 7") as stopped:
-        fit(plan, runtime, run, task, Poisoned(row, source, 7), chosen, evaluate=lambda model: {"loss": 1.0})
+        fit(
+            plan,
+            runtime,
+            run,
+            task=task,
+            source=Poisoned(row, source, 7),
+            optimizer=chosen,
+            evaluate=lambda model: {"loss": 1.0},
+        )
     assert source.names(7)[0] in str(stopped.value)
     assert "step-00000005" in str(stopped.value)
     for parameter, good in zip(task.parameters(), before[5], strict=True):
@@ -67,7 +75,7 @@ def test_no_checkpoint_holds_weights_that_an_update_made_not_finite(
     chosen = build_optimizer(task, optimizer, lr=1e38, weight_decay=2.0)
     plan, run = Plan(4, save_every=1, average=average), Run(tmp_path / "run", runtime)
     with pytest.raises(UserError, match=r"step [1-4]: .* not finite.*; last good checkpoint: ") as stopped:
-        fit(plan, runtime, run, task, source, chosen)
+        fit(plan, runtime, run, task=task, source=source, optimizer=chosen)
     steps = run.checkpoints.steps()
     assert (str(steps[-1]) if steps else "none yet") in str(stopped.value)
     for folder in steps:
@@ -82,7 +90,7 @@ def test_a_checkpoint_that_is_not_finite_is_not_resumed(row: Row, place: str, tm
         runtime = Runtime("cpu", "fp32")
         task, source, _ = row.learner(runtime, 1)
         run, plan = Run(tmp_path / "run", runtime, resume=resume), Plan(steps, average="ema")
-        fit(plan, runtime, run, task, source, build_optimizer(task, "adamw", lr=1e-3))
+        fit(plan, runtime, run, task=task, source=source, optimizer=build_optimizer(task, "adamw", lr=1e-3))
 
     job(2, resume=False)
     (folder,) = (tmp_path / "run" / "checkpoints").glob("step-*")
@@ -105,7 +113,9 @@ def test_fp16_skips_a_gradient_that_overflows_counts_it_and_goes_on(row: Row, tm
     weights: list[torch.Tensor] = []
     task.after_step = lambda progress: weights.append(next(task.parameters()).detach().clone())
     run = Run(tmp_path / "run", runtime)
-    progress = fit(Plan(20, log_every=10), runtime, run, task, source, build_optimizer(task, "sgd", lr=0.1))
+    progress = fit(
+        Plan(20, log_every=10), runtime, run, task=task, source=source, optimizer=build_optimizer(task, "sgd", lr=0.1)
+    )
     assert progress.step == 20
     assert progress.skipped >= 2  # the first loss scale may be too large as well
     assert torch.equal(weights[5], weights[7])
@@ -120,7 +130,7 @@ def test_fp16_begins_its_momentum_after_a_first_step_that_is_skipped(row: Row, t
     overflowing(task, range(1, 2))
     before = [parameter.detach().clone() for parameter in task.model.parameters()]
     optimizer = build_optimizer(task, "sgd", lr=1e-3, momentum=0.9)
-    fit(Plan(3), runtime, Run(tmp_path, runtime), task, source, optimizer)
+    fit(Plan(3), runtime, Run(tmp_path, runtime), task=task, source=source, optimizer=optimizer)
     for parameter, first in zip(task.model.parameters(), before, strict=True):
         assert (parameter - first).abs().max() < 1.0
 
@@ -133,7 +143,9 @@ def test_fp16_stops_where_every_gradient_overflows(row: Row, steps: int, every: 
     overflowing(task, range(1, 100))
     optimizer = build_optimizer(task, "sgd", lr=0.1)
     with pytest.raises(UserError, match="fp32"):
-        fit(Plan(steps, log_every=every), runtime, Run(tmp_path, runtime), task, source, optimizer)
+        fit(
+            Plan(steps, log_every=every), runtime, Run(tmp_path, runtime), task=task, source=source, optimizer=optimizer
+        )
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -143,7 +155,7 @@ def test_fp16_stops_at_a_loss_that_is_not_finite(row: Row, tmp_path: Path) -> No
     task, source, _ = row.learner(runtime, 1)
     optimizer = build_optimizer(task, "sgd", lr=0.1)
     with pytest.raises(UserError, match="step 7"):
-        fit(Plan(20), runtime, Run(tmp_path, runtime), task, Poisoned(row, source, 7), optimizer)
+        fit(Plan(20), runtime, Run(tmp_path, runtime), task=task, source=Poisoned(row, source, 7), optimizer=optimizer)
 
 
 def test_a_loss_that_is_infinite_with_finite_gradients_stops_too(tmp_path: Path) -> None:
@@ -156,4 +168,11 @@ def test_a_loss_that_is_infinite_with_finite_gradients_stops_too(tmp_path: Path)
 
     task.loss = Infinite()
     with pytest.raises(UserError, match="step 1:"):
-        fit(Plan(3), runtime, Run(tmp_path, runtime), task, source, build_optimizer(task, "sgd", lr=0.1))
+        fit(
+            Plan(3),
+            runtime,
+            Run(tmp_path, runtime),
+            task=task,
+            source=source,
+            optimizer=build_optimizer(task, "sgd", lr=0.1),
+        )

@@ -59,7 +59,7 @@ class Unlike(nn.Module):
 @pytest.mark.parametrize("form", ["pt2", "onnx", "torchscript"])
 def test_an_export_that_differs_is_not_written(form: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"--format {form}"):
-        export(Unlike(), torch.rand(8, 3), tmp_path, form, {})  # type: ignore[arg-type]
+        export(Unlike(), torch.rand(8, 3), tmp_path, format=form, about={})  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -74,5 +74,5 @@ class Between(nn.Module):
 def test_several_inputs_may_have_lengths_of_their_own(form: str, tmp_path: Path) -> None:
     samples = torch.rand(8, 6), torch.rand(8, 9)
     free = (("batch", "rows"), ("batch", "columns"))
-    _, difference = export(Between(), samples, tmp_path, form, {}, free=free, names=("one", "other"))  # type: ignore[arg-type]
+    _, difference = export(Between(), samples, tmp_path, format=form, about={}, free=free, names=("one", "other"))  # type: ignore[arg-type]
     assert difference < 1e-6

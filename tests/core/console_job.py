@@ -61,7 +61,7 @@ def job(folder: Path) -> int:
         with Run(folder, runtime) as run:
             run.say("it begins")
             plan = Plan(20, log_every=1, eval_every=5)
-            fit(plan, runtime, run, task, loader, optimizer, evaluate=lambda model: {"loss": 1.0})
+            fit(plan, runtime, run, task=task, source=loader, optimizer=optimizer, evaluate=lambda model: {"loss": 1.0})
             run.say("it is done")
 
     ptapp_core.cli.main._root = lambda: app

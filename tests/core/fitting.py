@@ -50,7 +50,7 @@ def train(
     task = options.pop("task", None) or Classification(model, CrossEntropy())
     source = options.pop("source", loader)
     with Run(folder, runtime, keep=options.pop("keep", 9), resume=options.pop("resume", False)) as run:
-        return fit(plan, runtime, run, task, source, optimizer, **options)
+        return fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, **options)
 
 
 def weights_of(model: nn.Module) -> dict[str, Tensor]:

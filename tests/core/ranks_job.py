@@ -79,7 +79,7 @@ def job(case: str, folder: Path, steps: int = 7, resume: bool = False) -> None:
     with Run(folder, runtime, resume=resume) as record:
         if case == "unwritable" and runtime.is_main:
             record.checkpoints.folder.write_text("a file where a folder should be")
-        fit(plan, runtime, record, task, source, optimizer, evaluate=evaluate)
+        fit(plan, runtime, record, task=task, source=source, optimizer=optimizer, evaluate=evaluate)
     runtime.close()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ptapp_core.data.class_folders import files_of_splits, list_classes
 from ptapp_core.data.layout import note_on_people, split_of
 from ptapp_core.data.split import SplitName
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError
 
 WORDS: dict[SplitName, list[str]] = {
@@ -32,7 +32,7 @@ def tree(root: Path, *files: str) -> Path:
 
 
 def read(root: Path) -> dict[SplitName, dict[str, list[Path]]]:
-    return files_of_splits(root, Kind("image", frozenset([".png"]), lambda file: False, remedy="convert them"))
+    return files_of_splits(root, FileType("image", frozenset([".png"]), lambda file: False, remedy="convert them"))
 
 
 def refusal(root: Path) -> str:
@@ -208,7 +208,7 @@ def test_classes_called_like_people_get_a_line() -> None:
 
 
 def test_samples_beside_a_table_of_other_columns_get_what_to_rename(tmp_path: Path) -> None:
-    kind = Kind("image", frozenset([".png"]), lambda file: False, remedy="convert them")
+    kind = FileType("image", frozenset([".png"]), lambda file: False, remedy="convert them")
     for name in ("images", "train", "."):
         root = tree(tmp_path / f"in {name}", f"{name}/1.png", f"{name}/2.png")
         (root / "train.csv").write_text("id,kind\n1,cat\n2,dog\n")

@@ -340,7 +340,7 @@ def test_no_warning_comes_when_the_optimizers_first_steps_are_skipped(
     name: str, recwarn: pytest.WarningsRecorder
 ) -> None:
     _, planned = schedule(name, warmup=2)
-    for _ in range(STEPS):  # as fp16 may: the schedule goes on, the optimizer never moves
+    for _ in range(STEPS):  # as fp16 may: the schedule continues, the optimizer never moves
         planned.step()
         planned.observe(0.0)
     assert not recwarn.list

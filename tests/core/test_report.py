@@ -84,6 +84,20 @@ def test_nothing_or_one_point_or_no_finite_one_still_makes_a_picture(tmp_path: P
         assert min(picture.size) > 20
 
 
+def test_few_points_are_marked_and_stand_at_their_steps(tmp_path: Path, drawn: list[Figure]) -> None:
+    rows = [{"step": step, "val/loss": 1 / step} for step in (2, 4, 6)] + [{"step": 6, "loss": 0.1, "lr": 1e-3}]
+    curves(metrics(tmp_path / "m.jsonl", rows), tmp_path / "curves.png")
+    (trained, evaluated, _), (rate,) = (axes.get_lines() for axes in drawn[0].axes)
+    assert {line.get_marker() for line in (trained, evaluated, rate)} == {"o"}
+    assert trained.get_markersize() == rate.get_markersize() > evaluated.get_markersize()
+    assert len({axes.get_xlim() for axes in drawn[0].axes}) == 1
+    curves(metrics(tmp_path / "m.jsonl", [{"step": k, "loss": 1 / k} for k in range(1, 60)]), tmp_path / "many.png")
+    (many,) = drawn[1].axes[0].get_lines()
+    assert many.get_marker() not in ("o", ".")
+    curves(metrics(tmp_path / "m.jsonl", rows[-1:]), tmp_path / "one.png")
+    assert [tick for tick in drawn[2].axes[0].get_xticks() if 5 <= tick <= 7] == [5, 6, 7]
+
+
 def test_figures_that_are_not_finite_leave_the_others_visible(tmp_path: Path, drawn: list[Figure]) -> None:
     rows = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": None}, {"step": 3, "loss": 1.0}]
     curves(metrics(tmp_path / "m.jsonl", rows), tmp_path / "curves.png")

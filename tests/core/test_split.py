@@ -88,6 +88,20 @@ def test_exact_shares_are_exact_for_each_class(counts: list[int]) -> None:
         assert [own[label] for label in range(len(counts))] == [max(1, round(0.1 * count)) for count in counts]
 
 
+def test_exact_shares_of_what_is_divided_already_are_said_to_do_nothing() -> None:
+    names = [str(row) for row in range(30)]
+    divided = Known("here", parts=["train"] * 10 + ["val"] * 10 + ["test"] * 10)
+    said = "--split exact does nothing here: the data brings all its splits"
+    exact = Division(how="exact")
+    assigned = assign(samples(names), divided, exact)
+    assert said in assigned.note
+    assert said not in assign(samples(names), divided, Division()).note
+    kept = members(samples(names), assigned)
+    assert said not in assign(samples(names), divided, replace(exact, before=kept)).note
+    without_val = replace(divided, parts=["train"] * 20 + ["test"] * 10)
+    assert said not in assign(samples(names), without_val, exact).note
+
+
 def test_a_class_that_falls_into_no_split_is_refused_and_exact_is_named() -> None:
     labels = [0] * 400 + [1] * 3
     known = Known("here", labels, ("many", "few"))

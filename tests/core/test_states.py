@@ -31,7 +31,16 @@ def learn(folder: Path, optimizer_name: str, schedule: str, steps: int) -> None:
     plan = Plan(steps, log_every=2, eval_every=2, save_every=3, average="ema", average_decay=0.5, schedule_steps=6)
     rates = build_schedule(optimizer, schedule, steps=6, warmup=1)
     with Run(folder, runtime, resume=folder.exists()) as run:
-        fit(plan, runtime, run, task, loader, optimizer, rates, evaluate=lambda model: {"loss": 1.0})
+        fit(
+            plan,
+            runtime,
+            run,
+            task=task,
+            source=loader,
+            optimizer=optimizer,
+            schedule=rates,
+            evaluate=lambda model: {"loss": 1.0},
+        )
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: str(getattr(odd, "shape", odd))[:20])

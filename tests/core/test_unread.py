@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.data.class_folders import files_below, files_named, files_of_splits
-from ptapp_core.data.unread import Kind, left_out
+from ptapp_core.data.unread import FileType, left_out
 from ptapp_core.errors import UserError
 from ptapp_core.measure.results import class_numbers
 
@@ -17,7 +17,7 @@ def is_thing(file: Path) -> bool:
     return file.read_bytes().startswith(b"THING")
 
 
-THINGS = Kind("thing", frozenset([".thing"]), is_thing, remedy="convert them with `thingify`")
+THINGS = FileType("thing", frozenset([".thing"]), is_thing, remedy="convert them with `thingify`")
 
 
 def put(file: Path, content: bytes = b"x") -> Path:
@@ -57,7 +57,8 @@ def test_each_reason_is_a_line_that_says_what_to_do(tmp_path: Path) -> None:
     put(tmp_path / "loose.thing")
     (tmp_path / "cat" / "elsewhere").symlink_to(tmp_path / "dog")
     assert left_out([tmp_path], [used], THINGS).lines() == [
-        "13 files cannot be read as things (12 .heic, 1 without a suffix); convert them with `thingify`",
+        "13 files cannot be read as things (12 .heic, 1 without a suffix; "
+        f"the first is {tmp_path}/cat/0.HEIC); convert them with `thingify`",
         f"1 thing of no class or split (the first is {tmp_path}/loose.thing); move what you need",
         f"1 link to folders not followed (the first is {tmp_path}/cat/elsewhere); copy what you need to its place",
     ]
@@ -83,7 +84,7 @@ def test_a_link_that_is_a_class_is_followed_and_a_loop_ends(tmp_path: Path) -> N
 def test_a_folder_without_samples_names_what_it_has_in_their_place(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.thing")
     put(tmp_path / "dog" / "1.heic")
-    there = r"1 file cannot be read as things \(1 .heic\); convert them with `thingify`"
+    there = r"1 file cannot be read as things \(1 .heic; the first is .*/dog/1.heic\); convert them with `thingify`"
     with pytest.raises(UserError, match=rf"class folder 'dog' has no training things; fill it or remove it; {there}"):
         files_of_splits(tmp_path, THINGS)
     with pytest.raises(UserError, match=f"holds no thing file; {there}"):

@@ -46,7 +46,14 @@ def losses(folder: Path, task: Task, data: dict[str, Tensor], batch_size: int, *
     runtime = Runtime("cpu", "fp32", threads=1)
     with Run(folder, runtime) as run:
         loader = Loader(data, batch_size, runtime)
-        fit(Plan(STEPS, log_every=1), runtime, run, task, loader, build_optimizer(task, **optimizer))
+        fit(
+            Plan(STEPS, log_every=1),
+            runtime,
+            run,
+            task=task,
+            source=loader,
+            optimizer=build_optimizer(task, **optimizer),
+        )
     return [line["loss"] for line in record(folder)]
 
 

@@ -1,6 +1,8 @@
 """The programs of docs/extending.md do what it says."""
 
+import ast
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -31,6 +33,19 @@ def test_each_program_is_trained_by_the_command_below_it_and_loaded(
         small += f"--steps 3 --batch-size 16 --data {of_vision.write_images(tmp_path / 'bars')}"
     assert command([*line.split(), *small.split()]) == 0
     assert ptapp.load(only_run(tmp_path), device="cpu")
+
+
+def test_the_kind_of_target_learns(tmp_path: Path) -> None:
+    ((name, program),) = re.findall(
+        r"```python\n# (\S+)\n(.*?)```",
+        DOCS.read_text().split("## An own kind of target\n")[1].split("\n## ")[0],
+        re.DOTALL,
+    )
+    (tmp_path / name).write_text(program)
+    done = subprocess.run([sys.executable, name], cwd=tmp_path, capture_output=True, text=True, check=True)
+    figures = ast.literal_eval(done.stdout.splitlines()[-1])
+    assert figures["mae"] < 1.2  # the true rates have 0.92, and always the mean 1.74
+    assert (tmp_path / "runs" / "counts" / "checkpoints").is_dir()
 
 
 def test_the_table_of_a_networks_arguments_is_true(

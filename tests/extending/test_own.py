@@ -282,7 +282,10 @@ def test_a_job_of_texts_that_is_resumed_ends_with_the_same_bytes(place: Path) ->
         ("--lora 2", "--lora is for --model bert, not for own_texts.py:Net"),
         ("--loss own_wrong:mean", "--loss own_wrong:mean: is no sum over samples: "),
         ("--loss hinge", "--loss hinge: unknown value"),
-        ("--loss own_wrong:hard --balance weights", "--balance weights is of the built-in loss, not of own_wrong:hard"),
+        (
+            "--loss own_wrong:hard --balance weights",
+            "--balance weights is of the built-in losses, not of own_wrong:hard",
+        ),
         ("--loss own_wrong:hard --label-smoothing 0.1", "--label-smoothing does nothing here: it is for --loss cross"),
         ("--loss own_wrong:hard --task tag", "--loss does nothing here: it is for --task classify"),
         ("--task generate", "--task generate has no networks of your own: take --model transformer or lstm or gru"),
@@ -412,7 +415,7 @@ def test_a_network_that_does_not_fit_is_refused_in_one_line(
 
 @pytest.mark.parametrize("name", ["a\0.py:Net", "a\0b:Net", "..:Net", ":Net", "net:", "net.py:", "a b:Net", "é.py:é"])
 def test_a_name_that_none_has_is_one_line(name: str, place: Path) -> None:
-    refuse_code_of(place, name, "model", "elsewhere")
+    refuse_code_of(place, name, "model", remedy="elsewhere")
     with pytest.raises(UserError, match=r"^--model "):
         bring(full_name(name), "--model", "the class")
 
@@ -469,7 +472,7 @@ def test_a_loss_is_tried_with_probabilities_where_images_are_mixed(
         ("audio", "--label-smoothing 0.1", "--label-smoothing does nothing here: it is for --loss cross-entropy"),
         ("vision", "--balance weights", "--balance weights is of the built-in losses, not of own_images:hinge"),
         ("audio", "--balance weights", "--balance weights is of the built-in losses, not of own_sounds:hinge"),
-        ("vision", "--model autoencoder", "--loss own_images:hinge is of logits and classes, not for --model autoenc"),
+        ("vision", "--model autoencoder", "--loss own_images:hinge is of outputs and targets, not for --model autoenc"),
         ("vision", "--loss hing", "--loss hing: unknown value"),
         ("audio", "--loss hing", "--loss hing: unknown value"),
     ],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from contract.of_audio import write_sounds
 from contract.of_nlp import write_texts
-from contract.of_vision import write_images
+from contract.of_vision import write_images, write_manifest
 from ptapp_core.cli.main import main
 
 _TRAIN = "--device cpu --threads 1 --log-to none --seed 0"
@@ -30,7 +30,7 @@ class Domain:
     @property
     def command(self) -> str:
         """The first word of its commands."""
-        return "nlp" if self.name == "writer" else self.name
+        return {"writer": "nlp"}.get(self.name, self.name.partition(" ")[0])
 
     def make(self, folder: Path) -> None:
         """Writes data and trains a run on it, `run` in the folder."""
@@ -42,6 +42,14 @@ class Domain:
             (folder / "sounds.csv").write_text(_manifest(folder / self.data, "*/*.wav", "file"))
         elif self.name == "nlp":
             write_texts(folder / "made", 20).rename(folder / self.data)
+        elif self.name == "vision labels":
+            write_manifest(folder / "bars").rename(folder / "bars" / self.data)
+            shutil.copytree(folder / "bars", folder, dirs_exist_ok=True)
+            shutil.rmtree(folder / "bars")
+        elif self.name == "nlp numbers":
+            lines = write_texts(folder / "made", 20).read_text().splitlines()[1:]
+            rows = [f"{line.rpartition(',')[0]},{len(line) / 8},{len(line.split()) - 3}" for line in lines]
+            (folder / self.data).write_text("\n".join(["text,score,words", *rows]) + "\n")
         elif self.name == "writer":
             (folder / self.data).write_text("A cat sat on a mat.\nA dog ran to it.\n" * 30)
         assert main([*self.words(folder), "--run-dir", str(folder / "runs")]) == 0
@@ -73,6 +81,20 @@ DOMAINS = [
         f"--steps 1 {_SPLIT}",
         (*_DIVIDED, "--model", "--size", "--channels", "--crop", "--erasing", "--policy", "--mixup", "--loss"),
         (*_READ, *_FILES),
+    ),
+    Domain(
+        "vision labels",
+        "labels.csv",
+        f"--task multilabel --steps 1 {_SPLIT}",
+        (*_DIVIDED, "--task", "--label-column", "--loss", "--balance", "--mixup", "--label-smoothing", "--model"),
+        (*_READ, *_FILES),
+    ),
+    Domain(
+        "nlp numbers",
+        "numbers.csv",
+        f"--task regress --label-column score+words --steps 1 {_SPLIT} {_TRANSFORMER}",
+        (*_DIVIDED, "--task", "--label-column", "--loss", "--balance", "--label-smoothing", "--text-column"),
+        (*_READ, "predict {run} {text}", "predict {run} {text}"),
     ),
     Domain(
         "nlp",

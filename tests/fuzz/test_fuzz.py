@@ -145,7 +145,7 @@ def _wrong_figures(file: Path) -> str:
     """What is wrong with the figures of a split: shares beyond 0 to 1, or numbers that are not finite."""
     found = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {file}"))
     figures = [(name, value) for split in found.values() if isinstance(split, dict) for name, value in split.items()]
-    shares = ("accuracy", "precision", "recall", "f1", "top5", "roc_auc", "ece")
+    shares = ("accuracy", "precision", "recall", "f1", "top5", "roc_auc", "ece", "map", "f1_micro", "f1_macro", "exact")
     wrong = [name for name, value in figures if name in shares and value is not None and not 0 <= value <= 1]
     return f"{file}: {', '.join(wrong)} beyond 0 to 1\n" if wrong else ""
 
@@ -156,7 +156,12 @@ def _wrong(line: str) -> str:
         answer = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in {line}"))
     except ValueError:
         return f"not a line of JSON: {line}\n"
+    if "values" in answer:
+        return "" if all(map(math.isfinite, answer["values"].values())) else f"not numbers: {line}\n"
     shares = answer["probabilities"].values()
+    if "labels" in answer:
+        right = set(answer["labels"]) <= answer["probabilities"].keys() and all(0 <= share <= 1 for share in shares)
+        return "" if right else f"not labels: {line}\n"
     if shares and answer["class"] not in answer["probabilities"]:
         return f"an unknown class: {line}\n"
     whole = not shares or math.isclose(sum(shares), 1, abs_tol=1e-3)

@@ -107,7 +107,7 @@ def curve(job: Job, folder: Path) -> dict[str, list[float]]:
         return {"loss": figures["nll"], "accuracy": figures["accuracy"]}
 
     with Run(folder, runtime) as run:
-        fit(job.plan, runtime, run, task, loader, optimizer, schedule, evaluate)
+        fit(job.plan, runtime, run, task=task, source=loader, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
     figures: dict[str, list[float]] = {}
     for line in (folder / "metrics.jsonl").read_text().splitlines():
         for name, value in json.loads(line).items():

@@ -13,7 +13,9 @@ import torch
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
 from nlp.jobs import COMMON, train
+from ptapp_core.domain import Place
 from ptapp_core.jobs import Trained
+from ptapp_core.kinds.classify import Classify
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
 from ptapp_nlp.config import TrainNLP
@@ -42,7 +44,7 @@ def test_a_job_learns_and_leaves_a_report(trained: tuple[Path, Path]) -> None:
     assert report["test"]["accuracy"] > 0.9
     names = {"confusion.png", "curves.png", "lengths.png", "metrics.json", "mistakes.txt", "predictions.jsonl"}
     assert {path.name for path in (run / "report").iterdir()} == names
-    assert " are wrong; the surest first" in (run / "report" / "mistakes.txt").read_text()
+    assert " are wrong; the worst first" in (run / "report" / "mistakes.txt").read_text()
 
 
 def test_evaluate_measures_what_training_reported(trained: tuple[Path, Path]) -> None:
@@ -206,8 +208,8 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     (said,) = part.tags(model, card["classes"], runtime)
     assert said[2:] == ["NN", "NN"]
     loss = build_loss("cross-entropy")
-    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime, card)(model)
-    measure(model, part, card, tokens, runtime, tmp_path, "test", made=False)
+    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime=runtime, card=card)(model)
+    measure(model, part, card, place=Place(tmp_path, "test", False, runtime))
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())
     about = {"model": card, "made": None, "tokenizer": tokens.digest}
@@ -256,7 +258,7 @@ def test_running_text_is_written_with_its_line_breaks(
     prompt, form = "ROMEO:\nWhat", ["--temperature", "0", "--length", "30", "--device", "cpu"]
     assert command(["nlp", "generate", str(run), "--prompt", prompt, *form]) == 0
     text = json.loads(capsys.readouterr().out)["text"]
-    assert text.startswith("ROMEO:\nWhat light?\n\n")  # and goes on after its line
+    assert text.startswith("ROMEO:\nWhat light?\n\n")  # and continues after its line
     assert len(text) >= len(prompt) + 30
     assert command(["nlp", "generate", str(run), "--prompt", prompt + "\u2603", *form]) == 0
     assert ("is left out of the text" in capsys.readouterr().err) == (kind == "char")
@@ -324,7 +326,8 @@ def test_a_text_of_just_the_limit_is_not_cut() -> None:
         examples = Examples(source, [0, 0, 0] if task == "classify" else target, ["a", "b", "c"])
         for limit in (4, 5, 6, 7):
             card = {"task": task, "classes": ["O"], "max_length": limit, "text_per": "line"}
-            cut = prepare(card, examples, tokens).cut
+            kind = Classify(["O"]) if task == "classify" else None
+            cut = prepare(card, examples, tokens, kind=kind, names=["O"]).cut
             assert sorted(cut.lengths) == sorted(whole)
             lost = sum(length > limit for length in whole)
             assert (cut.line() or "0 of").startswith(f"{lost} of")

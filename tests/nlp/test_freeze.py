@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from frozen import check_frozen, some_parts
 from ptapp_core.data.loader import Batch
-from ptapp_core.kinds.classify import Classification
-from ptapp_core.nn.losses import CrossEntropy, build_loss
+from ptapp_core.kinds.known import kind_for
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.task import Task
-from ptapp_nlp.config import MODELS
+from ptapp_nlp.config import MODELS, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED
 from ptapp_nlp.models import build
 from ptapp_nlp.models.losses import VocabularyLoss
@@ -29,6 +29,8 @@ BERT = {
 def batch_of(task: str) -> Batch:
     if task == "classify":
         return {"input": IDS, "target": torch.tensor([0, 1, 2, 0])}
+    if task in SUPERVISED:
+        return {"input": IDS, "target": torch.eye(4, 3)}
     known = IDS != 0
     if task == "tag":
         return {"input": IDS, "target": (IDS % 3).masked_fill(~known, IGNORED), "units": known.sum()}
@@ -43,12 +45,13 @@ def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str,
     torch.manual_seed(0)
     shape = {"pool": chosen.draw(st.sampled_from(["mean", "attention"])), "norm": "pre", **OPTIONS}
     card = {"task": task, "name": name, "vocab": 12, "pad": 0, "classes": ["a", "b", "c"], "options": shape}
-    model = build({**card, "encoder": BERT})
+    kind = kind_for(task, ["a", "b", "c"], torch.eye(3, dtype=torch.float64)) if task in SUPERVISED else None
+    model = build({**card, "encoder": BERT}, kind=kind)
     frozen = some_parts(chosen, model)
     learns: Task
-    if task == "classify":
-        learns = Classification(model, build_loss("cross-entropy"))
+    if kind:
+        learns = kind.task(model, kind.loss(None, torch.eye(4, 3), weighed=False, label_smoothing=0.0))
     else:
         loss = VocabularyLoss() if task in ("translate", "generate") else CrossEntropy()
-        learns = TokenTask(model, loss, OUTPUTS[task], 0)
+        learns = TokenTask(model, loss, OUTPUTS[task], pad=0)
     check_frozen(learns, model, frozen, batch_of(task))

@@ -164,7 +164,10 @@ def test_a_list_of_objects_is_a_table(tmp_path: Path) -> None:
     assert translations.train.source[0].startswith("one ")
     for text, message in (
         (json.dumps(rows[:5], indent=1)[:-30] + "\n\n", r"bad.json:19: broken JSON .*; write one list of objects"),
-        (json.dumps({"version": 1, "data": rows}, indent=1), r"is one object \(its keys: version, data\); write one"),
+        (
+            json.dumps({"version": 1, "data": rows}, indent=1),
+            r"\(its keys: version, data\); its rows are the list under 'data'",
+        ),
         (json.dumps({"version": 1, "data": rows}), r"is one object \(its keys: version, data\)"),
         (json.dumps({"text": {"0": "a"}, "label": {"0": "b"}}), r"is one object \(its keys: text, label\)"),
         (json.dumps([*rows, 1]), r"bad.json:41: not a JSON object"),
@@ -208,3 +211,23 @@ def test_texts_with_different_labels_are_counted_in_a_line(tmp_path: Path) -> No
     (tmp_path / "clash.csv").write_text("\n".join(["text,label", *rows]) + "\n")
     notes = load(str(tmp_path / "clash.csv"), Reading("classify")).notes
     assert "2 texts with different labels (the first is 'text 3')" in notes
+
+
+def test_a_column_of_splits_divides_the_rows_of_a_single_table(tmp_path: Path) -> None:
+    splits = ["train"] * 6 + ["dev", "dev", "test", "test"]
+    rows = [f"text {number},{'xy'[number % 2]},{split}" for number, split in enumerate(splits)]
+    (tmp_path / "a.csv").write_text("text,label,split\n" + "\n".join(rows) + "\n")
+    data = load(str(tmp_path / "a.csv"), Reading("classify"))
+    assert [list(part.source) for part in (data.val, data.test)] == [["text 6", "text 7"], ["text 8", "text 9"]]
+    assert len(data.train) == 6
+    assert "its own splits" in data.about
+    (tmp_path / "a.csv").write_text("text,label,set\n" + "\n".join([*rows, "text 10,x,red"]) + "\n")
+    assert "its own splits" not in load(str(tmp_path / "a.csv"), Reading("classify"), division=None).about
+
+
+@pytest.mark.parametrize("columns", ["score+words", "words+score"])
+def test_a_row_with_fewer_cells_than_targets_is_refused_by_its_number(columns: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,score,words\n" + "one,1.5,2\n" * 12 + "two,2.5\n")
+    reading = Reading("regress", Columns(label=columns, kind="regress"))
+    with pytest.raises(UserError, match=r"a\.csv:14: "):
+        load(str(tmp_path / "a.csv"), reading, division=None)

@@ -72,7 +72,9 @@ def test_a_text_of_padding_alone_is_finite_and_so_is_its_gradient(pool: str) -> 
 def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build(card("classify", "gru", bidirectional=False, layers=1)).eval()
-    path, _ = export(model, IDS.repeat(3, 1), tmp_path, "onnx", {}, free=(("batch", "length"),), recurrent=True)
+    path, _ = export(
+        model, IDS.repeat(3, 1), tmp_path, format="onnx", about={}, free=(("batch", "length"),), recurrent=True
+    )
     longer = torch.randint(1, 12, (5, 23))
     (got,) = onnxruntime.InferenceSession(str(path)).run(None, {"input": longer.numpy()})
     torch.testing.assert_close(torch.from_numpy(got), model(longer), atol=1e-5, rtol=1e-5)
@@ -103,7 +105,9 @@ def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
         inputs, names = (ids, ids[:, :5]), ["source", "target"]
         free = [("batch", f"{each}_length") for each in names]
     most = {"length": 512} if name == "bert" else {}
-    _, off = export(model, inputs, tmp_path, form, {}, free=free, names=names, most=most, recurrent=recurrent)
+    _, off = export(
+        model, inputs, tmp_path, format=form, about={}, free=free, names=names, most=most, recurrent=recurrent
+    )
     assert off < 1e-5
 
 
@@ -148,7 +152,9 @@ def test_the_picture_of_a_long_text_is_of_its_beginning(
     names = ("source", "target") if task == "translate" else ("input",)
     model = build(card(task, "transformer")).eval()
     runtime = Runtime("cpu", "fp32")
-    assert pictures.attention_map(model, Texts(dict.fromkeys(names, long)), tokens, runtime, tmp_path / "a.png")
+    assert pictures.attention_map(
+        model, Texts(dict.fromkeys(names, long)), tokens, runtime=runtime, out=tmp_path / "a.png"
+    )
     ((shape, asked, seen),) = drawn
     assert shape[1:] == (asked, seen)
     assert 24 <= max(asked, seen) <= 48
@@ -174,7 +180,7 @@ def learn_to_copy(reverse: bool, blind: bool) -> float:
     if blind:
         decoder = model.decoder.forward
         model.decoder.forward = lambda *given, **named: decoder(*given, **{**named, "causal": False})  # type: ignore
-    task = TokenTask(model, build_loss("cross-entropy"), translated, 0)
+    task = TokenTask(model, build_loss("cross-entropy"), translated, pad=0)
     optimizer = torch.optim.Adam(task.parameters(), 3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(450):
@@ -326,5 +332,5 @@ def test_a_translation_stays_within_the_positions_that_were_learned(monkeypatch:
     monkeypatch.setattr(
         "ptapp_nlp.decode.beam", lambda session, first, most, **_: (limits.append(int(most.max())), ([[]], [0.0]))[1]
     )
-    translations(model, ["a b c d e f g h"], tokens, Runtime("cpu", "fp32"), 9)
+    translations(model, ["a b c d e f g h"], tokens, runtime=Runtime("cpu", "fp32"), limit=9)
     assert limits == [8]  # a target of 9 with both marks has 8 positions to learn from

@@ -156,7 +156,7 @@ def test_scores_are_refused_as_regression(tmp_path: Path) -> None:
     file = write(tmp_path / "sts.tsv", "\n".join(["index\tgenre\tsentence1\tsentence2\tscore", *rows]))
     with pytest.raises(UserError, match="sentence1 and sentence2 are two texts, and pairs of texts are not learned"):
         load(str(file), CLASSIFY)
-    with pytest.raises(UserError, match=r"sts.tsv: .* numbers with decimals, such as 1.400: that is regression"):
+    with pytest.raises(UserError, match=r"sts.tsv: .* numbers with decimals, such as 1.400: give --task regress"):
         load(str(file), Reading("classify", Columns("sentence1")))
 
 
@@ -188,7 +188,7 @@ def test_a_text_in_two_splits_is_refused_or_allowed(tmp_path: Path) -> None:
     for name, rows in (("train", ROWS), ("dev", [ROWS[0], ("a new one", "no"), ("another", "yes")])):
         write(tmp_path / f"{name}.tsv", "".join(f"{text}\t{label}\n" for text, label in rows))
     refused = (
-        r"samples of the same text in two splits: 1 \(dev.tsv:1 is train.tsv:1\); remove the copies, or go on with "
+        r"samples of the same text in two splits: 1 \(dev.tsv:1 is train.tsv:1\); remove the copies, or continue with "
         "--allow-duplicates"
     )
     with pytest.raises(UserError, match=refused):

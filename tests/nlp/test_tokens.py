@@ -110,7 +110,11 @@ def test_a_batch_counts_the_tokens_that_have_a_target(task: str) -> None:
     parts, classes, _ = make(task)
     tokens = learn("char", TEXTS, 400, lower=True)
     examples = parts["val"].take(range(9))
-    texts = encode_tagged(examples, classes, tokens, 20)[0] if task == "tag" else encode(task, examples, tokens, 20)[0]
+    texts = (
+        encode_tagged(examples, classes, tokens, limit=20)[0]
+        if task == "tag"
+        else encode(task, examples, tokens, limit=20)[0]
+    )
     batch = texts.gather(torch.arange(5))
     _, target = OUTPUTS[task](nn.Identity() if task != "translate" else lambda a, b: a, batch, tokens.pad)  # type: ignore
     assert batch["units"] == int((target != IGNORED).sum()) > 0
@@ -146,7 +150,7 @@ def test_a_stream_is_cut_into_blocks_that_lose_nothing() -> None:
 def test_a_text_of_any_length_is_learnt_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     tokens, text = learn("char", TEXTS, 400, lower=False), [5] * 1_000_001
     monkeypatch.setattr(tokens, "encode", lambda texts, limit, eos: [text[:limit]])
-    stream, _ = encode("generate", Examples(["a" * len(text)], [None], ["a"]), tokens, 100_000)
+    stream, _ = encode("generate", Examples(["a" * len(text)], [None], ["a"]), tokens, limit=100_000)
     assert stream.units is not None
     assert int(stream.units.sum()) == len(text)
 

@@ -285,7 +285,7 @@ def test_a_csv_is_read_whatever_its_columns_are_apart_by(
 KINDS = {
     "regression": (
         lambda number: f"{number * 0.0173:.4f}",
-        "numbers with decimals, such as 0.0173: that is regression",
+        "numbers with decimals, such as 0.0173: give --task regress",
     ),
     "similarity": (lambda number: str((number % 25) / 5), "numbers with decimals, such as 0.2"),
     "free text": (lambda number: f"answer {number}", "nearly all different, 60 in 60 rows"),

@@ -260,7 +260,11 @@ else:
 @pytest.mark.parametrize(
     ("seeds", "code", "says"),
     [
-        ("3,5,9", 75, "stopped after 1 of 3 seeds; seeds 5: continue with --resume, as above; without a checkpoint: "),
+        (
+            "3,5,9",
+            75,
+            "stopped after 1 of 3 seeds; seeds 5: continue them with --resume, as above; without a checkpoint: ",
+        ),
         ("9,3", 2, "error: seed 9: out of luck"),
     ],
 )
@@ -283,7 +287,7 @@ def test_seeds_that_are_stopped_or_fail_leave_the_results_of_others(
     assert json.loads((folder / "seeds.json").read_text())["seeds"] == {"3": 7.0}
     if code == 75:
         (saved,) = folder.glob("runs/*/*seed5*")
-        assert f"seed 5: not done; continue with --resume {saved}" in said.out
+        assert f"seed 5: not done; continue it with --resume {saved}" in said.out
 
 
 def test_a_run_equals_itself_with_the_same_seed_and_differs_with_another(tmp_path: Path) -> None:

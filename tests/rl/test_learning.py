@@ -66,7 +66,15 @@ def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
     task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     with Run(folder / "run", runtime) as run:
-        fit(plan_of(settings), runtime, run, task, source, optimizer, evaluate=lambda model: {"return": 0.0})
+        fit(
+            plan_of(settings),
+            runtime,
+            run,
+            task=task,
+            source=source,
+            optimizer=optimizer,
+            evaluate=lambda model: {"return": 0.0},
+        )
     returns = play(model, Environments(game, 8, seed=99), 32, runtime=runtime)
     return sum(returns) / len(returns)
 
@@ -85,11 +93,11 @@ def test_it_learns_nothing_of_what_another_frame_brought(
 ) -> None:
     advantages, sample = rollout.advantages, Replay.sample
 
-    def others(*arguments: Any) -> dict[str, Any]:
-        batch = sample(*arguments)
+    def others(*arguments: Any, **named: Any) -> dict[str, Any]:
+        batch = sample(*arguments, **named)
         return {**batch, "reward": batch["reward"].roll(1)}
 
-    monkeypatch.setattr(rollout, "advantages", lambda *a, **b: advantages(*a, **b).roll(-1, 0))
+    monkeypatch.setattr(rollout, "advantages", lambda *a, **named: advantages(*a, **named).roll(-1, 0))
     monkeypatch.setattr(Replay, "sample", others)
     assert trained(algorithm, game, tmp_path, **MORE.get(game, {}).get(algorithm, {})) < GAMES[game] - 1
 
@@ -110,6 +118,13 @@ def test_a_small_divergence_ends_a_rollout_early(tmp_path: Path) -> None:
     model = build(card_of(settings, environments))
     task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     with Run(tmp_path / "run", runtime) as run:
-        progress = fit(plan_of(settings), runtime, run, task, source, torch.optim.Adam(model.parameters(), 1e-2))
+        progress = fit(
+            plan_of(settings),
+            runtime,
+            run,
+            task=task,
+            source=source,
+            optimizer=torch.optim.Adam(model.parameters(), 1e-2),
+        )
     assert environments.frames == settings.frames
     assert progress.step < plan_of(settings).steps / 2

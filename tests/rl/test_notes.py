@@ -10,11 +10,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 
 from ptapp_core.cli.main import main
 from ptapp_core.errors import UserError
 from ptapp_rl.envs.names import resolve
+from ptapp_rl.envs.spaces import bounds_note
 from ptapp_rl.envs.vector import Environments
 from rl.lessons import learner
 
@@ -90,6 +92,28 @@ def test_huge_observations_and_rewards_are_said_with_the_option_that_scales_them
     assert [line for line in said if "scales them" in line] == says
 
 
+@pytest.mark.parametrize("algo", ["ppo", "dqn"])
+@pytest.mark.parametrize("stack", [1, 3])
+@pytest.mark.parametrize(("low", "high", "beyond"), [(-1, 1, False), (-np.inf, 0.5, True), (-0.5, np.inf, True)])
+def test_observations_outside_their_bounds_are_said_once(
+    algo: str, stack: int, low: float, high: float, beyond: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Scaled, "observation_space", spaces.Box(low, high, (3,), np.float32))
+    _, _, source, said = learner("Scaled-v0", frames=256, algo=algo, stack=stack)
+    for _ in islice(source, 4):
+        pass
+    notes = [line for line in said if "observations of Scaled-v0 lie outside the bounds" in line]
+    assert len(notes) == beyond
+    assert all(f"ends at {high if np.isfinite(high) else low:g})" in note for note in notes)
+
+
+def test_a_part_outside_its_bounds_is_named() -> None:
+    shown = {"left": torch.tensor([[0.0, 0.5], [2.0, 0.0]]), "right": torch.tensor([0, 2])}
+    assert "the part 'left' of observations of Game lie outside" in bounds_note(PAIR, shown, "Game")
+    assert "(2 where it ends at 1)" in bounds_note(PAIR, shown, "Game")
+    assert bounds_note(PAIR, {**shown, "left": shown["left"] / 2}, "Game") == ""
+
+
 @pytest.mark.parametrize("option", ["", "--normalise-rewards"])
 def test_a_job_that_diverges_by_huge_rewards_names_what_would_scale_them(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -104,7 +128,7 @@ def test_a_job_that_diverges_by_huge_rewards_names_what_would_scale_them(
 
 
 @pytest.mark.parametrize("after", [0, 5, 600], ids=["at once", "in the trial", "in the job"])
-@pytest.mark.parametrize("vector", ["sync", "async"])
+@pytest.mark.parametrize(("vector", "stack"), [("sync", 1), ("async", 1), ("sync", 4)])
 @pytest.mark.parametrize(
     ("shown", "space", "says"),
     [
@@ -121,16 +145,16 @@ def test_a_job_that_diverges_by_huge_rewards_names_what_would_scale_them(
     ],
 )
 def test_an_observation_of_another_shape_than_its_space_is_one_line(
-    shown: Any, space: gym.Space[Any], says: str, vector: str, after: int, monkeypatch: pytest.MonkeyPatch
+    shown: Any, space: gym.Space[Any], says: str, vector: str, stack: int, after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = gym.envs.registration.EnvSpec("Shaped-v0", lambda: Shaped(shown, space, after))
     monkeypatch.setitem(gym.registry, made.id, made)
     with pytest.raises(UserError, match=rf"^environment Shaped-v0: {says}"):
-        play("Shaped-v0", vector)
+        play("Shaped-v0", vector, stack)
 
 
-def play(name: str, vector: str) -> None:
-    with closing(Environments(name, 1, seed=0, vector=vector)) as environments:
+def play(name: str, vector: str, stack: int) -> None:
+    with closing(Environments(name, 1, seed=0, vector=vector, stack=stack)) as environments:
         for _ in range(700):
             environments.step(np.zeros(1, np.int64))
 

@@ -26,8 +26,10 @@ def filled(steps: int, frames: int, **options: Any) -> Replay:
         over = frame % 10 == 8
         death = over and frame // 10 % 2 == 0
         after = seen(frame + 1) if stack > 1 else seen(frame + 1)[:, 0]
-        ended, last, reset = (np.array([flag]) for flag in (death, over, frame % 10 == 9))
-        replay.add(np.array([frame % 3]), np.array([float(frame)]), ended, over=last, reset=reset, following=after)
+        terminated, ended, reset = (np.array([flag]) for flag in (death, over, frame % 10 == 9))
+        replay.add(
+            np.array([frame % 3]), np.array([float(frame)]), terminated, over=ended, reset=reset, following=after
+        )
     return replay
 
 

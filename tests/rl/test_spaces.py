@@ -84,7 +84,9 @@ def test_an_export_gives_the_policys_own_actions_in_the_space(form: Any, tmp_pat
     nn.init.normal_(model.head.linear.weight, std=2.0)
     seen = torch.from_numpy(np.random.default_rng(0).uniform(-20, 20, (16, 2)) + 1.7e9)
     model.encoder.norm.take(model.encoder.norm.moments(seen))
-    path, _ = export(model, seen, tmp_path, form, {}, tolerance=5e-3)  # an action of 1 is 50 in the environment
+    path, _ = export(
+        model, seen, tmp_path, format=form, about={}, tolerance=5e-3
+    )  # an action of 1 is 50 in the environment
     actions = _READERS[form](path)(seen)
     assert actions.dtype == torch.float64
     assert all(box.contains(action) for action in actions.detach().numpy())

@@ -154,7 +154,7 @@ def test_a_run_of_ones_own_program_is_listed_and_said_to_be_one(
     task = Classification(model, build_loss("cross-entropy"))
     loader = Loader({"input": torch.randn(8, 2), "target": torch.arange(8) % 2}, 4, runtime)
     with Run(tmp_path / "runs" / "mine", runtime) as run:
-        fit(Plan(steps=2), runtime, run, task, loader, build_optimizer(model, "sgd", lr=0.1))
+        fit(Plan(steps=2), runtime, run, task=task, source=loader, optimizer=build_optimizer(model, "sgd", lr=0.1))
     capsys.readouterr()
     assert command(["runs", "list", str(tmp_path / "runs")]) == 0
     assert capsys.readouterr().out.splitlines()[-1].endswith("  mine")  # and no complaint below it

@@ -13,7 +13,7 @@ from PIL import Image
 from ptapp_core.errors import UserError
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.decode import OnDisk
-from ptapp_vision.data.recognise import Form, Kind, find, load_for
+from ptapp_vision.data.recognise import DataKind, Form, find, load_for
 from ptapp_vision.data.splits import Splits
 
 FORM = Form(8, 1)
@@ -60,7 +60,7 @@ def in_idx_files(root: Path) -> Path:
     return root
 
 
-KINDS: dict[Kind, Callable[[Path], object]] = {
+KINDS: dict[DataKind, Callable[[Path], object]] = {
     "folder": in_folders,
     "manifest": in_a_manifest,
     "FER2013": in_a_fer_table,
@@ -89,7 +89,7 @@ def heeds(option: str, data: Splits) -> bool:
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_option_on_how_data_is_read_is_heeded_or_refused(kind: Kind, option: str, tmp_path: Path) -> None:
+def test_an_option_on_how_data_is_read_is_heeded_or_refused(kind: DataKind, option: str, tmp_path: Path) -> None:
     data = str(KINDS[kind](tmp_path / "data"))
     assert find(data).kind == kind
     given = {"data": data, "split": "exact", option: OPTIONS[option]}

@@ -52,6 +52,17 @@ def test_every_suffix_of_the_formats_that_are_read_is_known() -> None:
     assert own == IMAGES.suffixes
 
 
+def test_a_fold_is_said_only_where_the_data_has_so_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_images(tmp_path / "bars", 10)
+    words = ["vision", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "1"]
+    words += ["--threads", "1", "--log-to", "none", "--split", "exact"]
+    assert command([*words, "--folds", "500"]) == 2
+    assert "fold" not in capsys.readouterr().out
+    assert command([*words, "--folds", "2"]) == 0
+    said = capsys.readouterr().out
+    assert [line for line in said.splitlines() if line.startswith("fold ")][:2] == ["fold 1 of 2", "fold 2 of 2"]
+
+
 def test_files_that_are_not_read_are_counted_in_training_and_end_predict_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -63,13 +74,14 @@ def test_files_that_are_not_read_are_counted_in_training_and_end_predict_with_2(
     words = ["vision", "train", "--data", str(data), "--run-dir", str(tmp_path / "runs"), "--steps", "1"]
     assert command([*words, "--threads", "1", "--log-to", "none", "--split", "exact"]) == 0
     said = capsys.readouterr().out
-    assert "note: 3 files cannot be read as images (3 .heic); convert them to PNG or JPEG first" in said
+    unread = f"3 files cannot be read as images (3 .heic; the first is {data}/both/0.HEIC); convert them to PNG or JPEG"
+    assert f"note: {unread} first, for instance with `magick" in said
     assert f"note: 1 link to folders not followed (the first is {data}/down/more)" in said
     run = only_run(tmp_path)
     assert command(["vision", "predict", str(run), str(data / "both"), "--json"]) == 2
     output = capsys.readouterr()
     assert len(output.out.splitlines()) == 10
-    assert "ptapp: 3 files cannot be read as images (3 .heic); convert" in output.err
+    assert f"ptapp: {unread}" in output.err
     assert "3 of 13 files could not be read (named above)" in output.err
     assert command(["vision", "predict", str(run), str(data / "across"), "--json"]) == 0
 
@@ -163,7 +175,7 @@ def test_colour_of_few_bits_in_16_is_refused_and_not_shown_black(
     if bits > 13:
         assert decode(file, 16, 3).shape == (3, 16, 16)
         return
-    message = rf"has 16 bits a channel, with values that end at about {2**bits - 1:,}, .*; scale it to 8 bits"
+    message = rf"has 16 bits a channel, with values that end at about {2**bits - 1:,}, .*; scale all alike to 8 bits"
     with pytest.raises(Unreadable, match=message):
         decode(file, 16, 3)
 

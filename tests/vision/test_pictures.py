@@ -11,6 +11,7 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor
 
+from ptapp_core.kinds.classify import Predictions
 from ptapp_vision import pictures
 from ptapp_vision.pictures import mistakes
 
@@ -39,7 +40,15 @@ def draw(
     images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, channels, 4, 6)
     names = [f"{k}.png" for k in range(count)]
     truth = torch.zeros(count, dtype=torch.int64)
-    return mistakes(images, truth, torch.tensor(predicted), torch.tensor(confidence), names, [name, "dog"], out, most)
+    found = sure(truth, torch.tensor(predicted), torch.tensor(confidence)).mistakes([name, "dog"])
+    return mistakes(images, found, names, out=out, most=most)
+
+
+def sure(truth: Tensor, predicted: Tensor, confidence: Tensor) -> Predictions:
+    """Predictions of some classes, each with its probability; the others share the rest."""
+    classes = max(int(torch.cat([truth, predicted]).max()) + 1, 2)
+    rest = ((1 - confidence) / (classes - 1))[:, None].expand(-1, classes)
+    return Predictions(rest.scatter(1, predicted[:, None], confidence[:, None]), truth)
 
 
 def labels(figure: Figure) -> list[str]:
@@ -56,9 +65,9 @@ def test_only_mistakes_are_shown_the_most_confident_first(tmp_path: Path, drawn:
 
 
 def test_at_most_so_many_are_shown_and_all_are_counted(tmp_path: Path, drawn: list[Figure]) -> None:
-    draw(tmp_path / "sheet.png", [0.5] * 9, [1] * 8 + [0], most=7)
+    draw(tmp_path / "sheet.png", [0.6] * 9, [1] * 8 + [0], most=7)
     assert [label.split("\n")[1] for label in labels(drawn[0])] == [f"{k}.png" for k in range(7)]  # ties in order
-    assert drawn[0].get_suptitle() == "the 7 most confident of 8 mistakes in 9 images"
+    assert drawn[0].get_suptitle() == "the 7 worst of 8 mistakes in 9 images"
 
 
 def test_a_sheet_without_mistakes_says_so(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -80,7 +89,8 @@ def test_real_images_are_shown_upright_and_unchanged(tmp_path: Path, drawn: list
     truth = _idx("t10k-labels-idx1-ubyte.gz", 8)[:50].long()
     classes = [str(k) for k in range(10)]
     names = [f"#{k}" for k in range(50)]
-    mistakes(images, truth, (truth + 1) % 10, torch.linspace(1, 0, 50), names, classes, tmp_path / "sheet.png")
+    found = sure(truth, (truth + 1) % 10, torch.linspace(1, 0.5, 50)).mistakes(classes)
+    mistakes(images, found, names, out=tmp_path / "sheet.png")
     assert len(drawn[0].axes) == 30
     first = np.ma.getdata(drawn[0].axes[0].images[0].get_array())
     assert (first[..., 0] == images[0, 0].numpy()).all()

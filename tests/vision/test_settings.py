@@ -5,16 +5,17 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import fit_batch_size
+from ptapp_core.kinds.classify import Classify
 from ptapp_core.nn.losses import CrossEntropy, Focal
 from ptapp_vision.config import TrainVision
-from ptapp_vision.train import build_task_loss, refuse_empty_shares
+from ptapp_vision.train import refuse_empty_shares
 
 
 @pytest.mark.parametrize(
     ("options", "line"),
     [
         ({"loss": "focal", "label_smoothing": 0.1}, "--label-smoothing is of cross-entropy: leave it or --loss focal"),
-        ({"model": "autoencoder", "label_smoothing": 0.1}, "learns without classes: leave --label-smoothing out"),
+        ({"model": "autoencoder", "label_smoothing": 0.1}, "--model autoencoder learns without classes: leave --mixup"),
         ({"stem": "small"}, "--stem is an option of the resnets, not of --model fercnn"),
         (
             {"se": False, "model": "torchvision/resnet18"},
@@ -41,7 +42,7 @@ def test_options_of_the_resnets_are_theirs() -> None:
 )
 def test_balanced_weights_reach_either_loss(name: str, kind: type, weights: str) -> None:
     settings = TrainVision.resolve(None, {"loss": name, "balance": "weights"})
-    loss = build_task_loss(settings, torch.tensor([0, 0, 0, 1]), 2, torch.device("cpu"))
+    loss = Classify(["cat", "dog"]).loss_of(settings, torch.tensor([0, 0, 0, 1]), torch.device("cpu"))
     assert isinstance(loss, kind)
     torch.testing.assert_close(getattr(loss, weights), torch.tensor([4 / 6, 4 / 2]))
 
@@ -59,10 +60,10 @@ def test_a_small_set_gets_small_batches_which_the_record_holds() -> None:
 @pytest.mark.parametrize(("size", "accumulate", "ranks"), [(97, 1, 2), (99, 2, 2)])
 def test_an_epoch_that_leaves_a_rank_without_a_sample_is_refused(size: int, accumulate: int, ranks: int) -> None:
     with pytest.raises(UserError, match="--batch-size 32 the last batch of an epoch has"):
-        refuse_empty_shares(size, 32, accumulate, ranks)
-    refuse_empty_shares(96, 32, accumulate, ranks)
-    refuse_empty_shares(96 + accumulate * ranks, 32, accumulate, ranks)
-    refuse_empty_shares(size, 32, accumulate, 1)
+        refuse_empty_shares(size, 32, accumulate, ranks=ranks)
+    refuse_empty_shares(96, 32, accumulate, ranks=ranks)
+    refuse_empty_shares(96 + accumulate * ranks, 32, accumulate, ranks=ranks)
+    refuse_empty_shares(size, 32, accumulate, ranks=1)
 
 
 def test_what_is_done_to_the_images_is_said() -> None:

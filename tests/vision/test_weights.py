@@ -19,15 +19,12 @@ from contract.rows import command, last_checkpoint, only_run
 from ptapp_core.data.split import Samples
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
-from ptapp_core.kinds.classify import Classification
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.loop.update import Update
 from ptapp_core.machine.runtime import Runtime
-from ptapp_core.nn.losses import build_loss
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.splits import Images, Splits
 from ptapp_vision.models import TorchvisionClassifier, Weights, build, read_weights, usual_size
-from ptapp_vision.models.reconstruct import Reconstruction
 from ptapp_vision.models.torchvision_models import names, published_statistics
 from ptapp_vision.models.whole import Pixels
 from ptapp_vision.train import build_model
@@ -220,11 +217,7 @@ def test_a_frozen_part_is_the_same_function_after_training(chosen: st.DataObject
     held = tuple(f"network.{part}." for part in frozen)
     assume(not all(key.startswith(held) for key, _ in model.named_parameters()))  # which is refused
     optimizer = build_optimizer(model, "sgd", lr=0.1, freeze=frozen)
-    task = (
-        Classification(model, build_loss("cross-entropy"))
-        if job.classifies
-        else Reconstruction(model, build_loss("mse"))
-    )
+    task = model.kind.task(model, model.kind.loss_of(job, images.train.labels, torch.device("cpu")))
     update = Update(optimizer, runtime)
     task.train()
     copied = copy.deepcopy(task).train()  # as averaging does

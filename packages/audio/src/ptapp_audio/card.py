@@ -6,7 +6,9 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ptapp_audio.models.whole import Front
-from ptapp_core.runs.typed import Names, Size, Typed
+from ptapp_core.kinds.card import KindCard
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.runs.typed import Size, Typed
 
 _LONGEST = 3600  # seconds of a window
 
@@ -19,12 +21,11 @@ class _Front(Typed):
     low: float = Field(ge=0)
 
 
-class Card(Typed):
+class Card(KindCard):
     """What it takes to build the model again, and to use it."""
 
     name: str
     options: dict[str, Any]
-    classes: Names = Field(min_length=1)
     front: _Front
     rate: Size
     window: Size
@@ -39,19 +40,19 @@ class Card(Typed):
 
 
 class About(Typed):
-    """What `meta.json` tells."""
+    """What `meta.json` holds."""
 
     data: str
     made: bool
     model: Card
 
 
-def card_of(name: str, options: dict[str, Any], classes: tuple[str, ...], front: Front, window: int) -> dict[str, Any]:
+def card_of(name: str, options: dict[str, Any], kind: Kind, *, front: Front, window: int) -> dict[str, Any]:
     """What it takes to build a model again, and to use it."""
     return {
         "name": name,
         "options": options,
-        "classes": list(classes),
+        **kind.card(),
         "front": asdict(front),
         "rate": front.rate,
         "window": window,

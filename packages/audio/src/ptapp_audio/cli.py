@@ -15,17 +15,19 @@ app = domain("Audio: features, and classifiers from a waveform to a class.")
 @command(app, "ptapp_audio.config:TrainAudio")
 def train(settings: "TrainAudio") -> None:
     """Train a model; with nothing given, on audio that it makes."""
-    from ptapp_audio.train import train
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.domain import train
 
-    train(settings)
+    train(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:EvaluateAudio")
 def evaluate(settings: "EvaluateAudio") -> None:
     """Measure a trained model on the test part; write a report."""
-    from ptapp_audio.evaluate import evaluate
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.domain import evaluate
 
-    evaluate(settings)
+    evaluate(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:PredictAudio")
@@ -39,9 +41,10 @@ def predict(settings: "PredictAudio") -> None:
 @command(app, "ptapp_audio.config:ExportAudio")
 def export(settings: "ExportAudio") -> None:
     """Write a trained model as pt2, ONNX or TorchScript, proven equal."""
-    from ptapp_audio.export import export
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.domain import export
 
-    export(settings)
+    export(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:FeaturesAudio")

@@ -10,8 +10,8 @@ from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings,
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import is_own, refuse_unknown
-from ptapp_core.settings.train import TrainSettings
+from ptapp_core.settings.own import is_own
+from ptapp_core.settings.supervised import SupervisedSettings
 
 MODELS = {
     "cnn": "residual convolutions over the log-mel spectrogram",
@@ -24,25 +24,26 @@ FEATURES = (
     *("scalogram", "centroid", "bandwidth", "roll_off", "zero_crossing_rate"),
 )
 
-_LOSSES = ("cross-entropy", "focal")
-
 _ONLY = (
-    Only(("split_by", "cache", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
-    Only(("workers",), lambda job: False, "images that do not fit in memory, and sounds are mapped from a file then"),
+    Only(
+        ("split_by", "cache", "group_column", "label_column"),
+        lambda job: job.data is not None,
+        "data of your own (--data)",
+    ),
+    Only(("workers",), lambda job: False, "images that do not fit in memory, and audio is mapped from a file then"),
     Only(("mels", "frame", "hop", "low", "width"), lambda job: job.model != "wav2vec2", "models of spectrograms"),
     Only(("width", "dropout"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
-    Only(("label_smoothing",), lambda job: not is_own(job.loss), "--loss cross-entropy"),
     Only(("snr",), lambda job: job.noise > 0, "--noise above 0"),
     Only(("freq_mask", "time_mask"), lambda job: job.masks > 0, "--masks above 0"),
     Only(("masks",), lambda job: job.freq_mask or job.time_mask, "--freq-mask or --time-mask above 0"),
 )
 
 
-class TrainAudio(TrainSettings):
+class TrainAudio(SupervisedSettings):
     """`ptapp audio train`."""
 
-    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "seconds", "pretrained")
-    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
+    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "seconds", "pretrained")
+    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
     model: str = option("cnn", "name of the model, or module:Class of your own", group="Model", short="-m")
     batch_size: int = 32
@@ -59,18 +60,15 @@ class TrainAudio(TrainSettings):
     windows: int = option(
         1, "windows that training takes of each sound an epoch, at most as many as it fills", group="Data", ge=1
     )
-    cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded sounds are kept", group="Data")
+    cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded clips are kept", group="Data")
     val: float = option(
-        0.1, "share of the training clips that tells the best checkpoint, where the data brings none; 0: none of them",
+        0.1, "share of the training clips that chooses the best checkpoint, where the data brings none; 0: none",
         group="Data", ge=0, le=0.5,
     )  # fmt: skip
     split_by: str = option(
         "take", "what takes the place of the data's own splits: a column, or speaker of known names", group="Data"
     )
     fold: int | None = option(None, "test on this fold alone, of the data or of --folds", group="Data", ge=0)
-    balance: Literal["none", "weights", "sampler"] = option(
-        "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
-    )
 
     mels: int = option(64, "bands of the log-mel spectrogram", group="Features", ge=8, le=256)
     frame: float = option(0.032, "seconds of a spectrum", group="Features", gt=0.001, le=0.5)
@@ -94,22 +92,15 @@ class TrainAudio(TrainSettings):
         0.2, "share of the features that are dropped before the last layer", group="Model", ge=0, lt=1
     )
 
-    loss: str = option("cross-entropy", f"{', '.join(_LOSSES)} or module:function of your own", group="Optimisation")
-    label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
-
-    @field_validator("loss")
-    @classmethod
-    def _loss_is_known(cls, loss: str) -> str:
-        return refuse_unknown(loss, _LOSSES, "module:function")
+    @property
+    def mixes(self) -> bool:
+        """Whether training clips are mixed with each other."""
+        return self.mixup > 0
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.model not in MODELS and not is_own(self.model):
             raise ValueError(f"--model {self.model}: unknown{nearest(self.model, MODELS)}; your own is module:Class")
-        if is_own(self.loss) and self.balance == "weights":
-            raise ValueError(f"--balance weights is of the built-in losses, not of {self.loss}: give sampler, or none")
-        if self.loss == "focal" and (self.mixup or self.label_smoothing):
-            raise ValueError("--loss focal takes one class a sample: leave --mixup and --label-smoothing out")
         if self.pretrained is not None and self.model != "wav2vec2":
             raise ValueError(f"--pretrained is for --model wav2vec2, not for {self.model}")
         if self.pretrained is None and self.model == "wav2vec2":

@@ -1,4 +1,4 @@
-"""Pictures of sounds: the mistakes of a classifier, a recording with its time line, and all features of a sound."""
+"""Pictures of audio: the mistakes of a classifier, a recording with its time line, and all features of a sound."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,7 +14,7 @@ from ptapp_audio.config import FeaturesAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
 from ptapp_audio.features.spectral import LogMel
-from ptapp_core.kinds.classify import Predictions
+from ptapp_core.kinds.kind import Kind, Mistake, heading
 from ptapp_core.measure.report import GREY, INK, clip, save
 
 _COLUMNS = 5
@@ -33,30 +32,21 @@ _MOST_FRAMES = 4000  # that are drawn, and twice as many samples
 _MOST_LINES = 8  # classes of a time line that are drawn
 
 
-def mistakes(clips: Clips, predictions: Predictions, card: Mapping[str, Any], out: Path, most: int = 20) -> Path:
-    """Draw the spectrograms of the wrongly classified clips, the most confident first, and write the sheet as PNG.
+def mistakes(clips: Clips, found: Sequence[Mistake], rate: int, *, out: Path, most: int = 20) -> Path:
+    """Draw the spectrograms of the clips that the model got wrong, the worst first, and write the sheet as PNG.
 
-    Under each stands `true → predicted` with the confidence, and below it the clip's name. Without a mistake the
-    sheet says so.
+    Under each stands what is true and what the model said, and below it the clip's name. Without a mistake the sheet
+    says so. `rate` is that of the clips, `most` the greatest number of clips that are drawn.
     """
-    confidence, predicted = predictions.probabilities.max(1)
-    wrong = (predictions.target != predicted).nonzero().flatten()
-    order = torch.sort(confidence[wrong], descending=True, stable=True).indices
-    shown = wrong[order[:most]]
-    heading = f"{len(wrong) or 'no'} mistake{'' if len(wrong) == 1 else 's'} in {len(clips)} clips"
-    if len(shown) < len(wrong):
-        heading = f"the {len(shown)} most confident of {heading}"
+    shown = found[:most]
     rows = -(-len(shown) // _COLUMNS)
     figure = Figure(figsize=(2.5 * _COLUMNS, 2.2 * rows + 0.5), layout="constrained")
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=12, color=INK)
-    classes = card["classes"]
-    for place, row in enumerate(shown.tolist(), start=1):
+    figure.suptitle(heading(found, len(shown), len(clips), noun="clip"), x=0.01, ha="left", fontsize=12, color=INK)
+    for place, (row, caption) in enumerate(shown, start=1):
         start, length = int(clips.starts[row]), int(clips.lengths[row])
         axes = figure.add_subplot(rows, _COLUMNS, place)
-        spectrogram(axes, clips.samples[start : start + length], card["rate"], small=True)
-        true, said = clip(classes[int(predictions.target[row])], 14), clip(classes[int(predicted[row])], 14)
-        label = f"{true} → {said} {100 * float(confidence[row]):.0f} %\n{clip(clips.names[row][-30:], 30)}"
-        axes.set_xlabel(label, fontsize=8, color=INK, parse_math=False)
+        spectrogram(axes, clips.samples[start : start + length], rate, small=True)
+        axes.set_xlabel(f"{caption}\n{clip(clips.names[row][-30:], 30)}", fontsize=8, color=INK, parse_math=False)
     return save(figure, out)
 
 
@@ -67,7 +57,7 @@ def spectrogram(axes: Axes, samples: Tensor, rate: int, *, small: bool = False) 
     n_fft = 2 ** (max(int(0.04 * rate), 64) - 1).bit_length()
     bands = 48 if small else 96
     wave = samples.float()[None] / FULL_SCALE
-    decibels = LogMel(rate, n_fft, hop, bands, fmin=30.0)(wave)[0].numpy()
+    decibels = LogMel(rate, n_fft, hop, n_mels=bands, fmin=30.0)(wave)[0].numpy()
     seconds = len(samples) / rate
     top = float(decibels.max())
     axes.imshow(
@@ -90,8 +80,7 @@ def _mark_hertz(axes: Axes, scale: Callable[[float], float], ends: tuple[float, 
 
 
 def timeline(
-    samples: Tensor, rate: int, at: Sequence[float], width: float, probabilities: Tensor, classes: Sequence[str],
-    out: Path, title: str,
+    samples: Tensor, rate: int, at: Sequence[float], *, width: float, values: Tensor, kind: Kind, out: Path, title: str,
 ) -> Path:  # fmt: skip
     """Draw a recording's spectrogram with what the model says of each window under it, and write it as PNG.
 
@@ -100,42 +89,45 @@ def timeline(
         rate: of them.
         at: seconds at which the M windows begin.
         width: of a window, in seconds.
-        probabilities: (M, K).
-        classes: the K names.
+        values: (M, K), what the kind gives for each.
+        kind: of the model. The likeliest class is marked in a band; labels and numbers have their curves alone.
         out: the PNG file.
         title: stands above it.
     """
     seconds = len(samples) / rate
     figure = Figure(figsize=(11, 5.2), layout="constrained")
-    above, band, below = figure.subplots(3, 1, sharex=True, height_ratios=(3.2, 0.32, 2))
+    banded, shares = kind.name == "classify", kind.name != "regress"
+    ratios = (3.2, 0.32, 2) if banded else (3.2, 2)
+    above, *bands, below = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
     spectrogram(above, samples, rate)
     above.set_title(clip(title, 80), loc="left", fontsize=11, color=INK, parse_math=False)
-    wins = probabilities.argmax(1).bincount(minlength=probabilities.shape[1])
-    often = (wins + probabilities.amax(0)).argsort(descending=True)[:_MOST_LINES].tolist()
-    often = [label for label in often if float(probabilities[:, label].max()) >= 0.1]
+    wins = values.argmax(1).bincount(minlength=values.shape[1])
+    often = (wins + values.amax(0)).argsort(descending=True)[:_MOST_LINES].tolist()
+    if shares:
+        often = [label for label in often if float(values[:, label].max()) >= 0.1]
     middle = np.clip(np.array(at) + width / 2, 0, seconds)
     edges = np.concatenate([[0.0], (middle[1:] + middle[:-1]) / 2, [seconds]])
-    said = probabilities.argmax(1).tolist()
     colours = {label: _COLOURS[number % len(_COLOURS)] for number, label in enumerate(often)}
-    for first, last, label in _runs(said):
-        left, right = edges[first], edges[last + 1]
-        band.axvspan(left, right, color=colours.get(label, GREY), linewidth=0)
-        name = clip(classes[label], 24)
-        if (right - left) / seconds * 110 > len(name):
-            band.text((left + right) / 2, 0.5, name, ha="center", va="center", fontsize=8, color="white")
-    band.set(yticks=[], ylim=(0, 1))
+    for band in bands:
+        for first, last, label in _runs(values.argmax(1).tolist()):
+            left, right = edges[first], edges[last + 1]
+            band.axvspan(left, right, color=colours.get(label, GREY), linewidth=0)
+            name = clip(kind.names[label], 24)
+            if (right - left) / seconds * 110 > len(name):
+                band.text((left + right) / 2, 0.5, name, ha="center", va="center", fontsize=8, color="white")
+        band.set(yticks=[], ylim=(0, 1))
     for label in often:
-        values = probabilities[:, label].numpy()
+        own = values[:, label].numpy()
         below.plot(
-            [0, *middle, seconds], [values[0], *values, values[-1]], color=colours[label], linewidth=1.6,
-            label=clip(classes[label], 24),
+            [0, *middle, seconds], [own[0], *own, own[-1]], color=colours[label], linewidth=1.6,
+            label=clip(kind.names[label], 24),
         )  # fmt: skip
-    below.set(ylim=(-0.02, 1.04), xlim=(0, seconds))
-    below.set_ylabel("probability", fontsize=9, color=INK)
+    below.set(xlim=(0, seconds), **({"ylim": (-0.02, 1.04)} if shares else {}))
+    below.set_ylabel("probability" if shares else "value", fontsize=9, color=INK)
     below.set_xlabel("seconds", fontsize=9, color=INK)
     below.grid(color="#E6E6E6", linewidth=0.8)
     below.tick_params(colors=INK, labelsize=9, length=2)
-    for axes in (band, below):
+    for axes in (*bands, below):
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
     above.tick_params(labelbottom=False)
@@ -144,7 +136,7 @@ def timeline(
 
 
 def all_features(
-    samples: Tensor, rate: int, settings: FeaturesAudio, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
+    samples: Tensor, rate: int, settings: FeaturesAudio, *, found: Mapping[str, npt.NDArray[Any]], out: Path, title: str
 ) -> Path:
     """Draw the features of a sound, those of many bands as pictures and those of one as curves, and write it as PNG.
 

@@ -1,4 +1,4 @@
-"""`ptapp audio predict`: classes of sound files, whole or along a time line, as a table, JSON lines, CSV, pictures."""
+"""`ptapp audio predict`: answers on audio files, whole or along a time line, as a table, JSON lines, CSV, pictures."""
 
 import json
 import sys
@@ -6,7 +6,7 @@ import sys
 from torch import Tensor
 
 from ptapp_audio.config import PredictAudio
-from ptapp_audio.data.read import SOUNDS, Remarks, read
+from ptapp_audio.data.read import SOUNDS, Remarks, is_silent, read
 from ptapp_audio.data.unreadable import Unreadable
 from ptapp_audio.pictures import timeline
 from ptapp_audio.predictor import Predictor
@@ -14,26 +14,26 @@ from ptapp_core.cli.answers import csv_lines, json_lines, table_lines
 from ptapp_core.data.class_folders import files_named
 from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.classify import as_record, best
+from ptapp_core.kinds.kind import Kind
 from ptapp_core.machine.runtime import Runtime
 
 
 def predict(settings: PredictAudio) -> None:
-    """Prints a line a file, or one a window; files that cannot be read are named on stderr and the rest go on.
+    """Prints a line a file, or one a window; files that cannot be read are named on stderr and the rest continue.
 
     Raises UserError, after all others are printed, where some could not be read.
     """
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
-    classes, window = model.classes, model.window / model.rate
+    kind, window = model.kind, model.window / model.rate
     if settings.every is not None and settings.every > window:
         raise UserError(
             f"--every {settings.every:g} leaves gaps between the model's windows of {window:.3g} s: make it smaller"
         )
     files = list(files_named(settings.files, SOUNDS))
     if model.made:
-        print("ptapp: note: this model learned from sounds that the program made", file=sys.stderr)
+        print("ptapp: note: this model learned from clips that the program made", file=sys.stderr)
     paths = [str(file) for file in files]
-    answer = json_lines if settings.json_ else csv_lines(classes) if settings.csv else table_lines(paths)
+    answer = json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, paths)
     unreadable, remarks = 0, Remarks()
     for number, file in enumerate(files):
         try:
@@ -45,41 +45,34 @@ def predict(settings: PredictAudio) -> None:
         remarks.add(file, sound)
         samples, rate = sound.samples, sound.rate
         if not settings.timeline:
-            answer(str(file), _named(classes, model.probabilities(samples)))
+            answer(str(file), model.values(samples).tolist())
         if settings.timeline or settings.picture:
             step = round((settings.every or window / 2) * rate)
-            at, probabilities = model.slide(samples, max(step, 1))
+            at, values = model.slide(samples, max(step, 1))
             times = [start / rate for start in at.tolist()]
             if settings.timeline:
-                ends = [min(start + model.window, len(samples)) / rate for start in at.tolist()]
-                spans = list(zip(times, ends, strict=True))
-                _print_line(str(file), spans, probabilities, classes, settings.json_)
+                spans = [(start, min(start + model.window, len(samples))) for start in at.tolist()]
+                windows = [(start / rate, end / rate, is_silent(samples[start:end])) for start, end in spans]
+                _print_line(str(file), windows, values, kind, settings.json_)
             if settings.picture:
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"
-                timeline(samples, rate, times, window, probabilities, classes, out, file.name)
+                timeline(samples, rate, times, width=window, values=values, kind=kind, out=out, title=file.name)
                 print(f"ptapp: {out}", file=sys.stderr)
     for line in remarks.lines():
         print(f"ptapp: note: {line}", file=sys.stderr)
-    refuse_unread(settings.files, files, SOUNDS, unreadable)
+    refuse_unread(settings.files, files, SOUNDS, unreadable=unreadable)
 
 
-def _named(classes: list[str], probabilities: Tensor) -> dict[str, float]:
-    return dict(zip(classes, probabilities.tolist(), strict=True))
-
-
-def _print_line(
-    name: str, spans: list[tuple[float, float]], probabilities: Tensor, classes: list[str], as_json: bool
-) -> None:
-    """The windows of a file, from and to so many seconds: a JSON object, or a table."""
-    rows = [_named(classes, row) for row in probabilities]
+def _print_line(name: str, windows: list[tuple[float, float, bool]], values: Tensor, kind: Kind, as_json: bool) -> None:
+    """The windows of a file, from and to so many seconds and whether they are silent: a JSON object, or a table."""
+    rows = values.tolist()
     if as_json:
-        windows = [
-            {"from": round(start, 3), "to": round(end, 3), **as_record(row)}
-            for (start, end), row in zip(spans, rows, strict=True)
+        said = [
+            {"from": round(start, 3), "to": round(end, 3), "silent": silent, **kind.answer(row)}
+            for (start, end, silent), row in zip(windows, rows, strict=True)
         ]
-        print(json.dumps({"file": name, "windows": windows}, ensure_ascii=False))
+        print(json.dumps({"file": name, "windows": said}, ensure_ascii=False))
         return
     print(name)
-    for (start, end), row in zip(spans, rows, strict=True):
-        label, confidence = best(row)
-        print(f"{start:9.2f} to {end:8.2f} s  {100 * confidence:5.1f} %  {label}")
+    for (start, end, silent), row in zip(windows, rows, strict=True):
+        print(f"{start:9.2f} to {end:8.2f} s  {kind.line(row)}{'  (silence)' if silent else ''}")

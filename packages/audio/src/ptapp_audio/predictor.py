@@ -1,4 +1,4 @@
-"""A trained classifier of recordings, for `ptapp audio predict` and `ptapp.load`."""
+"""A trained model of recordings, for `ptapp audio predict` and `ptapp.load`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.models.whole import rebuild
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
-from ptapp_core.kinds.classify import as_record
+from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 
@@ -35,12 +35,12 @@ class Predictor:
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, "audio", About, which=checkpoint)
         card = trained.about["model"]
-        self.classes: list[str] = card["classes"]
-        """The names of the classes, in the order of the model's outputs."""
         self.made: bool = trained.about["made"]
         """Whether the model learned from audio that the program made."""
         self.model = trained.load(rebuild).to(runtime.device)
-        """int16 (N, samples) -> logits (N, K)."""
+        """int16 (N, samples) -> what its kind of target takes, (N, K)."""
+        self.kind = kind_in(self.model)
+        """What the K outputs stand for, and what is said of them."""
         self.rate: int = card["rate"]
         """Samples a second that the model takes."""
         self.window: int = card["window"]
@@ -48,7 +48,10 @@ class Predictor:
         self._runtime = runtime
 
     def predict(self, recordings: Sequence[Recording], *, rate: int | None = None) -> list[dict[str, Any]]:
-        """For each recording the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name.
+        """An answer for each recording, by what the model was trained for.
+
+        classify: the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name; multilabel:
+        the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name.
 
         `rate` is that of waveforms, in samples a second; files have their own. Raises UserError for a recording that
         cannot be read, or for a waveform without `rate`.
@@ -58,12 +61,15 @@ class Predictor:
         answers = []
         for place, recording in enumerate(recordings):
             samples = self._samples(recording, rate, place)
-            answers.append(as_record(dict(zip(self.classes, self.probabilities(samples).tolist(), strict=True))))
+            answers.append(self.kind.answer(self.values(samples).tolist()))
         return answers
 
-    def probabilities(self, samples: Tensor) -> Tensor:
-        """int16 (samples,) at the model's rate -> float32 (K,) on the CPU, the mean over the windows that cover it."""
-        return predict_clips(self.model, _alone(samples), self.window, self._runtime).probabilities[0]
+    def values(self, samples: Tensor) -> Tensor:
+        """int16 (samples,) at the model's rate -> what the kind gives, (K,) on the CPU.
+
+        It is the mean over the windows that cover the recording.
+        """
+        return predict_clips(self.model, _alone(samples), self.window, runtime=self._runtime).answers[0]
 
     @torch.no_grad()
     def slide(self, samples: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -71,7 +77,7 @@ class Predictor:
 
         Returns:
             Where the windows begin, int64 (M,), the last one such that it ends with the recording; and what the model
-            says of them, probabilities, float32 (M, K).
+            says of them, as the kind gives it, float32 (M, K).
         """
         last = max(len(samples) - self.window, 0)
         at = torch.arange(0, last + 1, step)
@@ -82,8 +88,8 @@ class Predictor:
         for start in at.split(_BATCH):
             windows = clip.windows(torch.zeros_like(start), start, self.window)
             with self._runtime.autocast():
-                logits = self.model(windows.to(self._runtime.device))
-            parts.append(refuse_not_finite(logits.float().softmax(1).cpu()))
+                outputs = self.model(windows.to(self._runtime.device))
+            parts.append(refuse_not_finite(self.kind(outputs.cpu())))
         return at, torch.cat(parts)
 
     def _samples(self, recording: Recording, rate: int | None, place: int) -> Tensor:

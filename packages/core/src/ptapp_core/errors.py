@@ -1,7 +1,8 @@
 """What the program says to its user when it stops; `cli` turns each into one line and an exit code."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import metadata
 
@@ -14,6 +15,15 @@ class UserError(Exception):
 
 class Interrupted(Exception):
     """The job was asked to stop (`runtime.STOPS`), saved itself, and can be resumed. Exit code 75 (EX_TEMPFAIL)."""
+
+
+@contextmanager
+def placed(at: str) -> Iterator[None]:
+    """Begins the message of a UserError that is raised inside with where it happened: `FILE:LINE`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{at}: {error}") from error
 
 
 def nearest(word: object, known: Iterable[str]) -> str:
@@ -38,7 +48,7 @@ def install(distribution: str, extra: str) -> str:
     """`pip install 'av>=12'`: the libraries that an extra of one of ptapp's distributions adds.
 
     They are named themselves, for ptapp's distributions are on no index: anyone could put something there under a name
-    that a message asked the user to install.
+    that a message advised to install.
     """
     of_extra = rf";\s*extra\s*==\s*['\"]{extra}['\"]"
     lines = [line for line in metadata.requires(distribution) or () if re.search(of_extra, line)]

@@ -25,9 +25,9 @@ def export(
     model: nn.Module,
     samples: Tensor | tuple[Tensor, ...] | dict[str, Tensor],
     folder: Path,
+    *,
     format: Format,
     about: Mapping[str, Any],
-    *,
     free: Sequence[Sequence[str]] = (("batch",),),
     names: Sequence[str] = ("input",),
     most: Mapping[str, int] | None = None,
@@ -191,7 +191,7 @@ def _onnx_by_tracing(model: nn.Module, example: tuple[Any, ...], form: _Form) ->
 
 
 def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
-    """An ONNX model that holds what its card says: strings as they are, all else as JSON."""
+    """An ONNX model that says by itself what its card does: strings as they are, all else as JSON."""
     import onnx
 
     program = onnx.load_model_from_string(content)

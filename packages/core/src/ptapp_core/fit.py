@@ -22,6 +22,7 @@ def fit(
     plan: Plan,
     runtime: Runtime,
     run: Run,
+    *,
     task: Task,
     source: Source,
     optimizer: Optimizer,

@@ -20,13 +20,12 @@ from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
-from ptapp_core.nn.own import OwnLoss, make_loss
 from ptapp_core.plan import Plan
-from ptapp_core.runs.checkpoint import load_weights, steps_in, verify
+from ptapp_core.runs.checkpoint import card_digest, load_weights, model_of, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Typed, checked
-from ptapp_core.settings.own import bring, code_of, is_own, refuse_code_of, short_name
+from ptapp_core.settings.own import code_of, is_own, refuse_code_of, short_name
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
@@ -181,9 +180,9 @@ def run_of(
     settings: JobSettings,
     runtime: Runtime,
     job: str,
+    *,
     data: str,
     about: Mapping[str, Any],
-    *,
     members: Members | None = None,
 ) -> Run:
     """A new run directory named after the job and the data, or the one to resume.
@@ -202,7 +201,9 @@ def run_of(
             )
         if before is not None and members is not None:
             before.refuse_changed_training(settings.resume, members)
-    path = settings.resume or new_path(settings.run_dir, job, settings.name or data, settings.seed, runtime)
+    path = settings.resume or new_path(
+        settings.run_dir, job, settings.name or data, seed=settings.seed, runtime=runtime
+    )
     run = Run(
         path,
         runtime,
@@ -210,15 +211,18 @@ def run_of(
         about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
+        model=card_digest(_less_place(json.loads(json.dumps(about["model"])))),
         log_to=settings.log_to,
     )
     if runtime.is_main and members is not None:
         write_text(path / SAMPLES, members.joined(before).text())
+    if isinstance(settings, TrainSettings) and settings.folds is not None:  # only now: the data may not have so many
+        run.say(f"fold {settings.fold} of {settings.folds}")
     return run
 
 
 def _less_place(model: Any) -> Any:
-    """What a run tells of its model, less where code of the user's own lies, which may be moved."""
+    """What a run says of its model, less where code of the user's own lies, which may be moved."""
     return {**model, "name": short_name(model["name"])} if isinstance(model, dict) and "name" in model else model
 
 
@@ -226,13 +230,7 @@ def refuse_own_code_of(settings: TrainSettings) -> None:
     """Refuses a network or a loss whose code lies in the run that is to be resumed; raises UserError, naming it."""
     if (run := settings.resume) is not None:
         for option, name in settings.own_code().items():
-            refuse_code_of(run, name, option, f"as {option} in {run / 'config.toml'}")
-
-
-def own_loss(name: str, classes: int, device: torch.device, *, mixed: bool = False) -> OwnLoss:
-    """The loss `module:function` or `file.py:function`, tried on random samples (see `nn.own.make_loss`)."""
-    _, found = bring(name, "--loss", "the function")
-    return make_loss(found, f"--loss {name}", classes, device, mixed=mixed)
+            refuse_code_of(run, name, option, remedy=f"as {option} in {run / 'config.toml'}")
 
 
 M = TypeVar("M", bound=nn.Module)
@@ -245,7 +243,7 @@ class Trained:
 
     run: Path
     about: dict[str, Any]
-    """What the run's `meta.json` tells."""
+    """What the run's `meta.json` holds."""
     checkpoint: Path
 
     @classmethod
@@ -293,7 +291,7 @@ class Trained:
         """
         meta = self.run / "meta.json"
         if is_own(name := str(self.about["model"].get("name"))):
-            refuse_code_of(self.run, name, "model", f"as name of the model in {meta}")
+            refuse_code_of(self.run, name, "model", remedy=f"as name of the model in {meta}")
             if code := ", ".join(str(file.resolve()) for file in code_of(name)):
                 print(f"ptapp: note: the model of {self.run} is code of your own, {code}", file=sys.stderr)
         try:
@@ -304,4 +302,10 @@ class Trained:
         except Exception as error:  # sizes that do not fit each other, unknown options, and more
             raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
+        kept = model_of(self.checkpoint)
+        if kept is not None and kept != card_digest(_less_place(self.about["model"])):
+            raise UserError(
+                f"{meta}: model: is not what {self.checkpoint.name} was saved with (a class has another name or place, "
+                "or an option another value); put it back as it was"
+            )
         return model.eval()

@@ -31,7 +31,7 @@ class Plan:
     save_every: int | None = None
     """None: at each evaluation. The end, a stop request and the best evaluation are always saved."""
     monitor: str = "loss"
-    """The evaluation's figure that decides which checkpoint is the best."""
+    """The evaluation's figure that chooses the best."""
     maximise: bool = False
     patience: int | None = None
     """Evaluations without a better one before training stops."""

@@ -5,9 +5,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ptapp_core.errors import UserError
-from ptapp_core.runs.typed import Names, Size, Typed
+from ptapp_core.kinds.card import KindCard
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.runs.typed import Size, Typed
 from ptapp_core.settings.own import full_name, is_own
-from ptapp_nlp.config import MODELS, TrainNLP
+from ptapp_nlp.config import MODELS, SUPERVISED, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models import OPTIONS
@@ -27,33 +29,37 @@ class _Options(Typed):
     lora: Size | None
 
 
-class Card(Typed):
+class Card(KindCard):
     """What it takes to build the model again, and to use it."""
 
-    task: Literal["classify", "tag", "translate", "generate"]
+    task: Literal["classify", "multilabel", "regress", "tag", "translate", "generate"]
     name: str
     vocab: Size
     pad: int = Field(ge=0)
-    classes: Names
     max_length: int = Field(ge=4, le=100_000)
     text_per: TextPer
     pretrained: str | None
     options: _Options
     encoder: dict[str, Any] | None = None
 
+    @property
+    def has_outputs(self) -> bool:
+        """Models that translate and generate have the vocabulary."""
+        return self.task not in ("translate", "generate")
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.name not in MODELS[self.task] and not (self.task in ("classify", "tag") and is_own(self.name)):
+        if self.name not in MODELS[self.task] and not (self.task in (*SUPERVISED, "tag") and is_own(self.name)):
             raise ValueError(f"name is {self.name}, which cannot {self.task}")
-        if self.task in ("classify", "tag") and not self.classes:
-            raise ValueError("classes are missing")
+        if self.task in SUPERVISED and self.task != self.kind:
+            raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name == "bert"):
             raise ValueError("encoder is there for bert alone")
         return self
 
 
 class About(Typed):
-    """What `meta.json` tells."""
+    """What `meta.json` holds."""
 
     data: str
     made: bool
@@ -62,14 +68,14 @@ class About(Typed):
     model: Card
 
 
-def card_of(settings: TrainNLP, data: Splits, tokens: Tokens) -> dict[str, Any]:
-    """What it takes to build the model again, and to use it."""
+def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | None = None) -> dict[str, Any]:
+    """What it takes to build the model again, and to use it; `kind` is that of a task with a target for each text."""
     card: dict[str, Any] = {
         "task": settings.task,
         "name": full_name(settings.model),
         "vocab": tokens.size,
         "pad": tokens.pad,
-        "classes": list(data.classes),
+        **({"classes": list(data.classes)} if kind is None else kind.card()),
         "max_length": settings.max_length or _BERT_LENGTH,
         "text_per": data.text_per,
         "pretrained": settings.pretrained,

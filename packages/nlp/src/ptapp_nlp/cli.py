@@ -19,17 +19,19 @@ def train(settings: "TrainNLP") -> None:
 
     The defaults below are those of --task classify --model lstm; `ptapp nlp models` lists what others change.
     """
-    from ptapp_nlp.train import train
+    from ptapp_core.domain import train
+    from ptapp_nlp.domain import TEXT
 
-    train(settings)
+    train(TEXT, settings)
 
 
 @command(app, "ptapp_nlp.config:EvaluateNLP")
 def evaluate(settings: "EvaluateNLP") -> None:
     """Measure a trained model on the data's test part, and write a report."""
-    from ptapp_nlp.evaluate import evaluate
+    from ptapp_core.domain import evaluate
+    from ptapp_nlp.domain import TEXT
 
-    evaluate(settings)
+    evaluate(TEXT, settings, beam=(settings.beam, settings.length_penalty))
 
 
 @command(app, "ptapp_nlp.config:PredictNLP")
@@ -59,9 +61,10 @@ def generate(settings: "GenerateNLP") -> None:
 @command(app, "ptapp_nlp.config:ExportNLP")
 def export(settings: "ExportNLP") -> None:
     """Write a trained model as pt2, ONNX or TorchScript, proven equal."""
-    from ptapp_nlp.export import export
+    from ptapp_core.domain import export
+    from ptapp_nlp.domain import TEXT
 
-    export(settings)
+    export(TEXT, settings)
 
 
 @app.command()

@@ -11,13 +11,15 @@ from ptapp_core.errors import nearest
 from ptapp_core.settings.after_training import ComputeSettings, EvaluateSettings, ExportSettings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import is_own, refuse_unknown
-from ptapp_core.settings.train import TrainSettings
+from ptapp_core.settings.own import is_own
+from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
 
-MODELS = {
-    "classify": ("lstm", "gru", "transformer", "bert"),
+SUPERVISED = ("classify", "multilabel", "regress")
+"""The tasks that have a target for each text."""
+MODELS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert")),
     "tag": ("lstm", "gru", "transformer", "bert"),
     "translate": ("transformer",),
     "generate": ("transformer", "lstm", "gru"),
@@ -41,10 +43,9 @@ _TRANSLATE: dict[str, Any] = {
     **{"average": "ema", "average_decay": 0.998},
 }
 RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    ("classify", "lstm"): {},
-    ("classify", "gru"): {},
-    ("classify", "transformer"): _CLASSIFY,
-    ("classify", "bert"): _BERT,
+    **{(task, model): {} for task in SUPERVISED for model in ("lstm", "gru")},
+    **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
+    **{(task, "bert"): _BERT for task in SUPERVISED},
     ("tag", "lstm"): _RECURRENT,
     ("tag", "gru"): _RECURRENT,
     ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
@@ -68,10 +69,10 @@ _ONLY = (
     ),
     Only(
         ("text_column", "label_column"),
-        lambda job: job.data is not None and job.task in ("classify", "translate"),
-        "tables (--data) of --task classify and translate",
+        lambda job: job.data is not None and job.task in (*SUPERVISED, "translate"),
+        "tables (--data), of tasks other than tag and generate",
     ),
-    Only(("split", "allow_duplicates"), lambda job: job.task != "generate", "--task classify, tag and translate"),
+    Only(("split", "allow_duplicates"), lambda job: job.task != "generate", "tasks other than generate"),
     Only(("pair",), lambda job: job.data is not None and job.task == "translate", "--data of --task translate"),
     Only(("text_per",), lambda job: job.data is not None and job.task == "generate", "--data of --task generate"),
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
@@ -81,28 +82,32 @@ _ONLY = (
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
-    Only(("loss",), lambda job: job.task == "classify", "--task classify"),
-    Only(("label_smoothing",), lambda job: not is_own(job.loss), "--loss cross-entropy"),
-    Only(("pool",), lambda job: job.task == "classify", "--task classify"),
+    Only(("loss",), lambda job: job.task in SUPERVISED, "--task classify, multilabel and regress"),
+    Only(("pool",), lambda job: job.task in SUPERVISED, "--task classify, multilabel and regress"),
 )
 
 
-class TrainNLP(TrainSettings):
+class TrainNLP(SupervisedSettings):
     """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
 
     first: ClassVar[tuple[str, ...]] = (
-        *TrainSettings.first,
-        "task",
+        *SupervisedSettings.first,
         "text_column",
-        "label_column",
         "tokenizer",
         "pretrained",
     )
-    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
+    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
-    task: Literal["classify", "tag", "translate", "generate"] = option("classify", "what to learn", group="Task")
+    task: Literal["classify", "multilabel", "regress", "tag", "translate", "generate"] = option(  # type: ignore[assignment]
+        "classify",
+        "what to learn of a text: a class, labels, numbers; its tags, its translation, writing",
+        group="Task",
+    )
     model: str = option(
-        "lstm", "name of the model, or module:Class of your own (classify, tag)", group=_MODEL, short="-m"
+        "lstm",
+        "name of the model, or module:Class of your own (not to translate or generate)",
+        group=_MODEL,
+        short="-m",
     )
     batch_size: int = 32
     lr: float = 3e-3
@@ -114,7 +119,6 @@ class TrainNLP(TrainSettings):
     text_column: str | None = option(
         None, "name or position (from 1) of the text, or several (title+body); none: detected", group=_DATA
     )
-    label_column: str | None = option(None, "name or position of the label; none: detected", group=_DATA)
     pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
     text_per: Literal["auto", "line", "file"] = option(
         "auto", "what a text to learn writing from is; auto: a file, if it has empty lines", group=_DATA
@@ -141,8 +145,6 @@ class TrainNLP(TrainSettings):
     pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
     lora: int | None = option(None, "rank of LoRA, for bert, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
-    loss: str = option("cross-entropy", "cross-entropy or module:function of your own (classify)", group=_BEST)
-    label_smoothing: float = option(0.0, "of the cross-entropy", group=_BEST, ge=0, lt=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -158,11 +160,6 @@ class TrainNLP(TrainSettings):
     def usual(self) -> Mapping[str, Any]:
         """The recipe of the task and model."""
         return RECIPES.get((self.task, self.model), {})
-
-    @field_validator("loss")
-    @classmethod
-    def _loss_is_known(cls, loss: str) -> str:
-        return refuse_unknown(loss, ("cross-entropy",), "module:function")
 
     @field_validator("encoding")
     @classmethod
@@ -181,7 +178,7 @@ class TrainNLP(TrainSettings):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         known = MODELS[self.task]
-        if is_own(self.model) and self.task not in ("classify", "tag"):
+        if is_own(self.model) and self.task not in (*SUPERVISED, "tag"):
             raise ValueError(f"--task {self.task} has no networks of your own: take --model {' or '.join(known)}")
         if self.model not in known and not is_own(self.model):
             if self.model in ("lstm", "gru", "bert"):
@@ -209,12 +206,8 @@ class TrainNLP(TrainSettings):
             )
         if self.task == "generate" and self.word_dropout:
             raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
-        if self.task != "classify" and (self.balance != "none" or self.folds is not None):
-            raise ValueError("--balance and --folds are for --task classify")
-        if is_own(self.loss) and self.balance == "weights":
-            raise ValueError(f"--balance weights is of the built-in loss, not of {self.loss}: leave it out")
-        if self.fold is not None and self.folds is None:
-            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
+        if self.task not in SUPERVISED and (self.balance != "none" or self.folds is not None):
+            raise ValueError("--balance and --folds are for --task classify, multilabel and regress")
         return self
 
     @property

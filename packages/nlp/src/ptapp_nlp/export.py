@@ -1,4 +1,4 @@
-"""`ptapp nlp export`: the trained model as a file of its own, from token numbers, with its tokenizer beside it."""
+"""What an export of a text model is: from token numbers, with its tokenizer beside it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,19 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.data.members import Members
-from ptapp_core.export import export as write
+from ptapp_core.domain import Example
 from ptapp_core.jobs import Trained
-from ptapp_core.runs.run import write_text
-from ptapp_core.settings.own import short_name
-from ptapp_nlp.card import About
-from ptapp_nlp.config import ExportNLP
+from ptapp_core.kinds.kind import Answers, kind_in
+from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.encode import fallback_tag
-from ptapp_nlp.data.recognise import load_for
+from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
 from ptapp_nlp.decode import LONGER, MORE
-from ptapp_nlp.evaluate import Measured, job_of, prepare
-from ptapp_nlp.models import build
+from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
 
 _Free = dict[str, tuple[str, ...]]
@@ -37,51 +33,40 @@ class _Probabilities(nn.Module):
         return self.model(ids).softmax(-1)
 
 
-def export(settings: ExportNLP) -> None:
-    """Writes `export/model.*` in the run directory, compared with the model on texts of its own test split."""
-    trained = Trained.find(settings.run, "nlp", About, which=settings.checkpoint)
-    card = trained.about["model"]
-    model = trained.load(build)
+def example_of(trained: Trained, model: nn.Module, data: Splits) -> Example:
+    """A trained model from token numbers to what its task gives, with real texts of the test split."""
+    card, tokens = trained.about["model"], data.tokens
+    assert tokens is not None
     if card["options"]["lora"] is not None:
         from ptapp_nlp.models.bert import merge_lora
 
         merge_lora(model)
     positions = positions_of(model)
-    job = job_of(settings.run, card)
-    tokens = Tokens.load(settings.run / "tokenizer.json", trained.about["tokenizer"])
-    part = prepare(card, load_for(job, before=Members.read(settings.run)).test, tokens)
+    recurrent = card["name"] in ("lstm", "gru") or any(isinstance(part, nn.RNNBase) for part in model.modules())
+    kind = kind_in(model) if card["task"] in SUPERVISED else None
+    part = prepare(card, data.test, tokens, kind=kind, names=data.classes)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {
         "input": f"{shapes}, numbers of tokenizer.json, padded with {card['pad']}",
-        "output": output,
-        "classes": card["classes"],
-        "model": short_name(card["name"]),
+        **(kind.use() if kind else {"output": output, "classes": card["classes"]}),
         "task": card["task"],
         **_use(card, tokens),
-        "checkpoint": trained.checkpoint.name,
-        "data": trained.about["data"],
     }
-    if card["task"] != "translate":
+    if kind:
+        model = Answers(model).eval()
+    elif card["task"] != "translate":
         model = _Probabilities(model).eval()
-    names, free = list(form), list(form.values())
-    path, difference = write(
-        model,
-        inputs,
-        settings.run / "export",
-        settings.format,
-        about,
-        free=free,
-        names=names,
-        most={} if positions is None else {"length": positions},
-        recurrent=card["name"] in ("lstm", "gru") or any(isinstance(part, nn.RNNBase) for part in model.modules()),
-    )
     generates, translates = card["task"] == "generate", card["task"] == "translate"
     begin = tokens.begin(card["text_per"]) if generates else None
     shipped = tokens.shipped(card["max_length"], eos=translates, begin=begin)
-    write_text(path.parent / "tokenizer.json", shipped)
-    print(f"{path}: {about['input']} -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 on real texts: greatest difference {difference:.2e}")
+    options = {
+        "free": list(form.values()),
+        "names": list(form),
+        "most": {} if positions is None else {"length": positions},
+        "recurrent": recurrent,
+    }
+    return Example(model, inputs, about, options, {"tokenizer.json": shipped})
 
 
 def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
@@ -92,7 +77,7 @@ def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
     limit, end = card["max_length"], {"end": EOS, "not_text": tokens.special}
     common = {"pad": tokens.pad, "max_length": limit}
     match card["task"]:
-        case "classify":
+        case "classify" | "multilabel" | "regress":
             return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
         case "tag":
             use = "give the words, split at blanks; the tag of a word is that of its first token, or `no_token`"
@@ -124,8 +109,7 @@ def _form(card: Mapping[str, Any], part: Measured) -> tuple[tuple[Tensor, ...], 
         pair: _Free = {"source": ("batch", "source_length"), "target": ("batch", "target_length")}
         return (batch["source"], batch["target"]), pair, "logits (batch, target_length, vocabulary)"
     output = {
-        "classify": "probabilities (batch, classes)",
         "tag": "probabilities (batch, length, tags)",
         "generate": "probabilities of the next token (batch, length, vocabulary)",
-    }[card["task"]]
+    }.get(card["task"], "")
     return (batch["input"],), {"input": ("batch", "length")}, output

@@ -1,4 +1,4 @@
-"""`ptapp nlp generate`: a language model continues a prompt."""
+"""`ptapp nlp generate`: a language model continues with a prompt."""
 
 import json
 import sys

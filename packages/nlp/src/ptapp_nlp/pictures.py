@@ -32,7 +32,7 @@ def lengths(counts: Tensor, out: Path, title: str) -> Path:
     return save(figure, out)
 
 
-def attention_map(model: nn.Module, texts: Texts, tokens: Tokens, runtime: Runtime, out: Path) -> Path | None:
+def attention_map(model: nn.Module, texts: Texts, tokens: Tokens, *, runtime: Runtime, out: Path) -> Path | None:
     """Where the heads of a transformer's last layer look in one text of medium length, or in the beginning of one;
     nothing for other models."""
     row = _example(texts.lengths)

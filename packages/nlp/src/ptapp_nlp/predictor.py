@@ -10,10 +10,11 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
-from ptapp_core.kinds.classify import as_record
+from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_nlp.card import About
+from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.batches import Ragged
 from ptapp_nlp.data.encode import fallback_tag, whole_lengths
 from ptapp_nlp.data.tokens import Tokens
@@ -22,6 +23,8 @@ from ptapp_nlp.models import Translator, build
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
+    "multilabel": {"labels": [], "probabilities": {}},
+    "regress": {"values": {}},
     "tag": {"words": [], "tags": []},
     "translate": {"translation": ""},
 }
@@ -39,9 +42,7 @@ class Predictor:
         card = trained.about["model"]
         self.run = run
         self.task: str = card["task"]
-        """classify, tag, translate or generate."""
-        self.classes: list[str] = card["classes"]
-        """The names of the classes or tags, in the order of the model's outputs; empty for other tasks."""
+        """classify, multilabel, regress, tag, translate or generate."""
         self.made: bool = trained.about["made"]
         """Whether the model learned from texts that the program made."""
         self.max_length: int = card["max_length"]
@@ -49,13 +50,16 @@ class Predictor:
         self.text_per: str = card["text_per"]
         self.tokens = Tokens.load(run / "tokenizer.json", trained.about["tokenizer"])
         self.model = trained.load(build).to(runtime.device)
-        """Token numbers, int64 (N, T) -> logits."""
+        """Token numbers, int64 (N, T) -> logits, or what the kind of target takes."""
+        self.tags: list[str] = card["classes"] if self.task == "tag" else []
+        """The names of the tags of a tagger, in the order of the model's outputs."""
         self._runtime = runtime
 
     def predict(self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0) -> list[dict[str, Any]]:
         """An answer for each text, by what the model was trained for.
 
-        classify: `class`, `confidence`, `probabilities`; tag: `words`, `tags`; translate: `translation`, by a search of
+        classify: `class`, `confidence`, `probabilities`; multilabel: `labels`, those that reach their thresholds, and
+        `probabilities`; regress: `values` by name; tag: `words`, `tags`; translate: `translation`, by a search of
         width `beam` (Wu et al. 2016 have the length penalty). A text that the model does not read whole has
         `tokens`, its length, and `read`, how many of them were. Raises UserError for a run that generates texts.
         """
@@ -134,26 +138,27 @@ class Predictor:
                 self.model,
                 texts,
                 self.tokens,
-                self._runtime,
-                self.max_length,
+                runtime=self._runtime,
+                limit=self.max_length,
                 width=beam,
                 penalty=length_penalty,
             )
             return [{"translation": text} for text in said]
-        if self.task == "classify":
-            shares = self._logits(self.tokens.encode(texts, self.max_length)).softmax(1)
-            return [as_record(dict(zip(self.classes, row, strict=True))) for row in shares.tolist()]
+        if self.task in SUPERVISED:
+            kind = kind_in(self.model)
+            values = kind(self._outputs(self.tokens.encode(texts, self.max_length)).cpu())
+            return [kind.answer(row) for row in values.tolist()]
         words = [text.split() for text in texts]
         coded = [self.tokens.encode_words(row, self.max_length) for row in words]
-        best, fallback = self._logits([ids for ids, _ in coded]).argmax(2), fallback_tag(self.classes)
+        best, fallback = self._outputs([ids for ids, _ in coded]).argmax(2), fallback_tag(self.tags)
         answers = []
         for row, (_, places) in enumerate(coded):
             numbers = [int(best[row, place]) if place >= 0 else fallback for place in places]
-            answers.append({"words": words[row], "tags": [self.classes[number] for number in numbers]})
+            answers.append({"words": words[row], "tags": [self.tags[number] for number in numbers]})
         return answers
 
-    def _logits(self, rows: list[list[int]]) -> Tensor:
-        """(N, K), or (N, T, K) for tags, float32 on the CPU."""
+    def _outputs(self, rows: list[list[int]]) -> Tensor:
+        """(N, K), or (N, T, K) for tags, float32 on the model's device."""
         ids = self._runtime.to_device(Ragged(rows, self.tokens.pad).gather(torch.arange(len(rows))))
         with torch.no_grad(), self._runtime.autocast():
-            return refuse_not_finite(self.model(ids).float().cpu())
+            return refuse_not_finite(self.model(ids).float())

@@ -79,7 +79,7 @@ class Card(Typed):
 
 
 class About(Typed):
-    """What `meta.json` holds of the model."""
+    """What `meta.json` holds."""
 
     env: str
     model: Card

@@ -38,7 +38,7 @@ _ONLY = (
 
 
 class TrainRL(JobSettings):
-    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what other algorithms change."""
+    """`ptapp rl train`. Defaults shown are PPO's; `ptapp rl algos` prints what others and some environments change."""
 
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *_ONLY)
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "env", "algo", "frames", "envs", "normalise", "seeds")
@@ -180,7 +180,7 @@ class TrainRL(JobSettings):
         if self.one_instance and self.vector == "async":
             raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
-            raise ValueError("--resume continues one run: leave --seeds out")
+            raise ValueError("--resume continues with one run: leave --seeds out")
         return self
 
     def _replay_fits(self) -> None:
@@ -210,6 +210,8 @@ def seed_list(text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise ValueError("must be seeds as 0-9 or 0,3,5")
+        if dash and int(first) > int(last):
+            raise ValueError(f"{first} is greater than {last}; give the least seed first, as {last}-{first}")
         seeds += range(int(first), int(last or first) + 1)
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError("must be different seeds, as 0-9 or 0,3,5")

@@ -103,7 +103,7 @@ def refuse_other_spaces(trained: Trained, name: str, found: Environments | gym.E
 
 
 def budget_of(settings: TrainRL, name: str, every: int | None = None) -> int | None:
-    """Frames after which a job's evaluation begins no more episodes of an environment without a limit; else None.
+    """Frames after which the evaluation of an environment without a limit begins no more episodes; None with a limit.
 
     A policy that goes round in circles would take a hundred times the frames that it learned from. They are those
     between two evaluations, `every`, or those of the whole job, and enough for one episode that does not end.

@@ -34,7 +34,9 @@ def export(settings: ExportRL) -> None:
         "checkpoint": trained.checkpoint.name,
     }
     tolerance = 1e-4 * _widest(card["action"])
-    path, difference = write(model, samples, settings.run / "export", settings.format, about, tolerance=tolerance)
+    path, difference = write(
+        model, samples, settings.run / "export", format=settings.format, about=about, tolerance=tolerance
+    )
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on observations of the environment: greatest difference {difference:.2e}")
 

@@ -34,7 +34,9 @@ def train_seeds(settings: TrainRL) -> None:
     seeds = seed_list(settings.seeds)
     name = resolve(settings.env)
     short = f"{name.rpartition('/')[2].lower()}-seeds"
-    folder = new_path(settings.run_dir, f"rl-{settings.algo}", settings.name or short, seeds[0], Runtime("cpu", "fp32"))
+    folder = new_path(
+        settings.run_dir, f"rl-{settings.algo}", settings.name or short, seed=seeds[0], runtime=Runtime("cpu", "fp32")
+    )
     folder.mkdir(parents=True)
     job = settings.model_copy(update={"seeds": None, "parallel": 1, "run_dir": folder / "runs"})
     write_text(folder / "config.toml", job.to_toml())
@@ -77,7 +79,7 @@ class _Job:
             figures = test_figures(self.run)
             tell(f"seed {self.seed}: mean return {figures['return']:.1f} ({self.run})")
         elif self.saved:
-            tell(f"seed {self.seed}: not done; continue with --resume {self.run}")
+            tell(f"seed {self.seed}: not done; continue it with --resume {self.run}")
 
     def stop(self) -> None:
         """Asks it to save itself and end."""
@@ -145,7 +147,7 @@ def _complain(jobs: list[_Job]) -> None:
         saved, rest = ([job for job in stopped if job.saved is wanted] for wanted in (True, False))
         raise Interrupted(
             f"stopped after {len(jobs) - len(stopped)} of {counted(len(jobs), 'seed')}"
-            + (f"; seeds {_listed(saved)}: continue with --resume, as above" if saved else "")
+            + (f"; seeds {_listed(saved)}: continue them with --resume, as above" if saved else "")
             + (f"; without a checkpoint: --seeds {_listed(rest)}" if rest else "")
         )
 

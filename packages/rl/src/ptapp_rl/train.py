@@ -72,7 +72,7 @@ def train_once(settings: TrainRL) -> None:
     schedule = schedule_of(settings, optimizer, plan)
     about = {"domain": "rl", "data": name, "env": name, "model": card}
     short = name.rpartition("/")[2].lower()
-    with run_of(settings, runtime, f"rl-{settings.algo}", short, about) as run:
+    with run_of(settings, runtime, f"rl-{settings.algo}", data=short, about=about) as run:
         resumes = _RESUMES[environments.way] if settings.trial else "they begin new episodes"
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {resumes}")
         if settings.one_instance:
@@ -96,7 +96,7 @@ def train_once(settings: TrainRL) -> None:
         if settings.one_instance:
             evaluation = _evaluation_between(settings, environments, runtime, source.begin_again)
         with closing(environments), evaluation as evaluate:
-            fit(plan, runtime, run, task, source, optimizer, schedule, evaluate)
+            fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
         if runtime.is_main:
             from ptapp_core.measure.report import curves  # drawing takes a second to import
 

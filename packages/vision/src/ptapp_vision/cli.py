@@ -15,17 +15,19 @@ app = domain("Images: train, evaluate and export classifiers and autoencoders.")
 @command(app, "ptapp_vision.config:TrainVision")
 def train(settings: "TrainVision") -> None:
     """Train a model; with nothing given, on faces that the program draws."""
-    from ptapp_vision.train import train
+    from ptapp_core.domain import train
+    from ptapp_vision.domain import VISION
 
-    train(settings)
+    train(VISION, settings)
 
 
 @command(app, "ptapp_vision.config:EvaluateVision")
 def evaluate(settings: "EvaluateVision") -> None:
     """Measure a trained model on the data's test part, and write a report."""
-    from ptapp_vision.evaluate import evaluate
+    from ptapp_core.domain import evaluate
+    from ptapp_vision.domain import VISION
 
-    evaluate(settings)
+    evaluate(VISION, settings)
 
 
 @command(app, "ptapp_vision.config:PredictVision")
@@ -39,9 +41,10 @@ def predict(settings: "PredictVision") -> None:
 @command(app, "ptapp_vision.config:ExportVision")
 def export(settings: "ExportVision") -> None:
     """Write a trained model as pt2, ONNX or TorchScript, proven equal."""
-    from ptapp_vision.export import export
+    from ptapp_core.domain import export
+    from ptapp_vision.domain import VISION
 
-    export(settings)
+    export(VISION, settings)
 
 
 @app.command()

@@ -1,35 +1,44 @@
 """The settings of `ptapp vision`."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings, PredictFiles
 from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import is_own, refuse_unknown
-from ptapp_core.settings.train import TrainSettings
+from ptapp_core.settings.own import is_own
+from ptapp_core.settings.supervised import SupervisedSettings
 
-_LOSSES = ("cross-entropy", "focal", "mse", "l1")
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
+_OF_UNETS = _OF_RESNETS[1:]
+_RECIPES: Mapping[str, Mapping[str, Any]] = {"segment": {"model": "unet", "batch_size": 16, "lr": 1e-3}}
+"""The defaults of a task that are not those of the others."""
 
 _ONLY = (
     Only(("cache", "workers", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
     Only(("channels_last", "pretrained"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
-    Only(("label_smoothing",), lambda job: not (job.loss and is_own(job.loss)), "--loss cross-entropy"),
+    Only(("task", "label_column"), lambda job: job.kind != "reconstruct", "networks other than the autoencoder"),
+    Only(("label_column",), lambda job: job.kind != "segment", "tables, not for --task segment"),
     Only(
         ("workers",), lambda job: job.cache != "memory", "images that stay in their files, as --cache memory has none"
     ),
 )
 
 
-class TrainVision(TrainSettings):
+class TrainVision(SupervisedSettings):
     """`ptapp vision train`."""
 
-    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "size", "pretrained", "weights")
-    only: ClassVar[tuple[Only, ...]] = (*TrainSettings.only, *_ONLY)
+    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "size", "pretrained", "weights")
+    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
+    task: Literal["classify", "multilabel", "regress", "segment"] = option(  # type: ignore[assignment]
+        "classify",
+        "what a target is: a class, any number of labels, numbers, or a mask with a class for each pixel",
+        group="Data",
+    )
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")
     batch_size: int = 128
     lr: float = 3e-3
@@ -40,10 +49,6 @@ class TrainVision(TrainSettings):
     )
     channels: Literal["auto", "grey", "rgb"] = option("auto", "channels of the images", group="Data")
     cache: Literal["auto", "memory", "disk"] = option("auto", "where decoded images are kept", group="Data")
-    balance: Literal["none", "weights", "sampler"] = option(
-        "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
-    )
-
     flip: bool = option(True, "mirror half of the images", group="Augmentation")
     shift: float = option(0.08, "largest shift, as a share of the side", group="Augmentation", ge=0, le=0.5)
     crop: int = option(
@@ -69,12 +74,15 @@ class TrainVision(TrainSettings):
     channels_last: bool = option(True, "keep images as (N, H, W, C) in memory, faster for convolutions", group="Device")
     sync_batchnorm: bool = option(False, "batch statistics over all ranks (CUDA)", group="Device")
 
-    loss: str | None = option(
-        None,
-        f"{', '.join(_LOSSES)} or module:function of your own; none: cross-entropy, or mse for the autoencoder",
-        group="Optimisation",
-    )
-    label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, values: Any) -> Any:
+        """The defaults of the chosen task, beneath what is given."""
+        return {**_RECIPES.get(str(values.get("task")), {}), **values} if isinstance(values, Mapping) else values
+
+    def usual(self) -> Mapping[str, Any]:
+        """The defaults of the task."""
+        return _RECIPES.get(self.task, {})
 
     def with_full_paths(self) -> Self:
         """The paths of the data and of the first weights."""
@@ -93,62 +101,65 @@ class TrainVision(TrainSettings):
         return ", ".join(parts) or "none"
 
     @property
-    def classifies(self) -> bool:
-        """Whether the model tells classes; an autoencoder reproduces its input."""
-        return self.model != "autoencoder"
+    def kind(self) -> str:
+        """That of the task; an autoencoder reproduces its input."""
+        return "reconstruct" if self.model == "autoencoder" else self.task
+
+    @property
+    def asked_by(self) -> str:
+        """The option that chooses the kind, for messages."""
+        return "--model autoencoder" if self.kind == "reconstruct" else f"--task {self.task}"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
 
     @property
     def network_options(self) -> dict[str, object]:
         """The options of the chosen family of networks, as `models.build` takes them."""
-        return {name: getattr(self, name) for name in _OF_RESNETS} if self._is_resnet else {}
+        return {name: getattr(self, name) for name in self._own_options}
 
     @property
-    def _is_resnet(self) -> bool:
-        return self.model.startswith("resnet") and not is_own(self.model)
-
-    @field_validator("loss")
-    @classmethod
-    def _loss_is_known(cls, loss: str | None) -> str | None:
-        return loss if loss is None else refuse_unknown(loss, _LOSSES, "module:function")
+    def _own_options(self) -> tuple[str, ...]:
+        if is_own(self.model):
+            return ()
+        return _OF_RESNETS if self.model.startswith("resnet") else _OF_UNETS if self.model == "unet" else ()
 
     @model_validator(mode="after")
-    def _own_loss_fits(self) -> Self:
-        if "loss" in self.own_code():
-            if not self.classifies:
-                raise ValueError(
-                    f"--loss {self.loss} is of logits and classes, not for --model {self.model}: leave it out"
-                )
-            if self.balance == "weights":
-                raise ValueError(
-                    f"--balance weights is of the built-in losses, not of {self.loss}: give sampler, or none"
-                )
+    def _fits_an_autoencoder(self) -> Self:
+        if self.kind != "reconstruct":
+            return self
+        if self.mixes or self.balance != "none" or self.label_smoothing:
+            raise ValueError(
+                "--model autoencoder learns without classes: leave --mixup, --cutmix, --balance and --label-smoothing "
+                "out"
+            )
+        if self.folds is not None:
+            raise ValueError("--folds is for targets, not for --model autoencoder")
         return self
 
     @model_validator(mode="after")
-    def _loss_fits_the_model(self) -> Self:
-        if self.loss is not None and not is_own(self.loss) and self.classifies == (self.loss in ("mse", "l1")):
-            fitting = "cross-entropy or focal" if self.classifies else "mse or l1"
-            raise ValueError(f"--loss {self.loss} does not fit --model {self.model}: use {fitting}")
-        if not self.classifies and (self.mixup or self.cutmix or self.balance != "none"):
-            raise ValueError("--model autoencoder learns without classes: leave --mixup, --cutmix and --balance out")
-        if not self.classifies and self.label_smoothing:
-            raise ValueError("--model autoencoder learns without classes: leave --label-smoothing out")
-        if self.loss == "focal" and (self.mixup or self.cutmix):
-            raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
-        if self.loss == "focal" and self.label_smoothing:
-            raise ValueError("--label-smoothing is of cross-entropy: leave it or --loss focal out")
+    def _fits_masks(self) -> Self:
+        if (self.model == "unet") != (self.task == "segment"):
+            if self.task == "segment":
+                raise ValueError(f"--model {self.model} gives no class to each pixel: --task segment has --model unet")
+            raise ValueError(f"--model unet gives a class to each pixel: give --task segment, not {self.task}")
+        if self.task == "segment":
+            if self.mixes or self.policy != "none":
+                raise ValueError("--mixup, --cutmix and --policy change images and not their masks: leave them out")
+            if self.balance == "sampler":
+                raise ValueError("--balance sampler is of classes of images, not of masks: give weights, or none")
+            if self.loss not in (None, "cross-entropy"):
+                raise ValueError(f"--loss {self.loss} does not fit --task segment: use cross-entropy")
         return self
 
     @model_validator(mode="after")
     def _options_fit_the_model(self) -> Self:
-        if not self._is_resnet:
-            for name in _OF_RESNETS:
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
-        if not self.classifies and self.folds is not None:
-            raise ValueError("--folds is for classification, not for --model autoencoder")
-        if self.fold is not None and self.folds is None:
-            raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
+        for name in _OF_RESNETS:
+            usual = type(self).model_fields[name].default
+            if name not in self._own_options and getattr(self, name) != usual:
+                raise ValueError(f"{flag(name)} is an option of the resnets, not of --model {self.model}")
         if self.pretrained and self.weights:
             raise ValueError("--pretrained and --weights are two beginnings: leave one of them out")
         if self.sync_batchnorm and self.activation_checkpointing:
@@ -164,6 +175,7 @@ class PredictVision(PredictFiles):
     """`ptapp vision predict`."""
 
     files: list[Path] = argument("image files, or folders of them")
+    masks: Path | None = option(None, "folder for the masks of a run of --task segment, NAME.png each", group="Output")
 
 
 class ExportVision(ExportSettings):

@@ -1,37 +1,73 @@
-"""`ptapp vision predict`: classes of image files, as a table, JSON lines or CSV."""
+"""`ptapp vision predict`: answers on image files, as a table, JSON lines or CSV, and masks as images."""
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
 
 from ptapp_core.cli.answers import csv_lines, json_lines, table_lines
 from ptapp_core.data.class_folders import files_named
 from ptapp_core.data.unread import refuse_unread
+from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
 from ptapp_vision.config import PredictVision
 from ptapp_vision.data.decode import IMAGES, read_images
-from ptapp_vision.predictor import Predictor
-
-_BATCH = 256
+from ptapp_vision.data.masks import PALETTE
+from ptapp_vision.kinds import Segment
+from ptapp_vision.predictor import Predictor, shown_size
 
 
 def predict(settings: PredictVision) -> None:
-    """Prints a line a file; files that cannot be read are named on stderr and the rest go on.
+    """Prints a line a file; files that cannot be read are named on stderr and the rest continue.
 
     Raises UserError, after all others are printed, where some could not be read.
     """
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
     files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
-    answer = json_lines if settings.json_ else csv_lines(model.classes) if settings.csv else table_lines(names)
+    kind = model.kind
+    if settings.masks is not None:
+        if not isinstance(kind, Segment):
+            raise UserError("--masks does nothing here: it is for runs of --task segment; leave it out")
+        _refuse_one_name(files, settings.masks)
+        settings.masks.mkdir(parents=True, exist_ok=True)
+    answer = json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, names)
     if model.drawn:
         print("ptapp: note: this model learned from drawn faces, not from photographs", file=sys.stderr)
     unreadable = 0
-    for start in range(0, len(files), _BATCH):
-        some = files[start : start + _BATCH]
+    for start in range(0, len(files), model.batch):
+        some = files[start : start + model.batch]
         images, names, bad = read_images(some, model.size, model.channels, span=model.span)
         for name, reason in bad:
             print(f"ptapp: {name}: {reason}", file=sys.stderr)
         unreadable += len(bad)
-        if names:
-            for name, row in zip(names, model.probabilities(images).tolist(), strict=True):
-                answer(name, dict(zip(model.classes, row, strict=True)))
-    refuse_unread(settings.files, files, IMAGES, unreadable)
+        if names and isinstance(kind, Segment):
+            masks = model.masks(images, [shown_size(name) for name in names])
+            for name, mask in zip(names, masks, strict=True):
+                if settings.masks is not None:
+                    _write(mask, settings.masks / f"{Path(name).stem}.png")
+                answer(name, kind.shares(mask))
+        elif names:
+            for name, row in zip(names, model.values(images).tolist(), strict=True):
+                answer(name, row)
+    refuse_unread(settings.files, files, IMAGES, unreadable=unreadable)
+
+
+def _refuse_one_name(files: Sequence[Path], folder: Path) -> None:
+    """Raises UserError where two masks would be one file, or a mask would take the place of an image."""
+    first: dict[str, Path] = {}
+    images = {file.resolve() for file in files}
+    for file in files:
+        if first.setdefault(file.stem, file) is not file:
+            raise UserError(f"--masks {folder}: {first[file.stem]} and {file} would have one mask; predict them apart")
+        if (mask := folder / f"{file.stem}.png").resolve() in images:
+            raise UserError(f"--masks {folder}: the mask of {file} would take the place of {mask}; give another folder")
+
+
+def _write(mask: Tensor, file: Path) -> None:
+    """Class numbers, uint8 (H, W), as PNG with the colours of `PALETTE`."""
+    image = Image.fromarray(mask.numpy())
+    image.putpalette(PALETTE.tobytes())
+    image.save(file)

@@ -1,115 +1,29 @@
-"""`ptapp vision train`: data, model, task and loader for the loop, and a report at its end."""
+"""What a training job of images is made of: the model, and the augmentation of its batches."""
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
-from ptapp_core.cli.ranks import relaunch
 from ptapp_core.data.draws import Draws
-from ptapp_core.data.loader import Batch, Loader
+from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
-from ptapp_core.fit import fit
-from ptapp_core.jobs import (
-    data_name,
-    fit_batch_size,
-    least_samples,
-    optimizer_of,
-    own_loss,
-    refuse_own_code_of,
-    run_of,
-    runtime_of,
-    schedule_of,
-)
-from ptapp_core.kinds.classify import Classification, predict
-from ptapp_core.loop.milestones import Evaluate
-from ptapp_core.machine.inplace import compile_in_place, recompute_activations, synchronise_batchnorm
-from ptapp_core.machine.memory import within_memory
-from ptapp_core.machine.runtime import Runtime
-from ptapp_core.measure.cross_validation import cross_validate
-from ptapp_core.measure.report import curves
-from ptapp_core.nn.losses import build_loss, classification_loss
-from ptapp_core.plan import Plan
-from ptapp_core.settings.own import is_own, short_name
-from ptapp_core.task import Task
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.machine.inplace import recompute_activations
 from ptapp_vision.augment.batch import Augment, mix
 from ptapp_vision.card import card_of
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data.recognise import Form, Images, Splits, load_for
-from ptapp_vision.evaluate import measure
-from ptapp_vision.export import keep_samples
-from ptapp_vision.models import Weights, build, read_weights, usual_size
-from ptapp_vision.models.reconstruct import Reconstruction, reconstruction_metrics
-from ptapp_vision.models.whole import Pixels, columns, pixel_statistics
-
-
-def train(settings: TrainVision) -> None:
-    """Trains a model as the settings say, or one for each fold."""
-    if settings.folds is None or settings.fold is not None:
-        train_once(settings)
-    else:
-        cross_validate(settings, _job(settings), "faces", train_once)
-
-
-def train_once(settings: TrainVision) -> Path | None:
-    """Leaves a run directory with record, weights and report; None where other processes did the work."""
-    if relaunch(settings.nproc):
-        return None
-    refuse_own_code_of(settings)
-    runtime = runtime_of(settings)
-    weights = read_weights(settings.weights) if settings.weights else None
-    size = settings.size or usual_size(settings.model, weights, settings.pretrained)
-    data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
-    with within_memory():
-        model, card = build_model(settings, data, weights)
-    if settings.sync_batchnorm:
-        synchronise_batchnorm(model, runtime)
-    model = model.to(runtime.device)
-    optimizer = optimizer_of(settings, model, f"network.{model.network.head_prefix}")
-    usual = TrainVision.model_fields["batch_size"].default
-    least = least_samples(model, torch.zeros(1, *data.train.shape, dtype=torch.uint8, device=runtime.device))
-    settings, why_batch = fit_batch_size(settings, usual, len(data.train), least=least, ranks=runtime.world)
-    if settings.sync_batchnorm:
-        refuse_empty_shares(len(data.train), settings.batch_size, settings.accumulate, runtime.world)
-    loader = _loader(settings, data, runtime)
-    loss = build_task_loss(settings, data.train.labels, len(data.classes), runtime.device)
-    plan = Plan.of(
-        settings, loader.steps_per_epoch, ("accuracy", "loss", "f1") if settings.classifies else ("loss", "psnr")
-    )
-    schedule = schedule_of(settings, optimizer, plan)
-    about = {"domain": "vision", "data": data.about, "drawn": data.drawn, "model": card}
-    with run_of(settings, runtime, _job(settings), data_name(settings, "faces"), about, members=data.members) as run:
-        run.say(f"data: {data.about}")
-        for line in data.lines():
-            run.say(line)
-        run.say(f"model: {settings.model}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
-        if weights is not None:
-            run.say(f"weights: {weights}")
-        run.say(f"augmentation: {settings.augmentation}")
-        run.say(plan.describe(loader.steps_per_epoch, settings.batch_size, runtime.world) + why_batch)
-        run.say(f"run: {run.path}")
-        if settings.compile:
-            compile_in_place(model, run.say)
-        evaluate = _evaluation(settings, data.val, loss, runtime)
-        fit(plan, runtime, run, _task(settings, model, loss), loader, optimizer, schedule, evaluate)
-        if runtime.is_main:
-            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
-            keep_samples(data.test, run.path)
-        split, part = ("test", data.test) if settings.test else ("val", data.val)
-        measure(model, part, card, runtime, run.path / "report", split, drawn=data.drawn, say=run.say)
-    runtime.close()
-    return run.path
+from ptapp_vision.data.splits import SEGMENT, Splits
+from ptapp_vision.kinds import kind_for
+from ptapp_vision.models import Weights, build
+from ptapp_vision.models.whole import Pixels, pixel_statistics
 
 
 def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, dict[str, Any]]:
     """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
-    card = card_of(settings, data, weights)
+    kind = kind_for(settings.kind, data.classes, data.train.labels)
+    card = card_of(settings, data, kind, weights=weights)
     network = build(
         settings.model,
-        classes=len(card["classes"]),
+        classes=kind.outputs,
         channels=card["network_channels"],
         size=card["size"],
         pretrained=settings.pretrained,
@@ -121,25 +35,10 @@ def build_model(settings: TrainVision, data: Splits, weights: Weights | None) ->
     mean, std = (
         part.expand(card["network_channels"]) for part in network.statistics or pixel_statistics(data.train.images)
     )
-    return Pixels(network, mean, std, settings.channels_last), card
+    return Pixels(network, mean, std, channels_last=settings.channels_last, kind=kind), card
 
 
-def _loader(settings: TrainVision, data: Splits, runtime: Runtime) -> Loader:
-    counts = data.train.labels.bincount()
-    return Loader(
-        columns(data.train),
-        settings.batch_size,
-        runtime,
-        seed=settings.seed,
-        accumulate=settings.accumulate,
-        transform=_transform(settings, len(data.classes)),
-        weights=(1.0 / counts)[data.train.labels] if settings.balance == "sampler" else None,
-        names=data.train.names,
-        workers=settings.workers,
-    )
-
-
-def refuse_empty_shares(size: int, batch_size: int, accumulate: int, ranks: int) -> None:
+def refuse_empty_shares(size: int, batch_size: int, accumulate: int, *, ranks: int) -> None:
     """Where ranks wait for each other within a forward pass, all of them must have a sample in each micro-batch.
 
     Raises UserError where the last batch of an epoch leaves one without.
@@ -152,7 +51,8 @@ def refuse_empty_shares(size: int, batch_size: int, accumulate: int, ranks: int)
         )
 
 
-def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], Batch]:
+def augmented(settings: TrainVision, kind: Kind) -> Callable[[Batch, Draws], Batch]:
+    """What is done to a batch of training images, and to their targets where it mixes them, or these are masks."""
     augment = Augment(
         flip=settings.flip,
         shift=settings.shift,
@@ -166,41 +66,12 @@ def _transform(settings: TrainVision, classes: int) -> Callable[[Batch, Draws], 
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         images, target = augment(batch["input"], draws), batch["target"]
-        if settings.mixup or settings.cutmix:
-            soft = functional.one_hot(target, classes).float()
-            images, target = mix(images.float(), soft, draws, mixup=settings.mixup, cutmix=settings.cutmix)
+        if kind.name == SEGMENT:
+            target = augment.masks(target, draws)
+        if settings.mixes:
+            images, target = mix(
+                images.float(), kind.mixable(target), draws, mixup=settings.mixup, cutmix=settings.cutmix
+            )
         return {**batch, "input": images, "target": target}
 
     return transform
-
-
-def build_task_loss(settings: TrainVision, labels: Tensor, classes: int, device: torch.device) -> nn.Module:
-    """The loss of the settings on the device; `labels` are those of the training set."""
-    if not settings.classifies:
-        return build_loss(settings.loss or "mse").to(device)
-    name, weighed = settings.loss or "cross-entropy", settings.balance == "weights"
-    if is_own(name):
-        return own_loss(name, classes, device, mixed=bool(settings.mixup or settings.cutmix))
-    loss = classification_loss(name, labels, classes, weighed=weighed, label_smoothing=settings.label_smoothing)
-    return loss.to(device)
-
-
-def _task(settings: TrainVision, model: Pixels, loss: nn.Module) -> Task:
-    return Classification(model, loss) if settings.classifies else Reconstruction(model, loss)
-
-
-def _evaluation(settings: TrainVision, images: Images, loss: nn.Module, runtime: Runtime) -> Evaluate:
-    measured = columns(images)
-
-    def classification(model: nn.Module) -> Mapping[str, float]:
-        return predict(model, measured, runtime, workers=settings.workers).figures(loss)
-
-    def reconstruction(model: nn.Module) -> Mapping[str, float]:
-        assert isinstance(model, Pixels)
-        return reconstruction_metrics(model, measured, runtime, loss, workers=settings.workers)
-
-    return classification if settings.classifies else reconstruction
-
-
-def _job(settings: TrainVision) -> str:
-    return f"vision-{short_name(settings.model)}"

@@ -5,37 +5,60 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ptapp_audio.data.clips import Clips
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.listing import Listing
+from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS
 
-CLASSES = ("chirp", "modulated", "noise", "pluck", "pulses", "tone")
+CLASSES: tuple[str, ...] = ("chirp", "modulated", "noise", "pluck", "pulses", "tone")
 PER_CLASS = 60
 SECONDS = 1.0
+_SHARE = 0.35  # of the mixtures that have one of the classes
+_STEADY = (1, 5)  # the classes whose pitch stays: modulated, tone
 
 
-def made(rate: int) -> tuple[Listing, Clips, int]:
-    """Chirps, modulated tones, noise bands, plucked strings, pulses and tones: 60 of each, 1 s, with some noise."""
+def made(rate: int, kind: str = CLASSIFY) -> tuple[Listing, Clips, int]:
+    """Chirps, modulated tones, noise bands, plucked strings, pulses and tones: 60 of each, 1 s, with some noise.
+
+    The kind of the targets says what is to be learned of them: which of these a clip is, which are in a mixture,
+    or the pitch of tones in octaves above 150 Hz.
+    """
     labels = torch.arange(len(CLASSES)).repeat_interleave(PER_CLASS)
     draws = Draws(0, 0, torch.arange(len(labels)))
     size = round(rate * SECONDS)
     time = torch.arange(size) / rate
     low = 150.0 * (min(rate / 2, 4000.0) * 0.8 / 150.0) ** draws.uniform("pitch")  # Hz, even over the octaves
-    kinds = (_chirp, _modulated, _noise, _pluck, _pulses, _tone)
-    waves = torch.empty(len(labels), size)
-    for label, kind in enumerate(kinds):
-        rows = (labels == label).nonzero().flatten()
-        waves[rows] = kind(time, low[rows], Draws(1, label, rows), rate)
+    makers = (_chirp, _modulated, _noise, _pluck, _pulses, _tone)
+    present = functional.one_hot(labels, len(CLASSES)).bool()
+    if kind == MULTILABEL:
+        present = draws.chance("present", _SHARE, len(CLASSES))
+    elif kind == REGRESS:
+        present = torch.zeros(len(labels), len(CLASSES), dtype=torch.bool)
+        present[torch.arange(len(labels)), torch.tensor([_STEADY[row % 2] for row in range(len(labels))])] = True
+    waves = torch.zeros(len(labels), size)
+    for label, make in enumerate(makers):
+        rows = present[:, label].nonzero().flatten()
+        if len(rows):
+            waves[rows] += make(time, low[rows], Draws(1, label, rows), rate)
     waves = waves / waves.abs().amax(1, keepdim=True).clamp(min=1e-6)
     waves = waves * draws.uniform("level", 1, low=0.1, high=0.8)
     waves = waves + draws.uniform("hiss", 1, low=0.001, high=0.02) * _white(draws, size)
     samples = (waves.clamp(-1, 1) * 32767).round().to(torch.int16)
-    names = [f"{CLASSES[label]} {row}" for row, label in enumerate(labels.tolist())]
+    targets, classes = labels, CLASSES
+    if kind == MULTILABEL:
+        targets = present.double()
+    elif kind == REGRESS:
+        targets, classes = (low / 150.0).log2().double()[:, None], ("octaves",)
+    names = [
+        f"{CLASSES[label]} {row}" if kind == CLASSIFY else f"clip {row}" for row, label in enumerate(labels.tolist())
+    ]
     starts = torch.arange(len(labels)) * size
-    clips = Clips(samples.flatten(), starts, torch.full_like(starts, size), labels, names)
-    files = [Path(name) for name in names]
-    return Listing(Path("."), "sounds made by the program", files, names, labels.tolist(), CLASSES), clips, rate
+    clips = Clips(samples.flatten(), starts, torch.full_like(starts, size), targets, names)
+    own = targets.tolist() if kind == CLASSIFY else [tuple(row) for row in targets.tolist()]
+    files, what = [Path(name) for name in names], "clips made by the program"
+    return Listing(Path("."), what, files, names, own, classes, kind=kind), clips, rate
 
 
 def _white(draws: Draws, size: int) -> Tensor:

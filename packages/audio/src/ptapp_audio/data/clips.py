@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from ptapp_audio.data.read import is_silent
 from ptapp_core.data.files import cache_folder
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
+from ptapp_core.kinds.kind import Kind
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,20 @@ class Clips:
     lengths: Tensor
     """int64 (N,), in samples."""
     labels: Tensor
-    """int64 (N,)."""
+    """The targets: class numbers int64 (N,), labels or numbers float64 (N, K)."""
     names: Sequence[str]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Tensor) -> "Clips":
-        """The clips at the indices `rows`, int64 (n,), in that order."""
+        """The clips `rows`, int64 (M,), in that order."""
         names = [self.names[row] for row in rows.tolist()]
         return Clips(self.samples, self.starts[rows], self.lengths[rows], self.labels[rows], names)
+
+    def as_learned(self, kind: Kind, names: Sequence[str]) -> "Clips":
+        """The same with the targets as the loss takes them; `names` are those of the targets here."""
+        return replace(self, labels=kind.as_learned(names, self.labels))
 
     def join(self, others: Sequence["Clips"]) -> "Clips":
         """These and then those of other splits of the same data set."""
@@ -130,7 +135,7 @@ class Store:
         return start
 
     def block(self) -> Tensor:
-        """All samples, int16 (samples,)."""
+        """All samples, int16 (total,)."""
         if self._file is None:
             return torch.cat(self._parts)
         with self._file:  # the mapping keeps the bytes

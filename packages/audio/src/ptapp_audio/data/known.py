@@ -140,7 +140,7 @@ NO_MANIFEST = re.compile(r"features_\d+_sec\.csv")
 
 
 def read_known(root: Path, files: Sequence[Path]) -> Listing | None:
-    """The data set that these files, all audio below `root`, are; None where it is none of those known.
+    """The data set that these files, all audio files below `root`, are; None where it is none of those known.
 
     Raises UserError, naming one, where a few of the files are not of the set that all others are.
     """

@@ -21,7 +21,7 @@ from ptapp_audio.data import mpeg, pyav
 from ptapp_audio.data.headers import Data, ends_within_page, find_data
 from ptapp_audio.data.resample import Resampler, Wave
 from ptapp_audio.data.unreadable import Unreadable
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import counted, one_line
 
 _OF_LIBSNDFILE = (
@@ -89,8 +89,8 @@ def opens(file: Path) -> bool:
     return True
 
 
-SOUNDS = Kind(
-    "recording",
+SOUNDS = FileType(
+    "sound",
     pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
     opens,
     remedy="convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
@@ -142,7 +142,7 @@ def _together(files: Sequence[Path], rate: int) -> Iterator[list[Path]]:
 
 
 class Remarks:
-    """Counts the faults of the files that were read which are worth a line."""
+    """What is worth a line of the files that were read."""
 
     def __init__(self) -> None:
         self._divisors: list[float] = []

@@ -18,10 +18,13 @@ from ptapp_audio.data.read import SOUNDS, Remarks, look, read_files, usual
 from ptapp_audio.data.splits import Splits
 from ptapp_core.data.class_folders import files_below
 from ptapp_core.data.files import file_digests, visible
+from ptapp_core.data.folder_targets import as_wanted
 from ptapp_core.data.listing import AUTO, Listing, Span
+from ptapp_core.data.loader import target_tensor
 from ptapp_core.data.manifest import is_manifest
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, Known, Samples, assign, digest
+from ptapp_core.data.targets import CLASSES, CLASSIFY, JOINS, Wanted, note_on_single, refuse_single, said_of, text_of
 from ptapp_core.data.telltale import telltale
 from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
@@ -47,6 +50,7 @@ def load(
     cache: Cache = "auto",
     split_by: str = TAKE,
     group_column: str | None = AUTO,
+    wanted: Wanted = CLASSES,
 ) -> Splits:
     """Train, val and test clips from a path; None is the clips that the program makes.
 
@@ -57,9 +61,13 @@ def load(
     if data is None:
         from ptapp_audio.data.built_in import made
 
-        listing, clips, own = made(rate or HIGHEST)
+        if wanted.columns:
+            raise UserError(
+                f"--label-column {JOINS.join(wanted.columns)} does nothing here: it is for manifests; leave it out"
+            )
+        listing, clips, own = made(rate or HIGHEST, wanted.kind)
         return _divided(listing, clips, own, division=division, made=True)
-    listing, bad_rows = recognise(data, split_by=split_by, group_column=group_column, skip_bad=skip_bad)
+    listing, bad_rows = recognise(data, split_by=split_by, group_column=group_column, skip_bad=skip_bad, wanted=wanted)
     if division and not division.before and division.val != BY_HASH.val and "val" in (listing.parts or ()):
         raise UserError(
             f"--val does nothing here: it is for data without a validation split, as {data} has; leave it out"
@@ -73,8 +81,9 @@ def load(
         raise UserError(f"{bad[0]}{rest}; leave such files out with --skip-bad")
     listing = listing.take(good)
     if division is not None:
-        for label in sorted(set(range(len(listing.classes))) - set(listing.labels)):
-            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its recordings can be read")
+        classes = range(len(listing.classes)) if listing.kind == CLASSIFY else ()
+        for label in sorted(set(classes) - set(listing.class_numbers)):
+            raise UserError(f"{listing.where}: class {listing.classes[label]!r}: none of its clips can be read")
     return _divided(
         listing, clips, rate, division=division, skipped=[*bad_rows, *bad], on_disk=on_disk, remarks=remarks
     )
@@ -100,44 +109,50 @@ def load_for(
         cache=settings.cache,
         split_by=settings.split_by if other is None else TAKE,
         group_column=settings.group_column if other is None else AUTO,
+        wanted=Wanted.of(settings.task, settings.label_column),
     )
 
 
 def recognise(
-    data: str, *, split_by: str = TAKE, group_column: str | None = AUTO, skip_bad: bool = False
+    data: str,
+    *,
+    split_by: str = TAKE,
+    group_column: str | None = AUTO,
+    skip_bad: bool = False,
+    wanted: Wanted = CLASSES,
 ) -> tuple[Listing, list[str]]:
     """What a path holds, and "row: reason" for each row of a manifest that was left out.
 
     `group_column` is the column whose samples stay together (None: no groups), `split_by` one that takes the place of
     the data's own splits as well.
     """
-    listing, bad_rows = _recognise(data, skip_bad)
+    listing, bad_rows = _recognise(data, skip_bad, wanted)
     listing = listing.grouped(group_column)
     return (listing if split_by == TAKE else listing.split_by(split_by)), bad_rows
 
 
-def _recognise(data: str, skip_bad: bool) -> tuple[Listing, list[str]]:
+def _recognise(data: str, skip_bad: bool, wanted: Wanted) -> tuple[Listing, list[str]]:
     path = Path(data).expanduser()
     if not os.path.exists(path):
         raise UserError(f"--data {data}: no such file or folder")
     if not path.is_dir():
-        if is_manifest(path) or path.name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
-            return read_manifest(path, skip_bad)
-        kind = "one recording" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
+        if is_manifest(path, wanted) or path.name.lower().endswith((".csv", ".tsv", ".csv.gz", ".tsv.gz")):
+            return read_manifest(path, skip_bad, wanted)
+        kind = "one sound" if path.suffix.lower() in SOUNDS.suffixes else "data of no known kind"
         raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
     entries = visible(path)
-    tables = [entry for entry in entries if is_manifest(entry) and not NO_MANIFEST.fullmatch(entry.name)]
+    tables = [entry for entry in entries if is_manifest(entry, wanted) and not NO_MANIFEST.fullmatch(entry.name)]
     if len(tables) > 1:
         raise UserError(f"{path}: more than one manifest in it; choose one of {', '.join(map(str, tables))}")
     if tables:
-        return read_manifest(tables[0], skip_bad)
+        return read_manifest(tables[0], skip_bad, wanted)
     if not entries:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
     if has_lists(path):
-        return read_lists(path), []
+        return as_wanted(read_lists(path), wanted), []
     if known := read_known(path, files_below(path, SOUNDS)):
-        return known, []
-    listing = read_folder(path)
+        return as_wanted(known, wanted), []
+    listing = as_wanted(read_folder(path), wanted)
     return replace(listing, notes=(*listing.notes, *left_out([path], listing.files, SOUNDS).lines())), []
 
 
@@ -170,7 +185,7 @@ def _read(listing: Listing, rate: int, on_disk: bool) -> tuple[Clips, list[int],
         raise UserError(f"{bad[0]}, and so are all the other {len(bad) - 1:,}" if len(bad) > 1 else bad[0])
     good = sorted(places)
     starts, lengths = (torch.tensor([places[row][part] for row in good]) for part in range(2))
-    labels = torch.tensor([listing.labels[row] for row in good])
+    labels = target_tensor([listing.labels[row] for row in good])
     clips = Clips(store.block(), starts, lengths, labels, [listing.names[row] for row in good])
     return clips, good, bad, remarks.lines()
 
@@ -199,7 +214,8 @@ def _divided(
     remarks: Sequence[str] = (),
 ) -> Splits:
     samples = Samples(listing.names, listing.names, [] if made else _digests(listing), listing.groups or ())
-    known = Known(listing.where, listing.labels, listing.classes, listing.parts or (), listing.folds or ())
+    classes = listing.classes if listing.kind == CLASSIFY else ()
+    known = Known(listing.where, listing.class_numbers, classes, listing.parts or (), listing.folds or ())
     with listing.explained():
         assigned = assign(samples, known, division)
     rows = {split: assigned.rows(split) for split in SPLITS}
@@ -207,16 +223,24 @@ def _divided(
     seconds = clips.lengths.double() / rate
     what = listing.what if division is None or division.fold is None else without_fold(listing.what)
     about = f"{listing.where}, {what}: " if not made else f"{what}: "
-    about += f"{sizes}; {len(listing.classes)} classes; {seconds.min():.3g} to {seconds.max():.3g} s at {rate:,} Hz, "
-    about += f"{'mapped from disk' if on_disk else 'in memory'}"
+    about += f"{sizes}; {said_of(listing.kind, listing.classes)}; {_range(seconds)} s at "
+    about += f"{rate:,} Hz, {'mapped from disk' if on_disk else 'in memory'}"
     about += "".join(f"; {each}" for each in (assigned.note, *remarks) if each)
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
     train, val, test = (clips.take(torch.tensor(rows[name], dtype=torch.int64)) for name in SPLITS)
-    named = [listing.classes[label] for label in listing.labels]
+    named = [text_of(listing.kind, label, listing.classes) for label in listing.labels]
+    if division is not None and listing.kind != CLASSIFY:
+        refuse_single(listing.where, listing.kind, train.labels.tolist(), names=listing.classes)
+        listing = replace(listing, notes=(*listing.notes, *note_on_single(listing.kind, train.labels.tolist())))
     members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
-    notes = listing.said if made else (*listing.said, *_telltales(listing, clips, rate))
+    notes = listing.said if made or listing.kind != CLASSIFY else (*listing.said, *_telltales(listing, clips, rate))
     return Splits(train, val, test, listing.classes, rate, about, made, tuple(skipped), notes, members)
+
+
+def _range(seconds: torch.Tensor) -> str:
+    """`0.5 to 2`, or `5` where all round to that."""
+    return " to ".join(dict.fromkeys(f"{end:.3g}" for end in (float(seconds.min()), float(seconds.max()))))
 
 
 def _digests(listing: Listing) -> list[str]:
@@ -234,15 +258,15 @@ def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
     """Lines on classes that the rate of their files or the length of their clips gives away."""
     counts = Counter[int]()
     rows: list[int] = []
-    for row, label in enumerate(listing.labels):
+    for row, label in enumerate(listing.class_numbers):
         counts[label] += 1
         if counts[label] <= _LOOKED_AT:
             rows.append(row)
-    labels = [listing.labels[row] for row in rows]
+    labels = [listing.class_numbers[row] for row in rows]
     rates = [f"{look(listing.files[row])[0]:,}" for row in rows]
     lengths = [f"{length / rate:.2f}" for length in clips.lengths.tolist()]
     found = (
         telltale(labels, rates, listing.classes, what="a rate of {} Hz"),
-        telltale(listing.labels, lengths, listing.classes, what="a length of {} s"),
+        telltale(listing.class_numbers, lengths, listing.classes, what="a length of {} s"),
     )
     return [line for line in found if line]

@@ -16,10 +16,11 @@ class Splits:
     val: Clips
     test: Clips
     classes: tuple[str, ...]
+    """What the numbers of the classes, or the columns of the targets, are called."""
     rate: int
     about: str
     made: bool = False
-    """The sounds were made by the program."""
+    """The clips were made by the program."""
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     """Lines on what was decided about the data that may surprise."""

@@ -50,8 +50,8 @@ class Augment:
         return x + noise * level / noise.square().mean(1, keepdim=True).sqrt().clamp(min=1e-9)
 
 
-def place_windows(lengths: Tensor, size: int, shift: float, draws: Draws) -> Tensor:
-    """Where each clip's training window begins in samples, int64 (N,); it may be negative.
+def place_windows(lengths: Tensor, size: int, shift: float, *, draws: Draws) -> Tensor:
+    """Where each clip's training window begins, int64 (N,), may be negative.
 
     The window of a longer clip lies anywhere in the clip, a shorter clip anywhere in its window; then the window moves
     by at most `shift` of its length each way.
@@ -66,7 +66,7 @@ def place_windows(lengths: Tensor, size: int, shift: float, draws: Draws) -> Ten
     return start + (draws.uniform("shift", low=-shift, high=shift) * size).round().long()
 
 
-def hidden_parts(draws: Draws, freq: float, time: float, masks: int) -> Tensor:
+def hidden_parts(draws: Draws, freq: float, time: float, *, masks: int) -> Tensor:
     """SpecAugment's masks (Park et al. 2019) as (start, end) in shares, float (N, 2, masks, 2): bands, then times."""
     widths = torch.tensor([freq, time], device=draws.uniform("mask width").device)
     width = draws.uniform("mask width", 2, masks) * widths[:, None]
@@ -95,7 +95,7 @@ def hide(features: Tensor, hidden: Tensor) -> Tensor:
     return features
 
 
-def mix(x: Tensor, targets: Tensor, draws: Draws, alpha: float) -> tuple[Tensor, Tensor]:
+def mix(x: Tensor, targets: Tensor, draws: Draws, *, alpha: float) -> tuple[Tensor, Tensor]:
     """MixUp (Zhang et al. 2018): each sample is mixed with the one before it in the batch.
 
     Args:

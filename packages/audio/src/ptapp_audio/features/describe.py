@@ -26,7 +26,8 @@ _SCALOGRAM = 48  # bytes for each sample: three complex spectra and what they ar
 
 
 def describe(settings: FeaturesAudio) -> None:
-    """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and left out."""
+    """Writes NAME.npz and NAME.png of each file; files that cannot be read are named on stderr and the rest
+    continue."""
     runtime = Runtime(settings.device, "fp32")
     files = list(files_named(settings.files, SOUNDS))
     unreadable, remarks = 0, Remarks()
@@ -48,7 +49,9 @@ def describe(settings: FeaturesAudio) -> None:
         parameters = {"rate": rate, "hop": settings.hop, "n_fft": settings.n_fft}
         arrays: dict[str, Any] = {**parameters, **found}
         np.savez(out.with_name(out.name + ".npz"), **arrays)
-        picture = all_features(samples, rate, settings, found, out.with_name(out.name + ".png"), file.name)
+        picture = all_features(
+            samples, rate, settings, found=found, out=out.with_name(out.name + ".png"), title=file.name
+        )
         bands = ", ".join(f"{name} {len(values)}" for name, values in found.items())
         frames = next(iter(found.values())).shape[1]
         print(f"{file}: {len(samples) / rate:.3g} s at {rate:,} Hz, {frames:,} frames; bands:")
@@ -56,7 +59,7 @@ def describe(settings: FeaturesAudio) -> None:
         print(f"  {picture.with_suffix('.npz')}, {picture}")
     for line in remarks.lines():
         print(f"ptapp: note: {line}", file=sys.stderr)
-    refuse_unread(settings.files, files, SOUNDS, unreadable)
+    refuse_unread(settings.files, files, SOUNDS, unreadable=unreadable)
 
 
 @torch.no_grad()
@@ -85,14 +88,14 @@ def compute(
 
 def _modules(rate: int, settings: FeaturesAudio) -> dict[str, nn.Module]:
     n_fft, hop = settings.n_fft, settings.hop
-    band: dict[str, Any] = {"fmin": settings.fmin, "fmax": settings.fmax}
-    mel = features.Mel(rate, n_fft, hop, n_mels=settings.mels, **band)
+    band: dict[str, Any] = {"n_mels": settings.mels, "fmin": settings.fmin, "fmax": settings.fmax}
+    mel = features.Mel(rate, n_fft, hop, **band)
     features.refuse_empty_bands(mel, "--n-fft")
     return {
         "spectrogram": features.Spectrogram(n_fft, hop),
         "mel": mel,
-        "log_mel": features.LogMel(rate, n_fft, hop, settings.mels, **band),
-        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop_length=hop, n_mels=settings.mels, **band),
+        "log_mel": features.LogMel(rate, n_fft, hop, **band),
+        "mfcc": features.MFCC(rate, settings.mfccs, n_fft, hop_length=hop, **band),
         "chroma": features.Chroma(rate, n_fft, hop),
         "scalogram": features.Scalogram(rate, hop_length=hop),
         "centroid": features.Centroid(rate, n_fft, hop),

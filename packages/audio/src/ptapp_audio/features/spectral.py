@@ -153,8 +153,8 @@ class LogMel(nn.Module):
         rate: int,
         n_fft: int = 2048,
         hop_length: int = 512,
-        n_mels: int = 128,
         *,
+        n_mels: int = 128,
         top_db: float | None = 80.0,
         **mel: Any,
     ) -> None:
@@ -203,7 +203,7 @@ class MFCC(nn.Module):
         **mel: Any,
     ) -> None:
         super().__init__()
-        self.log_mel = LogMel(rate, n_fft, hop_length, n_mels, norm=mel_norm, **mel)
+        self.log_mel = LogMel(rate, n_fft, hop_length, n_mels=n_mels, norm=mel_norm, **mel)
         band, order = torch.arange(n_mels, dtype=torch.float64), torch.arange(n_mfcc, dtype=torch.float64)
         basis = 2 * (pi / n_mels * (band + 0.5) * order[:, None]).cos()
         if norm == "ortho":

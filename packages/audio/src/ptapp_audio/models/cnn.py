@@ -13,7 +13,7 @@ class CNN(Network):
     A 5×5 convolution of stride 2, then three stages of pre-activated residual blocks (He et al.
     2016, "Identity mappings in deep residual networks"), the width doubled and the picture halved between them. The
     bands are averaged, and what is left over time is pooled by the sum of its mean and its maximum, as the networks of
-    Kong et al. 2020 ("PANNs") do: a mean for sounds that last, a maximum for those that are short.
+    Kong et al. 2020 ("PANNs") do: a mean for what lasts, a maximum for those that are short.
     """
 
     head_prefix = "head."

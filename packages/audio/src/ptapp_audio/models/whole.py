@@ -14,6 +14,9 @@ from ptapp_audio.features.augment import hide
 from ptapp_audio.features.spectral import LogMel
 from ptapp_audio.models import Network, build
 from ptapp_core.errors import UserError
+from ptapp_core.kinds.classify import Classify
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.kinds.known import kind_of
 
 _QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
 _LOOKED_AT = 256  # windows from which the statistics are taken
@@ -32,8 +35,8 @@ class Front:
     low: float
 
     @classmethod
-    def of(cls, rate: int, frame: float, hop: float, mels: int, low: float) -> "Front":
-        """Converts seconds (`frame`, `hop`) to samples; the spectrum gets the next power of two."""
+    def of(cls, rate: int, frame: float, hop: float, *, mels: int, low: float) -> "Front":
+        """From seconds; the spectrum gets the next power of two."""
         n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
         if low >= rate / 2:
             raise UserError(f"--low {low:g}: at {rate:,} samples a second audio ends at {rate // 2:,} Hz")
@@ -51,7 +54,7 @@ class LogMelFront(nn.Module):
 
     def __init__(self, front: Front) -> None:
         super().__init__()
-        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, front.mels, fmin=front.low)
+        self.log_mel = LogMel(front.rate, front.n_fft, front.hop, n_mels=front.mels, fmin=front.low)
         self.register_buffer("mean", torch.zeros(front.mels, 1))
         self.register_buffer("std", torch.ones(1))
 
@@ -93,18 +96,21 @@ class Waveform(nn.Module):
     """Waveforms (N, samples), int16 or float of -1 to 1, at the model's rate, to logits (N, K).
 
     In training the waveforms are windows of the model's length. In evaluation they may be of any length, of a sample
-    and more: windows are spread evenly over the whole clip (see `clips.spread`), and the probabilities of those that
-    are not silent averaged; of all of them, where all are silent.
+    and more: windows are spread evenly over the whole clip (see `clips.spread`), and what the kind makes of those that
+    are not silent is averaged; of all of them, where all are silent.
 
     Args:
         front: (N, window) -> the network's input.
         network: -> logits.
-        window: length of a window in samples.
+        window: in samples.
+        kind: what is made of the outputs; a classifier unless another is given.
     """
 
-    def __init__(self, front: LogMelFront | UnitFront, network: Network, window: int) -> None:
+    def __init__(
+        self, front: LogMelFront | UnitFront, network: Network, window: int, *, kind: Kind | None = None
+    ) -> None:
         super().__init__()
-        self.front, self.window = front, window
+        self.front, self.window, self.kind = front, window, kind or Classify(())
         self.network = network
         if network.channels_last:
             network.to(memory_format=torch.channels_last)  # convolutions are up to twice as quick
@@ -138,10 +144,9 @@ class Waveform(nn.Module):
         place = starts[:, None] + torch.arange(self.window, device=samples.device)
         windows = _as_float(functional.pad(samples, (0, self.window))[:, place].flatten(0, 1))
         logits = self.network(self.see(windows)).float()
-        said = logits.view(-1, count, logits.shape[1]).log_softmax(2)
-        said = said + 0.0 * windows.sum(1).view(-1, count, 1)  # NaN where a sample is not finite; ONNX's GRU hides it
+        logits = logits + 0.0 * windows.sum(1, keepdim=True)  # NaN where a sample is not finite; ONNX's GRU hides it
         silent = (windows.abs() < SILENT).all(1).view(-1, count, 1)
-        return said.masked_fill(silent & ~silent.all(1, keepdim=True), -torch.inf).logsumexp(1)
+        return self.kind.averaged(logits.view(-1, count, logits.shape[1]), ~silent | silent.all(1, keepdim=True))
 
     @torch.no_grad()
     def measure(self, clips: Clips) -> None:
@@ -160,5 +165,6 @@ def rebuild(card: dict[str, Any]) -> Waveform:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
     front = Front(**card["front"])
     shape = (front.mels, 1 + card["window"] // front.hop)
-    network = build(card["name"], classes=len(card["classes"]), shape=shape, **card["options"])
-    return Waveform(UnitFront() if network.hears else LogMelFront(front), network, card["window"])
+    kind = kind_of(card)
+    network = build(card["name"], classes=kind.outputs, shape=shape, **card["options"])
+    return Waveform(UnitFront() if network.hears else LogMelFront(front), network, card["window"], kind=kind)

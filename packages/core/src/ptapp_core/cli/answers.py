@@ -3,40 +3,46 @@
 import csv
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from ptapp_core.kinds.classify import as_record, best
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.settings.after_training import PredictFiles
 
-Probabilities = Mapping[str, float]
-"""Class name -> probability."""
-Answer = Callable[[str, Probabilities], None]
-"""Prints what a file is, given its name."""
-
-
-def json_lines(name: str, probabilities: Probabilities) -> None:
-    """Prints the answer for a file as a JSON object on one line."""
-    print(json.dumps({"file": name, **as_record(probabilities)}, ensure_ascii=False))
+Answer = Callable[[str, Sequence[float]], None]
+"""Prints the answer on a file, given its name and what the kind of the model gives for it, (K,)."""
 
 
-def csv_lines(classes: Sequence[str]) -> Answer:
-    """Prints the header now, and a row for each file."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["file", "class", "confidence", *classes])
+def answers_of(settings: PredictFiles, kind: Kind, names: Sequence[str]) -> Answer:
+    """In the form that the settings ask for; `names` are those of all that is answered."""
+    return json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, names)
 
-    def write(name: str, probabilities: Probabilities) -> None:
-        label, confidence = best(probabilities)
-        writer.writerow([name, label, f"{confidence:.6f}", *(f"{value:.6f}" for value in probabilities.values())])
+
+def json_lines(kind: Kind) -> Answer:
+    """Prints a JSON object for each file."""
+
+    def write(name: str, row: Sequence[float]) -> None:
+        print(json.dumps({"file": name, **kind.answer(row)}, ensure_ascii=False))
 
     return write
 
 
-def table_lines(names: Sequence[str]) -> Answer:
+def csv_lines(kind: Kind) -> Answer:
+    """Prints the header now, and a row for each file."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["file", *kind.columns()])
+
+    def write(name: str, row: Sequence[float]) -> None:
+        writer.writerow([name, *kind.cells(row)])
+
+    return write
+
+
+def table_lines(kind: Kind, names: Sequence[str]) -> Answer:
     """Prints a line for each file, as wide as the longest of the names, or as a terminal allows."""
     width = min(44, max(map(len, names)))
 
-    def write(name: str, probabilities: Probabilities) -> None:
-        label, confidence = best(probabilities)
+    def write(name: str, row: Sequence[float]) -> None:
         shown = name if len(name) <= width else "…" + name[1 - width :]
-        print(f"{shown:<{width}}  {100 * confidence:5.1f} %  {label}")
+        print(f"{shown:<{width}}  {kind.line(row)}")
 
     return write

@@ -78,6 +78,33 @@ def command(app: typer.Typer, settings: type[S] | str) -> Callable[[Callable[[S]
     return decorate
 
 
+def verbs(app: typer.Typer, domain: str, train: str, *, predict: str) -> typer.Typer:
+    """Add train, evaluate, predict and export to the app of a supervised domain, and return it.
+
+    Args:
+        domain: "module:NAME" of its `ptapp_core.domain.Domain`.
+        train: "module:Class" of the settings of `train`.
+        predict: that of `predict`, and the function that it calls: "module:Class module:function".
+    """
+    of_predict, answer = predict.split()
+    after, engine = "ptapp_core.settings.after_training", "ptapp_core.domain"  # named, for they import torch
+
+    def add(verb: str, help: str, settings: str, run: Callable[[Any], None]) -> None:
+        run.__name__, run.__doc__ = verb, help
+        command(app, settings)(run)
+
+    def calls(verb: str) -> Callable[[Any], None]:
+        return lambda settings: load_object(f"{engine}:{verb}")(load_object(domain), settings)
+
+    add("train", "Train a model; with nothing given, on data that the program makes.", train, calls("train"))
+    help = "Measure a trained model on the data's test part, and write a report."
+    add("evaluate", help, f"{after}:EvaluateSettings", calls("evaluate"))
+    add("predict", "Answer files.", of_predict, lambda settings: load_object(answer)(settings))
+    help = "Write a trained model as pt2, ONNX or TorchScript, proven equal."
+    add("export", help, f"{after}:ExportSettings", calls("export"))
+    return app
+
+
 def mount(app: typer.Typer, name: str, path: str, *, help: str) -> None:
     """Add the Typer app at `path` ("module:attribute") to `app`; it is imported when it is invoked."""
 

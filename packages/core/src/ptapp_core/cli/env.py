@@ -86,7 +86,7 @@ def _devices() -> dict[str, str]:
 
 
 def _cpu_name() -> str:
-    """The processor's name: Linux gives it in /proc alone, macOS through `platform`."""
+    """The processor's name: Linux has it in /proc alone, macOS through `platform`."""
     cpuinfo = Path("/proc/cpuinfo")
     found = re.search(r"model name\s*:\s*(.+)", cpuinfo.read_text()) if cpuinfo.exists() else None
     return found[1].strip() if found else platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""A folder for each class: divided into train/ val/ test/ already, or not. Images and audio often come so."""
+"""A folder for each class: divided into train/ val/ test/ already, or not. How images and audio come."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ from ptapp_core.data.layout import (
 from ptapp_core.data.listing import Listing
 from ptapp_core.data.pieces import note_on_pieces, pieces_of
 from ptapp_core.data.split import SplitName
-from ptapp_core.data.unread import Kind, left_out
+from ptapp_core.data.unread import FileType, left_out
 from ptapp_core.errors import UserError
 
 
-def files_below(folder: Path, kind: Kind) -> list[Path]:
+def files_below(folder: Path, kind: FileType) -> list[Path]:
     """Every sample at or below `folder`, by path, without hidden files and folders; see `unread` for the others."""
     found: list[Path] = []
     for entry in visible(folder):
@@ -33,7 +33,7 @@ def files_below(folder: Path, kind: Kind) -> list[Path]:
     return found
 
 
-def files_named(paths: Sequence[Path], kind: Kind) -> Iterator[Path]:
+def files_named(paths: Sequence[Path], kind: FileType) -> Iterator[Path]:
     """The files among `paths`, and of each folder those below it; raises UserError for a folder without any."""
     for path in paths:
         if path.is_dir():
@@ -45,7 +45,7 @@ def files_named(paths: Sequence[Path], kind: Kind) -> Iterator[Path]:
             yield path  # a file that is missing is for its reader to name
 
 
-def files_of_classes(folder: Path, kind: Kind) -> dict[str, list[Path]]:
+def files_of_classes(folder: Path, kind: FileType) -> dict[str, list[Path]]:
     """The files of each class folder, by its name in NFC; raises UserError where there is none at all."""
     entries = visible(folder)
     by_class: dict[str, list[Path]] = {}
@@ -60,7 +60,7 @@ def files_of_classes(folder: Path, kind: Kind) -> dict[str, list[Path]]:
     return by_class
 
 
-def list_classes(root: Path, kind: Kind, *, need_train: bool = True) -> Listing:
+def list_classes(root: Path, kind: FileType, *, need_train: bool = True) -> Listing:
     """The files of class folders as a listing, see `files_of_splits`; classes go by name, pieces are groups."""
     try:
         listed = files_of_splits(root, kind, need_train=need_train)
@@ -92,7 +92,7 @@ def list_classes(root: Path, kind: Kind, *, need_train: bool = True) -> Listing:
 
 
 def files_of_splits(
-    root: Path, kind: Kind, *, need_train: bool = True, splits: Mapping[Path, SplitName] | None = None
+    root: Path, kind: FileType, *, need_train: bool = True, splits: Mapping[Path, SplitName] | None = None
 ) -> dict[SplitName, dict[str, list[Path]]]:
     """Files by split and class; where the folder is not divided, all of it is train.
 
@@ -126,7 +126,7 @@ def files_of_splits(
     return listed
 
 
-def _refuse_flat(folder: Path, split: SplitName, kind: Kind) -> None:
+def _refuse_flat(folder: Path, split: SplitName, kind: FileType) -> None:
     """Refuses a split other than train whose samples lie in no class's folder: there is nothing to compare with."""
     entries = visible(folder)
     if split != "train" and entries and not folders_in(folder) and any(map(kind.takes, entries)):
@@ -142,7 +142,7 @@ def _or_inside(folder: Path) -> str:
     return f", or give --data {inside[0]} if that holds the classes" if len(inside) == 1 else ""
 
 
-def _but(folder: Path, kind: Kind) -> str:
+def _but(folder: Path, kind: FileType) -> str:
     """What a folder without samples holds in their place, as the rest of a message."""
     found = left_out([folder], (), kind)
     return f"; {found.lines()[0]}" if found.unread else ""

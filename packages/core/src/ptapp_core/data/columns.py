@@ -6,17 +6,22 @@ from pathlib import Path
 
 from ptapp_core.data.files import visible
 from ptapp_core.data.table import header_of
+from ptapp_core.data.targets import CLASSES, CLASSIFY, Wanted
 
 FILE = (
     "filename", "file_name", "file", "path", "filepath", "file_path", "slice_file_name", "image", "image_path", "img",
     "audio", "audio_path", "audio_file", "wav", "begin_path", "begin_file", "fname", "image_name", "image_file",
-    "image_filename", "img_name", "img_path", "image_id", "id_code",
+    "image_filename", "img_name", "img_path", "image_id", "image_index", "id_code",
 )  # fmt: skip
 LABEL = (
     "category", "label", "class", "target", "event_label", "class_name", "classname", "labels", "emotion", "genre",
     "species", "common_name", "scientific_name", "diagnosis", "class_label", "label_name", "category_name",
     "primary_label", "dx", "breed", "class_id", "classid",
 )  # fmt: skip
+LABELS = ("labels", "tags", "label", "finding_labels", "genres", "genre", "attributes", "categories", "classes", *LABEL)
+"""Columns whose cells list labels."""
+NUMBER = ("target", "label", "value", "score", "rating", "age", "y", "price", "mos", "labels", "quality", "regression")
+"""Columns of a number to learn."""
 SPLIT = ("split", "subset", "partition", "set", "usage", "dataset", "data_set", "phase")
 FOLD = ("fold", "kfold")
 GROUP = (
@@ -34,20 +39,24 @@ def plain(name: str) -> str:
     return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
 
 
-def fits(header: Sequence[str]) -> bool:
-    """Whether there is a column of files and one of classes."""
+def fits(header: Sequence[str], wanted: Wanted = CLASSES) -> bool:
+    """Whether there is a column of files, and one of what is wanted: of classes, or of the names that are asked for."""
     names = list(map(plain, header))
-    return any(name in FILE for name in names) and any(name in LABEL for name in names)
+    if not any(name in FILE for name in names):
+        return False
+    if wanted.columns or wanted.kind != CLASSIFY:
+        return len(names) > 1
+    return any(name in LABEL for name in names)
 
 
-def what_lacks(header: Sequence[str]) -> str:
+def what_lacks(header: Sequence[str], wanted: Wanted = CLASSES) -> str:
     """What a table needs to be a manifest, beside the columns that it has: the rest of a message."""
     if not any(header):
         return "it is empty, or has an empty first line; write the names of the columns there"
     names = list(map(plain, header))
     remedies = [
         f"rename the column of the {what} to {known[0]} (or {', '.join(known[1:_SYNONYMS])}, ...)"
-        for known, what in ((FILE, "files"), (LABEL, "classes"))
+        for known, what in ((FILE, "files"), *(((LABEL, "classes"),) if wanted == CLASSES else ()))
         if not any(name in known for name in names)
     ]
     return f"its columns are {named(header)}; {' and '.join(remedies)}"

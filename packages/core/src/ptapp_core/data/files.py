@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """The bytes of `file`, unpacked if it is gzipped (its first two bytes show it, not its name).
+    """The bytes of `file`, unpacked if it is gzipped (recognised by its first two bytes, not by its name).
 
     Raises UserError, naming the file, where it cannot be read or its gzip stream is corrupt or cut short.
     """

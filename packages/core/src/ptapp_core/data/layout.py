@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptapp_core.data.files import visible
 from ptapp_core.data.split import SplitName
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError
 
 _WORDS: dict[str, SplitName] = {
@@ -62,7 +62,7 @@ def folders_in(folder: Path) -> list[Path]:
     return [entry for entry in visible(folder) if entry.is_dir()]
 
 
-def refuse_other_levels(root: Path, kind: Kind) -> None:
+def refuse_other_levels(root: Path, kind: FileType) -> None:
     """Refuses folders that are no classes: folds, splits at another level, one folder that holds the classes.
 
     `root` holds what should be class folders. Raises UserError, saying what the folders look like and what to do.
@@ -156,7 +156,7 @@ def _refuse_affixed_splits(root: Path, folders: Sequence[Path]) -> None:
     raise UserError(f"{root}: {_some([each.name for each in alike])} look like splits, not like classes; {remedy}")
 
 
-def _refuse_annotations(root: Path, folders: Sequence[Path], kind: Kind) -> None:
+def _refuse_annotations(root: Path, folders: Sequence[Path], kind: FileType) -> None:
     """Refuses `images` beside `masks`, `annotations` or `labels`, where there are no folders but such."""
     last = {folder: (_words(folder.name) or [""])[-1] for folder in folders}
     holders = [folder for folder, word in last.items() if word in _HOLDERS]
@@ -171,7 +171,7 @@ def _refuse_annotations(root: Path, folders: Sequence[Path], kind: Kind) -> None
     )
 
 
-def _refuse_a_holder(root: Path, folders: Sequence[Path], kind: Kind) -> None:
+def _refuse_a_holder(root: Path, folders: Sequence[Path], kind: FileType) -> None:
     """Refuses `images` alone, with samples in it: a table beside it, or nothing, says which classes they are of."""
     if len(folders) == 1 and folders[0].name.lower() in _HOLDERS and any(map(kind.takes, visible(folders[0]))):
         only = folders[0].name

@@ -8,6 +8,7 @@ from typing import Self
 
 from ptapp_core.data.columns import named
 from ptapp_core.data.split import SplitName
+from ptapp_core.data.targets import CLASSIFY, Target
 from ptapp_core.errors import UserError, nearest
 
 AUTO = "auto"
@@ -30,8 +31,10 @@ class Listing:
     files: Sequence[Path]
     names: Sequence[str]
     """What each sample is called in messages and reports; no two are called the same."""
-    labels: Sequence[int]
+    labels: Sequence[Target]
+    """The targets."""
     classes: tuple[str, ...]
+    """The names of the classes, of the labels, or of the numbers."""
     parts: Sequence[SplitName] | None = None
     """The split of each, where the data has splits."""
     folds: Sequence[int] | None = None
@@ -50,6 +53,13 @@ class Listing:
     """Such a line on the groups, where they were found without being asked for."""
     unread: tuple[str, ...] = ()
     """Columns of a table from which nothing was taken."""
+    kind: str = CLASSIFY
+    """The kind of the targets."""
+
+    @property
+    def class_numbers(self) -> list[int]:
+        """The class of each sample; empty where the targets are no classes."""
+        return [label for label in self.labels if isinstance(label, int)]
 
     def take(self, rows: Sequence[int]) -> Self:
         """The listing of these samples alone."""
@@ -70,7 +80,7 @@ class Listing:
             return self
         gone = self.classes.index(name)
         kept = self.take([row for row, label in enumerate(self.labels) if label != gone])
-        labels = [label - (label > gone) for label in kept.labels]
+        labels = [label - (label > gone) for label in kept.class_numbers]
         return replace(kept, labels=labels, classes=tuple(each for each in self.classes if each != name))
 
     def grouped(self, column: str | None) -> Self:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ptapp_core.data.draws import Draws
+from ptapp_core.data.targets import Target
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime, end_with_job, outlive_stop_request
 from ptapp_core.runs.states import refuse_unlike
@@ -31,6 +32,17 @@ class Gathers(Protocol):
 
 
 Data = Columns | Gathers | Dataset[Batch]
+
+
+def target_tensor(targets: Sequence[Target]) -> Tensor:
+    """Class numbers as int64 (N,), or labels or numbers as float64 (N, K)."""
+    numbered = not targets or isinstance(targets[0], int)
+    return torch.tensor(targets, dtype=torch.int64 if numbered else torch.float64)
+
+
+def class_weights(labels: Tensor) -> Tensor:
+    """How often a sampler draws each sample, (N,) float32, so that all classes of labels (N,) int64 come equally."""
+    return (1.0 / labels.bincount())[labels]
 
 
 class Loader:

@@ -2,11 +2,10 @@
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from math import isfinite
+from functools import cached_property, partial
 from pathlib import Path
 
 from ptapp_core.data.columns import FILE, FOLD, GROUP, LABEL, SPLIT, fits, named, plain, what_lacks
@@ -16,7 +15,9 @@ from ptapp_core.data.listing import Listing, Span
 from ptapp_core.data.pieces import note_on_pieces, pieces_of
 from ptapp_core.data.split import SplitName
 from ptapp_core.data.table import Table, header_of, read_table
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.target_columns import TargetColumns, several_flags
+from ptapp_core.data.targets import CLASSES, CLASSIFY, Target, Wanted
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError
 
 START = ("start", "onset", "begin", "start_time", "begin_time", "start_s", "start_sec", "onset_s")
@@ -26,15 +27,15 @@ FILE_OFFSET = ("file_offset",)
 """Raven's column for where a segment begins in its file; its others count from the first of several files."""
 _OTHER_TIMES = re.compile(r"(start|end|onset|offset|begin|stop)_(time_)?(ms|msec|samples?|frames?|index|minutes?)")
 _OF_A_RECORDING = "fsid"  # with UrbanSound8K's column, start and end are of the recording, not of the file
-_SEVERAL = "0 and 1 in several columns are several classes, and a sample has one; write one column `label`"
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
 _NEAR = ("audio", "images")  # folders beside a manifest, or beside its folder, that may hold its files
 
 
-def is_manifest(file: Path) -> bool:
-    """Whether a file is a table with the columns of a manifest."""
-    return fits(header_of(file, fits))
+def is_manifest(file: Path, wanted: Wanted = CLASSES) -> bool:
+    """Whether a file is a table with the columns of a manifest, from which what is wanted can be learned."""
+    fitting = partial(fits, wanted=wanted)
+    return fitting(header_of(file, fitting))
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,16 @@ class _Row:
     file: Path
     name: str
     label: str
+    target: Target | None
     split: SplitName | None
     fold: int | None
     span: Span | None
     cells: list[str]
 
 
-def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = False) -> tuple[Listing, list[str]]:
+def read_manifest(
+    file: Path, kind: FileType, *, segments: bool, skip_bad: bool = False, wanted: Wanted = CLASSES
+) -> tuple[Listing, list[str]]:
     """The samples of a manifest, and of each row that was left out "row: reason".
 
     Paths are relative to the manifest, to audio/ or images/ beside it or beside its folder, or are names that one file
@@ -57,11 +61,12 @@ def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = Fa
     a row is about. Raises UserError, naming the row, for a missing file or class, a fold that is no number, more than
     one class of a sample, or a row that is there twice; `skip_bad` leaves rows out of which a cell is bad.
     """
-    manifest = _Manifest(file, read_table(file, fits), kind, segments)
+    table = read_table(file, partial(fits, wanted=wanted))
+    manifest = _Manifest(file, table, kind, wanted, segments=segments)
     skipped = list(manifest.table.ragged)
     if skipped and not skip_bad:
         raise UserError(f"{skipped[0]}; leave such rows out with --skip-bad")
-    manifest.refuse_what_is_no_class()
+    manifest.target.refuse_what_is_no_class()
     rows: list[_Row] = []
     for number, cells in manifest.table.rows:
         try:
@@ -72,31 +77,36 @@ def read_manifest(file: Path, kind: Kind, *, segments: bool, skip_bad: bool = Fa
             skipped.append(str(error))
     if not rows:
         raise UserError(f"{file}: no row that can be used" + (f" (the first: {skipped[0]})" if skipped else ""))
-    _refuse_rows_at_odds(file, rows)
+    _refuse_rows_at_odds(file, rows, one_class=wanted.kind == CLASSIFY)
     return manifest.listing(rows), skipped
 
 
 class _Manifest:
     """A table while its rows are read."""
 
-    def __init__(self, where: Path, table: Table, kind: Kind, segments: bool) -> None:
+    def __init__(self, where: Path, table: Table, kind: FileType, wanted: Wanted, *, segments: bool) -> None:
         self.where, self.table, self.kind = where, table, kind
         self.names = list(map(plain, table.header))
-        if not fits(table.header):
-            raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks()}")
-        columns = {name: self._find(known) for name, known in (("file", FILE), ("label", LABEL), ("fold", FOLD))}
+        columns = {name: self._find(known) for name, known in (("file", FILE), ("fold", FOLD))}
         self.columns: dict[str, int | None] = {**columns, "split": self._split()}
+        if not fits(table.header, wanted):
+            raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks(wanted)}")
         if segments and _OF_A_RECORDING not in self.names:
             self._find_times()
+        self.target = TargetColumns(where, table, wanted, taken=self._taken)
+
+    @property
+    def _taken(self) -> set[int]:
+        """The positions of the columns that say something else than the target."""
+        known = {place for place, name in enumerate(self.names) if name in (*FILE, *FOLD, *SPLIT, *GROUP)}
+        return known | {place for place in (*self.columns.values(), *self.flags) if place is not None}
 
     def _find(self, known: Sequence[str]) -> int | None:
         return next((self.names.index(name) for name in known if name in self.names), None)
 
-    def _what_it_lacks(self) -> str:
-        hot = self._multi_hot()
-        if any(name in FILE for name in self.names) and len(hot) > 1:
-            return f"columns {', '.join(hot)}: {_SEVERAL}"
-        return what_lacks(self.table.header)
+    def _what_it_lacks(self, wanted: Wanted) -> str:
+        hot = several_flags(self.table, self._taken) if self.columns["file"] is not None else ""
+        return hot or what_lacks(self.table.header, wanted)
 
     def _split(self) -> int | None:
         """The column of the splits; one of another name than `split` only where all that it holds are splits."""
@@ -133,38 +143,6 @@ class _Manifest:
             )
         self.columns |= {name: place for name, place in places.items() if (start, end) != (None, None)}
 
-    def refuse_what_is_no_class(self) -> None:
-        """Refuses measurements, cells with several classes, and several columns of 0 and 1 with one class each."""
-        place = self.columns["label"]
-        assert place is not None
-        hot = self._multi_hot()
-        if self.names[place] in hot and len(hot) > 2:
-            raise UserError(f"{self.where}:1: columns {', '.join(hot)}: {_SEVERAL}")
-        cells = {cells[place]: number for number, cells in reversed(self.table.rows)}
-        _refuse_measurements(self.where, cells)
-        for separator in ",;|+& ":
-            split = {cell: [part.strip() for part in cell.split(separator)] for cell in cells}
-            counts = Counter(part for parts in split.values() for part in set(parts))
-            for cell, parts in split.items():
-                several = len(parts) > 1 and (separator in ";|" or any(part and counts[part] > 1 for part in parts))
-                if separator in "+& ":  # which a class may well have in its name
-                    several = len(set(parts)) > 1 and all(part in cells for part in parts)
-                if several or (cell.startswith("[") and cell.endswith("]")):
-                    raise UserError(
-                        f"{self.where}:{cells[cell]}: label {cell!r} looks like several classes, and a sample has one; "
-                        "keep one, or rename that class"
-                    )
-
-    def _multi_hot(self) -> list[str]:
-        """The columns of only 0 and 1."""
-        return [
-            name
-            for place, name in enumerate(self.names)
-            if name not in (*FILE, *FOLD, *SPLIT, *GROUP)
-            and place not in self.flags
-            and {cells[place] for _, cells in self.table.rows} in ({"0", "1"}, {"0.0", "1.0"})
-        ]
-
     def row(self, number: int, cells: list[str]) -> _Row:
         """A row with its file; raises UserError, naming the row, where a cell is bad."""
 
@@ -172,10 +150,9 @@ class _Manifest:
             place = self.columns.get(name)
             return cells[place] if place is not None else ""
 
-        at, name, label, fold = f"{self.where}:{number}", cell("file"), cell("label"), _FOLD.fullmatch(cell("fold"))
+        at, name, fold = f"{self.where}:{number}", cell("file"), _FOLD.fullmatch(cell("fold"))
         path = self._resolve(at, name)
-        if not label:
-            raise UserError(f"{at}: {name} has no class")
+        label, target = self.target.read(number, cells, name)
         if self.columns["fold"] is not None and fold is None:
             raise UserError(f"{at}: fold {cell('fold')!r} is not a number")
         span = _span(at, cell("start"), cell("end"), cell("duration"), cell("file_offset"))
@@ -184,6 +161,7 @@ class _Manifest:
             path,
             _named(name, span),
             label,
+            target,
             self._split_of(at, cells),
             int(fold[1]) if fold else None,
             span,
@@ -223,12 +201,23 @@ class _Manifest:
             raise UserError(f"{at}: {name}: no such file")
         return found[0]
 
+    @property
+    def _of_the_same_set(self) -> list[Path]:
+        """The folders beside the manifest's own whose names begin alike up to a dot, as those of FSD50K do."""
+        own = self.where.resolve().parent
+        first, dot, _ = own.name.partition(".")
+        return [
+            each
+            for each in visible(own.parent)
+            if dot and each != own and each.is_dir() and each.name.startswith(f"{first}.")
+        ]
+
     @cached_property
     def _below(self) -> dict[str, list[Path]]:
         """The files that a row may mean by its name alone: by name, and by `STEM.*` for a name without suffix."""
         parent = self.where.parent
         found: dict[str, list[Path]] = defaultdict(list)
-        for root in (parent, *(parent.parent / near for near in _NEAR)):
+        for root in (parent, *(parent.parent / near for near in _NEAR), *self._of_the_same_set):
             for file in _files(root) if root.is_dir() else ():
                 if self.kind.takes(file):
                     found[file.name].append(file)
@@ -237,16 +226,14 @@ class _Manifest:
 
     def listing(self, rows: Sequence[_Row]) -> Listing:
         """The samples, with groups by a column whose name is that of one, by segments of a file, or by pieces."""
-        names = {row.label for row in rows}
-        classes = tuple(sorted(names, key=lambda name: (len(name) if name.isdigit() else 1000, name)))
-        labels = [classes.index(row.label) for row in rows]
-        taken = {place for place in (*self.columns.values(), *self.flags) if place is not None}
+        classes, labels = self._targets(rows)
+        taken = {place for place in (*self.columns.values(), *self.flags, *self.target.places) if place is not None}
         columns = {
             title: [row.cells[place] for row in rows]
             for place, title in enumerate(self.table.header)
             if place not in taken and title
         }
-        groups, note = self._groups(rows, labels, columns)
+        groups, note = self._groups(rows, columns)
         splits = [row.split for row in rows]
         spans = [row.span for row in rows]
         return Listing(
@@ -264,23 +251,33 @@ class _Manifest:
             notes=self._notes(),
             group_note=note,
             unread=self._unread(columns),
+            kind=self.target.kind,
         )
+
+    def _targets(self, rows: Sequence[_Row]) -> tuple[tuple[str, ...], list[Target]]:
+        """The names of the classes or of the target's columns, and the target of each row."""
+        found = [row.target for row in rows if row.target is not None]
+        if found:
+            return tuple(self.target.names), found
+        names = {row.label for row in rows}
+        classes = tuple(sorted(names, key=lambda name: (len(name) if name.isdigit() else 1000, name)))
+        return classes, [classes.index(row.label) for row in rows]
 
     def _notes(self) -> tuple[str, ...]:
         """What was decided about columns, where others could have been taken."""
-        place = self.columns["label"]
-        assert place is not None
-        title, others = self.table.header[place], self._other_labels()
+        others, note = self._other_labels(), self.target.note
+        notes = (note,) if note else ()
         if not others:
-            return ()
-        return (f"column {title} is taken as the class, not {' or '.join(others)}: remove it to take another",)
+            return notes
+        title, what = named(self.target.titles), "class" if self.target.kind == CLASSIFY else "target"
+        return (*notes, f"column {title} is taken as the {what}, not {' or '.join(others)}: --label-column chooses")
 
     def _other_labels(self) -> list[str]:
         """The columns beside the class that would be taken as such if it were not there."""
         return [
             title
             for place, title in enumerate(self.table.header)
-            if self.names[place] in LABEL and place != self.columns["label"]
+            if self.names[place] in LABEL and place not in self.target.places
         ]
 
     def _unread(self, columns: dict[str, list[str]]) -> tuple[str, ...]:
@@ -292,9 +289,7 @@ class _Manifest:
             if title not in said and not (plain(title) in GROUP and len(set(values)) > 1)
         )
 
-    def _groups(
-        self, rows: Sequence[_Row], labels: Sequence[int], columns: dict[str, list[str]]
-    ) -> tuple[list[str] | None, str]:
+    def _groups(self, rows: Sequence[_Row], columns: dict[str, list[str]]) -> tuple[list[str] | None, str]:
         titles = {plain(title): title for title in columns}
         known = [titles[name] for name in GROUP if name in titles and len(set(columns[titles[name]])) > 1]
         if known:
@@ -349,23 +344,8 @@ def _seconds(at: str, text: str) -> float:
     return sum(value * 60**place for place, value in enumerate(reversed(values)))
 
 
-def _refuse_measurements(where: Path, labels: dict[str, int]) -> None:
-    """Refuses labels that are all numbers, of which some have decimals: `1.0` may be a class, `1.25` is none."""
-    try:
-        numbers = {line: float(label) for label, line in labels.items() if label}
-    except ValueError:
-        return
-    named_at = {line: label for label, line in labels.items()}
-    for line, number in sorted(numbers.items()):
-        if isfinite(number) and number % 1:
-            raise UserError(
-                f"{where}:{line}: label {named_at[line]!r} is a measurement, and to learn such is regression, which is "
-                "not there yet; write the name of a class, such as low or high"
-            )
-
-
-def _refuse_rows_at_odds(file: Path, rows: Sequence[_Row]) -> None:
-    """Refuses two rows on the same or overlapping parts of a file, if they are the same or their classes differ."""
+def _refuse_rows_at_odds(file: Path, rows: Sequence[_Row], *, one_class: bool) -> None:
+    """Refuses two rows on the same part of a file, and, of classes, on overlapping parts with different ones."""
     by_file: dict[Path, list[_Row]] = defaultdict(list)
     for row in rows:
         by_file[row.file].append(row)
@@ -376,7 +356,7 @@ def _refuse_rows_at_odds(file: Path, rows: Sequence[_Row]) -> None:
                 if _begin(other) >= _end(row):
                     break
                 lines = " and ".join(f"{file}:{number}" for number in sorted((row.number, other.number)))
-                if row.label != other.label:
+                if one_class and row.label != other.label:
                     raise UserError(
                         f"{lines}: {row.name} under {row.label!r} and {other.name} under {other.label!r}: a sample has "
                         "one class; remove one of the rows"

@@ -141,8 +141,9 @@ class Members:
         added = Counter(row.id for row in new) - Counter(row.id for row in old)
         content = {row.id: row.digest for row in old}
         changed = [row.id for row in new if content.get(row.id, row.digest) != row.digest]
-        labels = {row.id: row.label for row in old}
-        relabelled = [row.id for row in new if labels.get(row.id, row.label) != row.label]
+        known = {row.id for row in old} - added.keys()  # samples of one content may have several labels
+        labelled = Counter((row.id, row.label) for row in new) - Counter((row.id, row.label) for row in old)
+        relabelled = [id for id, _ in labelled if id in known]
         found = {
             "missing": list(gone),
             "new": list(added),

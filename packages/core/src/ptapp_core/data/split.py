@@ -25,7 +25,7 @@ _SHOWN = 3  # samples that a message names
 
 @dataclass(frozen=True)
 class Samples:
-    """What tells the samples of a data set apart. Every sequence has one entry per sample, in the data's order."""
+    """What distinguishes the samples of a data set. Every sequence has one entry per sample, in the data's order."""
 
     names: Sequence[str]
     """For messages and reports: a relative path, or FILE:ROW."""
@@ -163,7 +163,7 @@ def assign(samples: Samples, known: Known, division: Division | None) -> Assigne
         dividing.refuse_empty()
         dividing.refuse_split_groups()
     if copies and division.before is None and not division.allow_duplicates:
-        raise UserError(f"{known.where}: {copies}; remove the copies, or go on with --allow-duplicates")
+        raise UserError(f"{known.where}: {copies}; remove the copies, or continue with --allow-duplicates")
     return Assigned(dividing.parts, "; ".join(filter(None, [dividing.note(), copies])))
 
 
@@ -274,7 +274,8 @@ class _Dividing:
     def note(self) -> str:
         """How the splits came about, for the console."""
         if not self.drawn:
-            return ""
+            idle = self.division.how == "exact" and self.division.before is None
+            return "--split exact does nothing here: the data brings all its splits" if idle else ""
         shares = "exact shares of each class" if self.division.how == "exact" else "approximate shares"
         return f"{' and '.join(self.drawn)} drawn from train ({shares}, seed {self.division.seed})"
 

@@ -17,8 +17,8 @@ COMPANIONS = frozenset(
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of file that holds one sample."""
+class FileType:
+    """What one sample is as a file."""
 
     name: str
     """What a file of it is called: image, recording."""
@@ -40,7 +40,7 @@ class Kind:
 class LeftOut:
     """The files of a folder that were not used."""
 
-    kind: Kind
+    kind: FileType
     unread: list[Path] = field(default_factory=list)
     """Files that are no samples of this kind, without `COMPANIONS`."""
     loose: list[Path] = field(default_factory=list)
@@ -62,7 +62,8 @@ class LeftOut:
         found = []
         if self.unread:
             files = counted(len(self.unread), "file")
-            found.append(f"{files} cannot be read as {self.kind.name}s ({self.suffixes()}); {self.kind.remedy}")
+            which = f"{self.suffixes()}; the first is {self.unread[0]}"
+            found.append(f"{files} cannot be read as {self.kind.name}s ({which}); {self.kind.remedy}")
         if self.loose:
             files = counted(len(self.loose), self.kind.name)
             found.append(f"{files} of no class or split (the first is {self.loose[0]}); move what you need")
@@ -74,7 +75,7 @@ class LeftOut:
         return found
 
 
-def left_out(folders: Sequence[Path], used: Iterable[Path], kind: Kind) -> LeftOut:
+def left_out(folders: Sequence[Path], used: Iterable[Path], kind: FileType) -> LeftOut:
     """What lies below `folders` and is not among the `used` files, hidden entries and `COMPANIONS` aside."""
     taken = set(used)
     holders = {folder for parent in {file.parent for file in taken} for folder in (parent, *parent.parents)}
@@ -90,7 +91,7 @@ def left_out(folders: Sequence[Path], used: Iterable[Path], kind: Kind) -> LeftO
     return found
 
 
-def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: Kind, unreadable: int) -> None:
+def refuse_unread(given: Sequence[Path], files: Sequence[Path], kind: FileType, *, unreadable: int) -> None:
     """Prints what the folders among the `given` paths hold besides the `files`, a line each, to stderr.
 
     Raises UserError where there was anything, or some of the files, which their reader has named, were unreadable.

@@ -1,40 +1,100 @@
-"""Classification: the task, and its evaluation over a whole set. Shared by images, text and audio."""
+"""Classification: a sample has one of several classes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ptapp_core.data.loader import Batch, Data, each_once
+from ptapp_core.data.loader import Data
+from ptapp_core.kinds.kind import Kind, Mistake, Supervised, mean_by, pool
+from ptapp_core.kinds.kind import Predictions as AnyPredictions
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
+from ptapp_core.measure.report import clip, confusion_matrix
+from ptapp_core.measure.results import class_numbers
 from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.nn.losses import classification_loss
 from ptapp_core.nn.own import OwnLoss
-from ptapp_core.task import Task
+
+_NAME = 13  # characters of a class's name under a picture
 
 
-class Classification(Task):
-    """Minimises `loss(model(batch["input"]), batch["target"])`.
+class Classification(Supervised):
+    """Minimises `loss(model(batch["input"]), batch["target"])`, for logits (N, K) and classes (N,) int64, or
+    probabilities (N, K) as MixUp makes them."""
 
-    Args:
-        model: (N, ...) -> logits (N, K).
-        loss: (logits (N, K), target (N,) or (N, K)) -> the loss summed over the samples.
-    """
 
-    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
-        super().__init__()
-        self.model, self.loss = model, loss
+class Classify(Kind):
+    """One of K classes: logits (N, K) -> probabilities."""
 
-    def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """Units are samples."""
-        target = batch["target"]
-        return self.loss(self.model(batch["input"]), target), len(target), {}
+    name: ClassVar[str] = "classify"
+    figures: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "f1")
+    called: ClassVar[str] = "classes"
+    output: ClassVar[str] = "probabilities (batch, classes)"
+
+    def card(self) -> dict[str, Any]:
+        """The classes alone: a card without a kind is of this one."""
+        return {"classes": self.names}
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """Probabilities (N, K) float32."""
+        return logits.float().softmax(1)
+
+    def averaged(self, outputs: Tensor, counted: Tensor) -> Tensor:
+        """The logarithm of the sum of the probabilities, which is a logit."""
+        return outputs.log_softmax(2).masked_fill(~counted, -torch.inf).logsumexp(1)
+
+    def loss(self, name: str | None, targets: Tensor, *, weighed: bool, label_smoothing: float) -> nn.Module:
+        """`cross-entropy` (the usual one) or `focal`."""
+        name = name or "cross-entropy"
+        return classification_loss(name, targets, self.outputs, weighed=weighed, label_smoothing=label_smoothing)
+
+    def task(self, model: nn.Module, loss: nn.Module) -> Classification:
+        """What is minimised."""
+        return Classification(model, loss)
+
+    def mixable(self, target: Tensor) -> Tensor:
+        """Classes (N,) int64 -> probabilities (N, K) of 0 and 1."""
+        return functional.one_hot(target, self.outputs).float()
+
+    def examples(self, count: int, draw: torch.Generator) -> list[Tensor]:
+        """Random classes (N,) int64, and probabilities (N, K)."""
+        classes = torch.randint(self.outputs, (count,), generator=draw)
+        return [classes, torch.rand(count, self.outputs, generator=draw).softmax(1)]
+
+    def gathered(self, outputs: Tensor, target: Tensor) -> "Predictions":
+        """Probabilities and level of logits (N, K)."""
+        return Predictions(refuse_not_finite(outputs.softmax(1)), target, outputs.logsumexp(1))
+
+    def as_learned(self, found: Sequence[str], target: Tensor) -> Tensor:
+        """Class numbers (N,) as this kind counts them."""
+        return torch.tensor(class_numbers(found, self.names, self.called))[target]
+
+    def answer(self, row: Sequence[float]) -> dict[str, Any]:
+        """`class`, `confidence` and `probabilities`."""
+        return as_record(dict(zip(self.names, row, strict=True)))
+
+    def columns(self) -> list[str]:
+        """The likeliest class, its probability, and that of each."""
+        return ["class", "confidence", *self.names]
+
+    def cells(self, row: Sequence[float]) -> list[str]:
+        """What stands in the `columns`."""
+        label, confidence = best(dict(zip(self.names, row, strict=True)))
+        return [label, f"{confidence:.6f}", *(f"{value:.6f}" for value in row)]
+
+    def line(self, row: Sequence[float]) -> str:
+        """The probability of the likeliest class, and its name."""
+        label, confidence = best(dict(zip(self.names, row, strict=True)))
+        return f"{100 * confidence:5.1f} %  {label}"
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(AnyPredictions):
     """Predictions for every sample of a data set, in its order; CPU tensors, the same on every rank."""
 
     probabilities: Tensor
@@ -43,6 +103,11 @@ class Predictions:
     """(N,) int64."""
     level: Tensor | None = None
     """(N,) float32: what the softmax takes from the logits, without which a loss of the user's own has no meaning."""
+
+    @property
+    def answers(self) -> Tensor:
+        """(N, K) float32."""
+        return self.probabilities
 
     @property
     def predicted(self) -> Tensor:
@@ -61,52 +126,57 @@ class Predictions:
             logits = logits + self.level[:, None]
         return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
 
-    def rows(self, names: Sequence[str], classes: Sequence[str]) -> list[dict[str, Any]]:
-        """One dict per sample, for `paired` to compare: name, true, said, score (1 right, 0 wrong)."""
-        said = [classes[number] for number in self.predicted.tolist()]
-        true = [classes[number] for number in self.target.tolist()]
+    def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
+        """One dict per sample: name, true, said, score (1 right, 0 wrong)."""
+        said = [names[number] for number in self.predicted.tolist()]
+        true = [names[number] for number in self.target.tolist()]
         return [
-            {"name": name, "true": one, "said": other, "score": int(one == other)}
-            for name, one, other in zip(names, true, said, strict=True)
+            {"name": sample, "true": one, "said": other, "score": int(one == other)}
+            for sample, one, other in zip(samples, true, said, strict=True)
         ]
 
     def figures(self, loss: nn.Module) -> dict[str, float]:
-        """What an evaluation during training tells.
-
-        The loss is the one that is trained with (weighed, smoothed or focal alike), so that the two can be compared.
-        """
+        """Loss, accuracy and macro F1."""
         figures = self.metrics()
         return {"loss": self.loss(loss), "accuracy": figures["accuracy"], "f1": figures["f1"]}
 
-    def report(self, classes: Sequence[str]) -> tuple[dict[str, Any], str]:
-        """What `metrics.json` keeps of each class and their confusion, and a table for the console."""
+    def report(self, names: Sequence[str]) -> tuple[dict[str, Any], str]:
+        """The figures of each class and their confusion, and a table for the console."""
         counts = self.confusion()
-        rows = [{"class": name, **row} for name, row in zip(classes, per_class(counts), strict=True)]
+        rows = [{"class": name, **row} for name, row in zip(names, per_class(counts), strict=True)]
         return {"classes": rows, "confusion": counts.tolist()}, class_table(rows)
+
+    def mistakes(self, names: Sequence[str]) -> list[Mistake]:
+        """The samples of which another class is likelier than the true one, the surest first."""
+        confidence, predicted = self.probabilities.max(1)
+        wrong = (self.target != predicted).nonzero().flatten()
+        order = wrong[torch.sort(confidence[wrong], descending=True, stable=True).indices].tolist()
+        captions = (
+            f"{clip(names[int(self.target[row])], _NAME)} → {clip(names[int(predicted[row])], _NAME)} "
+            f"{100 * float(confidence[row]):.0f} %"
+            for row in order
+        )
+        return [Mistake(row, caption) for row, caption in zip(order, captions, strict=True)]
+
+    def draw(self, names: Sequence[str], folder: Path, title: str) -> None:
+        """`confusion.png`."""
+        confusion_matrix(self.confusion(), names, folder / "confusion.png", title=title)
+
+    def pooled(self, owner: Tensor, target: Tensor) -> Self:
+        """The mean probabilities (N, K), and the mean level: the logits of a clip of one window are the window's."""
+        assert self.level is not None
+        level = mean_by(owner, self.level[:, None], len(target)).squeeze(1)
+        return type(self)(mean_by(owner, self.probabilities, len(target)), target, level)
 
     def confusion(self) -> Tensor:
         """(K, K) int64, rows are the truth."""
         return confusion(self.target, self.predicted, self.probabilities.shape[1])
 
 
-@torch.no_grad()
-def predict(model: nn.Module, data: Data, runtime: Runtime, batch_size: int = 256, *, workers: int = 0) -> Predictions:
-    """What a model in eval mode says of every sample, each once: ranks share the work and pool the answers."""
-    index, probabilities, target, level = [], [], [], []
-    for batch in each_once(data, batch_size, runtime, workers=workers):
-        with runtime.autocast():
-            logits = model(batch["input"])
-        probabilities.append(refuse_not_finite(logits.float().softmax(1).cpu()))
-        target.append(batch["target"].cpu())
-        level.append(logits.float().logsumexp(1).cpu())
-        index.append(batch["index"].cpu())
-    shares = runtime.gather((index, probabilities, target, level))
-    order = torch.cat([part for share in shares for part in share[0]]).argsort()
-    return Predictions(
-        torch.cat([part for share in shares for part in share[1]])[order],
-        torch.cat([part for share in shares for part in share[2]])[order],
-        torch.cat([part for share in shares for part in share[3]])[order],
-    )
+def predict(model: nn.Module, data: Data, runtime: Runtime, *, batch_size: int = 256, workers: int = 0) -> Predictions:
+    """What a model of logits, in eval mode, says of every sample, each once (see `kind.pool`)."""
+    outputs, target = pool(model, data, runtime, batch_size=batch_size, workers=workers)
+    return Classify([str(number) for number in range(outputs.shape[1])]).gathered(outputs, target)
 
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> str:

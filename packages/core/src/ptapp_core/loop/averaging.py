@@ -47,6 +47,15 @@ class Weights:
             self._kept = min(self._decay, step / (step + 9))
             self._average.update_parameters(self.task.model)
 
+    def share_measured(self) -> None:
+        """Gives the task's model the buffers that an evaluation sets in the shipped one, its modules' `measured`.
+
+        They are no weights, and their mean says nothing: now that both have the same, averages leave them as they are.
+        """
+        for name, module in self.shipped.named_modules():
+            for buffer in getattr(module, "measured", ()):
+                getattr(self.task.model.get_submodule(name), buffer).copy_(getattr(module, buffer))
+
     def _ema(self, averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
         lerp_each(averages, latest, 1 - self._kept)
 

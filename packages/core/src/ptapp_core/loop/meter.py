@@ -35,7 +35,7 @@ class Meter:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def read(self) -> dict[str, float]:
-        """Means over the units of all ranks since the last call, units a second, and what the last step alone shows.
+        """Means over the units of all ranks since the last call, units a second, and what the last step alone gives.
 
         Then it starts again.
         """

@@ -11,11 +11,12 @@ from torch.optim import Optimizer
 from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.loop.averaging import Weights
 from ptapp_core.loop.meter import Meter
-from ptapp_core.loop.optim import Schedule
+from ptapp_core.loop.optim import OtherLength, Schedule
 from ptapp_core.loop.update import NotFinite, Update
 from ptapp_core.nn.finite import first_not_finite
 from ptapp_core.plan import Plan
 from ptapp_core.runs.checkpoint import Stateful, load_weights, verify
+from ptapp_core.runs.reading import length_in
 from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Reporting, Source
 
@@ -68,7 +69,15 @@ class Milestones:
 
     def restore(self) -> int | None:
         """Continues from the run's last whole checkpoint; returns its step, or None where the run is new."""
-        self._saved = self._run.checkpoints.restore(self._shared, self._own)
+        try:
+            self._saved = self._run.checkpoints.restore(self._shared, self._own)
+        except OtherLength as error:
+            config = self._run.path / "config.toml"
+            if (name := length_in(config)) is None:  # a program of its own, which knows what it built
+                raise
+            raise UserError(
+                f"{config}: {name} was edited ({error}); put it back, and give --resume the length that you want"
+            ) from error
         if self._saved is not None:
             if self.progress.step != self._saved:
                 raise UserError(
@@ -81,7 +90,9 @@ class Milestones:
                 )
             if name := self._not_finite():
                 folder = self._run.checkpoints.folder / f"step-{self._saved:08d}"
-                raise UserError(f"{folder}: {name} is not finite; delete it to continue from an earlier one")
+                raise UserError(
+                    f"{folder}: {name} is not finite; delete this checkpoint to continue from one before it"
+                )
             self._run.say(f"continuing from step {self._saved}")
             self._restore_best()
             checkpoints, step = self._run.checkpoints, self._saved
@@ -103,7 +114,7 @@ class Milestones:
             self._run.say(f"the best checkpoint, of step {progress.best_step}, is gone: the next one counts as best")
             progress.best = None
         elif self._impatient:
-            self._run.say(f"it stopped early, at step {progress.step}; a larger --patience continues it")
+            self._run.say(f"it stopped early, at step {progress.step}; with a larger --patience it continues")
 
     def pass_step(self, stop: bool) -> None:
         """Does what is due after a step. Raises Interrupted after saving, if `stop` was asked for."""
@@ -117,7 +128,7 @@ class Milestones:
             self._pause(logs, evaluates, saves or stop)
             if stop and not self.done:
                 raise Interrupted(
-                    f"stopped and saved at step {step} of {plan.steps}; continue with --resume {self._run.path}"
+                    f"stopped and saved at step {step} of {plan.steps}; continue it with --resume {self._run.path}"
                 )
 
     def finish(self) -> Progress:
@@ -190,6 +201,7 @@ class Milestones:
         module.eval()
         with torch.no_grad():
             figures = self._evaluate(module)
+            self._weights.share_measured()
         module.train(training)
         self._log({f"val/{name}": value for name, value in figures.items()})
         progress.evaluated = progress.step

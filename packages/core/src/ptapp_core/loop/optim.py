@@ -178,6 +178,10 @@ def _has_fused(build: Callable[..., Optimizer], device: torch.device) -> bool:
     return True
 
 
+class OtherLength(UserError):
+    """A schedule is to continue from the state of one that was laid out over other steps."""
+
+
 class Schedule:
     """A learning rate over time, counted in optimizer steps: linear warm-up, then one of torch's schedulers.
 
@@ -242,11 +246,11 @@ class Schedule:
         """Continues where the state was taken, to the bit.
 
         Raises:
-            UserError: that schedule was laid out over other steps.
+            OtherLength: that schedule was laid out over other steps.
         """
         steps, warmup = state["plan"]
         if (steps, warmup) != (self._steps, self._warmup):
-            raise UserError(
+            raise OtherLength(
                 f"the schedule was saved over {steps:,} steps and a warm-up of {warmup:,}, and is now over "
                 f"{self._steps:,} and {self._warmup:,}: build it over the same, even if training is longer now"
             )

@@ -16,7 +16,7 @@ from ptapp_core.machine.torch_private import BatchNorm, call_first
 
 
 def compile_in_place(model: nn.Module, say: Callable[[str], None]) -> None:
-    """torch.compile without renaming a key; `say` gets a line on how long the first call took."""
+    """torch.compile without renaming a key; `say` gets how long the first call took."""
     model.compile()
 
     def timed(compiled: Callable[..., Any]) -> Callable[..., Any]:

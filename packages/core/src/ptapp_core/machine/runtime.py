@@ -73,7 +73,7 @@ class Runtime:
     Args:
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto (bf16 where the device has it, else fp32), fp32, bf16 or fp16 (with loss scaling).
-        seed: seeds every generator; the same on each rank until `parallel` makes them differ.
+        seed: of every generator; the same on each rank until `parallel` distinguishes them.
         deterministic: refuse operations whose result may differ between two runs; slower on a GPU.
         threads: number of threads of this process; None keeps torch's choice.
     """

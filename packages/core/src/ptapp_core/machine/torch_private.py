@@ -41,7 +41,7 @@ copy_each = torch._foreach_copy_
 
 
 def raise_where_not_finite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> None:
-    """Sets `flag`, float32 (), to 1 if a tensor holds a NaN or an infinity; nothing waits for the device.
+    """Sets `flag`, a float32 scalar, to 1 if a tensor holds a NaN or an infinity; nothing waits for the device.
 
     It is GradScaler's own kernel, which multiplies the tensors as well: `one`, float32 () and 1, is the factor.
     """
@@ -49,7 +49,8 @@ def raise_where_not_finite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> 
 
 
 def skip_where_raised(optimizer: Optimizer, flag: Tensor) -> None:
-    """Lets a fused optimizer leave the weights alone while `flag`, float32 (), is not 0; it looks on the device."""
+    """Lets a fused optimizer leave the weights alone while the scalar `flag`, float32, is not 0; it looks on the
+    device."""
     cast(Any, optimizer).found_inf = flag
 
 

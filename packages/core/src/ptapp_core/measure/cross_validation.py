@@ -12,7 +12,7 @@ from ptapp_core.runs.typed import Typed, checked
 from ptapp_core.settings.train import TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
-_SHOWN = ("accuracy", "f1", "nll")
+_SHOWN = ("accuracy", "f1", "nll", "map", "f1_macro", "rmse", "mae", "r2", "miou")
 # Student's t at 97.5 %, of 1 to 20 degrees of freedom
 _T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 _T += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]
@@ -22,6 +22,7 @@ def cross_validate(
     settings: S,
     job: str,
     built_in: str,
+    *,
     train: Callable[[S], Path | None],
     folds: Iterable[tuple[int, str]] | None = None,
 ) -> None:
@@ -35,7 +36,6 @@ def cross_validate(
     """
     rows: list[dict[str, Any]] = []
     for fold, name in folds or [(number, str(number)) for number in range(1, (settings.folds or 0) + 1)]:
-        tell(f"fold {name}")
         run = train(settings.model_copy(update={"fold": fold}))
         assert run is not None  # a single process, as the settings make sure
         rows.append({"fold": name, "run": str(run), **test_figures(run)})

@@ -15,7 +15,7 @@ def per_class(counts: Tensor) -> list[dict[str, float]]:
     `counts` (K, K) int64 is a confusion matrix, see `confusion`.
     """
     right, said, true = counts.diagonal().double(), counts.sum(0), counts.sum(1)
-    columns = (_ratio(right, said), _ratio(right, true), _ratio(2 * right, said + true), true.double())
+    columns = (ratio(right, said), ratio(right, true), ratio(2 * right, said + true), true.double())
     names = ("precision", "recall", "f1", "support")
     return [dict(zip(names, row, strict=True)) for row in torch.stack(columns, 1).tolist()]
 
@@ -41,24 +41,33 @@ def classification_metrics(probabilities: Tensor, target: Tensor) -> dict[str, f
         figures[name] = sum(row[name] for row in rows) / len(rows)
     samples = counts.sum(1)
     if ((samples > 0) & (samples < count)).all():
-        figures["roc_auc"] = sum(_auc(probabilities[:, k], target == k) for k in range(classes)) / classes
+        figures["roc_auc"] = sum(area_under_roc(probabilities[:, k], target == k) for k in range(classes)) / classes
     figures["ece"] = _calibration_error(confidence, right)
     true_probability = probabilities.gather(1, target[:, None]).clamp(min=torch.finfo(torch.float32).tiny)
     figures["nll"] = -true_probability.log().mean().item()
     return figures
 
 
-def _ratio(part: Tensor, whole: Tensor) -> Tensor:
+def ratio(part: Tensor, whole: Tensor) -> Tensor:
+    """part / whole, elementwise, of any shape that broadcasts; 0 where the whole is 0."""
     return torch.where(whole > 0, part / whole, 0.0)
 
 
-def _auc(score: Tensor, positive: Tensor) -> float:
-    """The chance that a positive sample scores above a negative one, ties counting half (Mann & Whitney 1947)."""
-    _, place, ties = score.unique(return_inverse=True, return_counts=True)
-    rank = (ties.cumsum(0) - (ties - 1) / 2)[place]  # the mean rank, from 1, of equal scores
+def area_under_roc(score: Tensor, positive: Tensor) -> float:
+    """The chance that a positive sample scores above a negative one, ties counting half (Mann & Whitney 1947).
+
+    Scores (N,) and bool (N,), of which some are true and some are not.
+    """
+    rank = mean_ranks(score)
     positives = int(positive.sum())
     above = rank[positive].sum().item() - positives * (positives + 1) / 2
     return above / (positives * (len(score) - positives))
+
+
+def mean_ranks(score: Tensor) -> Tensor:
+    """The rank of each of the scores (N,), from 1; equal ones have the mean of theirs."""
+    _, place, ties = score.unique(return_inverse=True, return_counts=True)
+    return (ties.cumsum(0) - (ties - 1) / 2)[place]
 
 
 def _calibration_error(confidence: Tensor, right: Tensor, bins: int = 15) -> float:

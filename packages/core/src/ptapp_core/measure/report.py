@@ -6,7 +6,7 @@ those of Okabe and Ito (2008), which colour-blind readers distinguish too.
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +26,7 @@ BLUE, ORANGE, INK, GREY = "#0072B2", "#D55E00", "#222222", "#888888"
 _FONTS = ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "PingFang SC", "Microsoft YaHei", "Arial Unicode MS"]
 _PANELS = 9
 _POINTS = 250
+_FEW = 10  # points of a series, each of which is marked
 
 Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 """Steps and values, finite, in order."""
@@ -91,14 +92,11 @@ def curves(metrics_jsonl: Path, out: Path) -> Path:
     columns = 2 if len(panels) == 4 else min(max(len(panels), 1), 3)
     rows = -(-max(len(panels), 1) // columns)
     figure = Figure(figsize=(4.4 * columns, 3.1 * rows), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    ends = _ends(series)
     for place, name in enumerate(panels, start=1):
-        _panel(
-            figure.add_subplot(rows, columns, place),
-            name,
-            series.get(name),
-            evaluated=series.get(EVALUATED + name),
-            clock=clock,
-        )
+        axes = figure.add_subplot(rows, columns, place)
+        _panel(axes, name, series.get(name), series.get(EVALUATED + name), clock)
+        axes.set_xlim(*ends)
     if not panels:
         figure.text(0.5, 0.5, "no figures were logged", ha="center", va="center", color=GREY)
     return save(figure, out)
@@ -116,7 +114,14 @@ def _series(path: Path) -> dict[str, Series]:
     return {name: (np.array(steps, float), np.array(values, float)) for name, (steps, values) in points.items()}
 
 
-def _panel(axes: Axes, name: str, trained: Series | None, *, evaluated: Series | None, clock: str) -> None:
+def _ends(series: Mapping[str, Series]) -> tuple[float, float]:
+    """The steps that all panels show, so that a lone point stands where it belongs, among whole numbers."""
+    steps = np.concatenate([steps for steps, _ in series.values()]) if series else np.zeros(1)
+    margin = max(0.05 * float(steps.max() - steps.min()), 0.1) if steps.max() > steps.min() else 1.0
+    return float(steps.min()) - margin, float(steps.max()) + margin
+
+
+def _panel(axes: Axes, name: str, trained: Series | None, evaluated: Series | None, clock: str) -> None:
     _plain(axes)
     title = "learning rate" if name == "lr" else clip(name, 24)
     axes.set_title(title, loc="left", fontsize=11, color=INK, parse_math=False)
@@ -145,8 +150,9 @@ def _plain(axes: Axes) -> None:
 def _line(axes: Axes, series: Series, colour: str, *, label: str, marker: str = "") -> None:
     steps, values = series
     if len(steps) <= _POINTS:
-        few = "o" if len(steps) == 1 else marker if len(steps) <= 40 else ""
-        axes.plot(steps, values, color=colour, linewidth=1.6, marker=few, markersize=3.5, label=label)
+        few = "o" if len(steps) <= _FEW else marker if len(steps) <= 40 else ""
+        size = 3.5 if len(steps) > 1 else 7
+        axes.plot(steps, values, color=colour, linewidth=1.6, marker=few, markersize=size, label=label)
         return
     edges = np.linspace(0, len(steps), _POINTS + 1).astype(int)[:-1]
     counts = np.diff(np.append(edges, len(steps)))

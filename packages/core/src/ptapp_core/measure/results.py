@@ -9,26 +9,26 @@ from unicodedata import normalize
 import torch
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_core.measure.report import confusion_matrix
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.runs.run import write_json, write_text
+
+_SINGLE = {"classes": "class", "labels": "label", "targets": "target"}
 
 
 def write_results(
     folder: Path,
     split: str,
     figures: Mapping[str, float],
-    record: Mapping[str, Any],
     *,
+    record: Mapping[str, Any],
     files: Mapping[str, str] | None = None,
     table: str = "",
     note: str = "",
-    classes: Sequence[str] = (),
     say: Callable[[str], None] = print,
 ) -> None:
     """Writes `metrics.json` ({split: figures} and the record) and the text files; says the figures and the table.
 
-    A `confusion` in the record is drawn, with the names of the `classes`. `note` stands after the name of the split.
+    `note` stands after the name of the split.
     Raises UserError where a figure is not finite.
     """
     refuse_not_finite(torch.tensor(list(figures.values()), dtype=torch.float64))
@@ -40,14 +40,17 @@ def write_results(
     say(textwrap.fill(f"{split}{note}:  {pairs}", 80).replace("\N{NO-BREAK SPACE}", " "))
     if table:
         say(table)
-    if "confusion" in record:
-        confusion_matrix(record["confusion"], classes, folder / "confusion.png", title=f"{split}{note}")
 
 
-def class_numbers(found: Sequence[str], known: Sequence[str]) -> list[int]:
-    """The number that a model gives each class of the data; raises UserError for one that it was not trained on."""
+def class_numbers(found: Sequence[str], known: Sequence[str], called: str = "classes") -> list[int]:
+    """The number that a model gives each class of the data; raises UserError for one that it was not trained on.
+
+    `called` is what they are in the message: classes, labels, targets.
+    """
     written = [normalize("NFC", name) for name in known]  # `é` may be one character or two, and looks the same
     for name in found:
         if normalize("NFC", name) not in written:
-            raise UserError(f"the data has a class {name!r} that the model was not trained on{nearest(name, known)}")
+            raise UserError(
+                f"the data has a {_SINGLE[called]} {name!r} that the model was not trained on{nearest(name, known)}"
+            )
     return [written.index(normalize("NFC", name)) for name in found]

@@ -115,7 +115,7 @@ class MultiHeadAttention(nn.Module):
 
 
 def visible(queries: int, keys: int, keep: Tensor | None, *, causal: bool, device: torch.device) -> Tensor | None:
-    """The mask of attention, bool, true where a query sees a key; None where all is seen.
+    """The mask of attention, true where a query sees a key, broadcastable to (N, heads, S, T); None where all is seen.
 
     It is broadcastable to (N, heads, S, T). The queries are the last of the keys' positions where there are more keys,
     as with a cache.

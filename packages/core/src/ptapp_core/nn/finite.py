@@ -10,7 +10,7 @@ from ptapp_core.machine.torch_private import norm_of_each
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """The name of the first tensor that holds a NaN or an infinity; empty where none does.
+    """The name of the first tensor, of any shape, that holds a NaN or an infinity; empty where none does.
 
     The tensors may have any shape and dtype; those without floating point are passed over. There is one reduction over
     all tensors, and one wait for each device that they are on.

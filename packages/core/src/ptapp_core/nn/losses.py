@@ -30,7 +30,7 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss summed over the samples: a scalar, float32 or wider."""
+        """(N, K) and (N,) or (N, K) -> the summed loss, float32 ()."""
         return functional.cross_entropy(
             wide(logits), target, self.weight, reduction="sum", label_smoothing=self.label_smoothing
         )
@@ -50,7 +50,7 @@ class Focal(nn.Module):
         self.register_buffer("alpha", alpha, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss summed over the samples: a scalar, float32 or wider."""
+        """(N, K) and (N,) -> the summed loss, float32 ()."""
         log_p = functional.log_softmax(wide(logits), 1).gather(1, target[:, None]).squeeze(1)
         # 1 - p; of a certain answer it is 0, whose power has an infinite derivative where gamma < 1
         doubt = (-log_p.expm1()).clamp(min=torch.finfo(log_p.dtype).tiny)
@@ -71,11 +71,34 @@ class BCEWithLogits(nn.Module):
         self.register_buffer("pos_weight", pos_weight, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss of float (N, ...) and float (N, ...), summed over the samples: a scalar, float32 or wider."""
+        """(N, ...) twice -> the summed loss, float32 ()."""
         loss = functional.binary_cross_entropy_with_logits(
             wide(logits), target, pos_weight=self.pos_weight, reduction="sum"
         )
         return loss / _elements(logits)
+
+
+class BinaryFocal(nn.Module):
+    """Focal loss of each label by itself (Lin et al. 2017): -(1 - p)^gamma log p, p the probability of what is true.
+
+    Logits and targets in [0, 1], (N, K) both; a mean over each sample's labels. `pos_weight` (K,) weighs the positive
+    part. gamma = 0 is binary cross-entropy.
+    """
+
+    pos_weight: Tensor | None
+
+    def __init__(self, pos_weight: Tensor | None = None, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = gamma
+        self.register_buffer("pos_weight", pos_weight, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """(N, K) twice -> the summed loss, float32 ()."""
+        logits = wide(logits)
+        positive = target if self.pos_weight is None else self.pos_weight * target
+        there = positive * (-logits).sigmoid() ** self.gamma * functional.logsigmoid(logits)
+        absent = (1 - target) * logits.sigmoid() ** self.gamma * functional.logsigmoid(-logits)
+        return -(there + absent).sum() / _elements(logits)
 
 
 class Elementwise(nn.Module):
@@ -89,7 +112,7 @@ class Elementwise(nn.Module):
         self._function, self._options = function, options
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of float (N, ...) and float (N, ...), summed over the samples: a scalar, float32 or wider."""
+        """(N, ...) twice -> the summed loss, float32 ()."""
         return self._function(wide(prediction), target, reduction="sum", **self._options) / _elements(prediction)
 
 
@@ -101,7 +124,7 @@ class TripletMargin(nn.Module):
         self.margin = margin
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        """The loss of three float (N, D), summed over the samples: a scalar, float32 or wider."""
+        """(N, D) three times -> the summed loss, float32 ()."""
         anchor, positive, negative = wide(anchor), wide(positive), wide(negative)
         return functional.triplet_margin_loss(anchor, positive, negative, self.margin, reduction="sum")
 
@@ -116,7 +139,7 @@ class MultiTask(nn.Module):
         self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
 
     def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """The weighted sum of the losses, each of the output and target of its name: a scalar, float32 or wider."""
+        """Outputs and targets by the names of the losses -> the weighted sum, float32 ()."""
         parts = [self.weights[name] * loss(outputs[name], targets[name]) for name, loss in self.losses.items()]
         return torch.stack(parts).sum()
 
@@ -137,7 +160,7 @@ class NumpyLoss(nn.Module):
 
         loss = NumpyLoss(squared_error)
 
-    `torch.autograd.gradcheck` in float64 shows whether the gradient is right. Everything passes through the processor's
+    `torch.autograd.gradcheck` in float64 says whether the gradient is right. Everything passes through the processor's
     memory, so on a GPU it waits for the device at each step.
     """
 
@@ -146,7 +169,7 @@ class NumpyLoss(nn.Module):
         self._function = function
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """The loss of two tensors (N, ...): a scalar of the prediction's dtype, float32 or wider."""
+        """(N, ...) twice -> the summed loss, float32 ()."""
         loss: Tensor = _Numpy.apply(wide(prediction), target, self._function)  # NumPy has no bfloat16
         return loss
 
@@ -206,5 +229,5 @@ def _elements(tensor: Tensor) -> int:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """A tensor of any shape: float32 where its dtype is float16 or bfloat16, else as it is."""
+    """A tensor of any shape: float32 of a half-precision one, others as they are."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

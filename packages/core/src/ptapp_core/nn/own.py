@@ -131,9 +131,10 @@ def head_of(net: nn.Module) -> str:
 
 
 class OwnLoss(nn.Module):
-    """A loss of the user's own: (logits (N, K) float32, target) -> the sum over the samples, or the loss of each (N,).
+    """A loss of the user's own: (outputs (N, K) float32, target) -> the sum over the samples, or the loss of each (N,).
 
-    The target is a class a sample, (N,) int64, or probabilities (N, K) as MixUp makes them.
+    The target is a class a sample, (N,) int64, or probabilities (N, K) as MixUp makes them; of several labels it is
+    (N, K) float32 of 0 and 1; of numbers (N, K) float32, scaled as the outputs are.
     """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -141,15 +142,22 @@ class OwnLoss(nn.Module):
         self._function = function
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The loss summed over the samples: a scalar, float32 or wider."""
+        """(N, K) and the target -> the summed loss, float32 ()."""
         return self._function(wide(logits), target).sum()
 
 
-def make_loss(found: Any, where: str, classes: int, device: torch.device, *, mixed: bool = False) -> OwnLoss:
+Targets = Callable[[int, torch.Generator], list[Tensor]]
+"""Random targets of so many samples: those that a loss always gets, and then those of mixed samples."""
+
+
+def make_loss(
+    found: Any, where: str, outputs: int, *, targets: Targets, device: torch.device, mixed: bool = False
+) -> OwnLoss:
     """The loss of a function, or of a class of losses that needs no arguments, tried on a few random samples.
 
-    `mixed` says that targets may be probabilities, too. Raises UserError, which begins with `where`, if it cannot be
-    called, returns something else than a sum or a loss of each sample, or has no gradient.
+    `outputs` is K, how many numbers a network gives for a sample; `mixed` says that samples are mixed. Raises
+    UserError, which begins with `where`, if it cannot be called, returns something else than a sum or a loss of each
+    sample, or has no gradient.
     """
     try:
         function = found() if isinstance(found, type) else found
@@ -160,13 +168,12 @@ def make_loss(found: Any, where: str, classes: int, device: torch.device, *, mix
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
         raise UserError(f"{where}: has parameters, and a loss does not learn: put them into the network")
     draw = torch.Generator().manual_seed(0)
-    logits = torch.randn(_TRIED, classes, generator=draw).to(device).requires_grad_()
-    target = torch.randint(classes, (_TRIED,), generator=draw).to(device)
+    logits = torch.randn(_TRIED, outputs, generator=draw).to(device).requires_grad_()
     loss = OwnLoss(function).to(device)
+    first, *others = targets(_TRIED, draw)
     with torch.random.fork_rng(devices=[]):
-        _try_loss(function, where, logits, target)
-        if mixed:
-            _try_loss(function, where, logits, torch.rand(_TRIED, classes, generator=draw).softmax(1).to(device))
+        for target in [first, *(others if mixed else ())]:
+            _try_loss(function, where, logits, target.to(device))
     return loss
 
 

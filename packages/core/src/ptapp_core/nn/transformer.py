@@ -38,7 +38,7 @@ class Cache:
     memory: KeyValues = field(default_factory=KeyValues)
 
     def select(self, rows: Tensor) -> None:
-        """Continues with these rows, int64 (M,), of the batch."""
+        """Continues with the rows (M,) int64 of the batch, which may repeat."""
         self.own.select(rows)
         self.memory.select(rows)
 

@@ -51,6 +51,8 @@ class _Manifest(Typed):
     step: int = Field(ge=0, lt=10**8)
     ranks: int = Field(ge=1)
     files: dict[str, _File]
+    model: str | None = None
+    """What `card_digest` says of the run's model; None: the program gave none, or was of before it was kept."""
 
 
 class Stateful(Protocol):
@@ -71,11 +73,21 @@ class Checkpoints:
     Args:
         folder: made when first saved to.
         keep: how many of the latest stay; the best stays as well.
-        say: takes a line for the user where a damaged checkpoint is passed over.
+        say: called when a damaged checkpoint is passed over.
+        model: what `card_digest` says of the model's card, for each manifest.
     """
 
-    def __init__(self, folder: Path, runtime: Runtime, keep: int = 2, *, say: Callable[[str], None] = print) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        runtime: Runtime,
+        keep: int = 2,
+        *,
+        say: Callable[[str], None] = print,
+        model: str | None = None,
+    ) -> None:
         self.folder, self._runtime, self._keep, self._say = folder, runtime, keep, say
+        self._model = {"model": model} if model else {}
 
     def steps(self) -> list[Path]:
         """The folders that are there, oldest first."""
@@ -123,7 +135,7 @@ class Checkpoints:
                 _write_torch(part / "state.pt", _states(shared))
 
         def finish() -> None:
-            _finish(part, final, {"step": step, "ranks": runtime.world})
+            _finish(part, final, {"step": step, "ranks": runtime.world, **self._model})
 
         def tidy() -> None:
             if best:
@@ -203,6 +215,16 @@ def _manifest(folder: Path) -> _Manifest:
         return checked(path, json.loads(path.read_text()), _Manifest)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def card_digest(card: Any) -> str:
+    """What distinguishes a model's card, as `meta.json` has it, from one that was changed: SHA-256 of its JSON."""
+    return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
+
+
+def model_of(folder: Path) -> str | None:
+    """The digest of the card of the model whose checkpoint this whole one is, where it was kept."""
+    return _manifest(folder).model
 
 
 def steps_in(checkpoints: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What a run directory says at a glance: settings, state, evaluations, what is broken. It loads no torch."""
+"""What a run directory says to a reader in a hurry: settings, state, evaluations, what is broken. No torch."""
 
 import json
 import math
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ptapp_core.runs.log import EVALUATED, last_record, lower_is_better, records
+
+_LENGTHS = ("began_with", "steps", "epochs", "frames")  # the first of them that is set decides
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,15 @@ class Record:
             "created": self.meta.get("created"),
             "problems": self.problems,
         }
+
+
+def length_in(config: Path) -> str | None:
+    """The setting of a run's `config.toml` that says over how many steps its schedules go; None where none does."""
+    try:
+        table = tomllib.loads(config.read_text(encoding="utf-8", errors="surrogateescape"))
+    except (OSError, ValueError):
+        return None
+    return next((name for name in _LENGTHS if table.get(name, "none") not in ("none", {})), None)
 
 
 def _finite(figures: Any) -> dict[str, float]:

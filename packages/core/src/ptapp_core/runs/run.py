@@ -39,8 +39,14 @@ from ptapp_core.runs.reading import is_alive
 from ptapp_core.runs.states import refuse_unlike
 
 
-def new_path(root: Path, job: str, data: str, seed: int, runtime: Runtime) -> Path:
-    """A fresh path under `root`, the same on every rank: `root/JOB/DATE-TIME-DATA-sSEED`."""
+def new_path(root: Path, job: str, data: str, *, seed: int, runtime: Runtime) -> Path:
+    """A fresh path under `root`, the same on every rank: `root/JOB/DATE-TIME-DATA-sSEED`.
+
+    Raises UserError where `root`, or what it lies in, is no folder.
+    """
+    there = next(place for place in (root, *root.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise UserError(f"--run-dir {root}: {there} is no folder; give another place")
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
     path = root / job.replace("/", "-") / f"{stamp}-{data}-s{seed}"
     number = 2
@@ -58,8 +64,9 @@ class Run:
         runtime: rank 0 writes and speaks, the others only save their part of a checkpoint.
         config: the settings as TOML.
         about: what else `meta.json` holds (domain, data, classes, ...).
-        resume: continue the run that is there. Without it, a directory that already holds one is refused.
+        resume: go on with the run that is there. Without it, a directory that already holds one is refused.
         keep: latest checkpoints that stay.
+        model: what `checkpoint.card_digest` says of the model's card; each checkpoint keeps it.
         log_to: tensorboard, wandb, mlflow.
     """
 
@@ -72,10 +79,11 @@ class Run:
         about: Mapping[str, Any] | None = None,
         resume: bool = False,
         keep: int = 2,
+        model: str | None = None,
         log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
-        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say, model=model)
         self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None

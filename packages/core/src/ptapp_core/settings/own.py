@@ -53,7 +53,7 @@ def bring(name: str, option: str, what: str) -> tuple[ModuleType, Any]:
     return module, found
 
 
-def refuse_code_of(run: Path, name: str, what: str, remedy: str) -> None:
+def refuse_code_of(run: Path, name: str, what: str, *, remedy: str) -> None:
     """Refuses code of a run that is not to be run: a stranger's run must not choose what code runs here.
 
     That is code which lies in the run directory itself, and what Python itself brings, such as `http.server:test`.

@@ -47,11 +47,8 @@ class Texts:
         return len(column.lengths if isinstance(column, Ragged) else column)
 
     def gather(self, index: Tensor) -> Batch:
-        """The samples `index`, int64 (n,), as a batch.
-
-        Ragged columns are int64 (n, L), padded to the longest row among them, plain ones (n, ...) of their own dtype;
-        `units` is the sum of the samples' units, an int.
-        """
+        """The rows `index`, int64 (N,), of each column, padded to (N, longest), and `units`, the sum of theirs, a
+        number."""
         batch: Batch = {
             name: column.gather(index) if isinstance(column, Ragged) else column[index]
             for name, column in self.columns.items()
@@ -67,7 +64,7 @@ class Texts:
 
 
 def by_length(lengths: Tensor, batch_size: int) -> Callable[[torch.Generator], Tensor]:
-    """Orders of an epoch, int64 (N,), in which the samples of a batch are of similar lengths.
+    """Orders of an epoch, int64 (N,), in which the samples of a batch are of similar `lengths` (N,).
 
     A random order is cut into pools of some batches, each pool sorted by length and cut into batches, and these are
     shuffled. The last batch, which may be smaller, stays last.

@@ -13,6 +13,7 @@ def _words(text: str) -> list[str]:
 _GOOD = _words("good great fine charming moving funny clever warm bright lovely")
 _BAD = _words("bad dull awful boring clumsy flat cold silly weak tedious")
 _THINGS = _words("film story plot cast music ending script camera dialogue pace")
+_ASPECTS = ("plot", "cast", "music", "pace", "camera")
 _FIRST = _words("Ada Alan Grace Edsger Barbara Donald Frances John Margaret Ken")
 _LAST = _words("Lovelace Turing Hopper Dijkstra Liskov Knuth Allen Backus Hamilton Thompson")
 _PLACES = _words("Paris Berlin Lima Oslo Cairo Kyoto Accra Quito Hanoi Perth")
@@ -23,6 +24,8 @@ def make(task: str, seed: int = 0) -> tuple[dict[SplitName, Examples], tuple[str
     """The splits of a task, its class names and a line about them."""
     random = Random(seed)
     one, classes, about = {
+        "multilabel": (_praise, _ASPECTS, "reviews that the program makes, with what they praise"),
+        "regress": (_stars, ("stars",), "reviews that the program makes, with how many words praise"),
         "classify": (_review, ("negative", "positive"), "reviews that the program makes"),
         "tag": (_sentence, ("B-PER", "B-PLACE", "I-PER", "O"), "sentences that the program makes"),
         "translate": (_number, (), "numbers in English and German words, made by the program"),
@@ -44,6 +47,23 @@ def _review(random: Random) -> tuple[object, object]:
     other = f"there is a {random.choice(_THINGS)} and a {random.choice(_THINGS)}"
     text = f"the {random.choice(_THINGS)} {said}"
     return random.choice([f"{text} , and {other} .", f"{other} , but {text} .", f"{text} ."]), int(positive)
+
+
+def _praise(random: Random) -> tuple[object, object]:
+    """Judgements on some of the aspects, in any order; the label of an aspect is whether it is praised."""
+    said, praised = [], [0.0] * len(_ASPECTS)
+    for aspect in random.sample(range(len(_ASPECTS)), random.randrange(1, 4)):
+        good = random.random() < 0.5
+        praised[aspect] = float(good)
+        said.append(f"the {_ASPECTS[aspect]} is {random.choice(_GOOD if good else _BAD)}")
+    return " , ".join(said) + " .", tuple(praised)
+
+
+def _stars(random: Random) -> tuple[object, object]:
+    """One to five judgements; the number is how many of them praise, less those that blame."""
+    good = [random.random() < 0.5 for _ in range(random.randrange(1, 6))]
+    said = [f"the {random.choice(_THINGS)} is {random.choice(_GOOD if each else _BAD)}" for each in good]
+    return " , ".join(said) + " .", (float(sum(good) - (len(good) - sum(good))),)
 
 
 def _sentence(random: Random) -> tuple[object, object]:

@@ -6,13 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from shlex import quote
 
+from ptapp_core.data.columns import SPLIT
+from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import AUTO
+from ptapp_core.data.targets import CLASSIFY
 from ptapp_core.errors import UserError, nearest
 
 _TEXTS = (
-    "text", "sentence", "review", "content", "comment", "document", "body", "source", "src", "description", "title",
+    "text", "sentence", "review", "content", "comment", "document", "body", "comment_text", "source", "src",
+    "description", "title",
 )  # fmt: skip
-_LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
+LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
 _PAIRS = (
     ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question", "sentence"), ("question1", "question2"),
     ("query", "passage"), ("query", "document"), ("question", "passage"), ("question", "answer"),
@@ -30,7 +34,7 @@ _GROUPS = (
 _IDS = ("id", "guid", "idx", "uid", "uuid")
 FEW_GROUPS = 10
 """Fewer are no groups to divide by, such as two sources."""
-_NO_LABELS = (*_IDS, "index")
+NO_LABELS = (*_IDS, "index")
 _LICENCE = "CC-BY"  # begins a column of Anki's and Tatoeba's pairs
 _LANGUAGES = (  # the codes of ISO 639-1
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
@@ -57,6 +61,10 @@ class Columns:
     group: str | None = AUTO
     """AUTO finds it; None: there are no groups."""
     _: KW_ONLY
+    kind: str = CLASSIFY
+    """The kind of the targets."""
+    targets: tuple[str, ...] = ()
+    """The names of the target's columns, where they are known; of several, the label is a JSON list of their cells."""
     both_texts: bool = False
     """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
 
@@ -71,7 +79,7 @@ def header_of(cells: Cells, columns: Columns) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     given = (columns.text, *(columns.text or "").split(JOINS), columns.label, columns.named_group)
     asked = [name.strip().lower() for name in given if name and not name.strip().isdecimal()]
-    known = any(name in (*_TEXTS, *_LABELS) for name in names)
+    known = any(name in (*_TEXTS, *LABELS) for name in names)
     if columns.both_texts:
         known = known or sum(map(_is_language, names)) > 1
     else:
@@ -109,7 +117,7 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
         for option, name in (("--text-column", columns.text), ("--label-column", columns.label))
     )
     text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
-    label = label if label is not None else next((header.index(name) for name in _LABELS if name in header), None)
+    label = label if label is not None else next((header.index(name) for name in LABELS if name in header), None)
     if width < 2:
         if columns.both_texts:
             raise UserError(f"{file}: has one column; it takes two sentences a row, such as the columns en and de")
@@ -119,7 +127,7 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
     if columns.both_texts:
         free = _that_may_be_sentences(full, free) if None in (text, label) else free
     elif header:  # a test without labels has none to guess
-        free = [place for place in free if place >= len(header) or header[place] not in _NO_LABELS]
+        free = [place for place in free if place >= len(header) or header[place] not in NO_LABELS]
     if columns.both_texts:
         named = [place for place in free if _is_language(header[place])] if len(header) == width else []
         if len(named) > 2:  # id counts the rows, and is not Indonesian
@@ -161,13 +169,13 @@ def refuse_unlearned(
     text, label = chosen
     full = [cells for cells in (rows if header else rows[1:] or rows) if len(cells) > max(chosen)]
     width = min(map(len, full), default=0)
-    if columns.label is None and not any(name in header for name in _LABELS):
+    if columns.label is None and not any(name in header for name in LABELS):
         _refuse_answers(file, header)
         flags = [place for place in range(width) if place != text and _is_flag(full, place)]
         if label in flags and len(flags) > 1:
             names = ", ".join(title_of(header, place) for place in flags)
             raise UserError(
-                f"{file}: the columns {names} hold only 0 and 1: several classes a text are not learned yet; "
+                f"{file}: the columns {names} hold only 0 and 1: give --task multilabel to learn all of them; "
                 f"--label-column {as_option(header, flags[0])} takes one of them"
             )
     if columns.text is not None:
@@ -219,6 +227,12 @@ def group_and_id(
             )
     ids = (header.index(name) for name in _IDS if name in header and header.index(name) not in (*chosen, group))
     return group, next((place for place in ids if len(set(values(place))) == len(rows)), None), note
+
+
+def split_column(header: list[str], rows: Sequence[Cells], chosen: tuple[int, int]) -> int | None:
+    """The position of the column that says the split of each row, which all of its cells do; None without one."""
+    named = (header.index(name) for name in SPLIT if name in header and header.index(name) not in chosen)
+    return next((p for p in named if all(len(cells) > p and split_of(cells[p]) for cells in rows)), None)
 
 
 def asked_for(file: object, option: str, name: str | None, *, header: list[str], width: int) -> int | None:

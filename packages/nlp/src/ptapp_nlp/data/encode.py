@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.batches import Ragged, Texts
@@ -17,12 +18,12 @@ IGNORED = -100
 
 
 def encode(
-    task: str, examples: Examples, tokens: Tokens, limit: int, *, per: TextPer = "line"
+    task: str, examples: Examples, tokens: Tokens, *, limit: int, per: TextPer = "line"
 ) -> tuple[Texts, Sequence[str]]:
-    """The examples as a data set, and what each of its samples is called; `per` as in `Splits.text_per`."""
-    if task == "classify":
-        inputs = Ragged(tokens.encode(examples.source, limit), tokens.pad)
-        return Texts({"input": inputs, "target": torch.tensor(examples.target)}), examples.names
+    """Examples to translate, or to learn writing from, as a data set, and what each of its samples is called.
+
+    `per` is as in `Splits.text_per`.
+    """
     if task == "translate":
         source = Ragged(tokens.encode(examples.source, limit, eos=True), tokens.pad)
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
@@ -35,8 +36,13 @@ def encode(
     raise ValueError(task)
 
 
+def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:
+    """Texts with a target each, (N,) or (N, K), as a data set."""
+    return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
+
+
 def encode_tagged(
-    examples: Examples, classes: Sequence[str], tokens: Tokens, limit: int
+    examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int
 ) -> tuple[Texts, list[list[int]]]:
     """Tagged words as a data set, whose targets stand at each word's first token; and the places of those tokens."""
     number = {name: place for place, name in enumerate(classes)}
@@ -77,7 +83,7 @@ class Cut:
         return f"{said}; give --max-length {min(longest, most)} to keep {'all' if longest <= most else 'more'}"
 
 
-def cut_of(task: str, examples: Examples, texts: Texts, tokens: Tokens, limit: int) -> Cut:
+def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int) -> Cut:
     """How many of the examples that became `texts` are cut; a pair counts by its longer half, a generator's never."""
     if task == "generate":
         return Cut([], limit)

@@ -9,7 +9,7 @@ from ptapp_core.data.class_folders import files_of_splits
 from ptapp_core.data.files import visible
 from ptapp_core.data.layout import folders_in, note_on_people
 from ptapp_core.data.split import SplitName
-from ptapp_core.data.unread import Kind, left_out
+from ptapp_core.data.unread import FileType, left_out
 from ptapp_core.errors import UserError, counted
 from ptapp_nlp.data.found import split_of_file
 from ptapp_nlp.data.labels import alike
@@ -27,7 +27,7 @@ def _is_text(file: Path) -> bool:
         return b"\0" not in stream.read(_SNIFFED)
 
 
-TEXTS = Kind("text", frozenset((".txt", ".text")), _is_text, remedy="save them as .txt")
+TEXTS = FileType("text", frozenset((".txt", ".text")), _is_text, remedy="save them as .txt")
 
 
 class Folders(NamedTuple):

@@ -11,6 +11,10 @@ from ptapp_core.errors import UserError
 from ptapp_nlp.data.tables import SUFFIXES, form_of, suffix_of
 
 EXPECTED = {
+    **dict.fromkeys(
+        ("multilabel", "regress"),
+        (SUFFIXES, "a CSV, TSV or JSON file of texts and their targets, or a folder with train, val and test of it"),
+    ),
     "classify": (
         SUFFIXES,
         "a CSV, TSV or JSON file of texts and labels, a folder with train, val and test of it, or a folder of text "
@@ -27,6 +31,13 @@ EXPECTED = {
     "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
 }
 """The suffixes of each task, and what to say where there is no such file."""
+
+
+def expected(task: str) -> str:
+    """What to say where there is no such file as a task reads."""
+    return EXPECTED[task][1]
+
+
 _OF_CONLL: dict[str, SplitName] = {"testa": "val", "testb": "test"}
 """What CoNLL-2003 calls its files, besides the words of every domain."""
 _ABOUT = re.compile(r"_|(readme|licen[cs]e|copying|citation|about|notes?|classes)\b", re.IGNORECASE)
@@ -36,7 +47,7 @@ _SHOWN = 8  # names of files in a message
 
 def files_of(folder: Path, task: str, division: Division | None) -> dict[SplitName, Path]:
     """The file of each split in a folder; its only file of a kind that the task reads is train."""
-    expected = EXPECTED[task][1]
+    wanted = expected(task)
     found: dict[SplitName, Path] = {}
     for file in visible(folder):
         split = split_of_file(file)
@@ -51,8 +62,8 @@ def files_of(folder: Path, task: str, division: Division | None) -> dict[SplitNa
         if len(others) == 1:
             return {"train": others[0]}
         if others:
-            expected += f"; call one of its files train{others[0].suffix}, or give --data {others[0]}"
-    check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {expected}", division)
+            wanted += f"; call one of its files train{others[0].suffix}, or give --data {others[0]}"
+    check_train(found, f"{folder}: no training file in it{_seen(folder)}; expected {wanted}", division)
     return found
 
 

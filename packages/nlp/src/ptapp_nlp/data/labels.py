@@ -44,7 +44,7 @@ def not_classes(labels: Mapping[str, int]) -> str | None:
     numbers = [_number(label) for label in labels]
     decimals = [label for label, number in zip(labels, numbers, strict=True) if number is not None and number % 1]
     if decimals and None not in numbers and (len(labels) > _MANY or 2 * len(labels) > rows):
-        return f"numbers with decimals, such as {decimals[0]}: that is regression, which is not learned yet"
+        return f"numbers with decimals, such as {decimals[0]}: give --task regress to learn them as numbers"
     if rows >= _ENOUGH and 2 * len(labels) > rows:
         return f"nearly all different, {len(labels):,} in {rows:,} rows, such as {example}"
     return None

@@ -56,7 +56,12 @@ def _holds_rows(line: str) -> bool:
         return False
     values = list(row.values()) if isinstance(row, dict) else []
     columns = len(values) > 1 and all(isinstance(value, dict | list) for value in values)
-    return columns or any(isinstance(value, list) and value and isinstance(value[0], dict) for value in values)
+    return columns or any(map(_are_objects, values))
+
+
+def _are_objects(value: object) -> bool:
+    """Whether a value is a list of rows."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _list_of(file: Path, numbered: Sequence[tuple[int, str]]) -> list[object]:
@@ -71,5 +76,7 @@ def _list_of(file: Path, numbered: Sequence[tuple[int, str]]) -> list[object]:
         raise UserError(f"{file}: JSON with too many digits or brackets; {remedy}") from error
     if isinstance(value, dict):
         keys = ", ".join(list(value)[:_KEYS]) + (", ..." if len(value) > _KEYS else "")
+        if (key := next((key for key, rows in value.items() if _are_objects(rows)), None)) is not None:
+            remedy = f"its rows are the list under {key!r}: write that list alone, or an object a line"
         raise UserError(f"{file}: is one object (its keys: {keys}); {remedy}")
     return list(value)

@@ -2,29 +2,32 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
+from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS, note_on_single, refuse_single
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
-from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.config import SUPERVISED, TrainNLP
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import note_on_length, read_conll
 from ptapp_nlp.data.folders import holds_texts, read_folders
-from ptapp_nlp.data.found import EXPECTED, check_train, files_of, has_tables
+from ptapp_nlp.data.found import check_train, expected, files_of, has_tables
 from ptapp_nlp.data.hub import PREFIX, Row, read_hub
 from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
 from ptapp_nlp.data.parallel import by_language, language_of, read_languages
 from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import Table, form_of, join_texts, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.tables import Pair, Table, form_of, join_texts, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.targets import reader
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,6 @@ class Reading:
     task: str
     columns: Columns = field(default_factory=Columns)
     encoding: str = "utf-8"
-    _: KW_ONLY
     pair: str | None = None
     """Languages of a translation, "en-de"."""
     text_per: Literal["auto", "line", "file"] = "auto"
@@ -52,32 +54,34 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if data is None:
         _refuse_columns(reading, "the texts that the program makes")
         parts, classes, about = make(reading.task)
-        return divide(parts, classes, where=about, what=about, division=division, made=True)
+        return divide(parts, classes, where=about, what=about, division=division, made=True, kind=reading.task)
     bad = Bad(skip_bad)
     if data.startswith(PREFIX):
-        return _of_hub(data, reading, bad, division=division)
+        return _of_hub(data, reading, bad, division)
     path = Path(data).expanduser()
     if not os.path.exists(path):
-        raise UserError(f"--data {data}: no such file or folder; expected {EXPECTED[reading.task][1]}")
+        raise UserError(f"--data {data}: no such file or folder; expected {expected(reading.task)}")
     parallel = by_language(path) if reading.task == "translate" and path.is_dir() else {}
     if any(len(languages) > 1 for languages in parallel.values()):
         _refuse_columns(reading, "parallel files")
-        check_train(parallel, f"{path}: no training file in it; expected {EXPECTED['translate'][1]}", division)
+        check_train(parallel, f"{path}: no training file in it; expected {expected('translate')}", division)
         texts, what = read_languages(path, parallel, reading.pair, encoding=reading.encoding, bad=bad)
         return divide(texts, (), where=path, what=what, division=division, skipped=bad.reasons)
-    if reading.task == "classify" and path.is_dir() and not has_tables(path) and holds_texts(path):
+    if reading.task in SUPERVISED and path.is_dir() and not has_tables(path) and holds_texts(path):
         _refuse_columns(reading, "folders of texts")
+        if reading.task != "classify":
+            raise UserError(f"{path}: is a folder per class; --task {reading.task} takes a table with the targets")
         texts, classes, notes = read_folders(path, reading.encoding, bad, need_train=division is not None)
         what = f"{path.name}, a folder per class"
         splits = divide(texts, classes, where=path, what=what, division=division, skipped=bad.reasons)
         return replace(splits, notes=notes)
     files: dict[SplitName, Path] = files_of(path, reading.task, division) if path.is_dir() else {"train": path}
-    if reading.task in ("classify", "translate"):
-        return _tables(path, files, reading, bad=bad, division=division)
+    if reading.task in (*SUPERVISED, "translate"):
+        return _tables(path, files, reading, bad, division)
     if reading.task == "tag":
-        return _tagged(path, files, reading, bad=bad, division=division)
+        return _tagged(path, files, reading, bad, division)
     _refuse_columns(reading, "plain texts")
-    return _plain(path, files, reading, bad=bad, division=division)
+    return _plain(path, files, reading, bad, division)
 
 
 def load_for(
@@ -87,15 +91,16 @@ def load_for(
 
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
-    columns = Columns(job.text_column, job.label_column, job.group_column if other is None else None)
+    group = job.group_column if other is None else None
+    columns = Columns(job.text_column, job.label_column, group, kind=job.task)
     per = job.text_per if job.keeps_line_breaks else "line"
-    reading = Reading(job.task, columns, job.encoding, pair=job.pair, text_per=per)
+    reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
     division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
 
 def _plain(
-    path: Path, files: Mapping[SplitName, Path], reading: Reading, *, bad: Bad, division: Division | None
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
 ) -> Splits:
     """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines."""
     read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
@@ -110,7 +115,7 @@ def _plain(
 
 
 def _tagged(
-    path: Path, files: Mapping[SplitName, Path], reading: Reading, *, bad: Bad, division: Division | None
+    path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
 ) -> Splits:
     if reading.columns.named_group is not None:
         raise UserError(f"--group-column {reading.columns.group}: is for tables, not for --task tag; leave it out")
@@ -137,31 +142,41 @@ def _refuse_columns(reading: Reading, what: str) -> None:
             raise UserError(f"--{option}-column {name}: {what} have no columns; leave it out")
 
 
-def _tables(
-    path: Path, files: dict[SplitName, Path], reading: Reading, *, bad: Bad, division: Division | None
-) -> Splits:
+def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad, division: Division | None) -> Splits:
     for file in files.values():
         if form_of(file) is None:
             if reading.task == "translate" and language_of(file):
                 raise UserError(f"{file}: is one language of parallel files; give their folder: --data {file.parent}")
             unsaid = suffix_of(file) in ("", ".txt")
             why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
-            raise UserError(f"{file}: of no known kind{why}; expected {EXPECTED[reading.task][1]}")
-    divided = reading.task == "classify" and division is not None  # so a class of one text would be refused
-    first_train = sorted(files, key=lambda split: split != "train")  # the others must have its columns
+            raise UserError(f"{file}: of no known kind{why}; expected {expected(reading.task)}")
+    divided = reading.task in SUPERVISED and division is not None  # so a class of one text would be refused
+    first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
         [files[split] for split in first_train], _columns(reading), reading.encoding, bad=bad, divided=divided
     )
     by_split = dict(zip(first_train, read, strict=True))
     tables = {split: by_split[split] for split in files}
     kinds = sorted({str(form_of(file))[1:].upper() for file in files.values()})
-    return _divided(
-        path, f"{path.name} ({', '.join(kinds)})", files, tables=tables, reading=reading, bad=bad, division=division
-    )
+    what = f"{path.name} ({', '.join(kinds)})"
+    if len(tables) == 1 and all(row.split for table in tables.values() for row in table.rows):
+        (file,), (table,) = files.values(), tables.values()
+        tables = _by_column(table)
+        files, what = dict.fromkeys(tables, file), f"{what}, its own splits"
+    return _divided(path, what, files, tables, reading, bad, division)
+
+
+def _by_column(table: Table) -> dict[SplitName, Table]:
+    """The rows of each split that a column of the table says."""
+    found: dict[SplitName, list[Pair]] = {}
+    for row in table.rows:
+        if split := split_of(row.split):
+            found.setdefault(split, []).append(row)
+    return {split: table._replace(rows=rows) for split, rows in found.items()}
 
 
 def _columns(reading: Reading) -> Columns:
-    """The columns that are asked for; a translation's may be called after its languages."""
+    """Those asked for; a translation's may be called after its languages."""
     if reading.task != "translate":
         return reading.columns
     source, _, target = (reading.pair or "").partition("-")
@@ -170,11 +185,11 @@ def _columns(reading: Reading) -> Columns:
     return replace(columns, text=text, label=label, both_texts=True)
 
 
-def _of_hub(data: str, reading: Reading, bad: Bad, *, division: Division | None) -> Splits:
-    if reading.task not in ("classify", "translate"):
-        raise UserError(f"--data {data}: tables of the hub are for --task classify and translate")
+def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) -> Splits:
+    if reading.task not in (*SUPERVISED, "translate"):
+        raise UserError(f"--data {data}: tables of the hub are not for --task {reading.task}")
     found: dict[SplitName, list[Row]] = {}
-    files: dict[SplitName, Path] = {}  # the names in messages
+    files: dict[SplitName, Path] = {}  # as messages name them
     for name, rows in read_hub(data).items():
         if split := split_of(name):
             if split in found:
@@ -184,14 +199,13 @@ def _of_hub(data: str, reading: Reading, bad: Bad, *, division: Division | None)
     check_train(found, f"--data {data}: has no labelled split called train", division)
     joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
     tables = {split: pairs_of(files[split], rows, columns, bad=bad) for split, (rows, columns) in joined.items()}
-    return _divided(Path(data), data, files, tables=tables, reading=reading, bad=bad, division=division)
+    return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
 def _divided(
     path: Path,
     what: str,
     files: dict[SplitName, Path],
-    *,
     tables: dict[SplitName, Table],
     reading: Reading,
     bad: Bad,
@@ -207,19 +221,23 @@ def _divided(
     if reading.task == "classify":
         notes += _check_labels(files, tables, division)
         labels = in_order(Counter(row.label for rows in known for row in rows))
-    numbers = {label: number for number, label in enumerate(labels)}
+    read: Callable[[str], Any] = partial(_class_of, known={label: number for number, label in enumerate(labels)})
+    if reading.task in (MULTILABEL, REGRESS):
+        titles = next(iter(tables.values())).targets
+        read, labels, note = reader(reading.task, titles, (row.label for rows in known for row in rows))
+        notes += [note] if note else []
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
-        kept = []
+        kept, targets = [], []
         for row in rows:
-            if labels and row.label not in numbers:
-                unknown = f"the label {row.label!r} is not in the training data{nearest(row.label, labels)}"
-                bad.row(files[name], row.number, unknown)
+            try:
+                targets.append(read(row.label))
+            except UserError as error:
+                bad.row(files[name], row.number, str(error))
             else:
                 kept.append(row)
         if not kept:
             raise UserError(f"{files[name]}: holds no good row")
-        targets = [numbers[row.label] if labels else row.label for row in kept]
         groups = [row.group for row in kept]
         # Each file may count its rows from 0: those of train, from which other splits are drawn, keep their ids.
         ids = [row.id if name == "train" or not row.id else f"{name}/{row.id}" for row in kept]
@@ -235,9 +253,19 @@ def _divided(
             f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
         )
         parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
-    classes = _named(path, labels, reading, bad=bad, division=division) if path.exists() else labels
-    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons)
+    classes = _named(path, labels, reading, bad, division) if path.exists() and reading.task == CLASSIFY else labels
+    done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons, kind=reading.task)
+    if division is not None and reading.task in (MULTILABEL, REGRESS):
+        refuse_single(path, reading.task, done.train.target, names=classes)
+        notes += note_on_single(reading.task, done.train.target)
     return replace(done, notes=tuple(notes))
+
+
+def _class_of(label: str, known: Mapping[str, int]) -> int | str:
+    """The number of a class; the label itself where there are no classes. Raises UserError for an unknown one."""
+    if known and label not in known:
+        raise UserError(f"the label {label!r} is not in the training data{nearest(label, known)}")
+    return known.get(label, label)
 
 
 def _in_two_splits(parts: Mapping[SplitName, Examples]) -> str | None:
@@ -255,8 +283,8 @@ def _check_labels(
     if (label := several(found)) is not None:
         split, row = next((s, row) for s, table in tables.items() for row in table.rows if row.label == label)
         raise UserError(
-            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: more than one class a text "
-            "is not learned yet; leave such rows out, rename that class, or give another column with --label-column"
+            f"{files[split]}:{row.number}: the label {shown(label)} holds several classes: give --task multilabel to "
+            "learn all of them, leave such rows out, rename that class, or give another column with --label-column"
         )
     if division is not None and "train" in tables:
         why = not_classes(Counter(row.label for row in tables["train"].rows))
@@ -293,11 +321,11 @@ def _of_two_classes(tables: Mapping[SplitName, Table]) -> str | None:
 
 
 def _named(
-    path: Path, labels: tuple[str, ...], reading: Reading, *, bad: Bad, division: Division | None
+    path: Path, labels: tuple[str, ...], reading: Reading, bad: Bad, division: Division | None
 ) -> tuple[str, ...]:
     """Names for numbered labels, from a `classes.txt` with a name a line beside them.
 
-    Data that is only measured may lack some: 0 or the last number shows whether they count from 0 or from 1.
+    Data that is only measured may lack some: 0 or the last number says whether they count from 0 or from 1.
     """
     names = (path if path.is_dir() else path.parent) / "classes.txt"
     if not labels or not names.is_file() or not all(label.isdecimal() for label in labels):
@@ -309,7 +337,7 @@ def _named(
         return known
     numbers = [int(label) for label in labels]
     first = 0 if 0 in numbers else 1
-    shown = 0 in numbers or max(numbers) == len(known)
-    if division is None and shown and max(numbers) < first + len(known):
+    told = 0 in numbers or max(numbers) == len(known)
+    if division is None and told and max(numbers) < first + len(known):
         return tuple(known[number - first] for number in numbers)
     return labels

@@ -5,11 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+from torch import Tensor
+
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
+from ptapp_core.data.targets import MULTILABEL, REGRESS, said_of, text_of
 from ptapp_core.errors import UserError, counted
+from ptapp_nlp.data.tokens import Tokens
 
 TextPer = Literal["line", "file"]
+_SHOWN = 20  # rows left out that the console names
 _SAME = "samples of the same text"
 
 
@@ -50,7 +56,7 @@ class Examples:
         return self.source, self.target, self.names, self.ids, self.groups
 
     def samples(self) -> Samples:
-        """What tells the examples apart: the id of a row, else its content.
+        """What distinguishes the examples: the id of a row, else its content.
 
         The content is what a model reads, and for a translation what it writes too: one text that has two labels is
         the same text. Lines to learn writing from are pieces of one text, in which a line may well occur twice.
@@ -95,11 +101,29 @@ class Splits:
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
 
+    tokens: Tokens | None = None
+    """How the texts are cut: learned from the training split, or those of a run or of an encoder."""
+
+    def lines(self) -> list[str]:
+        """What the console says of the data after `about`: the notes, and the first rows that were left out."""
+        return [*(f"note: {note}" for note in self.notes), *(f"left out: {reason}" for reason in self.skipped[:_SHOWN])]
+
+    @property
+    def targets(self) -> Tensor:
+        """Of a task with a target for each text, those of the training split: int64 (N,), or float64 (N, K)."""
+        return targets_of(self.train)
+
     def part(self, name: str) -> Examples:
         """The split of a name; `all` is all of them."""
         if name == "all":
             return self.train.join([self.val, self.test])
         return {"train": self.train, "val": self.val, "test": self.test}[name]
+
+
+def targets_of(examples: Examples) -> Tensor:
+    """Class numbers int64 (N,), or numbers float64 (N, K)."""
+    first = examples.target[0] if len(examples) else 0
+    return torch.tensor(examples.target, dtype=torch.int64 if isinstance(first, int) else torch.float64)
 
 
 def divide(
@@ -111,6 +135,7 @@ def divide(
     division: Division | None,
     skipped: Sequence[str] = (),
     made: bool = False,
+    kind: str = "",
 ) -> Splits:
     """Completes the splits that the data has, as `split.assign` decides; raises UserError where it refuses.
 
@@ -129,20 +154,23 @@ def divide(
                 f"{where}: has {counted(len(whole), 'line')}, too few to cut {' and '.join(sorted(lacking))} from; "
                 "put each paragraph on a line of its own, or give a folder with train, val and test"
             )
+    several = kind in (MULTILABEL, REGRESS)
     known = Known(
         where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False, same=_SAME
     )
     assigned = assign(samples, known, division)
     done = {split: whole.take(assigned.rows(split)) for split in SPLITS}
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))
-    about = f"{what}: {sizes}" + (f"; {len(classes)} {'classes' if by_class else 'tags'}" if classes else "")
+    about = f"{what}: {sizes}" + (
+        f"; {said_of(kind, classes) if several or by_class else f'{len(classes)} tags'}" if classes else ""
+    )
     about += f"; {assigned.note}" if assigned.note else ""
     if running and set(own) != set(parts):
         about += f"; {' and '.join(name for name in SPLITS if name not in parts)} from the end of train"
     if skipped:
         about += f"; {counted(len(skipped), 'bad row')} left out"
     rows = {split: assigned.rows(split) for split in SPLITS}
-    named = whole.labels(classes)
+    named = [text_of(kind, target, classes) for target in whole.target] if several else whole.labels(classes)
     members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
 

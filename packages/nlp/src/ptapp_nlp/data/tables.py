@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ptapp_core.data.files import opened
 from ptapp_core.data.table import is_ragged, named_width
+from ptapp_core.data.targets import MULTILABEL
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.columns import (
     JOINS,
@@ -21,11 +22,13 @@ from ptapp_nlp.data.columns import (
     may_be_names,
     places,
     refuse_unlearned,
+    split_column,
     title_of,
 )
 from ptapp_nlp.data.labels import is_list
 from ptapp_nlp.data.lines import Bad, lines, wide_of
 from ptapp_nlp.data.objects import read_objects
+from ptapp_nlp.data.targets import Rows, join_labels
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _UNSAID = ("", ".txt", ".text")  # suffixes that do not say how a table is written
@@ -36,12 +39,9 @@ _HEAD, _SHOWING = 20, 3  # lines that show the separator, at most and at least
 _LOOK = 1000  # rows that decide which column is which
 _ENOUGH = 10  # rows that distinguish a header of unknown names from a row whose label is rare
 
-Rows = list[tuple[int, list[str]]]
-"""Row number from 1 (0 of a header that is known to be one) and cells."""
-
 
 class Pair(NamedTuple):
-    """A row of a table; group and id are empty where the table has no column for them."""
+    """A row of a table; group, id and split are empty where the table has no column for them."""
 
     number: int
     """The number of the row, from 1."""
@@ -49,6 +49,7 @@ class Pair(NamedTuple):
     label: str
     group: str
     id: str
+    split: str
 
 
 class Table(NamedTuple):
@@ -64,6 +65,8 @@ class Table(NamedTuple):
     """The names of the columns, in small letters; empty where they have none."""
     chosen: tuple[int, int]
     """The positions of text and label."""
+    targets: tuple[str, ...]
+    """The names of the target's columns."""
 
 
 def suffix_of(file: Path) -> str:
@@ -99,6 +102,7 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: 
     tables, columns = [rows for rows, _ in joined], joined[0][1]
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
+    tables, columns = _with_labels_joined(files, tables, columns)
     first = pairs_of(files[0], tables[0], columns, bad=bad)
     return [
         first,
@@ -107,6 +111,17 @@ def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: 
             for file, rows in zip(files[1:], tables[1:], strict=True)
         ),
     ]
+
+
+def _with_labels_joined(files: Sequence[Path], tables: Sequence[Rows], columns: Columns) -> tuple[list[Rows], Columns]:
+    """The tables with several target columns as one, those of the first file in the others too."""
+    asked, done, chosen = columns, [], columns
+    for file, rows in zip(files, tables, strict=True):
+        rows, found = join_labels(file, rows, _header(rows, columns), columns=asked)
+        done.append(rows)
+        if file is files[0]:
+            chosen, asked = found, replace(asked, label="+".join(found.targets) if found.targets else asked.label)
+    return done, chosen
 
 
 def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]:
@@ -195,6 +210,7 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
     text, label = chosen = places(file, columns, header, rows=sample)
     note = None if columns.both_texts else refuse_unlearned(file, columns, header, rows=sample, chosen=chosen)
     group, own_id, ungrouped = group_and_id(file, columns, header, rows=cells_of_all, chosen=chosen)
+    split = split_column(header, cells_of_all, chosen)
     titles = [title_of(first if header else [], place) for place in chosen]
     chooses = "" if columns.label is not None or header else "; --label-column takes another"
     pairs = []
@@ -203,11 +219,12 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
             bad.row(file, number, f"has {len(cells)} columns where {max(chosen) + 1} are needed")
         elif not cells[text].strip():
             bad.row(file, number, f"the text is empty (column {titles[0]})")
-        elif not cells[label].strip():
+        elif not cells[label].strip() and columns.kind != MULTILABEL:
             bad.row(file, number, f"the label is empty (column {titles[1]}{chooses})")
         else:
             others = (
-                cells[place].strip() if place is not None and place < len(cells) else "" for place in (group, own_id)
+                cells[place].strip() if place is not None and place < len(cells) else ""
+                for place in (group, own_id, split)
             )
             pairs.append(Pair(number, cells[text], cells[label].strip(), *others))
     if not pairs:
@@ -216,7 +233,9 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
         raise UserError(f"{file}: the texts of column {titles[0]} are lists; join the words of each to a text")
     whose = "" if group is None else title_of(first if header else [], group)
     notes = tuple(filter(None, (note, ungrouped)))
-    return Table(pairs, "columns " + " and ".join(titles), whose, notes, header, chosen)
+    targets = columns.targets or (titles[1],)
+    said = [titles[0], ", ".join(targets)]
+    return Table(pairs, "columns " + " and ".join(said), whose, notes, header, chosen, targets)
 
 
 def _without_ragged(file: Path, header: list[str], body: Rows, bad: Bad) -> Rows:

@@ -5,7 +5,10 @@ from typing import Any
 
 from torch import nn
 
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.kinds.known import kind_of
 from ptapp_core.settings.own import is_own
+from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
@@ -18,18 +21,28 @@ OPTIONS = ("dim", "hidden", "layers", "heads", "dropout", "bidirectional", "pool
 """The settings that shape a model."""
 
 
-def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
+def build(card: Mapping[str, Any], *, pretrained: bool = False, kind: Kind | None = None) -> nn.Module:
     """The model of a card: `task`, `name`, `vocab`, `pad`, `classes` (names; none without), `options`.
 
-    `pretrained` loads the weights that a bert starts from; a trained one needs its shape alone.
+    `pretrained` loads the weights that a bert starts from; a trained one needs its shape alone. A model of a task with
+    a target for each text has its `kind` as a part: the given one, or that of the card.
     """
-    task, options, classes = card["task"], card["options"], len(card["classes"])
+    if card["task"] in SUPERVISED:
+        kind = kind or kind_of(card)
+        model = _built(card, kind.outputs, pretrained)
+        model.kind = kind
+        return model
+    return _built(card, len(card["classes"]), pretrained)
+
+
+def _built(card: Mapping[str, Any], outputs: int, pretrained: bool) -> nn.Module:
+    task, options = card["task"], card["options"]
     if is_own(card["name"]):
-        return own_network(card)
+        return own_network(card, outputs)
     if task == "translate":
-        return Translator(card["vocab"], options["dim"], options["heads"], **_transformer(card))
+        return Translator(card["vocab"], options["dim"], options["heads"], **_rest(card))
     if task == "generate" and card["name"] == "transformer":
-        return LanguageModel(card["vocab"], options["dim"], options["heads"], **_transformer(card))
+        return LanguageModel(card["vocab"], options["dim"], options["heads"], **_rest(card))
     if task == "generate":
         return RecurrentLanguageModel(
             card["name"],
@@ -42,8 +55,8 @@ def build(card: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
         )
     encoder = _encoder(card, pretrained)
     if task == "tag":
-        return Tagger(encoder, classes, options["dropout"])
-    return Classifier(encoder, classes, options["pool"], dropout=options["dropout"])
+        return Tagger(encoder, outputs, options["dropout"])
+    return Classifier(encoder, outputs, options["pool"], dropout=options["dropout"])
 
 
 def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
@@ -54,7 +67,7 @@ def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
         source = card["pretrained"] if pretrained else None
         return PretrainedEncoder(card["encoder"], source, card["pad"], lora=options["lora"])
     if card["name"] == "transformer":
-        return TransformerEncoder(card["vocab"], options["dim"], options["heads"], **_transformer(card))
+        return TransformerEncoder(card["vocab"], options["dim"], options["heads"], **_rest(card))
     return RecurrentEncoder(
         card["name"],
         card["vocab"],
@@ -67,8 +80,12 @@ def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
     )
 
 
-def _transformer(card: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments that the transformers share."""
+def _rest(card: Mapping[str, Any]) -> dict[str, Any]:
     options = card["options"]
-    shape = {"hidden": options["hidden"] or 4 * options["dim"], "layers": options["layers"]}
-    return {**shape, "dropout": options["dropout"], "pre_norm": options["norm"] == "pre", "pad": card["pad"]}
+    return {
+        "hidden": options["hidden"] or 4 * options["dim"],
+        "layers": options["layers"],
+        "dropout": options["dropout"],
+        "pre_norm": options["norm"] == "pre",
+        "pad": card["pad"],
+    }

@@ -19,17 +19,17 @@ class OwnNetwork(Wrapped):
     """The most tokens that it can read; None: any number."""
 
 
-def own_network(card: Mapping[str, Any]) -> OwnNetwork:
-    """The network `module:Class` of a card, tried on random texts; raises UserError where it does not fit.
+def own_network(card: Mapping[str, Any], outputs: int) -> OwnNetwork:
+    """The network `module:Class` of a card with so many outputs, tried on random texts.
 
-    One that takes `length` reads no longer texts.
+    One that takes `length` reads no longer texts. Raises UserError where it does not fit.
     """
-    name, classes, length = card["name"], len(card["classes"]), card["max_length"]
+    name, length = card["name"], card["max_length"]
     module, found = bring(name, "--model", "the class of the network")
-    offered = {"vocab": card["vocab"], "classes": classes, "pad": card["pad"], "length": length}
+    offered = {"vocab": card["vocab"], "classes": outputs, "pad": card["pad"], "length": length}
     net = make_network(found, f"--model {name}", vars(module), offered=offered)
     count, tokens = _TRIED[0], min(_TRIED[1], length)
-    logits = (count, tokens, classes) if card["task"] == "tag" else (count, classes)
+    logits = (count, tokens, outputs) if card["task"] == "tag" else (count, outputs)
     try_network(net, f"--model {name}", torch.randint(card["vocab"], (count, tokens)), logits=logits)
     network = OwnNetwork(net)
     if "length" in inspect.signature(found).parameters:

@@ -18,18 +18,18 @@ Outputs = Callable[[nn.Module, Batch, int], tuple[Tensor, Tensor]]
 
 
 def tagged(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Logits, float (N, L, K), and the tag of each word's first token, int64 (N, L)."""
+    """The tag of each word's first token: logits (N, L, K), targets int64 (N, L)."""
     return model(batch["input"]), batch["target"]
 
 
 def translated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Logits, float (N, L, V), of each token of the translation from those before it, and the tokens, int64 (N, L)."""
+    """Each token of the translation from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
     target = batch["target"]
     return model(batch["source"], target[:, :-1]), target[:, 1:].masked_fill(target[:, 1:] == pad, IGNORED)
 
 
 def generated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
-    """Logits, float (N, L, V), of each token from those before it, and the tokens, int64 (N, L)."""
+    """Each token from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
     ids = batch["input"]
     return model(ids[:, :-1]), ids[:, 1:].masked_fill(ids[:, 1:] == pad, IGNORED)
 
@@ -46,7 +46,7 @@ class TokenTask(Task):
         pad: the number that is padding.
     """
 
-    def __init__(self, model: nn.Module, loss: nn.Module, outputs: Outputs, pad: int) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module, outputs: Outputs, *, pad: int) -> None:
         super().__init__()
         self.model, self.loss, self.outputs, self.pad = model, loss, outputs, pad
 
@@ -61,7 +61,14 @@ class TokenTask(Task):
 
 @torch.no_grad()
 def token_figures(
-    model: nn.Module, outputs: Outputs, texts: Texts, loss: nn.Module, runtime: Runtime, pad: int, batch_size: int = 64
+    model: nn.Module,
+    outputs: Outputs,
+    texts: Texts,
+    *,
+    loss: nn.Module,
+    runtime: Runtime,
+    pad: int,
+    batch_size: int = 64,
 ) -> dict[str, float]:
     """The loss and accuracy of a token over the whole set, on every rank, and the perplexity (exp of the loss without
     label smoothing)."""
@@ -81,7 +88,7 @@ def token_figures(
 
 @torch.no_grad()
 def predict_tags(
-    model: nn.Module, texts: Texts, places: list[list[int]], runtime: Runtime, fallback: int, batch_size: int = 64
+    model: nn.Module, texts: Texts, places: list[list[int]], *, runtime: Runtime, fallback: int, batch_size: int = 64
 ) -> list[list[int]]:
     """The tag number of each word, `fallback` for words without a token; on every rank."""
     own: dict[int, list[int]] = {}

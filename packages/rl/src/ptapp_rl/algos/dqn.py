@@ -21,7 +21,7 @@ from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Progress, Task
 from ptapp_rl.envs.capture import decode_generator, encode_generator
 from ptapp_rl.envs.normalise import RunningNorm, digits_note, size_note
-from ptapp_rl.envs.spaces import Observations, each, refuse_odd
+from ptapp_rl.envs.spaces import Observations, bounds_note, each, refuse_odd
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.replay import Replay
 from ptapp_rl.experience.returns import discounted, least_and_greatest
@@ -246,6 +246,8 @@ class Experience:
         if loses_digits(network, observations):
             self._say(digits_note(name))
         if note := size_note("observations", name, largest(network, observations), option="--normalise"):
+            self._say(note)
+        if note := bounds_note(self._environments.observation_space, observations, name):
             self._say(note)
 
     @property

@@ -1,6 +1,6 @@
 """Proximal policy optimisation (Schulman et al. 2017), with the details of Huang et al. 2022 that matter.
 
-A rollout is learned from several times. The ratio r of an action's probability now to that when it was played shows how
+A rollout is learned from several times. The ratio r of an action's probability now to that when it was played says how
 far the policy has moved; the objective min(r A, clip(r, 1 - e, 1 + e) A) has no gain in moving it further than e.
 """
 

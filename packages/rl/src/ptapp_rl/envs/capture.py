@@ -8,7 +8,7 @@ is, a trial shows.
 
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from ptapp_core.errors import UserError
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.names import OLD_GYM
-from ptapp_rl.envs.spaces import reward_of
+from ptapp_rl.envs.spaces import name_of, refuse_other_shape, reward_of
 
 Way = Literal["plain", "replay", "reset"]
 
@@ -108,7 +108,7 @@ def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
             raise
         result = None
     if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
-        raise UserError(f"--env {_name(env)}: its reset is not as {OLD_GYM}")
+        raise UserError(f"--env {name_of(env)}: its reset is not as {OLD_GYM}")
     refuse_other_shape(env, result[0])
     return result
 
@@ -122,26 +122,9 @@ def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
             raise
         result = ()
     if len(result) != 5:
-        raise UserError(f"--env {_name(env)}: its step is not as {OLD_GYM}")
+        raise UserError(f"--env {name_of(env)}: its step is not as {OLD_GYM}")
     refuse_other_shape(env, result[0])
     return result
-
-
-def refuse_other_shape(env: Any, observation: Any) -> None:
-    """Raises UserError, naming both shapes, where an observation has another than its space says."""
-    space, where = env.observation_space, f"environment {_name(env)}: "
-    parts: dict[str, gym.Space[Any]] = dict(space.spaces) if isinstance(space, gym.spaces.Dict) else {"": space}
-    shown = observation if isinstance(space, gym.spaces.Dict) else {"": observation}
-    if not isinstance(shown, Mapping) or parts.keys() - shown.keys():
-        raise UserError(f"{where}an observation must be a dictionary of {', '.join(parts)}, as its space says")
-    for name, part in parts.items():
-        if part.shape is not None and (found := np.shape(shown[name])) != part.shape:
-            what = f"the part {name!r} of an observation" if name else "an observation"
-            raise UserError(f"{where}{what} has the shape {found}, and its space says {part.shape}")
-
-
-def _name(env: Any) -> str:
-    return env.spec.id if env.spec else str(env)
 
 
 def way_of(make: Any) -> Way:

@@ -3,7 +3,8 @@
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from gymnasium import spaces
 
 from ptapp_core.errors import UserError, close_to, install, nearest
 from ptapp_core.settings import own as own_code
+from ptapp_rl.envs.spaces import refuse_other_shape
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
@@ -39,7 +41,7 @@ def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
 
     `module:Name` and `file.py:Name` import first; there the name may be that of a class or function too.
 
-    With a `run`, its `meta.json`, it is the name that the run began with: a newer version is another environment.
+    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another one.
 
     Raises UserError with the nearest known name.
     """
@@ -69,7 +71,7 @@ def _is(registered: str, name: str) -> bool:
 
 def refuse_code_of(run: Path, env: str) -> None:
     """Refuses an environment of a run that is not to be run (see `settings.own`); raises UserError, naming the file."""
-    own_code.refuse_code_of(run, env, "environment", f"as env in {run / 'config.toml'}")
+    own_code.refuse_code_of(run, env, "environment", remedy=f"as env in {run / 'config.toml'}")
 
 
 def say_code_of(env: str, say: Callable[[str], None]) -> None:
@@ -130,7 +132,30 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
         raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}{hint}") from error
     if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
-    return gym.wrappers.FrameStackObservation(env, stack) if stack > 1 else env
+    return _Stack(env, stack) if stack > 1 else env
+
+
+class _Stack(gym.wrappers.FrameStackObservation[Any, Any, Any]):
+    """Names a frame of another shape than its space says; NumPy, which puts frames together, would say what it does."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """As of any stack."""
+        with self._explained():
+            return super().reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        """As of any stack."""
+        with self._explained():
+            return super().step(action)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, TypeError, LookupError):
+            for frame in self.obs_queue:
+                refuse_other_shape(self.env, frame)
+            raise
 
 
 def is_endless(name: str) -> bool:

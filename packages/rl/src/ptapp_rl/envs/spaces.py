@@ -158,7 +158,7 @@ def pick(observations: Any, where: Any) -> Any:
 
 
 def rows_of(observations: Any, rows: Tensor) -> Any:
-    """The observations `rows`, int64 (n,), of many (N, ...), of their own dtype."""
+    """The observations `rows`, int64 (M,), of many (N, ...)."""
     return each(observations, lambda part: part.index_select(0, rows))
 
 
@@ -198,6 +198,45 @@ def refuse_odd(observations: Observations, card: dict[str, Any]) -> None:
     """Raises ValueError for stored observations, (N, ...), in which something is wrong."""
     if fault := fault_of(each(observations, lambda part: part.numpy()), card):
         raise ValueError(fault)
+
+
+def refuse_other_shape(env: Any, observation: Any) -> None:
+    """Raises UserError, naming both shapes, where an observation has another than its space says."""
+    space, where = env.observation_space, f"environment {name_of(env)}: "
+    parts: dict[str, spaces.Space[Any]] = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    shown = observation if isinstance(space, spaces.Dict) else {"": observation}
+    if not isinstance(shown, Mapping) or parts.keys() - shown.keys():
+        raise UserError(f"{where}an observation must be a dictionary of {', '.join(parts)}, as its space says")
+    for name, part in parts.items():
+        if part.shape is not None and (found := np.shape(shown[name])) != part.shape:
+            what = f"the part {name!r} of an observation" if name else "an observation"
+            raise UserError(f"{where}{what} has the shape {found}, and its space says {part.shape}")
+
+
+def name_of(env: Any) -> str:
+    """What messages call an environment."""
+    return env.spec.id if env.spec else str(env)
+
+
+def bounds_note(space: spaces.Space[Any], observations: Observations, name: str) -> str:
+    """What is said of observations, (N, ...), that lie outside the bounds of their boxes; empty where none does."""
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else {"": space}
+    for key, part in parts.items():
+        if not isinstance(part, spaces.Box) or part.dtype == np.uint8:  # bytes, as of images, have no others
+            continue
+        shown = observations[key] if isinstance(observations, dict) else observations
+        values = shown.numpy().astype(np.float64)
+        low, high = part.low.astype(np.float64), part.high.astype(np.float64)
+        room = 1e-5 * np.maximum(1.0, np.minimum(abs(low), abs(high)))  # of float32
+        for outside, bound in ((values < low - room, low), (values > high + room, high)):
+            if outside.any():
+                first = tuple(np.argwhere(outside)[0])
+                of = f"the part {key!r} of " if key else ""
+                return (
+                    f"{of}observations of {name} lie outside the bounds of their space ({values[first]:g} where "
+                    f"it ends at {bound[first[1:]]:g}); they are used as they are: correct the space or the values"
+                )
+    return ""
 
 
 def reward_of(reward: Any) -> float:

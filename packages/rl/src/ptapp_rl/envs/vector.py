@@ -322,7 +322,7 @@ class Pace:
         return {"frames/s": speed}
 
     def restart(self) -> None:
-        """Counts from here, where a job continues."""
+        """Counts from here: a job continues."""
         self._since, self._before = time.monotonic(), self.clock()[FRAMES]
 
 

@@ -12,7 +12,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import decode_generator, encode_generator
 from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note, size_note
-from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, pick, refuse_odd, rows_of, store
+from ptapp_rl.envs.spaces import Observations, bounds_note, each, empty, parts_of, pick, refuse_odd, rows_of, store
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.returns import advantages
 from ptapp_rl.models.actor import ActorCritic, Gaussian
@@ -211,7 +211,9 @@ class Rollouts:
         if self._played == 0:
             if loses_digits(self._model.encoder, taken):
                 self._say(digits_note(self._environments.name))
-            for note in self._too_large():
+            shown = each(self._observations, lambda part: part.flatten(0, 1))
+            beyond = bounds_note(self._environments.observation_space, shown, self._environments.name)
+            for note in filter(None, (*self._too_large(), beyond)):
                 self._say(note)
         columns = {
             "action": actions,

@@ -31,7 +31,7 @@ class Categorical(nn.Module):
         return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
-        """Gumbel noise, float32 (*shape, n), whose argmax with the logits is a draw from their softmax."""
+        """Gumbel noise (N, actions), float32, whose argmax with the logits is a draw from their softmax."""
         return _gumbel(random, *shape, self.noise_size)
 
     def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ class MultiCategorical(nn.Module):
         return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
-        """Gumbel noise, float32 (*shape, sum of sizes), see `Categorical.noise`."""
+        """Gumbel noise (N, actions of all parts), float32."""
         return _gumbel(random, *shape, self.noise_size)
 
     def sample(self, logits: Tensor, noise: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class Gaussian(nn.Module):
         return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
-        """Standard normal numbers, float32 (*shape, size)."""
+        """Standard normal numbers (N, actions), float32."""
         return torch.from_numpy(random.standard_normal((*shape, self.noise_size), dtype=np.float32))
 
     def sample(self, means: Tensor, noise: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ptapp_core.data.draws import Draws, symmetric_beta
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision.augment import image_ops, policies
+from ptapp_vision.data.splits import IGNORED
 
 Policy = Literal["none", "randaugment", "autoaugment", "trivialaugment"]
 _POLICIES = {
@@ -70,21 +71,32 @@ class Augment:
             images = image_ops.contrast(images, draws.uniform("contrast", low=-self.contrast, high=self.contrast))
         return self._erase(images, draws) if self.erasing else images
 
+    def masks(self, masks: Tensor, draws: Draws) -> Tensor:
+        """Masks of class numbers, uint8 (N, H, W), moved as their images are by the same draws.
+
+        A pixel gets the number of the one that is nearest, and `IGNORED` where that lies beyond the edge.
+        """
+        height, width = masks.shape[1:]
+        down, right, flip = self._motion(masks, draws)
+        cosine, sine = image_ops.rotation(draws.uniform("rotation", low=-self.rotation, high=self.rotation))
+        cosine, sine, mirror, down, right = (
+            each[:, None, None] for each in (cosine, sine, 1.0 - 2.0 * flip, down, right)
+        )
+        x = torch.arange(width, device=masks.device) + 0.5 - width / 2
+        y = (torch.arange(height, device=masks.device) + 0.5 - height / 2)[:, None]
+        column = (mirror * (cosine * x - sine * y + right) + width / 2).floor().long()
+        row = (sine * x + cosine * y + down + height / 2).floor().long()
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        source = (row * width + column).where(inside, 0)
+        return masks.flatten(1).gather(1, source.flatten(1)).view(masks.shape).where(inside, IGNORED)
+
     def _place(self, images: Tensor, draws: Draws) -> Tensor:
         """Flips, shifts, crops and rotates images, uint8 (N, C, H, W)."""
         if not (self.flip or self.shift or self.crop or self.rotation):
             return images
-        height, width = images.shape[2:]
-        down = right = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-        if self.shift:
-            share = draws.uniform("shift", 2, low=-self.shift, high=self.shift)
-            down, right = (share[:, 0] * height).round().long(), (share[:, 1] * width).round().long()
-        if self.crop:
-            corner = draws.integers("crop", 2 * self.crop + 1, 2) - self.crop
-            down, right = down + corner[:, 0], right + corner[:, 1]
-        flip = draws.chance("flip", 0.5 if self.flip else 0.0)
+        down, right, flip = self._motion(images, draws)
         if not self.rotation:
-            most = ceil(self.shift * max(height, width)) + self.crop
+            most = ceil(self.shift * max(images.shape[2:])) + self.crop
             return image_ops.move(images, down, right, flip=flip, most=most)
         degrees = draws.uniform("rotation", low=-self.rotation, high=self.rotation)
         cosine, sine = image_ops.rotation(degrees)
@@ -92,6 +104,19 @@ class Augment:
         return image_ops.warp(
             images, xx=mirror * cosine, xy=-mirror * sine, x0=mirror * right, yx=sine, yy=cosine, y0=down
         )
+
+    def _motion(self, images: Tensor, draws: Draws) -> tuple[Tensor, Tensor, Tensor]:
+        """From which pixel on each of the images (N, ..., H, W) is shown, down and right, int64 (N,), and whether it is
+        mirrored first, bool (N,)."""
+        height, width = images.shape[-2:]
+        down = right = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        if self.shift:
+            share = draws.uniform("shift", 2, low=-self.shift, high=self.shift)
+            down, right = (share[:, 0] * height).round().long(), (share[:, 1] * width).round().long()
+        if self.crop:
+            corner = draws.integers("crop", 2 * self.crop + 1, 2) - self.crop
+            down, right = down + corner[:, 0], right + corner[:, 1]
+        return down, right, draws.chance("flip", 0.5 if self.flip else 0.0)
 
     def _erase(self, images: Tensor, draws: Draws) -> Tensor:
         height, width = images.shape[2:]

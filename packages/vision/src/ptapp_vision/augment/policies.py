@@ -38,7 +38,8 @@ def trivialaugment(images: Tensor, draws: Draws) -> Tensor:
 
 
 def autoaugment(images: Tensor, draws: Draws) -> Tensor:
-    """AutoAugment (Cubuk et al. 2019): one of 25 pairs of operations, each with its probability and magnitude.
+    """AutoAugment (Cubuk et al. 2019) of images (N, C, H, W): one of 25 pairs of operations, each with its probability
+    and magnitude.
 
     Images are uint8 (N, C, H, W), in and out. The pairs are those found on CIFAR-10 for images up to 64 pixels, and
     those found on ImageNet for larger ones.

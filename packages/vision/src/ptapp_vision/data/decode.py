@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.data.files import in_threads
-from ptapp_core.data.unread import Kind
+from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError, one_line
 from ptapp_core.machine.memory import free_memory
 
@@ -66,10 +66,8 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
 
 
 def square(image: Image.Image, size: int, channels: int, *, span: Span | None = None) -> Tensor:
-    """Does what `decode` does with an image that is open: uint8 (channels, size, size).
-
-    The image is turned upright in place.
-    """
+    """The pixels of an image that is open, as `decode` gives them, uint8 (C, size, size); it is turned upright in
+    place."""
     is_reduced = _is_reduced(image)
     ImageOps.exif_transpose(image, in_place=True)
     if is_reduced:
@@ -130,7 +128,7 @@ def opens(file: Path) -> bool:
     return True
 
 
-IMAGES = Kind(
+IMAGES = FileType(
     "image",
     frozenset(
         ".png .apng .jpg .jpeg .jpe .jfif .mpo .jp2 .j2k .j2c .jpc .jpf .jpx .avif .avifs .webp .gif .tif .tiff .bmp "  # noqa: SIM905
@@ -237,7 +235,8 @@ def _refuse_nearly_black(image: Image.Image) -> None:
     """Refuses colour of 16 bits of which the upper 8 hold next to nothing, as 12-bit colour in 16-bit files."""
     if 0 < (highest := int(np.asarray(image.convert("RGB")).max())) < _DARK // 256:
         ends = f"has 16 bits a channel, with values that end at about {256 * highest + 255:,}"
-        raise Unreadable(f"{ends}, and would be read as nearly black; scale it to 8 bits")
+        remedy = "scale all alike to 8 bits, as `magick mogrify -evaluate multiply 16 -depth 8 FILES` does with 12 bits"
+        raise Unreadable(f"{ends}, and would be read as nearly black; {remedy}")
 
 
 def _flat(image: Image.Image, mode: str, span: Span | None) -> Image.Image:

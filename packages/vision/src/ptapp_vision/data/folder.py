@@ -6,13 +6,14 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from ptapp_core.data.class_folders import list_classes
 from ptapp_core.data.files import file_digests
 from ptapp_core.data.listing import Listing
+from ptapp_core.data.loader import target_tensor
 from ptapp_core.data.split import Division, Samples, SplitName
+from ptapp_core.data.targets import CLASSIFY
 from ptapp_core.data.telltale import telltale
 from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
@@ -64,7 +65,8 @@ def read_listing(
         parts[split], good, bad = _read(part, size, channels, span=span, in_memory=in_memory, skip_bad=skip_bad)
         skipped += bad
         folds += [part.folds[row] for row in good] if part.folds else []
-        for label in sorted(set(part.labels) - set(parts[split].labels.tolist())) if split == "train" else ():
+        lost = set(part.class_numbers) - set(parts[split].labels.tolist() if listing.kind == CLASSIFY else ())
+        for label in sorted(lost) if split == "train" else ():
             file = part.files[part.labels.index(label)]
             raise UserError(f"{file}: not one training image of this class can be read")
     about = f"{seen.about}, {'in memory' if in_memory else 'read from disk'}"
@@ -73,10 +75,19 @@ def read_listing(
     what = f"{listing.where}, {listing.what} ({about})"
     with listing.explained():
         data = divide(
-            parts, listing.classes, where=listing.where, what=what, division=division, skipped=skipped, folds=folds
+            parts,
+            listing.classes,
+            where=listing.where,
+            what=what,
+            division=division,
+            skipped=skipped,
+            folds=folds,
+            kind=listing.kind,
         )
-    marked = telltale(listing.labels, seen.sizes, listing.classes, what="a size of {} pixels")
-    return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, marked))))
+    marked = None
+    if listing.kind == CLASSIFY:
+        marked = telltale(listing.class_numbers, seen.sizes, listing.classes, what="a size of {} pixels")
+    return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, marked, *data.notes))))
 
 
 class _Seen:
@@ -132,4 +143,4 @@ def _read(
     kept = part.take(good)
     samples = Samples(kept.names, kept.names, file_digests(kept.files), kept.groups or ())
     skipped = [f"{names[file]}: {reason}" for file, reason in bad]
-    return Images(images, torch.tensor(kept.labels), samples), good, skipped
+    return Images(images, target_tensor(kept.labels), samples), good, skipped

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self
 
 from ptapp_core.data.files import visible
+from ptapp_core.data.folder_targets import as_wanted
 from ptapp_core.data.listing import AUTO, Listing
 from ptapp_core.data.manifest import is_manifest, read_manifest
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, Division
+from ptapp_core.data.targets import CLASSES, CLASSIFY, JOINS, Wanted
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.settings.fields import flag
@@ -19,16 +21,17 @@ from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_c
 from ptapp_vision.data.folder import Cache, list_folder, read_listing
 from ptapp_vision.data.idx import find_idx, read_idx
 from ptapp_vision.data.known import read_known
+from ptapp_vision.data.masks import read_masks
 from ptapp_vision.data.named import SOURCES, read_named
-from ptapp_vision.data.splits import Images, Splits
+from ptapp_vision.data.splits import SEGMENT, Images, Splits
 
 __all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
-Kind = Literal["drawn", "named", "IDX", "FER2013", "manifest", "folder"]
+DataKind = Literal["drawn", "named", "IDX", "FER2013", "manifest", "folder", "masks"]
 _EXPECTED = "a FER2013 CSV or a manifest, a folder with a folder for each class, or a folder of IDX files"
-_FILES: tuple[Kind, ...] = ("manifest", "folder")
-_ONLY: dict[str, tuple[tuple[Kind, ...], str]] = {
+_FILES: tuple[DataKind, ...] = ("manifest", "folder", "masks")
+_ONLY: dict[str, tuple[tuple[DataKind, ...], str]] = {
     "--skip-bad": ((*_FILES, "FER2013"), "images in files of their own and FER2013 tables"),
     **dict.fromkeys(("--group-column", "--cache", "--workers"), (_FILES, "images in files of their own")),
     **dict.fromkeys(
@@ -41,14 +44,16 @@ _ONLY: dict[str, tuple[tuple[Kind, ...], str]] = {
 class Found(NamedTuple):
     """The data that `--data` names."""
 
-    kind: Kind
+    kind: DataKind
     path: Path = Path()
 
 
-def find(data: str | None) -> Found:
+def find(data: str | None, wanted: Wanted = CLASSES) -> Found:
     """The kind of some data, and where it lies; a path that exists is meant before a name. Raises UserError."""
     if data and os.path.exists(path := Path(data).expanduser()):
-        return _in_folder(path) if path.is_dir() else _of_file(path)
+        if wanted.kind == SEGMENT:
+            return Found("masks", path)
+        return _in_folder(path, wanted) if path.is_dir() else _of_file(path, wanted)
     if data is None or data == "faces":
         return Found("drawn")
     if data in SOURCES:
@@ -66,6 +71,7 @@ def load(
     group_column: str | None = AUTO,
     skip_bad: bool = False,
     cache: Cache = "auto",
+    wanted: Wanted = CLASSES,
 ) -> Splits:
     """Train, val and test images from a path or a name in `NAMES`; None is the faces that the program draws.
 
@@ -75,13 +81,23 @@ def load(
     Raises UserError, on one line that names the file, where the data is missing, broken, or of no known kind, and for
     an option that does nothing with data of its kind.
     """
-    found = find(data)
+    found = find(data, wanted)
     given = {"--skip-bad": skip_bad, "--group-column": group_column != AUTO, "--cache": cache != "auto"}
     _refuse_idle(found.kind, [name for name, is_given in given.items() if is_given])
-    if found.kind in _FILES:
-        listing, bad_rows = _listing(found, skip_bad, measured=division is None)
+    _refuse_unlike(found.kind, data, wanted)
+    form = Form(size, channels, span)
+    if found.kind == "masks":
+        splits = read_masks(
+            found.path,
+            **form._asdict(),
+            division=division,
+            skip_bad=skip_bad,
+            cache=cache,
+            group_column=group_column,
+        )
+    elif found.kind in _FILES:
+        listing, bad_rows = _listing(found, skip_bad, wanted, measured=division is None)
         listing = listing.grouped(group_column)
-        form = Form(size, channels, span)
         splits = read_listing(
             listing, **form._asdict(), division=division, skip_bad=skip_bad, cache=cache, bad_rows=bad_rows
         )
@@ -94,7 +110,7 @@ def load(
     else:
         from ptapp_vision.data.built_in import load_faces  # it takes Images and Splits from here
 
-        splits = load_faces()
+        splits = load_faces(wanted.kind)
     return splits.conform(size, channels)
 
 
@@ -126,7 +142,8 @@ def load_for(
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
-    kind = find(other or job.data).kind
+    wanted = Wanted.of(job.task, job.label_column)
+    kind = find(other or job.data, wanted).kind
     usual = type(job).model_fields
     if other is None:
         names = ("workers", "split", "allow_duplicates")
@@ -141,19 +158,31 @@ def load_for(
         group_column=job.group_column if other is None else AUTO,
         skip_bad=skip_bad,
         cache=job.cache if other is None or kind in _FILES else "auto",
+        wanted=wanted,
     )
 
 
-def _refuse_idle(kind: Kind, given: Iterable[str]) -> None:
+def _refuse_idle(kind: DataKind, given: Iterable[str]) -> None:
     for name in given:
         kinds, what = _ONLY[name]
         if kind not in kinds:
             raise UserError(f"{name} does nothing here: it is for {what}; leave it out")
 
 
-def _of_file(path: Path) -> Found:
+def _refuse_unlike(kind: DataKind, data: str | None, wanted: Wanted) -> None:
+    """Refuses labels, numbers, masks and columns of data that has classes alone."""
+    if kind in ("IDX", "FER2013", "named") and wanted.kind != CLASSIFY:
+        remedy = "a folder of images and masks" if wanted.kind == SEGMENT else "a manifest with the targets"
+        raise UserError(f"--task {wanted.kind}: {data} has one class an image; give {remedy}")
+    if kind not in _FILES and wanted.columns:
+        raise UserError(
+            f"--label-column {JOINS.join(wanted.columns)} does nothing here: it is for manifests; leave it out"
+        )
+
+
+def _of_file(path: Path, wanted: Wanted) -> Found:
     is_table = path.name.lower().endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz"))
-    if is_manifest(path):
+    if is_manifest(path, wanted):
         return Found("manifest", path)
     if is_table:
         refuse_columns_of_pixels(path)
@@ -164,12 +193,12 @@ def _of_file(path: Path) -> Found:
     raise UserError(f"{path}: {kind}; expected {_EXPECTED}")
 
 
-def _in_folder(path: Path) -> Found:
+def _in_folder(path: Path, wanted: Wanted) -> Found:
     entries = visible(path)
     tables = [entry for entry in entries if entry.name.lower().endswith((".csv", ".csv.gz"))]
     faces = [table for table in tables if has_fer_header(table)]
-    manifests = [entry for entry in entries if is_manifest(entry)]
-    kinds: tuple[tuple[Kind, list[Path], str], ...] = (
+    manifests = [entry for entry in entries if is_manifest(entry, wanted)]
+    kinds: tuple[tuple[DataKind, list[Path], str], ...] = (
         ("IDX", find_idx(path), "data set"),
         ("FER2013", faces, "data set"),
         ("manifest", manifests, "manifest"),
@@ -181,11 +210,12 @@ def _in_folder(path: Path) -> Found:
             return Found(kind, found[0])
     if not entries:
         raise UserError(f"{path}: is empty; expected {_EXPECTED}")
-    return _of_file(tables[0]) if entries == tables else Found("folder", path)
+    return _of_file(tables[0], wanted) if entries == tables else Found("folder", path)
 
 
-def _listing(found: Found, skip_bad: bool, *, measured: bool) -> tuple[Listing, list[str]]:
+def _listing(found: Found, skip_bad: bool, wanted: Wanted, *, measured: bool) -> tuple[Listing, list[str]]:
     """The image files, and "row: reason" of each row of a manifest that was left out."""
     if found.kind == "manifest":
-        return read_manifest(found.path, IMAGES, segments=False, skip_bad=skip_bad)
-    return read_known(found.path) or list_folder(found.path, need_train=not measured), []
+        return read_manifest(found.path, IMAGES, segments=False, skip_bad=skip_bad, wanted=wanted)
+    listing = read_known(found.path) or list_folder(found.path, need_train=not measured)
+    return as_wanted(listing, wanted), []

@@ -6,18 +6,28 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS, Assigned, Division, Known, Samples, SplitName, assign, digest
+from ptapp_core.data.targets import CLASSIFY, note_on_single, refuse_single, said_of, text_of
 from ptapp_core.errors import UserError, counted
+from ptapp_core.kinds.kind import Kind
 from ptapp_vision.data.decode import OnDisk, Span, conform
 
+SEGMENT = "segment"
+"""The kind of targets that are masks: a class number for each pixel."""
+IGNORED = 255
+"""The number of the pixels of a mask that count for nothing."""
 _SHOWN = 20  # samples left out that the console names
 
 
 @dataclass(frozen=True)
 class Images:
-    """One split: `images` uint8 (N, C, H, W), or on disk; `labels` int64 (N,); `samples` says which they are."""
+    """One split: `images` uint8 (N, C, H, W), or on disk; `samples` says which they are.
+
+    `labels` are their targets: class numbers int64 (N,), labels or numbers float64 (N, K), masks uint8 (N, H, W).
+    """
 
     images: Tensor | OnDisk
     labels: Tensor
@@ -49,6 +59,10 @@ class Images:
             images = self.images[rows]
         return Images(images, self.labels[rows], self.samples.take(order))
 
+    def as_learned(self, kind: Kind, names: Sequence[str]) -> "Images":
+        """The same with the targets as the loss takes them; `names` are those of the targets here."""
+        return replace(self, labels=kind.as_learned(names, self.labels))
+
     def join(self, others: Sequence["Images"]) -> "Images":
         """These and then those of the others, of the same shape and kind."""
         parts = [self, *others]
@@ -69,6 +83,7 @@ class Splits:
     val: Images
     test: Images
     classes: tuple[str, ...]
+    """What the numbers of the classes, or the columns of the targets, are called."""
     about: str
     drawn: bool = False
     skipped: tuple[str, ...] = ()
@@ -76,6 +91,8 @@ class Splits:
     """That of the data's deep grey images."""
     notes: tuple[str, ...] = ()
     """Lines on what was decided about the data that may surprise."""
+    kind: str = CLASSIFY
+    """The kind of the targets."""
 
     def lines(self) -> list[str]:
         """What the console says of the data after `about`: the notes, and the first samples that were left out."""
@@ -92,8 +109,14 @@ class Splits:
     def members(self) -> Members:
         """Which sample is in which split."""
         parts = [(split, self.part(split)) for split in SPLITS]
-        named = [(split, part.samples, [self.classes[k] for k in part.labels.tolist()]) for split, part in parts]
+        named = [(split, part.samples, self._texts(part)) for split, part in parts]
         return Members.of(named)
+
+    def _texts(self, part: Images) -> list[str]:
+        """The targets as the record of a run keeps them; of masks their digests."""
+        if self.kind == SEGMENT:
+            return digests(part.labels)
+        return [text_of(self.kind, target, self.classes) for target in part.labels.tolist()]
 
     def conform(self, size: int | None, channels: int | None) -> "Splits":
         """The same splits with images `size` pixels square and of `channels`; None keeps what is there."""
@@ -104,7 +127,10 @@ class Splits:
 
         def one(part: Images) -> Images:
             assert isinstance(part.images, Tensor), "images on disk are decoded to the size asked for"
-            return replace(part, images=conform(part.images, shape[1], shape[0]))
+            labels = part.labels
+            if self.kind == SEGMENT:
+                labels = functional.interpolate(labels[:, None], shape[1:], mode="nearest-exact").squeeze(1)
+            return replace(part, images=conform(part.images, shape[1], shape[0]), labels=labels)
 
         about = f"{self.about}, made {shape_text(shape)}"
         return replace(self, train=one(self.train), val=one(self.val), test=one(self.test), about=about)
@@ -120,6 +146,7 @@ def divide(
     skipped: Sequence[str] = (),
     drawn: bool = False,
     folds: Sequence[int] = (),
+    kind: str = CLASSIFY,
 ) -> Splits:
     """Completes the splits that the data has, as `split.assign` decides; raises UserError where it refuses.
 
@@ -131,17 +158,26 @@ def divide(
     samples = first.samples.join([part.samples for part in others])
     labels = torch.cat([part.labels for part in parts.values()]).tolist()
     own = [split for split, part in parts.items() for _ in range(len(part))]
-    if division is not None:
+    classifies = kind == CLASSIFY
+    if division is not None and classifies:
         _refuse_unknown_classes(parts, classes, where)
-    assigned = assign(samples, Known(where, labels, classes, own, folds), division)
+    assigned = assign(
+        samples, Known(where, labels if classifies else (), classes if classifies else (), own, folds), division
+    )
     done = _taken(parts, assigned)
+    notes: list[str] = []
+    if division is not None and kind not in (CLASSIFY, SEGMENT):
+        refuse_single(where, kind, done["train"].labels.tolist(), names=classes)
+        notes = note_on_single(kind, done["train"].labels.tolist())
 
     sizes = ", ".join(f"{len(done[name]):,} {name}" for name in SPLITS if len(done[name]))
-    about = f"{what}: {sizes}; {len(classes)} classes; {shape_text(first.shape)}"
+    about = f"{what}: {sizes}; {said_of(kind, classes)}; {shape_text(first.shape)}"
     about += f"; {assigned.note}" if assigned.note else ""
     if skipped:
         about += f"; {counted(len(skipped), 'bad sample')} left out"
-    return Splits(done["train"], done["val"], done["test"], classes, about, drawn, tuple(skipped))
+    return Splits(
+        done["train"], done["val"], done["test"], classes, about, drawn, tuple(skipped), notes=tuple(notes), kind=kind
+    )
 
 
 def _taken(parts: dict[SplitName, Images], assigned: Assigned) -> dict[SplitName, Images]:

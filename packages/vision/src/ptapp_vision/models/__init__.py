@@ -13,6 +13,7 @@ from ptapp_vision.models.own import own_network
 from ptapp_vision.models.resnet import ResNet
 from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe, published_size
 from ptapp_vision.models.torchvision_models import names as torchvision_names
+from ptapp_vision.models.unet import UNet
 from ptapp_vision.models.weights import Weights, copy_weights, read_weights
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Network",
     "ResNet",
     "TorchvisionClassifier",
+    "UNet",
     "Weights",
     "build",
     "names",
@@ -35,6 +37,7 @@ BUILDERS: dict[str, Callable[..., Network]] = {
     "resnet50": partial(ResNet, (3, 4, 6, 3), True),
     "resnet101": partial(ResNet, (3, 4, 23, 3), True),
     "autoencoder": Autoencoder,
+    "unet": UNet,
 }
 ABOUT = {
     "fercnn": "small VGG-style network for faces, quick on a CPU (0.3 M)",
@@ -43,6 +46,7 @@ ABOUT = {
     "resnet50": "the same with bottleneck blocks (26 M)",
     "resnet101": "the same, twice as deep again (47 M)",
     "autoencoder": "learns without classes: an image to 32 numbers and back",
+    "unet": "U-Net of residual blocks: a class for each pixel (8 M)",
 }
 """A line for each of `BUILDERS`; millions of parameters with ten classes of small images."""
 SMALLEST = 16  # pixels a side
@@ -85,9 +89,10 @@ def build(
 
     `name` may be that of a class of the user's own, `module:Class` or `file.py:Class`, which is imported.
 
-    It returns logits (N, classes), or, the autoencoder, images. Each model has `head_prefix`, the state-dict prefix
-    of what is not backbone, and `blocks()`, the modules that activation checkpointing recomputes. `weights` are from
-    `read_weights`; a head for other classes starts fresh, and `statistics` are those of the pixels that they expect.
+    It returns logits (N, classes), the U-Net (N, classes, size, size), or, the autoencoder, images. Each model has
+    `head_prefix`, the state-dict prefix of what is not backbone, and `blocks()`, the modules that activation
+    checkpointing recomputes. `weights` are from `read_weights`; a head for other classes starts fresh, and `statistics`
+    are those of the pixels that they expect.
 
     Raises UserError for an unknown name or option, an image too small, or weights that do not fit or cannot be had.
     """

@@ -21,8 +21,9 @@ class Reconstruction(Task):
 
     model: Pixels
 
-    def __init__(self, model: Pixels, loss: nn.Module) -> None:
+    def __init__(self, model: nn.Module, loss: nn.Module) -> None:
         super().__init__()
+        assert isinstance(model, Pixels)
         self.model, self.loss = model, loss
 
     def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
@@ -33,9 +34,10 @@ class Reconstruction(Task):
 
 @torch.no_grad()
 def reconstruction_metrics(
-    model: Pixels, data: Any, runtime: Runtime, loss: nn.Module, batch_size: int = 256, *, workers: int = 0
+    model: nn.Module, data: Any, runtime: Runtime, *, loss: nn.Module, batch_size: int = 256, workers: int = 0
 ) -> dict[str, float]:
-    """Figures of a whole set: the `loss` as `Reconstruction` takes it, and `psnr` in dB of pixels in [0, 1]."""
+    """Over a whole set: the `loss` as `Reconstruction` takes it, and `psnr` in dB of pixels in [0, 1]."""
+    assert isinstance(model, Pixels)
     squared = total = 0.0
     count = 0
     for batch in each_once(data, batch_size, runtime, workers=workers):

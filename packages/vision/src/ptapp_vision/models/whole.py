@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.data.loader import Batch
+from ptapp_core.kinds.classify import Classify
+from ptapp_core.kinds.kind import Kind
 from ptapp_vision.data.decode import OnDisk
 from ptapp_vision.data.splits import Images
 from ptapp_vision.models import Network, build
@@ -20,15 +22,18 @@ class Pixels(nn.Module):
         network: takes normalised float32 (N, C, H, W).
         mean, std: shape (C,), of pixels scaled to [0, 1], for each channel that the network takes. It may take three
             of grey images: they are then shown to it three times, as weights of a colour network expect.
+        kind: what is made of the outputs; a classifier unless another is given.
         channels_last: lay the images out as convolutions like them best, where the network's code allows it.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, network: Network, mean: Tensor, std: Tensor, channels_last: bool = False) -> None:
+    def __init__(
+        self, network: Network, mean: Tensor, std: Tensor, *, channels_last: bool = False, kind: Kind | None = None
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.kind = network, kind or Classify(())
         channels_last = channels_last and network.channels_last
         if channels_last:
             network.to(memory_format=torch.channels_last)
@@ -43,7 +48,7 @@ class Pixels(nn.Module):
         return (images.float() - self.mean) / self.std
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K), or for an autoencoder the normalised images (N, C, H, W)."""
+        """What the kind of target takes, (N, K), or for an autoencoder the normalised images (N, C, H, W)."""
         output: Tensor = self.network(self.normalise(images))
         return output
 
@@ -84,6 +89,8 @@ class _Decoded(torch.utils.data.Dataset[Batch]):
 
 def rebuild(card: dict[str, Any]) -> Pixels:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
-    channels = card["network_channels"]
-    network = build(card["name"], classes=len(card["classes"]), channels=channels, size=card["size"], **card["options"])
-    return Pixels(network, torch.zeros(channels), torch.ones(channels), card["channels_last"])
+    from ptapp_vision.kinds import kind_of  # of which the autoencoder's takes this module
+
+    channels, kind = card["network_channels"], kind_of(card)
+    network = build(card["name"], classes=kind.outputs, channels=channels, size=card["size"], **card["options"])
+    return Pixels(network, torch.zeros(channels), torch.ones(channels), channels_last=card["channels_last"], kind=kind)

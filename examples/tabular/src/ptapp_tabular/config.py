@@ -1,0 +1,37 @@
+"""The settings of `ptapp tabular`."""
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from ptapp_core.settings.after_training import PredictFiles
+from ptapp_core.settings.fields import argument, option
+from ptapp_core.settings.idle import Only
+from ptapp_core.settings.supervised import SupervisedSettings
+
+
+class TrainTabular(SupervisedSettings):
+    """`ptapp tabular train`."""
+
+    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "drop", "category", "hidden", "layers")
+    only: ClassVar[tuple[Only, ...]] = (
+        *SupervisedSettings.only,
+        Only(("workers", "activation_checkpointing"), lambda job: False, "larger data and networks"),
+    )
+
+    model: Literal["mlp"] = option("mlp", "name of the model", group="Model", short="-m")
+    epochs: float = 50.0
+    lr: float = 2e-3
+    group_column: str | None = option(None, "column of what stays in one split; it is no input", group="Data")
+    drop: list[str] = option([], "columns that are no input, such as an id", group="Data")
+    category: list[str] = option([], "columns of numbers that stand for categories", group="Data")
+    hide: float = option(0.0, "share of the cells that are hidden in training", group="Augmentation", ge=0, lt=1)
+    hidden: int = option(128, "width of a layer", group="Model", ge=1, le=2**14)
+    layers: int = option(2, "hidden layers", group="Model", ge=0, le=100)
+    embedding: int = option(8, "numbers that stand for a category", group="Model", ge=1, le=2**10)
+    dropout: float = option(0.1, "share of a layer that is dropped in training", group="Model", ge=0, lt=1)
+
+
+class PredictTabular(PredictFiles):
+    """`ptapp tabular predict`."""
+
+    files: list[Path] = argument("CSV files")

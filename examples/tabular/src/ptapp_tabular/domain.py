@@ -1,0 +1,77 @@
+"""What tables bring to the commands of `ptapp_core.domain`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch
+from ptapp_core.data.members import Members
+from ptapp_core.domain import Job
+from ptapp_core.in_memory import InMemory
+from ptapp_core.jobs import Trained
+from ptapp_core.kinds.known import kind_for
+from ptapp_core.machine.runtime import Runtime
+from ptapp_tabular.config import TrainTabular
+from ptapp_tabular.data import Cells, load_for
+from ptapp_tabular.model import FORM, MISSING, UNKNOWN, About, Mlp, rebuild
+
+
+class Tabular(InMemory[TrainTabular, Cells, Mlp]):
+    """Cells: float32 (N, columns)."""
+
+    name: ClassVar[str] = "tabular"
+    settings = TrainTabular
+    about: ClassVar[type[About]] = About
+    rebuild = staticmethod(rebuild)
+
+    def load(
+        self,
+        settings: TrainTabular,
+        runtime: Runtime,
+        *,
+        trained: Trained | None = None,
+        other: str | None = None,
+        skip_bad: bool = False,
+    ) -> Cells:
+        """The table of a job, or of a trained run in the columns of its model."""
+        card, before = (trained.about["model"], Members.read(trained.run)) if trained else (None, None)
+        return load_for(settings, card=card, before=before, other=other, skip_bad=skip_bad)
+
+    def build(self, settings: TrainTabular, data: Cells, runtime: Runtime) -> tuple[Mlp, dict[str, Any]]:
+        """The model with the statistics of the training cells, and its card."""
+        part = data.part("train")
+        card = {
+            "name": settings.model,
+            **kind_for(settings.task, data.classes, part.labels).card(),
+            "columns": [column.model_dump() for column in data.columns],
+            "label_columns": data.label_columns,
+            **{name: getattr(settings, name) for name in FORM},
+        }
+        model = rebuild(card)
+        model.measure(part.inputs)
+        return model, card
+
+    def augment(self, job: Job[TrainTabular, Cells, Mlp]) -> Callable[[Batch, Draws], Batch] | None:
+        """Hides cells at random."""
+        share = job.settings.hide
+
+        def hide(batch: Batch, draws: Draws) -> Batch:
+            hidden = draws.chance("hide", share, batch["input"].shape[1])
+            return {**batch, "input": batch["input"].masked_fill(hidden, torch.nan)}
+
+        return hide if share else None
+
+    def use(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        """The columns, and the numbers of their categories."""
+        words = {column["name"]: column["words"] for column in card["columns"]}
+        columns = ", ".join(f"{name} ({'number' if own is None else 'category'})" for name, own in words.items())
+        return {
+            "input": f"float32 (batch, {len(words)}): {columns}; NaN is a missing cell",
+            "categories": {name: own for name, own in words.items() if own is not None},
+            "category": f"its number in `categories`; {MISSING} is a missing one, {UNKNOWN} any other",
+        }
+
+
+TABULAR = Tabular()

@@ -1,0 +1,357 @@
+"""A domain of supervised learning, and what the commands do with one: train, cross-validate, evaluate, export."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ptapp_core.cli.ranks import relaunch
+from ptapp_core.data.loader import Loader
+from ptapp_core.data.members import Members
+from ptapp_core.data.split import SPLITS
+from ptapp_core.export import export as write
+from ptapp_core.fit import fit
+from ptapp_core.jobs import (
+    Trained,
+    data_name,
+    fit_batch_size,
+    least_samples,
+    optimizer_of,
+    refuse_own_code_of,
+    run_of,
+    runtime_of,
+    say_learned,
+    schedule_of,
+)
+from ptapp_core.kinds.kind import kind_in
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.inplace import compile_in_place
+from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.cross_validation import cross_validate
+from ptapp_core.measure.report import curves
+from ptapp_core.plan import Plan
+from ptapp_core.runs.run import Run, write_text
+from ptapp_core.runs.typed import Typed
+from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings
+from ptapp_core.settings.idle import Only
+from ptapp_core.settings.own import short_name
+from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.task import Task
+
+Part = Any
+"""A split as a domain measures it; `len` counts its samples."""
+
+
+class Data(Protocol):
+    """The samples of a job in three splits."""
+
+    @property
+    def about(self) -> str:
+        """A line for the console."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """What the numbers of the classes, or the columns of the targets, are called."""
+
+    @property
+    def members(self) -> Members:
+        """Which sample is in which split."""
+
+    def lines(self) -> list[str]:
+        """What the console says of the data after `about`."""
+
+    def part(self, name: str) -> Part:
+        """A split by its name; `all` is all of them."""
+
+
+S = TypeVar("S", bound=SupervisedSettings)
+D = TypeVar("D", bound=Data)
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Example:
+    """What an export is compared on, and what its card says."""
+
+    model: nn.Module
+    """The module that is exported."""
+    inputs: Tensor | tuple[Tensor, ...]
+    """Real samples, at least 7."""
+    about: Mapping[str, Any]
+    """What the card says of input and output, and of their use."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of `export.export`: free dimensions, names."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Text files that go beside the exported one, by name."""
+
+
+@dataclass
+class Job(Generic[S, D, M]):
+    """A training job while it is put together."""
+
+    settings: S
+    runtime: Runtime
+    data: D
+    model: M
+    card: dict[str, Any]
+    """What a run's `meta.json` keeps of the model."""
+    parts: dict[str, Part]
+    """Each split as the model takes it, by name."""
+
+
+class Domain(ABC, Generic[S, D, M]):
+    """What a domain brings; the functions below make its commands of it.
+
+    A `card` is what a run's `meta.json` keeps of a model.
+    """
+
+    name: ClassVar[str]
+    """As in `ptapp NAME`."""
+    settings: type[S]
+    """Those of `train`."""
+    about: ClassVar[type[Typed]]
+    """What `meta.json` holds."""
+    built_in: ClassVar[str]
+    """What the data that the program makes is called in the names of runs."""
+    made: ClassVar[str]
+    """The key under which `meta.json` says whether the data is that."""
+
+    @abstractmethod
+    def load(
+        self,
+        settings: S,
+        runtime: Runtime,
+        *,
+        trained: Trained | None = None,
+        other: str | None = None,
+        skip_bad: bool = False,
+    ) -> D:
+        """The data of a job; of a `trained` run its samples stay in their splits, and come in the model's form.
+
+        Or `other` data, which is only measured.
+        """
+
+    @abstractmethod
+    def build(self, settings: S, data: D, runtime: Runtime) -> tuple[M, dict[str, Any]]:
+        """The model, on the CPU, and its card."""
+
+    rebuild: Callable[[dict[str, Any]], M]
+    """An untrained model of the form that a card describes."""
+
+    @abstractmethod
+    def prepare(self, data: D, split: str, model: M, *, card: Mapping[str, Any]) -> Part:
+        """A split as the model learns from it or is measured on it, its targets as the loss takes them."""
+
+    @abstractmethod
+    def loader(self, job: Job[S, D, M]) -> Loader:
+        """The training samples in batches, augmented."""
+
+    @abstractmethod
+    def evaluation(self, job: Job[S, D, M], loss: nn.Module) -> Evaluate:
+        """What measures the model on the validation split while it learns, by the loss that it learns from."""
+
+    @abstractmethod
+    def report(
+        self, model: M, part: Part, card: Mapping[str, Any], *, place: "Place",  say: Callable[[str], None] = print,
+        **options: Any,
+    ) -> None:  # fmt: skip
+        """Says the figures of a split, and writes them with pictures (rank 0 of the job writes)."""
+
+    @abstractmethod
+    def example(self, trained: Trained) -> Example:
+        """The trained model as it is exported, and what it is compared on."""
+
+    def job_name(self, settings: S) -> str:
+        """The name of the folder of a job's runs."""
+        return f"{self.name}-{short_name(settings.model)}"
+
+    def sample(self, job: Job[S, D, M]) -> Tensor | None:
+        """A single input of the model, (1, ...); None of models without batch normalisation."""
+        return None
+
+    def training(self, settings: S, part: Part, model: M) -> Part:
+        """The training split as an epoch goes through it."""
+        return part
+
+    def usual_batch(self, settings: S) -> int:
+        """The batch size of such jobs where the user chose none."""
+        return int(self.settings.model_fields["batch_size"].default)
+
+    def optimizer(self, job: Job[S, D, M]) -> Optimizer:
+        """That of the settings."""
+        return optimizer_of(job.settings, job.model)
+
+    def figures(self, job: Job[S, D, M]) -> tuple[str, ...]:
+        """Those of an evaluation during training, the one that chooses the checkpoint first."""
+        return kind_in(job.model).figures
+
+    def loss(self, job: Job[S, D, M]) -> nn.Module:
+        """What is minimised, of the model's outputs and the targets, which are the `labels` of a part."""
+        return kind_in(job.model).loss_of(job.settings, job.parts["train"].labels, job.runtime.device)
+
+    def task(self, job: Job[S, D, M], loss: nn.Module) -> Task:
+        """The model with its loss."""
+        return kind_in(job.model).task(job.model, loss)
+
+    def lines(self, job: Job[S, D, M], loader: Loader) -> list[str]:
+        """What the console says of the model, and of what is done to the data."""
+        parameters = sum(parameter.numel() for parameter in job.model.parameters())
+        return [f"model: {job.settings.model}, {parameters:,} parameters; {job.runtime}"]
+
+    def notes(self, part: Part) -> list[str]:
+        """What the console says of a split before it is measured."""
+        return []
+
+    def begin(self, run: Run, data: D) -> None:
+        """Leaves in a new run what it needs besides checkpoints."""
+
+    def end(self, run: Run, data: D) -> None:
+        """Leaves in a run that has ended what is needed after it."""
+
+    def extra(self, data: D) -> dict[str, Any]:
+        """What else `meta.json` holds."""
+        return {}
+
+    def folds(self, settings: S) -> Sequence[tuple[int, str]] | None:
+        """Number and name of each fold that the data brings; None where folds are made."""
+        return None
+
+    def idle(self, card: Mapping[str, Any]) -> tuple[Only, ...]:
+        """Options of `evaluate` that do nothing for a run."""
+        return ()
+
+    def of_run(self, run: Path, card: Mapping[str, Any]) -> S:
+        """The settings of a run."""
+        return self.settings.of_run(run)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a report goes, and what it is of."""
+
+    folder: Path
+    split: str
+    made: bool
+    """Whether the samples are made by the program."""
+    runtime: Runtime
+
+
+AnyDomain = Domain[Any, Any, Any]
+
+
+def train(domain: AnyDomain, settings: Any) -> None:
+    """Trains a model as the settings say, or one for each fold: each fold is the test once, in a run of its own."""
+    if settings.folds is None or settings.fold is not None:
+        train_once(domain, settings)
+    else:
+        one = partial(train_once, domain)
+        cross_validate(settings, domain.job_name(settings), domain.built_in, train=one, folds=domain.folds(settings))
+
+
+def train_once(domain: AnyDomain, settings: Any) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
+    if relaunch(settings.nproc):
+        return None
+    refuse_own_code_of(settings)
+    runtime = runtime_of(settings)
+    data = domain.load(settings, runtime)
+    with within_memory():
+        model, card = domain.build(settings, data, runtime)
+    model = model.to(runtime.device)
+    parts: dict[str, Part] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
+    parts["train"] = domain.training(settings, parts["train"], model)
+    job = Job(settings, runtime, data, model, card, parts)
+    usual, size, sample = domain.usual_batch(settings), len(parts["train"]), domain.sample(job)
+    least = 1 if sample is None else least_samples(model, sample.to(runtime.device))
+    job.settings, why_batch = fit_batch_size(settings, usual, size, least=least, ranks=runtime.world)
+    loader, loss = domain.loader(job), domain.loss(job)
+    measured = len(parts["val"]) > 0
+    plan = Plan.of(job.settings, loader.steps_per_epoch, domain.figures(job) if measured else ("loss",))
+    optimizer = domain.optimizer(job)
+    schedule = schedule_of(job.settings, optimizer, plan)
+    made = bool(getattr(data, domain.made))
+    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), "model": card}
+    with run_of(
+        job.settings,
+        runtime,
+        domain.job_name(settings),
+        data=data_name(settings, domain.built_in),
+        about=about,
+        members=data.members,
+    ) as run:
+        if runtime.is_main:
+            domain.begin(run, data)
+        for line in (f"data: {data.about}", *data.lines(), *domain.lines(job, loader)):
+            run.say(line)
+        run.say(plan.describe(loader.steps_per_epoch, job.settings.batch_size, runtime.world) + why_batch)
+        run.say(f"run: {run.path}")
+        if settings.compile:
+            compile_in_place(model, run.say)
+        evaluate = domain.evaluation(job, loss) if measured else None
+        fit(
+            plan,
+            runtime,
+            run,
+            task=domain.task(job, loss),
+            source=loader,
+            optimizer=optimizer,
+            schedule=schedule,
+            evaluate=evaluate,
+        )
+        if runtime.is_main:
+            curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
+            domain.end(run, data)
+        split = "test" if settings.test else "val"
+        domain.report(model, parts[split], card, place=Place(run.path / "report", split, made, runtime), say=run.say)
+    runtime.close()
+    return run.path
+
+
+def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> None:
+    """Measures a run's model on a split of its own or of other data; `options` are for `Domain.report`.
+
+    The report goes to `evaluation/` in the run directory; `report/` stays what the job itself left.
+    """
+    runtime = Runtime(settings.device, settings.precision)
+    trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
+    card = trained.about["model"]
+    job = domain.of_run(settings.run, card)
+    settings.refuse_idle(job.data, *domain.idle(card))
+    data = domain.load(job, runtime, trained=trained, other=settings.data, skip_bad=settings.skip_bad)
+    model = trained.load(domain.rebuild).to(runtime.device)
+    split, _ = settings.chosen(data.part)
+    what = f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}"
+    print("\n".join([data.about, *data.lines(), what]))
+    before = Members.read(settings.run)
+    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
+    place = Place(settings.folder(split), split, bool(getattr(data, domain.made)), runtime)
+    part = domain.prepare(data, split, model, card=card)
+    for note in domain.notes(part):
+        print(note)
+    domain.report(model, part, card, place=place, **options)
+
+
+def export(domain: AnyDomain, settings: ExportSettings) -> None:
+    """Writes `export/model.*` in the run directory, compared with the model on samples of its own."""
+    trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
+    example = domain.example(trained)
+    about = {
+        **example.about,
+        "model": short_name(trained.about["model"]["name"]),
+        "checkpoint": trained.checkpoint.name,
+        "data": trained.about["data"],
+    }
+    folder = settings.run / "export"
+    path, difference = write(
+        example.model, example.inputs, folder, format=settings.format, about=about, **example.options
+    )
+    for name, text in example.beside.items():
+        write_text(folder / name, text)
+    print(f"{path}\n  {about['input']}\n  -> {about['output']}")
+    print(f"proven at batch 1, 2 and 7 on real samples: greatest difference {difference:.2e}")

@@ -1,0 +1,141 @@
+"""A domain whose samples are rows of one tensor in memory: most of what `Domain` asks for, done once."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch, Loader, class_weights
+from ptapp_core.data.rows import Rows, Splits
+from ptapp_core.domain import Domain, Example, Job, Place
+from ptapp_core.jobs import Trained, Which, optimizer_of
+from ptapp_core.kinds.kind import Answers, kind_in, write_report
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.settings.supervised import SupervisedSettings
+
+S = TypeVar("S", bound=SupervisedSettings)
+D = TypeVar("D", bound=Splits)
+M = TypeVar("M", bound=nn.Module)
+_SHOWN = 30  # mistakes that are listed
+_COMPARED = 16  # samples that an export is compared on
+_BATCH = 1024
+
+
+class InMemory(Domain[S, D, M]):
+    """A domain that is left with `load`, `build`, `rebuild` and `use`; its model has a `kind`."""
+
+    built_in: ClassVar[str] = "made"
+    made: ClassVar[str] = "made"
+
+    @abstractmethod
+    def use(self, card: Mapping[str, Any]) -> dict[str, Any]:
+        """What the card of an export says of the `input`, and what else is needed to make one."""
+
+    def augment(self, job: Job[S, D, M]) -> Callable[[Batch, Draws], Batch] | None:
+        """What is done to a batch of training samples, drawn by (seed, epoch, index) alone; None: nothing."""
+        return None
+
+    def prepare(self, data: D, split: str, model: M, *, card: Mapping[str, Any]) -> Rows:
+        """The samples of a split."""
+        part = data.part(split)
+        return replace(part, labels=kind_in(model).as_learned(data.classes, part.labels))
+
+    def loader(self, job: Job[S, D, M]) -> Loader:
+        """The training samples."""
+        settings, rows = job.settings, job.parts["train"]
+        return Loader(
+            rows.tensors,
+            settings.batch_size,
+            job.runtime,
+            seed=settings.seed,
+            accumulate=settings.accumulate,
+            transform=self.augment(job),
+            weights=class_weights(rows.labels) if settings.balance == "sampler" else None,
+            names=rows.samples.names,
+        )
+
+    def optimizer(self, job: Job[S, D, M]) -> Optimizer:
+        """That of the settings; the head may learn at another rate where the model has its name as `head_prefix`."""
+        return optimizer_of(job.settings, job.model, getattr(job.model, "head_prefix", ""))
+
+    def evaluation(self, job: Job[S, D, M], loss: nn.Module) -> Evaluate:
+        """The figures of the validation samples."""
+        data = job.parts["val"].tensors
+        return lambda model: kind_in(model).evaluate(model, data, job.runtime, loss=loss)
+
+    def report(
+        self,
+        model: M,
+        part: Rows,
+        card: Mapping[str, Any],
+        *,
+        place: Place,
+        say: Callable[[str], None] = print,
+        **options: Any,
+    ) -> None:
+        """Figures, pictures of the kind, and a list of the samples that are furthest off."""
+        kind, samples = kind_in(model), part.samples.names
+        predictions = kind.predict(model, part.tensors, place.runtime)
+        if not place.runtime.is_main:
+            return
+        wrong = (predictions.mistakes(kind.names) or [])[:_SHOWN]
+        lines = [f"{caption}  {samples[row]}" for row, caption in wrong] or ["no mistakes"]
+        files, record = (
+            {"mistakes.txt": "\n".join(lines) + "\n"},
+            {"precision": place.runtime.precision, "made": place.made},
+        )
+        note = " (made by the program)" if place.made else ""
+        write_report(
+            predictions,
+            kind.names,
+            samples,
+            folder=place.folder,
+            split=place.split,
+            record=record,
+            files=files,
+            note=note,
+            say=say,
+        )
+        say(f"report: {place.folder}")
+
+    def example(self, trained: Trained) -> Example:
+        """The model with its kind, and samples of the test split, or of all where there are none."""
+        card, model = trained.about["model"], trained.load(self.rebuild)
+        data = self.load(self.of_run(trained.run, card), Runtime("cpu"), trained=trained)
+        inputs = (data.part("test") or data.part("all")).inputs
+        rows = torch.arange(_COMPARED) % len(inputs)
+        return Example(Answers(model), inputs[rows], {**self.use(card), **kind_in(model).use()})
+
+
+class Answering(Generic[M]):
+    """What a `Predictor` of such a domain begins with: the model of a run, ready to answer.
+
+    A subclass names the `domain`, and has a method `predict` that makes inputs of what its user has. Raises UserError
+    where the directory holds no run of the domain.
+    """
+
+    domain: ClassVar[InMemory[Any, Any, Any]]
+
+    def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
+        trained = Trained.find(run, self.domain.name, self.domain.about, which=checkpoint)
+        self.card: dict[str, Any] = trained.about["model"]
+        self.model: M = trained.load(self.domain.rebuild).to(runtime.device)
+        self.kind, self._runtime = kind_in(self.model), runtime
+
+    @torch.no_grad()
+    def values(self, inputs: Tensor) -> list[list[float]]:
+        """What the kind gives for inputs (N, ...), K numbers each; raises UserError where one is not finite."""
+        found: list[list[float]] = []
+        for batch in inputs.split(_BATCH):
+            with self._runtime.autocast():
+                outputs = self.model(batch.to(self._runtime.device))
+            found += refuse_not_finite(self.kind(outputs.cpu())).tolist()
+        return found

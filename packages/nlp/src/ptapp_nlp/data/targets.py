@@ -1,0 +1,99 @@
+"""Labels and numbers of texts: which columns of a table hold them, and what their cells mean."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ptapp_core.data.columns import LABELS, NUMBER
+from ptapp_core.data.targets import MULTILABEL, REGRESS, Flags, Lists, Target, Wanted, is_flag, is_number, numbers
+from ptapp_core.errors import UserError
+from ptapp_nlp.data.columns import NO_LABELS, Columns, as_option, asked_for, title_of
+
+Rows = list[tuple[int, list[str]]]
+"""Row number from 1 (0 of a header that is known to be one) and cells."""
+Read = Callable[[str], Target]
+"""The target that the text of a label means; raises UserError where it means none."""
+
+
+def join_labels(file: Path, rows: Rows, header: list[str], *, columns: Columns) -> tuple[Rows, Columns]:
+    """The rows with the cells of several target columns as one JSON list in the place of the first, and the columns.
+
+    Several are those of `--label-column A+B`, or, of labels, all columns of 1 and 0. For numbers without a column of a
+    usual name it is the only one that holds numbers. Raises UserError where the columns are missing or not clear.
+    """
+    if columns.kind not in (MULTILABEL, REGRESS) or not rows:
+        return rows, columns
+    body = [cells for _, cells in rows[bool(header) :]]
+    width = max(map(len, body), default=0)
+    if columns.label is not None:
+        whole = columns.label.lower() in header
+        names = (columns.label,) if whole else Wanted.of(columns.kind, columns.label).columns
+        places = [asked_for(file, "--label-column", name, header=header, width=width) or 0 for name in names]
+    else:
+        places = _found(file, body, header, columns=columns)
+    if not places:
+        return rows, columns
+    titles = tuple(title_of(rows[0][1] if header else [], place) for place in places)
+    columns = replace(columns, label=header[places[0]] if header else str(places[0] + 1), targets=titles)
+    if len(places) == 1:
+        return rows, columns
+    first = places[0]
+
+    def joined(cells: list[str]) -> list[str]:
+        if len(cells) <= first:
+            return cells  # which is refused as a row of too few columns
+        own = [cells[place].strip() if place < len(cells) else "" for place in places]
+        return [*cells[:first], json.dumps(own), *cells[first + 1 :]]
+
+    kept = rows[: bool(header)]
+    return [*kept, *((number, joined(cells)) for number, cells in rows[bool(header) :])], columns
+
+
+def _found(file: Path, body: Sequence[Sequence[str]], header: list[str], columns: Columns) -> list[int]:
+    """The columns of 1 and 0, or the column of numbers; none where a column of a usual name is to be taken."""
+    width = max(map(len, body), default=0)
+    full = [cells for cells in body if len(cells) == width]
+    free = [place for place in range(width) if place >= len(header) or header[place] not in NO_LABELS]
+    usual = [header.index(name) for name in (LABELS if columns.kind == MULTILABEL else NUMBER) if name in header]
+    if columns.kind == MULTILABEL:
+        hot = [place for place in free if is_flag(cells[place] for cells in full)]
+        if len(hot) > 1 and not set(usual) - set(hot):
+            return hot
+        if usual or not header:
+            return usual[:1]
+        raise UserError(
+            f"{file}: no column of labels (its columns: {', '.join(header)}); --label-column takes one or more"
+        )
+    numeric = [place for place in free if full and all(is_number(cells[place].strip()) for cells in full)]
+    if usual:  # whatever its cells hold: another column is not taken in its place
+        mostly = (p for p in usual if 2 * sum(is_number(cells[p].strip()) for cells in full) > len(full))
+        return [next(mostly, usual[0])]
+    if len(numeric) == 1:
+        return numeric
+    shown = [as_option(header, place) for place in numeric[:3]]
+    which = f"{' or '.join(shown)}, or several: {'+'.join(shown)}" if shown else "no column holds numbers"
+    raise UserError(f"{file}: which column is the number? Give --label-column ({which})")
+
+
+def reader(kind: str, titles: Sequence[str], cells: Iterable[str]) -> tuple[Read, tuple[str, ...], str]:
+    """What reads a target, the names of the targets, and a note for the user on how it is read.
+
+    Args:
+        kind: multilabel or regress.
+        titles: of the columns that hold the targets.
+        cells: the labels of the training rows, of several columns as `join_labels` makes them.
+    """
+    several = len(titles) > 1
+
+    def own(label: str) -> list[str]:
+        return list(json.loads(label)) if several else [label]
+
+    if kind == REGRESS:
+        return (lambda label: numbers(own(label), titles)), tuple(titles), ""
+    cells = list(cells)
+    if several or is_flag(cells):
+        flags = Flags(titles, map(own, cells))
+        return (lambda label: flags.of(own(label))), tuple(titles), ""
+    lists = Lists(cells)
+    return (lambda label: lists.row(label, lists.names)), lists.names, f"column {titles[0]}: {lists.note}"

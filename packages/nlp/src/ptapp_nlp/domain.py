@@ -1,0 +1,188 @@
+"""What texts bring to the commands of `ptapp_core.domain`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from ptapp_core.data.loader import Loader
+from ptapp_core.data.members import Members
+from ptapp_core.domain import Domain, Example, Job, Place
+from ptapp_core.jobs import Trained
+from ptapp_core.kinds.kind import kind_in
+from ptapp_core.kinds.known import kind_for
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.inplace import recompute_activations
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.nn.losses import CrossEntropy
+from ptapp_core.runs.run import Run, write_text
+from ptapp_core.settings.idle import Only
+from ptapp_core.task import Task
+from ptapp_nlp.card import About, card_of
+from ptapp_nlp.config import SUPERVISED, TrainNLP, of_translation
+from ptapp_nlp.data.batches import by_length
+from ptapp_nlp.data.recognise import load_for
+from ptapp_nlp.data.splits import Splits
+from ptapp_nlp.data.tokens import Tokens
+from ptapp_nlp.entities import figure_of
+from ptapp_nlp.evaluate import Measured, measure, prepare
+from ptapp_nlp.export import example_of
+from ptapp_nlp.models import build
+from ptapp_nlp.models.encoder import positions_of
+from ptapp_nlp.models.losses import VocabularyLoss
+from ptapp_nlp.models.optimise import blocks_of, optimizer_of
+from ptapp_nlp.models.tasks import OUTPUTS, TokenTask
+from ptapp_nlp.train import about_tokens, evaluation, hide_words, tokens_of
+
+TextJob = Job[TrainNLP, Splits, nn.Module]
+_LONGEST = 100_000  # the greatest --max-length
+
+
+class Text(Domain[TrainNLP, Splits, nn.Module]):
+    """Texts: token numbers, int64 (N, L)."""
+
+    name: ClassVar[str] = "nlp"
+    settings = TrainNLP
+    about: ClassVar[type[About]] = About
+    built_in: ClassVar[str] = "made"
+    made: ClassVar[str] = "made"
+    rebuild = staticmethod(build)
+
+    def load(
+        self,
+        settings: TrainNLP,
+        runtime: Runtime,
+        *,
+        trained: Trained | None = None,
+        other: str | None = None,
+        skip_bad: bool = False,
+    ) -> Splits:
+        """The texts of a job with its tokens; of a trained run, as those that it was trained on are read."""
+        if trained is None:
+            data = load_for(settings)
+            return replace(data, tokens=tokens_of(settings, data, runtime))
+        data = load_for(settings, before=Members.read(trained.run), other=other, skip_bad=skip_bad)
+        return replace(data, tokens=Tokens.load(trained.run / "tokenizer.json", trained.about["tokenizer"]))
+
+    def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, dict[str, Any]]:
+        """The model with the weights of its encoder, if it has one, and its card."""
+        kind = kind_for(settings.task, data.classes, data.targets) if settings.task in SUPERVISED else None
+        card = card_of(settings, data, _tokens(data), kind=kind)
+        torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
+        model = build(card, pretrained=True, kind=kind)
+        if settings.activation_checkpointing:
+            recompute_activations(blocks_of(model))
+        return model, card
+
+    def prepare(self, data: Splits, split: str, model: nn.Module, *, card: Mapping[str, Any]) -> Measured:
+        """The texts of a split as numbers."""
+        kind = kind_in(model) if card["task"] in SUPERVISED else None
+        return prepare(card, data.part(split), _tokens(data), kind=kind, names=data.classes)
+
+    def usual_batch(self, settings: TrainNLP) -> int:
+        """That of the task and model."""
+        return TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
+
+    def optimizer(self, job: TextJob) -> Optimizer:
+        """That of the settings, whose rates may fall with the depth of a layer."""
+        return optimizer_of(job.settings, job.model)
+
+    def loader(self, job: TextJob) -> Loader:
+        """The training texts, those of like lengths together."""
+        settings, part = job.settings, job.parts["train"]
+        return Loader(
+            part.texts,
+            settings.batch_size,
+            job.runtime,
+            seed=settings.seed,
+            accumulate=settings.accumulate,
+            transform=hide_words(settings.word_dropout, _tokens(job.data)) if settings.word_dropout else None,
+            order=by_length(part.texts.lengths, settings.batch_size),
+            names=part.names,
+        )
+
+    def loss(self, job: TextJob) -> nn.Module:
+        """That of the kind of target, or of tokens."""
+        settings, device = job.settings, job.runtime.device
+        if settings.task in SUPERVISED:
+            return kind_in(job.model).loss_of(settings, job.data.targets, device)
+        smoothing = settings.label_smoothing
+        loss = CrossEntropy(label_smoothing=smoothing) if settings.task == "tag" else VocabularyLoss(smoothing)
+        return loss.to(device)
+
+    def task(self, job: TextJob, loss: nn.Module) -> Task:
+        """The model with its loss, of texts or of tokens."""
+        if job.settings.task in SUPERVISED:
+            return super().task(job, loss)
+        return TokenTask(job.model, loss, OUTPUTS[job.settings.task], pad=job.card["pad"])
+
+    def figures(self, job: TextJob) -> tuple[str, ...]:
+        """Those of the kind of target, or of tokens."""
+        if job.settings.task in SUPERVISED:
+            return super().figures(job)
+        tags = (figure_of(job.data.classes), "loss", "accuracy")
+        return tags if job.settings.task == "tag" else ("loss", "accuracy", "perplexity")
+
+    def evaluation(self, job: TextJob, loss: nn.Module) -> Evaluate:
+        """The figures of the validation texts."""
+        return evaluation(job.settings, job.parts["val"], loss, runtime=job.runtime, card=job.card)
+
+    def lines(self, job: TextJob, loader: Loader) -> list[str]:
+        """The tokens, the texts that are cut, and the model."""
+        tokens, most = _tokens(job.data), positions_of(job.model) or _LONGEST
+        about = about_tokens(job.parts["train"].texts, tokens, job.settings.batch_size)
+        cut = (part.cut.line(f"{name} ", most) for name, part in job.parts.items())
+        return [about, *(f"note: {line}" for line in cut if line), *super().lines(job, loader)]
+
+    def begin(self, run: Run, data: Splits) -> None:
+        """Leaves the tokens; a resumed job has them, unless it was killed before this."""
+        kept = run.path / "tokenizer.json"
+        if not kept.exists():
+            write_text(kept, _tokens(data).json())
+
+    def extra(self, data: Splits) -> dict[str, Any]:
+        """The digest of the tokens."""
+        return {"tokenizer": _tokens(data).digest}
+
+    def idle(self, card: Mapping[str, Any]) -> tuple[Only, ...]:
+        """The options of a beam, for a run that does not translate."""
+        return (of_translation(card["task"]),)
+
+    def of_run(self, run: Path, card: Mapping[str, Any]) -> TrainNLP:
+        """The settings of a run, whose texts are read as those that it was trained on."""
+        job = TrainNLP.of_run(run)
+        return job.model_copy(update={"text_per": card["text_per"]}) if card["task"] == "generate" else job
+
+    def notes(self, part: Measured) -> list[str]:
+        """How many of the texts are cut."""
+        return [f"note: {cut}"] if (cut := part.cut.line()) else []
+
+    def report(
+        self,
+        model: nn.Module,
+        part: Measured,
+        card: Mapping[str, Any],
+        *,
+        place: Place,
+        say: Callable[[str], None] = print,
+        **options: Any,
+    ) -> None:
+        """Figures and pictures of the task; `options`: the `beam` of a translation."""
+        measure(model, part, card, place=place, say=say, **options)
+
+    def example(self, trained: Trained) -> Example:
+        """Token numbers to what the task gives."""
+        job = self.of_run(trained.run, trained.about["model"])
+        return example_of(trained, trained.load(build), self.load(job, Runtime("cpu"), trained=trained))
+
+
+def _tokens(data: Splits) -> Tokens:
+    assert data.tokens is not None, "`load` has put them there"
+    return data.tokens
+
+
+TEXT = Text()

@@ -1,0 +1,24 @@
+"""What the rows of labels and numbers share: a learner whose targets are several numbers a sample."""
+
+import torch
+from torch import Tensor, nn
+
+from ptapp_core.data.loader import Loader
+from ptapp_core.kinds.kind import Kind
+from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.task import Source, Task
+
+
+def learner(
+    kind: Kind, model: nn.Module, inputs: Tensor, accumulate: int, runtime: Runtime
+) -> tuple[Task, Source, Evaluate]:
+    """A task of a kind, on inputs (N, ...) whose targets are drawn: 0 or 1."""
+    data = {"input": inputs, "target": torch.randint(0, 2, (len(inputs), kind.outputs)).float()}
+    loader = Loader(data, 12, runtime, accumulate=accumulate)
+    loss = kind.loss(None, data["target"], weighed=False, label_smoothing=0.0)
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:
+        return kind.predict(measured, data, runtime, batch_size=10).figures(loss)
+
+    return kind.task(model, loss), loader, evaluate

@@ -1,0 +1,143 @@
+"""Tables whose rows are the samples: which column is what, and what is refused."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from ptapp_core.data.members import Members
+from ptapp_core.data.rows import Divided, Splits
+from ptapp_core.data.split import BY_HASH, Division
+from ptapp_core.data.table_rows import TableRows, cells_in, is_missing, read_named
+from ptapp_core.data.targets import Wanted, numbers
+from ptapp_core.errors import UserError
+
+EXACT = Division(how="exact")
+
+
+def table_of(folder: Path, header: str, rows: Sequence[str]) -> Path:
+    file = folder / "t.csv"
+    file.write_text("\n".join([header, *rows]) + "\n")
+    return file
+
+
+def rows_of(file: Path, wanted: Wanted = Wanted(), **how: object) -> TableRows:  # noqa: B008
+    return TableRows(file, read_named(file), wanted, **how)  # type: ignore[arg-type]
+
+
+def divide(rows: TableRows, division: Division | None = EXACT) -> Divided:
+    return rows.divide(rows.inputs, division, check=lambda cells: None)[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "target"),
+    [("a,b,c", "c"), ("a,Label,c", "Label"), ("y,b,c", "y"), ("a,b,split", "b"), ("a,,c", "c"), ("split;a;b", "b")],
+)
+def test_the_target_has_a_usual_name_or_is_the_last_column(header: str, target: str, tmp_path: Path) -> None:
+    separator = ";" if ";" in header else ","
+    file = table_of(tmp_path, header, [separator.join(["train"] * 3)])
+    rows = rows_of(file)
+    assert rows.target.titles == [target]
+    columns = [name for name in header.split(separator) if name and name != "split"]
+    assert rows.inputs == [name for name in columns if name != target]
+    assert rows_of(file, Wanted(columns=(columns[0],))).target.titles == columns[:1]
+
+
+def test_columns_of_flags_beside_a_class_are_inputs(tmp_path: Path) -> None:
+    file = table_of(
+        tmp_path, "a,b,c,d", [f"{row % 2},{row // 2 % 2},{row // 4 % 2},{row % 3 % 2}" for row in range(40)]
+    )
+    assert divide(rows_of(file)).classes == ("0", "1")
+
+
+def test_rows_of_the_same_cells_are_in_one_split_and_may_have_several_targets(tmp_path: Path) -> None:
+    lines = [f"{row % 40},{'xy'[row // 40 % 2]}" for row in range(160)]
+    divided = divide(rows_of(table_of(tmp_path, "a,b", lines)), BY_HASH)
+    splits = dict(zip(divided.samples.ids, divided.splits, strict=True))
+    assert [splits[each] for each in divided.samples.ids] == divided.splits
+    assert len(splits) == 40
+    assert set(splits.values()) == {"train", "val", "test"}
+
+
+def test_a_run_of_one_content_under_several_labels_goes_on_and_a_changed_label_is_seen(tmp_path: Path) -> None:
+    def members(labels: str) -> Members:
+        lines = [f"{row},{label}" for row, label in zip((1, 1, 1, 2, 3), labels, strict=True)]
+        return Members.of([("train", divide(rows_of(table_of(tmp_path, "a,b", lines)), None).samples, list(labels))])
+
+    began = members("xyxyx")
+    began.refuse_changed_training(Path("run"), members("xyxyx"))
+    for other in ("xyyyx", "xyxxx"):
+        with pytest.raises(UserError, match="1 with another label"):
+            began.refuse_changed_training(Path("run"), members(other))
+
+
+def test_groups_and_splits_are_those_of_their_columns(tmp_path: Path) -> None:
+    lines = [f"{row},{row // 4},{'xy'[row % 2]}" for row in range(80)]
+    rows = rows_of(table_of(tmp_path, "a,owner,b", lines), group="owner")
+    divided = divide(rows)
+    assert rows.inputs == ["a"]
+    owners = {(owner, split) for owner, split in zip(divided.samples.groups, divided.splits, strict=True)}
+    assert len(owners) == 20
+    lines = [f"{line},{['Training', 'dev', 'test'][row % 3]}" for row, line in enumerate(lines)]
+    divided = divide(rows_of(table_of(tmp_path, "a,owner,b,split", lines)))
+    assert divided.splits[:4] == ["train", "val", "test", "train"]
+    assert divided.rows("all") == list(range(80))
+    assert divided.rows("val") == list(range(1, 80, 3))
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        ("a,b,split", ["1,x,train", "2,y,later"], r"t.csv:3: column split: 'later' is none of train, val, test"),
+        ("a,b", ["1,x", "2,"], r"t.csv:3: column b has no class"),
+        ("a,b", ["1,x", "z,y"], r"t.csv:3: column a: 'z' is no number"),
+        ("a,b", ["1,x", "2,y,3"], r"t.csv:3: 3 cells where the header has 2 columns"),
+    ],
+)
+def test_a_bad_row_is_named_or_left_out(header: str, rows: Sequence[str], message: str, tmp_path: Path) -> None:
+    file = table_of(tmp_path, header, rows)
+    with pytest.raises(UserError, match=message):
+        rows_of(file).divide(["a"], None, check=lambda cells: numbers(cells, ["a"]))
+    kept = TableRows(file, read_named(file, skip_bad=True), Wanted())
+    divided, cells = kept.divide(["a"], None, check=lambda cells: numbers(cells, ["a"]), skip_bad=True)
+    assert (cells, divided.about.count("1 bad row left out")) == ([["1"]], 1)
+    assert divided.samples.names == ["t.csv:2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,2\n3,4\n", "t.csv:1: has no names of columns"),
+        ("a,b,a\n1,2,3\n", "t.csv:1: column a is there twice"),
+        ("a,b\n", "t.csv: holds no row"),
+        ("", "t.csv:1: has no names"),
+    ],
+)
+def test_a_table_without_names_or_rows_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_named(tmp_path / "t.csv")
+
+
+def test_a_column_holds_numbers_where_all_cells_but_missing_ones_do(tmp_path: Path) -> None:
+    rows = rows_of(table_of(tmp_path, "a,b,c,d,e,f", ["1,?,,x,1e3,y", "NA,2,,1,inf,y", "-3.5,4,,2,5,y"]))
+    assert [name for name in rows.inputs if rows.holds_numbers(name)] == ["a", "b"]
+    assert is_missing("NaN")
+    assert not is_missing("0")
+
+
+def test_the_cells_of_a_table_come_in_the_order_asked_for(tmp_path: Path) -> None:
+    file = table_of(tmp_path, "a,b,c", ["1,2,3", "4,5,6"])
+    assert list(cells_in(file, ["c", "a"])) == [(f"{file}:2", ["3", "1"]), (f"{file}:3", ["6", "4"])]
+    with pytest.raises(UserError, match=r"t\.csv:1: column d is missing; known: a, b, c"):
+        list(cells_in(file, ["d"]))
+
+
+def test_the_splits_of_rows_hold_each_sample_once(tmp_path: Path) -> None:
+    divided = divide(rows_of(table_of(tmp_path, "a,b", [f"{row},{'xy'[row % 2]}" for row in range(60)])))
+    data = Splits(divided, torch.arange(60.0)[:, None], made=False)
+    parts = [data.part(name) for name in ("train", "val", "test")]
+    assert sorted(torch.cat([part.inputs for part in parts]).flatten().tolist()) == list(range(60))
+    assert len(data.part("all")) == len(data.members.rows) == 60
+    assert {row.label for row in data.members.rows} == {"x", "y"}
