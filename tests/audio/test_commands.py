@@ -152,7 +152,7 @@ def test_predict_and_features_count_what_a_folder_holds_besides(
     ):
         assert command(["audio", *words]) == 2
         error = capsys.readouterr().err
-        assert "1 file cannot be read as sounds (1 .sfz; the first is " in error
+        assert "1 file cannot be read as recordings (1 .sfz; the first is " in error
         assert "1 of 2 files could not be read" in error
 
 
@@ -228,7 +228,7 @@ def test_evaluate_says_of_the_data_what_training_said(
     (other / "low" / "broken.wav").write_bytes(b"no audio")
     assert command(["audio", "evaluate", str(only_run(trained)), "--data", str(other), "--skip-bad"]) == 0
     output = capsys.readouterr().out
-    assert "note: 1 file cannot be read as sounds (1 .sfz; the first is " in output
+    assert "note: 1 file cannot be read as recordings (1 .sfz; the first is " in output
     assert f"left out: {other / 'low' / 'broken.wav'}: is no sound" in output
 
 

@@ -200,7 +200,7 @@ def test_files_of_a_class_folder_that_are_no_sounds_are_counted(tmp_path: Path) 
     for number in range(4):
         (folder / "low" / f"{number}.xyz").write_bytes(b"no audio of any kind")
     data = load(str(folder))
-    assert [note for note in data.notes if "4 files cannot be read as sounds (4 .xyz; the first is " in note]
+    assert [note for note in data.notes if "4 files cannot be read as recordings (4 .xyz; the first is " in note]
     assert len(data.train) + len(data.val) + len(data.test) == 30
 
 

@@ -90,7 +90,7 @@ def opens(file: Path) -> bool:
 
 
 SOUNDS = FileType(
-    "sound",
+    "recording",
     pyav.SUFFIXES | frozenset(_OF_LIBSNDFILE.split()),
     opens,
     remedy="convert them first, for instance with `ffmpeg -i FILE FILE.wav`",
