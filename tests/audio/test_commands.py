@@ -229,7 +229,7 @@ def test_evaluate_says_of_the_data_what_training_said(
     assert command(["audio", "evaluate", str(only_run(trained)), "--data", str(other), "--skip-bad"]) == 0
     output = capsys.readouterr().out
     assert "note: 1 file cannot be read as recordings (1 .sfz; the first is " in output
-    assert f"left out: {other / 'low' / 'broken.wav'}: is no sound" in output
+    assert f"left out: {other / 'low' / 'broken.wav'}: is no audio" in output
 
 
 @pytest.mark.parametrize(("n_fft", "hop", "size"), [(256, 64, 16 * 64), (255, 100, 3217), (64, 150, 901), (512, 1, 30)])

@@ -42,7 +42,7 @@ def _texts(task: Any, row: Callable[[int, str], str], end: str) -> Callable[[Pat
         rows = [row(number, relabelled if number == 0 else "ab"[number % 2]) for number in range(40)]
         file = folder / f"train{end}"
         file.write_text("".join(rows))
-        reading = Reading(task, Columns(None, None, None), "utf-8", pair=None)
+        reading = Reading(task, Columns(None, None, None), "utf-8", None)
         return load_texts(str(file), reading, division=EXACT).members
 
     return load
