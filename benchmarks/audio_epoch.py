@@ -35,10 +35,12 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_audio.config import TrainAudio
+from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.recognise import load_for, recognise
-from ptapp_audio.data.splits import assign
+from ptapp_audio.domain import AUDIO
 from ptapp_audio.models import build
-from ptapp_audio.train import SoundTask, build_loader, build_model
+from ptapp_audio.train import SoundTask, build_model
+from ptapp_core.domain import Job
 from ptapp_core.fit import fit
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
@@ -64,8 +66,9 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
     begin = time.perf_counter()
     data = load_for(settings)
     read = time.perf_counter() - begin
-    model, _ = build_model(settings, data)
-    loader = build_loader(settings, data, model, runtime=runtime)
+    model, card = build_model(settings, data)
+    clips = AUDIO.training(settings, AUDIO.prepare(data, "train", model, card=card), model)
+    loader = AUDIO.loader(Job(settings, runtime, data, model, card, {"train": clips}))
     peak = 0.0
 
     class Measured(SoundTask):
@@ -86,14 +89,13 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
 class Sounds(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Log-mel pictures of a window of each training clip, made anew whenever one is asked for."""
 
-    def __init__(self, settings: TrainAudio, front: dict[str, Any], window: int, seed: int = 0) -> None:
+    def __init__(self, settings: TrainAudio, card: dict[str, Any], clips: Clips) -> None:
         assert settings.data is not None
         listing, _ = recognise(settings.data)
-        parts = assign(listing, settings.fold, settings.folds, settings.val, settings.seed)
-        rows = [row for row, part in enumerate(parts) if part == "train"]
-        self.files, self.labels = [listing.files[row] for row in rows], [listing.labels[row] for row in rows]
-        self.settings, self.front, self.window = settings, front, window
-        self.random = np.random.default_rng(seed)
+        file_of = dict(zip(listing.names, listing.files, strict=True))
+        self.files, self.labels = [file_of[name] for name in clips.names], clips.labels.tolist()
+        self.settings, self.front, self.window = settings, card["front"], card["window"]
+        self.random = np.random.default_rng(0)
 
     def __len__(self) -> int:
         return len(self.files)
@@ -126,7 +128,7 @@ def reference(settings: TrainAudio, epochs: int, bf16: bool = False) -> dict[str
     data = load_for(settings)
     _, card = build_model(settings, data)
     shape = (card["front"]["mels"], 1 + card["window"] // card["front"]["hop"])
-    sounds = Sounds(settings, card["front"], card["window"])
+    sounds = Sounds(settings, card, data.train)
     del data
     loader = torch.utils.data.DataLoader(sounds, settings.batch_size, shuffle=True, num_workers=2)
     network: nn.Module = build("cnn", classes=len(card["classes"]), shape=shape, **card["options"])

@@ -21,8 +21,10 @@ from pathlib import Path
 
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.recognise import load_for, recognise
+from ptapp_audio.domain import AUDIO
 from ptapp_audio.evaluate import predict_clips
-from ptapp_audio.train import SoundTask, build_loader, build_model
+from ptapp_audio.train import SoundTask, build_model
+from ptapp_core.domain import Job
 from ptapp_core.fit import fit
 from ptapp_core.jobs import optimizer_of
 from ptapp_core.machine.runtime import Runtime
@@ -66,7 +68,8 @@ def job(data: str, cache: str, room: int) -> dict[str, object]:
     peak.start()
     splits = load_for(settings)
     model, card = build_model(settings, splits)
-    loader = build_loader(settings, splits, model, runtime=runtime)
+    clips = AUDIO.training(settings, AUDIO.prepare(splits, "train", model, card=card), model)
+    loader = AUDIO.loader(Job(settings, runtime, splits, model, card, {"train": clips}))
     loss = build_loss("cross-entropy")
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=[]) as run:
         fit(

@@ -22,7 +22,8 @@ from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.measure.report import save
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
-from ptapp_rl.algos.build import build, model_card, task_and_source
+from ptapp_rl.algos.build import build, task_and_source
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.experience.rollout import Rollouts
@@ -57,7 +58,7 @@ def measure(count: int, passes: int = 20) -> tuple[float, dict[str, float]]:
     settings = TrainRL.resolve(None, {"device": "cpu", **options})
     runtime = runtime_of(settings)
     environments = Environments("CartPole-v1", count, seed=0, trial=False)
-    model = build(model_card(settings, environments))
+    model = build(card_of(settings, environments))
     optimizer = build_optimizer(model, "adam", lr=settings.lr)
     task, source = task_and_source(settings, model, environments, runtime=runtime, say=lambda line: None)
     assert isinstance(source, Rollouts)

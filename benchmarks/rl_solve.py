@@ -29,7 +29,8 @@ from ptapp_core.fit import fit
 from ptapp_core.jobs import runtime_of, schedule_of
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.runs.run import Run
-from ptapp_rl.algos.build import build, frames_per_step, model_card, plan_of, task_and_source
+from ptapp_rl.algos.build import build, frames_per_step, plan_of, task_and_source
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL, seed_list
 from ptapp_rl.envs.vector import Environments
 
@@ -84,7 +85,7 @@ def ours(algorithm: str, seed: int) -> Result:
     runtime = runtime_of(settings)
     environments = Environments("CartPole-v1", settings.envs, seed=seed)
     torch.manual_seed(seed)
-    model = build(model_card(settings, environments))
+    model = build(card_of(settings, environments))
     plan = replace(plan_of(settings), eval_every=round(EVERY / frames_per_step(settings)))
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
     schedule = schedule_of(settings, optimizer, plan)

@@ -21,7 +21,8 @@ from ptapp_core.fit import fit
 from ptapp_core.jobs import runtime_of, schedule_of
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.runs.run import Run
-from ptapp_rl.algos.build import build, model_card, plan_of, task_and_source
+from ptapp_rl.algos.build import build, plan_of, task_and_source
+from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.vector import Environments
 
@@ -36,7 +37,7 @@ def ours(algorithm: str) -> float:
     settings = TrainRL.resolve(None, {"algo": algorithm, "device": "cpu", **JOBS[algorithm]})
     runtime = runtime_of(settings)
     environments = Environments("CartPole-v1", settings.envs, seed=0)
-    model = build(model_card(settings, environments))
+    model = build(card_of(settings, environments))
     plan = replace(plan_of(settings), log_every=10**9)
     optimizer = build_optimizer(model, settings.optimizer, lr=settings.lr, momentum=settings.momentum)
     schedule = schedule_of(settings, optimizer, plan)

@@ -235,3 +235,29 @@ def test_these_rules_can_fail(tmp_path: Path) -> None:
     assert set(_imports(tree, "sample", False, False)) - loading == {"onnx", "torchvision", "torchvision.models"}
     assert "torch" in loaded_by("ptapp_core.fit")
     assert "torch" not in loaded_by("ptapp_core.errors")
+
+
+def defined(file: Path) -> set[str]:
+    """The names that a module defines or imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def test_benchmarks_import_names_that_are_there() -> None:
+    benchmarks = sorted(PACKAGES.parent.glob("benchmarks/*.py"))
+    assert benchmarks
+    for path in benchmarks:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ptapp"):
+                file = source(str(node.module))
+                assert file, f"{path.name}: there is no {node.module}"
+                absent = {alias.name for alias in node.names} - defined(file)
+                absent = {name for name in absent if not source(f"{node.module}.{name}")}
+                assert not absent, f"{path.name}: {node.module} has no {', '.join(absent)}"
