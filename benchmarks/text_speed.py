@@ -45,7 +45,7 @@ Rows = list[list[int]]
 
 def read(data: str, kind: str) -> tuple[Rows, list[int], Tokens]:
     """Token numbers and classes of the training texts."""
-    train = load(data, Reading("classify")).train
+    train = load(data, Reading("classify"), division=None).train
     tokens = learn(kind, train.source, 8000, lower=True, least=1)
     return tokens.encode(train.source, 128), list(train.target), tokens
 
