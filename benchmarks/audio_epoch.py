@@ -37,9 +37,10 @@ from torch import Tensor, nn
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.recognise import load_for, recognise
+from ptapp_audio.domain import AUDIO
 from ptapp_audio.models import build
-from ptapp_audio.train import SoundTask, augmented, build_model
-from ptapp_core.data.loader import Loader
+from ptapp_audio.train import SoundTask, build_model
+from ptapp_core.domain import Job
 from ptapp_core.fit import fit
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
@@ -65,10 +66,9 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
     begin = time.perf_counter()
     data = load_for(settings)
     read = time.perf_counter() - begin
-    model, _ = build_model(settings, data)
-    clips = data.train
-    transform = augmented(settings, clips, model, device=runtime.device)
-    loader = Loader({"target": clips.labels}, settings.batch_size, runtime, seed=settings.seed, transform=transform)
+    model, card = build_model(settings, data)
+    clips = AUDIO.training(settings, AUDIO.prepare(data, "train", model, card=card), model)
+    loader = AUDIO.loader(Job(settings, runtime, data, model, card, {"train": clips}))
     peak = 0.0
 
     class Measured(SoundTask):

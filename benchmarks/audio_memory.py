@@ -2,7 +2,7 @@
 
     python benchmarks/audio_memory.py --data ../shared/data/esc10 [--times 37] [--room 400]
 
-The large one is a manifest that names each file of DATA --times times. Each job is a process of its own; the large
+The large one is a manifest of --times links to each file of DATA. Each job is a process of its own; the large
 ones may take --room MiB for data beyond what the program has after its imports (RLIMIT_DATA, as `ulimit -d` sets it):
 a third of that may hold sounds. It reads all, takes ten steps, and classifies 64 clips. Three jobs: DATA, the large
 one with `--cache auto`, and the large one with `--cache memory`, which is meant to fail. Of the peak, what is private
@@ -21,9 +21,10 @@ from pathlib import Path
 
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.recognise import load_for, recognise
+from ptapp_audio.domain import AUDIO
 from ptapp_audio.evaluate import predict_clips
-from ptapp_audio.train import SoundTask, augmented, build_model
-from ptapp_core.data.loader import Loader
+from ptapp_audio.train import SoundTask, build_model
+from ptapp_core.domain import Job
 from ptapp_core.fit import fit
 from ptapp_core.jobs import optimizer_of
 from ptapp_core.machine.runtime import Runtime
@@ -58,7 +59,7 @@ class Peak(threading.Thread):
 
 
 def job(data: str, cache: str, room: int) -> dict[str, object]:
-    settings = TrainAudio(data=data, cache=cache, batch_size=16, fold=1, threads=1)
+    settings = TrainAudio(data=data, cache=cache, batch_size=16, split="exact", threads=1)
     runtime = Runtime("cpu", threads=1).set_up_process()
     before = status()
     limit = (before["VmData"] + room) * MIB
@@ -67,9 +68,8 @@ def job(data: str, cache: str, room: int) -> dict[str, object]:
     peak.start()
     splits = load_for(settings)
     model, card = build_model(settings, splits)
-    clips = splits.train
-    transform = augmented(settings, clips, model, device=runtime.device)
-    loader = Loader({"target": clips.labels}, settings.batch_size, runtime, seed=settings.seed, transform=transform)
+    clips = AUDIO.training(settings, AUDIO.prepare(splits, "train", model, card=card), model)
+    loader = AUDIO.loader(Job(settings, runtime, splits, model, card, {"train": clips}))
     loss = build_loss("cross-entropy")
     with tempfile.TemporaryDirectory() as place, Run(Path(place) / "run", runtime, log_to=[]) as run:
         fit(
@@ -99,15 +99,18 @@ def main() -> None:
         print(json.dumps(job(chosen.data, chosen.job, chosen.room)))
         return
     listing, _ = recognise(chosen.data)
-    folds = listing.folds or [1 + row % 3 for row in range(len(listing.files))]
     print(f"{'':22} clips  sounds MiB  private MiB  file MiB   (beyond the imports; {chosen.room} allowed)")
     with tempfile.TemporaryDirectory() as place:
         large = Path(place) / "large.csv"
         with large.open("w", newline="") as stream:
             writer = csv.writer(stream)
-            writer.writerow(["filename", "category", "fold"])
-            for file, label, fold in zip(listing.files, listing.labels, folds, strict=True):
-                writer.writerows([[file.resolve(), listing.classes[label], fold]] * chosen.times)
+            writer.writerow(["filename", "category"])
+            for file, label in zip(listing.files, listing.labels, strict=True):
+                for copy in range(chosen.times):
+                    path = Path(place) / str(copy) / file.name
+                    path.parent.mkdir(exist_ok=True)
+                    path.symlink_to(file.resolve())
+                    writer.writerow([path.relative_to(place), listing.classes[label]])
         for name, data, cache, room in (
             ("as it is, unlimited", chosen.data, "auto", 2**20),
             ("large, --cache auto", large, "auto", chosen.room),
@@ -119,7 +122,7 @@ def main() -> None:
                 print(f"{name:22} fails: {done.stderr.strip().splitlines()[-1][:90]}")
                 continue
             found = json.loads(done.stdout.splitlines()[-1])
-            where = found["about"].rsplit(", ", 1)[-1]
+            where = "mapped from disk" if "mapped from disk" in found["about"] else "in memory"
             numbers = f"{found['clips']:6,} {found['sounds']:11,} {found['private']:12,} {found['file']:9,}"
             print(f"{name:22}{numbers}   {where}")
 

@@ -45,7 +45,7 @@ Rows = list[list[int]]
 
 def read(data: str, kind: str) -> tuple[Rows, list[int], Tokens]:
     """Token numbers and classes of the training texts."""
-    train = load(data, Reading("classify")).train
+    train = load(data, Reading("classify"), division=None).train
     tokens = learn(kind, train.source, 8000, lower=True, least=1)
     return tokens.encode(train.source, 128), list(train.target), tokens
 
@@ -164,7 +164,7 @@ def cache(lengths: list[int], picture: Path | None) -> None:
     rates: dict[str, list[float]] = {"with the cache": [], "without": []}
     for length in lengths:
         for (name, own), cached in zip(rates.items(), (True, False), strict=True):
-            session = LanguageSession(model, cached=cached)
+            session = LanguageSession(model, max(lengths) + 1, cached=cached)
             first = torch.full((1, 1), BOS)
             own.append(length / seconds(lambda s=session, n=length, f=first: sample(s.advance, f, n)))  # type: ignore[misc]
             print(f"{length:5} tokens {name:15}  {own[-1]:7.0f} tokens/s")

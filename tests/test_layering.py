@@ -128,7 +128,8 @@ def test_imports_run_from_domain_to_core_alone() -> None:
 
 def test_no_text_has_the_marks_of_a_merge_that_was_not_finished() -> None:
     root = PACKAGES.parent
-    for path in [*root.glob("*.md"), *root.glob("docs/*.md"), *root.glob("tests/**/*.py"), *files()]:
+    places = ("*.md", "docs/*.md", "packages/**/*.md", "tests/**/*.md", "tests/**/*.py")
+    for path in [*(path for place in places for path in root.glob(place)), *files()]:
         marks = re.findall(r"^(?:<{7} |>{7} )", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert not marks, path.relative_to(root)
 
@@ -235,3 +236,29 @@ def test_these_rules_can_fail(tmp_path: Path) -> None:
     assert set(_imports(tree, "sample", False, False)) - loading == {"onnx", "torchvision", "torchvision.models"}
     assert "torch" in loaded_by("ptapp_core.fit")
     assert "torch" not in loaded_by("ptapp_core.errors")
+
+
+def defined(file: Path) -> set[str]:
+    """The names that a module defines or imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            names.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+    return names
+
+
+def test_benchmarks_import_names_that_are_there() -> None:
+    benchmarks = sorted(PACKAGES.parent.glob("benchmarks/*.py"))
+    assert benchmarks
+    for path in benchmarks:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ptapp"):
+                file = source(str(node.module))
+                assert file, f"{path.name}: there is no {node.module}"
+                absent = {alias.name for alias in node.names} - defined(file)
+                absent = {name for name in absent if not source(f"{node.module}.{name}")}
+                assert not absent, f"{path.name}: {node.module} has no {', '.join(absent)}"

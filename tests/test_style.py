@@ -3,11 +3,9 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-from test_layering import PACKAGES, files, module_name, source
+from test_layering import files, module_name
 
-ROOT = PACKAGES.parent
 # A tuple with an axis of one letter or number, with "...", with a single axis, or behind a dtype; or these words.
 _AXIS = r"(?:[A-Za-z]|\d+)(?: [*+/-] \w+)*"
 SHAPE = re.compile(
@@ -106,35 +104,3 @@ class One:
     def method(self, x: Tensor) -> None: ...
 '''
     assert list(undescribed(ast.parse(source), "m")) == ["m.shapeless", "m.typeless", "m.silent"]
-
-
-def defined(file: Path) -> set[str]:
-    """The names that a module defines or imports."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name for alias in node.names}
-    return names
-
-
-def test_benchmarks_import_names_that_are_there() -> None:
-    for path in sorted(ROOT.glob("benchmarks/*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ptapp"):
-                file = source(str(node.module))
-                assert file, f"{path.name}: there is no {node.module}"
-                absent = {alias.name for alias in node.names} - defined(file)
-                absent = {name for name in absent if not source(f"{node.module}.{name}")}
-                assert not absent, f"{path.name}: {node.module} has no {', '.join(absent)}"
-
-
-def test_no_page_holds_the_marks_of_an_unfinished_merge() -> None:
-    pages = [path for place in ("*.md", "docs/*.md", "packages/**/*.md", "tests/**/*.md") for path in ROOT.glob(place)]
-    assert len(pages) > 10
-    for page in pages:
-        lines = page.read_text(encoding="utf-8").splitlines()
-        assert not [line for line in lines if line.startswith(("<<<<<<< ", ">>>>>>> "))], page

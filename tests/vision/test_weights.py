@@ -17,6 +17,7 @@ from torchvision.transforms.functional import normalize
 from contract.of_vision import write_images
 from contract.rows import command, last_checkpoint, only_run
 from ptapp_core.data.split import Samples
+from ptapp_core.domain import train_once
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
 from ptapp_core.loop.optim import build_optimizer
@@ -24,6 +25,7 @@ from ptapp_core.loop.update import Update
 from ptapp_core.machine.runtime import Runtime
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.splits import Images, Splits
+from ptapp_vision.domain import VISION
 from ptapp_vision.models import TorchvisionClassifier, Weights, build, read_weights, usual_size
 from ptapp_vision.models.torchvision_models import names, published_statistics
 from ptapp_vision.models.whole import Pixels
@@ -233,3 +235,17 @@ def test_a_frozen_part_is_the_same_function_after_training(chosen: st.DataObject
         if key.startswith(held):
             assert torch.equal(value, before[key]), key
     assert any(not torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_job_reads_its_weights_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, read = tmp_path / "w.pt", []
+    torch.save(build("fercnn", classes=7, channels=1, size=48).state_dict(), file)
+
+    def counted(path: Path) -> Weights:
+        read.append(path)
+        return read_weights(path)
+
+    monkeypatch.setattr("ptapp_vision.domain.read_weights", counted)
+    job = TrainVision(weights=file, steps=1, device="cpu", threads=1, log_to=[], run_dir=tmp_path / "runs")
+    train_once(VISION, job)
+    assert read == [file]

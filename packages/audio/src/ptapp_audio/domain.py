@@ -13,7 +13,7 @@ from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
 from ptapp_audio.data.recognise import load_for
 from ptapp_audio.data.splits import Splits
-from ptapp_audio.evaluate import predict_clips
+from ptapp_audio.evaluate import measure_clips, predict_clips
 from ptapp_audio.models.whole import Waveform, rebuild
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.train import SoundTask, augmented, build_model, own_folds, several_windows
@@ -21,7 +21,7 @@ from ptapp_core.data.loader import Loader, class_weights
 from ptapp_core.data.members import Members
 from ptapp_core.domain import Domain, Example, Job, Place
 from ptapp_core.jobs import Trained, optimizer_of
-from ptapp_core.kinds.kind import Answers, kind_in, write_report
+from ptapp_core.kinds.kind import Answers, write_report
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 
@@ -96,9 +96,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
     def evaluation(self, job: AudioJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation clips."""
         clips, window = job.parts["val"], job.model.window
-        return lambda model: (
-            kind_in(model).learned(predict_clips(model, clips, window, runtime=job.runtime)).figures(loss)
-        )
+        return lambda model: measure_clips(model, clips, window, runtime=job.runtime, loss=loss)
 
     def lines(self, job: AudioJob, loader: Loader) -> list[str]:
         """The model, and how little of long recordings an epoch hears."""

@@ -10,7 +10,7 @@ from ptapp_audio.data.read import SOUNDS, Remarks, is_silent, read
 from ptapp_audio.data.unreadable import Unreadable
 from ptapp_audio.pictures import timeline
 from ptapp_audio.predictor import Predictor
-from ptapp_core.cli.answers import csv_lines, json_lines, table_lines
+from ptapp_core.cli.answers import answers_of
 from ptapp_core.data.class_folders import files_named
 from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
@@ -33,7 +33,7 @@ def predict(settings: PredictAudio) -> None:
     if model.made:
         print("ptapp: note: this model learned from clips that the program made", file=sys.stderr)
     paths = [str(file) for file in files]
-    answer = json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, paths)
+    answer = answers_of(settings, kind, paths)
     unreadable, remarks = 0, Remarks()
     for number, file in enumerate(files):
         try:

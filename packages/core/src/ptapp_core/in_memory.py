@@ -88,10 +88,6 @@ class InMemory(Domain[S, D, M]):
             return
         wrong = (predictions.mistakes(kind.names) or [])[:_SHOWN]
         lines = [f"{caption}  {samples[row]}" for row, caption in wrong] or ["no mistakes"]
-        files, record = (
-            {"mistakes.txt": "\n".join(lines) + "\n"},
-            {"precision": place.runtime.precision, "made": place.made},
-        )
         note = " (made by the program)" if place.made else ""
         write_report(
             predictions,
@@ -99,8 +95,8 @@ class InMemory(Domain[S, D, M]):
             samples,
             folder=place.folder,
             split=place.split,
-            record=record,
-            files=files,
+            record={"precision": place.runtime.precision, "made": place.made},
+            files={"mistakes.txt": "\n".join(lines) + "\n"},
             note=note,
             say=say,
         )

@@ -19,8 +19,6 @@ from ptapp_nlp.data.tokens import Tokens, learn
 from ptapp_nlp.evaluate import Measured
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
 
-_LONGEST = 100_000  # the greatest --max-length
-
 
 def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     """Those of the run that is resumed, or of the pretrained encoder, or learned from the training split by rank 0."""

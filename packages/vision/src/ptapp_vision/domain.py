@@ -1,6 +1,7 @@
 """What images bring to the commands of `ptapp_core.domain`."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -53,11 +54,12 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
             return load_for(settings, form, before=before, other=other, skip_bad=skip_bad)
         weights = read_weights(settings.weights) if settings.weights else None
         size = settings.size or usual_size(settings.model, weights, settings.pretrained)
-        return load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
+        data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
+        return replace(data, weights=weights)
 
     def build(self, settings: TrainVision, data: Splits, runtime: Runtime) -> tuple[Pixels, dict[str, Any]]:
         """The model with the statistics of the pixels, and its card."""
-        model, card = build_model(settings, data, read_weights(settings.weights) if settings.weights else None)
+        model, card = build_model(settings, data, data.weights)
         if settings.sync_batchnorm:
             synchronise_batchnorm(model, runtime)
         return model, card
@@ -100,7 +102,7 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
 
     def lines(self, job: VisionJob, loader: Loader) -> list[str]:
         """The model, its first weights, and what is done to the training images."""
-        weights = [f"weights: {read_weights(job.settings.weights)}"] if job.settings.weights else []
+        weights = [f"weights: {job.data.weights}"] if job.data.weights else []
         return [*super().lines(job, loader), *weights, f"augmentation: {job.settings.augmentation}"]
 
     def end(self, run: Run, data: Splits) -> None:

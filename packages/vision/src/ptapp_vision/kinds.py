@@ -16,7 +16,7 @@ from torch.nn import functional
 from ptapp_core.data.loader import Data, each_once
 from ptapp_core.errors import UserError
 from ptapp_core.kinds import known
-from ptapp_core.kinds.kind import Kind, Predictions
+from ptapp_core.kinds.kind import Kind, Predictions, name_width
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.report import INK, clip, save
 from ptapp_core.measure.results import class_numbers
@@ -28,7 +28,6 @@ from ptapp_vision.models.reconstruct import Reconstruction, reconstruction_metri
 
 _WORST = 6  # images on the picture of the worst
 _KEYS = 24  # classes in its legend
-_TABLE = 28  # characters of a class in the table
 
 
 class Reconstruct(Kind):
@@ -46,10 +45,6 @@ class Reconstruct(Kind):
     def forward(self, images: Tensor) -> Tensor:
         """The images (N, C, H, W) as the network gives them."""
         return images
-
-    def averaged(self, outputs: Tensor, counted: Tensor) -> Tensor:
-        """Images have no windows."""
-        raise NotImplementedError
 
     def loss(self, name: str | None, targets: Tensor, *, weighed: bool, label_smoothing: float) -> nn.Module:
         """`mse` (the usual one) or `l1`."""
@@ -88,11 +83,6 @@ class Reproduced(Predictions):
 
     measured: dict[str, float]
     """Mean squared error and psnr."""
-
-    @property
-    def answers(self) -> Tensor:
-        """The images themselves are not kept."""
-        raise NotImplementedError
 
     def metrics(self) -> dict[str, float]:
         """Mean squared error of normalised pixels, and psnr in dB."""
@@ -143,10 +133,6 @@ class Segment(Kind):
     def forward(self, logits: Tensor) -> Tensor:
         """Probabilities (N, K, H, W) float32."""
         return logits.float().softmax(1)
-
-    def averaged(self, outputs: Tensor, counted: Tensor) -> Tensor:
-        """Images have no windows."""
-        raise NotImplementedError
 
     def loss(self, name: str | None, targets: Tensor, *, weighed: bool, label_smoothing: float) -> PixelCrossEntropy:
         """`cross-entropy`; with `weighed`, classes count by the inverse of their number of pixels in the masks."""
@@ -258,11 +244,6 @@ class Segmented(Predictions):
     """Of each image its mean IoU, and the share of each class in its counted pixels: in truth, and as said."""
     worst: Sequence[Worst]
 
-    @property
-    def answers(self) -> Tensor:
-        """(N, K) float32: how much of each image each class covers."""
-        return torch.tensor([said for _, _, said in self.images])
-
     def metrics(self) -> dict[str, float]:
         """Mean IoU over the classes that occur, the share of pixels that are right, and the cross-entropy as `nll`."""
         right = (self.counts.diagonal().sum() / self.counts.sum().clamp(min=1)).item()
@@ -278,7 +259,7 @@ class Segmented(Predictions):
 
     def report(self, names: Sequence[str]) -> tuple[dict[str, Any], str]:
         """The IoU of each class, null for one that does not occur, with their confusion; and a table."""
-        width = min(_TABLE, max(len(name) for name in ("class", *names)))
+        width = name_width("class", names)
         recall = self.counts.diagonal() / self.counts.sum(1).clamp(min=1)
         columns = (names, iou(self.counts).tolist(), recall.tolist(), self.counts.sum(1).tolist())
         rows, lines = [], [f"{'class':<{width}}     iou  recall        pixels"]

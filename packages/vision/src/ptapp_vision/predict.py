@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ptapp_core.cli.answers import csv_lines, json_lines, table_lines
+from ptapp_core.cli.answers import answers_of
 from ptapp_core.data.class_folders import files_named
 from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
@@ -33,7 +33,7 @@ def predict(settings: PredictVision) -> None:
             raise UserError("--masks does nothing here: it is for runs of --task segment; leave it out")
         _refuse_one_name(files, settings.masks)
         settings.masks.mkdir(parents=True, exist_ok=True)
-    answer = json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, names)
+    answer = answers_of(settings, kind, names)
     if model.drawn:
         print("ptapp: note: this model learned from drawn faces, not from photographs", file=sys.stderr)
     unreadable = 0

@@ -15,7 +15,7 @@ from ptapp_audio.features.spectral import LogMel
 from ptapp_audio.models import Network, build
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.classify import Classify
-from ptapp_core.kinds.kind import Kind
+from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.known import kind_of
 
 _QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
@@ -107,7 +107,7 @@ class Waveform(nn.Module):
     """
 
     def __init__(
-        self, front: LogMelFront | UnitFront, network: Network, window: int, *, kind: Kind | None = None
+        self, front: LogMelFront | UnitFront, network: Network, window: int, *, kind: VectorKind | None = None
     ) -> None:
         super().__init__()
         self.front, self.window, self.kind = front, window, kind or Classify(())

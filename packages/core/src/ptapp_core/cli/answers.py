@@ -14,10 +14,10 @@ Answer = Callable[[str, Sequence[float]], None]
 
 def answers_of(settings: PredictFiles, kind: Kind, names: Sequence[str]) -> Answer:
     """In the form that the settings ask for; `names` are those of all that is answered."""
-    return json_lines(kind) if settings.json_ else csv_lines(kind) if settings.csv else table_lines(kind, names)
+    return _json_lines(kind) if settings.json_ else _csv_lines(kind) if settings.csv else _table_lines(kind, names)
 
 
-def json_lines(kind: Kind) -> Answer:
+def _json_lines(kind: Kind) -> Answer:
     """Prints a JSON object for each file."""
 
     def write(name: str, row: Sequence[float]) -> None:
@@ -26,7 +26,7 @@ def json_lines(kind: Kind) -> Answer:
     return write
 
 
-def csv_lines(kind: Kind) -> Answer:
+def _csv_lines(kind: Kind) -> Answer:
     """Prints the header now, and a row for each file."""
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["file", *kind.columns()])
@@ -37,7 +37,7 @@ def csv_lines(kind: Kind) -> Answer:
     return write
 
 
-def table_lines(kind: Kind, names: Sequence[str]) -> Answer:
+def _table_lines(kind: Kind, names: Sequence[str]) -> Answer:
     """Prints a line for each file, as wide as the longest of the names, or as a terminal allows."""
     width = min(44, max(map(len, names)))
 

@@ -10,7 +10,16 @@ from ptapp_core.data.rows import Divided
 from ptapp_core.data.split import SPLITS, Division, Known, Samples, SplitName, assign, digest
 from ptapp_core.data.table import Table, read_table
 from ptapp_core.data.target_columns import TargetColumns
-from ptapp_core.data.targets import CLASSIFY, Target, Wanted, in_order, note_on_single, numbers, refuse_single, said_of
+from ptapp_core.data.targets import (
+    CLASSIFY,
+    Target,
+    Wanted,
+    in_order,
+    is_number,
+    note_on_single,
+    refuse_single,
+    said_of,
+)
 from ptapp_core.errors import UserError, counted, nearest, placed
 
 USUAL = ("target", "label", "labels", "class", "y")
@@ -23,15 +32,6 @@ _SPLIT = "split"
 def is_missing(cell: str) -> bool:
     """Whether a cell holds nothing."""
     return cell.lower() in MISSING
-
-
-def is_number(cell: str) -> bool:
-    """Whether a cell holds a finite number."""
-    try:
-        numbers([cell], [""])
-    except UserError:
-        return False
-    return True
 
 
 def read_named(file: Path, *, skip_bad: bool = False) -> Table:

@@ -10,8 +10,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.data.loader import Data
-from ptapp_core.kinds.kind import Kind, Mistake, Supervised, mean_by, pool
-from ptapp_core.kinds.kind import Predictions as AnyPredictions
+from ptapp_core.kinds.kind import (
+    Mistake,
+    Supervised,
+    VectorKind,
+    VectorPredictions,
+    mean_by,
+    mean_loss,
+    name_width,
+    pool,
+)
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
 from ptapp_core.measure.report import clip, confusion_matrix
@@ -28,7 +36,7 @@ class Classification(Supervised):
     probabilities (N, K) as MixUp makes them."""
 
 
-class Classify(Kind):
+class Classify(VectorKind):
     """One of K classes: logits (N, K) -> probabilities."""
 
     name: ClassVar[str] = "classify"
@@ -94,7 +102,7 @@ class Classify(Kind):
 
 
 @dataclass(frozen=True)
-class Predictions(AnyPredictions):
+class Predictions(VectorPredictions):
     """Predictions for every sample of a data set, in its order; CPU tensors, the same on every rank."""
 
     probabilities: Tensor
@@ -120,11 +128,10 @@ class Predictions(AnyPredictions):
 
     def loss(self, loss: nn.Module) -> float:
         """The mean over the samples of a loss as `Classification` takes it."""
-        device = next(loss.buffers(), self.target).device  # a loss with class weights computes where they are
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
         if isinstance(loss, OwnLoss) and self.level is not None:
             logits = logits + self.level[:, None]
-        return loss(logits.to(device), self.target.to(device)).item() / len(self.target)
+        return mean_loss(loss, logits, self.target)
 
     def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """One dict per sample: name, true, said, score (1 right, 0 wrong)."""
@@ -181,7 +188,7 @@ def predict(model: nn.Module, data: Data, runtime: Runtime, *, batch_size: int =
 
 def class_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """A line a class for the console, of `metrics.per_class` with the names as `class`."""
-    width = min(28, max(len(name) for name in ("class", *(row["class"] for row in rows))))
+    width = name_width("class", (row["class"] for row in rows))
     lines = [f"{'class':<{width}}  precision  recall      f1  support"]
     for row in rows:
         lines.append(

@@ -1,7 +1,7 @@
 """What the target of a sample is, and all that follows from it; see `KINDS` for those that there are."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -18,6 +18,8 @@ from ptapp_core.runs.run import json_lines
 from ptapp_core.settings.own import bring, is_own
 from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.task import Task
+
+_WIDEST = 28  # characters of a name in a table
 
 
 class Supervised(Task):
@@ -57,18 +59,6 @@ class Predictions(ABC):
     def metrics(self) -> dict[str, float]:
         """The figures of a report, by name."""
 
-    def figures(self, loss: nn.Module) -> dict[str, float]:
-        """The figures of an evaluation during training, `Kind.figures`.
-
-        The loss is the one that is trained with (weighed, smoothed or focal alike), so that the two can be compared.
-        """
-        raise NotImplementedError
-
-    @property
-    @abstractmethod
-    def answers(self) -> Tensor:
-        """What the kind gives, (N, K)."""
-
     def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """One dict per sample, for `paired` to compare: name, true, said, score; nothing where there is no such.
 
@@ -87,16 +77,32 @@ class Predictions(ABC):
     def draw(self, names: Sequence[str], folder: Path, title: str) -> None:  # noqa: B027
         """Writes the pictures that the figures are seen in, if there are any."""
 
+
+class VectorPredictions(Predictions):
+    """Predictions of a `VectorKind`."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> Tensor:
+        """What the kind gives, (N, K)."""
+
+    @abstractmethod
+    def figures(self, loss: nn.Module) -> dict[str, float]:
+        """The figures of an evaluation during training, `Kind.figures`.
+
+        The loss is the one that is trained with (weighed, smoothed or focal alike), so that the two can be compared.
+        """
+
+    @abstractmethod
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
         """The mean prediction of the windows of each clip.
 
         `owner` (M,) int64 is the clip of a window, `target` (N,) or (N, K) are the targets of the clips.
         """
-        raise NotImplementedError
 
 
 class Kind(nn.Module, ABC):
-    """A kind of target. Called, it makes answers of what the network gives: (N, K) -> (N, K).
+    """A kind of target. Called, it makes answers of what the network gives, both of the same shape.
 
     It is a part of the model, so that what it takes from the data (the thresholds) travels with the weights and into
     every export.
@@ -158,33 +164,17 @@ class Kind(nn.Module, ABC):
         """Random targets of `count` samples, to try a loss on."""
         return [torch.rand(count, self.outputs, generator=draw)]
 
-    def gathered(self, outputs: Tensor, target: Tensor) -> Predictions:
-        """The predictions of a whole set, from what the network gives for it, (N, K) float32."""
-        raise NotImplementedError
-
     @abstractmethod
-    def averaged(self, outputs: Tensor, counted: Tensor) -> Tensor:
-        """What the network would give for the mean answer of some windows: (N, W, K) -> (N, K).
-
-        `counted` (N, W, 1) bool says which windows count, at least one of each sample.
-        """
-
     def predict(
         self, model: nn.Module, data: Data, runtime: Runtime, *, batch_size: int = 256, workers: int = 0
     ) -> Predictions:
         """What a model in eval mode says of every sample, each once: ranks share the work and pool the answers."""
-        outputs, target = pool(model, data, runtime, batch_size=batch_size, workers=workers)
-        return self.gathered(outputs, target)
 
+    @abstractmethod
     def evaluate(
         self, model: nn.Module, data: Data, runtime: Runtime, *, loss: nn.Module, workers: int = 0
     ) -> Mapping[str, float]:
         """The `figures` of the validation split."""
-        return self.learned(self.predict(model, data, runtime, workers=workers)).figures(loss)
-
-    def learned(self, predictions: Predictions) -> Predictions:
-        """The predictions of the validation split, from which a kind may take thresholds for itself."""
-        return predictions
 
     def as_learned(self, found: Sequence[str], target: Tensor) -> Tensor:
         """The targets of data whose outputs are called `found`, as the loss takes them: float32 (N, K).
@@ -214,6 +204,38 @@ class Kind(nn.Module, ABC):
     def line(self, row: Sequence[float]) -> str:
         """One answer on the console."""
         return "  ".join(f"{name} {value:.6g}" for name, value in zip(self.names, row, strict=True))
+
+
+class VectorKind(Kind):
+    """A kind with K numbers for each sample: (N, K) -> (N, K). Those of all samples fit into memory together."""
+
+    @abstractmethod
+    def gathered(self, outputs: Tensor, target: Tensor) -> VectorPredictions:
+        """The predictions of a whole set, from what the network gives for it, (N, K) float32."""
+
+    @abstractmethod
+    def averaged(self, outputs: Tensor, counted: Tensor) -> Tensor:
+        """What the network would give for the mean answer of some windows: (N, W, K) -> (N, K).
+
+        `counted` (N, W, 1) bool says which windows count, at least one of each sample.
+        """
+
+    def learned(self, predictions: VectorPredictions) -> VectorPredictions:
+        """The predictions of the validation split, from which a kind may take thresholds for itself."""
+        return predictions
+
+    def predict(
+        self, model: nn.Module, data: Data, runtime: Runtime, *, batch_size: int = 256, workers: int = 0
+    ) -> VectorPredictions:
+        """As `pool` gathers them."""
+        outputs, target = pool(model, data, runtime, batch_size=batch_size, workers=workers)
+        return self.gathered(outputs, target)
+
+    def evaluate(
+        self, model: nn.Module, data: Data, runtime: Runtime, *, loss: nn.Module, workers: int = 0
+    ) -> Mapping[str, float]:
+        """The `figures`, after the kind took its thresholds."""
+        return self.learned(self.predict(model, data, runtime, workers=workers)).figures(loss)
 
 
 class Answers(nn.Module):
@@ -290,6 +312,17 @@ def write_report(
     figures = predictions.metrics()
     write_results(folder, split, figures, record={**kept, **record}, files=files, table=table, note=note, say=say)
     predictions.draw(names, folder, f"{split}{note}")
+
+
+def mean_loss(loss: nn.Module, outputs: Tensor, target: Tensor) -> float:
+    """The mean over N samples of a loss that sums over them, of outputs (N, K) and targets (N,) or (N, K)."""
+    device = next(loss.buffers(), target).device  # a loss with weights computes where they are
+    return float(loss(outputs.to(device), target.to(device)).item() / len(target))
+
+
+def name_width(title: str, names: Iterable[str]) -> int:
+    """Characters of the first column of a table for the console, whose longest names are cut."""
+    return min(_WIDEST, max(map(len, (title, *names))))
 
 
 def mean_by(owner: Tensor, values: Tensor, count: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.kinds.kind import Kind, Mistake, Predictions, mean_by, mean_of
+from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
 from ptapp_core.measure.label_metrics import best_thresholds, label_metrics, label_rows
 from ptapp_core.measure.report import clip
 from ptapp_core.nn.finite import refuse_not_finite
@@ -16,10 +16,9 @@ from ptapp_core.nn.losses import BCEWithLogits, BinaryFocal
 
 _LEAST = 1e-12  # the least probability that has a logit
 _CAPTION = 30  # characters under a picture
-_TABLE = 28  # characters of a label in the table
 
 
-class Multilabel(Kind):
+class Multilabel(VectorKind):
     """Any of K labels: logits (N, K) -> the probability of each label.
 
     A label is given where its probability reaches its threshold, which is the one of the highest F1 on the validation
@@ -65,7 +64,7 @@ class Multilabel(Kind):
         """The predictions of logits (N, K), by the thresholds of this model."""
         return LabelPredictions(refuse_not_finite(outputs), target, self.thresholds.cpu())
 
-    def learned(self, predictions: Predictions) -> "LabelPredictions":
+    def learned(self, predictions: VectorPredictions) -> "LabelPredictions":
         """The predictions by the thresholds of the highest F1, which this model has from now on."""
         assert isinstance(predictions, LabelPredictions)
         thresholds = best_thresholds(predictions.logits.double().sigmoid(), predictions.target)
@@ -99,7 +98,7 @@ class Multilabel(Kind):
 
 
 @dataclass(frozen=True)
-class LabelPredictions(Predictions):
+class LabelPredictions(VectorPredictions):
     """Predictions of a multi-label model."""
 
     caption = "- missed, + added"
@@ -132,9 +131,8 @@ class LabelPredictions(Predictions):
 
     def figures(self, loss: nn.Module) -> dict[str, float]:
         """Loss, mean average precision, micro and macro F1."""
-        device = next(loss.buffers(), self.target).device
-        total = loss(self.logits.to(device), self.target.to(device)).item() / len(self.target)
         figures = self.metrics()
+        total = mean_loss(loss, self.logits, self.target)
         return {"loss": total, **{name: figures[name] for name in ("map", "f1_macro", "f1_micro")}}
 
     def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
@@ -158,7 +156,7 @@ class LabelPredictions(Predictions):
                 strict=True,
             )
         ]
-        width = min(_TABLE, max(len(name) for name in ("label", *names)))
+        width = name_width("label", names)
         lines = [f"{'label':<{width}}  threshold  precision  recall      f1      ap  support"]
         for name, row in zip(names, rows, strict=True):
             lines.append(

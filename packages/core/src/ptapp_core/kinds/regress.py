@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_core.kinds.kind import Kind, Mistake, Predictions, mean_by, mean_of
+from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
 from ptapp_core.measure.number_metrics import number_metrics, number_rows
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import build_loss
 
-_TABLE = 28  # characters of a target's name in the table
 
-
-class Regress(Kind):
+class Regress(VectorKind):
     """K numbers: what the network gives, (N, K) of mean 0 and deviation 1 over the training set -> in their own units.
 
     Args:
@@ -93,7 +91,7 @@ class Regress(Kind):
 
 
 @dataclass(frozen=True)
-class NumberPredictions(Predictions):
+class NumberPredictions(VectorPredictions):
     """Predictions of a regression."""
 
     outputs: Tensor
@@ -125,9 +123,8 @@ class NumberPredictions(Predictions):
 
     def figures(self, loss: nn.Module) -> dict[str, float]:
         """Loss, RMSE, MAE and R2."""
-        device = next(loss.buffers(), self.target).device
-        total = loss(self.outputs.to(device), self.target.to(device)).item() / len(self.target)
         figures = self.metrics()
+        total = mean_loss(loss, self.outputs, self.target)
         return {"loss": total, **{name: figures[name] for name in ("rmse", "mae", "r2") if name in figures}}
 
     def _texts(self, row: int) -> tuple[list[float], list[float]]:
@@ -147,7 +144,7 @@ class NumberPredictions(Predictions):
     def report(self, names: Sequence[str]) -> tuple[dict[str, Any], str]:
         """The figures of each target, and a table for the console."""
         found = number_rows(self.values, self.true)
-        width = min(_TABLE, max(len(name) for name in ("target", *names)))
+        width = name_width("target", names)
         lines = [f"{'target':<{width}}       rmse        mae      r2  spearman"]
         for name, row in zip(names, found, strict=True):
             shares = (f"{row[key]:{wide}.3f}" if key in row else f"{'-':>{wide}}" for key, wide in _SHARES)

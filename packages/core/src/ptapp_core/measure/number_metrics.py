@@ -17,9 +17,11 @@ def number_metrics(values: Tensor, target: Tensor) -> dict[str, float]:
 
 
 def number_rows(values: Tensor, target: Tensor) -> list[dict[str, float]]:
-    """The figures of each target, predictions and truth (N, K) float64: rmse and mae in its own unit, r2, the share of
-    its variance that is predicted, where it varies,
-    and spearman, the correlation of the ranks, where both vary (Spearman 1904)."""
+    """The figures of each target, of predictions and truth (N, K) float64.
+
+    rmse and mae in its own unit; r2, the share of its variance that is predicted, where it varies; spearman, the
+    correlation of the ranks, where both vary (Spearman 1904).
+    """
     found = []
     for said, true in zip(values.T, target.T, strict=True):
         off = said - true

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from ptapp_core.data.targets import CLASSIFY, note_on_single, refuse_single, sai
 from ptapp_core.errors import UserError, counted
 from ptapp_core.kinds.kind import Kind
 from ptapp_vision.data.decode import OnDisk, Span, conform
+
+if TYPE_CHECKING:
+    from ptapp_vision.models.weights import Weights
 
 SEGMENT = "segment"
 """The kind of targets that are masks: a class number for each pixel."""
@@ -93,6 +97,8 @@ class Splits:
     """Lines on what was decided about the data that may surprise."""
     kind: str = CLASSIFY
     """The kind of the targets."""
+    weights: "Weights | None" = None
+    """The initial weights of the job, which decide the size of the images."""
 
     def lines(self) -> list[str]:
         """What the console says of the data after `about`: the notes, and the first samples that were left out."""
