@@ -172,7 +172,7 @@ class Domain(ABC, Generic[S, D, M]):
         return f"{self.name}-{short_name(settings.model)}"
 
     def sample(self, job: Job[S, D, M]) -> Tensor | None:
-        """A single input of the model, (1, ...); None of models without batch normalisation."""
+        """A single input of the model, (1, ...) of its dtype; None of models without batch normalisation."""
         return None
 
     def training(self, settings: S, part: Part, model: M) -> Part:

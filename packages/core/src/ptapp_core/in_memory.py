@@ -128,7 +128,10 @@ class Answering(Generic[M]):
 
     @torch.no_grad()
     def values(self, inputs: Tensor) -> list[list[float]]:
-        """What the kind gives for inputs (N, ...), K numbers each; raises UserError where one is not finite."""
+        """What the kind gives for inputs (N, ...) of the model's dtype, K numbers each.
+
+        Raises UserError where one is not finite.
+        """
         found: list[list[float]] = []
         for batch in inputs.split(_BATCH):
             with self._runtime.autocast():

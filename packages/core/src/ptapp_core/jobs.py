@@ -115,7 +115,7 @@ def _fills(batch_size: int, size: int, needed: int) -> bool:
 def least_samples(model: nn.Module, sample: Tensor) -> int:
     """How many samples a micro-batch needs in training: two where batch normalisation sees one value of each, else one.
 
-    `sample` is an input (1, ...) on the model's device. A frozen part (see `stay_in_eval`) needs none.
+    `sample` is an input (1, ...) of the model's dtype, on its device. A frozen part (see `stay_in_eval`) needs none.
     """
     single: list[bool] = []
 

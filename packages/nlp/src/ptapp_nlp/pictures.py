@@ -18,7 +18,7 @@ _LONGEST = 24  # tokens that still can be read beside a map
 
 
 def lengths(counts: Tensor, out: Path, title: str) -> Path:
-    """How many samples have how many tokens; `counts` (N,)."""
+    """How many samples have how many tokens; `counts` int64 (N,)."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
     low, high = int(counts.min()), int(counts.max())

@@ -31,7 +31,7 @@ _KEYS = 24  # classes in its legend
 
 
 class Reconstruct(Kind):
-    """The target is the image itself; the classes of the data are not looked at."""
+    """The target is the image itself, float (N, C, H, W); the classes of the data, int64 (N,), are not looked at."""
 
     name: ClassVar[str] = "reconstruct"
     figures: ClassVar[tuple[str, ...]] = ("loss", "psnr")
@@ -104,7 +104,7 @@ class PixelCrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Scalar, of logits (N, K, H, W) and masks (N, H, W) of any whole numbers."""
+        """Float scalar, of logits (N, K, H, W) and masks (N, H, W) of any integer type."""
         target = target.flatten(1)
         pixels = functional.cross_entropy(
             wide(logits).flatten(2).transpose(1, 2).flatten(0, 1),  # of pixels in a row: torch's own of images is not
@@ -119,7 +119,7 @@ class PixelCrossEntropy(nn.Module):
 
 
 class Segment(Kind):
-    """One of K classes for each pixel: logits (N, K, H, W) -> probabilities."""
+    """One of K classes for each pixel: logits, float (N, K, H, W) -> probabilities; masks are uint8 (N, H, W)."""
 
     name: ClassVar[str] = SEGMENT
     figures: ClassVar[tuple[str, ...]] = ("miou", "pixel_accuracy", "loss")
@@ -319,7 +319,8 @@ def _tinted(pixels: npt.NDArray[np.uint8], mask: Tensor) -> npt.NDArray[np.uint8
 
 
 def kind_for(name: str, names: Sequence[str], targets: Tensor) -> Kind:
-    """The kind of some data: `names` of its outputs, and the training targets (N,), (N, K) or (N, H, W)."""
+    """The kind of some data: `names` of its outputs, and the training targets, int64 (N,), float64 (N, K) or uint8
+    (N, H, W)."""
     own: dict[str, type[Kind]] = {Reconstruct.name: Reconstruct, Segment.name: Segment}
     return own[name](names) if name in own else known.kind_for(name, names, targets)
 

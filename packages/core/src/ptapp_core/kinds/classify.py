@@ -37,7 +37,7 @@ class Classification(Supervised):
 
 
 class Classify(VectorKind):
-    """One of K classes: logits (N, K) -> probabilities."""
+    """One of K classes: logits, float (N, K) -> probabilities, float32 (N, K); targets are classes, int64 (N,)."""
 
     name: ClassVar[str] = "classify"
     figures: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "f1")
@@ -170,7 +170,7 @@ class Predictions(VectorPredictions):
         confusion_matrix(self.confusion(), names, folder / "confusion.png", title=title)
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
-        """The mean probabilities (N, K), and the mean level: the logits of a clip of one window are the window's."""
+        """Mean probabilities, float32 (N, K), and mean level: the logits of a clip of one window are the window's."""
         assert self.level is not None
         level = mean_by(owner, self.level[:, None], len(target)).squeeze(1)
         return type(self)(mean_by(owner, self.probabilities, len(target)), target, level)

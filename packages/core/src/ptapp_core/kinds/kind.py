@@ -23,10 +23,10 @@ _WIDEST = 28  # characters of a name in a table
 
 
 class Supervised(Task):
-    """Minimises `loss(model(batch["input"]), batch["target"])`.
+    """Minimises `loss(model(batch["input"]), batch["target"])`, a float scalar.
 
     Args:
-        model: (N, ...) -> what the network gives, (N, K).
+        model: (N, ...) -> what the network gives, float (N, K).
         loss: (output (N, K), target (N,) or (N, K)) -> the loss summed over the samples.
     """
 
@@ -84,7 +84,7 @@ class VectorPredictions(Predictions):
     @property
     @abstractmethod
     def answers(self) -> Tensor:
-        """What the kind gives, (N, K)."""
+        """What the kind gives, float (N, K)."""
 
     @abstractmethod
     def figures(self, loss: nn.Module) -> dict[str, float]:
@@ -102,7 +102,9 @@ class VectorPredictions(Predictions):
 
 
 class Kind(nn.Module, ABC):
-    """A kind of target. Called, it makes answers of what the network gives, both of the same shape.
+    """A kind of target. Called, it makes answers of what the network gives, both float (N, K).
+
+    Targets are classes, int64 (N,), or labels or numbers, float (N, K); masks have a shape of their own.
 
     It is a part of the model, so that what it takes from the data (the thresholds) travels with the weights and into
     every export.
@@ -239,7 +241,7 @@ class VectorKind(Kind):
 
 
 class Answers(nn.Module):
-    """A model with its kind, as exports hold it: input (N, ...) -> answers (N, K)."""
+    """A model with its kind, as exports hold it: input (N, ...) of the model's dtype -> answers, float (N, K)."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -315,7 +317,7 @@ def write_report(
 
 
 def mean_loss(loss: nn.Module, outputs: Tensor, target: Tensor) -> float:
-    """The mean over N samples of a loss that sums over them, of outputs (N, K) and targets (N,) or (N, K)."""
+    """The mean over N samples of a loss that sums over them, of outputs, float (N, K), and targets (N,) or (N, K)."""
     device = next(loss.buffers(), target).device  # a loss with weights computes where they are
     return float(loss(outputs.to(device), target.to(device)).item() / len(target))
 

@@ -14,7 +14,7 @@ KINDS: dict[str, type[VectorKind]] = {kind.name: kind for kind in (Classify, Mul
 
 
 def kind_for(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
-    """The kind of some data: `names` of its outputs, and the training targets (N,) or (N, K)."""
+    """The kind of some data: `names` of its outputs, and the training targets, int64 (N,) or float64 (N, K)."""
     return Regress.of(names, targets) if name == Regress.name else KINDS[name](names)
 
 

@@ -19,7 +19,7 @@ _CAPTION = 30  # characters under a picture
 
 
 class Multilabel(VectorKind):
-    """Any of K labels: logits (N, K) -> the probability of each label.
+    """Any of K labels: logits, float (N, K) -> the probability of each label, float32 (N, K).
 
     A label is given where its probability reaches its threshold, which is the one of the highest F1 on the validation
     split, and 0.5 without such a split (Zhang and Zhou 2014, "A review on multi-label learning algorithms").
@@ -99,7 +99,7 @@ class Multilabel(VectorKind):
 
 @dataclass(frozen=True)
 class LabelPredictions(VectorPredictions):
-    """Predictions of a multi-label model."""
+    """Predictions of a multi-label model for every sample of a data set; float32 (N, K) unless it is said otherwise."""
 
     caption = "- missed, + added"
 

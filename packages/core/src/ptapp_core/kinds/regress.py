@@ -17,7 +17,8 @@ from ptapp_core.nn.losses import build_loss
 
 
 class Regress(VectorKind):
-    """K numbers: what the network gives, (N, K) of mean 0 and deviation 1 over the training set -> in their own units.
+    """K numbers: what the network gives, float (N, K) of mean 0 and deviation 1 over the training set -> in their own
+    units, float64 (N, K).
 
     Args:
         mean, std: (K,) of the training targets.
@@ -92,7 +93,7 @@ class Regress(VectorKind):
 
 @dataclass(frozen=True)
 class NumberPredictions(VectorPredictions):
-    """Predictions of a regression."""
+    """Predictions of a regression; float32 (N, K) as the network gives them."""
 
     outputs: Tensor
     """(N, K) float32, of mean 0 and deviation 1 over the training set."""

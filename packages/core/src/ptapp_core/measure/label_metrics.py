@@ -38,9 +38,9 @@ def label_metrics(probabilities: Tensor, target: Tensor, given: Tensor) -> dict[
 
 
 def label_rows(probabilities: Tensor, target: Tensor, given: Tensor) -> list[dict[str, float]]:
-    """Precision, recall, F1, average precision and support of each label; all three arguments are (N, K).
+    """Precision, recall, F1, average precision and support of each label.
 
-    0 stands where a ratio has no samples.
+    Probabilities are float, labels 0 and 1, and `given` bool, all (N, K). 0 stands where a ratio has no samples.
     """
     true = target.bool()
     both, said, there = (given & true).sum(0).double(), given.sum(0), true.sum(0)
@@ -53,7 +53,9 @@ def label_rows(probabilities: Tensor, target: Tensor, given: Tensor) -> list[dic
 
 
 def average_precision(score: Tensor, positive: Tensor) -> float:
-    """The precision at each recall that a threshold reaches, weighed by the rise of the recall; scores and labels (N,).
+    """The precision at each recall that a threshold reaches, weighed by the rise of the recall.
+
+    Scores are float (N,), and `positive` is bool (N,).
 
     Equal scores share one threshold. 0 without a positive sample.
     """

@@ -49,7 +49,7 @@ def classification_metrics(probabilities: Tensor, target: Tensor) -> dict[str, f
 
 
 def ratio(part: Tensor, whole: Tensor) -> Tensor:
-    """part / whole, elementwise, of any shape that broadcasts; 0 where the whole is 0."""
+    """part / whole, elementwise, float or int of any shape that broadcasts; 0 where the whole is 0."""
     return torch.where(whole > 0, part / whole, 0.0)
 
 
@@ -65,7 +65,7 @@ def area_under_roc(score: Tensor, positive: Tensor) -> float:
 
 
 def mean_ranks(score: Tensor) -> Tensor:
-    """The rank of each of the scores (N,), from 1; equal ones have the mean of theirs."""
+    """The rank of each of the scores (N,) of any dtype, from 1, float (N,); equal ones have the mean of theirs."""
     _, place, ties = score.unique(return_inverse=True, return_counts=True)
     return (ties.cumsum(0) - (ties - 1) / 2)[place]
 

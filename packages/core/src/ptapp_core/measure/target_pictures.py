@@ -20,7 +20,7 @@ def precision_recall(
 ) -> Path:
     """Draw precision against recall of each label, with the place of its threshold, and write it as PNG.
 
-    Of many labels the most frequent are drawn. Probabilities and labels are (N, K), thresholds (K,).
+    Of many labels the most frequent are drawn. Probabilities and labels are float (N, K), thresholds (K,).
     """
     often = target.sum(0).argsort(descending=True, stable=True)[:_MOST].sort().values.tolist()
     figure, panels = _panels(len(often), title)
@@ -40,7 +40,7 @@ def precision_recall(
 
 
 def against_truth(values: Tensor, target: Tensor, names: Sequence[str], *, out: Path, title: str) -> Path:
-    """Draw the predictions of each target against the truth, (N, K) both, and write it as PNG."""
+    """Draw the predictions of each target against the truth, float64 (N, K) both, and write it as PNG."""
     figure, panels = _panels(min(len(names), _MOST), title)
     step = -(-len(values) // _DOTS)
     for which, axes in enumerate(panels):

@@ -37,7 +37,7 @@ def encode(
 
 
 def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:
-    """Texts with a target each, (N,) or (N, K), as a data set."""
+    """Texts with a target each, int64 (N,) or float32 (N, K), as a data set."""
     return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
 
 
