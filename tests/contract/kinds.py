@@ -1,20 +1,23 @@
-"""What the rows of labels and numbers share: a learner whose targets are several numbers a sample."""
+"""What the rows of labels, numbers and several tasks share: a learner whose targets are several numbers a sample."""
 
 import torch
 from torch import Tensor, nn
 
 from ptapp_core.data.loader import Loader
-from ptapp_core.kinds.kind import Kind
+from ptapp_core.kinds.classify import Classify
+from ptapp_core.kinds.kind import VectorKind
+from ptapp_core.kinds.multitask import Multitask
+from ptapp_core.kinds.regress import Regress
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.task import Source, Task
 
 
 def learner(
-    kind: Kind, model: nn.Module, inputs: Tensor, accumulate: int, runtime: Runtime
+    kind: VectorKind, model: nn.Module, inputs: Tensor, accumulate: int, runtime: Runtime
 ) -> tuple[Task, Source, Evaluate]:
     """A task of a kind, on inputs (N, ...) whose targets are drawn: 0 or 1."""
-    data = {"input": inputs, "target": torch.randint(0, 2, (len(inputs), kind.outputs)).float()}
+    data = {"input": inputs, "target": torch.randint(0, 2, (len(inputs), kind.width)).float()}
     loader = Loader(data, 12, runtime, accumulate=accumulate)
     loss = kind.loss(None, data["target"], weighed=False, label_smoothing=0.0)
 
@@ -22,3 +25,8 @@ def learner(
         return kind.predict(measured, data, runtime, batch_size=10).figures(loss)
 
     return kind.task(model, loss), loader, evaluate
+
+
+def two_tasks() -> Multitask:
+    """A class of two, and a number: three outputs."""
+    return Multitask(["shape", "size"], [Classify(["round", "square"]), Regress(["size"], [0.5], [0.5])])

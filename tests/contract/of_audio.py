@@ -7,7 +7,7 @@ import soundfile
 import torch
 from torch import nn
 
-from contract.kinds import learner
+from contract.kinds import learner, two_tasks
 from contract.row import Row
 from ptapp_audio.features.spectral import LogMel
 from ptapp_audio.train import SoundTask
@@ -46,18 +46,29 @@ def _train(folder: Path) -> list[str]:
 
 
 def _train_numbers(folder: Path) -> list[str]:
-    """Numbers of the tones: how long they are, and how loud, as years, which have more digits than float32 keeps."""
+    """Numbers of the tones: how long they are, and how loud, as years, which have more digits than float32 keeps; and
+    their labels and classes."""
     data = write_sounds(folder / "numbered")
     if not (data / "tones.csv").exists():
-        lines = ["filename,labels,seconds,year"]
+        lines = ["filename,labels,seconds,year,pitch"]
         for file in sorted(data.glob("*/*.wav")):
             wave, _ = soundfile.read(file)
             tags = {"rising": "low|high"}.get(file.parent.name, file.parent.name)
-            lines.append(f"{file.relative_to(data)},{tags},{len(wave) / RATE},{1.7e9 + 1000 * wave.std()}")
+            numbers = f"{len(wave) / RATE},{1.7e9 + 1000 * wave.std()}"
+            lines.append(f"{file.relative_to(data)},{tags},{numbers},{file.parent.name}")
         (data / "tones.csv").write_text("\n".join(lines) + "\n")
     words = _train(folder)
     words[words.index("--data") + 1] = str(data / "tones.csv")
     return [*words, "--task", "regress", "--label-column", "seconds+year"]
+
+
+def _train_tasks(folder: Path) -> list[str]:
+    return [*_train_numbers(folder)[:-3], "classify,regress", "--label-column", "pitch,seconds+year"]
+
+
+def _learner_of_tasks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    return learner(two_tasks(), _Small(3), torch.randn(49, 400), accumulate, runtime)
 
 
 def _learner_of_numbers(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -142,5 +153,24 @@ ROWS = [
             "a column without a name": (["--label-column", "seconds+"], "a name is missing"),
         },
         exported="targets",
+    ),
+    Row(
+        "audio tasks",
+        _train_tasks,
+        {
+            "plain": "--task-weights 0.5,2",
+            "mixed": "--loss cross-entropy,l1 --mixup 0.2 --label-smoothing 0.1",
+            "labels": "--task multilabel,classify --label-column labels,pitch --balance weights",
+        },
+        _learner_of_tasks,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--noise 0.7 --gain 6",
+        mistakes={
+            "no such column": (["--label-column", "pitch,loudness"], "--label-column loudness"),
+            "a class that is a measurement": (["--label-column", "seconds,year"], "is a measurement"),
+            "a column without a name": (["--label-column", "pitch,seconds+"], "a name is missing"),
+            "an unknown figure": (["--monitor", "accuracy"], "pitch/accuracy"),
+        },
+        exported="tasks",
     ),
 ]

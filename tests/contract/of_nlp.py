@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contract.kinds import learner
+from contract.kinds import learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.kinds.multilabel import Multilabel
@@ -43,19 +43,29 @@ def _train(folder: Path) -> list[str]:
 
 
 def _train_labels(folder: Path) -> list[str]:
-    """The same texts with the animals in them as columns of 1 and 0, and how many words they have."""
+    """The same texts with the animals in them as columns of 1 and 0, how many words they have, and their class."""
     classes = write_texts(folder / "texts").read_text().splitlines()[1:]
     data = folder / "labels.csv"
     if not data.exists():
-        rows = [row.rpartition(",")[0] for row in classes]
-        lines = ["text,cat,dog,words"]
-        lines += [
-            f"{text},{int('cat' in text)},{int('cat' in text or 'dog' in text)},{len(text.split())}" for text in rows
-        ]
+        lines = ["text,cat,dog,words,animal"]
+        for row in classes:
+            text, _, animal = row.rpartition(",")
+            flags = f"{int('cat' in text)},{int('cat' in text or 'dog' in text)}"
+            lines.append(f"{text},{flags},{len(text.split())},{animal}")
         data.write_text("\n".join(lines) + "\n")
     words = _train(folder)
     words[words.index("--data") + 1] = str(data)
     return [*words, "--task", "multilabel"]
+
+
+def _train_tasks(folder: Path) -> list[str]:
+    return [*_train_labels(folder)[:-1], "classify,multilabel,regress", "--label-column", "animal,cat+dog,words"]
+
+
+def _learner_of_tasks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
+    return learner(two_tasks(), model, torch.randn(49, 6), accumulate, runtime)
 
 
 def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -146,5 +156,24 @@ ROWS = [
             "a sampler of texts": (["--balance", "sampler"], "--balance sampler"),
         },
         exported="thresholds",
+    ),
+    Row(
+        "nlp tasks",
+        _train_tasks,
+        {
+            "plain": "--balance weights --task-weights 1,2,0.5",
+            "transformer": "--model transformer --loss focal,focal,l1",
+        },
+        _learner_of_tasks,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--word-dropout 0.3",
+        mistakes={
+            "no such column": (["--label-column", "animal,cat+bird,words"], "bird"),
+            "a column too few": (["--label-column", "animal,words"], "a column for each"),
+            "a number that is none": (["--label-column", "words,cat,animal"], "is no number"),
+            "tags beside classes": (["--task", "classify,tag,regress"], "classify, multilabel, regress"),
+            "a loss of another kind": (["--loss", "mse,bce,mse"], "cross-entropy or focal"),
+        },
+        exported="tasks",
     ),
 ]

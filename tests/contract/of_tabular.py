@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from contract.kinds import learner
+from contract.kinds import learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Loader
 from ptapp_core.kinds.classify import Classification, predict
@@ -48,6 +48,10 @@ def _train_labels(folder: Path) -> list[str]:
     return [*words, "--task", "multilabel", "--label-column", "traits"]
 
 
+def _train_tasks(folder: Path) -> list[str]:
+    return [*_train(folder), "--task", "classify,regress", "--label-column", "species,age"]
+
+
 def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
@@ -59,6 +63,12 @@ def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]
 
     loader = Loader(data, 12, runtime, accumulate=accumulate)
     return Classification(model, build_loss("cross-entropy")), loader, evaluate
+
+
+def _learner_of_tasks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    return learner(two_tasks(), model, torch.randn(49, 6), accumulate, runtime)
 
 
 def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -109,5 +119,18 @@ ROWS = [
             "labels as numbers": (["--task", "regress"], "column traits"),
         },
         exported="thresholds",
+    ),
+    Row(
+        "tabular tasks",
+        _train_tasks,
+        {"plain": "--task-weights 1,0.5", "labels": "--task multilabel,regress --label-column traits,age"},
+        _learner_of_tasks,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--hide 0.5",
+        mistakes={
+            "a column too few": (["--label-column", "species"], "a column for each"),
+            "no such column": (["--label-column", "species,wdth"], "width"),
+        },
+        exported="tasks",
     ),
 ]

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from contract.kinds import learner
+from contract.kinds import learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Loader
 from ptapp_core.kinds.classify import Classification, predict
@@ -43,15 +43,16 @@ def _train(folder: Path) -> list[str]:
 
 
 def write_manifest(folder: Path) -> Path:
-    """The same bars with labels, `across` and `down`, and numbers, how bright and how large they are; once."""
+    """The same bars with labels, `across` and `down`, numbers, how bright and how large they are, and their class."""
     if (folder / "bars.csv").exists():
         return folder / "bars.csv"
     write_images(folder)
-    lines = ["filename,labels,light,spread"]
+    lines = ["filename,labels,light,spread,shape"]
     for file in sorted(folder.glob("*/*.png")):
         pixels = np.asarray(Image.open(file)) / 255
         labels = {"both": "across|down"}.get(file.parent.name, file.parent.name)
-        lines.append(f"{file.relative_to(folder)},{labels},{pixels.mean():.4f},{100 + pixels.std():.4f}")
+        numbers = f"{pixels.mean():.4f},{100 + pixels.std():.4f}"
+        lines.append(f"{file.relative_to(folder)},{labels},{numbers},{file.parent.name}")
     (folder / "bars.csv").write_text("\n".join(lines) + "\n")
     return folder / "bars.csv"
 
@@ -60,6 +61,16 @@ def _train_labels(folder: Path) -> list[str]:
     words = _train(folder)
     words[words.index("--data") + 1] = str(write_manifest(folder / "listed"))
     return [*words, "--task", "multilabel"]
+
+
+def _train_tasks(folder: Path) -> list[str]:
+    return [*_train_labels(folder)[:-1], "classify,regress", "--label-column", "shape,light+spread"]
+
+
+def _learner_of_tasks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 3))
+    return learner(two_tasks(), model, torch.randn(49, 1, 8, 8), accumulate, runtime)
 
 
 def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -161,6 +172,32 @@ ROWS = [
             "numbers as labels": (["--label-column", "light+spread"], "neither 1 nor 0"),
         },
         exported="thresholds",
+    ),
+    Row(
+        "vision tasks",
+        _train_tasks,
+        {
+            "plain": "--task-weights 1,0.5 --loss focal,huber",
+            "mixed, with labels": "--task multilabel,classify --label-column labels,shape --cutmix 1 --balance weights",
+        },
+        _learner_of_tasks,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--crop 2 --rotation 10",
+        mistakes={
+            "a column too few": (["--label-column", "shape"], "a column for each"),
+            "no such column": (["--label-column", "shape,lihgt"], "light"),
+            "no table": (["--data", "none"], "give --data"),
+            "a column twice": (["--label-column", "light,light"], "named twice"),
+            "a class that is a measurement": (["--label-column", "light,spread"], "is a measurement"),
+            "a weight too few": (["--task-weights", "1"], "--task-weights: give 2"),
+            "no weight": (["--task-weights", "1,0"], "above 0"),
+            "a loss too few": (["--loss", "focal"], "--loss focal: give a built-in loss for each"),
+            "a loss of another kind": (["--loss", "focal,bce"], "mse or l1 or huber"),
+            "a task of masks": (["--task", "classify,segment"], "classify, multilabel, regress"),
+            "a sampler": (["--balance", "sampler"], "--balance sampler"),
+            "an unknown figure": (["--monitor", "accuracy"], "shape/accuracy"),
+        },
+        exported="tasks",
     ),
     Row(
         "vision masks",

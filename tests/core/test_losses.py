@@ -124,12 +124,12 @@ def test_triplet_margin_is_the_hinge_of_distances() -> None:
 
 
 def test_multi_task_is_the_weighted_sum_of_its_parts() -> None:
-    loss = MultiTask({"class": CrossEntropy(), "box": build_loss("l1")}, {"class": 2.0, "box": 0.5})
+    loss = MultiTask([CrossEntropy(), build_loss("l1")], [2.0, 0.5])
     a, b = logits(1), logits(2)
-    total = loss({"class": a, "box": a}, {"class": TARGET, "box": b})
+    total = loss([a, a], [TARGET, b])
     torch.testing.assert_close(total, 2 * CrossEntropy()(a, TARGET) + 0.5 * (a - b).abs().mean(1).sum())
-    with pytest.raises(ValueError, match="same names"):
-        MultiTask({"class": CrossEntropy()}, {"clas": 1.0})
+    with pytest.raises(ValueError, match="each loss has a weight"):
+        MultiTask([CrossEntropy()], [])
 
 
 GRADIENTS: dict[str, tuple[nn.Module, Any]] = {

@@ -44,7 +44,7 @@ class Tabular(InMemory[TrainTabular, Cells, Mlp]):
         part = data.part("train")
         card = {
             "name": settings.model,
-            **kind_for(settings.task, data.classes, part.labels).card(),
+            **kind_for(settings.kind, data.classes, part.labels).card(),
             "columns": [column.model_dump() for column in data.columns],
             "label_columns": data.label_columns,
             **{name: getattr(settings, name) for name in FORM},

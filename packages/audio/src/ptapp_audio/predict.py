@@ -15,6 +15,7 @@ from ptapp_core.data.class_folders import files_named
 from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.kind import Kind
+from ptapp_core.kinds.multitask import Multitask
 from ptapp_core.machine.runtime import Runtime
 
 
@@ -29,6 +30,8 @@ def predict(settings: PredictAudio) -> None:
         raise UserError(
             f"--every {settings.every:g} leaves gaps between the model's windows of {window:.3g} s: make it smaller"
         )
+    if settings.picture and isinstance(kind, Multitask):
+        raise UserError("--picture draws one target, and this model has several: take --timeline, with --json")
     files = list(files_named(settings.files, SOUNDS))
     if model.made:
         print("ptapp: note: this model learned from clips that the program made", file=sys.stderr)

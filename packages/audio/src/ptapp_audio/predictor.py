@@ -17,7 +17,6 @@ from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.models.whole import rebuild
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
-from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 
@@ -39,7 +38,7 @@ class Predictor:
         """Whether the model learned from audio that the program made."""
         self.model = trained.load(rebuild).to(runtime.device)
         """int16 (N, samples) -> what its kind of target takes, (N, K)."""
-        self.kind = kind_in(self.model)
+        self.kind = self.model.kind
         """What the K outputs stand for, and what is said of them."""
         self.rate: int = card["rate"]
         """Samples a second that the model takes."""
@@ -51,7 +50,8 @@ class Predictor:
         """An answer for each recording, by what the model was trained for.
 
         classify: the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name; multilabel:
-        the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name.
+        the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name; several
+        targets: `targets`, the answer of each by its name.
 
         `rate` is that of waveforms, in samples a second; files have their own. Raises UserError for a recording that
         cannot be read, or for a waveform without `rate`.
@@ -69,7 +69,7 @@ class Predictor:
 
         It is the mean over the windows that cover the recording.
         """
-        return predict_clips(self.model, _alone(samples), self.window, runtime=self._runtime).answers[0]
+        return predict_clips(self.model, self._alone(samples), self.window, runtime=self._runtime).answers[0]
 
     @torch.no_grad()
     def slide(self, samples: Tensor, step: int) -> tuple[Tensor, Tensor]:
@@ -83,7 +83,7 @@ class Predictor:
         at = torch.arange(0, last + 1, step)
         if int(at[-1]) < last:
             at = torch.cat([at, torch.tensor([last])])
-        clip = _alone(samples)
+        clip = self._alone(samples)
         parts = []
         for start in at.split(_BATCH):
             windows = clip.windows(torch.zeros_like(start), start, self.window)
@@ -103,7 +103,7 @@ class Predictor:
         except Unreadable as error:
             raise UserError(f"{name}: {error}") from error
 
-
-def _alone(samples: Tensor) -> Clips:
-    one = torch.zeros(1, dtype=torch.int64)
-    return Clips(samples, one, torch.tensor([len(samples)]), one, ["recording"])
+    def _alone(self, samples: Tensor) -> Clips:
+        """One clip, with a target at which nobody looks."""
+        target = self.kind.from_columns(torch.zeros(1, self.kind.width))
+        return Clips(samples, torch.zeros(1, dtype=torch.int64), torch.tensor([len(samples)]), target, ["recording"])

@@ -20,10 +20,9 @@ from ptapp_audio.models.wav2vec2 import RATE
 from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
-from ptapp_core.data.targets import Wanted
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.kind import Kind, Supervised
-from ptapp_core.kinds.known import kind_for
+from ptapp_core.kinds.known import kind_for, wanted_of
 from ptapp_core.machine.inplace import recompute_activations
 from ptapp_core.settings.own import full_name, is_own
 
@@ -119,7 +118,7 @@ def own_folds(settings: TrainAudio) -> list[tuple[int, str]] | None:
             split_by=settings.split_by,
             group_column=settings.group_column,
             skip_bad=settings.skip_bad,
-            wanted=Wanted.of(settings.task, settings.label_column),
+            wanted=wanted_of(settings),
         )
         if listing.folds is not None:
             own = sorted(set(listing.folds))

@@ -223,11 +223,16 @@ def run_of(
 
 def _less_place(model: Any) -> Any:
     """What a run says of its model, less where code of the user's own lies, which may be moved."""
-    return {**model, "name": short_name(model["name"])} if isinstance(model, dict) and "name" in model else model
+    if not isinstance(model, dict):
+        return model
+    return {**model, **{key: short_name(model[key]) for key in _OWN if key in model}}
+
+
+_OWN = {"name": "model", "kind": "task"}  # what may be code of the user's own in a card, and what it is the code of
 
 
 def refuse_own_code_of(settings: TrainSettings) -> None:
-    """Refuses a network or a loss whose code lies in the run that is to be resumed; raises UserError, naming it."""
+    """Raises UserError, naming it, for a network, a loss or a kind whose code lies in the run that is to be resumed."""
     if (run := settings.resume) is not None:
         for option, name in settings.own_code().items():
             refuse_code_of(run, name, option, remedy=f"as {option} in {run / 'config.toml'}")
@@ -290,10 +295,11 @@ class Trained:
         Raises UserError where the card, or memory, does not allow such a model, or its code lies in the run itself.
         """
         meta = self.run / "meta.json"
-        if is_own(name := str(self.about["model"].get("name"))):
-            refuse_code_of(self.run, name, "model", remedy=f"as name of the model in {meta}")
-            if code := ", ".join(str(file.resolve()) for file in code_of(name)):
-                print(f"ptapp: note: the model of {self.run} is code of your own, {code}", file=sys.stderr)
+        for key, what in _OWN.items():
+            if is_own(name := str(self.about["model"].get(key))):
+                refuse_code_of(self.run, name, what, remedy=f"as {key} of the model in {meta}")
+                if code := ", ".join(str(file.resolve()) for file in code_of(name)):
+                    print(f"ptapp: note: the {what} of {self.run} is code of your own, {code}", file=sys.stderr)
         try:
             with within_memory():
                 model = build(self.about["model"])

@@ -32,7 +32,8 @@ class _Options(Typed):
 class Card(KindCard):
     """What it takes to build the model again, and to use it."""
 
-    task: Literal["classify", "multilabel", "regress", "tag", "translate", "generate"]
+    task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
+    """The kind of target, of one of the user's own that which it is like; or what is done with tokens."""
     name: str
     vocab: Size
     pad: int = Field(ge=0)
@@ -51,7 +52,7 @@ class Card(KindCard):
     def _fits(self) -> Self:
         if self.name not in MODELS[self.task] and not (self.task in (*SUPERVISED, "tag") and is_own(self.name)):
             raise ValueError(f"name is {self.name}, which cannot {self.task}")
-        if self.task in SUPERVISED and self.task != self.kind:
+        if self.task in SUPERVISED and self.task != self.kind and not is_own(self.kind):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name == "bert"):
             raise ValueError("encoder is there for bert alone")
@@ -71,7 +72,7 @@ class About(Typed):
 def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | None = None) -> dict[str, Any]:
     """What it takes to build the model again, and to use it; `kind` is that of a task with a target for each text."""
     card: dict[str, Any] = {
-        "task": settings.task,
+        "task": settings.task if kind is None else kind.like,
         "name": full_name(settings.model),
         "vocab": tokens.size,
         "pad": tokens.pad,

@@ -16,8 +16,10 @@ from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
 
-SUPERVISED = ("classify", "multilabel", "regress")
-"""The tasks that have a target for each text."""
+SUPERVISED = ("classify", "multilabel", "regress", "multitask")
+"""The kinds of target that each text has one of."""
+TOKENS = ("tag", "translate", "generate")
+"""The tasks with a target for each token."""
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert")),
     "tag": ("lstm", "gru", "transformer", "bert"),
@@ -69,7 +71,7 @@ _ONLY = (
     ),
     Only(
         ("text_column", "label_column"),
-        lambda job: job.data is not None and job.task in (*SUPERVISED, "translate"),
+        lambda job: job.data is not None and job.task not in ("tag", "generate"),
         "tables (--data), of tasks other than tag and generate",
     ),
     Only(("split", "allow_duplicates"), lambda job: job.task != "generate", "tasks other than generate"),
@@ -82,8 +84,8 @@ _ONLY = (
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
-    Only(("loss",), lambda job: job.task in SUPERVISED, "--task classify, multilabel and regress"),
-    Only(("pool",), lambda job: job.task in SUPERVISED, "--task classify, multilabel and regress"),
+    Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
+    Only(("pool",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
 )
 
 
@@ -98,9 +100,11 @@ class TrainNLP(SupervisedSettings):
     )
     only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
-    task: Literal["classify", "multilabel", "regress", "tag", "translate", "generate"] = option(  # type: ignore[assignment]
+    known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, *TOKENS)
+    task: str = option(
         "classify",
-        "what to learn of a text: a class, labels, numbers; its tags, its translation, writing",
+        "what to learn of a text: classify, multilabel or regress, or several of these apart by commas, of one column "
+        "each, or module:Kind of your own; its tags (tag), translate, generate",
         group="Task",
     )
     model: str = option(
@@ -152,14 +156,14 @@ class TrainNLP(SupervisedSettings):
         """The defaults of the chosen task and model, beneath what is given."""
         if not isinstance(values, Mapping):
             return values
-        task = str(values.get("task", "classify"))
+        task = _as_supervised(str(values.get("task", "classify")))
         model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
         rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
         return {"model": model, **RECIPES.get((task, str(model)), {}), **rate, **values}
 
     def usual(self) -> Mapping[str, Any]:
         """The recipe of the task and model."""
-        return RECIPES.get((self.task, self.model), {})
+        return RECIPES.get((_as_supervised(self.task), self.model), {})
 
     @field_validator("encoding")
     @classmethod
@@ -177,8 +181,8 @@ class TrainNLP(SupervisedSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        known = MODELS[self.task]
-        if is_own(self.model) and self.task not in (*SUPERVISED, "tag"):
+        known = MODELS[_as_supervised(self.task)]
+        if is_own(self.model) and self.task in ("translate", "generate"):
             raise ValueError(f"--task {self.task} has no networks of your own: take --model {' or '.join(known)}")
         if self.model not in known and not is_own(self.model):
             if self.model in ("lstm", "gru", "bert"):
@@ -206,7 +210,7 @@ class TrainNLP(SupervisedSettings):
             )
         if self.task == "generate" and self.word_dropout:
             raise ValueError("--task generate learns each token that it reads: leave --word-dropout out")
-        if self.task not in SUPERVISED and (self.balance != "none" or self.folds is not None):
+        if self.task in TOKENS and (self.balance != "none" or self.folds is not None):
             raise ValueError("--balance and --folds are for --task classify, multilabel and regress")
         return self
 
@@ -226,6 +230,11 @@ class TrainNLP(SupervisedSettings):
             return settings
         full = str(Path(settings.pretrained).expanduser().resolve())
         return settings.model_copy(update={"pretrained": full})
+
+
+def _as_supervised(task: str) -> str:
+    """The task whose recipes and models a task has: all that give each text a target have the same ones."""
+    return "classify" if "," in task or is_own(task) else task
 
 
 def of_translation(task: str) -> Only:

@@ -23,7 +23,7 @@ from ptapp_core.runs.run import Run, write_text
 from ptapp_core.settings.idle import Only
 from ptapp_core.task import Task
 from ptapp_nlp.card import About, card_of
-from ptapp_nlp.config import SUPERVISED, TrainNLP, of_translation
+from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP, of_translation
 from ptapp_nlp.data.batches import by_length
 from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Splits
@@ -70,7 +70,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
 
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, dict[str, Any]]:
         """The model with the weights of its encoder, if it has one, and its card."""
-        kind = kind_for(settings.task, data.classes, data.targets) if settings.task in SUPERVISED else None
+        supervised = settings.task not in TOKENS
+        kind = kind_for(settings.kind, data.classes, data.targets) if supervised else None
         card = card_of(settings, data, _tokens(data), kind=kind)
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
@@ -85,7 +86,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
 
     def usual_batch(self, settings: TrainNLP) -> int:
         """That of the task and model."""
-        return TrainNLP(task=settings.task, model=settings.model, pretrained=settings.pretrained).batch_size
+        task = settings.task if settings.task in TOKENS else "classify"
+        return TrainNLP(task=task, model=settings.model, pretrained=settings.pretrained).batch_size
 
     def optimizer(self, job: TextJob) -> Optimizer:
         """That of the settings, whose rates may fall with the depth of a layer."""
@@ -108,7 +110,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
     def loss(self, job: TextJob) -> nn.Module:
         """That of the kind of target, or of tokens."""
         settings, device = job.settings, job.runtime.device
-        if settings.task in SUPERVISED:
+        if settings.task not in TOKENS:
             return kind_in(job.model).loss_of(settings, job.data.targets, device)
         smoothing = settings.label_smoothing
         loss = CrossEntropy(label_smoothing=smoothing) if settings.task == "tag" else VocabularyLoss(smoothing)
@@ -116,13 +118,13 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
 
     def task(self, job: TextJob, loss: nn.Module) -> Task:
         """The model with its loss, of texts or of tokens."""
-        if job.settings.task in SUPERVISED:
+        if job.settings.task not in TOKENS:
             return super().task(job, loss)
         return TokenTask(job.model, loss, OUTPUTS[job.settings.task], pad=job.card["pad"])
 
     def figures(self, job: TextJob) -> tuple[str, ...]:
         """Those of the kind of target, or of tokens."""
-        if job.settings.task in SUPERVISED:
+        if job.settings.task not in TOKENS:
             return super().figures(job)
         tags = (figure_of(job.data.classes), "loss", "accuracy")
         return tags if job.settings.task == "tag" else ("loss", "accuracy", "perplexity")

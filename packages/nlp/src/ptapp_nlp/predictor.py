@@ -13,6 +13,7 @@ from ptapp_core.jobs import Trained, Which
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.settings.own import is_own
 from ptapp_nlp.card import About
 from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.batches import Ragged
@@ -25,6 +26,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
     "multilabel": {"labels": [], "probabilities": {}},
     "regress": {"values": {}},
+    "multitask": {"targets": {}},
     "tag": {"words": [], "tags": []},
     "translate": {"translation": ""},
 }
@@ -42,7 +44,7 @@ class Predictor:
         card = trained.about["model"]
         self.run = run
         self.task: str = card["task"]
-        """classify, multilabel, regress, tag, translate or generate."""
+        """classify, multilabel, regress, multitask, tag, translate or generate."""
         self.made: bool = trained.about["made"]
         """Whether the model learned from texts that the program made."""
         self.max_length: int = card["max_length"]
@@ -53,15 +55,17 @@ class Predictor:
         """Token numbers, int64 (N, T) -> logits, or what the kind of target takes."""
         self.tags: list[str] = card["classes"] if self.task == "tag" else []
         """The names of the tags of a tagger, in the order of the model's outputs."""
+        self._nothing = {} if is_own(card.get("kind", "")) else _NOTHING.get(self.task, {})
         self._runtime = runtime
 
     def predict(self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0) -> list[dict[str, Any]]:
         """An answer for each text, by what the model was trained for.
 
         classify: `class`, `confidence`, `probabilities`; multilabel: `labels`, those that reach their thresholds, and
-        `probabilities`; regress: `values` by name; tag: `words`, `tags`; translate: `translation`, by a search of
-        width `beam` (Wu et al. 2016 have the length penalty). A text that the model does not read whole has
-        `tokens`, its length, and `read`, how many of them were. Raises UserError for a run that generates texts.
+        `probabilities`; regress: `values` by name; several targets: `targets`, the answer of each by its name; tag:
+        `words`, `tags`; translate: `translation`, by a search of width `beam` (Wu et al. 2016 have the length penalty).
+        A text that the model does not read whole has `tokens`, its length, and `read`, how many of them were. Raises
+        UserError for a run that generates texts.
         """
         if self.task == "generate":
             raise UserError(f"{self.run}: learned to generate texts; call `generate`")
@@ -72,7 +76,7 @@ class Predictor:
         found = []
         words = [text.split() for text in texts] if self.task == "tag" else texts
         for text, length in zip(texts, whole_lengths(self.task, words, self.tokens), strict=True):
-            said = next(answers) if text.strip() else _NOTHING[self.task]
+            said = next(answers) if text.strip() else self._nothing
             found.append({**said, **({"tokens": length, "read": self.max_length} if length > self.max_length else {})})
         return found
 

@@ -12,7 +12,7 @@ from ptapp_core.kinds.kind import kind_in
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import read_json
-from ptapp_nlp.config import SUPERVISED, TrainNLP
+from ptapp_nlp.config import TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Texts, by_length, padding
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import Tokens, learn
@@ -67,7 +67,7 @@ def evaluation(
             return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}
         return figures
 
-    return supervised if settings.task in SUPERVISED else of_tokens
+    return of_tokens if settings.task in TOKENS else supervised
 
 
 def about_tokens(texts: Texts, tokens: Tokens, batch_size: int) -> str:

@@ -34,9 +34,11 @@ class TrainVision(SupervisedSettings):
     first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "size", "pretrained", "weights")
     only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
-    task: Literal["classify", "multilabel", "regress", "segment"] = option(  # type: ignore[assignment]
+    known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, "segment")
+    task: str = option(
         "classify",
-        "what a target is: a class, any number of labels, numbers, or a mask with a class for each pixel",
+        "what a target is: classify, multilabel, regress, or segment for a class for each pixel; several of the first "
+        "three apart by commas, of one column each; or module:Kind of your own",
         group="Data",
     )
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")
@@ -103,7 +105,7 @@ class TrainVision(SupervisedSettings):
     @property
     def kind(self) -> str:
         """That of the task; an autoencoder reproduces its input."""
-        return "reconstruct" if self.model == "autoencoder" else self.task
+        return "reconstruct" if self.model == "autoencoder" else super().kind
 
     @property
     def asked_by(self) -> str:
@@ -150,8 +152,6 @@ class TrainVision(SupervisedSettings):
                 raise ValueError("--mixup, --cutmix and --policy change images and not their masks: leave them out")
             if self.balance == "sampler":
                 raise ValueError("--balance sampler is of classes of images, not of masks: give weights, or none")
-            if self.loss not in (None, "cross-entropy"):
-                raise ValueError(f"--loss {self.loss} does not fit --task segment: use cross-entropy")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,10 @@ _KEYS = 24  # classes in its legend
 class Reconstruct(Kind):
     """The target is the image itself, float (N, C, H, W); the classes of the data, int64 (N,), are not looked at."""
 
-    name: ClassVar[str] = "reconstruct"
-    figures: ClassVar[tuple[str, ...]] = ("loss", "psnr")
-    called: ClassVar[str] = "classes"
-    output: ClassVar[str] = "normalised images, as the input"
+    name = "reconstruct"
+    figures = ("loss", "psnr")
+    called = "classes"
+    output = "normalised images, as the input"
 
     def card(self) -> dict[str, Any]:
         """The classes of the data: the name of the model says the rest."""
@@ -121,10 +121,10 @@ class PixelCrossEntropy(nn.Module):
 class Segment(Kind):
     """One of K classes for each pixel: logits, float (N, K, H, W) -> probabilities; masks are uint8 (N, H, W)."""
 
-    name: ClassVar[str] = SEGMENT
-    figures: ClassVar[tuple[str, ...]] = ("miou", "pixel_accuracy", "loss")
-    called: ClassVar[str] = "classes"
-    output: ClassVar[str] = "probabilities of each pixel (batch, classes, height, width)"
+    name = SEGMENT
+    figures = ("miou", "pixel_accuracy", "loss")
+    called = "classes"
+    output = "probabilities of each pixel (batch, classes, height, width)"
 
     def card(self) -> dict[str, Any]:
         """The classes: the name of the model says the rest."""

@@ -55,7 +55,8 @@ class Predictor:
 
         classify: the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name; multilabel:
         the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name; segment: the
-        `shares` of the classes by name, and the `mask`, uint8 (height, width) of class numbers, as large as the image.
+        `shares` of the classes by name, and the `mask`, uint8 (height, width) of class numbers, as large as the image;
+        several targets: `targets`, the answer of each by its name.
 
         Images of any size and form are brought to the model's as in training. Raises UserError for one that cannot be
         read.

@@ -29,6 +29,7 @@ from ptapp_core.data.telltale import telltale
 from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
 from ptapp_core.jobs import division_of
+from ptapp_core.kinds.known import wanted_of
 from ptapp_core.machine.memory import free_memory
 
 Cache = Literal["auto", "memory", "disk"]
@@ -109,7 +110,7 @@ def load_for(
         cache=settings.cache,
         split_by=settings.split_by if other is None else TAKE,
         group_column=settings.group_column if other is None else AUTO,
-        wanted=Wanted.of(settings.task, settings.label_column),
+        wanted=wanted_of(settings),
     )
 
 

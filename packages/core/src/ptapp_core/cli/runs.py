@@ -74,7 +74,7 @@ def compare(
     }
     paired, reason = _paired(left, right)
     if as_json:
-        found = {"settings": settings, **figures, "paired": paired and asdict(paired)}
+        found = {"settings": settings, **figures, "paired": _as_json(paired)}
         typer.echo(json.dumps({"a": str(a), "b": str(b), **found}, indent=2))
         return
     typer.echo(f"A: {a}\nB: {b}")
@@ -91,8 +91,8 @@ def compare(
         for name, (one, other) in table.items():
             change = None if one is None or other is None else other - one
             typer.echo(f"  {name:22}  {_number(one):>12}  {_number(other):>12}  {_number(change, '+'):>12}")
-    if paired or reason:
-        typer.echo("\n" + textwrap.fill(str(paired or reason), 80, break_on_hyphens=False))
+    for text in map(str, paired or filter(None, [reason])):
+        typer.echo("\n" + textwrap.fill(text, 80, break_on_hyphens=False))
 
 
 @app.command()
@@ -139,15 +139,21 @@ def find(folder: Path) -> list[Record]:
     return [Record(path) for path in paths if any((path / mark).exists() for mark in marks)]
 
 
-def _paired(left: Record, right: Record) -> tuple[Paired | None, str]:
-    """The paired test of two runs' predictions, or why there is none; neither where no run has predictions."""
+def _as_json(paired: list[Paired]) -> Any:
+    """The paired test, those of several targets by their names, or None."""
+    tests = {test.target: asdict(test) for test in paired}
+    return tests.get("", tests or None)
+
+
+def _paired(left: Record, right: Record) -> tuple[list[Paired], str]:
+    """The paired tests of two runs' predictions, or why there is none; neither where no run has predictions."""
     files = [record.path / "report" / FILE for record in (left, right)]
     if not any(file.exists() for file in files):
-        return None, ""
+        return [], ""
     try:
         return paired_test(*files), ""
     except UserError as error:
-        return None, str(error)
+        return [], str(error)
 
 
 def _existing(path: Path) -> Record:

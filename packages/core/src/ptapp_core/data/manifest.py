@@ -13,9 +13,10 @@ from ptapp_core.data.files import visible
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import Listing, Span
 from ptapp_core.data.pieces import note_on_pieces, pieces_of
+from ptapp_core.data.several_columns import columns_of
 from ptapp_core.data.split import SplitName
 from ptapp_core.data.table import Table, header_of, read_table
-from ptapp_core.data.target_columns import TargetColumns, several_flags
+from ptapp_core.data.target_columns import several_flags
 from ptapp_core.data.targets import CLASSES, CLASSIFY, Target, Wanted
 from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError
@@ -93,7 +94,7 @@ class _Manifest:
             raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks(wanted)}")
         if segments and _OF_A_RECORDING not in self.names:
             self._find_times()
-        self.target = TargetColumns(where, table, wanted, taken=self._taken)
+        self.target = columns_of(where, table, wanted, taken=self._taken)
 
     @property
     def _taken(self) -> set[int]:
@@ -258,7 +259,7 @@ class _Manifest:
         """The names of the classes or of the target's columns, and the target of each row."""
         found = [row.target for row in rows if row.target is not None]
         if found:
-            return tuple(self.target.names), found
+            return self.target.names, found
         names = {row.label for row in rows}
         classes = tuple(sorted(names, key=lambda name: (len(name) if name.isdigit() else 1000, name)))
         return classes, [classes.index(row.label) for row in rows]

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.loader import target_tensor
 from ptapp_core.data.rows import Divided
+from ptapp_core.data.several_columns import columns_of
 from ptapp_core.data.split import SPLITS, Division, Known, Samples, SplitName, assign, digest
 from ptapp_core.data.table import Table, read_table
-from ptapp_core.data.target_columns import TargetColumns
 from ptapp_core.data.targets import (
     CLASSIFY,
     Target,
@@ -96,9 +96,9 @@ class TableRows:
         usual = [name for name in inputs if name.lower() in USUAL] or inputs[-1:]
         if not usual:
             raise UserError(f"{where}:1: has no column for a target")
-        wanted = Wanted(wanted.kind, wanted.columns or (usual[0],))
+        wanted = wanted if wanted.columns else Wanted(wanted.kind, (usual[0],))
         every = range(len(header))  # for columns of 0 and 1 beside the target are inputs, and no labels
-        self.target = TargetColumns(where, table, wanted, taken=every)
+        self.target = columns_of(where, table, wanted, taken=every)
         self.target.refuse_what_is_no_class()
         self.inputs = [name for name in inputs if name not in self.target.titles]
         """The columns beside those, in the order of the table."""
@@ -152,7 +152,7 @@ class TableRows:
         groups = [row.group for row in rows] if self._group is not None else ()
         samples = Samples([f"{self.where.name}:{row.line}" for row in rows], digests, digests, groups)
         splits = [row.split for row in rows] if self._split is not None else ()
-        names, targets, labels = tuple(self.target.names), [row.target for row in rows if row.target is not None], []
+        names, targets, labels = self.target.names, [row.target for row in rows if row.target is not None], []
         if self.kind == CLASSIFY:
             names = in_order(row.text for row in rows)
             places = {name: number for number, name in enumerate(names)}

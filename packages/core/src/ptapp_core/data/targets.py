@@ -1,7 +1,7 @@
 """The targets of a table's rows, read from the cells of one or several columns, by the kind of target.
 
 `classify`: a class number. `multilabel`: a 1 or 0 for each label, from columns of 1 and 0, or from cells that list the
-labels. `regress`: a number for each column.
+labels. `regress`: a number for each column. `multitask`: all numbers of several targets, side by side.
 """
 
 import ast
@@ -15,9 +15,11 @@ from ptapp_core.errors import UserError, counted
 
 Target = int | tuple[float, ...]
 """A class number, or a number for each label or target."""
-CLASSIFY, MULTILABEL, REGRESS = "classify", "multilabel", "regress"
+CLASSIFY, MULTILABEL, REGRESS, MULTITASK = "classify", "multilabel", "regress", "multitask"
 JOINS = "+"
-"""Between the columns of `--label-column`."""
+"""Between the columns of a target in `--label-column`."""
+APART = ","
+"""Between several targets, in `--task` and in `--label-column`."""
 _SEPARATORS = "|;,"  # of the labels in a cell; the first that occurs in any cell, else blanks
 _YES, _NO = ("1", "1.0", "true", "yes", "y", "t"), ("0", "0.0", "false", "no", "n", "f")
 _MINUS = ("-1", "-1.0")
@@ -32,10 +34,19 @@ class Wanted:
     kind: str = CLASSIFY
     columns: tuple[str, ...] = ()
     """The names of the target's columns; empty: they are found."""
+    parts: tuple["Wanted", ...] = ()
+    """Of several targets each of them, whose columns are known."""
 
     @classmethod
     def of(cls, kind: str, label_column: str | None) -> "Wanted":
-        """As `--task` and `--label-column` say."""
+        """As `--task` and `--label-column` say; several kinds, apart by `APART`, have as many columns."""
+        if APART in kind:
+            own = zip(kind.split(APART), (label_column or "").split(APART), strict=True)
+            parts = tuple(cls.of(*pair) for pair in own)
+            names = tuple(name for part in parts for name in part.columns)
+            if len(set(names)) < len(names):
+                raise UserError(f"--label-column {label_column}: a column is named twice")
+            return cls(MULTITASK, names, parts)
         names = () if label_column is None else tuple(name.strip() for name in label_column.split(JOINS))
         if not all(names):
             raise UserError(f"--label-column {label_column}: a name is missing beside the {JOINS}")
@@ -48,6 +59,50 @@ class Wanted:
 
 CLASSES = Wanted()
 """Classes, in a column of a usual name."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of several targets."""
+
+    title: str
+    """What it is called: its column, or its columns apart by `JOINS`."""
+    kind: str
+    names: tuple[str, ...]
+    """Of its classes, labels or numbers."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers it is; a class is one."""
+        return 1 if self.kind == CLASSIFY else len(self.names)
+
+
+class PartNames(tuple[str, ...]):
+    """What the outputs of several targets are called, `TARGET/NAME` each, and which are whose."""
+
+    parts: tuple[Part, ...]
+
+    def __new__(cls, parts: Iterable[Part]) -> "PartNames":
+        """The names of these targets."""
+        parts = tuple(parts)
+        names = super().__new__(cls, (f"{part.title}/{name}" for part in parts for name in part.names))
+        names.parts = parts
+        return names
+
+    @property
+    def titles(self) -> list[str]:
+        """What the targets are called."""
+        return [part.title for part in self.parts]
+
+    def split(self, row: Sequence[float]) -> list[Target]:
+        """The target of each part, of the numbers of a sample."""
+        found: list[Target] = []
+        first = 0
+        for part in self.parts:
+            own = row[first : first + part.width]
+            found.append(int(own[0]) if part.kind == CLASSIFY else tuple(own))
+            first += part.width
+        return found
 
 
 def in_order(classes: Iterable[str]) -> tuple[str, ...]:
@@ -157,6 +212,9 @@ def text_of(kind: str, target: Target, names: Sequence[str]) -> str:
     """A target as the record of a run keeps it."""
     if isinstance(target, int):
         return names[target]
+    if isinstance(names, PartNames):
+        own = zip(names.parts, names.split(target), strict=True)
+        return "; ".join(text_of(part.kind, each, part.names) for part, each in own)
     if kind == MULTILABEL:
         return "|".join(sorted(name for name, value in zip(names, target, strict=True) if value))
     return "|".join(repr(value) for value in target)
@@ -164,16 +222,29 @@ def text_of(kind: str, target: Target, names: Sequence[str]) -> str:
 
 def said_of(kind: str, names: Sequence[str]) -> str:
     """What is learned, for the line on the data."""
+    if isinstance(names, PartNames):
+        return ", ".join(f"{part.title} ({_said_of_part(part)})" for part in names.parts)
     if kind == REGRESS:
         return f"{counted(len(names), 'target')} ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''})"
     return counted(len(names), "label") if kind == MULTILABEL else f"{len(names)} classes"
 
 
+def _said_of_part(part: Part) -> str:
+    return "a number" if (part.kind, part.names) == (REGRESS, (part.title,)) else said_of(part.kind, part.names)
+
+
 def refuse_single(where: object, kind: str, targets: Sequence[tuple[float, ...]], *, names: Sequence[str]) -> None:
     """Refuses targets that say nothing: labels that all samples have or lack, and numbers that are always the same.
 
-    Raises UserError, naming the data and the column.
+    Of several targets a class that no training sample has, too. Raises UserError, naming the data and the column.
     """
+    if isinstance(names, PartNames):
+        for part, own in zip(names.parts, zip(*map(names.split, targets), strict=True), strict=True):
+            if part.kind == CLASSIFY:
+                _refuse_missing_class(where, part, own)
+            else:
+                refuse_single(where, part.kind, own, names=part.names)
+        return
     for name, column in zip(names, zip(*targets, strict=True), strict=True):
         if len(set(column)) < 2 and kind == MULTILABEL:
             which = "every" if column[0] else "no"
@@ -185,6 +256,16 @@ def refuse_single(where: object, kind: str, targets: Sequence[tuple[float, ...]]
         once = sum(sum(column) == 1 for column in zip(*targets, strict=True))
         if once > _RARE * len(names):
             raise UserError(f"{where}: {once:,} of {len(names):,} labels occur once: is another column meant?")
+
+
+def _refuse_missing_class(where: object, part: Part, targets: Sequence[Target]) -> None:
+    if len(part.names) < 2:
+        raise UserError(f"{where}: {part.title} is {part.names[0]} in every sample: there is nothing to learn")
+    for number, name in enumerate(part.names):
+        if number not in targets:
+            raise UserError(
+                f"{where}: no training sample has {part.title} {name!r}: leave that class out, or give another --seed"
+            )
 
 
 def note_on_single(kind: str, targets: Sequence[tuple[float, ...]]) -> list[str]:

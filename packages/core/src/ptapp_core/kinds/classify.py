@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,14 +39,14 @@ class Classification(Supervised):
 class Classify(VectorKind):
     """One of K classes: logits, float (N, K) -> probabilities, float32 (N, K); targets are classes, int64 (N,)."""
 
-    name: ClassVar[str] = "classify"
-    figures: ClassVar[tuple[str, ...]] = ("accuracy", "loss", "f1")
-    called: ClassVar[str] = "classes"
-    output: ClassVar[str] = "probabilities (batch, classes)"
+    name = like = "classify"
+    figures = ("accuracy", "loss", "f1")
+    called = "classes"
+    output = "probabilities (batch, classes)"
 
     def card(self) -> dict[str, Any]:
-        """The classes alone: a card without a kind is of this one."""
-        return {"classes": self.names}
+        """The classes alone: a card without a kind is of this one, and not of one that is derived from it."""
+        return {"classes": self.names} if self.name == Classify.name else super().card()
 
     def forward(self, logits: Tensor) -> Tensor:
         """Probabilities (N, K) float32."""
@@ -68,6 +68,19 @@ class Classify(VectorKind):
     def mixable(self, target: Tensor) -> Tensor:
         """Classes (N,) int64 -> probabilities (N, K) of 0 and 1."""
         return functional.one_hot(target, self.outputs).float()
+
+    @property
+    def width(self) -> int:
+        """The number of the class."""
+        return 1
+
+    def as_columns(self, target: Tensor) -> Tensor:
+        """Classes (N,) int64 as float32 (N, 1)."""
+        return target[:, None].float()
+
+    def from_columns(self, columns: Tensor) -> Tensor:
+        """Float (N, 1) as classes (N,) int64."""
+        return columns[:, 0].long()
 
     def examples(self, count: int, draw: torch.Generator) -> list[Tensor]:
         """Random classes (N,) int64, and probabilities (N, K)."""

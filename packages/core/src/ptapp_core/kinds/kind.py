@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.data.loader import Batch, Data, each_once
-from ptapp_core.errors import counted
+from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import class_numbers, write_results
@@ -113,20 +113,32 @@ class Kind(nn.Module, ABC):
         names: what each of the K outputs stands for.
     """
 
-    name: ClassVar[str]
+    name: str
     """As `--task` has it."""
-    figures: ClassVar[tuple[str, ...]]
+    like: str = "regress"
+    """The built-in kind as whose targets its own are read from data."""
+    figures: tuple[str, ...]
     """Those of an evaluation during training; the first chooses the best checkpoint, unless the user names another."""
     watched_alone: ClassVar[tuple[str, ...]] = ("loss",)
     """The figures of a job without a validation split."""
-    called: ClassVar[str]
+    called: str
     """What the outputs are, in messages and in the card: classes, labels, targets."""
-    output: ClassVar[str]
+    output: str
     """What an export gives, for its card."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()
         self.names = list(names)
+
+    @classmethod
+    def of(cls, names: Sequence[str], targets: Tensor) -> Self:
+        """The kind of some data: `names` of its outputs, and the training targets, which may give it a scale."""
+        return cls(names)
+
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any]) -> Self:
+        """The kind of which `card` said what it takes to build it again."""
+        return cls(card[cls.called])
 
     @property
     def outputs(self) -> int:
@@ -159,7 +171,9 @@ class Kind(nn.Module, ABC):
         return Supervised(model, loss)
 
     def mixable(self, target: Tensor) -> Tensor:
-        """The targets as MixUp mixes them: (N, K) float32."""
+        """The targets as MixUp mixes them: (N, K) float32; raises UserError for classes, of which it takes shares."""
+        if not target.is_floating_point():
+            raise UserError(f"--task {self.name} has no `mixable`, which makes shares of classes: leave MixUp out")
         return target
 
     def examples(self, count: int, draw: torch.Generator) -> list[Tensor]:
@@ -210,6 +224,19 @@ class Kind(nn.Module, ABC):
 
 class VectorKind(Kind):
     """A kind with K numbers for each sample: (N, K) -> (N, K). Those of all samples fit into memory together."""
+
+    @property
+    def width(self) -> int:
+        """How many numbers a target is, beside those of other kinds."""
+        return self.outputs
+
+    def as_columns(self, target: Tensor) -> Tensor:
+        """Targets as they lie beside those of other kinds, float32 (N, width)."""
+        return target.float()
+
+    def from_columns(self, columns: Tensor) -> Tensor:
+        """The targets that lie in such columns, float (N, width)."""
+        return columns
 
     @abstractmethod
     def gathered(self, outputs: Tensor, target: Tensor) -> VectorPredictions:

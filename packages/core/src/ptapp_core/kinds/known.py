@@ -5,22 +5,40 @@ from typing import Any
 
 from torch import Tensor
 
+from ptapp_core.data.targets import PartNames, Wanted
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.multilabel import Multilabel
+from ptapp_core.kinds.multitask import Multitask
+from ptapp_core.kinds.own import make_kind, own_kind
 from ptapp_core.kinds.regress import Regress
+from ptapp_core.settings.own import is_own
+from ptapp_core.settings.supervised import SupervisedSettings
 
 KINDS: dict[str, type[VectorKind]] = {kind.name: kind for kind in (Classify, Multilabel, Regress)}
 
 
 def kind_for(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
     """The kind of some data: `names` of its outputs, and the training targets, int64 (N,) or float64 (N, K)."""
-    return Regress.of(names, targets) if name == Regress.name else KINDS[name](names)
+    if isinstance(names, PartNames):
+        own = zip(names.parts, targets.split([part.width for part in names.parts], 1), strict=True)
+        return Multitask(names.titles, [kind_for(part.kind, part.names, columns) for part, columns in own])
+    return make_kind(name, names, targets) if is_own(name) else KINDS[name].of(names, targets)
 
 
 def kind_of(card: Mapping[str, Any]) -> VectorKind:
     """The kind of a card, from a run's `meta.json`; thresholds come with the weights."""
-    if card.get("kind") == Regress.name:
-        return Regress(card["targets"], card["mean"], card["std"])
-    kind = KINDS[card.get("kind", Classify.name)]
-    return kind(card[kind.called])
+    name = card.get("kind", Classify.name)
+    if name == Multitask.name:
+        return Multitask([part["target"] for part in card["tasks"]], list(map(kind_of, card["tasks"])))
+    if not is_own(name):
+        return KINDS[name].of_card(card)
+    kind = own_kind(name).of_card(card)
+    kind.name = name
+    return kind
+
+
+def wanted_of(settings: SupervisedSettings) -> Wanted:
+    """What is to be learned from a table; of a kind of the user's own, as the one that it is like."""
+    task = own_kind(settings.task).like if is_own(settings.task) else settings.task
+    return Wanted.of(task, settings.label_column)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,10 @@ class Multilabel(VectorKind):
     split, and 0.5 without such a split (Zhang and Zhou 2014, "A review on multi-label learning algorithms").
     """
 
-    name: ClassVar[str] = "multilabel"
-    figures: ClassVar[tuple[str, ...]] = ("map", "f1_macro", "f1_micro", "loss")
-    called: ClassVar[str] = "labels"
-    output: ClassVar[str] = "probabilities (batch, labels); a label is given from its threshold on"
+    name = like = "multilabel"
+    figures = ("map", "f1_macro", "f1_micro", "loss")
+    called = "labels"
+    output = "probabilities (batch, labels); a label is given from its threshold on"
 
     measured = ("thresholds",)  # buffers that an evaluation sets
     thresholds: Tensor

@@ -1,10 +1,10 @@
 """Regression: a target is one or several numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, log10
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,10 +24,10 @@ class Regress(VectorKind):
         mean, std: (K,) of the training targets.
     """
 
-    name: ClassVar[str] = "regress"
-    figures: ClassVar[tuple[str, ...]] = ("loss", "rmse", "mae", "r2")
-    called: ClassVar[str] = "targets"
-    output: ClassVar[str] = "numbers, float64 (batch, targets), in the units of the training data"
+    name = "regress"
+    figures = ("loss", "rmse", "mae", "r2")
+    called = "targets"
+    output = "numbers, float64 (batch, targets), in the units of the training data"
 
     def __init__(self, names: Sequence[str], mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(names)
@@ -44,6 +44,11 @@ class Regress(VectorKind):
                 low, high = float(column.min()), float(column.max())
                 raise UserError(f"column {name}: its numbers, {low:g} to {high:g}, cannot be scaled: give another unit")
         return cls(names, mean.tolist(), torch.where(std > 0, std, 1.0).tolist())
+
+    @classmethod
+    def of_card(cls, card: Mapping[str, Any]) -> Self:
+        """With the scale of its targets."""
+        return cls(card["targets"], card["mean"], card["std"])
 
     def card(self) -> dict[str, Any]:
         """With the scale of the targets."""

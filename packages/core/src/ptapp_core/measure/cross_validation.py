@@ -77,12 +77,14 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, dict[str,
         "deviation": deviation,
         "interval": {name: t * spread / len(rows) ** 0.5 for name, spread in deviation.items()},
     }
-    shown = [name for name in _SHOWN if name in values]
+    shown = [name for last in _SHOWN for name in values if name.rpartition("/")[2] == last]
+    wide = {name: max(9, len(name)) for name in shown}
     titled = [
         *((str(row["fold"]), row) for row in rows),
         *zip(("mean", "deviation", "95 % ±"), record.values(), strict=True),
     ]
     width = max(len(title) for title, _ in titled)
-    lines = [f"{'fold':<{width}}" + "".join(f"  {name:>9}" for name in shown)]
-    lines += [f"{title:<{width}}" + "".join(f"  {row[name]:9.4f}" for name in shown) for title, row in titled]
+    lines = [f"{'fold':<{width}}" + "".join(f"  {name:>{wide[name]}}" for name in shown)]
+    for title, row in titled:
+        lines.append(f"{title:<{width}}" + "".join(f"  {row[name]:{wide[name]}.4f}" for name in shown))
     return "\n".join(lines), record

@@ -3,7 +3,7 @@
 Half-precision outputs are widened to float32 first: a sum over a batch has more digits than they hold.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,18 +130,18 @@ class TripletMargin(nn.Module):
 
 
 class MultiTask(nn.Module):
-    """The weighted sum of named losses, each of its own pair of outputs and targets."""
+    """The weighted sum of losses, each of its own pair of outputs and targets."""
 
-    def __init__(self, losses: Mapping[str, nn.Module], weights: Mapping[str, float]) -> None:
+    def __init__(self, losses: Sequence[nn.Module], weights: Sequence[float]) -> None:
         super().__init__()
-        if losses.keys() != weights.keys():
-            raise ValueError(f"losses {sorted(losses)} and weights {sorted(weights)} must have the same names")
-        self.losses, self.weights = nn.ModuleDict(losses), dict(weights)
+        if len(losses) != len(weights):
+            raise ValueError(f"{len(losses)} losses and {len(weights)} weights: each loss has a weight")
+        self.losses, self.weights = nn.ModuleList(losses), list(weights)
 
-    def forward(self, outputs: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> Tensor:
-        """Outputs and targets by the names of the losses -> the weighted sum, float32 ()."""
-        parts = [self.weights[name] * loss(outputs[name], targets[name]) for name, loss in self.losses.items()]
-        return torch.stack(parts).sum()
+    def forward(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """The outputs and the targets of each loss, of the shapes that it takes -> the weighted sum, float32 ()."""
+        own = zip(self.weights, self.losses, outputs, targets, strict=True)
+        return torch.stack([weight * loss(output, target) for weight, loss, output, target in own]).sum()
 
 
 Array = npt.NDArray[Any]

@@ -66,7 +66,7 @@ def _record(line: bytes) -> dict[str, Any] | None:
 
 def lower_is_better(name: str) -> bool:
     """Whether a figure of this name ("val/loss", "ece") is better when it is smaller."""
-    words = name.lower().replace("/", "_").replace("-", "_").split("_")
+    words = name.lower().rpartition("/")[2].replace("-", "_").split("_")  # before it may stand the name of a target
     return not {"loss", "error", "ece", "nll", "mse", "mae", "rmse", "perplexity", "wer", "cer"}.isdisjoint(words)
 
 

@@ -1,12 +1,15 @@
 """The settings of a job whose samples have targets: what a target is, where it stands, and what is minimised."""
 
+from itertools import zip_longest
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import field_validator, model_validator
 
+from ptapp_core.errors import nearest
 from ptapp_core.settings.fields import option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import is_own, refuse_unknown
+from ptapp_core.settings.own import is_own, refuse_code_of, refuse_unknown
 from ptapp_core.settings.train import TrainSettings
 
 LOSSES = {
@@ -14,29 +17,36 @@ LOSSES = {
     "multilabel": ("bce", "focal"),
     "regress": ("mse", "l1", "huber"),
     "reconstruct": ("mse", "l1"),
+    "segment": ("cross-entropy",),
 }
 """The losses of each kind of target, the usual one first."""
+MULTITASK = "multitask"
+"""The kind of several targets."""
+_APART = ","  # between several targets, in --task, --label-column and --loss
 
 
 class SupervisedSettings(TrainSettings):
     """The settings that the domains with targets share."""
 
-    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "task", "label_column")
+    first: ClassVar[tuple[str, ...]] = (*TrainSettings.first, "task", "label_column", "loss", "balance")
     only: ClassVar[tuple[Only, ...]] = (
         *TrainSettings.only,
-        Only(
-            ("label_smoothing",),
-            lambda job: job.kind not in ("multilabel", "regress") and not (job.loss and is_own(job.loss)),
-            "--loss cross-entropy",
-        ),
+        Only(("label_smoothing",), lambda job: job.smooths, "--loss cross-entropy"),
+        Only(("task_weights",), lambda job: job.kind == MULTITASK, "several tasks, such as --task classify,regress"),
     )
+    known_tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress")
+    """What `--task` knows; the first three can be several at once."""
 
-    task: Literal["classify", "multilabel", "regress"] = option(
-        "classify", "what a target is: one of several classes, any number of labels, or numbers", group="Data"
+    task: str = option(
+        "classify",
+        "what a target is: classify, multilabel or regress; several of these apart by commas, of one column each; or "
+        "module:Kind of your own",
+        group="Data",
     )
     label_column: str | None = option(
-        None, "name of the target's column in a table, or several (x+y); none: detected", group="Data"
-    )
+        None, "the target's column in a table, or columns (x+y), of several tasks apart by commas; none: detected",
+        group="Data",
+    )  # fmt: skip
     balance: Literal["none", "weights", "sampler"] = option(
         "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
     )
@@ -46,12 +56,35 @@ class SupervisedSettings(TrainSettings):
         "own; none: the first of them",
         group="Optimisation",
     )
+    task_weights: list[float] = option([], "weight of each task's loss; none: 1 each", group="Optimisation")
     label_smoothing: float = option(0.0, "of cross-entropy", group="Optimisation", ge=0, lt=1)
+
+    @classmethod
+    def of_run(cls, run: Path) -> Self:
+        """The settings of a run; raises UserError where its kind of target is code in the run directory itself, too."""
+        settings = super().of_run(run)
+        if is_own(settings.task):
+            refuse_code_of(run, settings.task, "task", remedy=f"as task in {run / 'config.toml'}")
+        return settings
 
     @property
     def kind(self) -> str:
         """The kind of target, by the name that `LOSSES` has."""
-        return self.task
+        return MULTITASK if _APART in self.task else self.task
+
+    @property
+    def tasks(self) -> list[tuple[str, str | None]]:
+        """The kind of each target, with its loss, if that was chosen."""
+        if self.kind != MULTITASK:
+            return [(self.kind, self.loss)]
+        losses = self.loss.split(_APART) if self.loss else []
+        return list(zip_longest(kinds := self.task.split(_APART), losses[: len(kinds)]))
+
+    @property
+    def smooths(self) -> bool:
+        """Whether a loss smooths labels."""
+        others = ("multilabel", "regress")
+        return any(not (kind in others or is_own(kind) or (loss and is_own(loss))) for kind, loss in self.tasks)
 
     @property
     def asked_by(self) -> str:
@@ -63,31 +96,75 @@ class SupervisedSettings(TrainSettings):
         """Whether training samples are mixed with each other."""
         return False
 
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, task: str) -> str:
+        if is_own(task) and _APART not in task:
+            return task
+        several = [part.strip() for part in task.split(_APART)]
+        known = cls.known_tasks if len(several) == 1 else SupervisedSettings.known_tasks
+        for part in several:
+            if part not in known:
+                own = "; one of your own is module:Kind" if len(several) == 1 else ""
+                raise ValueError(f"unknown value{nearest(part, known)}{own}")
+        return _APART.join(several)
+
     @field_validator("loss")
     @classmethod
     def _loss_is_known(cls, loss: str | None) -> str | None:
+        if loss is None or is_own(loss):
+            return loss
         known = dict.fromkeys(name for names in LOSSES.values() for name in names)
-        return loss if loss is None else refuse_unknown(loss, known, "module:function")
+        return _APART.join(refuse_unknown(part.strip(), known, "module:function") for part in loss.split(_APART))
+
+    @model_validator(mode="after")
+    def _several_tasks_fit(self) -> Self:
+        if self.kind != MULTITASK:
+            if self.loss is not None and _APART in self.loss and not is_own(self.loss):
+                raise ValueError(f"--loss {self.loss} is of several tasks, and {self.asked_by} is one: give one loss")
+            return self
+        count = self.task.count(_APART) + 1
+        if self.label_column is None or self.label_column.count(_APART) + 1 != count:
+            raise ValueError(f"{self.asked_by}: give a column for each, apart by commas, as --label-column name,age")
+        if self.data is None:
+            raise ValueError(f"{self.asked_by} takes a table with a column for each: give --data")
+        if self.loss is not None and (is_own(self.loss) or self.loss.count(_APART) + 1 != count):
+            raise ValueError(f"--loss {self.loss}: give a built-in loss for each of {self.asked_by}, apart by commas")
+        if self.task_weights and len(self.task_weights) != count:
+            raise ValueError(f"--task-weights: give {count} numbers, one for each of {self.asked_by}")
+        if not all(weight > 0 for weight in self.task_weights):
+            raise ValueError("--task-weights: a task without weight is not learned: give numbers above 0")
+        return self
 
     @model_validator(mode="after")
     def _target_fits(self) -> Self:
-        if self.loss is not None and is_own(self.loss):
-            if self.kind == "reconstruct":
-                raise ValueError(f"--loss {self.loss} is of outputs and targets, not for {self.asked_by}: leave it out")
-            if self.balance == "weights":
-                raise ValueError(
-                    f"--balance weights is of the built-in losses, not of {self.loss}: give sampler, or none"
-                )
-        elif self.loss is not None and self.kind in LOSSES and self.loss not in LOSSES[self.kind]:
-            raise ValueError(f"--loss {self.loss} does not fit {self.asked_by}: use {' or '.join(LOSSES[self.kind])}")
-        fitting = {"multilabel": ("none", "weights"), "regress": ("none",)}
-        if self.balance not in fitting.get(self.kind, (self.balance,)):
-            raise ValueError(f"--balance {self.balance} is for classes, not for {self.asked_by}: leave it out")
-        if self.kind == "classify" and self.loss == "focal":
-            if self.mixes:
-                raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
-            if self.label_smoothing:
-                raise ValueError("--label-smoothing is of cross-entropy: leave it or --loss focal out")
+        for kind, loss in self.tasks:
+            self._loss_fits(kind, loss)
         if self.fold is not None and self.folds is None:
             raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         return self
+
+    def _loss_fits(self, kind: str, loss: str | None) -> None:
+        """Raises ValueError where a loss, or what goes with it, does not fit a target of a kind."""
+        if loss is not None and is_own(loss):
+            if kind == "reconstruct":
+                raise ValueError(f"--loss {loss} is of outputs and targets, not for {self.asked_by}: leave it out")
+            if self.balance == "weights":
+                raise ValueError(f"--balance weights is of the built-in losses, not of {loss}: give sampler, or none")
+        elif loss is not None and kind in LOSSES and loss not in LOSSES[kind]:
+            raise ValueError(f"--loss {loss} does not fit {self.asked_by}: use {' or '.join(LOSSES[kind])}")
+        if is_own(kind) and loss is not None and not is_own(loss):
+            raise ValueError(f"--loss {loss} is of built-in kinds: {self.asked_by} has a loss of its own; leave it out")
+        usual = ("none", "weights", "sampler")
+        fitting = {"multilabel": usual[:2], MULTITASK: usual[:2], "regress": usual[:1]}
+        of_all = "regress" if {each for each, _ in self.tasks} == {"regress"} else self.kind
+        if self.balance not in (usual[:1] if is_own(kind) else fitting.get(of_all, usual)):
+            raise ValueError(f"--balance {self.balance} is for classes, not for {self.asked_by}: leave it out")
+        if kind == "classify" and loss == "focal" and self.mixes:
+            raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
+        if kind == "classify" and self.label_smoothing and not self._has_cross_entropy:
+            raise ValueError("--label-smoothing is of cross-entropy: leave it or --loss focal out")
+
+    @property
+    def _has_cross_entropy(self) -> bool:
+        return any(kind == "classify" and loss != "focal" for kind, loss in self.tasks)

@@ -198,7 +198,7 @@ class JobSettings(Settings):
 
     def own_code(self) -> dict[str, str]:
         """The settings that name code of the user's own, with its name."""
-        found = {name: getattr(self, name, None) for name in ("model", "loss")}
+        found = {name: getattr(self, name, None) for name in ("model", "loss", "task")}
         return {name: value for name, value in found.items() if value is not None and is_own(value)}
 
     def as_begun(self) -> Self:

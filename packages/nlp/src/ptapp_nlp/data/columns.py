@@ -9,7 +9,7 @@ from shlex import quote
 from ptapp_core.data.columns import SPLIT
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import AUTO
-from ptapp_core.data.targets import CLASSIFY
+from ptapp_core.data.targets import CLASSIFY, Wanted
 from ptapp_core.errors import UserError, nearest
 
 _TEXTS = (
@@ -65,6 +65,8 @@ class Columns:
     """The kind of the targets."""
     targets: tuple[str, ...] = ()
     """The names of the target's columns, where they are known; of several, the label is a JSON list of their cells."""
+    parts: tuple[Wanted, ...] = ()
+    """Of several targets each of them."""
     both_texts: bool = False
     """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
 
@@ -77,7 +79,9 @@ class Columns:
 def header_of(cells: Cells, columns: Columns) -> list[str]:
     """The names of the columns, in small letters, where this first row has usual ones or those asked for; else none."""
     names = [cell.strip().lower() for cell in cells]
-    given = (columns.text, *(columns.text or "").split(JOINS), columns.label, columns.named_group)
+    labels: list[str | None] = [name for part in columns.parts for name in part.columns]
+    labels = labels or [columns.label]
+    given = (columns.text, *(columns.text or "").split(JOINS), *labels, columns.named_group)
     asked = [name.strip().lower() for name in given if name and not name.strip().isdecimal()]
     known = any(name in (*_TEXTS, *LABELS) for name in names)
     if columns.both_texts:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
-from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS, note_on_single, refuse_single
+from ptapp_core.data.targets import CLASSIFY, MULTILABEL, MULTITASK, REGRESS, Wanted, note_on_single, refuse_single
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
-from ptapp_nlp.config import SUPERVISED, TrainNLP
+from ptapp_core.kinds.known import wanted_of
+from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import note_on_length, read_conll
@@ -92,9 +93,10 @@ def load_for(
     Or `other` data, read in the same way, which is only measured, and divided no further than it is.
     """
     group = job.group_column if other is None else None
-    columns = Columns(job.text_column, job.label_column, group, kind=job.task)
+    wanted = Wanted(job.task) if job.task in TOKENS else wanted_of(job)
+    columns = Columns(job.text_column, job.label_column, group, kind=wanted.kind, parts=wanted.parts)
     per = job.text_per if job.keeps_line_breaks else "line"
-    reading = Reading(job.task, columns, job.encoding, job.pair, text_per=per)
+    reading = Reading(wanted.kind, columns, job.encoding, job.pair, text_per=per)
     division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
@@ -222,9 +224,10 @@ def _divided(
         notes += _check_labels(files, tables, division)
         labels = in_order(Counter(row.label for rows in known for row in rows))
     read: Callable[[str], Any] = partial(_class_of, known={label: number for number, label in enumerate(labels)})
-    if reading.task in (MULTILABEL, REGRESS):
+    if reading.task in (MULTILABEL, REGRESS, MULTITASK):
         titles = next(iter(tables.values())).targets
-        read, labels, note = reader(reading.task, titles, (row.label for rows in known for row in rows))
+        cells = [row.label for rows in known for row in rows]
+        read, labels, note = reader(reading.columns, titles, cells)
         notes += [note] if note else []
     parts: dict[SplitName, Examples] = {}
     for name, rows in pairs.items():
@@ -255,7 +258,7 @@ def _divided(
         parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
     classes = _named(path, labels, reading, bad, division) if path.exists() and reading.task == CLASSIFY else labels
     done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons, kind=reading.task)
-    if division is not None and reading.task in (MULTILABEL, REGRESS):
+    if division is not None and reading.task in (MULTILABEL, REGRESS, MULTITASK):
         refuse_single(path, reading.task, done.train.target, names=classes)
         notes += note_on_single(reading.task, done.train.target)
     return replace(done, notes=tuple(notes))

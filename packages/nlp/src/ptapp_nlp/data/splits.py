@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS, TEST, Division, Known, Samples, SplitName, assign, digest
-from ptapp_core.data.targets import MULTILABEL, REGRESS, said_of, text_of
+from ptapp_core.data.targets import MULTILABEL, MULTITASK, REGRESS, said_of, text_of
 from ptapp_core.errors import UserError, counted
 from ptapp_nlp.data.tokens import Tokens
 
@@ -154,7 +154,7 @@ def divide(
                 f"{where}: has {counted(len(whole), 'line')}, too few to cut {' and '.join(sorted(lacking))} from; "
                 "put each paragraph on a line of its own, or give a folder with train, val and test"
             )
-    several = kind in (MULTILABEL, REGRESS)
+    several = kind in (MULTILABEL, REGRESS, MULTITASK)
     known = Known(
         where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False, same=_SAME
     )

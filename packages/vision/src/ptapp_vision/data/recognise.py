@@ -14,6 +14,7 @@ from ptapp_core.data.split import BY_HASH, Division
 from ptapp_core.data.targets import CLASSES, CLASSIFY, JOINS, Wanted
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import division_of
+from ptapp_core.kinds.known import wanted_of
 from ptapp_core.settings.fields import flag
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.decode import IMAGES, OnDisk, Span, read_images
@@ -142,7 +143,7 @@ def load_for(
 
     Or `other` data, which is only measured, and divided no further than it is.
     """
-    wanted = Wanted.of(job.task, job.label_column)
+    wanted = wanted_of(job)
     kind = find(other or job.data, wanted).kind
     usual = type(job).model_fields
     if other is None:
