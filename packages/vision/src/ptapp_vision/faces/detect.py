@@ -1,13 +1,14 @@
 """Finds faces: by the cascade that OpenCV brings, or by an ONNX file in the form of YuNet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from ptapp_core.errors import UserError, install, one_line
+from ptapp_core.errors import UserError, install
 from ptapp_vision.faces.face import Face, Pixels, between_eyes, crop
 
 Detector = Callable[[Pixels], list[Face]]
@@ -15,7 +16,7 @@ Detector = Callable[[Pixels], list[Face]]
 
 _LONGEST = 1024  # pixels of the longer side of the picture that is searched
 _LEAST = 28  # pixels of the smallest face in it; the cascade's own window has 20
-_TILTS = (0, 30, -30)  # degrees; the cascade finds heads that are turned by less than 17
+_TILTS = (0, 25, -25, 50, -50)  # degrees; the cascade finds heads that are turned by less than 17
 _VIEWS = range(-30, 31, 5)  # degrees beside the angle at which a face was found
 _VIEW = 120  # pixels of the side of such a view
 _AROUND = 0.4  # its margin, as a share of the face's side
@@ -23,10 +24,11 @@ _AGREEING = 6  # views: a face is found in 6 to 9 of the 13
 
 
 def detector_of(file: Path | None) -> Detector:
-    """The detector of an ONNX file; None: OpenCV's cascade. Raises UserError where there is none."""
-    if file is None:
-        return _scaled(_Cascade())
-    return _scaled(_YuNet(file))
+    """The detector of an ONNX file; None: OpenCV's cascade. One thread at a time may call it.
+
+    Raises UserError where it cannot be had; calls of it raise UserError where the file is no YuNet.
+    """
+    return _scaled(_Cascade() if file is None else _YuNet(file))
 
 
 def find(detector: Detector, picture: Pixels) -> list[Face]:
@@ -63,7 +65,7 @@ def _scaled(search: Detector) -> Detector:
 
 
 class _Cascade:
-    """Viola and Jones' cascade of Haar features (haarcascade_frontalface_alt), in the three tilts that heads have.
+    """Viola and Jones' cascade of Haar features (haarcascade_frontalface_alt), in the five tilts that heads have.
 
     What it finds is looked at in thirteen tilts, 5 degrees apart. The middle of those in which it is found is upright,
     and something that is found in few of them is no face.
@@ -137,21 +139,21 @@ class _YuNet:
         self._file = file
         if not file.is_file():
             raise UserError(f"--detector {file}: there is no such file")
-        try:
+        with self._fitting():
             self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=0.6)
-        except cv2.error as error:
-            raise self._unfit(error) from error
 
     def __call__(self, picture: Pixels) -> list[Face]:
         height, width = picture.shape[:2]
-        try:
+        with self._fitting():
             self._network.setInputSize((width, height))
             _, rows = self._network.detect(np.ascontiguousarray(picture[..., ::-1]))
-        except cv2.error as error:
-            raise self._unfit(error) from error
         found: Any = () if rows is None else rows
         return [between_eyes(row[4:6], row[6:8], width=float(row[2])) for row in found]
 
-    def _unfit(self, error: Exception) -> UserError:
-        said = one_line(error).split("error: ")[-1]
-        return UserError(f"--detector {self._file}: OpenCV cannot use it as YuNet ({said}); give an ONNX file of YuNet")
+    @contextmanager
+    def _fitting(self) -> Iterator[None]:
+        """Makes a UserError of what OpenCV says of a file in another form."""
+        try:
+            yield
+        except cv2.error as error:
+            raise UserError(f"--detector {self._file}: OpenCV cannot use it; give an ONNX file of YuNet") from error
