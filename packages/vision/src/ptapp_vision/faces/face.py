@@ -51,8 +51,8 @@ def between_eyes(right: npt.NDArray[np.float32], left: npt.NDArray[np.float32], 
     """The square of a face whose eyes are known, as a cascade would find it.
 
     Args:
-        right: the person's right eye, (x, y) in pixels.
-        left: the person's left eye.
+        right: the person's right eye, float32 (2,): x and y in pixels.
+        left: the person's left eye, float32 (2,).
         width: of the face in pixels; the eyes of a profile are close to each other, and say too little of its size.
     """
     across, middle = left - right, (left + right) / 2
