@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from contract.rows import command, only_run
+from ptapp_core.errors import install
 from ptapp_vision.faces import detect
 from ptapp_vision.faces.face import EYE_DISTANCE, EYE_HEIGHT
 from ptapp_vision.faces.video import writer
@@ -92,4 +93,5 @@ def test_the_numbers_are_those_of_the_code() -> None:
     assert f"more than {detect._LONGEST:,} pixels on its longer side. Faces of less than {detect._LEAST} pixels" in text
     assert f"in {len(detect._VIEWS)} tilts, {detect._VIEWS.step} degrees apart" in text
     assert f"found in {detect._AGREEING} of them or more" in text
+    assert install("ptapp-vision", "faces").split()[2:] == sorted(lines("pip install")[0].split()[2:])
     assert f"the eyes are {EYE_DISTANCE} of the side apart, and {EYE_HEIGHT} of it below the upper edge" in text

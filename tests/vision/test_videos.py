@@ -125,18 +125,28 @@ def _audio_alone(file: Path) -> None:
         container.mux([*stream.encode(frame), *stream.encode(None)])
 
 
-def _cut_short(file: Path) -> None:
-    """Half of a Matroska file, whose header says how long the whole is."""
-    whole = file.with_name("whole.mkv")
-    with av.open(str(whole), "w") as container:
-        stream = container.add_stream("h264", rate=10)
+def _matroska(file: Path) -> None:
+    """Three seconds of pictures, which the header says, and five of sound."""
+    with av.open(str(file), "w") as container:
+        stream, sound = container.add_stream("h264", rate=10), container.add_stream("aac", rate=8000)
         stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 64, "yuv420p", 5
+        sound.layout = "mono"
         for _ in range(30):
             noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(noise, format="rgb24")))
-        container.mux(stream.encode(None))
-    file.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    whole.unlink()
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 40_000), np.float32), format="fltp", layout="mono")
+        frame.rate = 8000
+        container.mux([*sound.encode(frame), *stream.encode(None), *sound.encode(None)])
+
+
+def _cut_short(file: Path) -> None:
+    _matroska(file)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def test_sound_may_last_longer_than_the_pictures(tmp_path: Path) -> None:
+    _matroska(tmp_path / "clip.mkv")
+    assert len(list(frames(tmp_path / "clip.mkv"))) == 30
 
 
 BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {

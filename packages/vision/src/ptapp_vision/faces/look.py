@@ -1,26 +1,15 @@
 """What a model says of the faces of a picture."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from ptapp_core.kinds.kind import Kind
 from ptapp_vision.data.decode import square
 from ptapp_vision.faces.face import Face, Pixels, crop
-
-
-class Model(Protocol):
-    """What `predictor.Predictor` offers to a face."""
-
-    kind: Kind
-    size: int
-    channels: int
-
-    def values(self, pixels: Tensor) -> Tensor:
-        """uint8 (N, channels, size, size) -> what the kind gives, float32 (N, K)."""
+from ptapp_vision.predictor import Predictor
 
 
 class Seen(NamedTuple):
@@ -35,7 +24,7 @@ class Seen(NamedTuple):
         return {"box": list(self.face.box), "angle": round(self.face.angle, 1), **kind.answer(self.row)}
 
 
-def look(model: Model, picture: Pixels, faces: Sequence[Face], *, margin: float = 0.0) -> list[Seen]:
+def look(model: Predictor, picture: Pixels, faces: Sequence[Face], *, margin: float = 0.0) -> list[Seen]:
     """The answers on the faces of a picture, RGB uint8 (H, W, 3), each cropped and brought to the model's size."""
     if not faces:
         return []

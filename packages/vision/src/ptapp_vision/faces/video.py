@@ -1,5 +1,6 @@
 """Videos by PyAV: their frames one by one, and an annotated copy; no more than a few frames are in memory."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -48,12 +49,11 @@ def frames(file: Path) -> Iterator[Frame]:
                 raise Unreadable("has no video stream")
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            seconds = float(stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6)
-            rate = float(stream.average_rate or 25)
+            seconds, rate = _length(stream), float(stream.average_rate or 25)
             for number, frame in enumerate(container.decode(stream)):
                 time = number / rate if frame.time is None else float(frame.time)
                 first = time if first is None else first
-                end = time - first + 1 / rate
+                end = time - first + (float(frame.duration * stream.time_base) if frame.duration else 1 / rate)
                 yield Frame(time - first, _upright(frame))
     except av.FFmpegError as error:
         raise Unreadable(f"cannot be decoded as a video ({error.strerror})") from error
@@ -61,6 +61,14 @@ def frames(file: Path) -> Iterator[Frame]:
         raise Unreadable("has a video stream without a frame")
     if end < seconds - _MISSING:
         raise Unreadable(f"is cut short: it has {end:.2f} of {seconds:.2f} seconds")
+
+
+def _length(stream: Any) -> float:
+    """Seconds that the pictures of a video last by its header, 0 where it says none; its sound may last longer."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    told = re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", ""))  # as Matroska has it
+    return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3]) if told else 0.0
 
 
 def _upright(frame: Any) -> Pixels:
