@@ -71,6 +71,11 @@ def test_a_photograph_of_nobody_has_no_face(name: str) -> None:
     assert find(detector_of(None), np.stack([picture] * 3, 2) if picture.ndim == 2 else picture) == []
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 700), (19, 21)])
+def test_a_picture_that_is_too_small_has_no_face(shape: tuple[int, int]) -> None:
+    assert find(detector_of(None), np.full((*shape, 3), 200, np.uint8)) == []
+
+
 def test_a_face_of_a_large_photograph_is_given_in_its_own_pixels() -> None:
     placed = Placed(hopper(), 1500, 900, 400, 20)
     (face,) = find(detector_of(None), lay([placed], size=(3000, 1800)))

@@ -14,6 +14,7 @@ from ptapp_vision.faces.look import Seen
 
 _INK, _PAPER = "#111111", "#ffd400"
 _LONGEST = 40  # characters of a label
+_PAD = 3  # pixels around it
 
 
 def annotated(picture: Pixels, seen: Sequence[Seen], kind: Kind) -> Image.Image:
@@ -23,11 +24,15 @@ def annotated(picture: Pixels, seen: Sequence[Seen], kind: Kind) -> Image.Image:
     for face, row in seen:
         half, line = face.side / 2, max(2, round(face.side / 50))
         corners = [face.at(right, down) for right, down in ((-half, -half), (half, -half), (half, half), (-half, half))]
-        for colour, width in ((_INK, 2 * line), (_PAPER, line)):
-            draw.line([*corners, corners[0], corners[1]], fill=colour, width=width, joint="curve")
+        for colour, thick in ((_INK, 2 * line), (_PAPER, line)):
+            draw.line([*corners, corners[0], corners[1]], fill=colour, width=thick, joint="curve")
         font = _font(max(12, min(40, round(face.side / 6))))
         text = clip(" ".join(kind.line(row).split()), _LONGEST)
-        _label(draw, text, (min(x for x, _ in corners), min(y for _, y in corners)), font=font)
+        _, _, width, height = draw.textbbox((0, 0), text, font=font)
+        left = max(0.0, min(min(x for x, _ in corners), image.width - width - 2 * _PAD))
+        top = max(0.0, min(y for _, y in corners) - height - 2 * _PAD)
+        draw.rectangle((left, top, left + width + 2 * _PAD, top + height + 2 * _PAD), fill=_PAPER)
+        draw.text((left + _PAD, top + _PAD), text, fill=_INK, font=font)
     return image
 
 
@@ -39,16 +44,6 @@ def save(image: Image.Image, out: Path) -> None:
         part.replace(out)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _label(draw: ImageDraw.ImageDraw, text: str, at: tuple[float, float], *, font: ImageFont.FreeTypeFont) -> None:
-    """Writes a text whose lower left corner is at a point, if the picture has the room."""
-    _, _, width, height = draw.textbbox((0, 0), text, font=font)
-    pad = 3
-    left = max(0.0, min(at[0], draw.im.size[0] - width - 2 * pad))
-    top = max(0.0, at[1] - height - 2 * pad)
-    draw.rectangle((left, top, left + width + 2 * pad, top + height + 2 * pad), fill=_PAPER)
-    draw.text((left + pad, top + pad), text, fill=_INK, font=font)
 
 
 @cache
