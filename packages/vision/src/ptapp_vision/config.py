@@ -174,8 +174,18 @@ class EvaluateVision(EvaluateSettings):
 class PredictVision(PredictFiles):
     """`ptapp vision predict`."""
 
-    files: list[Path] = argument("image files, or folders of them")
+    only: ClassVar[tuple[Only, ...]] = (
+        Only(("detector", "margin", "draw", "every"), lambda job: job.faces, "--faces"),
+        Only(("masks",), lambda job: not job.faces, "whole images, not for --faces"),
+    )
+
+    files: list[Path] = argument("image files, or folders of them; with --faces videos as well")
     masks: Path | None = option(None, "folder for the masks of a run of --task segment, NAME.png each", group="Output")
+    faces: bool = option(False, "answer each face of photographs and videos, not the whole image", group="Faces")
+    detector: Path | None = option(None, "ONNX file of YuNet to find faces; none: OpenCV's cascade", group="Faces")
+    margin: float = option(0.0, "what is added around a face, as a share of its side", group="Faces", ge=0, le=1)
+    draw: Path | None = option(None, "folder for annotated copies, NAME.jpg or NAME.mp4", group="Faces")
+    every: int = option(1, "look at every N-th frame of a video", group="Faces", ge=1)
 
 
 class ExportVision(ExportSettings):

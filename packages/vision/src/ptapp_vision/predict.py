@@ -1,7 +1,7 @@
 """`ptapp vision predict`: answers on image files, as a table, JSON lines or CSV, and masks as images."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -20,10 +20,14 @@ from ptapp_vision.predictor import Predictor, shown_size
 
 
 def predict(settings: PredictVision) -> None:
-    """Prints a line a file; files that cannot be read are named on stderr and the rest continue.
+    """Prints a line a file, or a face; files that cannot be read are named on stderr and the rest continue.
 
     Raises UserError, after all others are printed, where some could not be read.
     """
+    if settings.faces:
+        from ptapp_vision.faces.predict import predict_faces
+
+        return predict_faces(settings)
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
     files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
@@ -31,11 +35,10 @@ def predict(settings: PredictVision) -> None:
     if settings.masks is not None:
         if not isinstance(kind, Segment):
             raise UserError("--masks does nothing here: it is for runs of --task segment; leave it out")
-        _refuse_one_name(files, settings.masks)
+        refuse_one_name({file: f"{file.stem}.png" for file in files}, settings.masks, option="--masks")
         settings.masks.mkdir(parents=True, exist_ok=True)
     answer = answers_of(settings, kind, names)
-    if model.drawn:
-        print("ptapp: note: this model learned from drawn faces, not from photographs", file=sys.stderr)
+    say_what_it_learned_from(model)
     unreadable = 0
     for start in range(0, len(files), model.batch):
         some = files[start : start + model.batch]
@@ -55,15 +58,27 @@ def predict(settings: PredictVision) -> None:
     refuse_unread(settings.files, files, IMAGES, unreadable=unreadable)
 
 
-def _refuse_one_name(files: Sequence[Path], folder: Path) -> None:
-    """Raises UserError where two masks would be one file, or a mask would take the place of an image."""
+def say_what_it_learned_from(model: Predictor) -> None:
+    """Prints a note on stderr where the model learned from pictures that the program drew."""
+    if model.drawn:
+        print("ptapp: note: this model learned from drawn faces, not from photographs", file=sys.stderr)
+
+
+def refuse_one_name(outputs: Mapping[Path, str], folder: Path, *, option: str) -> None:
+    """Raises UserError where two outputs would be one file, or an output would take the place of an input.
+
+    Args:
+        outputs: the name in `folder` of what is written for each file.
+        folder: where the outputs are written.
+        option: the option that named the folder.
+    """
     first: dict[str, Path] = {}
-    images = {file.resolve() for file in files}
-    for file in files:
-        if first.setdefault(file.stem, file) is not file:
-            raise UserError(f"--masks {folder}: {first[file.stem]} and {file} would have one mask; predict them apart")
-        if (mask := folder / f"{file.stem}.png").resolve() in images:
-            raise UserError(f"--masks {folder}: the mask of {file} would take the place of {mask}; give another folder")
+    inputs = {file.resolve() for file in outputs}
+    for file, name in outputs.items():
+        if first.setdefault(name, file) is not file:
+            raise UserError(f"{option} {folder}: {first[name]} and {file} would both be {name}; predict them apart")
+        if (out := folder / name).resolve() in inputs:
+            raise UserError(f"{option} {folder}: that of {file} would take the place of {out}; give another folder")
 
 
 def _write(mask: Tensor, file: Path) -> None:

@@ -1,6 +1,7 @@
 """A trained model of images, for `ptapp vision predict` and `ptapp.load`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_vision.card import About
-from ptapp_vision.data.decode import FORMATS, Unreadable, decode, square
+from ptapp_vision.data.decode import FORMATS, Unreadable, decode, shown, square, whole
 from ptapp_vision.data.masks import upright_size
 from ptapp_vision.data.recognise import span_in
 from ptapp_vision.kinds import Segment
@@ -50,19 +51,23 @@ class Predictor:
         """How many images are looked at at once."""
         self._runtime = runtime
 
-    def predict(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
+    def predict(self, images: Sequence[Picture], *, faces: bool = False) -> list[dict[str, Any]]:
         """An answer for each image, by what the model was trained for.
 
         classify: the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name; multilabel:
         the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name; segment: the
         `shares` of the classes by name, and the `mask`, uint8 (height, width) of class numbers, as large as the image;
         several targets: `targets`, the answer of each by its name.
+        With `faces` it is {"faces": [...]}, from left to right: each has a `box` (left, top, width, height in pixels of
+        the upright image), an `angle` (degrees by which the head is turned clockwise), and what is said above.
 
         Images of any size and form are brought to the model's as in training. Raises UserError for one that cannot be
         read.
         """
         if isinstance(images, str | Path):
             raise UserError("`predict` takes a list: give [file] for a single one")
+        if faces:
+            return self._answer_faces(images)
         answers = []
         for start in range(0, len(images), self.batch):
             some = images[start : start + self.batch]
@@ -90,19 +95,52 @@ class Predictor:
             outputs = self.model(pixels.to(self._runtime.device))
         return refuse_not_finite(self.kind(outputs.cpu()))
 
+    def _answer_faces(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
+        from ptapp_vision.faces.detect import detector_of, find
+        from ptapp_vision.faces.look import look
+
+        if isinstance(self.kind, Segment):
+            raise UserError("`faces` is for runs that answer an image, not for --task segment")
+        detector, answers = detector_of(None), []
+        for place, image in enumerate(images):
+            picture = self._shown(image, place)
+            seen = look(self, picture, find(detector, picture))
+            answers.append({"faces": [each.answer(self.kind) for each in seen]})
+        return answers
+
+    def _shown(self, image: Picture, place: int) -> npt.NDArray[np.uint8]:
+        """RGB (H, W, 3)."""
+        with _named(image, place):
+            if isinstance(image, str | Path):
+                return whole(Path(image), span=self.span)
+            return shown(_in_memory(image), span=self.span)
+
     def _pixels(self, image: Picture, place: int) -> Tensor:
-        try:
+        """uint8 (channels, size, size)."""
+        with _named(image, place):
             if isinstance(image, str | Path):
                 return decode(Path(image), self.size, self.channels, span=self.span)
-            if isinstance(image, np.ndarray):
-                of_pixels = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
-                if image.dtype != np.uint8 or not of_pixels or not image.size:
-                    raise Unreadable(f"is {image.dtype} {image.shape}; give uint8 (H, W), (H, W, 3) or (H, W, 4)")
-                image = Image.fromarray(image)
-            return square(image.copy(), self.size, self.channels, span=self.span)
-        except Unreadable as error:
-            name = str(image) if isinstance(image, str | Path) else f"image {place}"
-            raise UserError(f"{name}: {error}") from error
+            return square(_in_memory(image), self.size, self.channels, span=self.span)
+
+
+@contextmanager
+def _named(image: Picture, place: int) -> Iterator[None]:
+    """Makes a UserError that names the image of what is Unreadable."""
+    try:
+        yield
+    except Unreadable as error:
+        name = str(image) if isinstance(image, str | Path) else f"image {place}"
+        raise UserError(f"{name}: {error}") from error
+
+
+def _in_memory(image: Image.Image | npt.NDArray[Any]) -> Image.Image:
+    """A copy of an image that is no file; raises Unreadable for an array that is none."""
+    if isinstance(image, Image.Image):
+        return image.copy()
+    of_pixels = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))
+    if image.dtype != np.uint8 or not of_pixels or not image.size:
+        raise Unreadable(f"is {image.dtype} {image.shape}; give uint8 (H, W), (H, W, 3) or (H, W, 4)")
+    return Image.fromarray(image)
 
 
 def shown_size(image: Picture) -> tuple[int, int]:

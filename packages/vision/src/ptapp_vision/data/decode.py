@@ -68,13 +68,23 @@ def decode(file: Path, size: int, channels: int, *, span: Span | None = None) ->
 def square(image: Image.Image, size: int, channels: int, *, span: Span | None = None) -> Tensor:
     """The pixels of an image that is open, as `decode` gives them, uint8 (C, size, size); it is turned upright in
     place."""
-    is_reduced = _is_reduced(image)
-    ImageOps.exif_transpose(image, in_place=True)
-    if is_reduced:
-        _refuse_nearly_black(image)
-    flat = _flat(image, "L" if channels == 1 else "RGB", span)
+    flat = _upright(image, "L" if channels == 1 else "RGB", span)
     pixels = np.array(flat.resize((size, size), Image.Resampling.BILINEAR))
     return torch.from_numpy(pixels).view(size, size, channels).permute(2, 0, 1).contiguous()
+
+
+def whole(file: Path, *, span: Span | None = None) -> npt.NDArray[np.uint8]:
+    """An image as it is shown, at its own size: RGB uint8 (H, W, 3); values and errors are those of `decode`."""
+    try:
+        with _quiet(), Image.open(file, formats=FORMATS) as image:
+            return shown(image, span=span)
+    except Exception as error:  # as in decode
+        raise Unreadable(_reason(file, error)) from error
+
+
+def shown(image: Image.Image, *, span: Span | None = None) -> npt.NDArray[np.uint8]:
+    """An image that is open as `whole` gives it, RGB uint8 (H, W, 3); it is turned upright in place."""
+    return np.array(_upright(image, "RGB", span))
 
 
 def look(file: Path) -> Header:
@@ -237,6 +247,15 @@ def _refuse_nearly_black(image: Image.Image) -> None:
         ends = f"has 16 bits a channel, with values that end at about {256 * highest + 255:,}"
         remedy = "scale all alike to 8 bits, as `magick mogrify -evaluate multiply 16 -depth 8 FILES` does with 12 bits"
         raise Unreadable(f"{ends}, and would be read as nearly black; {remedy}")
+
+
+def _upright(image: Image.Image, mode: str, span: Span | None) -> Image.Image:
+    """The image in mode L or RGB; it is turned upright in place."""
+    is_reduced = _is_reduced(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    if is_reduced:
+        _refuse_nearly_black(image)
+    return _flat(image, mode, span)
 
 
 def _flat(image: Image.Image, mode: str, span: Span | None) -> Image.Image:
