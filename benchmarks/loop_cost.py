@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -87,7 +87,7 @@ class Same:
 
 def ptapp(same_loader: bool) -> None:
     runtime = Runtime("cpu", "fp32")
-    task = Classification(network(), build_loss("cross-entropy"))
+    task = Supervised(network(), build_loss("cross-entropy"))
     source = Same() if same_loader else Loader({"input": INPUT, "target": TARGET}, BATCH, runtime)
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", runtime, log_to=["tensorboard"]) as run:
         optimizer = build_optimizer(task.model, "adamw", lr=1e-3)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ptapp_core.data.loader import Loader
 from ptapp_core.export import export
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -56,7 +56,7 @@ def ptapp(model: nn.Module, rows: Rows, target: list[int], pad: int, lr: float, 
     texts = Texts({"input": Ragged(rows, pad), "target": torch.tensor(target)})
     loader = Loader(texts, BATCH, runtime, order=by_length(texts.lengths, BATCH))
     with tempfile.TemporaryDirectory() as folder, Run(Path(folder) / "run", runtime, log_to=[]) as run:
-        task, optimizer = Classification(model, build_loss("cross-entropy")), build_optimizer(model, "adamw", lr=lr)
+        task, optimizer = Supervised(model, build_loss("cross-entropy")), build_optimizer(model, "adamw", lr=lr)
         fit(Plan(steps, clip=1.0), runtime, run, task=task, source=loader, optimizer=optimizer)
 
 

@@ -33,7 +33,8 @@ from torchvision.transforms import v2
 
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -65,7 +66,7 @@ def ptapp(folder: Path, epochs: int) -> dict[str, float]:
     augment = Augment(flip=True, shift=SHIFT)
     peak = 0.0
 
-    class Measured(Classification):
+    class Measured(Supervised):
         def after_step(self, progress: Any) -> None:
             nonlocal peak
             if progress.step % loader.steps_per_epoch == 0:

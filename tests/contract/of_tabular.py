@@ -9,7 +9,8 @@ from torch import nn
 from contract.kinds import learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Loader
-from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.kinds.multilabel import Multilabel
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
@@ -62,7 +63,7 @@ def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]
         return {**figures, "loss": figures["nll"]}
 
     loader = Loader(data, 12, runtime, accumulate=accumulate)
-    return Classification(model, build_loss("cross-entropy")), loader, evaluate
+    return Supervised(model, build_loss("cross-entropy")), loader, evaluate
 
 
 def _learner_of_tasks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:

@@ -10,7 +10,8 @@ from torch import nn
 from contract.kinds import learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Loader
-from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.kinds.multilabel import Multilabel
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
@@ -124,7 +125,7 @@ def _learner(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]
         figures = predict(measured, data, runtime, batch_size=10).metrics()
         return {**figures, "loss": figures["nll"]}
 
-    return Classification(model, build_loss("cross-entropy")), loader, evaluate
+    return Supervised(model, build_loss("cross-entropy")), loader, evaluate
 
 
 ROWS = [

@@ -15,7 +15,7 @@ from torch import nn
 from ptapp_core.cli.main import main
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
@@ -56,7 +56,7 @@ def job(folder: Path) -> int:
     def train() -> None:
         runtime = Runtime("cpu", "fp32")
         data = {"input": torch.randn(16, 4), "target": torch.arange(16) % 2}
-        task = Classification(nn.Linear(4, 2), CrossEntropy())
+        task = Supervised(nn.Linear(4, 2), CrossEntropy())
         loader, optimizer = Loader(data, 8, runtime), torch.optim.SGD(task.parameters(), lr=0.1)
         with Run(folder, runtime) as run:
             run.say("it begins")

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
@@ -44,10 +44,10 @@ def orders(accumulate: int = 1) -> Iterator[Tensor]:
 def train(
     folder: Path, plan: Plan, model: nn.Module, optimizer: Optimizer, precision: str = "fp32", **options: Any
 ) -> Progress:
-    """Classification of `data` through `fit`."""
+    """A classifier of `data` through `fit`."""
     runtime = Runtime("cpu", precision, threads=1)  # tiny products: a second thread only waits
     loader = Loader(data(), BATCH, runtime, seed=3, accumulate=plan.accumulate)
-    task = options.pop("task", None) or Classification(model, CrossEntropy())
+    task = options.pop("task", None) or Supervised(model, CrossEntropy())
     source = options.pop("source", loader)
     with Run(folder, runtime, keep=options.pop("keep", 9), resume=options.pop("resume", False)) as run:
         return fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, **options)

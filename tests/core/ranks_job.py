@@ -15,14 +15,15 @@ from ptapp_core.cli.app import domain, run
 from ptapp_core.data.loader import Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 
 
-class Counted(Classification):
+class Counted(Supervised):
     """Logs the share of right answers as well."""
 
     def forward(self, batch: Any) -> tuple[Tensor, int, dict[str, Tensor]]:

@@ -26,7 +26,7 @@ from core.fitting import (
     weights_of,
 )
 from ptapp_core.data.loader import Loader
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
@@ -126,7 +126,7 @@ def test_gradients_and_logged_figures_are_divided_by_the_units_that_the_task_cou
     assert line["loss"] == pytest.approx(total / progress.units, rel=1e-5)
 
 
-class Observed(Classification):
+class Observed(Supervised):
     """Keeps the weights after each step."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -177,3 +177,16 @@ def test_names_in_a_script_that_no_font_has_can_be_told_apart(tmp_path: Path) ->
     assert len(set(shown)) == 4
     _, characters = _fonts()
     assert all(ord(each) in characters or each.isspace() for text in shown for each in text)
+
+
+@pytest.mark.parametrize("knows_cjk", [True, False])
+def test_names_of_any_script_are_cut_to_the_width_that_they_are_drawn_in(
+    knows_cjk: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    characters = frozenset(range(0x10000 if knows_cjk else 0x3000))
+    monkeypatch.setattr(report, "_fonts", lambda: (["any"], characters))
+    assert clip("a name of 23 characters", 24) == "a name of 23 characters"
+    long = "非常に長い日本語のクラス名はここに表示されます"
+    assert clip(long, 24) == long[: 11 if knows_cjk else 3] + "…"
+    assert clip("日本", 24) == "日本"
+    assert clip("", 24) == ""

@@ -11,7 +11,7 @@ from leaves import ODD, spoiled_checkpoints
 from ptapp_core.data.loader import Loader
 from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import OPTIMIZERS, build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
@@ -26,7 +26,7 @@ def learn(folder: Path, optimizer_name: str, schedule: str, steps: int) -> None:
     runtime = Runtime("cpu", "fp32")
     torch.manual_seed(0)
     data = {"input": torch.randn(16, 4), "target": torch.arange(16) % 2}
-    task = Classification(nn.Linear(4, 2), CrossEntropy())
+    task = Supervised(nn.Linear(4, 2), CrossEntropy())
     loader, optimizer = Loader(data, 4, runtime), build_optimizer(task.model, optimizer_name, lr=0.1)
     plan = Plan(steps, log_every=2, eval_every=2, save_every=3, average="ema", average_decay=0.5, schedule_steps=6)
     rates = build_schedule(optimizer, schedule, steps=6, warmup=1)

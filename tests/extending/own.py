@@ -36,8 +36,25 @@ class Wrapping(nn.Module):
     def forward(self, x):
         return self.model(x)
 
+class Pixels(nn.Module):
+    def __init__(self, classes, channels):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, 12, 5, padding=2)
+        self.dropout = nn.Dropout2d(0.1)
+        self.head = nn.Conv2d(12, classes, 1)
+
+    def forward(self, x):
+        return self.head(self.dropout(self.convolution(x).relu()))
+
 def hinge(logits, target):
     return functional.multi_margin_loss(logits, target, reduction="none")
+
+def overlap(logits, target):
+    counted = (target != 255)[:, None]
+    said = logits.softmax(1) * counted
+    true = functional.one_hot(target.where(target != 255, 0), logits.shape[1]).movedim(3, 1) * counted
+    both = (said * true).sum((2, 3))
+    return 1 - ((2 * both + 1) / (said.sum((2, 3)) + true.sum((2, 3)) + 1)).mean(1)
 """
 SOUNDS = """
 from torch import nn
@@ -289,3 +306,10 @@ def error_of(given: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert command(given) == 2
     (line,) = capsys.readouterr().err.splitlines()
     return line
+
+
+def masked(place: Path, *more: str) -> list[str]:
+    """A job of masks with a network and a loss of the user's own."""
+    own = f"--task segment --model own_images.py:Pixels --loss own_images.py:overlap {SMALL}"
+    data = of_vision.write_masks(place / "masked")
+    return ["vision", "train", *own.split(), "--data", str(data), "--run-dir", str(place / "runs"), *more]

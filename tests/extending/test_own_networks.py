@@ -11,7 +11,7 @@ from torch import nn
 
 import ptapp
 from contract.rows import command, last_checkpoint, only_run
-from extending.own import error_of, tagged, texts, words
+from extending.own import error_of, masked, tagged, texts, words
 from ptapp_core.nn.own import head_of
 from ptapp_vision.models import build, read_weights
 
@@ -168,3 +168,40 @@ def test_of_sounds_too(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert says in error_of(words("audio", place, "--model", "own_wrong:Fixed", "--hop", "0.01"), capsys)
     says = "needs the argument width, and is given classes, bands, frames by name"
     assert says in error_of(words("audio", place, "--model", "own_wrong:Needs"), capsys)
+
+
+def test_a_network_and_a_loss_of_masks_go_all_the_way(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command(masked(place, "--epochs", "8", "--lr", "0.01")) == 0
+    run = only_run(place)
+    assert json.loads((run / "meta.json").read_text())["model"]["kind"] == "segment"
+    assert json.loads((run / "report" / "metrics.json").read_text())["test"]["pixel_accuracy"] > 0.8
+    monkeypatch.chdir(tmp_path)
+    (answer,) = ptapp.load(run, device="cpu").predict([place / "masked" / "images" / "1.png"])
+    assert answer["mask"].shape == (16, 16)
+    assert command(["vision", "evaluate", str(run), "--device", "cpu"]) == 0
+    for form in ("pt2", "onnx"):
+        assert command(["vision", "export", str(run), "--format", form]) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--model own_images.py:Net", "gives a tensor (2, 3) float32 in evaluation of an input (2, 1, 16, 16) float32"),
+        ("--model fercnn", "--model fercnn gives no class to each pixel: --task segment has --model unet"),
+        (
+            "--loss own_images.py:hinge",
+            "fails on logits (4, 3, 8, 8) and targets (4, 8, 8) int64: ",
+        ),
+        ("--loss own_wrong:mean", "--loss own_wrong:mean: fails on logits (4, 3, 8, 8) and targets (4, 8, 8) int64"),
+        ("--balance weights", "--balance weights is of the built-in losses"),
+        ("--no-se", "--se is an option of the resnets"),
+        ("--label-smoothing 0.1", "--label-smoothing does nothing here"),
+    ],
+)
+def test_what_does_not_fit_masks_is_refused_in_one_line(
+    options: str, says: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert says in error_of(masked(place, *options.split()), capsys)
+    assert not (place / "runs").exists()

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification, predict
+from ptapp_core.kinds.classify import predict
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
@@ -39,7 +40,7 @@ class Job:
     """A job of a second or less; `build` returns the task, the optimizer and the schedule."""
 
     data: Callable[[torch.Generator], Columns]
-    build: Callable[[Plan], tuple[Classification, torch.optim.Optimizer, Schedule]]
+    build: Callable[[Plan], tuple[Supervised, torch.optim.Optimizer, Schedule]]
     plan: Plan
     balanced: bool = False
 
@@ -60,25 +61,25 @@ def bars(generator: torch.Generator) -> Columns:
     return {"input": images, "target": target}
 
 
-def linear(plan: Plan) -> tuple[Classification, torch.optim.Optimizer, Schedule]:
-    task = Classification(nn.Linear(8, 3), build_loss("cross-entropy"))
+def linear(plan: Plan) -> tuple[Supervised, torch.optim.Optimizer, Schedule]:
+    task = Supervised(nn.Linear(8, 3), build_loss("cross-entropy"))
     optimizer = build_optimizer(task.model, "adamw", lr=0.05, weight_decay=0.1)
     return task, optimizer, build_schedule(optimizer, "cosine", steps=plan.steps, warmup=plan.warmup)
 
 
-def convolutions(plan: Plan) -> tuple[Classification, torch.optim.Optimizer, Schedule]:
+def convolutions(plan: Plan) -> tuple[Supervised, torch.optim.Optimizer, Schedule]:
     model = nn.Sequential(
         *(nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Flatten(), nn.Dropout(0.1), nn.Linear(54, 2)),
     )
-    task = Classification(model, build_loss("cross-entropy", label_smoothing=0.1))
+    task = Supervised(model, build_loss("cross-entropy", label_smoothing=0.1))
     optimizer = build_optimizer(model, "sgd", lr=0.1, weight_decay=0.01)
     return task, optimizer, build_schedule(optimizer, "multistep", steps=plan.steps, milestones=[20], gamma=0.1)
 
 
-def tuned(plan: Plan) -> tuple[Classification, torch.optim.Optimizer, Schedule]:
+def tuned(plan: Plan) -> tuple[Supervised, torch.optim.Optimizer, Schedule]:
     model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 3))
-    task = Classification(model, build_loss("focal", gamma=2.0))
+    task = Supervised(model, build_loss("focal", gamma=2.0))
     optimizer = build_optimizer(model, "adam", lr=0.02, backbone_lr=0.002, head_prefix="2")
     return task, optimizer, build_schedule(optimizer, "onecycle", steps=plan.steps)
 

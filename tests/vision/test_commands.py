@@ -16,7 +16,7 @@ from torch import nn
 
 from contract.of_vision import write_images
 from contract.rows import command, last_checkpoint, only_run, record
-from ptapp_vision import Classification, Loader, Plan, Run, Runtime, build_loss, build_optimizer, fit
+from ptapp_vision import Loader, Plan, Run, Runtime, Supervised, build_loss, build_optimizer, fit
 from ptapp_vision.data.recognise import NAMES
 from ptapp_vision.models import names
 
@@ -151,7 +151,7 @@ def test_a_run_of_ones_own_program_is_listed_and_said_to_be_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     runtime, model = Runtime("cpu", "fp32"), nn.Linear(2, 2)
-    task = Classification(model, build_loss("cross-entropy"))
+    task = Supervised(model, build_loss("cross-entropy"))
     loader = Loader({"input": torch.randn(8, 2), "target": torch.arange(8) % 2}, 4, runtime)
     with Run(tmp_path / "runs" / "mine", runtime) as run:
         fit(Plan(steps=2), runtime, run, task=task, source=loader, optimizer=build_optimizer(model, "sgd", lr=0.1))

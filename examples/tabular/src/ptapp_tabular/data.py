@@ -12,7 +12,6 @@ from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Splits
 from ptapp_core.data.table import Table
 from ptapp_core.data.table_rows import TableRows, is_missing, places_of, read_named
-from ptapp_core.data.targets import Wanted
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
@@ -53,9 +52,7 @@ def load_for(
     source, learns, skip_bad = other or job.data, other is None, skip_bad or (job.skip_bad and other is None)
     where = Path(source).expanduser() if source else Path("made")
     table = read_named(where, skip_bad=skip_bad) if source else make(job.task)
-    wanted = wanted_of(job)
-    if card and not wanted.columns:
-        wanted = Wanted(wanted.kind, tuple(card["label_columns"]))
+    wanted = wanted_of(job, card["label_columns"] if card else ())
     rows = TableRows(where, table, wanted, drop=job.drop if learns else (), group=job.group_column if learns else None)
     columns = [Column(**each) for each in card["columns"]] if card else _columns(rows, job.category)
     divided, cells = rows.divide(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ptapp_core.data.loader import Loader as Loader
     from ptapp_core.fit import fit as fit
-    from ptapp_core.kinds.classify import Classification as Classification
+    from ptapp_core.kinds.kind import Supervised as Supervised
     from ptapp_core.loop.optim import build_optimizer as build_optimizer
     from ptapp_core.machine.runtime import Runtime as Runtime
     from ptapp_core.nn.losses import build_loss as build_loss
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ptapp_vision.models.whole import pixel_statistics as pixel_statistics
 
 _HOME = {
-    "Classification": "ptapp_core.kinds.classify",
     "fit": "ptapp_core.fit",
     "Loader": "ptapp_core.data.loader",
+    "Supervised": "ptapp_core.kinds.kind",
     "build_loss": "ptapp_core.nn.losses",
     "build_optimizer": "ptapp_core.loop.optim",
     "Plan": "ptapp_core.plan",

@@ -7,9 +7,9 @@ from pydantic import Field
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.runs.typed import Side, Size, Typed
-from ptapp_core.settings.own import full_name
+from ptapp_core.settings.own import full_name, is_own
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data.splits import Splits
+from ptapp_vision.data.splits import SEGMENT, Splits
 
 if TYPE_CHECKING:
     from ptapp_core.kinds.kind import Kind
@@ -57,6 +57,7 @@ def card_of(settings: TrainVision, data: Splits, kind: "Kind", *, weights: "Weig
         "name": full_name(settings.model),
         "options": settings.network_options,
         **kind.card(),
+        **({"kind": SEGMENT} if kind.name == SEGMENT and is_own(settings.model) else {}),  # of others the name says it
         "channels": channels,
         "network_channels": network_channels,
         "size": size,

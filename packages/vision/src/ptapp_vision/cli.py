@@ -71,5 +71,8 @@ FILE.csv              a manifest, also as TSV or in a folder: columns filename
                       (file, path, image), label (class, category), and split,
                       fold, patient or another group where there are any
 FOLDER                a folder per class, or train/ val/ test/ of such folders
+FOLDER                for --task segment: images/ and masks/ (labels/,
+                      annotations/), with a PNG of class numbers for each
+                      image, or Pascal VOC as published
 FOLDER                Caltech-UCSD Birds or Oxford Pets, as published
 FOLDER                IDX files, plain or gzipped (the MNIST family)"""

@@ -143,9 +143,12 @@ class TrainVision(SupervisedSettings):
 
     @model_validator(mode="after")
     def _fits_masks(self) -> Self:
-        if (self.model == "unet") != (self.task == "segment"):
-            if self.task == "segment":
-                raise ValueError(f"--model {self.model} gives no class to each pixel: --task segment has --model unet")
+        of_pixels = self.model == "unet" or (is_own(self.model) and self.task == "segment")
+        if self.task == "segment" and not of_pixels:
+            raise ValueError(
+                f"--model {self.model} gives no class to each pixel: --task segment has --model unet, or module:Class"
+            )
+        if of_pixels and self.task != "segment":
             raise ValueError(f"--model unet gives a class to each pixel: give --task segment, not {self.task}")
         if self.task == "segment":
             if self.mixes or self.policy != "none":

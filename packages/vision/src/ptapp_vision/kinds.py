@@ -28,6 +28,7 @@ from ptapp_vision.models.reconstruct import Reconstruction, reconstruction_metri
 
 _WORST = 6  # images on the picture of the worst
 _KEYS = 24  # classes in its legend
+_TRIED = 8  # pixels of a side of the images that a loss is tried on
 
 
 class Reconstruct(Kind):
@@ -121,7 +122,7 @@ class PixelCrossEntropy(nn.Module):
 class Segment(Kind):
     """One of K classes for each pixel: logits, float (N, K, H, W) -> probabilities; masks are uint8 (N, H, W)."""
 
-    name = SEGMENT
+    name = like = SEGMENT
     figures = ("miou", "pixel_accuracy", "loss")
     called = "classes"
     output = "probabilities of each pixel (batch, classes, height, width)"
@@ -133,6 +134,16 @@ class Segment(Kind):
     def forward(self, logits: Tensor) -> Tensor:
         """Probabilities (N, K, H, W) float32."""
         return logits.float().softmax(1)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of a small image, (K, H, W)."""
+        return (self.outputs, _TRIED, _TRIED)
+
+    def examples(self, count: int, draw: torch.Generator) -> list[Tensor]:
+        """Random masks, int64 (count, H, W), some pixels of which are ignored."""
+        masks = torch.randint(self.outputs, (count, _TRIED, _TRIED), generator=draw)
+        return [masks.masked_fill(torch.rand(masks.shape, generator=draw) < 0.1, IGNORED)]
 
     def loss(self, name: str | None, targets: Tensor, *, weighed: bool, label_smoothing: float) -> PixelCrossEntropy:
         """`cross-entropy`; with `weighed`, classes count by the inverse of their number of pixels in the masks."""
@@ -328,4 +339,5 @@ def kind_for(name: str, names: Sequence[str], targets: Tensor) -> Kind:
 def kind_of(card: Mapping[str, Any]) -> Kind:
     """The kind of a card, from a run's `meta.json`."""
     own: dict[str, type[Kind]] = {"autoencoder": Reconstruct, "unet": Segment}
-    return own[card["name"]](card["classes"]) if card["name"] in own else known.kind_of(card)
+    kind = Segment if card.get("kind") == SEGMENT else own.get(card["name"])
+    return kind(card["classes"]) if kind else known.kind_of(card)

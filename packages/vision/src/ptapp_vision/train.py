@@ -28,6 +28,7 @@ def build_model(settings: TrainVision, data: Splits, weights: Weights | None) ->
         size=card["size"],
         pretrained=settings.pretrained,
         weights=weights,
+        of_pixels=kind.name == SEGMENT,
         **settings.network_options,
     )
     if settings.activation_checkpointing:

@@ -7,7 +7,13 @@ from pydantic import Field, field_validator, model_validator
 from ptapp_core.runs.typed import Names, Typed
 from ptapp_core.settings.own import is_own, refuse_unknown
 
-_CALLED = {"classify": "classes", "multilabel": "labels", "regress": "targets", "multitask": "tasks"}
+_CALLED = {
+    "classify": "classes",
+    "multilabel": "labels",
+    "regress": "targets",
+    "multitask": "tasks",
+    "segment": "classes",
+}
 
 
 class _Outputs(Typed):

@@ -12,7 +12,6 @@ from torch.nn import functional
 from ptapp_core.data.loader import Data
 from ptapp_core.kinds.kind import (
     Mistake,
-    Supervised,
     VectorKind,
     VectorPredictions,
     mean_by,
@@ -29,11 +28,6 @@ from ptapp_core.nn.losses import classification_loss
 from ptapp_core.nn.own import OwnLoss
 
 _NAME = 13  # characters of a class's name under a picture
-
-
-class Classification(Supervised):
-    """Minimises `loss(model(batch["input"]), batch["target"])`, for logits (N, K) and classes (N,) int64, or
-    probabilities (N, K) as MixUp makes them."""
 
 
 class Classify(VectorKind):
@@ -60,10 +54,6 @@ class Classify(VectorKind):
         """`cross-entropy` (the usual one) or `focal`."""
         name = name or "cross-entropy"
         return classification_loss(name, targets, self.outputs, weighed=weighed, label_smoothing=label_smoothing)
-
-    def task(self, model: nn.Module, loss: nn.Module) -> Classification:
-        """What is minimised."""
-        return Classification(model, loss)
 
     def mixable(self, target: Tensor) -> Tensor:
         """Classes (N,) int64 -> probabilities (N, K) of 0 and 1."""
@@ -140,7 +130,7 @@ class Predictions(VectorPredictions):
         return classification_metrics(self.probabilities, self.target)
 
     def loss(self, loss: nn.Module) -> float:
-        """The mean over the samples of a loss as `Classification` takes it."""
+        """The mean over the samples of a loss as `Supervised` takes it."""
         logits = self.probabilities.clamp(min=torch.finfo(torch.float32).tiny).log()  # up to a constant for each sample
         if isinstance(loss, OwnLoss) and self.level is not None:
             logits = logits + self.level[:, None]

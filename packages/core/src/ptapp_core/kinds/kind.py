@@ -145,6 +145,11 @@ class Kind(nn.Module, ABC):
         """K, how many numbers the network gives for a sample."""
         return len(self.names)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what the network gives for a sample, (K,), by which a loss is tried."""
+        return (self.outputs,)
+
     def card(self) -> dict[str, Any]:
         """What it takes to build it again (see `kind_of`)."""
         return {"kind": self.name, self.called: self.names}
@@ -164,7 +169,7 @@ class Kind(nn.Module, ABC):
     def own_loss(self, name: str, device: torch.device, *, mixed: bool = False) -> nn.Module:
         """The loss `module:function` or `file.py:function`, tried on random samples (see `nn.own.make_loss`)."""
         _, found = bring(name, "--loss", "the function")
-        return make_loss(found, f"--loss {name}", self.outputs, targets=self.examples, device=device, mixed=mixed)
+        return make_loss(found, f"--loss {name}", self.shape, targets=self.examples, device=device, mixed=mixed)
 
     def task(self, model: nn.Module, loss: nn.Module) -> Task:
         """What is minimised."""

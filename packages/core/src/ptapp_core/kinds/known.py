@@ -38,7 +38,11 @@ def kind_of(card: Mapping[str, Any]) -> VectorKind:
     return kind
 
 
-def wanted_of(settings: SupervisedSettings) -> Wanted:
-    """What is to be learned from a table; of a kind of the user's own, as the one that it is like."""
+def wanted_of(settings: SupervisedSettings, found: Sequence[str] = ()) -> Wanted:
+    """What is to be learned from a table; of a kind of the user's own, as the one that it is like.
+
+    `found` are the target's columns where the user named none.
+    """
     task = own_kind(settings.task).like if is_own(settings.task) else settings.task
-    return Wanted.of(task, settings.label_column)
+    wanted = Wanted.of(task, settings.label_column)
+    return wanted if wanted.columns else Wanted(wanted.kind, tuple(found))

@@ -64,5 +64,5 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         raise UserError(f"{where}: its `card` does not say its kind: begin it with super().card()")
     if lacking := [figure for figure in kind.figures if figure not in figures]:
         raise UserError(f"{where}: its predictions have no figure {lacking[0]!r}{nearest(lacking[0], figures)}")
-    make_loss(loss, where, kind.outputs, targets=lambda count, draw: [target], device=torch.device("cpu"))
+    make_loss(loss, where, (kind.outputs,), targets=lambda count, draw: [target], device=torch.device("cpu"))
     return kind

@@ -8,7 +8,9 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
+from unicodedata import east_asian_width
 
 import numpy as np
 import numpy.typing as npt
@@ -65,13 +67,22 @@ def _code(character: str) -> str:
     return character if character.isspace() else f"\\u{ord(character):04x}"
 
 
-def clip(text: str, width: int) -> str:
-    """The text, or its beginning and an ellipsis where it is longer than `width` characters.
+def _width(character: str) -> int:
+    """How many letters a character is as wide as, as `save` writes it."""
+    if ord(character) not in _fonts()[1] and not character.isspace():
+        return len(_code(character))
+    return 2 if east_asian_width(character) in "WF" else 1
 
-    Bytes of a path that are no Unicode text, which no font can draw, become question marks.
+
+def clip(text: str, width: int) -> str:
+    """The text, or its beginning and an ellipsis where it is wider than `width` characters.
+
+    A character of an East Asian script is as wide as two others, and one that no font has as its code. Bytes of a path
+    that are no Unicode text, which no font can draw, become question marks.
     """
     text = text.encode(errors="replace").decode()
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    ends = list(accumulate(map(_width, text)))
+    return text if not ends or ends[-1] <= width else f"{text[: sum(end < width for end in ends)]}…"
 
 
 def curves(metrics_jsonl: Path, out: Path) -> Path:

@@ -134,7 +134,8 @@ class OwnLoss(nn.Module):
     """A loss of the user's own: (outputs (N, K) float32, target) -> the sum over the samples, or the loss of each (N,).
 
     The target is a class a sample, (N,) int64, or probabilities (N, K) as MixUp makes them; of several labels it is
-    (N, K) float32 of 0 and 1; of numbers (N, K) float32, scaled as the outputs are.
+    (N, K) float32 of 0 and 1; of numbers (N, K) float32, scaled as the outputs are. Of masks outputs are (N, K, H, W),
+    and the target is (N, H, W) int64.
     """
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
@@ -142,8 +143,8 @@ class OwnLoss(nn.Module):
         self._function = function
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """(N, K) and the target -> the summed loss, float32 ()."""
-        return self._function(wide(logits), target).sum()
+        """(N, K, ...) and the target -> the summed loss, float32 ()."""
+        return self._function(wide(logits), target.long() if target.dtype == torch.uint8 else target).sum()
 
 
 Targets = Callable[[int, torch.Generator], list[Tensor]]
@@ -151,11 +152,11 @@ Targets = Callable[[int, torch.Generator], list[Tensor]]
 
 
 def make_loss(
-    found: Any, where: str, outputs: int, *, targets: Targets, device: torch.device, mixed: bool = False
+    found: Any, where: str, shape: tuple[int, ...], *, targets: Targets, device: torch.device, mixed: bool = False
 ) -> OwnLoss:
     """The loss of a function, or of a class of losses that needs no arguments, tried on a few random samples.
 
-    `outputs` is K, how many numbers a network gives for a sample; `mixed` says that samples are mixed. Raises
+    `shape` is that of what a network gives for a sample, (K,) or (K, H, W); `mixed` says that samples are mixed. Raises
     UserError, which begins with `where`, if it cannot be called, returns something else than a sum or a loss of each
     sample, or has no gradient.
     """
@@ -168,7 +169,7 @@ def make_loss(
     if isinstance(function, nn.Module) and any(True for _ in function.parameters()):
         raise UserError(f"{where}: has parameters, and a loss does not learn: put them into the network")
     draw = torch.Generator().manual_seed(0)
-    logits = torch.randn(_TRIED, outputs, generator=draw).to(device).requires_grad_()
+    logits = torch.randn(_TRIED, *shape, generator=draw).to(device).requires_grad_()
     loss = OwnLoss(function).to(device)
     first, *others = targets(_TRIED, draw)
     with torch.random.fork_rng(devices=[]):

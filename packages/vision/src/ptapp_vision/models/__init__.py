@@ -83,13 +83,15 @@ def build(
     size: int,
     pretrained: bool = False,
     weights: Weights | None = None,
+    of_pixels: bool = False,
     **options: object,
 ) -> Network:
     """The model `name` for normalised float images (N, channels, size, size); `options` are its own keywords.
 
     `name` may be that of a class of the user's own, `module:Class` or `file.py:Class`, which is imported.
 
-    It returns logits (N, classes), the U-Net (N, classes, size, size), or, the autoencoder, images. Each model has
+    It returns logits (N, classes), the U-Net (N, classes, size, size), or, the autoencoder, images; a network of the
+    user's own logits of each pixel if they are asked for (`of_pixels`). Each model has
     `head_prefix`, the state-dict prefix of what is not backbone, and `blocks()`, the modules that activation
     checkpointing recomputes. `weights` are from `read_weights`; a head for other classes starts fresh, and `statistics`
     are those of the pixels that they expect.
@@ -99,7 +101,7 @@ def build(
     shape = {"classes": classes, "channels": channels, "size": size}
     if is_own(name):
         _refuse_unknown(name, options, [])
-        return own_network(name, weights=weights, **shape)
+        return own_network(name, weights=weights, of_pixels=of_pixels, **shape)
     if name.startswith("torchvision/"):
         _refuse_unknown(name, options, [])
         return TorchvisionClassifier(name.removeprefix("torchvision/"), pretrained=pretrained, weights=weights, **shape)

@@ -14,16 +14,26 @@ _TRIED = 2  # images
 
 
 class OwnNetwork(Wrapped, Network):
-    """Input (N, C, H, W) normalised images, output (N, K) logits, by the module `net`."""
+    """Input (N, C, H, W) normalised images, output (N, K) logits, or of pixels (N, K, H, W), by the module `net`."""
 
 
-def own_network(name: str, *, classes: int, channels: int, size: int, weights: Weights | None = None) -> OwnNetwork:
-    """The network `module:Class` or `file.py:Class`, tried on random images; raises UserError where it does not fit."""
+def own_network(
+    name: str, *, classes: int, channels: int, size: int, of_pixels: bool = False, weights: Weights | None = None
+) -> OwnNetwork:
+    """The network `module:Class` or `file.py:Class`, tried on random images; raises UserError where it does not fit.
+
+    `of_pixels`: it gives logits of each pixel, (N, classes, size, size).
+    """
     where = f"--model {name}"
     module, found = bring(name, "--model", "the class of the network")
     offered = {"classes": classes, "channels": channels, "size": size}
     net = make_network(found, where, vars(module), offered=offered)
-    try_network(net, where, torch.randn(_TRIED, channels, size, size), logits=(_TRIED, classes))
+    try_network(
+        net,
+        where,
+        torch.randn(_TRIED, channels, size, size),
+        logits=(_TRIED, classes, size, size) if of_pixels else (_TRIED, classes),
+    )
     network = OwnNetwork(net)
     if weights is not None:
         copy_weights(net, _under_names_of(net, weights.state), head=head_of(net), source=weights.source)

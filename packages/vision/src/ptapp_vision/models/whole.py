@@ -9,7 +9,7 @@ from ptapp_core.data.loader import Batch
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import Kind
 from ptapp_vision.data.decode import OnDisk
-from ptapp_vision.data.splits import Images
+from ptapp_vision.data.splits import SEGMENT, Images
 from ptapp_vision.models import Network, build
 
 
@@ -92,5 +92,12 @@ def rebuild(card: dict[str, Any]) -> Pixels:
     from ptapp_vision.kinds import kind_of  # of which the autoencoder's takes this module
 
     channels, kind = card["network_channels"], kind_of(card)
-    network = build(card["name"], classes=kind.outputs, channels=channels, size=card["size"], **card["options"])
+    network = build(
+        card["name"],
+        classes=kind.outputs,
+        channels=channels,
+        size=card["size"],
+        of_pixels=kind.name == SEGMENT,
+        **card["options"],
+    )
     return Pixels(network, torch.zeros(channels), torch.ones(channels), channels_last=card["channels_last"], kind=kind)
