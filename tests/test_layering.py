@@ -44,6 +44,7 @@ ROOMS = {
     "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
+    "ship": {"cli", "settings"},
     "cli": {"kinds", "machine", "measure", "runs", "settings"},
 }
 LONGEST = 400

@@ -1,0 +1,20 @@
+"""The command `ptapp package`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from ptapp_core.cli.app import command
+
+if TYPE_CHECKING:
+    from ptapp_core.ship.config import PackageSettings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@command(app, "ptapp_core.ship.config:PackageSettings")
+def package(settings: "PackageSettings") -> None:
+    """Write a folder from which others run a trained model: an image, manifests or a model repository."""
+    from ptapp_core.ship.package import package
+
+    package(settings)

@@ -1,0 +1,170 @@
+"""What a package says is done: its Dockerfile in a folder and an environment of their own, its workflow step by step.
+
+There is no Docker here: COPY is a copy, RUN and ENTRYPOINT are run with the programs of a fresh environment.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib import util
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import yaml
+
+from contract import of_audio, of_nlp, of_vision
+from core.test_package import assert_fits
+from core.test_package_files import instructions
+from ptapp_core.cli.main import main
+from saved.test_saved import DOMAINS, copied
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def index(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Wheels are built, and libraries installed, from a package index."""
+    words = ["download", "--quiet", "--no-deps", "--dest", str(tmp_path_factory.mktemp("index")), "hatchling"]
+    if subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True).returncode:
+        pytest.skip("there is no package index")
+
+
+def exported(domain: str, folder: Path) -> Path:
+    """A run of an earlier version with its data, exported."""
+    of_vision.write_images(folder / "bars", 5)
+    of_audio.write_sounds(folder / "tones", 5)
+    of_nlp.write_texts(folder / "texts", 20)
+    run = copied(domain, folder)
+    assert main([domain, "export", str(run), "--format", "onnx"]) == 0
+    return run
+
+
+def do(told: list[tuple[str, str]], package: Path, app: Path, path: str) -> None:
+    """Does what a Dockerfile says, up to the image: COPY and RUN."""
+    for word, what in told:
+        if word == "COPY":
+            source, target = what.split()[-2:]
+            copy = shutil.copytree if (package / source).is_dir() else shutil.copyfile
+            copy(package / source, app / source if target == "./" else app / target)
+        if word == "RUN":
+            done = subprocess.run(
+                ["bash", "-e", "-c", what], cwd=app, env={**os.environ, "PATH": path}, capture_output=True, text=True
+            )
+            assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_image_has_what_serving_needs_and_no_torch(domain: str, tmp_path: Path) -> None:
+    run = exported(domain, tmp_path)
+    package, app, environment = (tmp_path / name for name in ("package", "app", "environment"))
+    words = ["--target", "kubernetes", "--out", str(package), "--name", "m"]
+    assert main(["package", str(run), *words]) == 0
+    assert_fits((package / "models/m/config.pbtxt").read_text(), package / "models/m/1/model.onnx")
+    app.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    path = f"{environment / 'bin'}:/usr/bin:/bin"
+    told = instructions(package / "Dockerfile")
+    do(told, package, app, path)
+    (entry,) = (json.loads(what) for word, what in told if word == "ENTRYPOINT")
+    program = environment / "bin" / entry[0]
+    assert subprocess.run([program, "--version"], capture_output=True, cwd=app).returncode == 0
+    python = environment / "bin" / "python"
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=app).returncode == 1
+    if util.find_spec("ptapp_core.serve") is not None:
+        answers([str(program), *entry[1:]], app, path)
+
+
+def answers(command: list[str], app: Path, path: str) -> None:
+    """The entry point says that it is ready, knows the model, and ends in good order."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    changed = {"0.0.0.0": "127.0.0.1", "8000": port, "10": "0"}
+    words = [changed.get(word, word) for word in command]
+    server = subprocess.Popen(words, cwd=app, env={**os.environ, "PATH": path}, stderr=subprocess.PIPE, text=True)
+    try:
+        asked = f"http://127.0.0.1:{port}/v2/models/m"
+        while server.poll() is None:
+            try:
+                with urllib.request.urlopen(asked, timeout=10) as answer:
+                    assert json.load(answer)["name"] == "m"
+                break
+            except URLError:
+                time.sleep(0.2)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0, server.stderr and server.stderr.read()
+    finally:
+        server.kill()
+
+
+GH = '''#!/usr/bin/env python3
+"""Releases as `gh release` keeps them, in a folder."""
+import json, os, shutil, sys
+from pathlib import Path
+store = Path(os.environ["STORE"])
+match sys.argv[1:]:
+    case ["release", "list", "--json", "tagName"]:
+        print(json.dumps([{"tagName": folder.name} for folder in store.iterdir()]))
+    case ["release", "create", tag, *_]:
+        (store / tag).mkdir()
+    case ["release", "download", tag, "--pattern", name]:
+        shutil.copyfile(store / tag / name, name)
+    case ["release", "upload", tag, name, "--clobber"]:
+        shutil.copyfile(name, store / tag / name)
+    case other:
+        sys.exit(f"gh: {other}")
+'''
+
+
+def stubs(folder: Path) -> Path:
+    """Programs of GitHub's machines that do not belong to the test: they do nothing, but for the releases of gh."""
+    folder.mkdir()
+    for name in ("docker", "curl", "pip"):
+        (folder / name).write_text("#!/bin/sh\n")
+    (folder / "gh").write_text(GH)
+    for program in folder.iterdir():
+        program.chmod(0o755)
+    return folder
+
+
+def follow(folder: Path, environment: dict[str, str]) -> str | None:
+    """Does the steps of the workflow as GitHub does; returns the name of the step that failed."""
+    job: Any = yaml.safe_load((folder / ".github/workflows/model.yml").read_text())["jobs"]["model"]
+    file = folder / "github.env"
+    environment = {**environment, "GITHUB_ENV": str(file), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    for step in job["steps"]:
+        if "run" not in step or (step.get("if") == "env.CHAMPION" and "CHAMPION" not in environment):
+            continue
+        done = subprocess.run(
+            ["bash", "-e", "-c", step["run"]], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        if done.returncode:
+            return str(step["name"])
+        lines = file.read_text().splitlines() if file.exists() else []
+        environment |= dict(line.split("=", 1) for line in lines)
+    return None
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
+def test_the_workflow_crowns_the_first_model_and_keeps_it_against_its_equal(tmp_path: Path) -> None:
+    run = exported("vision", tmp_path)
+    store, folder = tmp_path / "store", tmp_path / "package"
+    store.mkdir()
+    assert main(["package", str(run), "--target", "docker", "--out", str(folder), "--name", "m"]) == 0
+    shutil.copytree(folder, tmp_path / "again")
+    path = f"{stubs(tmp_path / 'bin')}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "STORE": str(store), "OMP_NUM_THREADS": "1"}
+    assert follow(folder, environment) is None
+    champion = (store / "champion" / "champion.tar.gz").read_bytes()
+    assert (folder / "package" / "models" / "m" / "1" / "model.onnx").is_file()
+    assert follow(tmp_path / "again", environment) == "Gate"
+    assert "mean score A" in (tmp_path / "again" / "summary.md").read_text()
+    assert (store / "champion" / "champion.tar.gz").read_bytes() == champion
