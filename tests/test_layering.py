@@ -44,7 +44,8 @@ ROOMS = {
     "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
-    "cli": {"kinds", "machine", "measure", "runs", "settings"},
+    "serve": {"machine", "settings"},
+    "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
@@ -56,6 +57,8 @@ LIGHT = (
     "cli.app",
     "cli.main",
     "cli.runs",
+    "cli.serve",
+    "serve.config",
     "errors",
 )
 LIGHT += ("runs.log", "runs.reading", "settings.supervised")
