@@ -137,6 +137,11 @@ def test_a_broken_form_is_refused_in_one_line(
     assert reason in refusal(all_kinds, "image", content, content_type)
 
 
+def test_an_answer_that_is_not_finite_is_refused(all_kinds: Running) -> None:
+    reason = "the model's answer to this is not a finite number"
+    assert refusal(all_kinds, "text", b"1e40 2 3", "text/plain") == reason
+
+
 def test_the_name_of_a_file_is_shown_without_its_folders_and_odd_characters(all_kinds: Running) -> None:
     head = b'--B\r\nContent-Disposition: form-data; name="f"; filename="%s"\r\n\r\nno\r\n--B--\r\n'
     for name, shown in ((b"../../etc/pass\x1bwd", "pass\ufffdwd"), (b"C:\\\\a\\\\b.png", "b.png"), (b"", "file 0")):

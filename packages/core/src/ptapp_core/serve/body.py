@@ -47,7 +47,9 @@ class Bodies:
                         raise HTTPException(503, "too many large requests at once", {"Retry-After": "1"})
             yield b"".join(parts)
         except TimeoutError as error:
-            raise HTTPException(408, f"the body did not come within {self.patience:g} s") from error
+            raise HTTPException(
+                408, f"the body did not come within {self.patience:g} s", {"Connection": "close"}
+            ) from error
         finally:
             self._held -= size
 
