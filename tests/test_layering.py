@@ -44,8 +44,9 @@ ROOMS = {
     "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
+    "serve": {"machine", "settings"},
     "ship": {"cli", "settings"},
-    "cli": {"kinds", "machine", "measure", "runs", "settings"},
+    "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
@@ -57,6 +58,8 @@ LIGHT = (
     "cli.app",
     "cli.main",
     "cli.runs",
+    "cli.serve",
+    "serve.config",
     "errors",
 )
 LIGHT += ("runs.log", "runs.reading", "settings.supervised")

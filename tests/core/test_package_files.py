@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib import import_module, metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from core.exports import make_exported_run
 from ptapp_core.cli.main import main
+from ptapp_core.serve.metrics import Metrics
 from ptapp_core.ship import wheels
 from ptapp_core.ship.package import TEMPLATES
 
@@ -119,7 +120,6 @@ def test_the_image_takes_what_it_copies_and_nothing_else(packages: Path) -> None
     assert {what.split()[-2] for word, what in gpu if word == "COPY"} <= copied
 
 
-@pytest.mark.skipif(util.find_spec("ptapp_core.serve") is None, reason="this version has no server")
 def test_the_server_takes_the_arguments_that_it_is_given(packages: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (entry,) = (what for word, what in instructions(packages / "docker" / "Dockerfile") if word == "ENTRYPOINT")
     deployment = load(packages / "kubernetes" / "kubernetes" / "deployment.yaml")
@@ -284,100 +284,60 @@ def test_compose_takes_the_file_and_finds_what_it_mounts(packages: Path) -> None
 
 
 def test_prometheus_takes_its_files(packages: Path) -> None:
-    passes(tool("promtool"), "check", "config", packages / "compose" / "prometheus" / "prometheus.yml")
-    passes(tool("promtool"), "check", "rules", packages / "compose" / "prometheus" / "rules.yml")
+    folder = packages / "compose" / "prometheus"
+    assert set(load(folder / "prometheus.yml")["rule_files"]) == {"availability.yml", "rules.yml"}
+    passes(tool("promtool"), "check", "config", folder / "prometheus.yml")  # and the rules that it names
 
 
-def alert_test(name: str, series: dict[str, str], fires: bool, at: str = "20m", **labels: str) -> dict[str, Any]:
-    expected = [{"exp_labels": labels}] if fires else []
+def alert_test(name: str, series: str, values: str, fires: bool) -> dict[str, Any]:
+    labels = {"job": "ptapp", "instance": "s"}
+    alert = {"exp_labels": {**labels, "severity": "critical"}, "exp_annotations": {"summary": SUMMARIES[name]}}
     return {
         "interval": "15s",
-        "input_series": [{"series": key, "values": values} for key, values in series.items()],
-        "alert_rule_test": [{"eval_time": at, "alertname": name, "exp_alerts": expected}],
+        "input_series": [{"series": series + '{job="ptapp",instance="s"}', "values": values}],
+        "alert_rule_test": [{"eval_time": "5m", "alertname": name, "exp_alerts": [alert] if fires else []}],
     }
 
 
-REQUESTS = 'ptapp_inference_requests_total{job="ptapp",model="m",version="1",code="%s"}'
-SECONDS = 'ptapp_inference_request_duration_seconds_bucket{model="m",version="1",le="%s"}'
-UP, READY = 'up{job="ptapp",instance="s"}', 'ptapp_ready{job="ptapp",instance="s"}'
-
-
-def requests(failing: int, code: str) -> dict[str, str]:
-    return {REQUESTS % "200": f"0+{100 - failing}x100", REQUESTS % code: f"0+{failing}x100"}
-
-
-def seconds(slow: int) -> dict[str, str]:
-    return {SECONDS % "0.5": f"0+{100 - slow}x100", SECONDS % "2.5": "0+100x100", SECONDS % "+Inf": "0+100x100"}
-
-
-PAGE = {"severity": "page"}
+SUMMARIES = {"ServerDown": "s does not answer.", "ServerNotReady": "s answers, and takes no requests."}
 ALERTS = [
-    alert_test("ServerDown", {UP: "1 0x100"}, True, job="ptapp", instance="s", **PAGE),
-    alert_test("ServerDown", {UP: "1x100"}, False),
-    alert_test("ServerNotReady", {READY: "1 0x100"}, True, job="ptapp", instance="s", **PAGE),
-    alert_test("ServerNotReady", {READY: "0 1x100"}, False),
-    alert_test("Errors", requests(2, "500"), True, model="m", version="1", **PAGE),
-    alert_test("Errors", requests(0, "500"), False),
-    alert_test("Errors", requests(20, "503"), False),
-    alert_test("Errors", requests(20, "400"), False),
-    alert_test("Overloaded", requests(2, "503"), True, job="ptapp", **PAGE),
-    alert_test("Overloaded", requests(20, "500"), False),
-    alert_test("Slow", seconds(10), True, model="m", version="1", severity="ticket"),
-    alert_test("Slow", seconds(2), False),
+    alert_test("ServerDown", "up", "1 0x100", True),
+    alert_test("ServerDown", "up", "0 1x100", False),
+    alert_test("ServerNotReady", "ptapp_ready", "1 0x100", True),
+    alert_test("ServerNotReady", "ptapp_ready", "0 1x100", False),
 ]
 
 
-def test_alerts_fire_when_they_should_and_only_then(packages: Path, tmp_path: Path) -> None:
-    rules = load(packages / "compose" / "prometheus" / "rules.yml")
-    every = [rule for group in rules["groups"] for rule in group["rules"]]
-    tried = {
-        (each["alert_rule_test"][0]["alertname"], bool(each["alert_rule_test"][0]["exp_alerts"])) for each in ALERTS
-    }
-    assert tried == {(rule["alert"], fires) for rule in every for fires in (True, False)}
-    for rule in every:  # the texts are for people
-        del rule["annotations"]
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
-    test = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": ALERTS}
+def test_the_alerts_on_the_server_fire_when_they_should_and_only_then(packages: Path, tmp_path: Path) -> None:
+    rules = packages / "compose" / "prometheus" / "availability.yml"
+    alerts = {rule["alert"] for group in load(rules)["groups"] for rule in group["rules"]}
+    assert alerts == SUMMARIES.keys()
+    test = {"rule_files": [str(rules)], "evaluation_interval": "15s", "tests": ALERTS}
     (tmp_path / "test.yml").write_text(yaml.safe_dump(test))
     passes(tool("promtool"), "test", "rules", tmp_path / "test.yml")
 
 
-def dashboard(packages: Path) -> Any:
-    return json.loads((packages / "compose" / "grafana" / "dashboards" / "serving.json").read_text())
+def test_grafana_finds_the_servers_dashboard_and_prometheus(packages: Path) -> None:
+    folder = packages / "compose" / "grafana"
+    (source,) = load(folder / "provisioning" / "datasources" / "prometheus.yml")["datasources"]
+    assert source["isDefault"]  # which the dashboard takes
+    services = load(packages / "compose" / "compose.yaml")["services"]
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in services
+    (provider,) = load(folder / "provisioning" / "dashboards" / "dashboards.yml")["providers"]
+    place = provider["options"]["path"]
+    assert f"./grafana/dashboards:{place}:ro" in services["grafana"]["volumes"]
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (folder / "dashboards" / Path(home).relative_to(place)).is_file()
 
 
-def queries(packages: Path) -> list[str]:
-    """The queries of the dashboard and of the rules."""
-    rules = load(packages / "compose" / "prometheus" / "rules.yml")
-    shown = [each["expr"] for panel in dashboard(packages)["panels"] for each in panel["targets"]]
-    return [*shown, *(rule["expr"] for group in rules["groups"] for rule in group["rules"])]
-
-
-def test_grafana_finds_its_data_source_and_every_query_can_be_read(packages: Path, tmp_path: Path) -> None:
-    found = dashboard(packages)
-    folder = packages / "compose" / "grafana" / "provisioning"
-    (source,) = load(folder / "datasources" / "prometheus.yml")["datasources"]
-    assert {panel["datasource"]["uid"] for panel in found["panels"]} == {source["uid"]}
-    assert len({panel["id"] for panel in found["panels"]}) == len(found["panels"])
-    (provider,) = load(folder / "dashboards" / "dashboards.yml")["providers"]
-    grafana = load(packages / "compose" / "compose.yaml")["services"]["grafana"]
-    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in grafana["volumes"]
-    plain = [each.replace("$__rate_interval", "5m").replace("$model", ".*") for each in queries(packages)]
-    rules = [{"record": f"query:{number}", "expr": expr} for number, expr in enumerate(plain)]
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": rules}]}))
-    passes(tool("promtool"), "check", "rules", tmp_path / "rules.yml")
-
-
-@pytest.mark.skipif(util.find_spec("ptapp_core.serve") is None, reason="this version has no server")
-def test_every_query_asks_for_what_the_server_counts(packages: Path) -> None:
-    metrics = import_module("ptapp_core.serve.metrics").Metrics(lambda: 0)
-    known = set()
-    for family in metrics.registry.collect():
-        endings = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}.get(family.type, ("",))
-        known |= {family.name + ending for ending in endings}
-    asked = {name for query in queries(packages) for name in re.findall(r"\b(?:ptapp|process)_\w+", query)}
-    assert asked
-    assert asked <= known
+def test_the_server_counts_what_the_manifests_ask_for(packages: Path) -> None:
+    families = {family.name for family in Metrics(lambda: 0).registry.collect()}
+    rules = (packages / "compose" / "prometheus" / "availability.yml").read_text()
+    autoscaler = (packages / "kubernetes" / "kubernetes" / "autoscaler.yaml").read_text()
+    asked = set(re.findall(r"\bptapp_\w+", rules + autoscaler))
+    assert asked == {"ptapp_ready", "ptapp_inference_queue_depth"}
+    assert asked <= families
 
 
 def workflow(packages: Path) -> Any:

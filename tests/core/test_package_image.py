@@ -12,6 +12,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,12 @@ import pytest
 import yaml
 
 from contract import of_audio, of_nlp, of_vision
+from core.exports import make_exported_run
 from core.test_package import assert_fits
 from core.test_package_files import instructions
 from ptapp_core.cli.main import main
 from saved.test_saved import DOMAINS, copied
+from serve.running import HERE, picture, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -61,10 +65,9 @@ def do(told: list[tuple[str, str]], package: Path, app: Path, path: str) -> None
             assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
-def test_the_image_has_what_serving_needs_and_no_torch(domain: str, tmp_path: Path) -> None:
-    run = exported(domain, tmp_path)
-    package, app, environment = (tmp_path / name for name in ("package", "app", "environment"))
+def built(run: Path, folder: Path) -> tuple[list[str], Path, str]:
+    """What the image of a run would be: its entry point, its folder, and the PATH of its environment."""
+    package, app, environment = (folder / name for name in ("package", "app", "environment"))
     words = ["--target", "kubernetes", "--out", str(package), "--name", "m"]
     assert main(["package", str(run), *words]) == 0
     assert_fits((package / "models/m/config.pbtxt").read_text(), package / "models/m/1/model.onnx")
@@ -74,35 +77,83 @@ def test_the_image_has_what_serving_needs_and_no_torch(domain: str, tmp_path: Pa
     told = instructions(package / "Dockerfile")
     do(told, package, app, path)
     (entry,) = (json.loads(what) for word, what in told if word == "ENTRYPOINT")
-    program = environment / "bin" / entry[0]
-    assert subprocess.run([program, "--version"], capture_output=True, cwd=app).returncode == 0
-    python = environment / "bin" / "python"
-    assert subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=app).returncode == 1
-    if util.find_spec("ptapp_core.serve") is not None:
-        answers([str(program), *entry[1:]], app, path)
+    return [str(environment / "bin" / entry[0]), *entry[1:]], app, path
 
 
-def answers(command: list[str], app: Path, path: str) -> None:
-    """The entry point says that it is ready, knows the model, and ends in good order."""
+@contextmanager
+def running(command: list[str], app: Path, path: str) -> Iterator[str]:
+    """The address of the entry point, once it is ready; it must end in good order."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     changed = {"0.0.0.0": "127.0.0.1", "8000": port, "10": "0"}
     words = [changed.get(word, word) for word in command]
     server = subprocess.Popen(words, cwd=app, env={**os.environ, "PATH": path}, stderr=subprocess.PIPE, text=True)
+    address = f"http://127.0.0.1:{port}"
     try:
-        asked = f"http://127.0.0.1:{port}/v2/models/m"
         while server.poll() is None:
             try:
-                with urllib.request.urlopen(asked, timeout=10) as answer:
-                    assert json.load(answer)["name"] == "m"
+                urllib.request.urlopen(f"{address}/v2/health/ready", timeout=10).close()
                 break
             except URLError:
                 time.sleep(0.2)
+        assert server.poll() is None, server.communicate()[1]
+        yield address
         server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0, server.stderr and server.stderr.read()
+        errors = server.communicate(timeout=60)[1]
+        assert server.returncode == 0, errors
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_image_of_a_domain_has_what_serving_needs_and_no_torch(domain: str, tmp_path: Path) -> None:
+    command, app, path = built(exported(domain, tmp_path), tmp_path)
+    assert subprocess.run([command[0], "--version"], capture_output=True, cwd=app).returncode == 0
+    python = Path(command[0]).with_name("python")
+    assert subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=app).returncode == 1
+    if util.find_spec(f"ptapp_{domain}.serving") is None:
+        pytest.skip(f"ptapp {domain} cannot be served yet")
+    with running(command, app, path) as address, urllib.request.urlopen(f"{address}/v2/models/m") as answer:
+        assert json.load(answer)["name"] == "m"
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An exported run of the toy domain, which is installed."""
+    project, site, run = tmp_path / "toy", tmp_path / "site", tmp_path / "runs" / "toy" / "run"
+    shutil.copytree(HERE / "ptapp_toy", project / "ptapp_toy")
+    (project / "pyproject.toml").write_text(TOY)
+    words = ["install", "--quiet", "--no-deps", "--target", str(site), str(project)]
+    subprocess.run([sys.executable, "-m", "pip", *words], check=True)
+    monkeypatch.syspath_prepend(site)
+    make_exported_run(run, domain="toy")
+    about = {"input": "three numbers", "output": "probabilities", "checkpoint": "step-00000040"}
+    write_model(run / "export", **about)
+    return run
+
+
+TOY = """
+[build-system]
+requires = ["hatchling"]
+build-backend = "hatchling.build"
+[project]
+name = "ptapp-toy"
+version = "0"
+dependencies = ["ptapp-core"]
+optional-dependencies.serve = ["numpy"]
+entry-points."ptapp.domains".toy = "ptapp_toy.cli:app"
+"""
+
+
+def test_the_image_answers(toy: Path, tmp_path: Path) -> None:
+    with running(*built(toy, tmp_path)) as address:
+        request = urllib.request.Request(f"{address}/predict", picture(1, 2, 5), {"Content-Type": "image/toy"})
+        with urllib.request.urlopen(request) as answer:
+            (said,) = json.load(answer)["answers"]
+        assert said["class"] == "c"
+        with urllib.request.urlopen(f"{address}/metrics") as answer:
+            assert b'ptapp_inference_requests_total{code="200",model="m",version="1"} 1.0' in answer.read()
 
 
 GH = '''#!/usr/bin/env python3

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from importlib import metadata
+from importlib.resources import files
 from pathlib import Path
 
 from ptapp_core.errors import UserError
@@ -20,6 +21,8 @@ TEMPLATES = {
     "triton": ("triton",),
 }
 """The folders of templates that make up each target."""
+_MONITORING = {"rules.yml": "prometheus", "dashboard.json": "grafana/dashboards"}
+"""What the server brings for those who watch it, and where that lies."""
 _TRITON = "nvcr.io/nvidia/tritonserver:25.09-py3"
 _BASE = 256
 """MiB that the server takes without a model."""
@@ -60,6 +63,11 @@ def _write(folder: Path, settings: PackageSettings, exported: Exported, values: 
         (model / "config.pbtxt").write_text(triton.config(exported.model, name), encoding="utf-8")
     for template in TEMPLATES[settings.target]:
         render(template, folder, values)
+    if settings.target == "compose":
+        for watched, place in _MONITORING.items():
+            (folder / place).mkdir(exist_ok=True)
+            content = files("ptapp_core.serve").joinpath("monitoring", watched).read_bytes()
+            (folder / place / watched).write_bytes(content)
     if "image" in TEMPLATES[settings.target]:
         distributions = ["ptapp-core", _distribution(exported.domain)]
         (folder / "requirements.txt").write_text("\n".join(pinned(distributions)) + "\n", encoding="utf-8")
