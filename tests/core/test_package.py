@@ -197,13 +197,14 @@ def model_config() -> Any:
         for key, number, label, kind, type_name in fields:
             made.field.add(name=key, number=number, label=label, type=kind, type_name=type_name or None)
 
-    for name in ("ModelInput", "ModelOutput"):
-        dims = 4 if name == "ModelInput" else 3
+    message("ModelTensorReshape", ("shape", 1, many, field.TYPE_INT64, ""))
+    for name, dims in (("ModelInput", 4), ("ModelOutput", 3)):
         message(
             name,
             ("name", 1, one, field.TYPE_STRING, ""),
             ("data_type", 2, one, field.TYPE_ENUM, ".inference.DataType"),
             ("dims", dims, many, field.TYPE_INT64, ""),
+            ("reshape", 5, one, field.TYPE_MESSAGE, ".inference.ModelTensorReshape"),
         )
     message("ModelDynamicBatching", ("max_queue_delay_microseconds", 2, one, field.TYPE_UINT64, ""))
     message(
@@ -237,7 +238,11 @@ def assert_fits(config: str, model: Path) -> Any:
             short = short.removeprefix("TYPE_")
             assert onnx.TensorProto.DataType.Name(tensor.elem_type) == DTYPES.get(short, short)
             sizes = [each.dim_value if each.HasField("dim_value") else -1 for each in tensor.shape.dim]
-            assert ([-1] if batched else []) + list(port.dims) == sizes
+            if port.HasField("reshape"):  # what Triton shows as one number has no dimension in the model
+                assert list(port.dims) == [1]
+            seen_by_model = port.reshape.shape if port.HasField("reshape") else port.dims
+            assert port.dims  # Triton wants at least one
+            assert ([-1] if batched else []) + list(seen_by_model) == sizes
     return found
 
 
@@ -276,6 +281,14 @@ def test_free_lengths_and_every_type_are_told_to_triton(tmp_path: Path) -> None:
     write_export(model.parent, [("x", TensorProto.COMPLEX64, ["batch"])], CLASSES)
     with pytest.raises(UserError, match="no type for 'x', which is COMPLEX64"):
         triton.config(model, "job")
+
+
+def test_one_number_a_sample_is_a_batch_of_ones_to_triton(tmp_path: Path) -> None:
+    outputs = [("action", TensorProto.INT64, ["batch"])]
+    model = make_exported_run(tmp_path / "job" / "run", outputs=outputs) / "export" / "model.onnx"
+    found = assert_fits(triton.config(model, "job"), model)
+    assert found.max_batch_size > 0
+    assert found.output[0].HasField("reshape")
 
 
 def test_the_card_beside_the_model_is_the_exports_own(run: Path, tmp_path: Path) -> None:

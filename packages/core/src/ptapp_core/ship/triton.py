@@ -40,8 +40,12 @@ class _Port:
     """-1 where a dimension is free."""
 
     def text(self, *, batched: bool) -> str:
-        dims = ", ".join(map(str, self.shape[1:] if batched else self.shape))
-        return f'  {{\n    name: "{self.name}"\n    data_type: TYPE_{self.type}\n    dims: [ {dims} ]\n  }}'
+        shape = self.shape[1:] if batched else self.shape
+        lines = [f'name: "{self.name}"', f"data_type: TYPE_{self.type}"]
+        lines.append(f"dims: [ {', '.join(map(str, shape or (1,)))} ]")
+        if not shape:  # Triton has no tensor without dimensions, and gives the model what it wants
+            lines.append("reshape: { shape: [ ] }")
+        return "\n".join(["  {", *(f"    {line}" for line in lines), "  }"])
 
 
 def config(model: Path, name: str) -> str:
