@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving import assert_alike
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "serving.md"
 
 
@@ -28,7 +30,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     script = script.replace("curl ", "curl --fail ")
     script = re.sub(r"^(ptapp serve .*) &$", rf"\1 --port {port} --drain 0 &", script, flags=re.MULTILINE)
     script = re.sub(r"^(ptapp vision train .*)$", r"\1 --log-to none --threads 1", script, flags=re.MULTILINE)
-    script = "set -e -o pipefail\ntrap 'kill $SERVER 2> /dev/null' EXIT\n" + script
+    script = "set -e -o pipefail\ntrap 'kill $SERVER 2> /dev/null || true' EXIT\n" + script
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True
@@ -36,6 +38,8 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     answers = [json.loads(found) for found in re.findall(r'\{"model": .*?\]\}', done.stdout)]
     assert [(answer["model"], answer["version"]) for answer in answers[:2]] == [("faces", "1")] * 2
+    (predicted,) = re.findall(r'^\{"file": .*$', done.stdout, re.MULTILINE)
+    assert_alike(answers[0]["answers"][0], json.loads(predicted))
     assert answers[0]["answers"][0].pop("file") == "photo.png"
     assert answers[0] == answers[1]
     assert len(answers) == 3
