@@ -29,7 +29,6 @@ UNDESCRIBED = {
     "ptapp_core.kinds.kind.Kind.examples",
     "ptapp_core.kinds.kind.Kind.loss",
     "ptapp_core.kinds.kind.Kind.loss_of",
-    "ptapp_core.kinds.kind.Predictions.answers",
     "ptapp_core.kinds.kind.Supervised.forward",
     "ptapp_core.kinds.known.kind_for",
     "ptapp_core.kinds.multilabel.LabelPredictions.pooled",
@@ -50,13 +49,9 @@ UNDESCRIBED = {
     "ptapp_nlp.pictures.lengths",
     "ptapp_vision.kinds.PixelCrossEntropy.forward",
     "ptapp_vision.kinds.Reconstruct.as_learned",
-    "ptapp_vision.kinds.Reconstruct.averaged",
     "ptapp_vision.kinds.Reconstruct.forward",
     "ptapp_vision.kinds.Reconstruct.loss",
-    "ptapp_vision.kinds.Reproduced.answers",
-    "ptapp_vision.kinds.Segment.averaged",
     "ptapp_vision.kinds.Segment.loss",
-    "ptapp_vision.kinds.Segment.shares",
     "ptapp_vision.kinds.kind_for",
 }
 

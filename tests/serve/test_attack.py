@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from serve.running import DEADLINE, Running, picture, serving, write_model
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("PTAPP_FUZZ", "1000"))
 FUZZ = settings(
     max_examples=COUNT,

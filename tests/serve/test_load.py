@@ -18,6 +18,8 @@ from ptapp_core.serve.config import ServeSettings
 from ptapp_core.serve.server import Draining, config_for, listen, service_for, store_for
 from serve.running import DEADLINE, Running, install_toy, picture, serving, until, write_model
 
+pytestmark = pytest.mark.slow
+
 TOY = {"content-type": "image/toy"}
 
 

@@ -60,6 +60,9 @@ def test_each_request_has_a_line_of_json_and_an_id(toy: Running) -> None:
     assert (line["status"], line["model"], line["version"], line["samples"]) == (200, "toy", "2", 1)
     assert line["bytes"] == len(answer.content)
     assert 0 <= line["queue_seconds"] <= line["seconds"]
+    refused = toy.post("/predict", content=b"", headers={**TOY, "x-request-id": "mine-2"})
+    (line,) = until(lambda: [line for line in toy.log if line.get("request_id") == "mine-2"])
+    assert (line["status"], line["reason"]) == (400, refused.json()["error"])
     made = toy.get('/a%0A{"x":1}?secret', headers={"x-request-id": "no id!"}).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", made)
     (line,) = until(lambda: [line for line in toy.log if line.get("request_id") == made])

@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -12,6 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from ptapp_core.errors import UserError
+from ptapp_core.serve.protocol import read_request
+from ptapp_core.serve.session import Port
 from serve.running import Running, serving, write_model
 
 LENGTH = "Inference-Header-Content-Length"
@@ -166,6 +170,7 @@ WRONG = [
     ({"inputs": [{**X, "shape": [-1, 3]}]}, """input 'x': "shape" must be"""),
     ({"inputs": [{**X, "shape": [True, 3]}]}, """input 'x': "shape" must be"""),
     ({"inputs": [{**X, "shape": [2**40, 3]}]}, """input 'x': "shape" must be"""),
+    ({"inputs": [{**X, "shape": [257, 3]}]}, "input 'x': 257 samples: a request may have 256"),
     ({"inputs": [{**X, "shape": [2, 3]}]}, "input 'x': 3 values where its shape has 6"),
     ({"inputs": [{**X, "data": "abc"}]}, """input 'x': "data" must be a list"""),
     ({"inputs": [{**X, "data": ["1", "2", "3"]}]}, """input 'x': "data" must be numbers"""),
@@ -183,6 +188,20 @@ def test_a_request_that_does_not_fit_is_refused_by_what_is_wrong(echo: Running, 
     answer = infer(echo, content, "/v2/models/toy/infer")
     assert answer.status_code == 400
     assert answer.json()["error"].startswith(reason)
+
+
+def test_a_length_beyond_that_of_the_card_is_refused() -> None:
+    model: Any = SimpleNamespace(
+        inputs=[Port("ids", "INT64", np.dtype(np.int64), (-1, -1))], outputs=[], about={"max_length": 8}
+    )
+    for length in (8, 9):
+        entry = {"name": "ids", "datatype": "INT64", "shape": [2, length], "data": [0] * 2 * length}
+        body = json.dumps({"inputs": [entry]}).encode()
+        if length == 8:
+            assert read_request(body, None, model).inputs["ids"].shape == (2, 8)
+            continue
+        with pytest.raises(UserError, match=r"^input 'ids': longer than the 8 that the model takes$"):
+            read_request(body, None, model)
 
 
 @pytest.mark.parametrize(

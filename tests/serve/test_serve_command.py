@@ -12,6 +12,8 @@ import pytest
 from ptapp_core.cli.main import main
 from serve.running import install_toy, picture, serving, write_model
 
+pytestmark = pytest.mark.slow
+
 
 def write_run(folder: Path) -> Path:
     folder.mkdir(parents=True)

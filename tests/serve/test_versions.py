@@ -15,6 +15,8 @@ from ptapp_core.serve.shadow import compared
 from ptapp_core.serve.split import chosen, pairs, read_shares, shares_of
 from serve.running import Running, install_toy, picture, serving, until, write_model
 
+pytestmark = pytest.mark.slow
+
 TOY = {"content-type": "image/toy"}
 CLIENTS = [f"client {number}" for number in range(4000)]
 

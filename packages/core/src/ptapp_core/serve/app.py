@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -15,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from ptapp_core.errors import UserError, nearest
+from ptapp_core.errors import UserError, nearest, one_line
 from ptapp_core.serve import predicting, protocol
 from ptapp_core.serve.body import Bodies
 from ptapp_core.serve.metrics import Metrics
@@ -78,14 +77,12 @@ class Service:
         served, version, model = self._found(request)
         length = request.headers.get(protocol.JSON_LENGTH)
 
+        def compute() -> tuple[protocol.Asked, Any, tuple[bytes, int | None]]:
+            asked = protocol.read_request(body, length, model)
+            outputs = model.run(asked.inputs)
+            return asked, outputs, protocol.write_response(asked, outputs, served.name, version=version, model=model)
+
         async with self.bodies.of(request) as body:
-
-            def compute() -> tuple[protocol.Asked, Any, tuple[bytes, int | None]]:
-                asked = protocol.read_request(body, length, model)
-                outputs = model.run(asked.inputs)
-                written = protocol.write_response(asked, outputs, name=served.name, version=version, model=model)
-                return asked, outputs, written
-
             done = await self.pool.run(compute)
         asked, outputs, (content, json_length) = done.value
         self.metrics.computed(served.name, version, waited=done.waited, samples=asked.samples)
@@ -107,9 +104,14 @@ class Service:
         """The answers of `ptapp DOMAIN predict --json`."""
         served, version, model = self._found(request)
         content_type = request.headers.get("content-type", "")
+
+        def compute() -> tuple[list[dict[str, Any]], bytes]:
+            answers = predicting.answer(model, content_type, body)
+            return answers, predicting.as_json(answers, served.name, version)
+
         async with self.bodies.of(request) as body:
-            done = await self.pool.run(partial(predicting.answer, model, content_type, body))
-        answers = done.value
+            done = await self.pool.run(compute)
+        answers, content = done.value
         self.metrics.computed(served.name, version, waited=done.waited, samples=len(answers))
         classes = model.about.get("classes")
         self.metrics.answers(served.name, version, answers, classes=classes if isinstance(classes, list) else [])
@@ -120,7 +122,7 @@ class Service:
             given=lambda: answers,
             other=lambda shadow: predicting.answer(shadow, content_type, body),
         )
-        return Response(predicting.as_json(answers, served.name, version), media_type="application/json")
+        return Response(content, media_type="application/json")
 
     # What the operator asks.
 
@@ -153,6 +155,8 @@ class Service:
 
 async def _not_possible(request: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)
+    cause = f" ({one_line(error.__cause__)})" if error.__cause__ else ""  # for the log alone: it may name files
+    Exchange.of(request).reason = f"{error}{cause}"
     return JSONResponse({"error": str(error)}, 400)
 
 

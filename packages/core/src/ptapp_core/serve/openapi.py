@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from ptapp_core.serve.protocol import JSON_LENGTH, MOST
+
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
 _CLIENT = {
@@ -12,7 +14,7 @@ _CLIENT = {
     "schema": {"type": "string"},
 }
 _LENGTH = {
-    "name": "Inference-Header-Content-Length",
+    "name": JSON_LENGTH,
     "in": "header",
     "required": False,
     "description": "Where the JSON ends and the bytes of the tensors begin.",
@@ -90,7 +92,7 @@ def _people() -> dict[str, Any]:
     options = {"options": {"type": "object", "description": "as the options of `ptapp DOMAIN predict`"}}
 
     def listed(name: str, items: dict[str, Any]) -> dict[str, Any]:
-        several = {"type": "array", "items": items, "minItems": 1, "maxItems": 256}
+        several = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST}
         return {"type": "object", "properties": {name: several, **options}, "required": [name]}
 
     of_json = {"oneOf": [listed("texts", {"type": "string"}), listed("observations", {})]}

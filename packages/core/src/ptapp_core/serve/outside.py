@@ -39,6 +39,8 @@ class Exchange:
     version: str = ""
     waited: float | None = None
     samples: int | None = None
+    reason: str = ""
+    """Why the request was refused."""
 
     @classmethod
     def of(cls, request: Request) -> "Exchange":
@@ -110,6 +112,8 @@ class Outside:
             line |= {"model": exchange.model, "version": exchange.version}
         if exchange.waited is not None:
             line |= {"queue_seconds": round(exchange.waited, 6), "samples": exchange.samples}
+        if exchange.reason:
+            line["reason"] = exchange.reason
         access.info("%s", line["path"], extra={"fields": line})
 
 

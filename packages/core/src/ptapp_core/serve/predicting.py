@@ -12,11 +12,9 @@ from starlette.exceptions import HTTPException
 
 from ptapp_core.errors import UserError, counted, nearest, one_line
 from ptapp_core.serve.front import Front
-from ptapp_core.serve.protocol import parsed
+from ptapp_core.serve.protocol import MOST, parsed
 from ptapp_core.serve.session import Model
 
-MOST = 256
-"""How many samples a request may have."""
 _JSON, _FORM, _BYTES = "application/json", "multipart/form-data", "application/octet-stream"
 _LISTS = {"text": "texts", "observation": "observations"}
 _NAME_LENGTH = 100

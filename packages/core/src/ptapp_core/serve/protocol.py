@@ -15,6 +15,8 @@ from ptapp_core.serve.session import Model, Port
 
 JSON_LENGTH = "Inference-Header-Content-Length"
 """The header that says where the JSON ends and the bytes begin."""
+MOST = 256
+"""How many samples a request may have: what a model computes at once must fit into memory."""
 _NUMBERS: dict[str, tuple[str, set[type]]] = {
     "b": ("true and false", {bool}),
     "i": ("integers", {int}),
@@ -102,7 +104,8 @@ def _inputs(given: Mapping[str, Any], model: Model, binary: "_Binary") -> dict[s
             raise UserError(f"the model has no input {name!r}{nearest(name, known)}")
     if missing := [name for name in known if name not in given]:
         raise UserError(f"the input {missing[0]!r} is missing")
-    arrays = {name: _array(entry, known[name], binary) for name, entry in given.items()}
+    longest = model.about.get("max_length")
+    arrays = {name: _array(entry, known[name], binary, longest=longest) for name, entry in given.items()}
     sizes = {name: len(array) for name, array in arrays.items()}
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{name} {size}" for name, size in sizes.items())
@@ -147,11 +150,15 @@ def _parameters(of: Mapping[str, Any], what: str) -> Mapping[str, Any]:
     return found
 
 
-def _array(entry: Mapping[str, Any], port: Port, binary: _Binary) -> npt.NDArray[Any]:
+def _array(entry: Mapping[str, Any], port: Port, binary: _Binary, *, longest: int | None) -> npt.NDArray[Any]:
     what = f"input {port.name!r}"
     if entry.get("datatype") != port.datatype:
         raise UserError(f'{what}: "datatype" must be "{port.datatype}"')
     shape = _shape(entry.get("shape"), port, what)
+    if shape[0] > MOST:
+        raise UserError(f"{what}: {shape[0]:,} samples: a request may have {MOST}")
+    if longest is not None and any(own < 0 and size > longest for own, size in zip(port.shape, shape, strict=True)):
+        raise UserError(f"{what}: longer than the {longest:,} that the model takes")
     count = math.prod(shape)
     size = _parameters(entry, what).get("binary_data_size")
     if size is None:
@@ -225,7 +232,7 @@ def _outputs(request: Mapping[str, Any], model: Model) -> dict[str, bool]:
 
 
 def write_response(
-    asked: Asked, outputs: Mapping[str, npt.NDArray[Any]], *, name: str, version: str, model: Model
+    asked: Asked, outputs: Mapping[str, npt.NDArray[Any]], name: str, *, version: str, model: Model
 ) -> tuple[bytes, int | None]:
     """The body of an answer, and the length of its JSON where bytes follow it.
 
