@@ -47,7 +47,7 @@ ROOMS = {
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
     "serve": {"machine", "settings"},
-    "ship": {"cli", "settings"},
+    "ship": {"cli", "serve", "settings"},
     "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
 }
 LONGEST = 400
@@ -62,6 +62,8 @@ LIGHT = (
     "cli.runs",
     "cli.serve",
     "serve.config",
+    "ship.cli",
+    "ship.config",
     "errors",
 )
 LIGHT += ("runs.log", "runs.reading", "settings.supervised")

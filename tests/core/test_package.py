@@ -12,7 +12,7 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from onnx import TensorProto
 
-from core.exports import CLASSES, IMAGES, make_exported_run, write_export
+from core.exports import CARD, make_exported_run, write_card, write_graph
 from ptapp_core.cli.main import main
 from ptapp_core.errors import UserError
 from ptapp_core.ship import triton, wheels
@@ -100,10 +100,10 @@ def test_an_export_of_a_checkpoint_that_is_passed_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for checkpoint in ("step-00000020", "step-00000040"):  # the best, and the last
-        write_export(run / "export", IMAGES, CLASSES, checkpoint)
+        write_card(run, {**CARD, "checkpoint": checkpoint})
         assert package(run, tmp_path / checkpoint) == 0
     capsys.readouterr()
-    write_export(run / "export", IMAGES, CLASSES, "step-00000010")
+    write_card(run, {**CARD, "checkpoint": "step-00000010"})
     line = refused(capsys, package(run, tmp_path / "out"))
     assert "step-00000010, which is neither the best nor the last" in line
 
@@ -143,8 +143,21 @@ def test_a_domain_that_has_no_server_is_packaged_for_triton_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = make_exported_run(tmp_path / "tables" / "run", domain="tabular")
-    assert "ptapp-tabular cannot be served" in refused(capsys, package(run, tmp_path / "out"))
+    assert "ptapp tabular cannot be served" in refused(capsys, package(run, tmp_path / "out"))
     assert package(run, tmp_path / "out", target="triton") == 0
+    with pytest.raises(UserError, match="ptapp-tabular cannot be served: it has no extra 'serve'"):
+        pinned(["ptapp-tabular"])
+
+
+def test_what_the_server_would_not_open_is_no_image(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_card(run, {name: value for name, value in CARD.items() if name != "domain"})
+    assert "names no domain" in refused(capsys, package(run, tmp_path / "out"))
+    write_card(run, CARD)
+    (run / "export" / "model.onnx").write_bytes(b"half a model")
+    assert "cannot open it" in refused(capsys, package(run, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_packaging_imports_no_torch(run: Path, tmp_path: Path) -> None:
@@ -166,6 +179,13 @@ def test_requirements_are_what_serving_needs_as_it_is_installed() -> None:
     assert not {"torch", "torchvision", "tensorboard", "matplotlib", "onnx", "colorama"} & found.keys()
     assert list(found) == sorted(found)
     assert found["starlette"] == metadata.version("starlette")
+
+
+def test_libraries_that_are_missing_are_named(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ptapp_core.ship.cli.missing_requirement", lambda distribution, extra: "onnxruntime")
+    assert "ptapp package needs more libraries: pip install" in refused(capsys, package(run, tmp_path / "out"))
 
 
 def test_a_requirement_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,6 +242,7 @@ def model_config() -> Any:
 
 
 ModelConfig = model_config()
+CLASSES = [("output", TensorProto.FLOAT, ["batch", 3])]
 DTYPES = {"FP32": "FLOAT", "FP64": "DOUBLE", "FP16": "FLOAT16", "BF16": "BFLOAT16"}
 
 
@@ -265,8 +286,7 @@ def test_triton_batches_where_the_batch_is_free(run: Path, tmp_path: Path) -> No
     ids=["fixed", "one input fixed", "scalar output"],
 )
 def test_triton_does_not_batch_where_it_is_not(tmp_path: Path, inputs: Any, outputs: Any) -> None:
-    run = make_exported_run(tmp_path / "job" / "run", inputs, outputs)
-    model = run / "export" / "model.onnx"
+    model = write_graph(tmp_path / "model.onnx", inputs, outputs)
     found = assert_fits(triton.config(model, "job"), model)
     assert found.max_batch_size == 0
     assert not found.HasField("dynamic_batching")
@@ -275,17 +295,17 @@ def test_triton_does_not_batch_where_it_is_not(tmp_path: Path, inputs: Any, outp
 def test_free_lengths_and_every_type_are_told_to_triton(tmp_path: Path) -> None:
     kinds = [TensorProto.INT64, TensorProto.BOOL, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE]
     inputs = [(f"x{kind}", kind, ["batch", "length", 3]) for kind in kinds]
-    model = make_exported_run(tmp_path / "job" / "run", inputs) / "export" / "model.onnx"
+    model = write_graph(tmp_path / "model.onnx", inputs, CLASSES)
     found = assert_fits(triton.config(model, "job"), model)
     assert all(list(port.dims) == [-1, 3] for port in found.input)
-    write_export(model.parent, [("x", TensorProto.COMPLEX64, ["batch"])], CLASSES)
+    write_graph(model, [("x", TensorProto.COMPLEX64, ["batch"])], CLASSES)
     with pytest.raises(UserError, match="no type for 'x', which is COMPLEX64"):
         triton.config(model, "job")
 
 
 def test_one_number_a_sample_is_a_batch_of_ones_to_triton(tmp_path: Path) -> None:
-    outputs = [("action", TensorProto.INT64, ["batch"])]
-    model = make_exported_run(tmp_path / "job" / "run", outputs=outputs) / "export" / "model.onnx"
+    inputs = [("observation", TensorProto.FLOAT, ["batch", 4])]
+    model = write_graph(tmp_path / "model.onnx", inputs, [("action", TensorProto.INT64, ["batch"])])
     found = assert_fits(triton.config(model, "job"), model)
     assert found.max_batch_size > 0
     assert found.output[0].HasField("reshape")

@@ -5,6 +5,7 @@ There is no Docker here: COPY is a copy, RUN and ENTRYPOINT are run with the pro
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from core.exports import make_exported_run
 from core.test_package import assert_fits
 from core.test_package_files import instructions
 from ptapp_core.cli.main import main
+from ptapp_core.ship.package import TEMPLATES
 from saved.test_saved import DOMAINS, copied
 from serve.running import HERE, picture, write_model
 
@@ -108,12 +110,12 @@ def running(command: list[str], app: Path, path: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_the_image_of_a_domain_has_what_serving_needs_and_no_torch(domain: str, tmp_path: Path) -> None:
+    if util.find_spec(f"ptapp_{domain}.serving") is None:
+        pytest.skip(f"ptapp {domain} cannot be served yet")
     command, app, path = built(exported(domain, tmp_path), tmp_path)
     assert subprocess.run([command[0], "--version"], capture_output=True, cwd=app).returncode == 0
     python = Path(command[0]).with_name("python")
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=app).returncode == 1
-    if util.find_spec(f"ptapp_{domain}.serving") is None:
-        pytest.skip(f"ptapp {domain} cannot be served yet")
     with running(command, app, path) as address, urllib.request.urlopen(f"{address}/v2/models/m") as answer:
         assert json.load(answer)["name"] == "m"
 
@@ -128,8 +130,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     subprocess.run([sys.executable, "-m", "pip", *words], check=True)
     monkeypatch.syspath_prepend(site)
     make_exported_run(run, domain="toy")
-    about = {"input": "three numbers", "output": "probabilities", "checkpoint": "step-00000040"}
-    write_model(run / "export", **about)
+    write_model(run / "export", input="three numbers", output="probabilities", checkpoint="step-00000040")
     return run
 
 
@@ -219,3 +220,16 @@ def test_the_workflow_crowns_the_first_model_and_keeps_it_against_its_equal(tmp_
     assert follow(tmp_path / "again", environment) == "Gate"
     assert "mean score A" in (tmp_path / "again" / "summary.md").read_text()
     assert (store / "champion" / "champion.tar.gz").read_bytes() == champion
+
+
+def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "shipping.md"
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    script = "set -e\n" + "".join(blocks).replace(" --name first", " --name first --log-to none --threads 1")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    made = {path.name for path in tmp_path.iterdir()} - {"runs"}
+    assert made == set(re.findall(r"--out (\w+)", script))
+    assert re.findall(r"--target (\w+)", script) == list(TEMPLATES)
+    assert all(any((tmp_path / name / "models" / "faces" / "1").iterdir()) for name in made)

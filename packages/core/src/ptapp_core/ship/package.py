@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ptapp_core.errors import UserError
+from ptapp_core.serve.session import open_model
 from ptapp_core.ship import triton, wheels
 from ptapp_core.ship.config import PackageSettings, version_of
 from ptapp_core.ship.exported import Exported
@@ -32,9 +33,11 @@ def package(settings: PackageSettings) -> None:
     """Writes the folder of the settings' target.
 
     Raises:
-        UserError: the run has no current export, its domain cannot be served, or the folder is there already.
+        UserError: the run has no current export, or one that `ptapp serve` would not open; or the folder is there.
     """
     exported = Exported.of(settings.run)
+    if "image" in TEMPLATES[settings.target]:
+        open_model(exported.folder)
     out = settings.out.absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"--out {settings.out} exists already; remove it, or choose another folder")
