@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +46,9 @@ ROOMS = {
     "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
-    "cli": {"kinds", "machine", "measure", "runs", "settings"},
+    "serve": {"machine", "settings"},
+    "ship": {"cli", "serve", "settings"},
+    "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
@@ -56,10 +60,19 @@ LIGHT = (
     "cli.app",
     "cli.main",
     "cli.runs",
+    "cli.serve",
+    "serve.config",
+    "ship.cli",
+    "ship.config",
     "errors",
 )
 LIGHT += ("runs.log", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
+# What a server needs; it computes by onnxruntime.
+SERVED = (
+    *sorted(f"ptapp_core.serve.{path.stem}" for path in (CORE / "serve").glob("[a-z]*.py")),
+    *(f"ptapp_{domain}.serving" for domain in ["vision"]),
+)
 
 
 def source(module: str) -> Path | None:
@@ -186,6 +199,15 @@ def test_what_the_command_line_needs_loads_without_torch_or_a_model_library(modu
         pytest.skip(f"{module} is not there yet")
     for found, way in loaded_by(module).items():
         assert found.split(".")[0] not in HEAVY, " -> ".join(way)
+
+
+@pytest.mark.parametrize("module", SERVED)
+def test_what_a_server_needs_loads_without_torch(module: str) -> None:
+    assert source(module)
+    for found, way in loaded_by(module).items():
+        assert found.split(".")[0] not in HEAVY - {"onnxruntime"}, " -> ".join(way)
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_every_package_tells_type_checkers_that_it_is_typed() -> None:

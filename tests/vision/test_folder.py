@@ -12,7 +12,8 @@ import ptapp_vision.data.recognise
 from divisions import EXACT
 from ptapp_core.data.class_folders import files_below
 from ptapp_core.errors import UserError
-from ptapp_vision.data.decode import IMAGES, OnDisk, Unreadable, decode
+from ptapp_vision.data.decode import OnDisk, decode
+from ptapp_vision.data.image import IMAGES, Unreadable
 from ptapp_vision.data.recognise import read_images
 from ptapp_vision.models.whole import pixel_statistics
 

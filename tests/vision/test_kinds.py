@@ -14,7 +14,8 @@ from PIL import Image, features
 from contract.of_vision import write_images
 from contract.rows import command, only_run
 from divisions import EXACT
-from ptapp_vision.data.decode import FORMATS, IMAGES, Unreadable, decode, look
+from ptapp_vision.data.decode import decode
+from ptapp_vision.data.image import FORMATS, IMAGES, Unreadable, look
 from ptapp_vision.data.recognise import load
 
 WRITTEN = ("AVIF", "JPEG2000", "WEBP", "TIFF", "PNG", "JPEG", "GIF", "BMP", "QOI", "ICO", "DDS", "PCX", "SGI", "PPM")

@@ -21,9 +21,9 @@ from ptapp_core.data.draws import Draws
 from ptapp_core.data.targets import Wanted
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
+from ptapp_vision.answers import PALETTE
 from ptapp_vision.augment.batch import Augment
 from ptapp_vision.data.built_in import REGIONS, draw_faces
-from ptapp_vision.data.masks import PALETTE
 from ptapp_vision.data.recognise import load
 from ptapp_vision.data.splits import IGNORED, Splits
 from ptapp_vision.kinds import PixelCrossEntropy, Segment, Segmented, confusions, mean_iou

@@ -342,6 +342,7 @@ def export(domain: AnyDomain, settings: ExportSettings) -> None:
     trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
     example = domain.example(trained)
     about = {
+        "domain": domain.name,
         **example.about,
         "model": short_name(trained.about["model"]["name"]),
         "checkpoint": trained.checkpoint.name,

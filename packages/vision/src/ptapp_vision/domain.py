@@ -138,6 +138,8 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         model = trained.load(lambda card: rebuild({**card, "channels_last": False}))
         about = {
             "input": f"uint8 (batch, {card['channels']}, {card['size']}, {card['size']}), pixels of 0 to 255",
+            "size": card["size"],
+            "channels": card["channels"],
             "span": card["span"],
             **model.kind.use(),
         }

@@ -22,7 +22,7 @@ from ptapp_core.measure.report import INK, clip, save
 from ptapp_core.measure.results import class_numbers
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import build_loss, wide
-from ptapp_vision.data.masks import PALETTE
+from ptapp_vision.answers import PALETTE, shares_answer
 from ptapp_vision.data.splits import IGNORED, SEGMENT
 from ptapp_vision.models.reconstruct import Reconstruction, reconstruction_metrics
 
@@ -203,26 +203,9 @@ class Segment(Kind):
         numbers[: len(found)] = class_numbers(found, self.names, self.called)
         return torch.from_numpy(numbers[target.numpy()])
 
-    def mask(self, probabilities: Tensor, width: int, height: int) -> Tensor:
-        """The likeliest class of each pixel of an image of any size, uint8 (height, width).
-
-        `probabilities` (K, H, W) are interpolated one class after the other: all of them may not fit into memory.
-        """
-        said = torch.zeros(height, width, dtype=torch.uint8)
-        most = torch.full((height, width), -1.0)
-        for number, plane in enumerate(probabilities):
-            shown = functional.interpolate(plane[None, None], (height, width), mode="bilinear")[0, 0]
-            said[shown > most] = number
-            most = torch.maximum(most, shown)
-        return said
-
-    def shares(self, mask: Tensor) -> list[float]:
-        """The share of each class in a mask, K numbers."""
-        return (mask.flatten().bincount(minlength=self.outputs) / mask.numel()).tolist()
-
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`shares`, how much of the image each class covers."""
-        return {"shares": {name: round(value, 6) for name, value in zip(self.names, row, strict=True)}}
+        return shares_answer(self.names, row)
 
     def line(self, row: Sequence[float]) -> str:
         """The classes that are there, the largest first, with how much of the image they cover."""

@@ -5,18 +5,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from PIL import Image
-from torch import Tensor
 
 from ptapp_core.cli.answers import answers_of
 from ptapp_core.data.class_folders import files_named
 from ptapp_core.data.unread import refuse_unread
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
+from ptapp_vision.answers import png_of, shares_of
 from ptapp_vision.config import PredictVision
-from ptapp_vision.data.decode import IMAGES, read_images
-from ptapp_vision.data.masks import PALETTE
+from ptapp_vision.data.decode import read_images
+from ptapp_vision.data.image import FORMATS, IMAGES, upright_size
 from ptapp_vision.kinds import Segment
-from ptapp_vision.predictor import Predictor, shown_size
+from ptapp_vision.predictor import Predictor
 
 
 def predict(settings: PredictVision) -> None:
@@ -31,7 +31,7 @@ def predict(settings: PredictVision) -> None:
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
     files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
-    kind = model.kind
+    kind, front = model.kind, model.front
     if settings.masks is not None:
         if not isinstance(kind, Segment):
             raise UserError("--masks does nothing here: it is for runs of --task segment; leave it out")
@@ -40,18 +40,18 @@ def predict(settings: PredictVision) -> None:
     answer = answers_of(settings, kind, names)
     say_what_it_learned_from(model)
     unreadable = 0
-    for start in range(0, len(files), model.batch):
-        some = files[start : start + model.batch]
-        images, names, bad = read_images(some, model.size, model.channels, span=model.span)
+    for start in range(0, len(files), front.batch):
+        some = files[start : start + front.batch]
+        images, names, bad = read_images(some, front.size, front.channels, span=front.span)
         for name, reason in bad:
             print(f"ptapp: {name}: {reason}", file=sys.stderr)
         unreadable += len(bad)
         if names and isinstance(kind, Segment):
-            masks = model.masks(images, [shown_size(name) for name in names])
+            masks = model.masks(images, [_shown_size(name) for name in names])
             for name, mask in zip(names, masks, strict=True):
                 if settings.masks is not None:
-                    _write(mask, settings.masks / f"{Path(name).stem}.png")
-                answer(name, kind.shares(mask))
+                    (settings.masks / f"{Path(name).stem}.png").write_bytes(png_of(mask))
+                answer(name, shares_of(mask, kind.outputs))
         elif names:
             for name, row in zip(names, model.values(images).tolist(), strict=True):
                 answer(name, row)
@@ -81,8 +81,7 @@ def refuse_one_name(outputs: Mapping[Path, str], folder: Path, *, option: str) -
             raise UserError(f"{option} {folder}: that of {file} would take the place of {out}; give another folder")
 
 
-def _write(mask: Tensor, file: Path) -> None:
-    """Class numbers, uint8 (H, W), as PNG with the colours of `PALETTE`."""
-    image = Image.fromarray(mask.numpy())
-    image.putpalette(PALETTE.tobytes())
-    image.save(file)
+def _shown_size(file: str) -> tuple[int, int]:
+    """Width and height of an image that was read, as it is shown."""
+    with Image.open(file, formats=FORMATS) as opened:
+        return upright_size(opened)

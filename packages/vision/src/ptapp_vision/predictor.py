@@ -16,12 +16,13 @@ from ptapp_core.jobs import Trained, Which
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
+from ptapp_core.serve.front import Arrays
+from ptapp_vision.answers import Mask, mask_of
 from ptapp_vision.card import About
-from ptapp_vision.data.decode import FORMATS, Unreadable, decode, shown, square, whole
-from ptapp_vision.data.masks import upright_size
-from ptapp_vision.data.recognise import span_in
+from ptapp_vision.data.image import Square, Unreadable, read_square, shown, square_of, whole_image
 from ptapp_vision.kinds import Segment
 from ptapp_vision.models.whole import rebuild
+from ptapp_vision.serving import Front
 
 Picture = str | Path | Image.Image | npt.NDArray[Any]
 """A file, an image of Pillow, or pixels: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA."""
@@ -44,11 +45,8 @@ class Predictor:
         """uint8 (N, channels, size, size) -> what its kind of target takes, (N, K), or of masks (N, K, size, size)."""
         self.kind = kind_in(self.model)
         """What the K outputs stand for, and what is said of them."""
-        self.size: int = card["size"]
-        self.channels: int = card["channels"]
-        self.span = span_in(card)
-        self.batch: int = 16 if isinstance(self.kind, Segment) else 256
-        """How many images are looked at at once."""
+        self.front = Front({**card, **self.kind.use()}, run)
+        """What makes pixels of images, and answers of what the kind gives."""
         self._runtime = runtime
 
     def predict(self, images: Sequence[Picture], *, faces: bool = False) -> list[dict[str, Any]]:
@@ -69,21 +67,21 @@ class Predictor:
         if faces:
             return self._answer_faces(images)
         answers = []
-        for start in range(0, len(images), self.batch):
-            some = images[start : start + self.batch]
-            pixels = torch.stack([self._pixels(image, start + place) for place, image in enumerate(some)])
+        for start in range(0, len(images), self.front.batch):
+            some = [
+                self._square(image, place)
+                for place, image in enumerate(images[start : start + self.front.batch], start=start)
+            ]
             if isinstance(self.kind, Segment):
-                masks = self.masks(pixels, [shown_size(image) for image in some])
-                answers += [{**self.kind.answer(self.kind.shares(mask)), "mask": mask.numpy()} for mask in masks]
+                answers += [{**self.front.shares(mask), "mask": mask} for mask in self.front.masks(self._compute, some)]
             else:
-                answers += [self.kind.answer(row) for row in self.values(pixels).tolist()]
+                answers += self.front.answers(self._compute, some)
         return answers
 
-    def masks(self, pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    def masks(self, pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Mask]:
         """uint8 (N, channels, size, size) -> the class of each pixel at the width and height of each image, uint8."""
-        assert isinstance(self.kind, Segment)
-        answers = zip(self.values(pixels), sizes, strict=True)
-        return [self.kind.mask(probabilities, width, height) for probabilities, (width, height) in answers]
+        answers = zip(self.values(pixels).numpy(), sizes, strict=True)
+        return [mask_of(probabilities, width, height) for probabilities, (width, height) in answers]
 
     @torch.no_grad()
     def values(self, pixels: Tensor) -> Tensor:
@@ -94,6 +92,9 @@ class Predictor:
         with self._runtime.autocast():
             outputs = self.model(pixels.to(self._runtime.device))
         return refuse_not_finite(self.kind(outputs.cpu()))
+
+    def _compute(self, arrays: Arrays) -> npt.NDArray[Any]:
+        return self.values(torch.from_numpy(arrays["input"])).numpy()
 
     def _answer_faces(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
         from ptapp_vision.faces.detect import detector_of, find
@@ -112,15 +113,15 @@ class Predictor:
         """RGB (H, W, 3)."""
         with _named(image, place):
             if isinstance(image, str | Path):
-                return whole(Path(image), span=self.span)
-            return shown(_in_memory(image), span=self.span)
+                return whole_image(Path(image), span=self.front.span)
+            return shown(_in_memory(image), span=self.front.span)
 
-    def _pixels(self, image: Picture, place: int) -> Tensor:
-        """uint8 (channels, size, size)."""
+    def _square(self, image: Picture, place: int) -> Square:
+        form = (self.front.size, self.front.channels)
         with _named(image, place):
             if isinstance(image, str | Path):
-                return decode(Path(image), self.size, self.channels, span=self.span)
-            return square(_in_memory(image), self.size, self.channels, span=self.span)
+                return read_square(Path(image), *form, span=self.front.span)
+            return square_of(_in_memory(image), *form, span=self.front.span)
 
 
 @contextmanager
@@ -141,13 +142,3 @@ def _in_memory(image: Image.Image | npt.NDArray[Any]) -> Image.Image:
     if image.dtype != np.uint8 or not of_pixels or not image.size:
         raise Unreadable(f"is {image.dtype} {image.shape}; give uint8 (H, W), (H, W, 3) or (H, W, 4)")
     return Image.fromarray(image)
-
-
-def shown_size(image: Picture) -> tuple[int, int]:
-    """Width and height of an image that was read, as it is shown."""
-    if isinstance(image, np.ndarray):
-        return image.shape[1], image.shape[0]
-    if isinstance(image, Image.Image):
-        return upright_size(image)
-    with Image.open(image, formats=FORMATS) as opened:
-        return upright_size(opened)

@@ -102,6 +102,8 @@ def _root() -> typer.Typer:
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         _add_domain(app, entry)
     mount(app, "runs", "ptapp_core.cli.runs:app", help="List, compare and rank runs.")
+    mount(app, "serve", "ptapp_core.cli.serve:app", help="Answer over HTTP with trained models.")
+    mount(app, "package", "ptapp_core.ship.cli:app", help="Write what an engine needs to run a trained model.")
     mount(app, "env", "ptapp_core.cli.env:app", help="Versions, devices and what is installed.")
     return app
 

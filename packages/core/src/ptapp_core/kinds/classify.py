@@ -19,6 +19,7 @@ from ptapp_core.kinds.kind import (
     name_width,
     pool,
 )
+from ptapp_core.kinds.wording import best, class_answer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
 from ptapp_core.measure.report import clip, confusion_matrix
@@ -87,7 +88,7 @@ class Classify(VectorKind):
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`class`, `confidence` and `probabilities`."""
-        return as_record(dict(zip(self.names, row, strict=True)))
+        return class_answer(self.names, row)
 
     def columns(self) -> list[str]:
         """The likeliest class, its probability, and that of each."""
@@ -95,12 +96,12 @@ class Classify(VectorKind):
 
     def cells(self, row: Sequence[float]) -> list[str]:
         """What stands in the `columns`."""
-        label, confidence = best(dict(zip(self.names, row, strict=True)))
+        label, confidence = best(self.names, row)
         return [label, f"{confidence:.6f}", *(f"{value:.6f}" for value in row)]
 
     def line(self, row: Sequence[float]) -> str:
         """The probability of the likeliest class, and its name."""
-        label, confidence = best(dict(zip(self.names, row, strict=True)))
+        label, confidence = best(self.names, row)
         return f"{100 * confidence:5.1f} %  {label}"
 
 
@@ -199,15 +200,3 @@ def class_table(rows: Sequence[Mapping[str, Any]]) -> str:
             f"  {row['support']:7,.0f}"
         )
     return "\n".join(lines)
-
-
-def best(probabilities: Mapping[str, float]) -> tuple[str, float]:
-    """The likeliest class, and its probability."""
-    return max(probabilities.items(), key=lambda item: item[1])
-
-
-def as_record(probabilities: Mapping[str, float]) -> dict[str, Any]:
-    """The likeliest class, its probability as `confidence`, and all of them."""
-    label, confidence = best(probabilities)
-    rounded = {key: round(value, 6) for key, value in probabilities.items()}
-    return {"class": label, "confidence": round(confidence, 6), "probabilities": rounded}

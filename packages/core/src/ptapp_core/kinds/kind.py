@@ -208,7 +208,7 @@ class Kind(nn.Module, ABC):
 
     def use(self) -> dict[str, Any]:
         """What the card of an export says of the outputs."""
-        return {"output": self.output, self.called: self.names}
+        return {"kind": self.name, "output": self.output, self.called: self.names}
 
     @abstractmethod
     def answer(self, row: Sequence[float]) -> dict[str, Any]:

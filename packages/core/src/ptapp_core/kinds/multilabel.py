@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
+from ptapp_core.kinds.wording import given_labels, labels_answer
 from ptapp_core.measure.label_metrics import best_thresholds, label_metrics, label_rows
 from ptapp_core.measure.report import clip
 from ptapp_core.nn.finite import refuse_not_finite
@@ -76,13 +77,11 @@ class Multilabel(VectorKind):
         return {**super().use(), "thresholds": self.thresholds.tolist()}
 
     def _given(self, row: Sequence[float]) -> list[str]:
-        pairs = zip(self.names, row, self.thresholds.tolist(), strict=True)
-        return [name for name, value, threshold in pairs if value >= threshold]
+        return given_labels(self.names, self.thresholds.tolist(), row)
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`labels`, those that reach their thresholds, and the `probabilities` of all."""
-        rounded = {name: round(value, 6) for name, value in zip(self.names, row, strict=True)}
-        return {"labels": self._given(row), "probabilities": rounded}
+        return labels_answer(self.names, self.thresholds.tolist(), row)
 
     def columns(self) -> list[str]:
         """The labels, apart by bars, and the probability of each."""

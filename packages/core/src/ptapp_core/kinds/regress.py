@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, log10
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
+from ptapp_core.kinds.wording import numbers_answer, rounded
 from ptapp_core.measure.number_metrics import number_metrics, number_rows
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import build_loss
@@ -54,6 +54,10 @@ class Regress(VectorKind):
         """With the scale of the targets."""
         return {**super().card(), "mean": self.mean.tolist(), "std": self.std.tolist()}
 
+    def use(self) -> dict[str, Any]:
+        """With the mean and the deviation of the training targets."""
+        return {**super().use(), "mean": self.mean.tolist(), "std": self.std.tolist()}
+
     def forward(self, outputs: Tensor) -> Tensor:
         """Numbers (N, K) float64 in their own units, of outputs on the CPU."""
         return outputs.double() * self.std + self.mean
@@ -81,19 +85,15 @@ class Regress(VectorKind):
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """Each target by its name."""
-        return {"values": dict(zip(self.names, self.rounded(row), strict=True))}
+        return numbers_answer(self.names, self.std.tolist(), row)
 
     def cells(self, row: Sequence[float]) -> list[str]:
         """Each number, with all digits that the network tells apart."""
-        return [f"{value:.15g}" for value in self.rounded(row)]
+        return [f"{value:.15g}" for value in rounded(row, self.std.tolist())]
 
     def line(self, row: Sequence[float]) -> str:
         """Each target with its name."""
         return "  ".join(f"{name} {cell}" for name, cell in zip(self.names, self.cells(row), strict=True))
-
-    def rounded(self, row: Sequence[float]) -> list[float]:
-        """The numbers to a millionth of their deviation: beyond that stands the noise of float32."""
-        return _rounded(row, self.std)
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,8 @@ class NumberPredictions(VectorPredictions):
 
     def _texts(self, row: int) -> tuple[list[float], list[float]]:
         """Truth and prediction of a sample, as they are shown."""
-        return _rounded(self.true[row].tolist(), self.std), _rounded(self.values[row].tolist(), self.std)
+        std = self.std.tolist()
+        return rounded(self.true[row].tolist(), std), rounded(self.values[row].tolist(), std)
 
     def rows(self, samples: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
         """One dict per sample; the score is minus its mean absolute error in deviations of the training targets, so
@@ -180,8 +181,3 @@ class NumberPredictions(VectorPredictions):
 
 
 _SHARES = (("r2", 6), ("spearman", 8))
-
-
-def _rounded(row: Sequence[float], std: Tensor) -> list[float]:
-    """Numbers to a millionth of their deviations, (K,)."""
-    return [round(value, 6 - floor(log10(spread))) for value, spread in zip(row, std.tolist(), strict=True)]

@@ -18,7 +18,8 @@ from ptapp_core.data.telltale import telltale
 from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.memory import free_memory
-from ptapp_vision.data.decode import IMAGES, OnDisk, Span, look_at_all, read_files, readable, span_of
+from ptapp_vision.data.decode import OnDisk, look_at_all, read_files, readable, span_of
+from ptapp_vision.data.image import IMAGES, Span
 from ptapp_vision.data.splits import Images, Splits, divide
 
 Cache = Literal["auto", "memory", "disk"]

@@ -20,8 +20,8 @@ from ptapp_core.data.split import Division, SplitName
 from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.memory import refuse_beyond_memory
-from ptapp_vision.data.decode import FORMATS, IMAGES, Span, Unreadable
 from ptapp_vision.data.folder import Cache, read_listing
+from ptapp_vision.data.image import FORMATS, IMAGES, Span, Unreadable, upright_size
 from ptapp_vision.data.splits import IGNORED, SEGMENT, Images, Splits
 
 CLASSES = "classes.txt"
@@ -37,20 +37,6 @@ _VOC = (
     *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
 )
-_TURNED = (5, 6, 7, 8)  # values of the EXIF orientation that turn an image by a quarter
-
-
-def _palette() -> npt.NDArray[np.uint8]:
-    """The colours of Pascal VOC: three bits of a number at a time, the lowest first, are the highest of red, green and
-    blue."""
-    numbers, colours = np.arange(256)[:, None], np.zeros((256, 3), np.int64)
-    for place in range(8):
-        colours |= ((numbers >> (3 * place + np.arange(3))) & 1) << (7 - place)
-    return colours.astype(np.uint8)
-
-
-PALETTE = _palette()
-"""The colour of each class number, uint8 (256, 3)."""
 
 
 class Pair(NamedTuple):
@@ -122,12 +108,6 @@ def read_masks(
 
     splits = replace(splits, train=with_masks(splits.train), val=with_masks(splits.val), test=with_masks(splits.test))
     return splits if division is None else replace(splits, notes=(*splits.notes, *_unseen(root, splits)))
-
-
-def upright_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of an image as it is shown, by its EXIF orientation."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(0x0112) in _TURNED else (width, height)
 
 
 def _pairs(root: Path, *, need_train: bool) -> tuple[list[Pair], str, list[str]]:

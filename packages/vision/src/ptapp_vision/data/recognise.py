@@ -17,10 +17,11 @@ from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
 from ptapp_core.settings.fields import flag
 from ptapp_vision.config import TrainVision
-from ptapp_vision.data.decode import IMAGES, OnDisk, Span, read_images
+from ptapp_vision.data.decode import OnDisk, read_images
 from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_columns_of_pixels
 from ptapp_vision.data.folder import Cache, list_folder, read_listing
 from ptapp_vision.data.idx import find_idx, read_idx
+from ptapp_vision.data.image import IMAGES, Span
 from ptapp_vision.data.known import read_known
 from ptapp_vision.data.masks import read_masks
 from ptapp_vision.data.named import SOURCES, read_named

@@ -14,7 +14,8 @@ from ptapp_core.data.split import SPLITS, Assigned, Division, Known, Samples, Sp
 from ptapp_core.data.targets import CLASSIFY, note_on_single, refuse_single, said_of, text_of
 from ptapp_core.errors import UserError, counted
 from ptapp_core.kinds.kind import Kind
-from ptapp_vision.data.decode import OnDisk, Span, conform
+from ptapp_vision.data.decode import OnDisk, conform
+from ptapp_vision.data.image import Span
 
 if TYPE_CHECKING:
     from ptapp_vision.models.weights import Weights

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from ptapp_core.kinds.kind import Kind
-from ptapp_vision.data.decode import square
+from ptapp_vision.data.image import square_of
 from ptapp_vision.faces.face import Face, Pixels, crop
 from ptapp_vision.predictor import Predictor
 
@@ -29,5 +29,6 @@ def look(model: Predictor, picture: Pixels, faces: Sequence[Face], *, margin: fl
     if not faces:
         return []
     crops = [Image.fromarray(crop(picture, face, margin=margin)) for face in faces]
-    pixels = torch.stack([square(each, model.size, model.channels) for each in crops])
+    form = (model.front.size, model.front.channels)
+    pixels = torch.stack([torch.from_numpy(square_of(each, *form).pixels) for each in crops])
     return [Seen(face, row) for face, row in zip(faces, model.values(pixels).tolist(), strict=True)]

@@ -9,7 +9,7 @@ from ptapp_core.data.unread import FileType, refuse_unread
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.runtime import Runtime
 from ptapp_vision.config import PredictVision
-from ptapp_vision.data.decode import IMAGES, Unreadable, whole
+from ptapp_vision.data.image import IMAGES, Unreadable, whole_image
 from ptapp_vision.faces.answers import Answer, Place, answers_of
 from ptapp_vision.faces.detect import Detector, detector_of, find
 from ptapp_vision.faces.draw import annotated, save
@@ -63,7 +63,7 @@ class _Job:
 
     def photograph(self, file: Path, out: Path | None) -> None:
         """Prints a line a face, and draws the photograph to `out`."""
-        picture = whole(file, span=self._model.span)
+        picture = whole_image(file, span=self._model.front.span)
         seen = self._look(picture, find(self._detector, picture), file=file)
         if not seen:
             print(f"ptapp: {file}: no face found", file=sys.stderr)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ptapp_core.errors import install
-from ptapp_vision.data.decode import Unreadable
+from ptapp_vision.data.image import Unreadable
 from ptapp_vision.faces.face import Pixels
 
 try:

@@ -1,0 +1,1 @@
+"""A server that answers from exports over HTTP, by onnxruntime and without torch."""

@@ -1,0 +1,28 @@
+"""What a domain brings to a server: from what people have to arrays, and from an output to an answer. No torch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy.typing as npt
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Compute = Callable[[Arrays], npt.NDArray[Any]]
+"""The model: its inputs by name, each (N, ...), to its output (N, ...)."""
+
+
+class Front(Protocol):
+    """Made from what `model.onnx.json` says and the folder that it lies in; raises UserError where that does not do."""
+
+    takes: ClassVar[Literal["image", "audio", "text", "observation"]]
+
+    def __init__(self, about: Mapping[str, Any], folder: Path) -> None: ...
+
+    def read(self, content: bytes | str | Any, name: str) -> Any:
+        """One sample from the bytes of a file, a text, or JSON (an observation).
+
+        Raises UserError in one line that begins with `name` where it cannot be read.
+        """
+
+    def answers(self, compute: Compute, samples: Sequence[Any], **options: Any) -> list[dict[str, Any]]:
+        """An answer for each sample, the same as `predict --json` gives (JSON values only)."""

@@ -1,0 +1,113 @@
+"""Which models and versions lie where: runs, exports, and folders of models as Triton has them (NAME/VERSION/)."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptapp_core.errors import UserError
+from ptapp_core.serve.session import CARD, FILE
+
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}", re.ASCII)
+_VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
+_ONLY = "1"
+"""The version of a model that has no numbered folders."""
+SPLIT = "split.json"
+"""The file beside the versions of a model that divides its clients among them."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Something to serve, as the command line names it."""
+
+    path: Path
+    name: str | None
+    """The name that it was given; None: that of its folder."""
+
+    @classmethod
+    def of(cls, text: str) -> "Place":
+        """From `PATH` or `NAME=PATH`. A path that exists is a path, whatever is in it."""
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            return cls(Path(text), None)
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{text}: a model's name has letters, digits, '_', '-' and '.' alone, 100 at most")
+        return cls(Path(path), name)
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is the directory of a run."""
+        return (self.path / "meta.json").is_file()
+
+    def models(self) -> dict[str, dict[str, Path]]:
+        """The folder of each version, by model and version.
+
+        Raises UserError where there is nothing to serve, or where a name cannot stand in an address.
+        """
+        found = self._models()
+        for name in found:
+            if not _NAME.fullmatch(name):
+                raise UserError(f"{self.path}: {name!r} cannot be the name of a model in an address; give NAME=PATH")
+        return found
+
+    def _models(self) -> dict[str, dict[str, Path]]:
+        if not self.path.is_dir():
+            raise UserError(f"{self.path}: no such folder; give a run, an export or a folder of models")
+        name = self.name or self.path.resolve().name
+        if self.is_run:
+            return {name: {_ONLY: self.path / "export"}}
+        if (self.path / FILE).is_file():
+            run = self.path.resolve().name == "export" and self.name is None
+            return {self.path.resolve().parent.name if run else name: {_ONLY: self.path}}
+        if versions := _versions(self.path):
+            return {name: versions}
+        below = {folder.name: _versions(folder) for folder in sorted(self.path.iterdir()) if folder.is_dir()}
+        found = {name: versions for name, versions in below.items() if versions}
+        if not found:
+            raise UserError(
+                f"{self.path}: neither a run, nor an export ({FILE}), nor a folder of models (NAME/1/{FILE})"
+            )
+        if self.name is not None:
+            raise UserError(f"{self.path} holds several models by name: {', '.join(found)}; leave out {self.name}=")
+        return found
+
+
+def _versions(folder: Path) -> dict[str, Path]:
+    """The versions of a model that are complete: a model and its card."""
+    numbered = [path for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
+    complete = [path for path in numbered if (path / FILE).is_file() and (path / CARD).is_file()]
+    return {path.name: path for path in sorted(complete, key=lambda path: int(path.name))}
+
+
+def all_models(places: Iterable[Place]) -> dict[str, dict[str, Path]]:
+    """The folder of each version of each model, over all places; raises UserError for a name that two places have."""
+    found: dict[str, dict[str, Path]] = {}
+    for place in places:
+        for name, versions in place.models().items():
+            if name in found:
+                raise UserError(
+                    f"{place.path}: there is a model {name!r} already; give another name: NAME={place.path}"
+                )
+            found[name] = versions
+    return found
+
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""Name, time of change and size of each file of a version: another one means that it was changed."""
+
+
+def stamp(files: Iterable[Path]) -> Stamp:
+    """The state of the files of these that are there."""
+    states = [(file, file.stat()) for file in files if file.is_file()]
+    return tuple((str(file), state.st_mtime_ns, state.st_size) for file, state in states)
+
+
+def of_version(folder: Path) -> Stamp:
+    """The state of an export folder."""
+    return stamp(sorted(folder.iterdir()))
+
+
+def split_file(versions: Mapping[str, Path]) -> Path | None:
+    """Where the split of a model would lie, beside its numbered versions; None for a model without such folders."""
+    version, folder = next(iter(versions.items()))
+    return folder.parent / SPLIT if folder.name == version else None

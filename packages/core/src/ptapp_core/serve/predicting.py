@@ -1,0 +1,154 @@
+"""`predict` over HTTP: from what people send (photos, recordings, texts, observations) to the contents of samples."""
+
+import json
+from dataclasses import dataclass, field
+from inspect import Parameter, signature
+from pathlib import PurePath
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import File, FormParser, parse_options_header
+from starlette.exceptions import HTTPException
+
+from ptapp_core.errors import UserError, counted, nearest, one_line
+from ptapp_core.serve.front import Front
+from ptapp_core.serve.protocol import MOST, parsed
+from ptapp_core.serve.session import Model
+
+_JSON, _FORM, _BYTES = "application/json", "multipart/form-data", "application/octet-stream"
+_LISTS = {"text": "texts", "observation": "observations"}
+_NAME_LENGTH = 100
+
+
+@dataclass
+class Contents:
+    """What a request brings: the content of each sample with a name for it, and options of the answer."""
+
+    samples: list[tuple[str, Any]]
+    options: dict[str, Any] = field(default_factory=dict)
+    files: bool = False
+    """Whether the names are those of files, which the answers repeat."""
+
+
+def accepted(takes: str) -> list[str]:
+    """The content types of a body for a front that takes such samples."""
+    match takes:
+        case "observation":
+            return [_JSON]
+        case "text":
+            return ["text/plain", _JSON, _FORM]
+    return [f"{takes}/*", _BYTES, _FORM]
+
+
+def read_contents(content_type: str, body: bytes, front: Front) -> Contents:
+    """The contents of the samples of a body.
+
+    Raises:
+        HTTPException: 415, the model does not take such a body.
+        UserError: it is broken, empty, or has more samples than a request may have.
+    """
+    kind = parse_options_header(content_type)[0].decode("latin-1").lower()
+    takes, known = front.takes, accepted(front.takes)
+    if kind not in known and not (f"{takes}/*" in known and kind.startswith(f"{takes}/")):
+        raise HTTPException(415, f"this model takes a body of {' or '.join(known)}: give such a Content-Type")
+    if kind == _FORM:
+        contents = Contents(_files(content_type, body), files=True)
+    elif kind == _JSON:
+        contents = _json(parsed(body), _LISTS[takes])
+    else:
+        contents = Contents([("the body", body)])
+    if not contents.samples:
+        raise UserError("the body has no sample: no file, text or observation")
+    if len(contents.samples) > MOST:
+        raise UserError(f"{counted(len(contents.samples), 'sample')}: a request may have {MOST}")
+    if takes == "text":
+        contents.samples = [(name, _text(content, name)) for name, content in contents.samples]
+    return contents
+
+
+def _text(content: str | bytes, name: str) -> str:
+    try:
+        text = content if isinstance(content, str) else content.decode()
+        text.encode()
+    except UnicodeError as error:  # JSON can escape a half of a surrogate pair
+        raise UserError(f"{name}: not Unicode text ({one_line(error)})") from error
+    return text
+
+
+def _json(value: Any, key: str) -> Contents:
+    if not isinstance(value, dict) or not isinstance(value.get(key), list):
+        raise UserError(f'the body must be {{"{key}": [...]}}')
+    for other in value.keys() - {key, "options"}:
+        raise UserError(f"unknown key {other!r}{nearest(other, [key, 'options'])}")
+    options = value.get("options", {})
+    if not isinstance(options, dict):
+        raise UserError('"options" must be an object')
+    if key == "texts" and not all(isinstance(text, str) for text in value[key]):
+        raise UserError('"texts" must be a list of texts')
+    return Contents([(f"{key}[{place}]", each) for place, each in enumerate(value[key])], options)
+
+
+def _files(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
+    """The files of a form, each with its name; fields that are no files are refused."""
+    found: list[tuple[str, bytes]] = []
+    ends: list[bool] = []
+
+    def on_file(file: File) -> None:
+        if len(found) == MOST:
+            raise FormParserError(f"more than {MOST} files")
+        file.file_object.seek(0)
+        found.append((_file_name(file.file_name, len(found)), file.file_object.read()))
+        file.close()
+
+    def on_field(part: Any) -> None:
+        raise FormParserError("a field that is no file; curl -F file=@NAME sends one")
+
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    config = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}
+    try:
+        parser = FormParser(_FORM, on_field, on_file, lambda: ends.append(True), boundary=boundary, config=config)
+        parser.write(body)
+        parser.finalize()
+    except FormParserError as error:
+        raise UserError(f"the form cannot be read: {one_line(error)}") from error
+    if not ends:
+        raise UserError("the form cannot be read: it ends before its last boundary")
+    return found
+
+
+def _file_name(given: bytes | None, place: int) -> str:
+    """The last part of a file's name, as it may stand in a message."""
+    text = PurePath((given or b"").decode(errors="replace").replace("\\", "/")).name
+    shown = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return shown[:_NAME_LENGTH] or f"file {place}"
+
+
+def check_options(options: dict[str, Any], front: Front) -> None:
+    """Raises UserError for an option that the answers of a front do not have."""
+    known = [name for name, each in signature(front.answers).parameters.items() if each.kind is Parameter.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise UserError(f"unknown option {name!r}" + (nearest(name, known) if known else ": this model has none"))
+
+
+def answer(model: Model, content_type: str, body: bytes) -> list[dict[str, Any]]:
+    """The answers to a body, as `predict --json` gives them; those on files have their names."""
+    contents = read_contents(content_type, body, model.front)
+    check_options(contents.options, model.front)
+    samples = [model.front.read(content, name) for name, content in contents.samples]
+    answers = model.front.answers(model.compute, samples, **contents.options)
+    if not contents.files:
+        return answers
+    return [{"file": name, **each} for (name, _), each in zip(contents.samples, answers, strict=True)]
+
+
+def as_json(answers: list[dict[str, Any]], model: str, version: str) -> bytes:
+    """The answers with what gave them, in UTF-8; lone surrogates, which it has no bytes for, are escaped.
+
+    Raises UserError for an answer that is not finite.
+    """
+    content = {"model": model, "version": version, "answers": answers}
+    try:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
+    except ValueError as error:
+        raise UserError("the model's answer to this is not a finite number") from error

@@ -1,0 +1,46 @@
+"""The front of the toy domain, which can take whatever its card says, and can be held back by a file."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptapp_core.errors import UserError
+from ptapp_core.serve.front import Compute
+
+MAGIC = b"TOY"
+
+
+class Front:
+    def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
+        self.takes = about["takes"]
+        self._classes = about["classes"]
+        self._gate = Path(about["gate"]) if about.get("gate") else None
+
+    def read(self, content: Any, name: str) -> Any:
+        if self.takes in ("image", "audio"):
+            if len(content) != 6 or not content.startswith(MAGIC):
+                raise UserError(f"{name}: not a toy picture")
+            return [float(number) for number in content[3:]]
+        if self.takes == "text":
+            content = content.split()
+        try:
+            numbers = [float(number) for number in content]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{name}: not numbers") from error
+        if len(numbers) != 3 or not np.isfinite(numbers).all():
+            raise UserError(f"{name}: not three finite numbers")
+        return numbers
+
+    def answers(self, compute: Compute, samples: Sequence[Any], *, rounded: bool = False) -> list[dict[str, Any]]:
+        while self._gate and not self._gate.exists():
+            time.sleep(0.01)
+        rows = compute({"x": np.array(samples, np.float32)}).tolist()
+        return [self._answer([round(value) if rounded else value for value in row]) for row in rows]
+
+    def _answer(self, row: list[float]) -> dict[str, Any]:
+        best = max(range(len(row)), key=row.__getitem__)
+        probabilities = dict(zip(self._classes, row, strict=True))
+        return {"class": self._classes[best], "confidence": row[best], "probabilities": probabilities}
