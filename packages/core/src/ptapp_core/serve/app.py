@@ -20,6 +20,7 @@ from ptapp_core.serve.body import Bodies
 from ptapp_core.serve.metrics import Metrics
 from ptapp_core.serve.openapi import described
 from ptapp_core.serve.outside import Exchange, Outside
+from ptapp_core.serve.pages import pages, shown
 from ptapp_core.serve.pool import Full, Pool
 from ptapp_core.serve.session import Model
 from ptapp_core.serve.shadow import Shadows, numbers_of
@@ -124,6 +125,10 @@ class Service:
         )
         return Response(content, media_type="application/json")
 
+    async def models(self, request: Request) -> Response:
+        """All models with their versions and cards, for the page."""
+        return JSONResponse({"models": [shown(served) for served in self.store.models.values()]})
+
     # What the operator asks.
 
     async def measured(self, request: Request) -> Response:
@@ -189,7 +194,7 @@ def build(service: Service, *, token: str | None, every: float) -> Outside:
         service.pool.close()
 
     app = Starlette(
-        routes=routes(service),
+        routes=[*routes(service), *pages()],
         exception_handlers={
             UserError: _not_possible,
             HTTPException: _refused,
@@ -209,6 +214,7 @@ def routes(service: Service) -> list[Route]:
         Route("/v2", service.about),
         Route("/v2/health/live", service.live),
         Route("/v2/health/ready", service.ready),
+        Route("/models", service.models),
         Route("/predict", service.predict, methods=["POST"]),
         Route("/metrics", service.measured),
         Route("/openapi.json", service.openapi),

@@ -52,6 +52,7 @@ def _paths() -> dict[str, Any]:
             "get": _operation("Counters as Prometheus reads them", {"text/plain": {"schema": {"type": "string"}}})
         },
         "/openapi.json": _get("This description", {"schema": {"type": "object"}}),
+        "/models": _get("All models with their versions, shares and cards", {"schema": {"type": "object"}}),
         "/predict": _post("Answers of the only model", "Answers", _people(), _CLIENT),
     }
     for place, parameters in (("", [_NAME, _CLIENT]), ("/versions/{version}", [_NAME, _VERSION])):

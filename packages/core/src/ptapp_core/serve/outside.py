@@ -15,12 +15,13 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ptapp_core.serve.metrics import Metrics
+from ptapp_core.serve.pages import OPEN
 
 access = logging.getLogger("ptapp.access")
 _KEY = "ptapp.exchange"
 _ID = re.compile(r"[\w.-]{1,64}", re.ASCII)
-_OPEN = ("/v2/health/live", "/v2/health/ready")
-"""What whoever asks is told, for probes have no token."""
+_OPEN = frozenset(["/v2/health/live", "/v2/health/ready", *OPEN])
+"""What whoever asks is told: probes have no token, and the page asks for it."""
 
 
 @dataclass

@@ -1,0 +1,180 @@
+// The page of `ptapp serve`: sends what the user gives to the server, and shows its answers.
+
+import { showAbout, showAnswer } from "./show.js";
+import { Recorder, takePicture } from "./devices.js";
+
+const at = (id) => document.getElementById(id);
+let models = [];
+let token = sessionStorage.getItem("token");
+
+const chosen = () => models.find((model) => model.name === at("model").value);
+
+/** The JSON that an address answers; an Error with the server's own line where it refuses. */
+async function ask(path, options = {}) {
+  const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
+  const response = await fetch(path, { ...options, headers });
+  const content = await response.json();
+  if (response.status === 401) at("ask-token").hidden = false;
+  if (!response.ok) throw new Error(content.error);
+  return content;
+}
+
+/** Runs `work` and shows what went wrong in it. */
+async function attempt(work) {
+  at("error").textContent = "";
+  try {
+    await work();
+  } catch (error) {
+    at("error").textContent = error.message;
+    at("status").textContent = "";
+  }
+}
+
+/** Sends one body and puts its answers above the earlier ones. `sample` is an element that shows what was sent. */
+const predict = (body, type, sample) =>
+  attempt(async () => {
+    const model = chosen();
+    const version = at("version").value;
+    const place = version ? `${model.name}/versions/${version}` : model.name;
+    at("status").textContent = "The model is computing.";
+    const began = performance.now();
+    const content = await ask(`models/${place}/predict`, { method: "POST", body, headers: { "content-type": type } });
+    const took = performance.now() - began;
+    for (const answer of content.answers) {
+      const item = document.createElement("li");
+      item.append(sample, ...showAnswer(answer));
+      const note = document.createElement("p");
+      note.className = "note";
+      note.textContent = `${content.model}, version ${content.version}, ${took.toFixed(0)} ms`;
+      item.append(note);
+      at("answers").prepend(item);
+    }
+    at("status").textContent = `Answered in ${took.toFixed(0)} ms.`;
+  });
+
+async function sendImage(blob) {
+  const sample = new Image();
+  sample.className = "sample";
+  sample.alt = blob.name ?? "The picture that was taken";
+  sample.src = URL.createObjectURL(blob);
+  await predict(blob, blob.type.startsWith("image/") ? blob.type : "application/octet-stream", sample);
+}
+
+async function sendAudio(blob) {
+  const sample = document.createElement("audio");
+  sample.controls = true;
+  sample.src = URL.createObjectURL(blob);
+  sample.ariaLabel = blob.name ?? "The recording that was made";
+  await predict(blob, blob.type.startsWith("audio/") ? blob.type : "application/octet-stream", sample);
+}
+
+function sendJson(key, value) {
+  const sample = document.createElement("p");
+  sample.className = "note";
+  sample.textContent = typeof value === "string" ? value : JSON.stringify(value);
+  return predict(JSON.stringify({ [key]: [value] }), "application/json", sample);
+}
+
+/** Files that are chosen or dropped are sent one after the other. */
+function takeFiles(input, send) {
+  const area = input.closest(".drop");
+  const all = async (files) => {
+    for (const file of files) await send(file);
+  };
+  input.addEventListener("change", async () => {
+    await all(input.files);
+    input.value = "";
+  });
+  area.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    area.classList.add("over");
+  });
+  area.addEventListener("dragleave", () => area.classList.remove("over"));
+  area.addEventListener("drop", (event) => {
+    event.preventDefault();
+    area.classList.remove("over");
+    all([...event.dataTransfer.files]);
+  });
+}
+
+function showModel() {
+  const model = chosen();
+  at("version").replaceChildren(
+    new Option("as the server divides them", ""),
+    ...Object.keys(model.versions).map((version) => new Option(version, version)),
+  );
+  for (const panel of document.querySelectorAll("[data-takes]")) panel.hidden = panel.dataset.takes !== model.takes;
+  at("input").hidden = false;
+  at("error").textContent = "";
+  at("status").textContent = "Nothing was asked yet.";
+  at("answers").replaceChildren();
+  showVersion();
+}
+
+function showVersion() {
+  const model = chosen();
+  at("about").replaceChildren(...showAbout(model, at("version").value || model.main));
+}
+
+const begin = () =>
+  attempt(async () => {
+    ({ models } = await ask("models"));
+    at("ask-token").hidden = true;
+    at("model").replaceChildren(...models.map((model) => new Option(model.name, model.name)));
+    showModel();
+  });
+
+at("model").addEventListener("change", showModel);
+at("version").addEventListener("change", showVersion);
+at("ask-token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = at("token").value;
+  sessionStorage.setItem("token", token);
+  begin();
+});
+takeFiles(at("photos"), sendImage);
+takeFiles(at("recordings"), sendAudio);
+at("texts").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sendJson("texts", at("text").value);
+});
+at("observations").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(() => sendJson("observations", JSON.parse(at("observation").value)));
+});
+
+at("camera").addEventListener("click", () =>
+  attempt(async () => {
+    const view = at("view");
+    view.srcObject = await devices({ video: true });
+    view.hidden = at("shoot").hidden = false;
+    at("camera").hidden = true;
+    await view.play();
+  }),
+);
+at("shoot").addEventListener("click", () => attempt(async () => sendImage(await takePicture(at("view")))));
+
+const recorder = new Recorder();
+at("record").addEventListener("click", () =>
+  attempt(async () => {
+    const button = at("record");
+    if (recorder.running) {
+      const recording = await recorder.stop();
+      button.textContent = "Record";
+      button.ariaPressed = "false";
+      await sendAudio(recording);
+    } else {
+      await recorder.start(await devices({ audio: true }));
+      button.textContent = "Stop, and answer";
+      button.ariaPressed = "true";
+    }
+  }),
+);
+
+/** The camera or the microphone; browsers lend them to pages of this machine or over HTTPS alone. */
+function devices(wanted) {
+  if (!navigator.mediaDevices) throw new Error("The browser lends its devices only to localhost and to HTTPS.");
+  return navigator.mediaDevices.getUserMedia(wanted);
+}
+
+begin();
