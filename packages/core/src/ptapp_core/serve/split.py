@@ -62,11 +62,11 @@ def _checked(shares: list[tuple[str, int]], where: str) -> Shares:
 def chosen(shares: Shares, model: str, client: str) -> str:
     """The version that answers a client: always the same one, as long as the shares stay.
 
-    A client's place between 0 and 100 is a hash of the model's name and its own. Where a later version takes a larger
-    share, clients move to it, and none of its own moves away.
+    A client's place between 0 and 100 is a hash of the model's name and its own. Where the latest version takes a
+    larger share, clients move to it, and none of its own moves away.
     """
     digest = hashlib.sha256(f"{model}\0{client}".encode(errors="surrogateescape")).digest()
     place = int.from_bytes(digest[:8]) / 2**64 * 100
-    newest_first = sorted(shares, key=int, reverse=True)
-    ends = accumulate(shares[version] for version in newest_first)
-    return next(version for version, end in zip(newest_first, ends, strict=True) if place < end)
+    versions = sorted(shares, key=int)
+    ends = accumulate(shares[version] for version in versions)
+    return next(version for version, end in zip(versions, ends, strict=True) if place < end)
