@@ -4,9 +4,10 @@ import signal
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import httpx2
@@ -234,6 +235,51 @@ def test_what_is_computed_when_the_wait_is_over_is_still_answered(tmp_path: Path
         (tmp_path / "gate").touch()
         assert [each.result().status_code for each in asked] == [200] * 3
         assert server.process.wait(DEADLINE) == 0
+
+
+def test_servers_that_are_replaced_one_after_the_other_lose_no_request(tmp_path: Path) -> None:
+    write_model(tmp_path / "toy")
+    found: Counter[int | str] = Counter()
+    with ExitStack() as stack:
+
+        def start() -> Running:
+            return stack.enter_context(serving(tmp_path, tmp_path / "toy", drain=3600))
+
+        behind = [start(), start()]  # what a balancer has found ready
+        stop = threading.Event()
+        rounds = [0, 0, 0]
+
+        def ask_on(own: int) -> None:
+            """Sends requests to one server after the other, and none a second time."""
+            clients: dict[str, httpx2.Client] = {}
+            while not stop.is_set():
+                url = behind[rounds[own] % len(behind)].url
+                if url not in clients:
+                    clients[url] = stack.enter_context(httpx2.Client(base_url=url, timeout=DEADLINE))
+                try:
+                    found[clients[url].post("/predict", content=picture(1, 2, 3), headers=TOY).status_code] += 1
+                except httpx2.HTTPError as error:
+                    found[repr(error)] += 1
+                rounds[own] += 1
+
+        def each_has_asked(times: int) -> None:
+            before = list(rounds)
+            until(lambda: all(now >= then + times for now, then in zip(rounds, before, strict=True)))
+
+        threads = [threading.Thread(target=ask_on, args=(own,)) for own in range(len(rounds))]
+        for thread in threads:
+            thread.start()
+        for old in list(behind):
+            old.process.send_signal(signal.SIGTERM)
+            until(lambda old=old: old.get("/v2/health/ready").status_code == 503)  # type: ignore[misc]
+            each_has_asked(10)  # the balancer has not looked yet
+            behind[:] = [start(), *(server for server in behind if server is not old)]
+            each_has_asked(2)
+            assert old.end() == 0
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert set(found) == {200}
 
 
 def test_ctrl_c_ends_it_without_the_wait(tmp_path: Path) -> None:

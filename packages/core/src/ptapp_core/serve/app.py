@@ -155,8 +155,8 @@ class Service:
 
 async def _not_possible(request: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)
-    cause = f" ({one_line(error.__cause__)})" if error.__cause__ else ""  # for the log alone: it may name files
-    Exchange.of(request).reason = f"{error}{cause}"
+    cause = one_line(error.__cause__) if error.__cause__ else ""
+    Exchange.of(request).reason = str(error) if cause in str(error) else f"{error}: {cause}"  # it may name files
     return JSONResponse({"error": str(error)}, 400)
 
 

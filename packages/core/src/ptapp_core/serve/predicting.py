@@ -143,12 +143,13 @@ def answer(model: Model, content_type: str, body: bytes) -> list[dict[str, Any]]
 
 
 def as_json(answers: list[dict[str, Any]], model: str, version: str) -> bytes:
-    """The answers with what gave them, in UTF-8; lone surrogates, which it has no bytes for, are escaped.
+    """A line with the answers and what gave them, in UTF-8; lone surrogates, which it has no bytes for, are escaped.
 
     Raises UserError for an answer that is not finite.
     """
     content = {"model": model, "version": version, "answers": answers}
     try:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace")
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise UserError("the model's answer to this is not a finite number") from error
+    return f"{text}\n".encode(errors="backslashreplace")
