@@ -103,8 +103,7 @@ class TrainNLP(SupervisedSettings):
     known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, *TOKENS)
     task: str = option(
         "classify",
-        "what to learn of a text: classify, multilabel or regress, or several of these apart by commas, of one column "
-        "each, or module:Kind of your own; its tags (tag), translate, generate",
+        "classify, multilabel, regress, several of these (a,b), module:Kind; tag, translate, generate",
         group="Task",
     )
     model: str = option(

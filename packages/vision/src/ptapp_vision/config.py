@@ -37,8 +37,7 @@ class TrainVision(SupervisedSettings):
     known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, "segment")
     task: str = option(
         "classify",
-        "what a target is: classify, multilabel, regress, or segment for a class for each pixel; several of the first "
-        "three apart by commas, of one column each; or module:Kind of your own",
+        "classify, multilabel, regress, several of these (a,b), segment, or module:Kind",
         group="Data",
     )
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")

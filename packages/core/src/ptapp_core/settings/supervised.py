@@ -39,12 +39,11 @@ class SupervisedSettings(TrainSettings):
 
     task: str = option(
         "classify",
-        "what a target is: classify, multilabel or regress; several of these apart by commas, of one column each; or "
-        "module:Kind of your own",
+        "classify, multilabel, regress, several of these (a,b), or module:Kind",
         group="Data",
     )
     label_column: str | None = option(
-        None, "the target's column in a table, or columns (x+y), of several tasks apart by commas; none: detected",
+        None, "the target's column, or columns (x+y), of each task (a,b); none: detected",
         group="Data",
     )  # fmt: skip
     balance: Literal["none", "weights", "sampler"] = option(
@@ -52,8 +51,7 @@ class SupervisedSettings(TrainSettings):
     )
     loss: str | None = option(
         None,
-        "cross-entropy or focal, bce or focal (multilabel), mse, l1 or huber (regress), or module:function of your "
-        "own; none: the first of them",
+        "cross-entropy, focal; multilabel: bce, focal; regress: mse, l1, huber; or module:function",
         group="Optimisation",
     )
     task_weights: list[float] = option([], "weight of each task's loss; none: 1 each", group="Optimisation")
