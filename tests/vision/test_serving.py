@@ -15,8 +15,10 @@ from torch.nn import functional
 import ptapp
 from contract import of_vision
 from contract.rows import command, only_run
+from ptapp_core.errors import UserError
 from ptapp_vision.answers import mask_of
 from ptapp_vision.data.image import read_square
+from ptapp_vision.serving import Front
 from serving import assert_alike, export, served
 
 pytestmark = pytest.mark.slow
@@ -121,3 +123,13 @@ def test_a_changed_card_is_refused(change: dict[str, Any], why: str, classifier:
     (tmp_path / "model.onnx").write_bytes((classifier / "model.onnx").read_bytes())
     (tmp_path / "model.onnx.json").write_text(json.dumps({**card, **change}))
     assert why in served(tmp_path, [])
+
+
+def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    front = Front({"kind": "classify", "classes": ["a", "b"], "size": 8, "channels": 1, "span": None}, tmp_path / "run")
+    content = io.BytesIO()
+    Image.new("L", (9_000, 8_000)).save(content, "png")
+    assert len(content.getvalue()) < 100_000
+    with pytest.raises(UserError, match=r"^photo: has 9000 x 8000 pixels, more than 64,000,000; shrink it$"):
+        front.read(content.getvalue(), "photo")

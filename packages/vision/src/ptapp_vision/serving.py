@@ -14,7 +14,10 @@ from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Names, Side, Typed, checked
 from ptapp_core.serve.front import Compute
 from ptapp_vision.answers import Mask, mask_of, png_of, shares_answer, shares_of
-from ptapp_vision.data.image import Span, Square, Unreadable, quiet, read_square
+from ptapp_vision.data.image import Span, Square, Unreadable, look, read_square
+
+_MOST_PIXELS = 64_000_000
+"""That an image may have: a small file of a stranger can be a picture that fills the memory."""
 
 
 class _Form(Typed):
@@ -52,8 +55,10 @@ class Front:
     def read(self, content: bytes, name: str) -> Square:
         """The bytes of an image file; raises UserError, which begins with `name`, where they cannot be read."""
         try:
-            with quiet():
-                return read_square(content, self.size, self.channels, span=self.span)
+            header = look(content)
+            if header.width * header.height > _MOST_PIXELS:
+                raise Unreadable(f"has {header.width} x {header.height} pixels, more than {_MOST_PIXELS:,}; shrink it")
+            return read_square(content, self.size, self.channels, span=self.span)
         except Unreadable as error:
             raise UserError(f"{name}: {error}") from error
 

@@ -88,6 +88,7 @@ def log_json() -> None:
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.captureWarnings(True)  # libraries warn of odd files, from any thread
     for name in ("ptapp.serve", "ptapp.access"):
         logging.getLogger(name).setLevel(logging.INFO)
 

@@ -103,13 +103,13 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return _turned(image, image.size)
 
 
-def look(file: Path) -> Header:
-    """The image's header, for which no pixel is decoded; raises Unreadable."""
+def look(source: Path | bytes) -> Header:
+    """The header of an image file, or of its bytes, for which no pixel is decoded; raises Unreadable."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(_opened(source), formats=FORMATS) as image:
             return Header(image.mode in GREY_MODES, _is_deep(image), image.width, image.height)
     except Exception as error:  # as in read_square
-        raise Unreadable(reason(file, error)) from error
+        raise Unreadable(reason(source, error)) from error
 
 
 def opens(file: Path) -> bool:
