@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 import ptapp
 from contract.rows import command, only_run
 from ptapp_core.runs.run import read_json
+from serving import assert_alike, served
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +122,8 @@ def test_both_targets_are_learned_and_used(
     ]
     output = onnxruntime.InferenceSession(run / "export" / "model.onnx").get_outputs()[0]
     assert (output.type, output.shape[1]) == ("tensor(double)", 3)
+    if find_spec(f"ptapp_{domain}.serving"):
+        assert_alike(served(run / "export", [Path(sample).read_bytes() for sample in samples]), answers)
 
 
 def test_the_targets_are_compared_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -114,8 +114,15 @@ def test_what_is_no_image_is_named_in_one_line(classifier: Path) -> None:
     [
         ({"size": "48"}, "model.onnx.json: size: must be a valid integer; the file was changed"),
         ({"classes": []}, "model.onnx.json: classes are missing; the file was changed"),
-        ({"kind": "guess"}, "model.onnx.json: kind: must be 'classify', 'multilabel' or 'regress'"),
+        (
+            {"kind": "guess"},
+            "model.onnx.json: kind: must be 'classify', 'multilabel' or 'regress'",
+        ),
         ({"kind": "reconstruct"}, "model.onnx.json: is of an autoencoder"),
+        (
+            {"kind": "own.py:Median"},
+            "model.onnx.json: is of the kind own.py:Median, your own, whose answers need",
+        ),
     ],
 )
 def test_a_changed_card_is_refused(change: dict[str, Any], why: str, classifier: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def predict(settings: PredictVision) -> None:
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
     files = list(files_named(settings.files, IMAGES))
     names = [str(file) for file in files]
-    kind, front = model.kind, model.front
+    kind, form = model.kind, model.images
     if settings.masks is not None:
         if not isinstance(kind, Segment):
             raise UserError("--masks does nothing here: it is for runs of --task segment; leave it out")
@@ -40,9 +40,9 @@ def predict(settings: PredictVision) -> None:
     answer = answers_of(settings, kind, names)
     say_what_it_learned_from(model)
     unreadable = 0
-    for start in range(0, len(files), front.batch):
-        some = files[start : start + front.batch]
-        images, names, bad = read_images(some, front.size, front.channels, span=front.span)
+    for start in range(0, len(files), form.batch):
+        some = files[start : start + form.batch]
+        images, names, bad = read_images(some, form.size, form.channels, span=form.span)
         for name, reason in bad:
             print(f"ptapp: {name}: {reason}", file=sys.stderr)
         unreadable += len(bad)

@@ -16,13 +16,12 @@ from ptapp_core.jobs import Trained, Which
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
-from ptapp_core.serve.front import Arrays
-from ptapp_vision.answers import Mask, mask_of
+from ptapp_vision.answers import Mask, mask_of, shares_of
 from ptapp_vision.card import About
 from ptapp_vision.data.image import Square, Unreadable, read_square, shown, square_of, whole_image
 from ptapp_vision.kinds import Segment
 from ptapp_vision.models.whole import rebuild
-from ptapp_vision.serving import Front
+from ptapp_vision.serving import Images
 
 Picture = str | Path | Image.Image | npt.NDArray[Any]
 """A file, an image of Pillow, or pixels: uint8 (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA."""
@@ -45,8 +44,8 @@ class Predictor:
         """uint8 (N, channels, size, size) -> what its kind of target takes, (N, K), or of masks (N, K, size, size)."""
         self.kind = kind_in(self.model)
         """What the K outputs stand for, and what is said of them."""
-        self.front = Front({**card, **self.kind.use()}, run)
-        """What makes pixels of images, and answers of what the kind gives."""
+        self.images = Images(run / "meta.json", {**card, **self.kind.use()})
+        """How the model takes images."""
         self._runtime = runtime
 
     def predict(self, images: Sequence[Picture], *, faces: bool = False) -> list[dict[str, Any]]:
@@ -67,15 +66,15 @@ class Predictor:
         if faces:
             return self._answer_faces(images)
         answers = []
-        for start in range(0, len(images), self.front.batch):
-            some = [
-                self._square(image, place)
-                for place, image in enumerate(images[start : start + self.front.batch], start=start)
-            ]
+        for start in range(0, len(images), self.images.batch):
+            some = images[start : start + self.images.batch]
+            squares = [self._square(image, place) for place, image in enumerate(some, start=start)]
+            pixels = torch.from_numpy(np.stack([square.pixels for square in squares]))
             if isinstance(self.kind, Segment):
-                answers += [{**self.front.shares(mask), "mask": mask} for mask in self.front.masks(self._compute, some)]
+                for mask in self.masks(pixels, [(square.width, square.height) for square in squares]):
+                    answers.append({**self.kind.answer(shares_of(mask, self.kind.outputs)), "mask": mask})
             else:
-                answers += self.front.answers(self._compute, some)
+                answers += [self.kind.answer(row) for row in self.values(pixels).tolist()]
         return answers
 
     def masks(self, pixels: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Mask]:
@@ -92,9 +91,6 @@ class Predictor:
         with self._runtime.autocast():
             outputs = self.model(pixels.to(self._runtime.device))
         return refuse_not_finite(self.kind(outputs.cpu()))
-
-    def _compute(self, arrays: Arrays) -> npt.NDArray[Any]:
-        return self.values(torch.from_numpy(arrays["input"])).numpy()
 
     def _answer_faces(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
         from ptapp_vision.faces.detect import detector_of, find
@@ -113,15 +109,15 @@ class Predictor:
         """RGB (H, W, 3)."""
         with _named(image, place):
             if isinstance(image, str | Path):
-                return whole_image(Path(image), span=self.front.span)
-            return shown(_in_memory(image), span=self.front.span)
+                return whole_image(Path(image), span=self.images.span)
+            return shown(_in_memory(image), span=self.images.span)
 
     def _square(self, image: Picture, place: int) -> Square:
-        form = (self.front.size, self.front.channels)
+        form = (self.images.size, self.images.channels)
         with _named(image, place):
             if isinstance(image, str | Path):
-                return read_square(Path(image), *form, span=self.front.span)
-            return square_of(_in_memory(image), *form, span=self.front.span)
+                return read_square(Path(image), *form, span=self.images.span)
+            return square_of(_in_memory(image), *form, span=self.images.span)
 
 
 @contextmanager

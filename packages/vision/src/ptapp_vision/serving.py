@@ -34,22 +34,14 @@ class _Masks(Typed):
     classes: Names
 
 
-class Front:
-    """Images to the answers of `predict`; see `ptapp_core.serve.front.Front`. Raises UserError for an autoencoder."""
+class Images:
+    """How a model takes images. Raises UserError, naming `file`, where the card does not say it."""
 
-    takes: ClassVar[Literal["image"]] = "image"
-
-    def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
-        card = folder / "model.onnx.json"
-        form, kind = checked(card, about, _Form), about.get("kind")
-        if kind == "reconstruct":
-            raise UserError(f"{card}: is of an autoencoder, which has no classes and gives no answers")
+    def __init__(self, file: Path, about: Mapping[str, Any]) -> None:
+        form = checked(file, about, _Form)
         self.size, self.channels = form.size, form.channels
         self.span: Span | None = (form.span[0], form.span[1]) if form.span else None
-        self.classes = checked(card, about, _Masks).classes if kind == "segment" else None
-        """The classes of masks; None of other kinds."""
-        self._outputs = None if kind == "segment" else checked(card, about, Outputs)
-        self.batch = 16 if kind == "segment" else 256
+        self.batch = 16 if about.get("kind") == "segment" else 256
         """How many images are looked at at once."""
 
     def read(self, content: bytes, name: str) -> Square:
@@ -62,6 +54,20 @@ class Front:
         except Unreadable as error:
             raise UserError(f"{name}: {error}") from error
 
+
+class Front(Images):
+    """Images to the answers of `predict`; see `ptapp_core.serve.front.Front`. Raises UserError for an autoencoder."""
+
+    takes: ClassVar[Literal["image"]] = "image"
+
+    def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
+        card, kind = folder / "model.onnx.json", about.get("kind")
+        if kind == "reconstruct":
+            raise UserError(f"{card}: is of an autoencoder, which has no classes and gives no answers")
+        super().__init__(card, about)
+        self._classes = checked(card, about, _Masks).classes if kind == "segment" else None
+        self._outputs = None if kind == "segment" else Outputs(card, about)
+
     def answers(self, compute: Compute, samples: Sequence[Square], *, mask: bool = False) -> list[dict[str, Any]]:
         """An answer for each image, as `Predictor.predict` has it.
 
@@ -69,12 +75,12 @@ class Front:
         image, in base64. Raises UserError where a model has no masks, or gives values that are not finite.
         """
         if self._outputs is None:
-            return [self.shares(one, png=mask) for one in self.masks(compute, samples)]
+            return [self._shares(one, png=mask) for one in self._masks(compute, samples)]
         if mask:
             raise UserError("mask: this model gives no masks; leave it out")
         return [one for values, _ in self._computed(compute, samples) for one in self._outputs.answers(values)]
 
-    def masks(self, compute: Compute, samples: Sequence[Square]) -> list[Mask]:
+    def _masks(self, compute: Compute, samples: Sequence[Square]) -> list[Mask]:
         """The class of each pixel of each image, as large as the image is: uint8 (height, width)."""
         return [
             mask_of(probabilities, image.width, image.height)
@@ -82,10 +88,10 @@ class Front:
             for probabilities, image in zip(values, some, strict=True)
         ]
 
-    def shares(self, mask: Mask, *, png: bool = False) -> dict[str, Any]:
+    def _shares(self, mask: Mask, *, png: bool) -> dict[str, Any]:
         """The answer that a mask, uint8 (height, width), is; with `png` it holds the mask itself."""
-        assert self.classes is not None
-        answer = shares_answer(self.classes, shares_of(mask, len(self.classes)))
+        assert self._classes is not None
+        answer = shares_answer(self._classes, shares_of(mask, len(self._classes)))
         return {**answer, "mask": b64encode(png_of(mask)).decode()} if png else answer
 
     def _computed(

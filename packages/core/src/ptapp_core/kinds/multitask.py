@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptapp_core.data.targets import MULTITASK, PartNames
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions
+from ptapp_core.kinds.wording import targets_answer
 from ptapp_core.nn.losses import MultiTask
 from ptapp_core.settings.supervised import SupervisedSettings
 
@@ -127,7 +128,7 @@ class Multitask(VectorKind):
             last = first + part.outputs - 1
             tasks.append({"target": title, "kind": part.name, "first": first, "last": last, **part.use()})
             first = last + 1
-        return {"output": self.output, "tasks": tasks}
+        return {"kind": self.name, "output": self.output, "tasks": tasks}
 
     def _of_row(self, row: Sequence[float]) -> list[tuple[str, VectorKind, Sequence[float]]]:
         """The name, kind and answers of each part."""
@@ -139,7 +140,7 @@ class Multitask(VectorKind):
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`targets`, the answer of each part by its name."""
-        return {"targets": {title: part.answer(own) for title, part, own in self._of_row(row)}}
+        return targets_answer({title: part.answer(own) for title, part, own in self._of_row(row)})
 
     def columns(self) -> list[str]:
         """The columns of each part, with its name in front."""

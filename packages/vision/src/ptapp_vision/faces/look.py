@@ -29,6 +29,6 @@ def look(model: Predictor, picture: Pixels, faces: Sequence[Face], *, margin: fl
     if not faces:
         return []
     crops = [Image.fromarray(crop(picture, face, margin=margin)) for face in faces]
-    form = (model.front.size, model.front.channels)
+    form = (model.images.size, model.images.channels)
     pixels = torch.stack([torch.from_numpy(square_of(each, *form).pixels) for each in crops])
     return [Seen(face, row) for face, row in zip(faces, model.values(pixels).tolist(), strict=True)]

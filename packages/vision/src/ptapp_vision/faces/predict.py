@@ -63,7 +63,7 @@ class _Job:
 
     def photograph(self, file: Path, out: Path | None) -> None:
         """Prints a line a face, and draws the photograph to `out`."""
-        picture = whole_image(file, span=self._model.front.span)
+        picture = whole_image(file, span=self._model.images.span)
         seen = self._look(picture, find(self._detector, picture), file=file)
         if not seen:
             print(f"ptapp: {file}: no face found", file=sys.stderr)
