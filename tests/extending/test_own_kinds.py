@@ -11,6 +11,7 @@ import ptapp
 from contract import of_audio, of_nlp, of_tabular, of_vision
 from contract.rows import command, last_checkpoint, only_run, process, record
 from extending.own import error_of, forget
+from ptapp_audio import pictures
 from ptapp_core.runs.run import read_json
 
 pytestmark = pytest.mark.slow
@@ -55,6 +56,15 @@ def test_it_is_trained_measured_asked_and_exported(
     samples = {"nlp": ["word1 word2"], "tabular": [row]}.get(domain) or [next(place.glob("*/*/1.*"))]
     (answer,) = ptapp.load(run, device="cpu").predict(samples)
     assert answer["medians"].keys() == set(card["targets"])
+
+
+def test_a_time_line_of_numbers_is_drawn_as_such(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command([*sounds(place), "--epochs", "1"]) == 0
+    drawn = []
+    monkeypatch.setattr(pictures, "save", lambda figure, out: drawn.append(figure))
+    sound = str(next(place.glob("*/*/1.wav")))
+    assert command(["audio", "predict", str(only_run(place)), sound, "--picture", str(place / "out")]) == 0
+    assert drawn[0].axes[-1].get_ylabel() == "value"
 
 
 def test_one_that_is_like_classes_has_classes(place: Path) -> None:

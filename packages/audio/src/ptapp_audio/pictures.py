@@ -96,7 +96,7 @@ def timeline(
     """
     seconds = len(samples) / rate
     figure = Figure(figsize=(11, 5.2), layout="constrained")
-    banded, shares = kind.name == "classify", kind.name != "regress"
+    banded, shares = kind.like == "classify", kind.like != "regress"
     ratios = (3.2, 0.32, 2) if banded else (3.2, 2)
     above, *bands, below = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios)
     spectrogram(above, samples, rate)
