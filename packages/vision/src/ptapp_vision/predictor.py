@@ -18,7 +18,6 @@ from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_vision.card import About
 from ptapp_vision.data.decode import FORMATS, Unreadable, decode, square
 from ptapp_vision.data.masks import upright_size
-from ptapp_vision.data.recognise import span_in
 from ptapp_vision.kinds import Segment
 from ptapp_vision.models.whole import rebuild
 
@@ -34,18 +33,18 @@ class Predictor:
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, "vision", About, which=checkpoint)
-        card = trained.about["model"]
-        if card["name"] == "autoencoder":
+        card = trained.about.model
+        if card.name == "autoencoder":
             raise UserError(f"{run}: an autoencoder has no classes; see its report, or export it")
-        self.drawn: bool = trained.about["drawn"]
+        self.drawn = trained.about.drawn
         """Whether the model learned from pictures that the program drew."""
         self.model = trained.load(rebuild).to(runtime.device)
         """uint8 (N, channels, size, size) -> what its kind of target takes, (N, K), or of masks (N, K, size, size)."""
         self.kind = kind_in(self.model)
         """What the K outputs stand for, and what is said of them."""
-        self.size: int = card["size"]
-        self.channels: int = card["channels"]
-        self.span = span_in(card)
+        self.size = card.size
+        self.channels = card.channels
+        self.span = card.span
         self.batch: int = 16 if isinstance(self.kind, Segment) else 256
         """How many images are looked at at once."""
         self._runtime = runtime

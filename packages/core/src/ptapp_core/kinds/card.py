@@ -1,23 +1,37 @@
 """What the card of a model says of its kind of target."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ptapp_core.runs.typed import Names, Typed
+from ptapp_core.runs.typed import Listed, Names, Typed
 
 _CALLED = {"classify": "classes", "multilabel": "labels", "regress": "targets"}
+
+
+class NetworkCard(Typed):
+    """The name of a network, and the options that it is made with."""
+
+    name: str
+    options: Mapping[str, Any]
 
 
 class KindCard(Typed):
     """The kind, and the names of the outputs; a card without a kind is of a classifier."""
 
     kind: Literal["classify", "multilabel", "regress"] = "classify"
-    classes: Names = Field(default_factory=list)
-    labels: Names = Field(default_factory=list)
-    targets: Names = Field(default_factory=list)
-    mean: list[float] = Field(default_factory=list)
-    std: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    classes: Names = ()
+    labels: Names = ()
+    targets: Names = ()
+    mean: Listed[float] = ()
+    std: Listed[Annotated[float, Field(gt=0)]] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What each output stands for; empty where outputs have no names."""
+        names: tuple[str, ...] = getattr(self, _CALLED[self.kind])
+        return names
 
     @property
     def has_outputs(self) -> bool:
@@ -26,8 +40,8 @@ class KindCard(Typed):
 
     @model_validator(mode="after")
     def _outputs_have_names(self) -> Self:
-        if self.has_outputs and not getattr(self, called := _CALLED[self.kind]):
-            raise ValueError(f"{called} are missing")
+        if self.has_outputs and not self.outputs:
+            raise ValueError(f"{_CALLED[self.kind]} are missing")
         if not len(self.targets) == len(self.mean) == len(self.std):
             raise ValueError("targets, mean and std differ in length")
         return self

@@ -84,7 +84,7 @@ class VectorPredictions(Predictions):
     @property
     @abstractmethod
     def answers(self) -> Tensor:
-        """What the kind gives, (N, K)."""
+        """What the kind gives, float (N, K)."""
 
     @abstractmethod
     def figures(self, loss: nn.Module) -> dict[str, float]:
@@ -315,7 +315,10 @@ def write_report(
 
 
 def mean_loss(loss: nn.Module, outputs: Tensor, target: Tensor) -> float:
-    """The mean over N samples of a loss that sums over them, of outputs (N, K) and targets (N,) or (N, K)."""
+    """The mean over N samples of a loss that sums over them.
+
+    Outputs are float (N, K), and targets int64 (N,) or float (N, K).
+    """
     device = next(loss.buffers(), target).device  # a loss with weights computes where they are
     return float(loss(outputs.to(device), target.to(device)).item() / len(target))
 

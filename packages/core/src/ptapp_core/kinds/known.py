@@ -1,10 +1,10 @@
 """The kinds of target by name, from data and from a card."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.multilabel import Multilabel
@@ -18,9 +18,8 @@ def kind_for(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
     return Regress.of(names, targets) if name == Regress.name else KINDS[name](names)
 
 
-def kind_of(card: Mapping[str, Any]) -> VectorKind:
+def kind_of(card: KindCard) -> VectorKind:
     """The kind of a card, from a run's `meta.json`; thresholds come with the weights."""
-    if card.get("kind") == Regress.name:
-        return Regress(card["targets"], card["mean"], card["std"])
-    kind = KINDS[card.get("kind", Classify.name)]
-    return kind(card[kind.called])
+    if card.kind == Regress.name:
+        return Regress(card.targets, card.mean, card.std)
+    return KINDS[card.kind](card.outputs)
