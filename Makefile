@@ -7,8 +7,8 @@ PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml examples/*/pypro
 EDITABLE := $(foreach project,core $(filter-out core,$(notdir $(wildcard packages/*))),--editable packages/$(project)) \
 	$(foreach project,$(wildcard examples/*),--editable $(project))
 
-# make fuzz: 10,000 changed inputs (make test: 300).
-.PHONY: train test quick cover lint fuzz bench clean
+# make fuzz: 10,000 changed inputs (make test: 300). make version TO=0.2.0: the version of all distributions.
+.PHONY: train test quick cover lint fuzz bench version clean
 
 train: $(VENV)/ready
 	$(BIN)/ptapp vision train --epochs 6 --name demo
@@ -34,6 +34,9 @@ bench: $(VENV)/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
 		--requirement benchmarks/requirements.txt
 	$(BIN)/python benchmarks/loop_cost.py
+
+version:
+	$(PYTHON) .ci/version $(TO)
 
 $(VENV)/ready: constraints.txt $(PROJECTS)
 	$(PYTHON) -m venv $(VENV)

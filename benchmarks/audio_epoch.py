@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ptapp_audio.card import Card
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.recognise import load_for, recognise
@@ -89,12 +90,12 @@ def ptapp(settings: TrainAudio, epochs: int) -> dict[str, float]:
 class Sounds(torch.utils.data.Dataset[tuple[Tensor, int]]):
     """Log-mel pictures of a window of each training clip, made anew whenever one is asked for."""
 
-    def __init__(self, settings: TrainAudio, card: dict[str, Any], clips: Clips) -> None:
+    def __init__(self, settings: TrainAudio, card: Card, clips: Clips) -> None:
         assert settings.data is not None
         listing, _ = recognise(settings.data)
         file_of = dict(zip(listing.names, listing.files, strict=True))
         self.files, self.labels = [file_of[name] for name in clips.names], clips.labels.tolist()
-        self.settings, self.front, self.window = settings, card["front"], card["window"]
+        self.settings, self.front, self.window = settings, card.front, card.window
         self.random = np.random.default_rng(0)
 
     def __len__(self) -> int:
@@ -102,17 +103,17 @@ class Sounds(torch.utils.data.Dataset[tuple[Tensor, int]]):
 
     def __getitem__(self, row: int) -> tuple[Tensor, int]:
         settings, front, size = self.settings, self.front, self.window
-        wave, _ = librosa.load(self.files[row], sr=front["rate"])
+        wave, _ = librosa.load(self.files[row], sr=front.rate)
         shift = int(self.random.uniform(-settings.shift, settings.shift) * size)
         spare = len(wave) - size
         start = int(self.random.uniform(0, max(spare, 0))) + shift
         wave = np.pad(wave, (size, size + max(-spare, 0)))[start + size : start + 2 * size]
         if settings.pitch:
             steps = self.random.uniform(-settings.pitch, settings.pitch)
-            wave = librosa.effects.pitch_shift(wave, sr=front["rate"], n_steps=steps)
+            wave = librosa.effects.pitch_shift(wave, sr=front.rate, n_steps=steps)
         power = librosa.feature.melspectrogram(
-            y=wave, sr=front["rate"], n_fft=front["n_fft"], hop_length=front["hop"], n_mels=front["mels"],
-            fmin=front["low"],
+            y=wave, sr=front.rate, n_fft=front.n_fft, hop_length=front.hop, n_mels=front.mels,
+            fmin=front.low,
         )  # fmt: skip
         picture = librosa.power_to_db(power, ref=np.max) / 20 + 2
         for _ in range(settings.masks):
@@ -127,11 +128,11 @@ def reference(settings: TrainAudio, epochs: int, bf16: bool = False) -> dict[str
     torch.manual_seed(0)
     data = load_for(settings)
     _, card = build_model(settings, data)
-    shape = (card["front"]["mels"], 1 + card["window"] // card["front"]["hop"])
+    shape = (card.front.mels, 1 + card.window // card.front.hop)
     sounds = Sounds(settings, card, data.train)
     del data
     loader = torch.utils.data.DataLoader(sounds, settings.batch_size, shuffle=True, num_workers=2)
-    network: nn.Module = build("cnn", classes=len(card["classes"]), shape=shape, **card["options"])
+    network: nn.Module = build("cnn", classes=len(card.classes), shape=shape, **card.options)
     if bf16:
         network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=DECAY)

@@ -81,7 +81,7 @@ def job(data: str, cache: str, room: int) -> dict[str, object]:
             optimizer=optimizer_of(settings, model, ""),
         )
     few = splits.test.take((splits.test.labels.argsort(stable=True))[:64])
-    predict_clips(model, few, card["window"], runtime=runtime, batch_size=16)
+    predict_clips(model, few, card.window, runtime=runtime, batch_size=16)
     peak.done.set()
     size = splits.train.samples.numel() * 2 // MIB
     return {"clips": len(splits.train) + len(splits.val) + len(splits.test), "sounds": size, "about": splits.about,

@@ -30,6 +30,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
+from ptapp_nlp.card import Card, Options
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length
 from ptapp_nlp.data.recognise import Reading, load
@@ -108,13 +109,22 @@ class PlainLSTM(nn.Module):
         return self.head(self.dropout((states * keep).sum(1) / keep.sum(1)))
 
 
+def card_of_two(name: str, settings: TrainNLP, *, vocab: int, pad: int) -> Card:
+    """A classifier of two classes."""
+    options = Options(**{field: getattr(settings, field) for field in Options.model_fields})
+    return Card(
+        task="classify", name=name, vocab=vocab, pad=pad, classes=("0", "1"), max_length=128, text_per="line",
+        pretrained=None, options=options,
+    )  # fmt: skip
+
+
 def lstm(data: str, steps: int, rounds: int) -> None:
     rows, target, tokens = read(data, "word")
-    card = {"task": "classify", "name": "lstm", "vocab": tokens.size, "pad": tokens.pad, "classes": ["0", "1"]}
     settings = TrainNLP()
+    card = card_of_two("lstm", settings, vocab=tokens.size, pad=tokens.pad)
 
     def ours(count: int) -> None:
-        ptapp(build({**card, "options": settings.model_dump()}), rows, target, tokens.pad, settings.lr, count)
+        ptapp(build(card), rows, target, tokens.pad, settings.lr, count)
 
     def theirs(count: int) -> None:
         def collate(batch: list[int]) -> tuple[Tensor, Tensor]:
@@ -188,8 +198,7 @@ def onnx(calls: int = 200) -> None:
 
     ids = torch.randint(4, 8000, (7, 24))
     for name in ("lstm", "gru", "transformer"):
-        card = {"task": "classify", "name": name, "vocab": 8000, "pad": 0, "classes": ["0", "1"]}
-        model = build({**card, "options": TrainNLP(model=name).model_dump()}).eval()
+        model = build(card_of_two(name, TrainNLP(model=name), vocab=8000, pad=0)).eval()
         with tempfile.TemporaryDirectory() as folder:
             free = (("batch", "length"),)
             path, _ = export(

@@ -1,6 +1,7 @@
 """Each domain installs and imports with only its own dependencies."""
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -71,4 +72,24 @@ def test_an_extra_is_installed_by_the_names_of_its_libraries() -> None:
 def test_all_distributions_have_one_version_and_one_licence() -> None:
     files = [ROOT / "pyproject.toml", *ROOT.glob("packages/*/pyproject.toml"), *ROOT.glob("examples/*/pyproject.toml")]
     projects = [tomllib.loads(file.read_text())["project"] for file in files]
-    assert len({(project["version"], project["license"]) for project in projects}) == 1
+    ((version, _),) = {(project["version"], project["license"]) for project in projects}
+    assert f"version: {version}" in (ROOT / "CITATION.cff").read_text().splitlines()
+
+
+def test_one_step_writes_the_version_of_all_distributions(tmp_path: Path) -> None:
+    files = [ROOT / "CITATION.cff", ROOT / ".ci" / "version", *ROOT.glob("pyproject.toml")]
+    files += ROOT.glob("*/*/pyproject.toml")
+    for file in files:
+        place = tmp_path / file.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
+    script = [sys.executable, tmp_path / ".ci" / "version"]
+    assert subprocess.run([*script, "next"], capture_output=True).returncode == 1
+    subprocess.run([*script, "7.8.9"], check=True)
+    changed = [file for file in files if file.name != "version"]
+    assert len(changed) == len(EXAMPLES) + len(DOMAINS) + 3  # core, the umbrella and the citation
+    for file in changed:
+        before, after = (path.read_text().splitlines() for path in (file, tmp_path / file.relative_to(ROOT)))
+        (pair,) = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+        assert "7.8.9" in pair[1]
+        assert pair[0].startswith("version")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from frozen import check_frozen, some_parts
+from ptapp_audio.card import Front
 from ptapp_audio.models import build
-from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
+from ptapp_audio.models.whole import LogMelFront, UnitFront, Waveform
 from ptapp_audio.train import SoundTask
 from ptapp_core.nn.losses import build_loss
 

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_audio.card import Front
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.evaluate import predict_clips
 from ptapp_audio.models import CNN, CRNN, Network, SpectrogramTransformer, build
-from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
+from ptapp_audio.models.whole import LogMelFront, UnitFront, Waveform
 from ptapp_core.errors import UserError
 from ptapp_core.export import Format, export
 from ptapp_core.machine.runtime import Runtime

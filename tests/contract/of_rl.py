@@ -15,6 +15,7 @@ from ptapp_core.task import Source, Task
 from ptapp_rl.algos.build import build
 from ptapp_rl.algos.dqn import DQN
 from ptapp_rl.algos.ppo import PPO
+from rl.cards import card_for
 
 _COMMON = "--device cpu --threads 1 --log-to none --log-every 5 --eval-episodes 3 --test-episodes 3 --schedule cosine"
 _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
@@ -34,10 +35,7 @@ def _train(algorithm: str, folder: Path) -> list[str]:
 
 def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
     torch.manual_seed(0)
-    card = {"observation": {"kind": "vector", "shape": [4]}, "action": {"kind": "discrete", "n": 2, "start": 0}}
-    card["action"]["dtype"] = "int64"
-    card |= {"normalise": False, "hidden": [8], "activation": "tanh", "atoms": 1, "dueling": True, "algo": algorithm}
-    model: Any = build({**card, "value_min": 0.0, "value_max": 1.0})
+    model: Any = build(card_for(algorithm, **({"dueling": True} if algorithm == "dqn" else {})))
     task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)
     # batches of 12, 12, 12, 12 and 2
     numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob")

@@ -12,6 +12,7 @@ from sklearn import metrics
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Answers, Supervised, mean_by
 from ptapp_core.kinds.known import kind_for, kind_of
 from ptapp_core.kinds.multilabel import LabelPredictions, Multilabel
@@ -107,7 +108,7 @@ def test_numbers_of_any_scale_come_back_as_they_were(center: float, spread: floa
     assert learned.abs().max() < 10
     error = (kind(learned) - targets).abs().max().item()
     assert error <= 1e-6 * float(kind.std[0]) + 1e-12 * abs(center)
-    again = kind_of({"kind": "regress", **kind.card()})
+    again = kind_of(KindCard(**kind.card()))
     assert torch.equal(again(learned), kind(learned))
 
 

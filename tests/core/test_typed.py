@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from ptapp_core.errors import UserError, nearest
@@ -40,6 +41,20 @@ def test_a_value_of_another_kind_is_named_by_its_place(change: dict[str, Any], s
         checked(Path("f.json"), {"card": {**good, **change}}, File)
     assert str(caught.value).startswith(f"f.json: {said}")
     assert str(caught.value).endswith("; the file was changed")
+
+
+def test_a_card_is_frozen_and_is_stored_as_it_was_given() -> None:
+    class First(Typed):
+        name: str
+
+    class Card(_Card, First):
+        span: tuple[int, int] | None = None
+        heads: Size = 1
+
+    card = Card(name="a", width=8, classes=("b", "a"))
+    assert list(card.stored().items()) == [("name", "a"), ("width", 8), ("classes", ["b", "a"])]
+    with pytest.raises(ValidationError, match="frozen"):
+        card.width = 9  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel, PreTrainedTokeniz
 
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint
+from nlp.cards import card_for
 from nlp.jobs import COMMON, train
 from ptapp_core.jobs import Trained
 from ptapp_nlp.card import About
@@ -91,9 +92,7 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
 
 
 def test_each_lower_layer_of_bert_learns_at_half_the_rate(encoder: Path) -> None:
-    card = {"task": "classify", "name": "bert", "vocab": 40, "pad": 0, "classes": ["a", "b"]}
-    card |= {"encoder": bert.describe(str(encoder)), "options": {"pool": "first", "dropout": 0.1, "lora": None}}
-    model = build(card)
+    model = build(card_for("classify", "bert", vocab=40, encoder=bert.describe(str(encoder))))
     settings = TrainNLP(model="bert", pretrained=str(encoder), lr=1.0, layer_decay=0.5)
     rates = {id(p): group["lr"] for group in optimizer_of(settings, model).param_groups for p in group["params"]}
     parts = {"embeddings": 0.125, "layer.0": 0.25, "layer.1": 0.5, "head": 1.0}
@@ -104,10 +103,8 @@ def test_each_lower_layer_of_bert_learns_at_half_the_rate(encoder: Path) -> None
 
 def test_bert_says_what_transformers_says(encoder: Path) -> None:
     tokens = bert.pretrained_tokens(str(encoder))
-    card = {"task": "classify", "name": "bert", "vocab": tokens.size, "pad": tokens.pad, "classes": ["a", "b"]}
-    card |= {"encoder": bert.describe(str(encoder)), "pretrained": str(encoder)}
-    card |= {"options": {"pool": "first", "dropout": 0.1, "lora": None}}
-    model = build(card, pretrained=True).eval()
+    own = {"encoder": bert.describe(str(encoder)), "pretrained": str(encoder), "vocab": tokens.size, "pad": tokens.pad}
+    model = build(card_for("classify", "bert", **own), pretrained=True).eval()
     texts = ["cat word1 bird", "dog"]
     rows = tokens.encode(texts, 16)
     assert tokens.encode(["cat [SEP]"], 16)[0].count(rows[0][-1]) == 1  # its own mark, and none of the text's
@@ -118,12 +115,13 @@ def test_bert_says_what_transformers_says(encoder: Path) -> None:
     expected = BertModel.from_pretrained(encoder).eval()(input_ids=ids, attention_mask=mask).last_hidden_state
     torch.testing.assert_close(model.encoder(ids)[mask == 1], expected[mask == 1], atol=1e-5, rtol=1e-5)
     assert sorted(set(depths(model).values())) == [0, 1, 2, 3]
-    adapted = build({**card, "options": {**card["options"], "lora": 2}}, pretrained=True).eval()
+    card = card_for("classify", "bert", {"lora": 2}, **own)
+    adapted = build(card, pretrained=True).eval()
     torch.testing.assert_close(adapted.encoder(ids), model.encoder(ids))  # before anything is learned
     learning = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
     assert all("lora_" in name or name.startswith("head.") for name in learning)
     assert len(learning) == 2 * 2 * 6 + 2  # two matrices for each of the six linear layers of two blocks
-    build({**card, "options": {**card["options"], "lora": 2}}).load_state_dict(adapted.state_dict())
+    build(card).load_state_dict(adapted.state_dict())
 
 
 @pytest.mark.parametrize("kind", [RobertaTokenizer, PreTrainedTokenizerFast])

@@ -12,12 +12,14 @@ import torch
 
 from contract.of_nlp import write_texts
 from contract.rows import command, last_checkpoint, only_run
+from nlp.cards import card_for
 from nlp.jobs import COMMON, train
 from ptapp_core.domain import Place
 from ptapp_core.jobs import Trained
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
+from ptapp_nlp.card import About
 from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.splits import Examples
 from ptapp_nlp.data.tokens import EOS, learn
@@ -191,28 +193,20 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokens, runtime = learn("word", ["one two three four"] * 3, 400, lower=True), Runtime("cpu", "fp32")
-    shape = {"dim": 8, "hidden": 8, "layers": 1, "heads": 2, "dropout": 0.0, "bidirectional": True, "norm": "pre"}
-    card = {
-        "task": "tag",
-        "name": "lstm",
-        "vocab": tokens.size,
-        "pad": 0,
-        "classes": ["NN", "VB"],
-        "max_length": 2,
-        "text_per": "line",
-    }
+    shape = {"dim": 8, "hidden": 8, "layers": 1}
+    card = card_for("tag", "lstm", shape, vocab=tokens.size, classes=("NN", "VB")).model_copy(update={"max_length": 2})
     torch.manual_seed(0)
-    model = build({**card, "options": {**shape, "pool": "max"}}).eval()
+    model = build(card).eval()
     text = "one two three four"
     part = prepare(card, Examples([text.split()], [["VB", "VB", "NN", "VB"]], ["a"]), tokens)
-    (said,) = part.tags(model, card["classes"], runtime)
+    (said,) = part.tags(model, card.classes, runtime)
     assert said[2:] == ["NN", "NN"]
     loss = build_loss("cross-entropy")
     validated = evaluation(TrainNLP(task="tag"), part, loss, runtime=runtime, card=card)(model)
     measure(model, part, card, place=Place(tmp_path, "test", False, runtime))
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())
-    about = {"model": card, "made": None, "tokenizer": tokens.digest}
+    about = About(data="", made=False, tokenizer=tokens.digest, model=card)
     monkeypatch.setattr(Trained, "find", lambda *_, **__: SimpleNamespace(about=about, load=lambda build: model))
     capsys.readouterr()
     assert command(["nlp", "predict", str(tmp_path), "--device", "cpu", text]) == 0
@@ -325,11 +319,11 @@ def test_a_text_of_just_the_limit_is_not_cut() -> None:
         target = [["O"] * len(words) for words in source] if task == "tag" else texts
         examples = Examples(source, [0, 0, 0] if task == "classify" else target, ["a", "b", "c"])
         for limit in (4, 5, 6, 7):
-            card = {"task": task, "classes": ["O"], "max_length": limit, "text_per": "line"}
+            card = card_for(task, "transformer", classes=("O",), max_length=limit)
             kind = Classify(["O"]) if task == "classify" else None
             cut = prepare(card, examples, tokens, kind=kind, names=["O"]).cut
             assert sorted(cut.lengths) == sorted(whole)
             lost = sum(length > limit for length in whole)
             assert (cut.line() or "0 of").startswith(f"{lost} of")
-    line = prepare({**card, "max_length": 4}, examples, tokens).cut.line("train ", 6)
+    line = prepare(card.model_copy(update={"max_length": 4}), examples, tokens).cut.line("train ", 6)
     assert line == "2 of 3 train texts are cut to 4 tokens (the longest has 7); give --max-length 6 to keep more"

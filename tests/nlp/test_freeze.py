@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from frozen import check_frozen, some_parts
+from nlp.cards import card_for
 from ptapp_core.data.loader import Batch
 from ptapp_core.kinds.known import kind_for
 from ptapp_core.nn.losses import CrossEntropy
@@ -44,9 +45,9 @@ def batch_of(task: str) -> Batch:
 def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str, chosen: st.DataObject) -> None:
     torch.manual_seed(0)
     shape = {"pool": chosen.draw(st.sampled_from(["mean", "attention"])), "norm": "pre", **OPTIONS}
-    card = {"task": task, "name": name, "vocab": 12, "pad": 0, "classes": ["a", "b", "c"], "options": shape}
+    card = card_for(task, name, shape, encoder=BERT)
     kind = kind_for(task, ["a", "b", "c"], torch.eye(3, dtype=torch.float64)) if task in SUPERVISED else None
-    model = build({**card, "encoder": BERT}, kind=kind)
+    model = build(card, kind=kind)
     frozen = some_parts(chosen, model)
     learns: Task
     if kind:

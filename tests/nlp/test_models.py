@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from nlp.cards import card_for
 from ptapp_core.data.loader import Batch
 from ptapp_core.export import Format, export
 from ptapp_core.machine.runtime import Runtime
@@ -23,13 +24,7 @@ from ptapp_nlp.models.tasks import TokenTask, translated
 
 pytestmark = pytest.mark.slow
 
-OPTIONS = {"dim": 16, "hidden": None, "layers": 2, "heads": 2, "dropout": 0.0, "bidirectional": True}
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
-
-
-def card(task: str, name: str, **options: object) -> dict[str, object]:
-    shape = {**OPTIONS, "pool": "max", "norm": "pre", **options}
-    return {"task": task, "name": name, "vocab": 12, "pad": 0, "classes": ["a", "b", "c"], "options": shape}
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
@@ -53,7 +48,7 @@ def test_a_recurrent_encoder_equals_torchs_over_packed_sequences(cell: str, bidi
 @pytest.mark.parametrize("task", ["classify", "tag"])
 def test_padding_changes_nothing(task: str, name: str, pool: str) -> None:
     torch.manual_seed(0)
-    model = build(card(task, name, pool=pool)).eval()
+    model = build(card_for(task, name, {"pool": pool})).eval()
     for row, length in zip(IDS, (6, 3, 1), strict=True):
         alone = model(row[None, :length])
         together = model(IDS)[(row == IDS).all(1)]
@@ -62,7 +57,7 @@ def test_padding_changes_nothing(task: str, name: str, pool: str) -> None:
 
 @pytest.mark.parametrize("pool", ["mean", "max", "attention", "last", "first"])
 def test_a_text_of_padding_alone_is_finite_and_so_is_its_gradient(pool: str) -> None:
-    model = build(card("classify", "lstm", pool=pool))
+    model = build(card_for("classify", "lstm", {"pool": pool}))
     logits = model(torch.tensor([[4, 5], [0, 0]]))
     logits.sum().backward()
     assert logits.abs().max() < 1e3
@@ -71,7 +66,7 @@ def test_a_text_of_padding_alone_is_finite_and_so_is_its_gradient(pool: str) -> 
 
 def test_a_recurrent_export_takes_lengths_that_the_example_had_not(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = build(card("classify", "gru", bidirectional=False, layers=1)).eval()
+    model = build(card_for("classify", "gru", {"bidirectional": False, "layers": 1})).eval()
     path, _ = export(
         model, IDS.repeat(3, 1), tmp_path, format="onnx", about={}, free=(("batch", "length"),), recurrent=True
     )
@@ -98,7 +93,7 @@ def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
     torch.manual_seed(0)
     shape = {"vocab_size": 12, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     encoder = {"model_type": "bert", **shape, "intermediate_size": 16}
-    model = build({**card(task, name, layers=1, pool="attention", lora=None), "encoder": encoder})
+    model = build(card_for(task, name, {"layers": 1, "pool": "attention"}, encoder=encoder))
     ids, recurrent = IDS.repeat(3, 1), name in ("lstm", "gru")
     inputs, free, names = (ids,), [("batch", "length")], ["input"]
     if task == "translate":
@@ -130,7 +125,7 @@ def test_the_loss_over_a_vocabulary_equals_torchs_and_so_does_its_gradient(smoot
 def test_a_later_token_changes_nothing_before_it() -> None:
     torch.manual_seed(0)
     for name in ("transformer", "lstm"):
-        model = build(card("generate", name)).eval()
+        model = build(card_for("generate", name)).eval()
         other = IDS.clone()
         other[0, 4] = 11
         torch.testing.assert_close(model(IDS)[0, :4], model(other)[0, :4])
@@ -150,7 +145,7 @@ def test_the_picture_of_a_long_text_is_of_its_beginning(
     monkeypatch.setattr(pictures, "_draw", draw)
     tokens, long = learn("word", ["a b c d e"], 400, lower=True), Ragged([[4, 5, 6] * 100], 0)
     names = ("source", "target") if task == "translate" else ("input",)
-    model = build(card(task, "transformer")).eval()
+    model = build(card_for(task, "transformer")).eval()
     runtime = Runtime("cpu", "fp32")
     assert pictures.attention_map(
         model, Texts(dict.fromkeys(names, long)), tokens, runtime=runtime, out=tmp_path / "a.png"

@@ -21,8 +21,9 @@ from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs import names as envs
 from ptapp_rl.envs import vector
+from ptapp_rl.envs.forms import Parts, Vector
 from ptapp_rl.envs.normalise import RewardScale, RunningNorm
-from ptapp_rl.envs.spaces import observation_card
+from ptapp_rl.envs.spaces import observation_form
 from ptapp_rl.envs.tuned import TUNED
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, figures
@@ -255,7 +256,7 @@ def test_the_budget_of_an_evaluation_is_what_training_took_before_it() -> None:
 
 def test_running_statistics_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, runtime = torch.randn(64, 3).double() * 5 + 2, Runtime("cpu", "fp32")
-    encoded = encoder({"kind": "vector", "shape": [3]}, normalise=True)
+    encoded = encoder(Vector(kind="vector", shape=(3,)), normalise=True)
     others = moments_of(encoded, seen[40:])
     monkeypatch.setattr(runtime, "gather", lambda own: [own, others])
     take_in(encoded, moments_of(encoded, seen[:40]), runtime)
@@ -287,9 +288,10 @@ def test_rewards_are_scaled_by_the_spread_of_all_ranks_returns(monkeypatch: pyte
 
 
 def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name() -> None:
-    cards = {name: {"kind": "vector", "shape": [size]} for name, size in (("goal", 2), ("end.goal", 3), ("keys", 3))}
-    encoded = encoder({"kind": "dict", "parts": cards}, normalise=True)
-    seen = {name: 10.0 * k + torch.randn(500, card["shape"][0]) for k, (name, card) in enumerate(cards.items())}
+    sizes = {"goal": 2, "end.goal": 3, "keys": 3}
+    parts = {name: Vector(kind="vector", shape=(size,)) for name, size in sizes.items()}
+    encoded = encoder(Parts(kind="dict", parts=parts), normalise=True)
+    seen = {name: 10.0 * k + torch.randn(500, size) for k, (name, size) in enumerate(sizes.items())}
     take_in(encoded, moments_of(encoded, seen), Runtime("cpu", "fp32"))
     features = encoded(seen)
     assert features.shape == (500, 8)
@@ -314,13 +316,13 @@ def test_an_option_that_would_do_nothing_is_refused_before_the_job(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("algo", "hidden"), [("ppo", [64, 64]), ("dqn", [256, 256])])
-def test_the_defaults_of_an_algorithm_are_not_refused_for_images(algo: str, hidden: list[int]) -> None:
+@pytest.mark.parametrize(("algo", "hidden"), [("ppo", (64, 64)), ("dqn", (256, 256))])
+def test_the_defaults_of_an_algorithm_are_not_refused_for_images(algo: str, hidden: tuple[int, ...]) -> None:
     environments = Environments("IdentityImage-v0", 1, seed=0)
-    assert card_of(TrainRL(algo=algo, env="IdentityImage"), environments)["hidden"] == hidden
+    assert card_of(TrainRL(algo=algo, env="IdentityImage"), environments).hidden == hidden
 
 
 def test_a_dictionary_in_a_dictionary_is_refused_by_name() -> None:
     inner = gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (1,))})
     with pytest.raises(UserError, match="the part 'inner' of an observation is a dictionary"):
-        observation_card(gym.spaces.Dict({"inner": inner}), "Mine-v0")
+        observation_form(gym.spaces.Dict({"inner": inner}), "Mine-v0")

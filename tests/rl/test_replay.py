@@ -10,6 +10,7 @@ from ptapp_core.errors import UserError
 from ptapp_rl.algos.dqn import DQN, QNetwork
 from ptapp_rl.experience.replay import Replay, check_memory
 from ptapp_rl.experience.sumtree import SumTree
+from rl.cards import card_for
 
 
 def filled(steps: int, frames: int, **options: Any) -> Replay:
@@ -141,12 +142,7 @@ def test_an_index_that_occurs_twice_counts_once() -> None:
 
 @pytest.mark.parametrize("double", [True, False])
 def test_the_target_of_dqn_by_hand(double: bool) -> None:
-    card = {
-        "observation": {"kind": "vector", "shape": [2]},
-        "action": {"kind": "discrete", "n": 2, "start": 0, "dtype": "int64"},
-    }
-    card |= {"normalise": False, "hidden": [], "activation": "relu", "dueling": False, "atoms": 1}
-    task = DQN(QNetwork({**card, "value_min": 0.0, "value_max": 1.0}), double=double)
+    task = DQN(QNetwork(card_for("dqn", 2, hidden=(), activation="relu")), double=double)
     with torch.no_grad():
         for network, weight in ((task.model, [[1.0, 0.0], [0.0, 1.0]]), (task.target, [[0.0, 3.0], [2.0, 0.0]])):
             network.advantage.weight.copy_(torch.tensor(weight))

@@ -16,11 +16,13 @@ from torch import nn
 from ptapp_core.errors import UserError
 from ptapp_core.export import _READERS, export
 from ptapp_rl.algos.build import build
-from ptapp_rl.envs.spaces import action_card, action_note, reward_of
+from ptapp_rl.envs.forms import Image
+from ptapp_rl.envs.spaces import action_form, action_note, reward_of
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
 from ptapp_rl.models.actor import Gaussian
 from ptapp_rl.models.networks import NatureCNN
+from rl.cards import card_for
 from rl.lessons import BOUNDS, RUNTIME, Drawn, learn, learner
 
 
@@ -45,7 +47,7 @@ def float_boxes(draw: st.DrawFn) -> spaces.Box:
 @example(spaces.Box(-0.1, 0.1, (), np.float64), 0, 50.0)
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_an_action_lies_in_its_space_whatever_the_policy_says(box: spaces.Box, seed: int, size: float) -> None:
-    head = Gaussian(1, action_card(box, "Game", "ppo"))
+    head = Gaussian(1, action_form(box, "Game", "ppo"))
     said = torch.from_numpy(np.random.default_rng(seed).normal(0, size, (20, head.noise_size)).astype(np.float32))
     for action in head.in_space(said).numpy():
         assert box.contains(np.asarray(action)), f"{action!r}"
@@ -53,13 +55,13 @@ def test_an_action_lies_in_its_space_whatever_the_policy_says(box: spaces.Box, s
 
 def test_the_bounds_of_a_box_are_minus_one_and_one_for_the_policy() -> None:
     low, high = np.array([100, -1, 0, -np.inf], np.float32), np.array([200, 1, np.inf, np.inf], np.float32)
-    card = action_card(spaces.Box(low, high), "Game", "ppo")
-    head = Gaussian(1, card)
+    form = action_form(spaces.Box(low, high), "Game", "ppo")
+    head = Gaussian(1, form)
     said = torch.tensor([[-1.0, -1.0, -1.0, -1.0], [0.5, 0.5, 0.5, 0.5], [7.0, 7.0, 7.0, 7.0]])
     expected = [[100.0, -1.0, 0.0, -1.0], [175.0, 0.5, 0.5, 0.5], [200.0, 1.0, 7.0, 7.0]]
     torch.testing.assert_close(head.in_space(said), torch.tensor(expected), rtol=0, atol=0)
-    assert "2 of 4 numbers lack a finite bound" in action_note(card, "Game")
-    assert not action_note(action_card(spaces.Box(-1, 1, (2,)), "Game", "ppo"), "Game")
+    assert "2 of 4 numbers lack a finite bound" in action_note(form, "Game")
+    assert not action_note(action_form(spaces.Box(-1, 1, (2,)), "Game", "ppo"), "Game")
 
 
 @pytest.mark.parametrize("word", BOUNDS)
@@ -78,9 +80,8 @@ def test_a_game_is_learned_alike_whatever_the_bounds_of_its_actions(word: str) -
 @pytest.mark.parametrize("form", ["pt2", "onnx", "torchscript"])
 def test_an_export_gives_the_policys_own_actions_in_the_space(form: Any, tmp_path: Path) -> None:
     box = spaces.Box(np.array([100.0, -0.1, 0.0]), np.array([200.0, 0.1, np.inf]), dtype=np.float64)
-    card = {"algo": "ppo", "observation": {"kind": "vector", "shape": [2]}, "action": action_card(box, "Game", "ppo")}
     torch.manual_seed(0)
-    model: Any = build({**card, "normalise": True, "hidden": [8], "activation": "tanh"})
+    model: Any = build(card_for("ppo", 2, action=action_form(box, "Game", "ppo"), normalise=True))
     nn.init.normal_(model.head.linear.weight, std=2.0)
     seen = torch.from_numpy(np.random.default_rng(0).uniform(-20, 20, (16, 2)) + 1.7e9)
     model.encoder.norm.take(model.encoder.norm.moments(seen))
@@ -110,7 +111,7 @@ def test_an_export_gives_the_policys_own_actions_in_the_space(form: Any, tmp_pat
     ],
 )
 def test_the_shortest_axis_of_an_image_is_its_channels(shape: tuple[int, ...], channels: int) -> None:
-    network = NatureCNN({"shape": shape})
+    network = NatureCNN(Image(kind="image", shape=shape))
     first: Any = network.convolutions[0]
     assert first.in_channels == channels
     assert network(torch.zeros(2, *shape, dtype=torch.uint8)).shape == (2, 512)

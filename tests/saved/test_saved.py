@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,13 @@ def test_a_run_of_an_earlier_version_goes_on_as_it_did_there(domain: str, before
     assert [line.keys() for line in lines] == [line.keys() for line in expected["record"]]
     for line, other in zip(lines, expected["record"], strict=True):
         assert line == pytest.approx(other, rel=1e-3, abs=1e-5)
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_the_card_of_a_run_is_stored_as_it_was_read(domain: str) -> None:
+    meta = json.loads((HERE / domain / "run" / "meta.json").read_text())
+    about = import_module(f"ptapp_{domain}.card").About.model_validate(meta)
+    assert json.dumps(about.model.stored()) == json.dumps(meta["model"])  # its keys in the same order, too
 
 
 @pytest.mark.parametrize("domain", DOMAINS)

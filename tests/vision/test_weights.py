@@ -94,7 +94,7 @@ def test_torchvisions_weights_give_its_own_logits_of_the_same_pixels(
         expected = theirs(normalize(images.expand(-1, 3, -1, -1) / 255, transforms.mean, transforms.std))
     job = TrainVision(model=f"torchvision/{name}", weights=tmp_path / "w.pt")
     model, card = build_model(job, data(channels, size), read_weights(tmp_path / "w.pt"))
-    assert (card["channels"], card["network_channels"]) == (channels, 3)
+    assert (card.channels, card.network_channels) == (channels, 3)
     with torch.no_grad():
         got = model.eval()(images)
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-3 * expected.std().item())
@@ -156,7 +156,7 @@ def test_a_run_a_checkpoint_and_its_file_are_weights_for_the_next_run(
             assert torch.equal(value, expected[name]), name  # its pixel statistics among them
     colour, card = build_model(TrainVision(weights=trained), data(1, 16, 4), read_weights(trained))
     assert torch.equal(colour.network.stages(colour.normalise(images)), model.network.stages(model.normalise(images)))  # type: ignore[operator]
-    assert card["network_channels"] == 1
+    assert card.network_channels == 1
     with pytest.raises(UserError, match="was trained on grey images, and the data has colour: give --channels grey"):
         build_model(TrainVision(weights=trained), data(3, 16, 3), read_weights(trained))
 
@@ -174,7 +174,7 @@ def test_grey_images_are_shown_to_weights_of_colour_images_as_colour(tmp_path: P
     save_file(colour.state_dict(), tmp_path / "model.safetensors")
     images = pixels(1, 16)
     model, card = build_model(TrainVision(), data(1, 16, 3), read_weights(tmp_path))
-    assert (card["channels"], card["network_channels"]) == (1, 3)
+    assert (card.channels, card.network_channels) == (1, 3)
     torch.testing.assert_close(model.eval()(images), colour(images.expand(-1, 3, -1, -1)), rtol=1e-5, atol=1e-6)
 
 

@@ -1,10 +1,9 @@
 """Tables: a header, and a row for each sample, whose cells are numbers, categories or missing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import torch
 
@@ -16,14 +15,14 @@ from ptapp_core.errors import UserError
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
 from ptapp_tabular.config import TrainTabular
-from ptapp_tabular.model import FIRST, Column
+from ptapp_tabular.model import FIRST, Card, Column
 
 
 @dataclass(frozen=True)
 class Cells(Splits):
     """The table of a job; the inputs are float32 (N, columns), those of numbers first."""
 
-    columns: list[Column]
+    columns: Sequence[Column]
     label_columns: list[str]
 
 
@@ -46,15 +45,15 @@ def make(task: str) -> Table:
 
 
 def load_for(
-    job: TrainTabular, *, card: Mapping[str, Any] | None, before: Members | None, other: str | None, skip_bad: bool
+    job: TrainTabular, *, card: Card | None, before: Members | None, other: str | None, skip_bad: bool
 ) -> Cells:
     """The table of a job, or of a run in the columns of its card; or `other` data, which is only measured."""
     source, learns, skip_bad = other or job.data, other is None, skip_bad or (job.skip_bad and other is None)
     where = Path(source).expanduser() if source else Path("made")
     table = read_named(where, skip_bad=skip_bad) if source else make(job.task)
-    wanted = wanted_of(job, card["label_columns"] if card else ())
+    wanted = wanted_of(job, card.label_columns if card else ())
     rows = TableRows(where, table, wanted, drop=job.drop if learns else (), group=job.group_column if learns else None)
-    columns = [Column(**each) for each in card["columns"]] if card else _columns(rows, job.category)
+    columns: Sequence[Column] = card.columns if card else _columns(rows, job.category)
     divided, cells = rows.divide(
         [column.name for column in columns],
         division_of(job, before) if learns else None,

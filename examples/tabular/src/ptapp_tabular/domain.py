@@ -1,6 +1,6 @@
 """What tables bring to the commands of `ptapp_core.domain`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -15,10 +15,10 @@ from ptapp_core.kinds.known import kind_for
 from ptapp_core.machine.runtime import Runtime
 from ptapp_tabular.config import TrainTabular
 from ptapp_tabular.data import Cells, load_for
-from ptapp_tabular.model import FORM, MISSING, UNKNOWN, About, Mlp, rebuild
+from ptapp_tabular.model import FORM, MISSING, UNKNOWN, About, Card, Mlp, rebuild
 
 
-class Tabular(InMemory[TrainTabular, Cells, Mlp]):
+class Tabular(InMemory[TrainTabular, Cells, Mlp, Card]):
     """Cells: float32 (N, columns)."""
 
     name: ClassVar[str] = "tabular"
@@ -31,29 +31,29 @@ class Tabular(InMemory[TrainTabular, Cells, Mlp]):
         settings: TrainTabular,
         runtime: Runtime,
         *,
-        trained: Trained | None = None,
+        trained: Trained[About] | None = None,
         other: str | None = None,
         skip_bad: bool = False,
     ) -> Cells:
         """The table of a job, or of a trained run in the columns of its model."""
-        card, before = (trained.about["model"], Members.read(trained.run)) if trained else (None, None)
+        card, before = (trained.about.model, Members.read(trained.run)) if trained else (None, None)
         return load_for(settings, card=card, before=before, other=other, skip_bad=skip_bad)
 
-    def build(self, settings: TrainTabular, data: Cells, runtime: Runtime) -> tuple[Mlp, dict[str, Any]]:
+    def build(self, settings: TrainTabular, data: Cells, runtime: Runtime) -> tuple[Mlp, Card]:
         """The model with the statistics of the training cells, and its card."""
         part = data.part("train")
-        card = {
-            "name": settings.model,
+        card = Card(
+            name=settings.model,
             **kind_for(settings.kind, data.classes, part.labels).card(),
-            "columns": [column.model_dump() for column in data.columns],
-            "label_columns": data.label_columns,
+            columns=tuple(data.columns),
+            label_columns=tuple(data.label_columns),
             **{name: getattr(settings, name) for name in FORM},
-        }
+        )
         model = rebuild(card)
         model.measure(part.inputs)
         return model, card
 
-    def augment(self, job: Job[TrainTabular, Cells, Mlp]) -> Callable[[Batch, Draws], Batch] | None:
+    def augment(self, job: Job[TrainTabular, Cells, Mlp, Card]) -> Callable[[Batch, Draws], Batch] | None:
         """Hides cells at random."""
         share = job.settings.hide
 
@@ -63,9 +63,9 @@ class Tabular(InMemory[TrainTabular, Cells, Mlp]):
 
         return hide if share else None
 
-    def use(self, card: Mapping[str, Any]) -> dict[str, Any]:
+    def use(self, card: Card) -> dict[str, Any]:
         """The columns, and the numbers of their categories."""
-        words = {column["name"]: column["words"] for column in card["columns"]}
+        words = {column.name: column.words for column in card.columns}
         columns = ", ".join(f"{name} ({'number' if own is None else 'category'})" for name, own in words.items())
         return {
             "input": f"float32 (batch, {len(words)}): {columns}; NaN is a missing cell",

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 from math import nan
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -14,7 +14,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of
-from ptapp_core.runs.typed import Names, Size, Typed
+from ptapp_core.runs.typed import Listed, Meta, Names, Size, Typed
 
 UNKNOWN, MISSING, FIRST = 0, 1, 2  # the numbers of a category: none that is known, an empty cell, the first that is
 FORM = ("hidden", "layers", "embedding", "dropout")  # options that shape the network
@@ -39,11 +39,14 @@ class Column(Typed):
         return value
 
 
-class Card(KindCard):
+class _Named(Typed):  # a base of its own, so that `meta.json` has the name first
+    name: Literal["mlp"]
+
+
+class Card(KindCard, _Named):
     """What it takes to build the model again, and to use it; the columns of numbers stand first."""
 
-    name: Literal["mlp"]
-    columns: list[Column]
+    columns: Listed[Column]
     label_columns: Names
     hidden: Size
     layers: int = Field(ge=0, le=100)
@@ -51,12 +54,10 @@ class Card(KindCard):
     dropout: float = Field(ge=0, lt=1)
 
 
-class About(Typed):
+class About(Meta[Card]):
     """What `meta.json` tells."""
 
-    data: str
     made: bool
-    model: Card
 
 
 class Mlp(nn.Module):
@@ -103,7 +104,7 @@ class Mlp(nn.Module):
         self.std.copy_(torch.where(std > 1e-30, std, 1.0))  # also of a column without a number
 
 
-def rebuild(card: dict[str, Any]) -> Mlp:
+def rebuild(card: Card) -> Mlp:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
-    sizes = [1 + len(column["words"]) for column in card["columns"] if column["words"] is not None]
-    return Mlp(len(card["columns"]) - len(sizes), sizes, kind_of(card), **{name: card[name] for name in FORM})
+    sizes = [1 + len(column.words) for column in card.columns if column.words is not None]
+    return Mlp(len(card.columns) - len(sizes), sizes, kind_of(card), **{name: getattr(card, name) for name in FORM})

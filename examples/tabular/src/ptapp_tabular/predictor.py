@@ -15,17 +15,17 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_tabular.config import PredictTabular
 from ptapp_tabular.data import encode
 from ptapp_tabular.domain import TABULAR, Tabular
-from ptapp_tabular.model import Column, Mlp
+from ptapp_tabular.model import Card, Mlp
 
 
-class Predictor(Answering[Mlp]):
+class Predictor(Answering[Mlp, Card]):
     """The model of a run of `ptapp tabular train`, with all that it takes to answer."""
 
     domain: ClassVar[Tabular] = TABULAR
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         super().__init__(run, checkpoint, runtime)
-        self.columns = [Column(**each) for each in self.card["columns"]]
+        self.columns = self.card.columns
         self.names = [column.name for column in self.columns]
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

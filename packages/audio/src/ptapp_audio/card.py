@@ -1,32 +1,40 @@
 """What a run's `meta.json` holds of a sound model: as it is made, and as it is read back."""
 
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from ptapp_audio.models.whole import Front
-from ptapp_core.kinds.card import KindCard
+from ptapp_core.errors import UserError
+from ptapp_core.kinds.card import KindCard, NetworkCard
 from ptapp_core.kinds.kind import Kind
-from ptapp_core.runs.typed import Size, Typed
+from ptapp_core.runs.typed import Meta, Size, Typed
 
 _LONGEST = 3600  # seconds of a window
 
 
-class _Front(Typed):
+class Front(Typed):
+    """The parameters of the features: `rate` and `low` in Hz, `n_fft` and `hop` in samples."""
+
     rate: Size
     n_fft: int = Field(ge=16, le=2**24)
     hop: Size
     mels: int = Field(ge=1, le=2**12)
     low: float = Field(ge=0)
 
+    @classmethod
+    def of(cls, rate: int, frame: float, hop: float, *, mels: int, low: float) -> Self:
+        """From seconds; the spectrum gets the next power of two."""
+        n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
+        if low >= rate / 2:
+            raise UserError(f"--low {low:g}: at {rate:,} samples a second audio ends at {rate // 2:,} Hz")
+        return cls(rate=rate, n_fft=n_fft, hop=max(round(hop * rate), 1), mels=mels, low=low)
 
-class Card(KindCard):
+
+class Card(KindCard, NetworkCard):
     """What it takes to build the model again, and to use it."""
 
-    name: str
-    options: dict[str, Any]
-    front: _Front
+    front: Front
     rate: Size
     window: Size
 
@@ -39,21 +47,12 @@ class Card(KindCard):
         return self
 
 
-class About(Typed):
+class About(Meta[Card]):
     """What `meta.json` holds."""
 
-    data: str
     made: bool
-    model: Card
 
 
-def card_of(name: str, options: dict[str, Any], kind: Kind, *, front: Front, window: int) -> dict[str, Any]:
+def card_of(name: str, options: Mapping[str, Any], kind: Kind, *, front: Front, window: int) -> Card:
     """What it takes to build a model again, and to use it."""
-    return {
-        "name": name,
-        "options": options,
-        **kind.card(),
-        "front": asdict(front),
-        "rate": front.rate,
-        "window": window,
-    }
+    return Card(name=name, options=options, **kind.card(), front=front, rate=front.rate, window=window)

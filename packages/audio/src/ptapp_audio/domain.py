@@ -1,13 +1,13 @@
 """What audio brings to the commands of `ptapp_core.domain`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_audio.card import About
+from ptapp_audio.card import About, Card
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
@@ -25,12 +25,12 @@ from ptapp_core.kinds.kind import Answers, write_report
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 
-AudioJob = Job[TrainAudio, Splits, Waveform]
+AudioJob = Job[TrainAudio, Splits, Waveform, Card]
 _FEW_OF = 10  # windows that clips fill: where an epoch hears less than one of so many, it is said
 _SAMPLES = 16
 
 
-class Audio(Domain[TrainAudio, Splits, Waveform]):
+class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
     """Waveforms: int16 (N, samples)."""
 
     name: ClassVar[str] = "audio"
@@ -45,21 +45,21 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         settings: TrainAudio,
         runtime: Runtime,
         *,
-        trained: Trained | None = None,
+        trained: Trained[About] | None = None,
         other: str | None = None,
         skip_bad: bool = False,
     ) -> Splits:
         """The recordings of a job, or of a trained run at the rate of its model."""
         if trained is None:
             return load_for(settings)
-        rate, before = trained.about["model"]["rate"], Members.read(trained.run)
+        rate, before = trained.about.model.rate, Members.read(trained.run)
         return load_for(settings, rate=rate, before=before, other=other, skip_bad=skip_bad)
 
-    def build(self, settings: TrainAudio, data: Splits, runtime: Runtime) -> tuple[Waveform, dict[str, Any]]:
+    def build(self, settings: TrainAudio, data: Splits, runtime: Runtime) -> tuple[Waveform, Card]:
         """The model with the statistics of the training clips, and its card."""
         return build_model(settings, data)
 
-    def prepare(self, data: Splits, split: str, model: Waveform, *, card: Mapping[str, Any]) -> Clips:
+    def prepare(self, data: Splits, split: str, model: Waveform, *, card: Card) -> Clips:
         """The clips of a split."""
         return data.part(split).as_learned(model.kind, data.classes)
 
@@ -117,7 +117,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         self,
         model: Waveform,
         part: Clips,
-        card: Mapping[str, Any],
+        card: Card,
         *,
         place: Place,
         say: Callable[[str], None] = print,
@@ -132,24 +132,24 @@ class Audio(Domain[TrainAudio, Splits, Waveform]):
         write_report(
             predictions, names, part.names, folder=place.folder, split=place.split, record=record, note=note, say=say
         )
-        mistakes(part, predictions.mistakes(names) or [], card["rate"], out=place.folder / "mistakes.png")
+        mistakes(part, predictions.mistakes(names) or [], card.rate, out=place.folder / "mistakes.png")
         say(f"report: {place.folder}")
 
-    def example(self, trained: Trained) -> Example:
+    def example(self, trained: Trained[About]) -> Example:
         """Waveforms of any length to answers."""
-        card, model = trained.about["model"], trained.load(rebuild)
+        card, model = trained.about.model, trained.load(rebuild)
         data = self.load(TrainAudio.of_run(trained.run), Runtime("cpu"), trained=trained)
         about = {
-            "input": f"float32 (batch, length), finite samples of -1 to 1 at {card['rate']} Hz, at least one of them",
+            "input": f"float32 (batch, length), finite samples of -1 to 1 at {card.rate} Hz, at least one of them",
             "not_finite": "the answers on a sound that holds a NaN or an infinite sample are NaN",
             "silence": "windows whose peak is below a thousandth of full scale do not count, unless all are",
             "batches": "clips of one length; do not pad shorter ones, for silence is heard like any other sound",
             **model.kind.use(),
-            "rate": card["rate"],
-            "window": card["window"],
+            "rate": card.rate,
+            "window": card.window,
         }
         # One and a half windows, so that half of them is less than a window.
-        rows, size = torch.arange(_SAMPLES) % len(data.test), card["window"] + card["window"] // 2
+        rows, size = torch.arange(_SAMPLES) % len(data.test), card.window + card.window // 2
         waves = data.test.windows(rows, torch.zeros_like(rows), size).float() / FULL_SCALE
         return Example(Answers(model), waves, about, {"free": (("batch", "length"),)})
 

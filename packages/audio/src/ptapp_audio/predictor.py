@@ -33,16 +33,16 @@ class Predictor:
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, "audio", About, which=checkpoint)
-        card = trained.about["model"]
-        self.made: bool = trained.about["made"]
+        card = trained.about.model
+        self.made = trained.about.made
         """Whether the model learned from audio that the program made."""
         self.model = trained.load(rebuild).to(runtime.device)
         """int16 (N, samples) -> what its kind of target takes, (N, K)."""
         self.kind = self.model.kind
         """What the K outputs stand for, and what is said of them."""
-        self.rate: int = card["rate"]
+        self.rate = card.rate
         """Samples a second that the model takes."""
-        self.window: int = card["window"]
+        self.window = card.window
         """Samples of one of the model's windows."""
         self._runtime = runtime
 

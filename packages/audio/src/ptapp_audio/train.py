@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_audio.card import card_of
+from ptapp_audio.card import Card, Front, card_of
 from ptapp_audio.config import TrainAudio
 from ptapp_audio.data.clips import Clips
 from ptapp_audio.data.read import FULL_SCALE
@@ -17,7 +17,7 @@ from ptapp_audio.features.augment import Augment, hidden_parts, mix, place_windo
 from ptapp_audio.features.spectral import refuse_empty_bands
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
-from ptapp_audio.models.whole import Front, LogMelFront, UnitFront, Waveform
+from ptapp_audio.models.whole import LogMelFront, UnitFront, Waveform
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
@@ -57,7 +57,7 @@ def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
     return min(most, round(_LONGEST * rate))
 
 
-def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, dict[str, Any]]:
+def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, Card]:
     """The model with the statistics of the training clips, and what it takes to build it again."""
     front = Front.of(data.rate, settings.frame, settings.hop, mels=settings.mels, low=settings.low)
     kind = kind_for(settings.kind, data.classes, data.train.labels)

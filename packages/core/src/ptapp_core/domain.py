@@ -37,7 +37,7 @@ from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run, write_text
-from ptapp_core.runs.typed import Typed
+from ptapp_core.runs.typed import Meta, Typed
 from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import short_name
@@ -73,6 +73,7 @@ class Data(Protocol):
 S = TypeVar("S", bound=SupervisedSettings)
 D = TypeVar("D", bound=Data)
 M = TypeVar("M", bound=nn.Module)
+C = TypeVar("C", bound=Typed)
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,20 @@ class Example:
 
 
 @dataclass
-class Job(Generic[S, D, M]):
+class Job(Generic[S, D, M, C]):
     """A training job while it is put together."""
 
     settings: S
     runtime: Runtime
     data: D
     model: M
-    card: dict[str, Any]
+    card: C
     """What a run's `meta.json` keeps of the model."""
     parts: dict[str, Part]
     """Each split as the model takes it, by name."""
 
 
-class Domain(ABC, Generic[S, D, M]):
+class Domain(ABC, Generic[S, D, M, C]):
     """What a domain brings; the functions below make its commands of it.
 
     A `card` is what a run's `meta.json` keeps of a model.
@@ -115,7 +116,7 @@ class Domain(ABC, Generic[S, D, M]):
     """As in `ptapp NAME`."""
     settings: type[S]
     """Those of `train`."""
-    about: ClassVar[type[Typed]]
+    about: ClassVar[type[Meta[Any]]]
     """What `meta.json` holds."""
     built_in: ClassVar[str]
     """What the data that the program makes is called in the names of runs."""
@@ -128,7 +129,7 @@ class Domain(ABC, Generic[S, D, M]):
         settings: S,
         runtime: Runtime,
         *,
-        trained: Trained | None = None,
+        trained: Trained[Any] | None = None,
         other: str | None = None,
         skip_bad: bool = False,
     ) -> D:
@@ -138,40 +139,40 @@ class Domain(ABC, Generic[S, D, M]):
         """
 
     @abstractmethod
-    def build(self, settings: S, data: D, runtime: Runtime) -> tuple[M, dict[str, Any]]:
+    def build(self, settings: S, data: D, runtime: Runtime) -> tuple[M, C]:
         """The model, on the CPU, and its card."""
 
-    rebuild: Callable[[dict[str, Any]], M]
+    rebuild: Callable[[C], M]
     """An untrained model of the form that a card describes."""
 
     @abstractmethod
-    def prepare(self, data: D, split: str, model: M, *, card: Mapping[str, Any]) -> Part:
+    def prepare(self, data: D, split: str, model: M, *, card: C) -> Part:
         """A split as the model learns from it or is measured on it, its targets as the loss takes them."""
 
     @abstractmethod
-    def loader(self, job: Job[S, D, M]) -> Loader:
+    def loader(self, job: Job[S, D, M, C]) -> Loader:
         """The training samples in batches, augmented."""
 
     @abstractmethod
-    def evaluation(self, job: Job[S, D, M], loss: nn.Module) -> Evaluate:
+    def evaluation(self, job: Job[S, D, M, C], loss: nn.Module) -> Evaluate:
         """What measures the model on the validation split while it learns, by the loss that it learns from."""
 
     @abstractmethod
     def report(
-        self, model: M, part: Part, card: Mapping[str, Any], *, place: "Place",  say: Callable[[str], None] = print,
+        self, model: M, part: Part, card: C, *, place: "Place",  say: Callable[[str], None] = print,
         **options: Any,
     ) -> None:  # fmt: skip
         """Says the figures of a split, and writes them with pictures (rank 0 of the job writes)."""
 
     @abstractmethod
-    def example(self, trained: Trained) -> Example:
+    def example(self, trained: Trained[Any]) -> Example:
         """The trained model as it is exported, and what it is compared on."""
 
     def job_name(self, settings: S) -> str:
         """The name of the folder of a job's runs."""
         return f"{self.name}-{short_name(settings.model)}"
 
-    def sample(self, job: Job[S, D, M]) -> Tensor | None:
+    def sample(self, job: Job[S, D, M, C]) -> Tensor | None:
         """A single input of the model, (1, ...) of its dtype; None of models without batch normalisation."""
         return None
 
@@ -183,23 +184,23 @@ class Domain(ABC, Generic[S, D, M]):
         """The batch size of such jobs where the user chose none."""
         return int(self.settings.model_fields["batch_size"].default)
 
-    def optimizer(self, job: Job[S, D, M]) -> Optimizer:
+    def optimizer(self, job: Job[S, D, M, C]) -> Optimizer:
         """That of the settings."""
         return optimizer_of(job.settings, job.model)
 
-    def figures(self, job: Job[S, D, M]) -> tuple[str, ...]:
+    def figures(self, job: Job[S, D, M, C]) -> tuple[str, ...]:
         """Those of an evaluation during training, the one that chooses the checkpoint first."""
         return kind_in(job.model).figures
 
-    def loss(self, job: Job[S, D, M]) -> nn.Module:
+    def loss(self, job: Job[S, D, M, C]) -> nn.Module:
         """What is minimised, of the model's outputs and the targets, which are the `labels` of a part."""
         return kind_in(job.model).loss_of(job.settings, job.parts["train"].labels, job.runtime.device)
 
-    def task(self, job: Job[S, D, M], loss: nn.Module) -> Task:
+    def task(self, job: Job[S, D, M, C], loss: nn.Module) -> Task:
         """The model with its loss."""
         return kind_in(job.model).task(job.model, loss)
 
-    def lines(self, job: Job[S, D, M], loader: Loader) -> list[str]:
+    def lines(self, job: Job[S, D, M, C], loader: Loader) -> list[str]:
         """What the console says of the model, and of what is done to the data."""
         parameters = sum(parameter.numel() for parameter in job.model.parameters())
         return [f"model: {job.settings.model}, {parameters:,} parameters; {job.runtime}"]
@@ -222,11 +223,11 @@ class Domain(ABC, Generic[S, D, M]):
         """Number and name of each fold that the data brings; None where folds are made."""
         return None
 
-    def idle(self, card: Mapping[str, Any]) -> tuple[Only, ...]:
+    def idle(self, card: C) -> tuple[Only, ...]:
         """Options of `evaluate` that do nothing for a run."""
         return ()
 
-    def of_run(self, run: Path, card: Mapping[str, Any]) -> S:
+    def of_run(self, run: Path, card: C) -> S:
         """The settings of a run."""
         return self.settings.of_run(run)
 
@@ -242,7 +243,7 @@ class Place:
     runtime: Runtime
 
 
-AnyDomain = Domain[Any, Any, Any]
+AnyDomain = Domain[Any, Any, Any, Any]
 
 
 def train(domain: AnyDomain, settings: Any) -> None:
@@ -276,13 +277,13 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     optimizer = domain.optimizer(job)
     schedule = schedule_of(job.settings, optimizer, plan)
     made = bool(getattr(data, domain.made))
-    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), "model": card}
+    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data)}
     with run_of(
         job.settings,
         runtime,
         domain.job_name(settings),
         data=data_name(settings, domain.built_in),
-        about=about,
+        about={**about, "model": card.stored()},
         members=data.members,
     ) as run:
         if runtime.is_main:
@@ -320,7 +321,7 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
     """
     runtime = Runtime(settings.device, settings.precision)
     trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
-    card = trained.about["model"]
+    card = trained.about.model
     job = domain.of_run(settings.run, card)
     settings.refuse_idle(job.data, *domain.idle(card))
     data = domain.load(job, runtime, trained=trained, other=settings.data, skip_bad=settings.skip_bad)
@@ -344,9 +345,9 @@ def export(domain: AnyDomain, settings: ExportSettings) -> None:
     about = {
         "domain": domain.name,
         **example.about,
-        "model": short_name(trained.about["model"]["name"]),
+        "model": short_name(trained.about.model.name),
         "checkpoint": trained.checkpoint.name,
-        "data": trained.about["data"],
+        "data": trained.about.data,
     }
     folder = settings.run / "export"
     path, difference = write(

@@ -1,7 +1,7 @@
 """A domain whose samples are rows of one tensor in memory: most of what `Domain` asks for, done once."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,6 +15,7 @@ from ptapp_core.data.loader import Batch, Loader, class_weights
 from ptapp_core.data.rows import Rows, Splits
 from ptapp_core.domain import Domain, Example, Job, Place
 from ptapp_core.jobs import Trained, Which, optimizer_of
+from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Answers, kind_in, write_report
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
@@ -24,31 +25,32 @@ from ptapp_core.settings.supervised import SupervisedSettings
 S = TypeVar("S", bound=SupervisedSettings)
 D = TypeVar("D", bound=Splits)
 M = TypeVar("M", bound=nn.Module)
+C = TypeVar("C", bound=KindCard)
 _SHOWN = 30  # mistakes that are listed
 _COMPARED = 16  # samples that an export is compared on
 _BATCH = 1024
 
 
-class InMemory(Domain[S, D, M]):
+class InMemory(Domain[S, D, M, C]):
     """A domain that is left with `load`, `build`, `rebuild` and `use`; its model has a `kind`."""
 
     built_in: ClassVar[str] = "made"
     made: ClassVar[str] = "made"
 
     @abstractmethod
-    def use(self, card: Mapping[str, Any]) -> dict[str, Any]:
+    def use(self, card: C) -> dict[str, Any]:
         """What the card of an export says of the `input`, and what else is needed to make one."""
 
-    def augment(self, job: Job[S, D, M]) -> Callable[[Batch, Draws], Batch] | None:
+    def augment(self, job: Job[S, D, M, C]) -> Callable[[Batch, Draws], Batch] | None:
         """What is done to a batch of training samples, drawn by (seed, epoch, index) alone; None: nothing."""
         return None
 
-    def prepare(self, data: D, split: str, model: M, *, card: Mapping[str, Any]) -> Rows:
+    def prepare(self, data: D, split: str, model: M, *, card: C) -> Rows:
         """The samples of a split."""
         part = data.part(split)
         return replace(part, labels=kind_in(model).as_learned(data.classes, part.labels))
 
-    def loader(self, job: Job[S, D, M]) -> Loader:
+    def loader(self, job: Job[S, D, M, C]) -> Loader:
         """The training samples."""
         settings, rows = job.settings, job.parts["train"]
         return Loader(
@@ -62,11 +64,11 @@ class InMemory(Domain[S, D, M]):
             names=rows.samples.names,
         )
 
-    def optimizer(self, job: Job[S, D, M]) -> Optimizer:
+    def optimizer(self, job: Job[S, D, M, C]) -> Optimizer:
         """That of the settings; the head may learn at another rate where the model has its name as `head_prefix`."""
         return optimizer_of(job.settings, job.model, getattr(job.model, "head_prefix", ""))
 
-    def evaluation(self, job: Job[S, D, M], loss: nn.Module) -> Evaluate:
+    def evaluation(self, job: Job[S, D, M, C], loss: nn.Module) -> Evaluate:
         """The figures of the validation samples."""
         data = job.parts["val"].tensors
         return lambda model: kind_in(model).evaluate(model, data, job.runtime, loss=loss)
@@ -75,7 +77,7 @@ class InMemory(Domain[S, D, M]):
         self,
         model: M,
         part: Rows,
-        card: Mapping[str, Any],
+        card: C,
         *,
         place: Place,
         say: Callable[[str], None] = print,
@@ -102,27 +104,27 @@ class InMemory(Domain[S, D, M]):
         )
         say(f"report: {place.folder}")
 
-    def example(self, trained: Trained) -> Example:
+    def example(self, trained: Trained[Any]) -> Example:
         """The model with its kind, and samples of the test split, or of all where there are none."""
-        card, model = trained.about["model"], trained.load(self.rebuild)
+        card, model = trained.about.model, trained.load(self.rebuild)
         data = self.load(self.of_run(trained.run, card), Runtime("cpu"), trained=trained)
         inputs = (data.part("test") or data.part("all")).inputs
         rows = torch.arange(_COMPARED) % len(inputs)
         return Example(Answers(model), inputs[rows], {**self.use(card), **kind_in(model).use()})
 
 
-class Answering(Generic[M]):
+class Answering(Generic[M, C]):
     """What a `Predictor` of such a domain begins with: the model of a run, ready to answer.
 
     A subclass names the `domain`, and has a method `predict` that makes inputs of what its user has. Raises UserError
     where the directory holds no run of the domain.
     """
 
-    domain: ClassVar[InMemory[Any, Any, Any]]
+    domain: ClassVar[InMemory[Any, Any, Any, Any]]
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, self.domain.name, self.domain.about, which=checkpoint)
-        self.card: dict[str, Any] = trained.about["model"]
+        self.card: C = trained.about.model
         self.model: M = trained.load(self.domain.rebuild).to(runtime.device)
         self.kind, self._runtime = kind_in(self.model), runtime
 

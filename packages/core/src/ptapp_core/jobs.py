@@ -1,12 +1,11 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from ptapp_core.plan import Plan
 from ptapp_core.runs.checkpoint import card_digest, load_weights, model_of, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
-from ptapp_core.runs.typed import Typed, checked
+from ptapp_core.runs.typed import Meta, checked
 from ptapp_core.settings.own import code_of, is_own, refuse_code_of, short_name
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
@@ -187,15 +186,16 @@ def run_of(
 ) -> Run:
     """A new run directory named after the job and the data, or the one to resume.
 
-    `about` is kept in `meta.json`, where `Trained` finds what it takes to build the model again; `members`, the samples
-    of the job, in `samples.csv`. Raises UserError where a run is resumed with another model or training set.
+    `about` is plain data that `meta.json` keeps, where `Trained` finds what it takes to build the model again;
+    `members`, the samples of the job, are kept in `samples.csv`. Raises UserError where a run is resumed with another
+    model or training set.
     """
     # `auto` may be another precision on the machine that resumes the run
     settings = settings.with_full_paths().model_copy(update={"precision": runtime.precision})
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         model = read_json(settings.resume / "meta.json").get("model")
-        if _less_place(model) != _less_place(json.loads(json.dumps(about["model"]))):
+        if _less_place(model) != _less_place(about["model"]):
             raise UserError(
                 f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"
             )
@@ -211,7 +211,7 @@ def run_of(
         about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
-        model=card_digest(_less_place(json.loads(json.dumps(about["model"])))),
+        model=card_digest(_less_place(about["model"])),
         log_to=settings.log_to,
     )
     if runtime.is_main and members is not None:
@@ -238,37 +238,39 @@ def refuse_own_code_of(settings: TrainSettings) -> None:
             refuse_code_of(run, name, option, remedy=f"as {option} in {run / 'config.toml'}")
 
 
+A = TypeVar("A", bound=Meta[Any])
 M = TypeVar("M", bound=nn.Module)
 Which = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
-class Trained:
+class Trained(Generic[A]):
     """A run directory as evaluate, predict and export find it."""
 
     run: Path
-    about: dict[str, Any]
+    about: A
     """What the run's `meta.json` holds."""
     checkpoint: Path
 
-    @classmethod
-    def find(cls, run: Path, domain: str, kind: type[Typed], *, which: Which = "best") -> Self:
+    @staticmethod
+    def find(run: Path, domain: str, form: type[A], *, which: Which = "best") -> "Trained[A]":
         """The best checkpoint of a run (the last where none is marked best).
 
-        `kind` is what the domain writes to `meta.json`. Raises UserError where that is not there, or no checkpoint is.
+        `form` is that of what the domain writes to `meta.json`. Raises UserError where that is not there, or no
+        checkpoint is.
         """
         if not (run / "meta.json").is_file():
             raise UserError(f"{run}: not a run directory (it has no meta.json)")
         refuse_other_format(run)
-        about = read_json(run / "meta.json")
-        if "domain" not in about:
+        meta = read_json(run / "meta.json")
+        if "domain" not in meta:
             raise UserError(
                 f"{run}: a run of your own program, which does not tell its model; "
                 f"its weights are {run}/checkpoints/*/model.safetensors"
             )
-        if about["domain"] != domain:
-            raise UserError(f"{run}: a run of `ptapp {about['domain']}`, not of `ptapp {domain}`")
-        checked(run / "meta.json", about, kind)
+        if meta["domain"] != domain:
+            raise UserError(f"{run}: a run of `ptapp {meta['domain']}`, not of `ptapp {domain}`")
+        about = checked(run / "meta.json", meta, form)
         folder = run / "checkpoints"
         steps = steps_in(folder)
         for old in folder.glob(".step-*.old"):
@@ -287,29 +289,29 @@ class Trained:
             )
         if problem := verify(checkpoint):
             raise UserError(f"{problem}; try --checkpoint {'last' if which == 'best' else 'best'}")
-        return cls(run, about, checkpoint)
+        return Trained(run, about, checkpoint)
 
-    def load(self, build: Callable[[dict[str, Any]], M]) -> M:
+    def load(self, build: Callable[[Any], M]) -> M:
         """The model that `build` makes of the card, with the trained weights; in eval mode.
 
         Raises UserError where the card, or memory, does not allow such a model, or its code lies in the run itself.
         """
         meta = self.run / "meta.json"
         for key, what in _OWN.items():
-            if is_own(name := str(self.about["model"].get(key))):
+            if is_own(name := str(getattr(self.about.model, key, ""))):
                 refuse_code_of(self.run, name, what, remedy=f"as {key} of the model in {meta}")
                 if code := ", ".join(str(file.resolve()) for file in code_of(name)):
                     print(f"ptapp: note: the {what} of {self.run} is code of your own, {code}", file=sys.stderr)
         try:
             with within_memory():
-                model = build(self.about["model"])
+                model = build(self.about.model)
         except UserError as error:
             raise UserError(f"{meta}: model: {error}") from error
         except Exception as error:  # sizes that do not fit each other, unknown options, and more
             raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
         kept = model_of(self.checkpoint)
-        if kept is not None and kept != card_digest(_less_place(self.about["model"])):
+        if kept is not None and kept != card_digest(_less_place(read_json(meta)["model"])):
             raise UserError(
                 f"{meta}: model: is not what {self.checkpoint.name} was saved with (a class has another name or place, "
                 "or an option another value); put it back as it was"

@@ -1,5 +1,6 @@
 """What a run's `meta.json` holds of a text model: as it is made, and as it is read back."""
 
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -7,17 +8,18 @@ from pydantic import Field, model_validator
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
-from ptapp_core.runs.typed import Size, Typed
+from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
 from ptapp_nlp.config import MODELS, SUPERVISED, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
-from ptapp_nlp.models import OPTIONS
 
 _BERT_LENGTH = 128  # tokens, where the user chose none and the encoder reads so many
 
 
-class _Options(Typed):
+class Options(Typed):
+    """The settings that shape a model."""
+
     dim: Size
     hidden: Size | None
     layers: int = Field(ge=1, le=100)
@@ -29,19 +31,22 @@ class _Options(Typed):
     lora: Size | None
 
 
-class Card(KindCard):
-    """What it takes to build the model again, and to use it."""
-
+class _Inputs(Typed):
     task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
     """The kind of target, of one of the user's own that which it is like; or what is done with tokens."""
     name: str
     vocab: Size
     pad: int = Field(ge=0)
+
+
+class Card(KindCard, _Inputs):
+    """What it takes to build the model again, and to use it."""
+
     max_length: int = Field(ge=4, le=100_000)
     text_per: TextPer
     pretrained: str | None
-    options: _Options
-    encoder: dict[str, Any] | None = None
+    options: Options
+    encoder: Mapping[str, Any] | None = None
 
     @property
     def has_outputs(self) -> bool:
@@ -59,36 +64,46 @@ class Card(KindCard):
         return self
 
 
-class About(Typed):
+class About(Meta[Card]):
     """What `meta.json` holds."""
 
-    data: str
     made: bool
     tokenizer: str
     """The SHA-256 of `tokenizer.json`."""
-    model: Card
 
 
-def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | None = None) -> dict[str, Any]:
+def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | None = None) -> Card:
     """What it takes to build the model again, and to use it; `kind` is that of a task with a target for each text."""
-    card: dict[str, Any] = {
-        "task": settings.task if kind is None else kind.like,
-        "name": full_name(settings.model),
-        "vocab": tokens.size,
-        "pad": tokens.pad,
-        **({"classes": list(data.classes)} if kind is None else kind.card()),
-        "max_length": settings.max_length or _BERT_LENGTH,
-        "text_per": data.text_per,
-        "pretrained": settings.pretrained,
-        "options": {name: getattr(settings, name) for name in OPTIONS},
-    }
+    encoder: dict[str, Any] = {}
     if settings.pretrained is not None:
-        from ptapp_nlp.models.bert import describe, most_tokens
+        from ptapp_nlp.models.bert import describe
 
-        card["encoder"] = describe(settings.pretrained)
-        most = most_tokens(card["encoder"], tokens.pad)
-        if most is not None and settings.max_length is None:
-            card["max_length"] = min(most, _BERT_LENGTH)
-        elif most is not None and card["max_length"] > most:
-            raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {most} tokens")
-    return card
+        encoder = {"encoder": describe(settings.pretrained)}
+    task: Any = settings.task if kind is None else kind.like
+    return Card(
+        task=task,
+        name=full_name(settings.model),
+        vocab=tokens.size,
+        pad=tokens.pad,
+        **(kind.card() if kind else {"classes": data.classes}),
+        max_length=_length(settings, encoder.get("encoder"), tokens.pad),
+        text_per=data.text_per,
+        pretrained=settings.pretrained,
+        options=Options(**{name: getattr(settings, name) for name in Options.model_fields}),
+        **encoder,
+    )
+
+
+def _length(settings: TrainNLP, encoder: Mapping[str, Any] | None, pad: int) -> int:
+    """Tokens that the model reads: as many as the user says, or as an `encoder` of this configuration can read."""
+    wanted = settings.max_length or _BERT_LENGTH
+    if encoder is None:
+        return wanted
+    from ptapp_nlp.models.bert import most_tokens
+
+    most = most_tokens(encoder, pad)
+    if most is None or wanted <= most:
+        return wanted
+    if settings.max_length is None:
+        return most
+    raise UserError(f"--max-length {settings.max_length}: {settings.pretrained} reads at most {most} tokens")

@@ -1,6 +1,6 @@
 """What texts bring to the commands of `ptapp_core.domain`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.runs.run import Run, write_text
 from ptapp_core.settings.idle import Only
 from ptapp_core.task import Task
-from ptapp_nlp.card import About, card_of
+from ptapp_nlp.card import About, Card, card_of
 from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP, of_translation
 from ptapp_nlp.data.batches import by_length
 from ptapp_nlp.data.recognise import load_for
@@ -38,11 +38,11 @@ from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, TokenTask
 from ptapp_nlp.train import about_tokens, evaluation, hide_words, tokens_of
 
-TextJob = Job[TrainNLP, Splits, nn.Module]
+TextJob = Job[TrainNLP, Splits, nn.Module, Card]
 _LONGEST = 100_000  # the greatest --max-length
 
 
-class Text(Domain[TrainNLP, Splits, nn.Module]):
+class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
     """Texts: token numbers, int64 (N, L)."""
 
     name: ClassVar[str] = "nlp"
@@ -57,7 +57,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         settings: TrainNLP,
         runtime: Runtime,
         *,
-        trained: Trained | None = None,
+        trained: Trained[About] | None = None,
         other: str | None = None,
         skip_bad: bool = False,
     ) -> Splits:
@@ -66,9 +66,9 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
             data = load_for(settings)
             return replace(data, tokens=tokens_of(settings, data, runtime))
         data = load_for(settings, before=Members.read(trained.run), other=other, skip_bad=skip_bad)
-        return replace(data, tokens=Tokens.load(trained.run / "tokenizer.json", trained.about["tokenizer"]))
+        return replace(data, tokens=Tokens.load(trained.run / "tokenizer.json", trained.about.tokenizer))
 
-    def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, dict[str, Any]]:
+    def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, Card]:
         """The model with the weights of its encoder, if it has one, and its card."""
         supervised = settings.task not in TOKENS
         kind = kind_for(settings.kind, data.classes, data.targets) if supervised else None
@@ -79,9 +79,9 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
             recompute_activations(blocks_of(model))
         return model, card
 
-    def prepare(self, data: Splits, split: str, model: nn.Module, *, card: Mapping[str, Any]) -> Measured:
+    def prepare(self, data: Splits, split: str, model: nn.Module, *, card: Card) -> Measured:
         """The texts of a split as numbers."""
-        kind = kind_in(model) if card["task"] in SUPERVISED else None
+        kind = kind_in(model) if card.task in SUPERVISED else None
         return prepare(card, data.part(split), _tokens(data), kind=kind, names=data.classes)
 
     def usual_batch(self, settings: TrainNLP) -> int:
@@ -120,7 +120,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         """The model with its loss, of texts or of tokens."""
         if job.settings.task not in TOKENS:
             return super().task(job, loss)
-        return TokenTask(job.model, loss, OUTPUTS[job.settings.task], pad=job.card["pad"])
+        return TokenTask(job.model, loss, OUTPUTS[job.settings.task], pad=job.card.pad)
 
     def figures(self, job: TextJob) -> tuple[str, ...]:
         """Those of the kind of target, or of tokens."""
@@ -150,14 +150,14 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         """The digest of the tokens."""
         return {"tokenizer": _tokens(data).digest}
 
-    def idle(self, card: Mapping[str, Any]) -> tuple[Only, ...]:
+    def idle(self, card: Card) -> tuple[Only, ...]:
         """The options of a beam, for a run that does not translate."""
-        return (of_translation(card["task"]),)
+        return (of_translation(card.task),)
 
-    def of_run(self, run: Path, card: Mapping[str, Any]) -> TrainNLP:
+    def of_run(self, run: Path, card: Card) -> TrainNLP:
         """The settings of a run, whose texts are read as those that it was trained on."""
         job = TrainNLP.of_run(run)
-        return job.model_copy(update={"text_per": card["text_per"]}) if card["task"] == "generate" else job
+        return job.model_copy(update={"text_per": card.text_per}) if card.task == "generate" else job
 
     def notes(self, part: Measured) -> list[str]:
         """How many of the texts are cut."""
@@ -167,7 +167,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         self,
         model: nn.Module,
         part: Measured,
-        card: Mapping[str, Any],
+        card: Card,
         *,
         place: Place,
         say: Callable[[str], None] = print,
@@ -176,9 +176,9 @@ class Text(Domain[TrainNLP, Splits, nn.Module]):
         """Figures and pictures of the task; `options`: the `beam` of a translation."""
         measure(model, part, card, place=place, say=say, **options)
 
-    def example(self, trained: Trained) -> Example:
+    def example(self, trained: Trained[About]) -> Example:
         """Token numbers to what the task gives."""
-        job = self.of_run(trained.run, trained.about["model"])
+        job = self.of_run(trained.run, trained.about.model)
         return example_of(trained, trained.load(build), self.load(job, Runtime("cpu"), trained=trained))
 
 

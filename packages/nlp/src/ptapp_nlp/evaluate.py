@@ -1,6 +1,6 @@
 """Measuring a trained model on a whole split: figures and pictures, by task."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import log
 from operator import eq
@@ -16,6 +16,7 @@ from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import write_results
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
+from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag, with_targets
 from ptapp_nlp.data.splits import Examples, targets_of
@@ -62,10 +63,10 @@ class Measured:
 
 
 def prepare(
-    card: Mapping[str, Any], examples: Examples, tokens: Tokens, *, kind: Kind | None = None, names: Sequence[str] = ()
+    card: Card, examples: Examples, tokens: Tokens, *, kind: Kind | None = None, names: Sequence[str] = ()
 ) -> Measured:
     """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
-    task, limit = card["task"], card["max_length"]
+    task, limit = card.task, card.max_length
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
     places: list[list[int]] = []
@@ -73,17 +74,17 @@ def prepare(
         texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
         called = examples.names
     elif task == "tag":
-        texts, places = encode_tagged(examples, card["classes"], tokens, limit=limit)
+        texts, places = encode_tagged(examples, card.classes, tokens, limit=limit)
         called = examples.names
     else:
-        texts, called = encode(task, examples, tokens, limit=limit, per=card["text_per"])
+        texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per)
     return Measured(texts, called, tokens, examples, places, cut_of(task, examples, texts, tokens=tokens, limit=limit))
 
 
 def measure(
     model: nn.Module,
     part: Measured,
-    card: Mapping[str, Any],
+    card: Card,
     *,
     place: Place,
     beam: tuple[int, float] = (4, 1.0),
@@ -94,7 +95,7 @@ def measure(
     `beam`: width and length penalty of a translation.
     """
     note, title = " (made texts)" if place.made else "", place.split + (" (made texts)" if place.made else "")
-    measured = {"tag": _tags, "translate": _translation, "generate": _generation}.get(card["task"], _supervised)
+    measured = {"tag": _tags, "translate": _translation, "generate": _generation}.get(card.task, _supervised)
     found = measured(model, part, card, place.runtime, beam)
     if not place.runtime.is_main:
         return
@@ -122,7 +123,7 @@ class Result(NamedTuple):
     """Writes pictures into a folder, under a title."""
 
 
-def _supervised(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
+def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     kind = kind_in(model)
     predictions = kind.predict(model, part.texts, runtime)
     wrong, names = predictions.mistakes(kind.names) or [], kind.names
@@ -136,42 +137,42 @@ def _supervised(model: nn.Module, part: Measured, card: Mapping[str, Any], runti
     )
 
 
-def _tags(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
+def _tags(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     figures = token_figures(
-        model, OUTPUTS["tag"], part.texts, loss=build_loss("cross-entropy"), runtime=runtime, pad=card["pad"]
+        model, OUTPUTS["tag"], part.texts, loss=build_loss("cross-entropy"), runtime=runtime, pad=card.pad
     )
-    said = part.tags(model, card["classes"], runtime)
+    said = part.tags(model, card.classes, runtime)
     rows = [
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
         for name, true, own in zip(part.names, part.true, said, strict=True)
     ]
-    found = {"loss": figures["loss"], **tag_figures(part.true, said, card["classes"])}
+    found = {"loss": figures["loss"], **tag_figures(part.true, said, card.classes)}
     return Result(found, {}, {PREDICTIONS: json_lines(rows)}, "")
 
 
-def _generation(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
+def _generation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     """Perplexity is that of a token; bits per character, the end of a text being one, compare tokenizers too."""
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["generate"], part.texts, loss=plain, runtime=runtime, pad=card["pad"])
+    figures = token_figures(model, OUTPUTS["generate"], part.texts, loss=plain, runtime=runtime, pad=card.pad)
     assert part.texts.units is not None
-    end = int(card["text_per"] == "line")  # a line of running text has its line break
+    end = int(card.text_per == "line")  # a line of running text has its line break
     characters = sum(len(text) + end for text in part.examples.source)
     bits = figures["loss"] * float(part.texts.units.sum()) / characters / log(2)
     return Result({**figures, "bits_per_character": bits}, {}, {}, "")
 
 
-def _translation(model: nn.Module, part: Measured, card: Mapping[str, Any], runtime: Runtime, beam: Any) -> Result:
+def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     """BLEU and chrF by sacrebleu, cased and untokenised, whose signature goes to the record."""
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
     assert isinstance(model, Translator)
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["translate"], part.texts, loss=plain, runtime=runtime, pad=card["pad"])
+    figures = token_figures(model, OUTPUTS["translate"], part.texts, loss=plain, runtime=runtime, pad=card.pad)
     own = list(range(runtime.rank, len(part.examples), runtime.world))
     texts = [part.examples.source[row] for row in own]
     said = translations(
-        model, texts, part.tokens, runtime=runtime, limit=card["max_length"], width=beam[0], penalty=beam[1]
+        model, texts, part.tokens, runtime=runtime, limit=card.max_length, width=beam[0], penalty=beam[1]
     )
     pairs = [pair for share in runtime.gather(list(zip(own, said, strict=True))) for pair in share]
     answers = [text for _, text in sorted(pairs)]

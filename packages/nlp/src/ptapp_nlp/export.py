@@ -1,6 +1,5 @@
 """What an export of a text model is: from token numbers, with its tokenizer beside it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from ptapp_core.domain import Example
 from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import Answers, kind_in
+from ptapp_nlp.card import About, Card
 from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.encode import fallback_tag
 from ptapp_nlp.data.splits import Splits
@@ -33,33 +33,33 @@ class _Probabilities(nn.Module):
         return self.model(ids).softmax(-1)
 
 
-def example_of(trained: Trained, model: nn.Module, data: Splits) -> Example:
+def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Example:
     """A trained model from token numbers to what its task gives, with real texts of the test split."""
-    card, tokens = trained.about["model"], data.tokens
+    card, tokens = trained.about.model, data.tokens
     assert tokens is not None
-    if card["options"]["lora"] is not None:
+    if card.options.lora is not None:
         from ptapp_nlp.models.bert import merge_lora
 
         merge_lora(model)
     positions = positions_of(model)
-    recurrent = card["name"] in ("lstm", "gru") or any(isinstance(part, nn.RNNBase) for part in model.modules())
-    kind = kind_in(model) if card["task"] in SUPERVISED else None
+    recurrent = card.name in ("lstm", "gru") or any(isinstance(part, nn.RNNBase) for part in model.modules())
+    kind = kind_in(model) if card.task in SUPERVISED else None
     part = prepare(card, data.test, tokens, kind=kind, names=data.classes)
     inputs, form, output = _form(card, part)
     shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
     about = {
-        "input": f"{shapes}, numbers of tokenizer.json, padded with {card['pad']}",
-        **(kind.use() if kind else {"output": output, "classes": card["classes"]}),
-        "task": card["task"],
+        "input": f"{shapes}, numbers of tokenizer.json, padded with {card.pad}",
+        **(kind.use() if kind else {"output": output, "classes": card.classes}),
+        "task": card.task,
         **_use(card, tokens),
     }
     if kind:
         model = Answers(model).eval()
-    elif card["task"] != "translate":
+    elif card.task != "translate":
         model = _Probabilities(model).eval()
-    generates, translates = card["task"] == "generate", card["task"] == "translate"
-    begin = tokens.begin(card["text_per"]) if generates else None
-    shipped = tokens.shipped(card["max_length"], eos=translates, begin=begin)
+    generates, translates = card.task == "generate", card.task == "translate"
+    begin = tokens.begin(card.text_per) if generates else None
+    shipped = tokens.shipped(card.max_length, eos=translates, begin=begin)
     options = {
         "free": list(form.values()),
         "names": list(form),
@@ -69,19 +69,19 @@ def example_of(trained: Trained, model: nn.Module, data: Splits) -> Example:
     return Example(model, inputs, about, options, {"tokenizer.json": shipped})
 
 
-def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
+def _use(card: Card, tokens: Tokens) -> dict[str, Any]:
     """What a program that has only the exported files must know to get this program's text from them.
 
     The tokenizer puts the marks around a text and cuts it; what a model writes needs its marks and limits here.
     """
-    limit, end = card["max_length"], {"end": EOS, "not_text": tokens.special}
+    limit, end = card.max_length, {"end": EOS, "not_text": tokens.special}
     common = {"pad": tokens.pad, "max_length": limit}
-    match card["task"]:
+    match card.task:
         case "classify" | "multilabel" | "regress":
             return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
         case "tag":
             use = "give the words, split at blanks; the tag of a word is that of its first token, or `no_token`"
-            return {**common, "no_token": card["classes"][fallback_tag(card["classes"])], "use": use}
+            return {**common, "no_token": card.classes[fallback_tag(card.classes)], "use": use}
         case "translate":
             use = (
                 "target begins with `begin`; its next number is chosen after the last one, until `end` or as many as "
@@ -89,27 +89,27 @@ def _use(card: Mapping[str, Any], tokens: Tokens) -> dict[str, Any]:
                 "without `not_text`, and stripped of blanks"
             )
             return {**common, "begin": BOS, **end, "longer": LONGER, "more": MORE, "use": use}
-    window = limit if card["name"] == "transformer" else None
+    window = limit if card.name == "transformer" else None
     use = (
         "input is the prompt as tokenizer.json gives it (an empty one: `begin` alone); the next number is chosen after "
         "the last one, until `end`, from the last `window` numbers alone, where it is given; the text is decoded "
         "without `not_text`, and "
     )
-    line = card["text_per"] == "line"
+    line = card.text_per == "line"
     use += "stripped of blanks" if line else "its first character, the line break of `begin`, is left out"
-    return {**common, "begin": tokens.begin(card["text_per"]), **end, "window": window, "use": use}
+    return {**common, "begin": tokens.begin(card.text_per), **end, "window": window, "use": use}
 
 
-def _form(card: Mapping[str, Any], part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:
+def _form(card: Card, part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:
     """Real samples of each input, the inputs' names with their free dimensions, and what comes out."""
     # Spread over the lengths, longest first: the exporters' example is then a real batch with padding.
     rows = torch.linspace(len(part.texts) - 1, 0, _SAMPLES).round().long()
     batch = part.texts.gather(rows)
-    if card["task"] == "translate":
+    if card.task == "translate":
         pair: _Free = {"source": ("batch", "source_length"), "target": ("batch", "target_length")}
         return (batch["source"], batch["target"]), pair, "logits (batch, target_length, vocabulary)"
     output = {
         "tag": "probabilities (batch, length, tags)",
         "generate": "probabilities of the next token (batch, length, vocabulary)",
-    }.get(card["task"], "")
+    }.get(card.task, "")
     return (batch["input"],), {"input": ("batch", "length")}, output

@@ -41,21 +41,21 @@ class Predictor:
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, "nlp", About, which=checkpoint)
-        card = trained.about["model"]
+        card = trained.about.model
         self.run = run
-        self.task: str = card["task"]
+        self.task = card.task
         """classify, multilabel, regress, multitask, tag, translate or generate."""
-        self.made: bool = trained.about["made"]
+        self.made = trained.about.made
         """Whether the model learned from texts that the program made."""
-        self.max_length: int = card["max_length"]
+        self.max_length = card.max_length
         """Tokens that the model reads."""
-        self.text_per: str = card["text_per"]
-        self.tokens = Tokens.load(run / "tokenizer.json", trained.about["tokenizer"])
+        self.text_per = card.text_per
+        self.tokens = Tokens.load(run / "tokenizer.json", trained.about.tokenizer)
         self.model = trained.load(build).to(runtime.device)
         """Token numbers, int64 (N, T) -> logits, or what the kind of target takes."""
-        self.tags: list[str] = card["classes"] if self.task == "tag" else []
+        self.tags = list(card.classes) if self.task == "tag" else []
         """The names of the tags of a tagger, in the order of the model's outputs."""
-        self._nothing = {} if is_own(card.get("kind", "")) else _NOTHING.get(self.task, {})
+        self._nothing = {} if is_own(card.kind) else _NOTHING.get(self.task, {})
         self._runtime = runtime
 
     def predict(self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """What a training job of texts is made of: tokens, hidden words, and an evaluation."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from ptapp_core.kinds.kind import kind_in
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import read_json
+from ptapp_nlp.card import Card
 from ptapp_nlp.config import TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Texts, by_length, padding
 from ptapp_nlp.data.splits import Splits
@@ -53,18 +53,16 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
     return transform
 
 
-def evaluation(
-    settings: TrainNLP, part: Measured, loss: nn.Module, *, runtime: Runtime, card: Mapping[str, Any]
-) -> Evaluate:
+def evaluation(settings: TrainNLP, part: Measured, loss: nn.Module, *, runtime: Runtime, card: Card) -> Evaluate:
     """What measures the model on a split while it learns, by the loss that it learns from."""
 
     def supervised(model: nn.Module) -> Mapping[str, float]:
         return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
-        figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss=loss, runtime=runtime, pad=card["pad"])
+        figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
         if settings.task == "tag":
-            return {"loss": figures["loss"], **part.tag_figures(model, card["classes"], runtime)}
+            return {"loss": figures["loss"], **part.tag_figures(model, card.classes, runtime)}
         return figures
 
     return of_tokens if settings.task in TOKENS else supervised

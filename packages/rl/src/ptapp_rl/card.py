@@ -1,70 +1,29 @@
 """What a run's `meta.json` holds of a policy: as it is made, and as it is read back."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import choose_device
-from ptapp_core.runs.typed import Size, Typed
+from ptapp_core.runs.typed import Listed, Meta, Size, Typed
 from ptapp_core.settings.fields import flag
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs.spaces import action_card
+from ptapp_rl.envs.forms import Action, Observation, Parts
+from ptapp_rl.envs.spaces import action_form
 from ptapp_rl.envs.vector import Environments
-
-_Shape = list[Size]
-_Whole = list[int]
-
-
-class _Seen(Typed):
-    kind: Literal["vector", "image"]
-    shape: _Shape
-
-
-class _Numbers(Typed):
-    kind: Literal["numbers"]
-    nvec: list[Size]
-    start: _Whole
-
-
-class _Parts(Typed):
-    kind: Literal["dict"]
-    parts: dict[str, Annotated[_Seen | _Numbers, Field(discriminator="kind")]]
-
-
-class _Action(Typed):
-    shape: _Shape
-    dtype: str
-
-
-class _Discrete(_Action):
-    kind: Literal["discrete"]
-    n: Size
-    start: int
-
-
-class _Choices(_Action):
-    kind: Literal["multidiscrete"]
-    nvec: list[Size]
-    start: _Whole
-
-
-class _Box(_Action):
-    kind: Literal["box"]
-    low: list[float]
-    high: list[float]
 
 
 class Card(Typed):
     """What it takes to build the policy again, and to use it."""
 
     algo: Literal["dqn", "reinforce", "a2c", "ppo"]
-    observation: Annotated[_Seen | _Numbers | _Parts, Field(discriminator="kind")]
-    action: Annotated[_Discrete | _Choices | _Box, Field(discriminator="kind")]
+    observation: Annotated[Observation, Field(discriminator="kind")]
+    action: Annotated[Action, Field(discriminator="kind")]
     max_episode_steps: Size | None
     normalise: bool
-    hidden: list[Size] = Field(max_length=100)
+    hidden: Annotated[Listed[Size], Field(max_length=100)]
     activation: Literal["tanh", "relu"]
     atoms: Size = 1
     dueling: bool = False
@@ -78,41 +37,38 @@ class Card(Typed):
         return self
 
 
-class About(Typed):
+class About(Meta[Card]):
     """What `meta.json` holds."""
 
     env: str
-    model: Card
 
 
-def card_of(settings: TrainRL, environments: Environments) -> dict[str, Any]:
+def card_of(settings: TrainRL, environments: Environments) -> Card:
     """What it takes to build the model again; raises UserError for options that such observations leave unused."""
-    _check_use(settings, environments.card)
+    _check_use(settings, environments.form)
     if choose_device(settings.device).type == "mps" and (settings.normalise or _is_wide(environments)):
         raise UserError(
             "--device: mps has no float64, the type of some observations and of the statistics of --normalise: "
             "give --device cpu"
         )
-    card: dict[str, Any] = {
-        "algo": settings.algo,
-        "observation": environments.card,
-        "action": action_card(environments.action_space, environments.name, settings.algo),
-        "max_episode_steps": settings.max_episode_steps,
-        "normalise": settings.normalise,
-        "hidden": settings.hidden,
-        "activation": settings.activation,
-    }
-    if settings.algo == "dqn":
-        names = ("atoms", "dueling", "value_min", "value_max")
-        card |= {name: getattr(settings, name) for name in names}
-    return card
+    of_dqn = ("atoms", "dueling", "value_min", "value_max") if settings.algo == "dqn" else ()
+    return Card(
+        algo=settings.algo,
+        observation=environments.form,
+        action=action_form(environments.action_space, environments.name, settings.algo),
+        max_episode_steps=settings.max_episode_steps,
+        normalise=settings.normalise,
+        hidden=tuple(settings.hidden),
+        activation=settings.activation,
+        **{name: getattr(settings, name) for name in of_dqn},
+    )
 
 
-def _check_use(settings: TrainRL, observation: dict[str, Any]) -> None:
-    parts = observation["parts"].values() if observation["kind"] == "dict" else [observation]
-    if settings.normalise and all(part["kind"] != "vector" for part in parts):
+def _check_use(settings: TrainRL, observation: Observation) -> None:
+    parts = observation.parts.values() if isinstance(observation, Parts) else [observation]
+    if settings.normalise and all(part.kind != "vector" for part in parts):
         raise UserError(f"--normalise is for vectors, and {settings.env} shows none: leave it out")
-    if observation["kind"] == "image":
+    if observation.kind == "image":
         usual = TrainRL(algo=settings.algo, env=settings.env)
         for name in ("hidden", "activation"):
             if getattr(settings, name) != getattr(usual, name):

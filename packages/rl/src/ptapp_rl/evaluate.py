@@ -1,6 +1,5 @@
 """How good a policy is: episodes in environments of their own, and what can be said from so many."""
 
-import json
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -21,7 +20,7 @@ from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
 from ptapp_rl.envs.names import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve, say_code_of
-from ptapp_rl.envs.spaces import action_card, each, observation_card
+from ptapp_rl.envs.spaces import action_form, each, observation_form
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.models.actor import ActorCritic
 
@@ -49,7 +48,7 @@ def evaluate(settings: EvaluateRL) -> None:
     report(returns, settings.run / "evaluation", stochastic=drawn)
 
 
-def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
+def find(settings: OfRun) -> tuple[Trained[About], TrainRL, str]:
     """A run, its settings, and the registered name of its environment."""
     run = settings.run
     if not (run / "meta.json").is_file() and (runs := sorted(run.glob("runs/*/*/meta.json"))):
@@ -58,7 +57,7 @@ def find(settings: OfRun) -> tuple[Trained, TrainRL, str]:
     job = TrainRL.of_run(run)
     refuse_code_of(run, job.env)
     say_code_of(job.env, print)
-    return trained, job, resolve(job.env, trained.about)
+    return trained, job, resolve(job.env, trained.about.env)
 
 
 def evaluation_environments(
@@ -88,14 +87,14 @@ def evaluation_environments(
     )
 
 
-def refuse_other_spaces(trained: Trained, name: str, found: Environments | gym.Env[Any, Any]) -> None:
+def refuse_other_spaces(trained: Trained[About], name: str, found: Environments | gym.Env[Any, Any]) -> None:
     """Raises UserError where the environment `name` shows or takes something else than when the run was trained."""
-    card = trained.about["model"]
+    card = trained.about.model
     for part, now in (
-        ("observation", observation_card(found.observation_space, name)),
-        ("action", action_card(found.action_space, name, card["algo"])),
+        ("observation", observation_form(found.observation_space, name)),
+        ("action", action_form(found.action_space, name, card.algo)),
     ):
-        if card[part] != json.loads(json.dumps(now)):
+        if getattr(card, part) != now:
             raise UserError(
                 f"{trained.run / 'meta.json'}: model.{part}: {name} has another now; use the version of "
                 "the environment that the run was trained in"

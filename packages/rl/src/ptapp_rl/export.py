@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ptapp_core.export import export as write
 from ptapp_rl.algos.build import build
 from ptapp_rl.config import ExportRL
+from ptapp_rl.envs.forms import Action, Box
 from ptapp_rl.envs.spaces import Observations, each, unscaled
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
@@ -18,7 +19,7 @@ _SAMPLES = 16
 def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
     trained, job, name = find(settings)
-    card = trained.about["model"]
+    card = trained.about.model
     model = trained.load(build)
     environments = evaluation_environments(job, name, 1)
     refuse_other_spaces(trained, name, environments)
@@ -28,12 +29,12 @@ def export(settings: ExportRL) -> None:
     about = {
         "input": f"{_form(samples)}: observations as {environments.name} gives them{latest}",
         "output": "the policy's likeliest actions, as the environment takes them",
-        "action": card["action"],
+        "action": card.action.stored(),
         "environment": environments.name,
-        "algorithm": card["algo"],
+        "algorithm": card.algo,
         "checkpoint": trained.checkpoint.name,
     }
-    tolerance = 1e-4 * _widest(card["action"])
+    tolerance = 1e-4 * _widest(card.action)
     path, difference = write(
         model, samples, settings.run / "export", format=settings.format, about=about, tolerance=tolerance
     )
@@ -49,12 +50,12 @@ def _form(observations: Observations) -> str:
     return f"{str(observations.dtype)[6:]} ({shape})"
 
 
-def _widest(action: dict[str, Any]) -> float:
+def _widest(action: Action) -> float:
     """What an action of 1 in the policy is in the environment, at most, for outputs are compared there."""
-    if action["kind"] != "box":
+    if not isinstance(action, Box):
         return 1.0
     free = unscaled(action)
-    bounds = enumerate(zip(action["low"], action["high"], strict=True))
+    bounds = enumerate(zip(action.low, action.high, strict=True))
     return max(1.0 if index in free else max((high - low) / 2, 1e-3) for index, (low, high) in bounds)
 
 

@@ -13,6 +13,7 @@ from ptapp_core.jobs import Trained, Which
 from ptapp_core.machine.runtime import Runtime
 from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
+from ptapp_rl.envs.forms import Numbers, Part, Parts
 from ptapp_rl.envs.spaces import each, fault_of
 
 Observation = npt.ArrayLike | Mapping[str, npt.ArrayLike]
@@ -30,7 +31,7 @@ class Predictor:
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, "rl", About, which=checkpoint)
-        self.card: dict[str, Any] = trained.about["model"]
+        self.card = trained.about.model
         """The forms of observations and actions, and the algorithm."""
         self.model = trained.load(build).to(runtime.device)
         """Observations (N, ...) -> the likeliest actions (N, ...), as the environment takes them."""
@@ -42,22 +43,25 @@ class Predictor:
 
         Raises UserError for an observation of another shape than the policy's, or with values that it cannot take.
         """
-        form = self.card["observation"]
+        form = self.card.observation
         seen: list[Any] = list(observations)
-        parts: Any = self._stacked(seen, None) if form["kind"] != "dict" else {}
-        for name in form.get("parts", ()):
-            parts[name] = self._stacked([one[name] for one in seen], name)
+        parts: Any
+        if isinstance(form, Parts):
+            parts = {
+                name: _stacked([one[name] for one in seen], part, f"the part {name!r} of an observation")
+                for name, part in form.parts.items()
+            }
+        else:
+            parts = _stacked(seen, form, "an observation")
         if fault := fault_of(parts, form):
             raise UserError(fault)
         actions = self.model(self._runtime.to_device(each(parts, torch.from_numpy))).cpu().numpy()
         return [action.item() if action.ndim == 0 else action for action in actions]
 
-    def _stacked(self, arrays: Sequence[Any], name: str | None) -> npt.NDArray[Any]:
-        """(N, ...) of one part of the observations."""
-        form = self.card["observation"] if name is None else self.card["observation"]["parts"][name]
-        stacked = np.stack([np.asarray(array) for array in arrays])
-        shape = form.get("shape")
-        if shape is not None and list(stacked.shape[1:]) != shape:
-            of = "an observation" if name is None else f"the part {name!r} of an observation"
-            raise UserError(f"{of} has the shape {stacked.shape[1:]}, and the policy takes {tuple(shape)}")
-        return stacked
+
+def _stacked(arrays: Sequence[Any], form: Part, what: str) -> npt.NDArray[Any]:
+    """(N, ...) of arrays that `what` names in messages."""
+    stacked = np.stack([np.asarray(array) for array in arrays])
+    if not isinstance(form, Numbers) and stacked.shape[1:] != form.shape:
+        raise UserError(f"{what} has the shape {stacked.shape[1:]}, and the policy takes {form.shape}")
+    return stacked

@@ -41,7 +41,8 @@ def train_once(settings: TrainRL) -> None:
         refuse_code_of(settings.resume, settings.env)
         if runtime.is_main:
             say_code_of(settings.env, tell)
-    name = resolve(settings.env, None if settings.resume is None else read_json(settings.resume / "meta.json"))
+    before = {} if settings.resume is None else read_json(settings.resume / "meta.json")
+    name = resolve(settings.env, before.get("env"))
     count = settings.envs // runtime.world
     if settings.trial and runtime.is_main:
         tell(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)")
@@ -70,7 +71,7 @@ def train_once(settings: TrainRL) -> None:
         averaged=settings.average != "none",
     )
     schedule = schedule_of(settings, optimizer, plan)
-    about = {"domain": "rl", "data": name, "env": name, "model": card}
+    about = {"domain": "rl", "data": name, "env": name, "model": card.stored()}
     short = name.rpartition("/")[2].lower()
     with run_of(settings, runtime, f"rl-{settings.algo}", data=short, about=about) as run:
         resumes = _RESUMES[environments.way] if settings.trial else "they begin new episodes"

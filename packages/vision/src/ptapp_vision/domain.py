@@ -1,6 +1,6 @@
 """What images bring to the commands of `ptapp_core.domain`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -17,7 +17,7 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import synchronise_batchnorm
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import Run
-from ptapp_vision.card import About
+from ptapp_vision.card import About, Card
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.recognise import Form, Images, Splits, load_for
 from ptapp_vision.models import read_weights, usual_size
@@ -26,10 +26,10 @@ from ptapp_vision.pictures import mistakes
 from ptapp_vision.samples import keep_samples, samples_of
 from ptapp_vision.train import augmented, build_model, refuse_empty_shares
 
-VisionJob = Job[TrainVision, Splits, Pixels]
+VisionJob = Job[TrainVision, Splits, Pixels, Card]
 
 
-class Vision(Domain[TrainVision, Splits, Pixels]):
+class Vision(Domain[TrainVision, Splits, Pixels, Card]):
     """Images: uint8 (N, C, H, W)."""
 
     name: ClassVar[str] = "vision"
@@ -44,27 +44,27 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         settings: TrainVision,
         runtime: Runtime,
         *,
-        trained: Trained | None = None,
+        trained: Trained[About] | None = None,
         other: str | None = None,
         skip_bad: bool = False,
     ) -> Splits:
         """The images of a job, or of a trained run in the form that its model takes."""
         if trained is not None:
-            form, before = Form.of(trained.about["model"]), Members.read(trained.run)
+            form, before = Form.of(trained.about.model), Members.read(trained.run)
             return load_for(settings, form, before=before, other=other, skip_bad=skip_bad)
         weights = read_weights(settings.weights) if settings.weights else None
         size = settings.size or usual_size(settings.model, weights, settings.pretrained)
         data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
         return replace(data, weights=weights)
 
-    def build(self, settings: TrainVision, data: Splits, runtime: Runtime) -> tuple[Pixels, dict[str, Any]]:
+    def build(self, settings: TrainVision, data: Splits, runtime: Runtime) -> tuple[Pixels, Card]:
         """The model with the statistics of the pixels, and its card."""
         model, card = build_model(settings, data, data.weights)
         if settings.sync_batchnorm:
             synchronise_batchnorm(model, runtime)
         return model, card
 
-    def prepare(self, data: Splits, split: str, model: Pixels, *, card: Mapping[str, Any]) -> Images:
+    def prepare(self, data: Splits, split: str, model: Pixels, *, card: Card) -> Images:
         """The images of a split."""
         return data.part(split).as_learned(model.kind, data.classes)
 
@@ -113,7 +113,7 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
         self,
         model: Pixels,
         part: Images,
-        card: Mapping[str, Any],
+        card: Card,
         *,
         place: Place,
         say: Callable[[str], None] = print,
@@ -132,20 +132,20 @@ class Vision(Domain[TrainVision, Splits, Pixels]):
             mistakes(part.images, found, part.names, out=place.folder / "mistakes.png")
         say(f"report: {place.folder}")
 
-    def example(self, trained: Trained) -> Example:
+    def example(self, trained: Trained[About]) -> Example:
         """Pixels to answers; the layout in memory is a matter of speed, and the exporters know better."""
-        card = trained.about["model"]
-        model = trained.load(lambda card: rebuild({**card, "channels_last": False}))
+        card = trained.about.model
+        model = trained.load(lambda card: rebuild(card.model_copy(update={"channels_last": False})))
         about = {
-            "input": f"uint8 (batch, {card['channels']}, {card['size']}, {card['size']}), pixels of 0 to 255",
-            "size": card["size"],
-            "channels": card["channels"],
-            "span": card["span"],
+            "input": f"uint8 (batch, {card.channels}, {card.size}, {card.size}), pixels of 0 to 255",
+            "size": card.size,
+            "channels": card.channels,
+            "span": card.span,
             **model.kind.use(),
         }
         return Example(Answers(model), samples_of(trained.run, lambda: self._test(trained)), about)
 
-    def _test(self, trained: Trained) -> Images:
+    def _test(self, trained: Trained[About]) -> Images:
         return self.load(TrainVision.of_run(trained.run), Runtime("cpu"), trained=trained).test
 
 

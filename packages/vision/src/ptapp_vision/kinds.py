@@ -23,6 +23,7 @@ from ptapp_core.measure.results import class_numbers
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import build_loss, wide
 from ptapp_vision.answers import PALETTE, shares_answer
+from ptapp_vision.card import Card
 from ptapp_vision.data.splits import IGNORED, SEGMENT
 from ptapp_vision.models.reconstruct import Reconstruction, reconstruction_metrics
 
@@ -319,8 +320,8 @@ def kind_for(name: str, names: Sequence[str], targets: Tensor) -> Kind:
     return own[name](names) if name in own else known.kind_for(name, names, targets)
 
 
-def kind_of(card: Mapping[str, Any]) -> Kind:
+def kind_of(card: Card) -> Kind:
     """The kind of a card, from a run's `meta.json`."""
     own: dict[str, type[Kind]] = {"autoencoder": Reconstruct, "unet": Segment}
-    kind = Segment if card.get("kind") == SEGMENT else own.get(card["name"])
-    return kind(card["classes"]) if kind else known.kind_of(card)
+    kind = Segment if card.kind == SEGMENT else own.get(card.name)
+    return kind(card.classes) if kind else known.kind_of(card)

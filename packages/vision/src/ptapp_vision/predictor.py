@@ -35,16 +35,16 @@ class Predictor:
 
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, "vision", About, which=checkpoint)
-        card = trained.about["model"]
-        if card["name"] == "autoencoder":
+        card = trained.about.model
+        if card.name == "autoencoder":
             raise UserError(f"{run}: an autoencoder has no classes; see its report, or export it")
-        self.drawn: bool = trained.about["drawn"]
+        self.drawn = trained.about.drawn
         """Whether the model learned from pictures that the program drew."""
         self.model = trained.load(rebuild).to(runtime.device)
         """uint8 (N, channels, size, size) -> what its kind of target takes, (N, K), or of masks (N, K, size, size)."""
         self.kind = kind_in(self.model)
         """What the K outputs stand for, and what is said of them."""
-        self.images = Images(run / "meta.json", {**card, **self.kind.use()})
+        self.images = Images(run / "meta.json", {**card.stored(), **self.kind.use()})
         """How the model takes images."""
         self._runtime = runtime
 

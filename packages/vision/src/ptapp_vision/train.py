@@ -1,7 +1,6 @@
 """What a training job of images is made of: the model, and the augmentation of its batches."""
 
 from collections.abc import Callable
-from typing import Any
 
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
@@ -9,7 +8,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.machine.inplace import recompute_activations
 from ptapp_vision.augment.batch import Augment, mix
-from ptapp_vision.card import card_of
+from ptapp_vision.card import Card, card_of
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.splits import SEGMENT, Splits
 from ptapp_vision.kinds import kind_for
@@ -17,15 +16,15 @@ from ptapp_vision.models import Weights, build
 from ptapp_vision.models.whole import Pixels, pixel_statistics
 
 
-def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, dict[str, Any]]:
+def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, Card]:
     """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
     kind = kind_for(settings.kind, data.classes, data.train.labels)
     card = card_of(settings, data, kind, weights=weights)
     network = build(
         settings.model,
         classes=kind.outputs,
-        channels=card["network_channels"],
-        size=card["size"],
+        channels=card.network_channels,
+        size=card.size,
         pretrained=settings.pretrained,
         weights=weights,
         of_pixels=kind.name == SEGMENT,
@@ -34,7 +33,7 @@ def build_model(settings: TrainVision, data: Splits, weights: Weights | None) ->
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())
     mean, std = (
-        part.expand(card["network_channels"]) for part in network.statistics or pixel_statistics(data.train.images)
+        part.expand(card.network_channels) for part in network.statistics or pixel_statistics(data.train.images)
     )
     return Pixels(network, mean, std, channels_last=settings.channels_last, kind=kind), card
 

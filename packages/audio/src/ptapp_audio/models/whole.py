@@ -1,19 +1,17 @@
 """The model that is trained, evaluated and exported: from a waveform to logits, features and windows inside."""
 
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_audio.card import Card, Front
 from ptapp_audio.data.clips import Clips, spread
 from ptapp_audio.data.read import FULL_SCALE, SILENT
 from ptapp_audio.features.augment import hide
 from ptapp_audio.features.spectral import LogMel
 from ptapp_audio.models import Network, build
-from ptapp_core.errors import UserError
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.known import kind_of
@@ -21,26 +19,6 @@ from ptapp_core.kinds.known import kind_of
 _QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
 _LOOKED_AT = 256  # windows from which the statistics are taken
 _TOGETHER = 16  # windows of these that are computed at a time
-
-
-@dataclass(frozen=True)
-class Front:
-    """The parameters of the features: `rate` and `low` in Hz, `n_fft` and `hop` in samples."""
-
-    rate: int
-    n_fft: int
-    hop: int
-    _: KW_ONLY
-    mels: int
-    low: float
-
-    @classmethod
-    def of(cls, rate: int, frame: float, hop: float, *, mels: int, low: float) -> "Front":
-        """From seconds; the spectrum gets the next power of two."""
-        n_fft = 2 ** (max(round(frame * rate), 16) - 1).bit_length()
-        if low >= rate / 2:
-            raise UserError(f"--low {low:g}: at {rate:,} samples a second audio ends at {rate // 2:,} Hz")
-        return cls(rate, n_fft, max(round(hop * rate), 1), mels=mels, low=low)
 
 
 class LogMelFront(nn.Module):
@@ -161,10 +139,9 @@ def _as_float(samples: Tensor) -> Tensor:
     return samples if samples.is_floating_point() else samples.float() / FULL_SCALE
 
 
-def rebuild(card: dict[str, Any]) -> Waveform:
+def rebuild(card: Card) -> Waveform:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
-    front = Front(**card["front"])
-    shape = (front.mels, 1 + card["window"] // front.hop)
+    shape = (card.front.mels, 1 + card.window // card.front.hop)
     kind = kind_of(card)
-    network = build(card["name"], classes=kind.outputs, shape=shape, **card["options"])
-    return Waveform(UnitFront() if network.hears else LogMelFront(front), network, card["window"], kind=kind)
+    network = build(card.name, classes=kind.outputs, shape=shape, **card.options)
+    return Waveform(UnitFront() if network.hears else LogMelFront(card.front), network, card.window, kind=kind)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ptapp_core.data.loader import Batch, Data, each_once
 from ptapp_core.errors import UserError, counted
+from ptapp_core.kinds.card import OutputsCard
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import class_numbers, write_results
@@ -136,9 +137,9 @@ class Kind(nn.Module, ABC):
         return cls(names)
 
     @classmethod
-    def of_card(cls, card: Mapping[str, Any]) -> Self:
+    def of_card(cls, card: OutputsCard) -> Self:
         """The kind of which `card` said what it takes to build it again."""
-        return cls(card[cls.called])
+        return cls(getattr(card, cls.called))
 
     @property
     def outputs(self) -> int:

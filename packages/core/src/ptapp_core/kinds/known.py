@@ -1,11 +1,11 @@
 """The kinds of target by name, from data and from a card."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from ptapp_core.data.targets import PartNames, Wanted
+from ptapp_core.kinds.card import KindCard, OutputsCard
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.multilabel import Multilabel
@@ -26,15 +26,14 @@ def kind_for(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
     return make_kind(name, names, targets) if is_own(name) else KINDS[name].of(names, targets)
 
 
-def kind_of(card: Mapping[str, Any]) -> VectorKind:
+def kind_of(card: OutputsCard) -> VectorKind:
     """The kind of a card, from a run's `meta.json`; thresholds come with the weights."""
-    name = card.get("kind", Classify.name)
-    if name == Multitask.name:
-        return Multitask([part["target"] for part in card["tasks"]], list(map(kind_of, card["tasks"])))
-    if not is_own(name):
-        return KINDS[name].of_card(card)
-    kind = own_kind(name).of_card(card)
-    kind.name = name
+    if isinstance(card, KindCard) and card.kind == Multitask.name:
+        return Multitask([part.target for part in card.tasks], list(map(kind_of, card.tasks)))
+    if not is_own(card.kind):
+        return KINDS[card.kind].of_card(card)
+    kind = own_kind(card.kind).of_card(card)
+    kind.name = card.kind
     return kind
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS
 from ptapp_core.errors import UserError, nearest, one_line
+from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.nn.own import make_loss
 from ptapp_core.settings.own import bring, full_name
@@ -51,7 +52,7 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         outputs = torch.randn(_TRIED, kind.outputs, generator=torch.Generator().manual_seed(0))
         answers, figures = kind(outputs), kind.gathered(outputs, target).figures(loss)
         card = kind.card()
-        found.of_card(card)
+        found.of_card(KindCard(**card))
     except UserError:
         raise
     except Exception as error:  # whatever the user's code does

@@ -1,6 +1,6 @@
 """Regression: a target is one or several numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.kinds.card import OutputsCard
 from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
 from ptapp_core.kinds.wording import numbers_answer, rounded
 from ptapp_core.measure.number_metrics import number_metrics, number_rows
@@ -46,9 +47,9 @@ class Regress(VectorKind):
         return cls(names, mean.tolist(), torch.where(std > 0, std, 1.0).tolist())
 
     @classmethod
-    def of_card(cls, card: Mapping[str, Any]) -> Self:
+    def of_card(cls, card: OutputsCard) -> Self:
         """With the scale of its targets."""
-        return cls(card["targets"], card["mean"], card["std"])
+        return cls(card.targets, card.mean, card.std)
 
     def card(self) -> dict[str, Any]:
         """With the scale of the targets."""

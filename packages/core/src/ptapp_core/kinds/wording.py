@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from ptapp_core.errors import UserError
-from ptapp_core.runs.typed import Names, Typed, checked
+from ptapp_core.runs.typed import Listed, Names, Typed, checked
 from ptapp_core.settings.own import is_own
 
 
@@ -61,11 +61,11 @@ class _Target(Typed):
     """What the card of an export says of the outputs of one target (`Kind.use`), by which they are put into words."""
 
     kind: Literal["classify", "multilabel", "regress"]
-    classes: Names = Field(default_factory=list)
-    labels: Names = Field(default_factory=list)
-    thresholds: list[float] = Field(default_factory=list)
-    targets: Names = Field(default_factory=list)
-    std: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    classes: Names = ()
+    labels: Names = ()
+    thresholds: Listed[float] = ()
+    targets: Names = ()
+    std: Listed[Annotated[float, Field(gt=0)]] = ()
 
     @model_validator(mode="after")
     def _outputs_have_names(self) -> Self:
@@ -98,7 +98,7 @@ class _Task(_Target):
 class _Tasks(Typed):
     """Several targets at once."""
 
-    tasks: Annotated[list[_Task], Field(min_length=1)]
+    tasks: Annotated[Listed[_Task], Field(min_length=1)]
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         return targets_answer({task.target: task.answer(row[task.first : task.last + 1]) for task in self.tasks})

@@ -1,91 +1,89 @@
 """The text models by task and name, built from a card: what a run's `meta.json` keeps of its model."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of
 from ptapp_core.settings.own import is_own
+from ptapp_nlp.card import Card
 from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
-from ptapp_nlp.models.recurrent import RecurrentEncoder, RecurrentLanguageModel
+from ptapp_nlp.models.recurrent import Cell, RecurrentEncoder, RecurrentLanguageModel
 from ptapp_nlp.models.transformer import LanguageModel, TransformerEncoder, Translator
 
 __all__ = ["Classifier", "LanguageModel", "RecurrentLanguageModel", "Tagger", "Translator", "build"]
 
-OPTIONS = ("dim", "hidden", "layers", "heads", "dropout", "bidirectional", "pool", "norm", "lora")
-"""The settings that shape a model."""
 
-
-def build(card: Mapping[str, Any], *, pretrained: bool = False, kind: Kind | None = None) -> nn.Module:
-    """The model of a card: `task`, `name`, `vocab`, `pad`, `classes` (names; none without), `options`.
+def build(card: Card, *, pretrained: bool = False, kind: Kind | None = None) -> nn.Module:
+    """The model of a card.
 
     `pretrained` loads the weights that a bert starts from; a trained one needs its shape alone. A model of a task with
     a target for each text has its `kind` as a part: the given one, or that of the card.
     """
-    if card["task"] in SUPERVISED:
+    if card.task in SUPERVISED:
         kind = kind or kind_of(card)
         model = _built(card, kind.outputs, pretrained)
         model.kind = kind
         return model
-    return _built(card, len(card["classes"]), pretrained)
+    return _built(card, len(card.classes), pretrained)
 
 
-def _built(card: Mapping[str, Any], outputs: int, pretrained: bool) -> nn.Module:
-    task, options = card["task"], card["options"]
-    if is_own(card["name"]):
+def _built(card: Card, outputs: int, pretrained: bool) -> nn.Module:
+    task, options = card.task, card.options
+    if is_own(card.name):
         return own_network(card, outputs)
     if task == "translate":
-        return Translator(card["vocab"], options["dim"], options["heads"], **_rest(card))
-    if task == "generate" and card["name"] == "transformer":
-        return LanguageModel(card["vocab"], options["dim"], options["heads"], **_rest(card))
+        return Translator(card.vocab, options.dim, options.heads, **_rest(card))
+    if task == "generate" and card.name == "transformer":
+        return LanguageModel(card.vocab, options.dim, options.heads, **_rest(card))
     if task == "generate":
         return RecurrentLanguageModel(
-            card["name"],
-            card["vocab"],
-            options["dim"],
-            layers=options["layers"],
-            hidden=options["hidden"],
-            dropout=options["dropout"],
-            pad=card["pad"],
+            cast(Cell, card.name),
+            card.vocab,
+            options.dim,
+            layers=options.layers,
+            hidden=options.hidden,
+            dropout=options.dropout,
+            pad=card.pad,
         )
     encoder = _encoder(card, pretrained)
     if task == "tag":
-        return Tagger(encoder, outputs, options["dropout"])
-    return Classifier(encoder, outputs, options["pool"], dropout=options["dropout"])
+        return Tagger(encoder, outputs, options.dropout)
+    return Classifier(encoder, outputs, options.pool, dropout=options.dropout)
 
 
-def _encoder(card: Mapping[str, Any], pretrained: bool) -> Encoder:
-    options = card["options"]
-    if card["name"] == "bert":
+def _encoder(card: Card, pretrained: bool) -> Encoder:
+    options = card.options
+    if card.name == "bert":
         from ptapp_nlp.models.bert import PretrainedEncoder  # transformers takes seconds to import
 
-        source = card["pretrained"] if pretrained else None
-        return PretrainedEncoder(card["encoder"], source, card["pad"], lora=options["lora"])
-    if card["name"] == "transformer":
-        return TransformerEncoder(card["vocab"], options["dim"], options["heads"], **_rest(card))
+        assert card.encoder is not None
+        source = card.pretrained if pretrained else None
+        return PretrainedEncoder(card.encoder, source, card.pad, lora=options.lora)
+    if card.name == "transformer":
+        return TransformerEncoder(card.vocab, options.dim, options.heads, **_rest(card))
     return RecurrentEncoder(
-        card["name"],
-        card["vocab"],
-        options["dim"],
-        hidden=options["hidden"] or options["dim"],
-        layers=options["layers"],
-        bidirectional=options["bidirectional"],
-        dropout=options["dropout"],
-        pad=card["pad"],
+        cast(Cell, card.name),
+        card.vocab,
+        options.dim,
+        hidden=options.hidden or options.dim,
+        layers=options.layers,
+        bidirectional=options.bidirectional,
+        dropout=options.dropout,
+        pad=card.pad,
     )
 
 
-def _rest(card: Mapping[str, Any]) -> dict[str, Any]:
-    options = card["options"]
+def _rest(card: Card) -> dict[str, Any]:
+    options = card.options
     return {
-        "hidden": options["hidden"] or 4 * options["dim"],
-        "layers": options["layers"],
-        "dropout": options["dropout"],
-        "pre_norm": options["norm"] == "pre",
-        "pad": card["pad"],
+        "hidden": options.hidden or 4 * options.dim,
+        "layers": options.layers,
+        "dropout": options.dropout,
+        "pre_norm": options.norm == "pre",
+        "pad": card.pad,
     }

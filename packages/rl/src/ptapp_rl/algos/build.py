@@ -14,8 +14,9 @@ from ptapp_rl.algos.a2c import A2C
 from ptapp_rl.algos.dqn import DQN, Experience, ExperienceConfig, QNetwork
 from ptapp_rl.algos.ppo import PPO
 from ptapp_rl.algos.reinforce import Reinforce
+from ptapp_rl.card import Card
 from ptapp_rl.config import TrainRL
-from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_card, action_note
+from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form, action_note
 from ptapp_rl.envs.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
@@ -30,9 +31,9 @@ ABOUT = {
 }
 
 
-def build(card: dict[str, Any]) -> nn.Module:
+def build(card: Card) -> nn.Module:
     """A new model of a card."""
-    return QNetwork(card) if card["algo"] == "dqn" else ActorCritic(card)
+    return QNetwork(card) if card.algo == "dqn" else ActorCritic(card)
 
 
 def frames_per_step(settings: TrainRL) -> float:
@@ -97,7 +98,7 @@ def task_and_source(
     settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
 ) -> tuple[Task, Rollouts | Experience]:
     """The algorithm's task and source, which the loop needs."""
-    if note := action_note(action_card(environments.action_space, environments.name, settings.algo), environments.name):
+    if note := action_note(action_form(environments.action_space, environments.name, settings.algo), environments.name):
         say(note)
     if settings.algo == "dqn":
         return _dqn(settings, model, environments, runtime=runtime, say=say)

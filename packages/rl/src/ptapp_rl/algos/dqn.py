@@ -19,7 +19,9 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import lerp_each
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Progress, Task
+from ptapp_rl.card import Card
 from ptapp_rl.envs.capture import decode_generator, encode_generator
+from ptapp_rl.envs.forms import Discrete
 from ptapp_rl.envs.normalise import RunningNorm, digits_note, size_note
 from ptapp_rl.envs.spaces import Observations, bounds_note, each, refuse_odd
 from ptapp_rl.envs.vector import Environments, Pace
@@ -37,19 +39,21 @@ class QNetwork(nn.Module):
 
     atoms: Tensor
 
-    def __init__(self, card: dict[str, Any]) -> None:
+    def __init__(self, card: Card) -> None:
         super().__init__()
-        self.actions, self.start = card["action"]["n"], card["action"]["start"]
-        self._in_space = getattr(torch, card["action"]["dtype"])
-        self.count, self.dueling = card["atoms"], card["dueling"]
-        self.encoder = encoder(card["observation"], card["normalise"])
-        sizes = [width(self.encoder), *card["hidden"]]
-        self.hidden = Layers(sizes[:1] if card["observation"]["kind"] == "image" else sizes, card["activation"])
-        size = sizes[0] if card["observation"]["kind"] == "image" else sizes[-1]
+        assert isinstance(card.action, Discrete)
+        self.actions, self.start = card.action.n, card.action.start
+        self._in_space = getattr(torch, card.action.dtype)
+        self.count, self.dueling = card.atoms, card.dueling
+        self.encoder = encoder(card.observation, card.normalise)
+        sizes = [width(self.encoder), *card.hidden]
+        if card.observation.kind == "image":
+            sizes = sizes[:1]  # its encoder ends in a hidden layer
+        self.hidden, size = Layers(sizes, card.activation), sizes[-1]
         self.advantage = nn.Linear(size, self.actions * self.count)
         self.value = nn.Linear(size, self.count) if self.dueling else None
         self.register_buffer("atoms", torch.zeros(self.count))
-        self.range: tuple[float | None, float | None] = (card["value_min"], card["value_max"])
+        self.range: tuple[float | None, float | None] = (card.value_min, card.value_max)
         if self.range[0] is not None and self.range[1] is not None:
             self.place(self.range[0], self.range[1])
 
@@ -341,7 +345,7 @@ class Experience:
         if not (state["replay"]["arrays"]["actions"] < self._task.model.actions).all():
             raise ValueError(f"actions must be below {self._task.model.actions}")
         self._replay.load_state_dict(state["replay"])
-        refuse_odd(each(state["replay"]["observations"], lambda part: part.flatten(0, 1)), self._environments.card)
+        refuse_odd(each(state["replay"]["observations"], lambda part: part.flatten(0, 1)), self._environments.form)
         if not self._environments.load_state_dict(state["environments"]):
             self._replay.cut(self._environments.observations)
         least = self._config.learning_starts + (state["given"] - 1) * self._config.train_every

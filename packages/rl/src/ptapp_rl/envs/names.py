@@ -3,7 +3,7 @@
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,18 @@ def names() -> list[str]:
     return sorted(newest.values())
 
 
-def resolve(name: str, run: Mapping[str, Any] | None = None) -> str:
+def resolve(name: str, of_run: str | None = None) -> str:
     """The registered name that is meant: itself, or the newest version of a bare one.
 
     `module:Name` and `file.py:Name` import first; there the name may be that of a class or function too.
 
-    Of a `run`, given by its `meta.json`, it is the name that the run began with: a newer version is another one.
+    `of_run` is the name that a run began with, as its `meta.json` has it: a newer version is another environment.
 
     Raises UserError with the nearest known name.
     """
     if own_code.is_own(name):
         name = _brought(name)
-    name = str((run or {}).get("env", name))
+    name = name if of_run is None else str(of_run)
     if name in gym.registry:
         return name
     known = names()

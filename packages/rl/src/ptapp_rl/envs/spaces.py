@@ -1,4 +1,4 @@
-"""What an environment shows and takes, as plain data that a run's `meta.json` holds.
+"""What an environment shows and takes: its forms, and what is done with observations of each.
 
 Observations are a tensor, or a dict of tensors where the space is a dictionary.
 """
@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
+from ptapp_rl.envs.forms import Action, Box, Choices, Discrete, Image, Numbers, Observation, Part, Parts, Vector
 
 Observations = Tensor | dict[str, Tensor]
 
@@ -30,14 +31,14 @@ _MOST = 2**20  # values of whole numbers, each of which is a feature or a logit
 _SMALLEST_SIDE = 36  # pixels that the convolutions need
 
 
-def observation_card(space: spaces.Space[Any], name: str) -> dict[str, Any]:
-    """`vector`, `image`, `numbers` (whole ones) or `dict` of them; raises UserError for anything else."""
+def observation_form(space: spaces.Space[Any], name: str) -> Observation:
+    """That of a space of observations; raises UserError for one that is not supported."""
     if not isinstance(space, spaces.Dict):
-        return _part_card(space, f"--env {name}: an observation")
+        return _part_form(space, f"--env {name}: an observation")
     if not space.spaces or not all(isinstance(key, str) for key in space):
         raise UserError(f"--env {name}: an observation is a dictionary that is empty, or whose names are not text")
-    cards = {key: _part_card(part, f"--env {name}: the part {key!r} of an observation") for key, part in space.items()}
-    return {"kind": "dict", "parts": cards}
+    parts = {key: _part_form(part, f"--env {name}: the part {key!r} of an observation") for key, part in space.items()}
+    return Parts(kind="dict", parts=parts)
 
 
 def is_image(shape: Sequence[int]) -> bool:
@@ -50,38 +51,40 @@ def channel_axis(shape: Sequence[int]) -> int:
     return max(range(3), key=lambda axis: (-shape[axis], axis))
 
 
-def _part_card(space: spaces.Space[Any], where: str) -> dict[str, Any]:
+def _part_form(space: spaces.Space[Any], where: str) -> Part:
     _check_numbers(space, where)
     match space:
         case spaces.Dict():
             raise UserError(f"{where} is a dictionary; flatten it")
         case spaces.Box(dtype=np.uint8, shape=shape) if is_image(shape):
-            return {"kind": "image", "shape": list(shape)}
+            return Image(kind="image", shape=shape)
         case spaces.Box(shape=shape) | spaces.MultiBinary(shape=shape):
-            return {"kind": "vector", "shape": list(shape)}
+            return Vector(kind="vector", shape=shape)
         case spaces.Discrete(n=n, start=start):
-            return {"kind": "numbers", "nvec": [int(n)], "start": [int(start)]}
+            return Numbers(kind="numbers", nvec=(int(n),), start=(int(start),))
         case spaces.MultiDiscrete(nvec=nvec, start=start):
-            return {"kind": "numbers", "nvec": nvec.flatten().tolist(), "start": start.flatten().tolist()}
+            return Numbers(kind="numbers", nvec=_whole(nvec), start=_whole(start))
     raise UserError(
         f"{where} is of kind {type(space).__name__}, which is not supported; "
         "wrap it into boxes, whole numbers, or one dictionary of these"
     )
 
 
-def action_card(space: spaces.Space[Any], name: str, algorithm: str) -> dict[str, Any]:
-    """`discrete`, `multidiscrete` or `box`; raises UserError where the algorithm does not take such actions."""
+def action_form(space: spaces.Space[Any], name: str, algorithm: str) -> Action:
+    """That of a space of actions; raises UserError where the algorithm does not take such ones."""
     where = f"--env {name}: an action"
     _check_numbers(space, where)
+    form: Action
+    stored: dict[str, Any] = {"shape": space.shape or (), "dtype": np.dtype(space.dtype).name}
     match space:
         case spaces.Discrete(n=n, start=start):
-            card: dict[str, Any] = {"kind": "discrete", "n": int(n), "start": int(start)}
+            form = Discrete(kind="discrete", n=int(n), start=int(start), **stored)
         case spaces.MultiDiscrete(nvec=nvec, start=start):
-            card = {"kind": "multidiscrete", "nvec": nvec.flatten().tolist(), "start": start.flatten().tolist()}
+            form = Choices(kind="multidiscrete", nvec=_whole(nvec), start=_whole(start), **stored)
         case spaces.MultiBinary(shape=shape):
-            card = {"kind": "multidiscrete", "nvec": [2] * prod(shape), "start": [0] * prod(shape)}
+            form = Choices(kind="multidiscrete", nvec=(2,) * prod(shape), start=(0,) * prod(shape), **stored)
         case spaces.Box(dtype=dtype) if dtype.kind == "f":
-            card = {"kind": "box", "low": _finite(space.low), "high": _finite(space.high)}
+            form = Box(kind="box", low=_finite(space.low), high=_finite(space.high), **stored)
         case spaces.Box(dtype=dtype):
             raise UserError(
                 f"{where} is a Box of whole numbers ({dtype}), which no algorithm takes; wrap it into a MultiDiscrete, "
@@ -92,13 +95,13 @@ def action_card(space: spaces.Space[Any], name: str, algorithm: str) -> dict[str
                 f"{where} is of kind {type(space).__name__}, which no algorithm takes; "
                 "wrap it into a Discrete, a MultiDiscrete, or a Box of floats"
             )
-    if card["kind"] not in TAKES[algorithm]:
-        fitting = [algo for algo, kinds in TAKES.items() if card["kind"] in kinds]
+    if form.kind not in TAKES[algorithm]:
+        fitting = [algo for algo, kinds in TAKES.items() if form.kind in kinds]
         raise UserError(
-            f"--algo {algorithm} does not take the {FAMILIES[card['kind']]} actions of {name}; "
+            f"--algo {algorithm} does not take the {FAMILIES[form.kind]} actions of {name}; "
             f"these do: {', '.join(fitting)}"
         )
-    return {**card, "shape": list(space.shape or ()), "dtype": np.dtype(space.dtype).name}
+    return form
 
 
 def _check_numbers(space: spaces.Space[Any], where: str) -> None:
@@ -115,24 +118,28 @@ def _check_numbers(space: spaces.Space[Any], where: str) -> None:
         raise UserError(f"{where} has {count:,} values, of which a network takes {_MOST:,}: make it a Box")
 
 
-def _finite(bound: Any) -> list[float]:
+def _whole(numbers: Any) -> tuple[int, ...]:
+    return tuple(numbers.flatten().tolist())
+
+
+def _finite(bound: Any) -> tuple[float, ...]:
     largest = float(np.finfo(bound.dtype).max)
-    return np.clip(bound.astype(np.float64), -largest, largest).reshape(-1).tolist()
+    return tuple(np.clip(bound.astype(np.float64), -largest, largest).reshape(-1).tolist())
 
 
-def unscaled(card: dict[str, Any]) -> list[int]:
+def unscaled(form: Box) -> list[int]:
     """The numbers of a box of actions that lack a bound, by index; the type's greatest number stands for infinity."""
-    infinite = float(min(np.finfo(card["dtype"]).max, np.finfo(np.float32).max, key=float))
-    bounds = zip(card["low"], card["high"], strict=True)
+    infinite = float(min(np.finfo(form.dtype).max, np.finfo(np.float32).max, key=float))
+    bounds = zip(form.low, form.high, strict=True)
     return [index for index, (low, high) in enumerate(bounds) if max(-low, low, -high, high) >= infinite]
 
 
-def action_note(card: dict[str, Any], name: str) -> str:
+def action_note(form: Action, name: str) -> str:
     """What the user should know of the actions, for the console; empty for most."""
-    if card["kind"] != "box" or not (free := unscaled(card)):
+    if not isinstance(form, Box) or not (free := unscaled(form)):
         return ""
     return (
-        f"actions of {name}: {len(free)} of {counted(len(card['low']), 'number')} "
+        f"actions of {name}: {len(free)} of {counted(len(form.low), 'number')} "
         "lack a finite bound and are not scaled: the policy begins at 0, with a deviation of 1"
     )
 
@@ -176,17 +183,17 @@ def store(buffer: Observations, row: int, observations: Any) -> None:
             part[row] = torch.from_numpy(observations[name])
 
 
-def fault_of(observations: Any, card: dict[str, Any]) -> str | None:
+def fault_of(observations: Any, form: Observation) -> str | None:
     """What is wrong with observations, (N, ...), that no network should see; None where nothing is.
 
     Of a stack of frames they may be the newest alone.
     """
-    if card["kind"] == "dict":
-        found = (fault_of(observations[name], part) for name, part in card["parts"].items())
+    if isinstance(form, Parts):
+        found = (fault_of(observations[name], part) for name, part in form.parts.items())
         return next((fault for fault in found if fault), None)
-    if card["kind"] == "numbers":
+    if isinstance(form, Numbers):
         numbers = observations.reshape(len(observations), -1)
-        first, count = (np.array(card[name])[: numbers.shape[1]] for name in ("start", "nvec"))
+        first, count = (np.array(each)[: numbers.shape[1]] for each in (form.start, form.nvec))
         outside = (numbers < first) | (numbers >= first + count)
         return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
     if observations.dtype.kind == "f" and not np.isfinite(observations).all():
@@ -194,9 +201,9 @@ def fault_of(observations: Any, card: dict[str, Any]) -> str | None:
     return None
 
 
-def refuse_odd(observations: Observations, card: dict[str, Any]) -> None:
+def refuse_odd(observations: Observations, form: Observation) -> None:
     """Raises ValueError for stored observations, (N, ...), in which something is wrong."""
-    if fault := fault_of(each(observations, lambda part: part.numpy()), card):
+    if fault := fault_of(each(observations, lambda part: part.numpy()), form):
         raise ValueError(fault)
 
 

@@ -30,7 +30,7 @@ from ptapp_core.runs.log import FRAMES
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs.names import has_own_vector, make, make_own_vector
-from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_card, refuse_odd
+from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_form, refuse_odd
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]
@@ -114,7 +114,7 @@ class Environments:
             self._vector.single_observation_space,
             self._vector.single_action_space,
         )
-        self.card = observation_card(self.observation_space, name)
+        self.form = observation_form(self.observation_space, name)
         self._broken = False
         self._seed = (seed * 1_000_003 + first) % 2**31
         self.observations: Any = None
@@ -173,7 +173,7 @@ class Environments:
         self._check_observations()
 
     def _check_observations(self) -> None:
-        if fault := fault_of(self.observations, self.card):
+        if fault := fault_of(self.observations, self.form):
             raise UserError(f"environment {self.name}: {fault} (frame {self.frames:,})")
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
@@ -276,7 +276,7 @@ class Environments:
         like |= {"observations": each(self.observations, torch.from_numpy), "frames": 0, "own": False, "way": ""}
         like |= {name: [number] * len(state[name]) for name, number in (("returns", 0.0), ("lengths", 0))}
         refuse_unlike({name: state[name] for name in like}, like)
-        refuse_odd(state["observations"], self.card)
+        refuse_odd(state["observations"], self.form)
         if not all(map(isfinite, state["returns"])):
             raise ValueError("returns of episodes must be finite")
         if not self._own and (type(state["states"]) is not list or len(state["states"]) != self.count):

@@ -300,7 +300,7 @@ class Rollouts:
         if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
             raise ValueError(f"order must be one of the {size} transitions")
         if size:
-            refuse_odd(_from_names(columns)["observation"], self._environments.card)
+            refuse_odd(_from_names(columns)["observation"], self._environments.form)
         if size and not isinstance(head, Gaussian):
             taken, count = columns["action"], torch.tensor(getattr(head, "sizes", head.noise_size))
             if not ((taken >= 0) & (taken < count)).all():

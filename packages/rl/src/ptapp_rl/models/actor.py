@@ -6,13 +6,14 @@ counts them: from 0, and within -1 and 1 where an action is bounded. `in_space` 
 """
 
 from math import e, inf, log, pi
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_rl.card import Card
+from ptapp_rl.envs.forms import Action, Box, Choices, Discrete
 from ptapp_rl.envs.spaces import Observations, unscaled
 from ptapp_rl.models.networks import Layers, encoder, orthogonal, width
 
@@ -20,11 +21,11 @@ from ptapp_rl.models.networks import Layers, encoder, orthogonal, width
 class Categorical(nn.Module):
     """One of n actions; parameters are n logits."""
 
-    def __init__(self, features: int, card: dict[str, Any]) -> None:
+    def __init__(self, features: int, form: Discrete) -> None:
         super().__init__()
-        self.start, self._in_space = card["start"], getattr(torch, card["dtype"])
-        self.linear = orthogonal(nn.Linear(features, card["n"]), 0.01)
-        self.noise_size, self.action_shape, self.dtype = card["n"], (), torch.int64
+        self.start, self._in_space = form.start, getattr(torch, form.dtype)
+        self.linear = orthogonal(nn.Linear(features, form.n), 0.01)
+        self.noise_size, self.action_shape, self.dtype = form.n, (), torch.int64
 
     def forward(self, features: Tensor) -> Tensor:
         """Features, float (N, features), to logits, float (N, n)."""
@@ -57,11 +58,11 @@ class MultiCategorical(nn.Module):
 
     start: Tensor
 
-    def __init__(self, features: int, card: dict[str, Any]) -> None:
+    def __init__(self, features: int, form: Choices) -> None:
         super().__init__()
-        self.sizes: list[int] = card["nvec"]
-        self.shape, self._in_space = tuple(card["shape"]), getattr(torch, card["dtype"])
-        self.register_buffer("start", torch.tensor(card["start"]), persistent=False)
+        self.sizes = list(form.nvec)
+        self.shape, self._in_space = form.shape, getattr(torch, form.dtype)
+        self.register_buffer("start", torch.tensor(form.start), persistent=False)
         self.linear = orthogonal(nn.Linear(features, sum(self.sizes)), 0.01)
         self.noise_size, self.action_shape, self.dtype = sum(self.sizes), (len(self.sizes),), torch.int64
 
@@ -106,13 +107,13 @@ class Gaussian(nn.Module):
     reach: Tensor
     limit: Tensor
 
-    def __init__(self, features: int, card: dict[str, Any]) -> None:
+    def __init__(self, features: int, form: Box) -> None:
         super().__init__()
-        self.shape = tuple(card["shape"])
-        low, high = (torch.tensor(card[name], dtype=torch.float64) for name in ("low", "high"))
+        self.shape = form.shape
+        low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (form.low, form.high))
         free = torch.zeros(len(low), dtype=torch.bool)
-        free[unscaled(card)] = True
-        space = getattr(torch, card["dtype"])
+        free[unscaled(form)] = True
+        space = getattr(torch, form.dtype)
         wide = torch.promote_types(space, torch.float32)
         buffers = {
             "low": low.to(space),
@@ -164,7 +165,17 @@ def _gumbel(random: np.random.Generator, *shape: int) -> Tensor:
 
 
 Head = Categorical | MultiCategorical | Gaussian
-HEADS: dict[str, type[Head]] = {"discrete": Categorical, "multidiscrete": MultiCategorical, "box": Gaussian}
+
+
+def head_of(action: Action, features: int) -> Head:
+    """The distribution of actions of this form, from so many features."""
+    match action:
+        case Discrete():
+            return Categorical(features, action)
+        case Choices():
+            return MultiCategorical(features, action)
+        case Box():
+            return Gaussian(features, action)
 
 
 class ActorCritic(nn.Module):
@@ -173,16 +184,16 @@ class ActorCritic(nn.Module):
     Vectors have a network each for actor and critic; an image's convolutions, the costly part, are shared.
     """
 
-    def __init__(self, card: dict[str, Any]) -> None:
+    def __init__(self, card: Card) -> None:
         super().__init__()
-        self.encoder = encoder(card["observation"], card["normalise"])
-        sizes, activation = [width(self.encoder), *card["hidden"]], card["activation"]
-        if card["observation"]["kind"] == "image":
+        self.encoder = encoder(card.observation, card.normalise)
+        sizes, activation = [width(self.encoder), *card.hidden], card.activation
+        if card.observation.kind == "image":
             sizes = sizes[:1]  # its encoder ends in a hidden layer
         self.actor = Layers(sizes, activation)
         self.critic = Layers(sizes, activation)
         orthogonal(self)
-        self.head: Head = HEADS[card["action"]["kind"]](sizes[-1], card["action"])
+        self.head = head_of(card.action, sizes[-1])
         self.value = orthogonal(nn.Linear(sizes[-1], 1), 1.0)
 
     def forward(self, observations: Observations) -> Tensor:

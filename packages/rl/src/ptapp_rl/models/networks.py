@@ -3,13 +3,13 @@
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from math import prod, sqrt
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.machine.runtime import Runtime
+from ptapp_rl.envs.forms import Image, Numbers, Observation, Parts, Vector
 from ptapp_rl.envs.normalise import Moments, RunningNorm, too_fine
 from ptapp_rl.envs.spaces import Observations, channel_axis
 
@@ -37,9 +37,9 @@ class Layers(nn.ModuleList):
 class Flat(nn.Module):
     """(N, ...) numbers -> (N, features), centred and scaled by running statistics where asked."""
 
-    def __init__(self, card: dict[str, Any], normalise: bool) -> None:
+    def __init__(self, form: Vector, normalise: bool) -> None:
         super().__init__()
-        self.features = prod(card["shape"])
+        self.features = prod(form.shape)
         self.norm = RunningNorm(self.features) if normalise else None
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -51,10 +51,9 @@ class Flat(nn.Module):
 class OneHot(nn.Module):
     """(N, ...) whole numbers -> (N, sum of n): for each of them as many features as it has values."""
 
-    def __init__(self, card: dict[str, Any]) -> None:
+    def __init__(self, form: Numbers) -> None:
         super().__init__()
-        self.sizes: list[int] = card["nvec"]
-        self.starts: list[int] = card["start"]
+        self.sizes, self.starts = form.nvec, form.start
         self.features = sum(self.sizes)
 
     def forward(self, observations: Tensor) -> Tensor:
@@ -71,9 +70,9 @@ class NatureCNN(nn.Module):
     three axes is that of the channels (of equal ones the last); a stack's frames are channels, too.
     """
 
-    def __init__(self, card: dict[str, Any]) -> None:
+    def __init__(self, form: Image) -> None:
         super().__init__()
-        self.shape = tuple(card["shape"])
+        self.shape = form.shape
         channels, height, width = self._channels_first(torch.zeros(1, *self.shape)).shape[1:]
         self.convolutions = nn.Sequential(
             nn.Conv2d(channels, 32, 8, stride=4),
@@ -99,13 +98,13 @@ class NatureCNN(nn.Module):
         return images.movedim(channel_axis(self.shape[-3:]) - 3, -3).flatten(1, -3)
 
 
-class Parts(nn.Module):
+class Together(nn.Module):
     """A dictionary of observations: the features of each part, side by side."""
 
-    def __init__(self, card: dict[str, Any], normalise: bool) -> None:
+    def __init__(self, form: Parts, normalise: bool) -> None:
         super().__init__()
-        self.names = list(card["parts"])  # any text, which names of modules are not
-        self.parts = nn.ModuleList(encoder(part, normalise) for part in card["parts"].values())
+        self.names = list(form.parts)  # any text, which names of modules are not
+        self.parts = nn.ModuleList(encoder(part, normalise) for part in form.parts.values())
         self.features = sum(map(width, self.parts))
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
@@ -113,17 +112,17 @@ class Parts(nn.Module):
         return torch.cat([part(observations[name]) for name, part in zip(self.names, self.parts, strict=True)], dim=1)
 
 
-def encoder(card: dict[str, Any], normalise: bool) -> nn.Module:
-    """The encoder of an observation's card; its `features` says how many numbers it gives."""
-    match card["kind"]:
-        case "dict":
-            return Parts(card, normalise)
-        case "image":
-            return NatureCNN(card)
-        case "numbers":
-            return OneHot(card)
-        case _:
-            return Flat(card, normalise)
+def encoder(form: Observation, normalise: bool) -> nn.Module:
+    """The encoder of observations of a form; its `features` says how many numbers it gives."""
+    match form:
+        case Parts():
+            return Together(form, normalise)
+        case Numbers():
+            return OneHot(form)
+        case Image():
+            return NatureCNN(form)
+        case Vector():
+            return Flat(form, normalise)
 
 
 def width(module: nn.Module) -> int:
@@ -143,7 +142,7 @@ def orthogonal(module: nn.Module, gain: float = sqrt(2)) -> nn.Module:
 
 def moments_of(encoder: nn.Module, observations: Observations) -> list[Moments]:
     """What `take_in` needs of observations, (N, ...): moments for each of the encoder's running statistics."""
-    if isinstance(encoder, Parts):
+    if isinstance(encoder, Together):
         assert isinstance(observations, dict)
         parts = zip(encoder.names, encoder.parts, strict=True)
         return [moments for name, part in parts for moments in moments_of(part, observations[name])]
@@ -168,7 +167,7 @@ def has_seen_nothing(encoder: nn.Module) -> bool:
 
 def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
     """Whether the encoder sees numbers, (N, ...), that float32 cannot distinguish."""
-    if isinstance(encoder, Parts):
+    if isinstance(encoder, Together):
         assert isinstance(observations, dict)
         parts = zip(encoder.names, encoder.parts, strict=True)
         return any(loses_digits(part, observations[name]) for name, part in parts)
@@ -180,7 +179,7 @@ def loses_digits(encoder: nn.Module, observations: Observations) -> bool:
 
 def largest(encoder: nn.Module, observations: Observations) -> float:
     """The largest magnitude of the numbers, (N, ...), that the encoder sees as they are; 0 where it sees none so."""
-    if isinstance(encoder, Parts):
+    if isinstance(encoder, Together):
         assert isinstance(observations, dict)
         return max(largest(part, observations[name]) for name, part in zip(encoder.names, encoder.parts, strict=True))
     assert isinstance(observations, Tensor)

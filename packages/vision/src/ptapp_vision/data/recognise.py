@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Literal, NamedTuple, Self
 
 from ptapp_core.data.files import visible
 from ptapp_core.data.folder_targets import as_wanted
@@ -16,6 +16,7 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
 from ptapp_core.settings.fields import flag
+from ptapp_vision.card import Card
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.decode import OnDisk, read_images
 from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_columns_of_pixels
@@ -124,17 +125,9 @@ class Form(NamedTuple):
     span: Span | Literal["own"] | None = "own"
 
     @classmethod
-    def of(cls, card: dict[str, Any]) -> Self:
+    def of(cls, card: Card) -> Self:
         """The form of the images that a run was trained on, from its card."""
-        return cls(card["size"], card["channels"], span_in(card))
-
-
-def span_in(card: dict[str, Any]) -> Span | None:
-    """The span of the deep grey images that a run was trained on, from its card; None where there was none."""
-    if card["span"] is None:
-        return None
-    low, high = card["span"]
-    return low, high
+        return cls(card.size, card.channels, card.span)
 
 
 def load_for(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ptapp_core.data.loader import Batch
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import Kind
+from ptapp_vision.card import Card
 from ptapp_vision.data.decode import OnDisk
 from ptapp_vision.data.splits import SEGMENT, Images
 from ptapp_vision.models import Network, build
@@ -87,17 +88,17 @@ class _Decoded(torch.utils.data.Dataset[Batch]):
         return {"input": self._images.images[row], "target": self._images.labels[row]}
 
 
-def rebuild(card: dict[str, Any]) -> Pixels:
+def rebuild(card: Card) -> Pixels:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
     from ptapp_vision.kinds import kind_of  # of which the autoencoder's takes this module
 
-    channels, kind = card["network_channels"], kind_of(card)
+    channels, kind = card.network_channels, kind_of(card)
     network = build(
-        card["name"],
+        card.name,
         classes=kind.outputs,
         channels=channels,
-        size=card["size"],
+        size=card.size,
         of_pixels=kind.name == SEGMENT,
-        **card["options"],
+        **card.options,
     )
-    return Pixels(network, torch.zeros(channels), torch.ones(channels), channels_last=card["channels_last"], kind=kind)
+    return Pixels(network, torch.zeros(channels), torch.ones(channels), channels_last=card.channels_last, kind=kind)
