@@ -20,7 +20,6 @@ from ptapp_core.kinds.classify import Classify
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
 from ptapp_nlp.card import About
-from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.splits import Examples
 from ptapp_nlp.data.tokens import EOS, learn
 from ptapp_nlp.entities import tag_figures
@@ -202,7 +201,7 @@ def test_words_beyond_the_limit_have_one_tag_and_count_everywhere(
     (said,) = part.tags(model, card.classes, runtime)
     assert said[2:] == ["NN", "NN"]
     loss = build_loss("cross-entropy")
-    validated = evaluation(TrainNLP(task="tag"), part, loss, runtime=runtime, card=card)(model)
+    validated = evaluation(card, part, loss, runtime=runtime)(model)
     measure(model, part, card, place=Place(tmp_path, "test", False, runtime))
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())

@@ -49,10 +49,10 @@ def several_windows(clips: Clips, window: int, most: int) -> Clips:
     return clips.take(torch.arange(len(clips)).repeat_interleave(counts))
 
 
-def window_of(settings: TrainAudio, clips: Clips, rate: int) -> int:
-    """Samples of the model's window: as the settings say, or so many that most training clips fit into it."""
-    if settings.seconds is not None:
-        return max(round(settings.seconds * rate), 1)
+def window_of(seconds: float | None, clips: Clips, rate: int) -> int:
+    """Samples of the model's window of so many `seconds`; None: so many that most training clips fit into it."""
+    if seconds is not None:
+        return max(round(seconds * rate), 1)
     most = int(clips.lengths.double().quantile(_MOST).ceil())
     return min(most, round(_LONGEST * rate))
 
@@ -61,7 +61,7 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, Card]:
     """The model with the statistics of the training clips, and what it takes to build it again."""
     front = Front.of(data.rate, settings.frame, settings.hop, mels=settings.mels, low=settings.low)
     kind = kind_for(settings.kind, data.classes, data.train.labels)
-    window = max(window_of(settings, data.train, data.rate), 8 * front.hop)
+    window = max(window_of(settings.seconds, data.train, data.rate), 8 * front.hop)
     network, options = _network(settings, kind, data.rate, (front.mels, 1 + window // front.hop))
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())

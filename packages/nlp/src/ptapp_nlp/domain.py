@@ -131,7 +131,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
 
     def evaluation(self, job: TextJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation texts."""
-        return evaluation(job.settings, job.parts["val"], loss, runtime=job.runtime, card=job.card)
+        return evaluation(job.card, job.parts["val"], loss, runtime=job.runtime)
 
     def lines(self, job: TextJob, loader: Loader) -> list[str]:
         """The tokens, the texts that are cut, and the model."""

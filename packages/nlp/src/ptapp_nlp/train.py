@@ -53,19 +53,19 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
     return transform
 
 
-def evaluation(settings: TrainNLP, part: Measured, loss: nn.Module, *, runtime: Runtime, card: Card) -> Evaluate:
+def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime) -> Evaluate:
     """What measures the model on a split while it learns, by the loss that it learns from."""
 
     def supervised(model: nn.Module) -> Mapping[str, float]:
         return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
-        figures = token_figures(model, OUTPUTS[settings.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
-        if settings.task == "tag":
+        figures = token_figures(model, OUTPUTS[card.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
+        if card.task == "tag":
             return {"loss": figures["loss"], **part.tag_figures(model, card.classes, runtime)}
         return figures
 
-    return of_tokens if settings.task in TOKENS else supervised
+    return of_tokens if card.task in TOKENS else supervised
 
 
 def about_tokens(texts: Texts, tokens: Tokens, batch_size: int) -> str:
