@@ -38,14 +38,11 @@ class SupervisedSettings(TrainSettings):
     """What `--task` knows; the first three can be several at once."""
 
     task: str = option(
-        "classify",
-        "classify, multilabel, regress, several of these (a,b), or module:Kind",
-        group="Data",
+        "classify", "classify, multilabel, regress, several of these (a,b), or module:Kind", group="Data"
     )
     label_column: str | None = option(
-        None, "the target's column, or columns (x+y), of each task (a,b); none: detected",
-        group="Data",
-    )  # fmt: skip
+        None, "the target's column, or columns (x+y), of each task (a,b); none: detected", group="Data"
+    )
     balance: Literal["none", "weights", "sampler"] = option(
         "none", "against unequal classes: weights in the loss, or a sampler that draws rare classes more", group="Data"
     )
@@ -138,6 +135,7 @@ class SupervisedSettings(TrainSettings):
     def _target_fits(self) -> Self:
         for kind, loss in self.tasks:
             self._loss_fits(kind, loss)
+        self._balance_fits()
         if self.fold is not None and self.folds is None:
             raise ValueError(f"--fold {self.fold}: say of how many, with --folds")
         return self
@@ -153,16 +151,17 @@ class SupervisedSettings(TrainSettings):
             raise ValueError(f"--loss {loss} does not fit {self.asked_by}: use {' or '.join(LOSSES[kind])}")
         if is_own(kind) and loss is not None and not is_own(loss):
             raise ValueError(f"--loss {loss} is of built-in kinds: {self.asked_by} has a loss of its own; leave it out")
-        usual = ("none", "weights", "sampler")
-        fitting = {"multilabel": usual[:2], MULTITASK: usual[:2], "regress": usual[:1]}
-        of_all = "regress" if {each for each, _ in self.tasks} == {"regress"} else self.kind
-        if self.balance not in (usual[:1] if is_own(kind) else fitting.get(of_all, usual)):
-            raise ValueError(f"--balance {self.balance} is for classes, not for {self.asked_by}: leave it out")
         if kind == "classify" and loss == "focal" and self.mixes:
             raise ValueError("--loss focal takes one class a sample: leave --mixup and --cutmix out")
-        if kind == "classify" and self.label_smoothing and not self._has_cross_entropy:
+        classes = [own for each, own in self.tasks if each == "classify"]
+        if self.label_smoothing and classes and all(own == "focal" for own in classes):
             raise ValueError("--label-smoothing is of cross-entropy: leave it or --loss focal out")
 
-    @property
-    def _has_cross_entropy(self) -> bool:
-        return any(kind == "classify" and loss != "focal" for kind, loss in self.tasks)
+    def _balance_fits(self) -> None:
+        """Raises ValueError where there are no classes, or none of one class a sample, to balance."""
+        kinds = {kind for kind, _ in self.tasks}
+        nothing = kinds == {"regress"} or is_own(self.task)
+        if (self.balance != "none" and nothing) or (
+            self.balance == "sampler" and (self.kind == MULTITASK or "multilabel" in kinds)
+        ):
+            raise ValueError(f"--balance {self.balance} is for classes, not for {self.asked_by}: leave it out")
