@@ -64,7 +64,11 @@ LIGHT = (
 LIGHT += ("runs.log", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
 # What a server needs; it computes by onnxruntime.
-SERVED = ("ptapp_core.serve.front", "ptapp_core.serve.session", *(f"ptapp_{domain}.serving" for domain in ["vision"]))
+SERVED = (
+    "ptapp_core.serve.front",
+    "ptapp_core.serve.session",
+    *(f"ptapp_{domain}.serving" for domain in ["audio", "vision"]),
+)
 
 
 def source(module: str) -> Path | None:
