@@ -10,31 +10,13 @@ from ptapp_core.machine.runtime import choose_device
 from ptapp_core.runs.typed import Size, Typed
 from ptapp_core.settings.fields import flag
 from ptapp_rl.config import TrainRL
+from ptapp_rl.envs.forms import Form
 from ptapp_rl.envs.spaces import action_card
 from ptapp_rl.envs.vector import Environments
 
-_Shape = list[Size]
-_Whole = list[int]
-
-
-class _Seen(Typed):
-    kind: Literal["vector", "image"]
-    shape: _Shape
-
-
-class _Numbers(Typed):
-    kind: Literal["numbers"]
-    nvec: list[Size]
-    start: _Whole
-
-
-class _Parts(Typed):
-    kind: Literal["dict"]
-    parts: dict[str, Annotated[_Seen | _Numbers, Field(discriminator="kind")]]
-
 
 class _Action(Typed):
-    shape: _Shape
+    shape: list[Size]
     dtype: str
 
 
@@ -47,7 +29,7 @@ class _Discrete(_Action):
 class _Choices(_Action):
     kind: Literal["multidiscrete"]
     nvec: list[Size]
-    start: _Whole
+    start: list[int]
 
 
 class _Box(_Action):
@@ -60,7 +42,7 @@ class Card(Typed):
     """What it takes to build the policy again, and to use it."""
 
     algo: Literal["dqn", "reinforce", "a2c", "ppo"]
-    observation: Annotated[_Seen | _Numbers | _Parts, Field(discriminator="kind")]
+    observation: Form
     action: Annotated[_Discrete | _Choices | _Box, Field(discriminator="kind")]
     max_episode_steps: Size | None
     normalise: bool

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
+from ptapp_rl.envs.forms import fault_of
 
 Observations = Tensor | dict[str, Tensor]
 
@@ -174,24 +175,6 @@ def store(buffer: Observations, row: int, observations: Any) -> None:
     else:
         for name, part in buffer.items():
             part[row] = torch.from_numpy(observations[name])
-
-
-def fault_of(observations: Any, card: dict[str, Any]) -> str | None:
-    """What is wrong with observations, (N, ...), that no network should see; None where nothing is.
-
-    Of a stack of frames they may be the newest alone.
-    """
-    if card["kind"] == "dict":
-        found = (fault_of(observations[name], part) for name, part in card["parts"].items())
-        return next((fault for fault in found if fault), None)
-    if card["kind"] == "numbers":
-        numbers = observations.reshape(len(observations), -1)
-        first, count = (np.array(card[name])[: numbers.shape[1]] for name in ("start", "nvec"))
-        outside = (numbers < first) | (numbers >= first + count)
-        return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
-    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
-        return "an observation is not finite"
-    return None
 
 
 def refuse_odd(observations: Observations, card: dict[str, Any]) -> None:
