@@ -67,7 +67,7 @@ HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxrunti
 SERVED = (
     "ptapp_core.serve.front",
     "ptapp_core.serve.session",
-    *(f"ptapp_{domain}.serving" for domain in ["audio", "rl", "vision"]),
+    *(f"ptapp_{domain}.serving" for domain in DOMAINS),
 )
 
 
