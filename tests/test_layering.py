@@ -71,7 +71,7 @@ HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxrunti
 # What a server needs; it computes by onnxruntime.
 SERVED = (
     *sorted(f"ptapp_core.serve.{path.stem}" for path in (CORE / "serve").glob("[a-z]*.py")),
-    *(f"ptapp_{domain}.serving" for domain in ["vision"]),
+    *(f"ptapp_{domain}.serving" for domain in DOMAINS),
 )
 
 

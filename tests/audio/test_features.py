@@ -31,7 +31,7 @@ def spoken() -> tuple[np.ndarray[Any, Any], int]:
     if not FSDD.is_dir():
         pytest.skip("spoken digits are not in ../shared/data/fsdd")
     samples, rate, *_ = read(FSDD / "7_george_12.wav")
-    return samples.numpy().astype(np.float32) / FULL_SCALE, rate
+    return samples.astype(np.float32) / FULL_SCALE, rate
 
 
 # Module, librosa's function, greatest difference: relative to the largest value, but for dB and Hz.

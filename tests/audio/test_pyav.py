@@ -42,9 +42,9 @@ def test_it_is_read_at_any_rate_and_half_of_it_refused(name: str, av: Any, tmp_p
     assert look(tmp_path / name)[0] == rate
     samples = read(tmp_path / name, 16_000).samples
     assert len(samples) == pytest.approx(32_000, abs=2500)
-    spectrum = np.abs(np.fft.rfft(samples.numpy()[8000:24_000]))
+    spectrum = np.abs(np.fft.rfft(samples[8000:24_000]))
     assert spectrum.argmax() == pytest.approx(500, abs=2)
-    assert samples.double().std() == pytest.approx(12_000 / 2**0.5, rel=0.05)
+    assert samples.astype(float).std() == pytest.approx(12_000 / 2**0.5, rel=0.05)
     whole = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(whole[: len(whole) // 2])
     if name != "x.aac":  # a stream of frames: nothing says how many there are

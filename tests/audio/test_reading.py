@@ -29,9 +29,9 @@ def tone(rate: int, seconds: float = 0.5, hertz: float = 440) -> np.ndarray:
 def test_every_bit_depth_gives_the_same_sound(subtype: str, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "x.wav", tone(8000), 8000, subtype=subtype)
     samples, rate, *_ = read(tmp_path / "x.wav")
-    assert (samples.dtype, rate) == (torch.int16, 8000)
+    assert (samples.dtype, rate) == (np.int16, 8000)
     coarse = {"PCM_U8": 300, "ULAW": 900}.get(subtype, 1.01)
-    assert (samples.numpy() - tone(8000) * 32768).__abs__().max() <= coarse
+    assert (samples - tone(8000) * 32768).__abs__().max() <= coarse
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3", "aiff", "au"])
@@ -40,16 +40,16 @@ def test_every_container_is_read(suffix: str, tmp_path: Path) -> None:
     samples, rate, *_ = read(tmp_path / f"x.{suffix}")
     assert rate == 16_000
     assert abs(len(samples) - 8000) < 2500  # mp3 pads
-    assert samples.float().std().item() == pytest.approx(0.5 / 2**0.5 * 32768, rel=0.12)
+    assert samples.std() == pytest.approx(0.5 / 2**0.5 * 32768, rel=0.12)
 
 
 def test_16_bit_samples_stay_as_they_are_and_channels_are_averaged(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(-32768, 32768, (500, 1)).astype(np.int16)
     soundfile.write(tmp_path / "x.wav", values, 8000)
-    assert np.array_equal(read(tmp_path / "x.wav")[0].numpy(), values[:, 0])
+    assert np.array_equal(read(tmp_path / "x.wav")[0], values[:, 0])
     soundfile.write(tmp_path / "y.wav", np.concatenate([values, values // 2, values * 0], 1), 8000)
     mean = np.concatenate([values, values // 2, values * 0], 1).astype(float).mean(1)
-    assert np.abs(read(tmp_path / "y.wav")[0].numpy() - mean).max() <= 0.51
+    assert np.abs(read(tmp_path / "y.wav")[0] - mean).max() <= 0.51
 
 
 @pytest.mark.parametrize("rate", [96_000, 44_100, 11_127, 8000, 192_000])
@@ -58,7 +58,7 @@ def test_any_rate_is_brought_to_the_one_asked_for(rate: int, tmp_path: Path) -> 
     samples, got, *_ = read(tmp_path / "x.wav", 16_000)
     assert got == 16_000
     assert abs(len(samples) - 8000) <= 2
-    middle = samples[2000:6000].float() / 32768
+    middle = torch.from_numpy(samples[2000:6000]) / 32768
     spectrum = torch.fft.rfft(middle * torch.hann_window(4000), n=64_000).abs()
     assert int(spectrum.argmax()) / 4 == pytest.approx(440, abs=0.6)
     assert middle.std().item() == pytest.approx(0.5 / 2**0.5, rel=0.02)
@@ -87,7 +87,7 @@ def test_a_resampled_sound_keeps_its_length_and_is_never_empty(samples: int, rat
     soundfile.write(tmp_path / "x.wav", np.full(samples, 0.5), rate)
     got = read(tmp_path / "x.wav", 16_000).samples
     assert abs(len(got) - max(samples * 16_000 / rate, 1)) <= 0.51
-    assert got.abs().max() > 8000
+    assert np.abs(got).max() > 8000
 
 
 @pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
@@ -100,7 +100,7 @@ def test_floats_of_another_range_are_the_same_sound(subtype: str, scale: float, 
     soundfile.write(tmp_path / "other.wav", values * scale, 8000, subtype=subtype)
     right, other = read(tmp_path / "right.wav", 4000), read(tmp_path / "other.wav", 4000)
     assert other.divisor == max(scale, 1.0)
-    assert np.abs(other.samples.numpy() - right.samples.numpy() * min(scale, 1.0)).max() <= 0.51
+    assert np.abs(other.samples - right.samples * min(scale, 1.0)).max() <= 0.51
 
 
 def test_what_a_lossy_codec_adds_beyond_full_scale_is_clipped(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_on_disk_the_samples_are_the_same_and_leave_no_file(tmp_path: Path, monk
     assert torch.equal(memory.train.samples, disk.train.samples)
     assert "mapped from disk" in disk.about
     half_way = Store(on_disk=True)  # a job that is killed now leaves none either
-    half_way.add(torch.ones(10_000, dtype=torch.int16))
+    half_way.add(np.ones(10_000, np.int16))
     assert not list((tmp_path / "cache").iterdir())
     assert half_way.block().sum() == 10_000
     monkeypatch.setattr("ptapp_audio.data.recognise.free_memory", lambda: 1000)

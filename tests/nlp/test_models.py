@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 import torch
@@ -224,7 +225,7 @@ def search(
     model: Translator, width: int, penalty: float = 1.0, cached: bool = True
 ) -> tuple[list[list[int]], list[float]]:
     session = TranslatorSession(model, IDS, cached=cached)
-    return beam(session, torch.full((3, 1), BOS), torch.tensor([9, 9, 9]), width=width, penalty=penalty)
+    return beam(session, torch.full((3, 1), BOS), np.array([9, 9, 9]), width=width, penalty=penalty)
 
 
 @torch.no_grad()
@@ -255,7 +256,7 @@ def test_a_beams_score_is_that_of_its_answer_and_not_below_greedy(translator: Tr
 def test_a_beam_does_not_depend_on_its_neighbours(seed: int, width: int, penalty: float) -> None:
     model, generator = sure(seed), torch.Generator().manual_seed(seed)
     source = torch.randint(4, 12, (8, 6), generator=generator)
-    limit = torch.randint(3, 25, (8,), generator=generator)
+    limit = torch.randint(3, 25, (8,), generator=generator).numpy()
     source[4:, 3:] = 0
     together = beam(TranslatorSession(model, source), torch.full((8, 1), BOS), limit, width=width, penalty=penalty)
     for row in range(8):

@@ -3,6 +3,7 @@
 import json
 import sys
 
+import torch
 from torch import Tensor
 
 from ptapp_audio.config import PredictAudio
@@ -46,7 +47,7 @@ def predict(settings: PredictAudio) -> None:
             unreadable += 1
             continue
         remarks.add(file, sound)
-        samples, rate = sound.samples, sound.rate
+        samples, rate = torch.from_numpy(sound.samples), sound.rate
         if not settings.timeline:
             answer(str(file), model.values(samples).tolist())
         if settings.timeline or settings.picture:
@@ -55,7 +56,7 @@ def predict(settings: PredictAudio) -> None:
             times = [start / rate for start in at.tolist()]
             if settings.timeline:
                 spans = [(start, min(start + model.window, len(samples))) for start in at.tolist()]
-                windows = [(start / rate, end / rate, is_silent(samples[start:end])) for start, end in spans]
+                windows = [(start / rate, end / rate, is_silent(sound.samples[start:end])) for start, end in spans]
                 _print_line(str(file), windows, values, kind, settings.json_)
             if settings.picture:
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"

@@ -96,10 +96,10 @@ class Predictor:
         name = f"recording {place}" if isinstance(recording, np.ndarray) else str(recording)
         try:
             if not isinstance(recording, np.ndarray):
-                return read(Path(recording), self.rate).samples
+                return torch.from_numpy(read(Path(recording), self.rate).samples)
             if rate is None:
                 raise UserError(f"{name}: is a waveform; give its samples a second as rate=")
-            return from_array(recording, rate, self.rate).samples
+            return torch.from_numpy(from_array(recording, rate, self.rate).samples)
         except Unreadable as error:
             raise UserError(f"{name}: {error}") from error
 

@@ -13,9 +13,9 @@ from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.encode import fallback_tag
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
-from ptapp_nlp.decode import LONGER, MORE
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
+from ptapp_nlp.search import LONGER, MORE
 
 _Free = dict[str, tuple[str, ...]]
 """Inputs by name, with the names of their free dimensions."""
@@ -51,7 +51,7 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
         "input": f"{shapes}, numbers of tokenizer.json, padded with {card.pad}",
         **(kind.use() if kind else {"output": output, "classes": card.classes}),
         "task": card.task,
-        **_use(card, tokens),
+        **use_of(card, tokens),
     }
     if kind:
         model = Answers(model).eval()
@@ -69,7 +69,7 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
     return Example(model, inputs, about, options, {"tokenizer.json": shipped})
 
 
-def _use(card: Card, tokens: Tokens) -> dict[str, Any]:
+def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     """What a program that has only the exported files must know to get this program's text from them.
 
     The tokenizer puts the marks around a text and cuts it; what a model writes needs its marks and limits here.
@@ -97,7 +97,8 @@ def _use(card: Card, tokens: Tokens) -> dict[str, Any]:
     )
     line = card.text_per == "line"
     use += "stripped of blanks" if line else "its first character, the line break of `begin`, is left out"
-    return {**common, "begin": tokens.begin(card.text_per), **end, "window": window, "use": use}
+    begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
+    return {**common, **begin, **end, "window": window, "use": use}
 
 
 def _form(card: Card, part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:

@@ -27,8 +27,11 @@ def export(settings: ExportRL) -> None:
     environments.close()
     latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""
     about = {
+        "domain": "rl",
         "input": f"{_form(samples)}: observations as {environments.name} gives them{latest}",
         "output": "the policy's likeliest actions, as the environment takes them",
+        "inputs": _inputs(samples),
+        "observation": card.observation.stored(),
         "action": card.action.stored(),
         "environment": environments.name,
         "algorithm": card.algo,
@@ -40,6 +43,12 @@ def export(settings: ExportRL) -> None:
     )
     print(f"{path}: {about['input']} -> {about['output']}")
     print(f"proven at batch 1, 2 and 7 on observations of the environment: greatest difference {difference:.2e}")
+
+
+def _inputs(observations: Observations) -> dict[str, Any]:
+    """The name of each input with its dtype, and the shape of one observation in it."""
+    parts = observations if isinstance(observations, dict) else {"input": observations}
+    return {name: {"dtype": str(part.dtype)[6:], "shape": list(part.shape[1:])} for name, part in parts.items()}
 
 
 def _form(observations: Observations) -> str:

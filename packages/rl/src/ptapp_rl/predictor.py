@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
-from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
 from ptapp_core.machine.runtime import Runtime
 from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
-from ptapp_rl.envs.forms import Numbers, Part, Parts
-from ptapp_rl.envs.spaces import each, fault_of
+from ptapp_rl.envs.forms import batch_of
+from ptapp_rl.envs.spaces import each
 
 Observation = npt.ArrayLike | Mapping[str, npt.ArrayLike]
 """What `reset` and `step` of the environment return; with `--stack` the latest ones, the oldest first.
@@ -43,25 +41,6 @@ class Predictor:
 
         Raises UserError for an observation of another shape than the policy's, or with values that it cannot take.
         """
-        form = self.card.observation
-        seen: list[Any] = list(observations)
-        parts: Any
-        if isinstance(form, Parts):
-            parts = {
-                name: _stacked([one[name] for one in seen], part, f"the part {name!r} of an observation")
-                for name, part in form.parts.items()
-            }
-        else:
-            parts = _stacked(seen, form, "an observation")
-        if fault := fault_of(parts, form):
-            raise UserError(fault)
-        actions = self.model(self._runtime.to_device(each(parts, torch.from_numpy))).cpu().numpy()
+        batch = batch_of(observations, self.card.observation)
+        actions = self.model(self._runtime.to_device(each(batch, torch.from_numpy))).cpu().numpy()
         return [action.item() if action.ndim == 0 else action for action in actions]
-
-
-def _stacked(arrays: Sequence[Any], form: Part, what: str) -> npt.NDArray[Any]:
-    """(N, ...) of arrays that `what` names in messages."""
-    stacked = np.stack([np.asarray(array) for array in arrays])
-    if not isinstance(form, Numbers) and stacked.shape[1:] != form.shape:
-        raise UserError(f"{what} has the shape {stacked.shape[1:]}, and the policy takes {form.shape}")
-    return stacked

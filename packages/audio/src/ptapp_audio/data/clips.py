@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ptapp_audio.data.read import is_silent
+from ptapp_audio.data.read import Samples
+from ptapp_audio.data.windows import deciding, places
 from ptapp_core.data.files import cache_folder
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
@@ -67,14 +69,14 @@ class Clips:
 
 
 def spread(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Windows of `size` samples that cover whole clips: whose clip, and where they begin, int64 (M,) each.
+    """The windows of `size` samples that cover whole clips: whose clip, and where they begin, int64 (M,) each."""
+    return _joined([places(length, size) for length in lengths.tolist()])
 
-    A clip within one window has one; a longer one has the fewest that cover it and one more, spread evenly.
-    """
-    counts = torch.where(lengths <= size, 1, (lengths - 1) // size + 2)
-    owner = torch.arange(len(lengths)).repeat_interleave(counts)
-    number = torch.arange(len(owner)) - (counts.cumsum(0) - counts)[owner]
-    return owner, number * (lengths[owner] - size).clamp(min=0) // (counts[owner] - 1).clamp(min=1)
+
+def _joined(at: Sequence[npt.NDArray[np.int64]]) -> tuple[Tensor, Tensor]:
+    """The windows of each clip in one: whose clip, and where they begin, int64 (M,) each."""
+    counts = torch.tensor([len(each) for each in at])
+    return torch.arange(len(at)).repeat_interleave(counts), torch.from_numpy(np.concatenate(at))
 
 
 class Windows:
@@ -88,13 +90,9 @@ class Windows:
         empty = (clips.lengths == 0).nonzero()
         if len(empty):
             raise UserError(f"{clips.names[int(empty[0])]}: holds no samples; leave it out")
-        owner, at = spread(clips.lengths, size)
-        starts = clips.starts[owner] + at
-        ends = (starts + size).minimum((clips.starts + clips.lengths)[owner])
-        spans = zip(starts.tolist(), ends.tolist(), strict=True)
-        audible = torch.tensor([not is_silent(clips.samples[start:end]) for start, end in spans])
-        decide = audible | (owner[audible].bincount(minlength=len(clips)) == 0)[owner]
-        self.owner, self._at = owner[decide], at[decide]
+        samples = clips.samples.numpy()
+        spans = zip(clips.starts.tolist(), clips.lengths.tolist(), strict=True)
+        self.owner, self._at = _joined([deciding(samples[start : start + length], size) for start, length in spans])
         self._clips, self._size = clips, size
 
     def __len__(self) -> int:
@@ -124,14 +122,14 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
-    def add(self, clip: Tensor) -> int:
+    def add(self, clip: Samples) -> int:
         """Takes a clip, int16 (samples,); returns where it begins in the block, in samples."""
         start = self._total
         self._total += len(clip)
         if self._file is None:
-            self._parts.append(clip)
+            self._parts.append(torch.from_numpy(clip))
         else:
-            self._file.write(clip.numpy().tobytes())
+            self._file.write(clip.tobytes())
         return start
 
     def block(self) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,15 @@ def kind(head: bytes) -> str | None:
     return starts.get(head[:4])
 
 
-def look(file: Path, what: str) -> tuple[int, float]:
+def look(source: Path | bytes, what: str) -> tuple[int, float]:
     """(samples a second, seconds) from the header alone; 0 seconds where it says none. Raises Unreadable."""
-    with _opened(file, what) as (_, stream, seconds):
+    with _opened(source, what) as (_, stream, seconds):
         return int(stream.rate), seconds
 
 
-def blocks(file: Path, what: str) -> Iterator[npt.NDArray[np.float32]]:
+def blocks(source: Path | bytes, what: str) -> Iterator[npt.NDArray[np.float32]]:
     """The samples in blocks of float32 (samples, channels); raises Unreadable, also for a file that is cut short."""
-    with _opened(file, what) as (container, stream, seconds):
+    with _opened(source, what) as (container, stream, seconds):
         to_float, count = av.AudioResampler(format="fltp"), 0
         for decoded in container.decode(stream):
             for frame in to_float.resample(decoded):
@@ -48,15 +49,16 @@ def blocks(file: Path, what: str) -> Iterator[npt.NDArray[np.float32]]:
 
 
 @contextmanager
-def _opened(file: Path, what: str) -> Iterator[tuple[Any, Any, float]]:
+def _opened(source: Path | bytes, what: str) -> Iterator[tuple[Any, Any, float]]:
     """The container, its first stream of audio, and how long that is by the header."""
     if av is None:
+        names = ("FILE", "FILE") if isinstance(source, bytes) else (source.name, source.stem)
         raise Unreadable(
             f"is {what}, which needs PyAV: {install('ptapp-audio', 'av')}, or convert it: "
-            f"ffmpeg -i {file.name} {file.stem}.wav"
+            f"ffmpeg -i {names[0]} {names[1]}.wav"
         )
     try:
-        with av.open(str(file)) as container:
+        with av.open(BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
             if not container.streams.audio:
                 raise Unreadable(f"is {what} without audio")
             stream = container.streams.audio[0]

@@ -1,4 +1,7 @@
-"""From audio files to int16 waveforms at one rate, in blocks: by libsndfile, and by PyAV what that does not read."""
+"""From audio files to int16 waveforms at one rate, in blocks: by libsndfile, and by PyAV what that does not read.
+
+No torch.
+"""
 
 import math
 import mmap
@@ -14,8 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import soundfile
-import torch
-from torch import Tensor
 
 from ptapp_audio.data import mpeg, pyav
 from ptapp_audio.data.headers import Data, ends_within_page, find_data
@@ -42,14 +43,15 @@ _UNKNOWN = 2**62  # frames: libsndfile says more where it does not know
 _CUT = "is cut short: it ends before the samples that its header promises"
 
 
-Decoded = tuple[npt.NDArray[np.int16], int, float]
+Samples = npt.NDArray[np.int16]
+Decoded = tuple[Samples, int, float]
 """Samples (n,), their rate, and the largest of any channel before it was divided."""
 
 
 class Sound(NamedTuple):
     """A recording as `read` returns it."""
 
-    samples: Tensor
+    samples: Samples
     """int16 (samples,)."""
     rate: int
     peak: float
@@ -58,10 +60,9 @@ class Sound(NamedTuple):
     """What floats beyond full scale were divided by; 1 where none were."""
 
 
-def is_silent(samples: Tensor) -> bool:
+def is_silent(samples: Samples) -> bool:
     """Whether the peak of int16 (samples,) is below `SILENT`."""
-    lowest, highest = samples.aminmax()
-    return max(-int(lowest), int(highest)) < SILENT * FULL_SCALE
+    return max(-int(samples.min()), int(samples.max())) < SILENT * FULL_SCALE
 
 
 def look(file: Path) -> tuple[int, float]:
@@ -97,8 +98,8 @@ SOUNDS = FileType(
 )
 
 
-def read(file: Path, rate: int | None = None) -> Sound:
-    """The recording as int16, the mean of its channels, at `rate` (None: its own).
+def read(source: Path | bytes, rate: int | None = None) -> Sound:
+    """The recording of a file, or of its bytes, as int16, the mean of its channels, at `rate` (None: its own).
 
     16-bit samples stay as they are; others are rounded to 16 bits. Floats up to 1.5 of full scale are clipped, for
     lossy codecs go so far. A file with larger ones is divided by the power of two that its largest reaches up to, so
@@ -106,7 +107,7 @@ def read(file: Path, rate: int | None = None) -> Sound:
 
     Raises Unreadable where the file is missing, empty, truncated, no audio, or holds samples that are no numbers.
     """
-    return _within_scale(lambda divisor: _decode(file, rate, divisor))
+    return _within_scale(lambda divisor: _decode(source, rate, divisor))
 
 
 def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
@@ -154,7 +155,7 @@ class Remarks:
     def add(self, file: Path, sound: Sound) -> None:
         """Takes note of a file."""
         self._files += 1
-        if abs(float(sound.samples.double().mean())) > _OFFSET * FULL_SCALE:
+        if abs(float(sound.samples.mean(dtype=np.float64))) > _OFFSET * FULL_SCALE:
             self._offset.append(file)
         if sound.divisor > 1.0:
             self._divisors.append(sound.divisor)
@@ -224,18 +225,18 @@ def _within_scale(decoded: Callable[[float], Decoded]) -> Sound:
     if peak > _OVERSHOOT:
         divisor = 2.0 ** math.ceil(math.log2(peak))
         samples, rate, _ = decoded(divisor)
-    return Sound(torch.from_numpy(samples), rate, peak, divisor)
+    return Sound(samples, rate, peak, divisor)
 
 
-def _decode(file: Path, rate: int | None, divisor: float) -> Decoded:
+def _decode(source: Path | bytes, rate: int | None, divisor: float) -> Decoded:
     """The samples of a file, at `rate` (None: its own)."""
     try:
-        with _opened(file) as (own, blocks):
+        with _opened(source) as (own, blocks):
             if not _SLOWEST <= own <= _FASTEST:
                 raise Unreadable(f"says that it has {own:,} samples a second, which no recording has")
             return _joined(blocks, own, rate or own, divisor)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise Unreadable(_reason(file, error)) from error
+        raise Unreadable(_reason(source, error)) from error
 
 
 def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> Decoded:
@@ -282,29 +283,38 @@ Blocks = Iterator[npt.NDArray[np.float32]]
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[tuple[int, Blocks]]:
+def _opened(source: Path | bytes) -> Iterator[tuple[int, Blocks]]:
     """The rate of a file, and its blocks (samples, channels); raises Unreadable for one that is cut short."""
-    if not file.is_file() or not file.stat().st_size:
-        raise Unreadable(_reason(file, ValueError("no regular file")))
-    with (
-        file.open("rb", buffering=0) as stream,
-        _Copy(stream.fileno(), 0, access=mmap.ACCESS_COPY) as whole,
-        memoryview(whole) as view,
-    ):
+    with _held(source) as (whole, plain), memoryview(whole) as view:
         data = find_data(view)
         if (data and data.is_cut_short(len(view))) or ends_within_page(view):
             raise Unreadable(_CUT)
         with view[slice(*data.part(len(view)))] if data and data.mpeg else view[:] as part:
-            source: int | _Copy | BytesIO = _rebuilt(part) or _repaired(whole, data) or stream.fileno()
+            content: int | _Copy | BytesIO = _rebuilt(part) or _repaired(whole, data) or plain
         try:
-            sound = _Forward(source, closefd=False)
+            sound = _Forward(content, closefd=False)
         except soundfile.SoundFileError:
             if what := pyav.kind(bytes(view[:16])):
-                yield pyav.look(file, what)[0], pyav.blocks(file, what)
+                yield pyav.look(source, what)[0], pyav.blocks(source, what)
                 return
             raise
         with sound:
             yield sound.samplerate, _blocks(sound)
+
+
+@contextmanager
+def _held(source: Path | bytes) -> Iterator[tuple[_Copy | bytearray, int | BytesIO]]:
+    """All bytes of a file, which may be changed, and the unchanged file as libsndfile takes it."""
+    if isinstance(source, bytes) and source:
+        yield bytearray(source), BytesIO(source)
+        return
+    if isinstance(source, bytes) or not source.is_file() or not source.stat().st_size:
+        raise Unreadable(_reason(source, ValueError("no regular file")))
+    with (
+        source.open("rb", buffering=0) as stream,
+        _Copy(stream.fileno(), 0, access=mmap.ACCESS_COPY) as whole,
+    ):
+        yield whole, stream.fileno()
 
 
 def _rebuilt(stream: memoryview) -> BytesIO | None:
@@ -319,13 +329,13 @@ def _rebuilt(stream: memoryview) -> BytesIO | None:
     return None if found.counts_right else BytesIO(found.rebuilt(stream))
 
 
-def _repaired(whole: _Copy, data: Data | None) -> _Copy | None:
+def _repaired(whole: _Copy | bytearray, data: Data | None) -> _Copy | BytesIO | None:
     """The file with the length of its samples in its header, where that was left open; None where it was not."""
     length = data.closed(len(whole)) if data and data.open else None
     if data is None or length is None:
         return None
     whole[data.field : data.field + len(length)] = length  # in this process's copy alone
-    return whole
+    return BytesIO(whole) if isinstance(whole, bytearray) else whole
 
 
 def _blocks(sound: _Forward) -> Blocks:
@@ -343,12 +353,13 @@ def _blocks(sound: _Forward) -> Blocks:
         raise Unreadable(_CUT)
 
 
-def _reason(file: Path, error: Exception) -> str:
-    if not file.exists():
-        return "no such file"
-    if file.is_dir():
-        return "is a folder, not an audio file"
-    if not file.stat().st_size:
+def _reason(source: Path | bytes, error: Exception) -> str:
+    if isinstance(source, Path):
+        if not source.exists():
+            return "no such file"
+        if source.is_dir():
+            return "is a folder, not an audio file"
+    if not (len(source) if isinstance(source, bytes) else source.stat().st_size):
         return "is empty (0 bytes)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"

@@ -39,7 +39,7 @@ def describe(settings: FeaturesAudio) -> None:
             unreadable += 1
             continue
         remarks.add(file, sound)
-        samples, rate = sound.samples, sound.rate
+        samples, rate = torch.from_numpy(sound.samples), sound.rate
         try:
             found = compute(samples, rate, settings, device=runtime.device)
         except UserError as error:

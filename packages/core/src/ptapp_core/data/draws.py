@@ -6,23 +6,10 @@ augmentation of a sample is the same wherever and whenever it is drawn (Salmon e
 as easy as 1, 2, 3"; the mixing function is the finaliser of SplitMix64, Steele et al. 2014).
 """
 
-from zlib import crc32
-
 import torch
 from torch import Tensor
 
-_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit number
-
-
-def _shift(x: Tensor, bits: int) -> Tensor:
-    """Logical right shift: torch's `>>` copies the sign bit of an int64."""
-    return (x >> bits) & ((1 << (64 - bits)) - 1)
-
-
-def _mix(x: Tensor) -> Tensor:
-    x = (x ^ _shift(x, 30)) * -4658895280553007687  # 0xBF58476D1CE4E5B9
-    x = (x ^ _shift(x, 27)) * -7723592293110705685  # 0x94D049BB133111EB
-    return x ^ _shift(x, 31)
+from ptapp_core.data.counters import bits_of, keys_of, start_of, upper
 
 
 class Draws:
@@ -32,25 +19,26 @@ class Draws:
     """
 
     def __init__(self, seed: int, epoch: int, index: Tensor) -> None:
-        start = _mix(torch.tensor(seed * 2 + 1, dtype=torch.int64) * _GOLDEN + epoch)
-        self._keys = _mix(start.to(index.device) + index * _GOLDEN)
+        start: Tensor = start_of(torch.tensor(seed), epoch)
+        self._keys: Tensor = keys_of(start.to(index.device), index)
 
     def bits(self, name: str, *shape: int) -> Tensor:
         """Uniform int64 over all 64 bits, shape (n, *shape)."""
         count = 1
         for size in shape:
             count *= size
-        counter = torch.arange(1, count + 1, device=self._keys.device) * _GOLDEN + crc32(name.encode())
-        return _mix(_mix(self._keys[:, None] ^ counter)).reshape(len(self._keys), *shape)
+        bits: Tensor = bits_of(self._keys, name, torch.arange(1, count + 1, device=self._keys.device))
+        return bits.reshape(len(self._keys), *shape)
 
     def uniform(self, name: str, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform float32 in [low, high), shape (n, *shape)."""
-        unit = _shift(self.bits(name, *shape), 40).to(torch.float32) * 2.0**-24
+        unit: Tensor = upper(self.bits(name, *shape)).to(torch.float32) * 2.0**-24
         return unit * (high - low) + low if (low, high) != (0.0, 1.0) else unit
 
     def integers(self, name: str, high: int, *shape: int) -> Tensor:
         """Uniform int64 in [0, high), high < 2**24, shape (n, *shape)."""
-        return (_shift(self.bits(name, *shape), 40) * high) >> 24
+        numbers: Tensor = (upper(self.bits(name, *shape)) * high) >> 24
+        return numbers
 
     def chance(self, name: str, probability: float, *shape: int) -> Tensor:
         """Booleans that are true with `probability`, shape (n, *shape)."""

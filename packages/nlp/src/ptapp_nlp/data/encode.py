@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.splits import Examples, TextPer
-from ptapp_nlp.data.tokens import EOS, Tokens
+from ptapp_nlp.data.tokens import EOS, Tokens, whole_lengths
 
 IGNORED = -100
 """The target of a token that has none: padding, or a later part of a tagged word."""
@@ -100,16 +99,6 @@ def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit
         if task != "translate":
             break
     return Cut(longest, limit)
-
-
-def whole_lengths(task: str, texts: Sequence[Any], tokens: Tokens, *, target: bool = False) -> list[int]:
-    """How many tokens each text has in full, with its marks: strings, or of a tagger lists of words.
-
-    `target`: they are what a translator writes, which begins with a mark too.
-    """
-    if task == "tag":
-        return [len(tokens.encode_words(words, sys.maxsize)[0]) for words in texts]
-    return [len(row) for row in tokens.encode(texts, sys.maxsize, eos=task == "translate", bos=target)]
 
 
 def fallback_tag(classes: Sequence[str]) -> int:

@@ -1,7 +1,8 @@
 """Text to token numbers and back, by the `tokenizers` library; trained on the training split alone, or BERT's own."""
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,18 @@ _WORD = r"\w+(?:['\u2019]\w+)*|[^\w\s]"  # a word with its apostrophes, or one o
 class Tokens:
     """A tokenizer, and what the models must know of it."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, unk: int | None = None, special: Sequence[int] | None = None) -> None:
+        """`unk` and `special` are the numbers of those tokens, where the tokenizer does not tell them itself."""
         self.tokenizer = tokenizer
         padding = tokenizer.padding
         self.pad = padding["pad_id"] if padding else self._number("[PAD]", "<pad>", other=PAD)
         own = getattr(tokenizer.model, "unk_token", None)
-        self.unk = self._number(*([own] if own else []), "[UNK]", "<unk>", "[MASK]", "<mask>", other=self.pad)
+        named = self._number(*([own] if own else []), "[UNK]", "<unk>", "[MASK]", "<mask>", other=self.pad)
+        self.unk = named if unk is None else unk
+        added = tokenizer.get_added_tokens_decoder().items()
+        own_special = {self.pad, self.unk, *(number for number, token in added if token.special)}
+        self.special = sorted(own_special) if special is None else list(special)
+        """The numbers of padding, of the unknown token, and of the marks around a text."""
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True  # a text may say [PAD]; tokenizer.json does not keep this
@@ -49,6 +56,22 @@ class Tokens:
             raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from error
 
     @classmethod
+    def of_export(cls, path: Path, about: Mapping[str, Any]) -> "Tokens":
+        """Reads the `tokenizer.json` of an export, whose card is `about`; raises UserError for any other file.
+
+        The marks that `shipped` put around a text are left to whoever encodes one.
+        """
+        try:
+            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); export the run again") from error
+        except Exception as error:  # the library raises nothing more special
+            raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]}); export the run again") from error
+        if "not_text" in about:
+            tokenizer.post_processor = None
+        return cls(tokenizer, unk=about.get("empty"), special=about.get("not_text"))
+
+    @classmethod
     def read(cls, text: str) -> "Tokens":
         """Makes tokens again from the text that `json` returned."""
         return cls(Tokenizer.from_str(text))
@@ -57,12 +80,6 @@ class Tokens:
     def size(self) -> int:
         """How many tokens there are."""
         return int(self.tokenizer.get_vocab_size())
-
-    @property
-    def special(self) -> list[int]:
-        """The numbers of padding, of the unknown token, and of the marks around a text."""
-        added = self.tokenizer.get_added_tokens_decoder().items()
-        return sorted({self.pad, self.unk, *(number for number, token in added if token.special)})
 
     def show(self, number: int) -> str:
         """A token as one reads it."""
@@ -133,8 +150,18 @@ class Tokens:
 
     def decode(self, rows: Iterable[Sequence[int]], *, strip: bool = True) -> list[str]:
         """The texts of token numbers, without the special ones, and without blanks around them."""
-        texts = self.tokenizer.decode_batch([list(row) for row in rows])
+        texts = self.tokenizer.decode_batch([[number for number in row if number not in self.special] for row in rows])
         return [text.strip() if strip else text for text in texts]
+
+
+def whole_lengths(task: str, texts: Sequence[Any], tokens: Tokens, *, target: bool = False) -> list[int]:
+    """How many tokens each text has in full, with its marks: strings, or of a tagger lists of words.
+
+    `target`: they are what a translator writes, which begins with a mark too.
+    """
+    if task == "tag":
+        return [len(tokens.encode_words(words, sys.maxsize)[0]) for words in texts]
+    return [len(row) for row in tokens.encode(texts, sys.maxsize, eos=task == "translate", bos=target)]
 
 
 def learn(kind: str, texts: Iterable[str], size: int, *, lower: bool, least: int = 2, running: bool = False) -> Tokens:

@@ -1,9 +1,13 @@
-"""The forms of observations and actions: what an environment shows and takes, as a run's `meta.json` holds it."""
+"""The forms of observations and actions, as a run's `meta.json` holds them, and observations as arrays. No torch."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
+from ptapp_core.errors import UserError
 from ptapp_core.runs.typed import Listed, Size, Typed
 
 Shape = Listed[Size]
@@ -75,3 +79,50 @@ class Box(Typed):
 
 
 Action = Discrete | Choices | Box
+
+
+def fault_of(observations: Any, form: Observation) -> str | None:
+    """What is wrong with observations, (N, ...), that no network should see; None where nothing is.
+
+    Of a stack of frames they may be the newest alone.
+    """
+    if isinstance(form, Parts):
+        found = (fault_of(observations[name], part) for name, part in form.parts.items())
+        return next((fault for fault in found if fault), None)
+    if isinstance(form, Numbers):
+        numbers = observations.reshape(len(observations), -1)
+        first, count = (np.array(each)[: numbers.shape[1]] for each in (form.start, form.nvec))
+        outside = (numbers < first) | (numbers >= first + count)
+        return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
+    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
+        return "an observation is not finite"
+    return None
+
+
+def batch_of(observations: Sequence[Any], form: Observation) -> Any:
+    """Observations as arrays (N, ...) of any dtype: one, or of a dictionary one for each part.
+
+    Raises UserError for an observation of another shape than that of the form, without a part, or with values that no
+    network should see.
+    """
+    if not isinstance(form, Parts):
+        batch: Any = _stacked(observations, form, "an observation")
+    else:
+        for name in form.parts:
+            if not all(isinstance(one, Mapping) and name in one for one in observations):
+                raise UserError(f"an observation has no part {name!r}: it is a dictionary of {', '.join(form.parts)}")
+        batch = {
+            name: _stacked([one[name] for one in observations], part, f"the part {name!r} of an observation")
+            for name, part in form.parts.items()
+        }
+    if fault := fault_of(batch, form):
+        raise UserError(fault)
+    return batch
+
+
+def _stacked(arrays: Sequence[Any], form: Part, what: str) -> npt.NDArray[Any]:
+    """(N, ...) of arrays that `what` names in messages."""
+    stacked = np.stack([np.asarray(array) for array in arrays])
+    if not isinstance(form, Numbers) and stacked.shape[1:] != form.shape:
+        raise UserError(f"{what} has the shape {stacked.shape[1:]}, and the policy takes {form.shape}")
+    return stacked

@@ -13,7 +13,19 @@ from gymnasium import spaces
 from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
-from ptapp_rl.envs.forms import Action, Box, Choices, Discrete, Image, Numbers, Observation, Part, Parts, Vector
+from ptapp_rl.envs.forms import (
+    Action,
+    Box,
+    Choices,
+    Discrete,
+    Image,
+    Numbers,
+    Observation,
+    Part,
+    Parts,
+    Vector,
+    fault_of,
+)
 
 Observations = Tensor | dict[str, Tensor]
 
@@ -181,24 +193,6 @@ def store(buffer: Observations, row: int, observations: Any) -> None:
     else:
         for name, part in buffer.items():
             part[row] = torch.from_numpy(observations[name])
-
-
-def fault_of(observations: Any, form: Observation) -> str | None:
-    """What is wrong with observations, (N, ...), that no network should see; None where nothing is.
-
-    Of a stack of frames they may be the newest alone.
-    """
-    if isinstance(form, Parts):
-        found = (fault_of(observations[name], part) for name, part in form.parts.items())
-        return next((fault for fault in found if fault), None)
-    if isinstance(form, Numbers):
-        numbers = observations.reshape(len(observations), -1)
-        first, count = (np.array(each)[: numbers.shape[1]] for each in (form.start, form.nvec))
-        outside = (numbers < first) | (numbers >= first + count)
-        return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
-    if observations.dtype.kind == "f" and not np.isfinite(observations).all():
-        return "an observation is not finite"
-    return None
 
 
 def refuse_odd(observations: Observations, form: Observation) -> None:

@@ -29,8 +29,9 @@ from ptapp_core.machine.runtime import Runtime, end_with_job, outlive_stop_reque
 from ptapp_core.runs.log import FRAMES
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import Resumable, Way, plain_state, restore_plain, way_of
+from ptapp_rl.envs.forms import fault_of
 from ptapp_rl.envs.names import has_own_vector, make, make_own_vector
-from ptapp_rl.envs.spaces import Observations, each, fault_of, observation_form, refuse_odd
+from ptapp_rl.envs.spaces import Observations, each, observation_form, refuse_odd
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[Any]

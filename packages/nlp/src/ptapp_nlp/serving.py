@@ -1,0 +1,262 @@
+"""From texts to answers without torch: for a server, and for `predict`."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, ValidationError
+
+from ptapp_core.errors import UserError
+from ptapp_core.kinds.wording import Outputs, refuse_not_finite
+from ptapp_core.runs.typed import Names, Size, Typed, checked
+from ptapp_core.serve.front import Compute
+from ptapp_core.settings.own import is_own
+from ptapp_nlp import search
+from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
+
+_NOTHING: dict[str, dict[str, Any]] = {
+    "classify": {"class": None, "confidence": None, "probabilities": {}},
+    "multilabel": {"labels": [], "probabilities": {}},
+    "regress": {"values": {}},
+    "multitask": {"targets": {}},
+    "tag": {"words": [], "tags": []},
+    "translate": {"translation": ""},
+}
+"""The answer to a text without a character to read: a model would make one up."""
+_TOGETHER = 8  # texts that are translated at a time: the model gives logits of all places of all their beams
+
+
+class _About(Typed):
+    """What the card of an export says of a text model."""
+
+    task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
+    max_length: Size
+    pad: int = Field(ge=0)
+
+
+class _Tagger(Typed):
+    """What it says of a tagger."""
+
+    classes: Names
+    no_token: str
+
+
+class _Translator(Typed):
+    """What it says of a translator."""
+
+    longer: int
+    more: int
+
+
+class _Writer(Typed):
+    """What it says of a model that generates texts."""
+
+    begin: int
+    text_per: Literal["line", "file"]
+    window: Size | None
+
+
+class Translating(Typed, extra="forbid"):
+    """The options of a translation, as `ptapp nlp translate` has them."""
+
+    beam: int = Field(4, ge=1, le=64)
+    length_penalty: float = Field(1.0, ge=0)
+
+
+class Writing(Typed, extra="forbid"):
+    """The options of a text that is generated, as `ptapp nlp generate` has them."""
+
+    length: int = Field(60, ge=1, le=1000)
+    temperature: float = Field(0.8, ge=0)
+    top_k: int | None = Field(None, ge=1)
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int = Field(0, ge=0, lt=2**32)
+
+
+class Reading(Typed, extra="forbid"):
+    """The other tasks have no options."""
+
+
+Options = TypeVar("Options", Translating, Writing, Reading)
+
+
+class Front:
+    """Texts to the answers of `predict`; see `ptapp_core.serve.front.Front`.
+
+    `tokens` are those of a run, whose kind of target words its answers itself; an export has its own beside it.
+    """
+
+    takes: ClassVar[Literal["text"]] = "text"
+
+    def __init__(self, about: Mapping[str, Any], folder: Path, *, tokens: Tokens | None = None) -> None:
+        card = folder / "model.onnx.json"
+        form = checked(card, about, _About)
+        self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
+        self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about)
+        self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
+        match self.task:
+            case "tag":
+                self._tagger = checked(card, about, _Tagger)
+            case "translate":
+                self._translator = checked(card, about, _Translator)
+            case "generate":
+                self._writer = checked(card, about, _Writer)
+            case _ if tokens is None:
+                self._outputs = Outputs(card, about)
+
+    def read(self, content: str, name: str) -> str:
+        """The text itself; raises UserError, which begins with `name`, for a prompt that the model cannot continue."""
+        if self.task == "generate":
+            self.prompt(content, name)
+        return content
+
+    def answers(
+        self,
+        compute: Compute,
+        samples: Sequence[str],
+        *,
+        beam: int | None = None,
+        length_penalty: float | None = None,
+        length: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """An answer for each text, as `Predictor.predict` has it; to a prompt the `text` that begins with it.
+
+        `Translating` and `Writing` say what the options are, and which task has them. Raises UserError for an option
+        that the task does not have, and where a value of the model is not finite.
+        """
+        given = {
+            "beam": beam, "length_penalty": length_penalty, "length": length, "temperature": temperature,
+            "top_k": top_k, "top_p": top_p, "seed": seed,
+        }  # fmt: skip
+        given = {name: value for name, value in given.items() if value is not None}
+        if self.task == "generate":
+            writing = _options(Writing, given)
+            return [{"text": self._written(compute, text, writing)} for text in samples]
+        if self.task == "translate":
+            translating = _options(Translating, given)
+            return self.worded(samples, lambda texts: self._translated(compute, texts, translating))
+        _options(Reading, given)
+        return self.worded(samples, lambda texts: self.said(compute, texts))
+
+    def worded(self, texts: Sequence[str], said: Callable[[list[str]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """What is `said` of the texts; of a blank one nothing, and of one that is cut how much of it was read."""
+        full = [text for text in texts if text.strip()]
+        answers = iter(said(full) if full else [])
+        found = []
+        words = [text.split() for text in texts] if self.task == "tag" else texts
+        for text, length in zip(texts, whole_lengths(self.task, words, self.tokens), strict=True):
+            answer = next(answers) if text.strip() else self._nothing
+            found.append(
+                {**answer, **({"tokens": length, "read": self.max_length} if length > self.max_length else {})}
+            )
+        return found
+
+    def said(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """What the model says of texts that are not blank: of their kind of target, or tags."""
+        if self.task != "tag":
+            return self._outputs.answers(self.values(compute, texts))
+        words = [text.split() for text in texts]
+        coded = [self.tokens.encode_words(row, self.max_length) for row in words]
+        best = refuse_not_finite(self._computed(compute, [ids for ids, _ in coded])).argmax(2)
+        names, none = self._tagger.classes, self._tagger.no_token
+        return [
+            {"words": row, "tags": [names[numbers[place]] if place >= 0 else none for place in places]}
+            for row, numbers, (_, places) in zip(words, best, coded, strict=True)
+        ]
+
+    def values(self, compute: Compute, texts: Sequence[str]) -> npt.NDArray[Any]:
+        """What the kind of target gives for texts that are not blank, (N, K) of a float dtype."""
+        return self._computed(compute, self.tokens.encode(texts, self.max_length))
+
+    def prompt(self, text: str, name: str) -> list[int]:
+        """The tokens of a prompt; raises UserError, which begins with `name`, for a line break where none is known."""
+        running = self._writer.text_per == "file"
+        text = text if running else text.strip()
+        if "\n" in text and not running:
+            raise UserError(
+                f"{name}: has a line break, and the model learned from texts of a line each; give one line, or train "
+                "with --text-per file"
+            )
+        return self.tokens.encode([text], sys.maxsize)[0] if text else []
+
+    def first(self, prompt: Sequence[int]) -> list[int]:
+        """What the model reads of a prompt: its last tokens, after the mark that a text begins after."""
+        return [self._writer.begin, *prompt[max(len(prompt) - self.max_length + 1, 0) :]]
+
+    def text(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The texts that tokens are."""
+        return self.tokens.decode(rows, strip=self._writer.text_per != "file")
+
+    def _written(self, compute: Compute, text: str, how: Writing) -> str:
+        prompt, window = self.prompt(text, "the prompt"), self._writer.window
+        past = np.empty((1, 0), np.int64)
+
+        def advance(tokens: search.Numbers) -> search.Floats:
+            nonlocal past
+            past = np.concatenate([past, tokens], 1)[:, -(window or sys.maxsize) :]
+            shares = refuse_not_finite(compute({"input": past}))[:, -1]
+            return np.log(shares.clip(min=np.finfo(np.float32).tiny), dtype=np.float32)
+
+        options = how.model_dump(exclude={"length"})
+        (said,) = search.sample(advance, np.array([self.first(prompt)]), how.length, **options)
+        return self.text([[*self.first(prompt)[1:], *said]])[0]
+
+    def _translated(self, compute: Compute, texts: Sequence[str], how: Translating) -> list[dict[str, Any]]:
+        said: list[str] = []
+        for start in range(0, len(texts), _TOGETHER):
+            source = self.tokens.encode(texts[start : start + _TOGETHER], self.max_length, eos=True)
+            form = self._translator
+            most = search.most_tokens(list(map(len, source)), self.max_length, longer=form.longer, more=form.more)
+            first = np.full((len(source), 1), BOS)
+            rank = _Ranking(compute, padded(source, self.pad))
+            rows, _ = search.beam(rank, first, most, width=how.beam, penalty=how.length_penalty)
+            said += self.tokens.decode(rows)
+        return [{"translation": text} for text in said]
+
+    def _computed(self, compute: Compute, rows: Sequence[Sequence[int]]) -> npt.NDArray[Any]:
+        """(N, K), or (N, T, K) for tags."""
+        return compute({"input": padded(rows, self.pad)})
+
+
+class _Ranking:
+    """A translator at work on a batch: it computes the logits of all tokens so far at each step.
+
+    Args:
+        source: token numbers of the texts, int64 (N, S), padded on the right.
+    """
+
+    def __init__(self, compute: Compute, source: search.Numbers) -> None:
+        self._compute, self._source = compute, source
+        self._past = np.empty((len(source), 0), np.int64)
+
+    def __call__(self, rows: search.Numbers, tokens: search.Numbers, scores: search.Floats) -> search.Best:
+        """As `search.Rank`."""
+        self._source = self._source[rows]
+        self._past = np.concatenate([self._past[rows], tokens], 1)
+        logits = self._compute({"source": self._source, "target": self._past})[:, -1]
+        return search.best_of(refuse_not_finite(logits), scores)
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int) -> search.Numbers:
+    """Rows of numbers, filled up on the right to the longest of them: int64 (N, L)."""
+    batch = np.full((len(rows), max(map(len, rows))), pad)
+    for place, row in enumerate(rows):
+        batch[place, : len(row)] = row
+    return batch
+
+
+def _options(kind: type[Options], given: Mapping[str, Any]) -> Options:
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name, fault = first["loc"][0], first["msg"].replace("Input should be", "must be")
+        unknown = first["type"] == "extra_forbidden"
+        raise UserError(f"{name}: {'does nothing for this model; leave it out' if unknown else fault}") from None

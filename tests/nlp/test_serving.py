@@ -1,0 +1,130 @@
+"""An export of a text model answers without torch as its run does: kinds of target, tags, translations, texts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ptapp
+from contract.of_nlp import write_texts
+from contract.rows import command, only_run
+from nlp.test_encoders import config_of, save
+from serving import assert_alike, export, served
+
+pytestmark = pytest.mark.slow
+
+COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--max-length", "12", "--steps", "12"]
+SMALL = ["--batch-size", "8", "--dim", "16", "--layers", "1", "--dropout", "0", "--lr", "0.01"]
+LONG = "the cat [SEP] sees the dog and then the bird sees one [EOS] two three four five six seven"
+TEXTS = [LONG, "cat word1", "", "[PAD] dog [UNK]", "word1 word2\tword3 bird", " \n", "\u4e00\u4e8c \x07"]
+
+
+def trained(folder: Path, data: Path, *words: str) -> Path:
+    assert command(["nlp", "train", "--data", str(data), *COMMON, *words, "--run-dir", str(folder / "runs")]) == 0
+    return only_run(folder)
+
+
+def assert_answers_alike(run: Path, texts: list[str], **options: Any) -> list[dict[str, Any]]:
+    answers: list[dict[str, Any]] = served(export(run), texts, **options)
+    assert_alike(answers, ptapp.load(run, device="cpu").predict(texts, **options))
+    return answers
+
+
+@pytest.mark.parametrize("model", ["lstm", "transformer"])
+@pytest.mark.parametrize("tokenizer", ["word", "bpe", "char"])
+def test_classes(model: str, tokenizer: str, tmp_path: Path) -> None:
+    words = ["--model", model, "--tokenizer", tokenizer, "--vocab", "300"]
+    run = trained(tmp_path, write_texts(tmp_path / "texts"), *words, *SMALL)
+    answers = assert_answers_alike(run, TEXTS)
+    assert answers[0]["read"] == 12
+    assert answers[2]["class"] is None
+
+
+@pytest.mark.parametrize(("task", "column"), [("multilabel", "cat+dog"), ("regress", "words")])
+def test_labels_and_numbers(task: str, column: str, tmp_path: Path) -> None:
+    texts = [f"{animal} word{n} word{2 * n}" for n in range(20) for animal in ("cat", "dog", "bird")]
+    rows = [f"{text},{int('cat' in text)},{int('dog' in text)},{len(text)}" for text in texts]
+    (tmp_path / "t.csv").write_text("\n".join(["text,cat,dog,words", *rows]) + "\n")
+    run = trained(tmp_path, tmp_path / "t.csv", "--task", task, "--label-column", column, *SMALL)
+    assert_answers_alike(run, TEXTS)
+
+
+def test_a_pretrained_encoder(tmp_path: Path) -> None:
+    encoder = save(config_of("bert"), tmp_path / "bert")
+    words = ["--model", "bert", "--pretrained", str(encoder), "--batch-size", "8"]
+    assert_answers_alike(trained(tmp_path, write_texts(tmp_path / "texts"), *words), TEXTS)
+
+
+def test_tags(tmp_path: Path) -> None:
+    (tmp_path / "a.conll").write_text(
+        "".join(f"the O\ncat B-X\nsees O\n{n} O\n\nthe O\ndog B-Y\n{n} O\n\n" for n in range(30))
+    )
+    run = trained(tmp_path, tmp_path / "a.conll", "--task", "tag", "--tokenizer", "char", *SMALL)
+    answers = assert_answers_alike(run, TEXTS)
+    assert len(answers[0]["words"]) == len(answers[0]["tags"]) == len(LONG.split())
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("translator")
+    (folder / "pairs").mkdir()
+    for split, times in (("train", 30), ("val", 3), ("test", 3)):
+        pairs = "the cat sees,die Katze sieht\none two,eins zwei\n" * times
+        (folder / "pairs" / f"{split}.csv").write_text("en,de\n" + pairs)
+    words = ["--task", "translate", "--vocab", "300", "--allow-duplicates"]
+    return trained(folder, folder / "pairs", *words, *SMALL)
+
+
+@pytest.mark.parametrize("options", [{}, {"beam": 1, "length_penalty": 0}, {"beam": 7, "length_penalty": 0.6}])
+def test_translations(options: dict[str, Any], translator: Path) -> None:
+    answers = assert_answers_alike(translator, [*TEXTS, "the cat sees", "one two", "one", "two", "the"], **options)
+    assert any(answer["translation"] for answer in answers)
+
+
+@pytest.mark.parametrize(("model", "per"), [("transformer", "file"), ("lstm", "line"), ("transformer", "line")])
+def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("the cat sees the dog and the bird sees the cat\n" * 60)
+    words = ["--task", "generate", "--model", model, "--vocab", "300", "--text-per", per]
+    run = trained(tmp_path, tmp_path / "text.txt", *words, *SMALL)
+    folder, prompts, loaded = export(run), ["", "the cat", LONG], ptapp.load(run, device="cpu")
+    for options in (
+        {"temperature": 0, "length": 40},
+        {"seed": 3},
+        {"temperature": 1.3, "top_k": 20, "top_p": 0.9, "length": 25},
+    ):
+        expected = [{"text": text} for prompt in prompts for text in loaded.generate(prompt, **options)]
+        assert served(folder, prompts, **options) == expected
+    if per == "line":
+        assert served(folder, ["one\ntwo"]).startswith("sample 0: has a line break, and the model learned from texts")
+    assert served(folder, ["a"], beam=3) == "beam: does nothing for this model; leave it out"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"beam": 0}, "beam: must be greater than or equal to 1"),
+        ({"beam": 65}, "beam: must be less than or equal to 64"),
+        ({"beam": "4"}, "beam: must be a valid integer"),
+        ({"length_penalty": -1.0}, "length_penalty: must be greater than or equal to 0"),
+        ({"temperature": 1.0}, "temperature: does nothing for this model; leave it out"),
+    ],
+)
+def test_an_option_that_does_not_do_is_one_line(options: dict[str, Any], why: str, translator: Path) -> None:
+    folder = translator / "export"
+    assert served(folder if (folder / "model.onnx").exists() else export(translator), ["one"], **options) == why
+
+
+def test_an_export_without_its_tokenizer_is_refused(translator: Path, tmp_path: Path) -> None:
+    folder = export(translator)
+    for name in ("model.onnx", "model.onnx.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert served(tmp_path, []).endswith(
+        "tokenizer.json: cannot be read (No such file or directory); export the run again"
+    )
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert "tokenizer.json: not a tokenizer" in served(tmp_path, [])
+    card = json.loads((folder / "model.onnx.json").read_text())
+    (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
+    (tmp_path / "model.onnx.json").write_text(json.dumps({**card, "task": "sing"}))
+    assert "model.onnx.json: task: must be 'classify'" in served(tmp_path, [])
