@@ -102,6 +102,7 @@ def _root() -> typer.Typer:
     for entry in sorted(metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
         _add_domain(app, entry)
     mount(app, "runs", "ptapp_core.cli.runs:app", help="List, compare and rank runs.")
+    mount(app, "dist", "ptapp_core.cli.dist:app", help="Check the ranks of several processes or machines.")
     mount(app, "env", "ptapp_core.cli.env:app", help="Versions, devices and what is installed.")
     return app
 
