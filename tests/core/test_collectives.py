@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.distributed import HashStore
 
-from ptapp_core.cli.dist_check import refuse_faults
+from ptapp_core.cli.dist import CheckRanks
+from ptapp_core.cli.dist_check import check_ranks, refuse_faults
 from ptapp_core.errors import CheckFailed, UserError
 from ptapp_core.machine import reach
 from ptapp_core.machine.collectives import COLLECTIVES, Bounds, Here, Link, Times, bounds, difference
@@ -105,6 +106,13 @@ def test_a_variable_of_the_launcher_that_is_absent_is_named(monkeypatch: pytest.
         Place.of_environment()
     monkeypatch.setenv("MASTER_ADDR", "localhost")
     assert Place.of_environment() == Place(0, 2, "localhost", 29500)
+
+
+def test_a_single_rank_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="a single rank has no other to reach"):
+        check_ranks(CheckRanks(backend="gloo"))
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def check_ranks(settings: CheckRanks) -> dict[str, Times]:
     if backend == "nccl" and not cuda:
         raise UserError("--backend nccl: torch sees no CUDA device on this machine; give gloo")
     place = Place.of_environment()
+    if place.world == 1:
+        raise UserError("a single rank has no other to reach: start at least 2, by --nproc or by torchrun")
     device = choose_device("cuda" if backend == "nccl" else "cpu")
     if place.rank == 0:
         tell(f"{_backends()}\nchecking {backend} on {place.world} ranks that meet at {place.address}:{place.port}")
