@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROJECTS := pyproject.toml $(wildcard packages/*/pyproject.toml examples/*/pyproject.toml)
 EDITABLE := $(foreach project,core $(filter-out core,$(notdir $(wildcard packages/*))),--editable packages/$(project)) \
-	$(foreach project,$(wildcard examples/*),--editable $(project))
+	$(foreach project,$(wildcard examples/*/pyproject.toml),--editable $(dir $(project)))
 
 # make fuzz: 10,000 changed inputs (make test: 300). make version TO=0.2.0: the version of all distributions.
 .PHONY: train test quick cover lint fuzz bench version clean

@@ -12,7 +12,7 @@ from contract.of_vision import write_images
 from contract.rows import command
 from ptapp_audio.models import build as build_for_sounds
 from ptapp_core.errors import UserError
-from ptapp_core.jobs import fit_batch_size, least_samples
+from ptapp_core.jobs import fit_batch_size, least_samples, optimizer_of
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.settings.train import TrainSettings
 from ptapp_vision.models import build
@@ -112,3 +112,32 @@ def test_a_last_batch_of_one_is_avoided_or_refused_before_training(
     assert command([*words, "--batch-size", "12", "--accumulate", "12"]) == 2
     assert "give --batch-size 35\n" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("rule", "factor"), [("none", 1.0), ("linear", 4.0), ("sqrt", 2.0)])
+def test_the_rates_follow_the_batch_size_by_the_rule(rule: str, factor: float) -> None:
+    job = TrainSettings(lr_scale=rule, batch_size=1024, lr=0.1, backbone_lr=0.01)  # type: ignore[arg-type]
+    model = nn.ModuleDict({"body": nn.Linear(3, 3), "head": nn.Linear(3, 2)})
+    rates = {group["name"].split()[0]: group["lr"] for group in optimizer_of(job, model, "head").param_groups}
+    assert rates == {"backbone": pytest.approx(0.01 * factor), "head": pytest.approx(0.1 * factor)}
+
+
+def test_the_rates_follow_the_batch_size_that_the_data_allows() -> None:
+    job, _ = fit_batch_size(TrainSettings(lr_scale="linear", lr_base_batch=32), USUAL, 32)
+    assert (job.batch_size, job.lr_factor) == (8, 0.25)
+
+
+def test_the_line_of_the_plan_says_the_rate_and_where_it_comes_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = write_images(tmp_path / "bars")
+    words = ["vision", "train", "--data", str(images), "--run-dir", str(tmp_path), "--device", "cpu", "--threads", "1"]
+    words += ["--steps", "1", "--batch-size", "16", "--lr", "0.1", "--lr-scale", "sqrt", "--lr-base-batch", "4"]
+    assert command([*words, "--log-to", "none"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ", lr 0.2 (0.1 times the root of 16 / 4) run: " in said
+
+
+def test_a_base_batch_without_a_rule_is_refused() -> None:
+    with pytest.raises(UserError, match="--lr-base-batch does nothing here: it is for --lr-scale linear and sqrt"):
+        TrainSettings.resolve(None, {"lr_base_batch": 32})

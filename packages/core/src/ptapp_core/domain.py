@@ -290,7 +290,8 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
             domain.begin(run, data)
         for line in (f"data: {data.about}", *data.lines(), *domain.lines(job, loader)):
             run.say(line)
-        run.say(plan.describe(loader.steps_per_epoch, job.settings.batch_size, runtime.world) + why_batch)
+        described = plan.describe(loader.steps_per_epoch, job.settings.batch_size, runtime.world)
+        run.say(described + why_batch + job.settings.lr_note())
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)

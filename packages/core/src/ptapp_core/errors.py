@@ -13,6 +13,10 @@ class UserError(Exception):
     """Something the user can fix: what is wrong, where (file, line, column, option), what to do. Exit code 2."""
 
 
+class CheckFailed(Exception):
+    """What a command was asked to check is not as it should be: what and where. Exit code 1."""
+
+
 class Interrupted(Exception):
     """The job was asked to stop (`runtime.STOPS`), saved itself, and can be resumed. Exit code 75 (EX_TEMPFAIL)."""
 

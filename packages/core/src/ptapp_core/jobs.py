@@ -42,14 +42,15 @@ def runtime_of(settings: JobSettings) -> Runtime:
 
 
 def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "") -> Optimizer:
-    """The optimizer of the settings over what they leave to train."""
+    """The optimizer of the settings over what they leave to train, its rates scaled by the batch size if they ask."""
+    factor, backbone = settings.lr_factor, settings.backbone_lr
     return build_optimizer(
         model,
         settings.optimizer,
-        lr=settings.lr,
+        lr=settings.lr * factor,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
-        backbone_lr=settings.backbone_lr,
+        backbone_lr=None if backbone is None else backbone * factor,
         head_prefix=head_prefix,
         freeze=settings.freeze,
         averaged=settings.average != "none",

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from ptapp_core.errors import Interrupted, UserError
+from ptapp_core.errors import CheckFailed, Interrupted, UserError
 from ptapp_core.machine.terminal import silence, tell
 
 if TYPE_CHECKING:  # listing commands does without pydantic
@@ -123,7 +123,8 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
     """Run the program with `argv` (None: the process's own) and return its exit code.
 
     0 done, 2 the user's mistake (one line on stderr; a traceback too with `--debug`), 75 interrupted and resumable,
-    130 Ctrl-C, 1 where another rank of the job failed and says why. Any other exception is a bug and passes through.
+    130 Ctrl-C, 1 where a check finds a fault, or another rank of the job failed and says why. Any other exception is a
+    bug and passes through.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
@@ -137,6 +138,8 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         return _stop(f"ptapp: error: {_usage(error)}", error, debug)
     except UserError as error:
         return _stop(f"ptapp: error: {error}", error, debug)
+    except CheckFailed as error:
+        return _stop(f"ptapp: error: {error}", error, debug, code=1)
     except OSError as error:
         if error.filename is None and error.errno in (errno.EPIPE, errno.EIO, errno.ENOSPC):
             silence(sys.stdout)  # what it could not write it would try again when the interpreter ends
@@ -186,7 +189,7 @@ def _speaks_first(code: int) -> bool:
     """Whether this rank prints the error: the first of several that fail, or the only one."""
     own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # lies in a folder of this rank, in one that the ranks share
     if own_file is None:
-        return os.environ.get("RANK", "0") == "0"
+        return code == 1 or os.environ.get("RANK", "0") == "0"  # what a check finds may concern this rank alone
     try:
         with (Path(own_file).parent.parent / SAID).open("x") as file:
             file.write(str(code))

@@ -14,11 +14,14 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import STOPS
 
 
-def relaunch(nproc: int) -> bool:
+def relaunch(nproc: int, *, remedy: str = "continue from the last checkpoint with --resume") -> bool:
     """Runs this command again as `nproc` ranks and returns True when they are done; False if there is no need to.
 
     The ranks are processes of torch's elastic launcher, which is what `torchrun` starts: under torchrun itself, on one
     or many nodes, the ranks are there already and the job simply begins.
+
+    Args:
+        remedy: what to do where a rank was killed, for the message.
 
     Raises:
         SystemExit: with the exit code of the ranks, of which one has said why.
@@ -27,11 +30,11 @@ def relaunch(nproc: int) -> bool:
     if nproc == 1 or "WORLD_SIZE" in os.environ:
         return False
     with TemporaryDirectory(prefix="ptapp-") as logs:
-        _launch(nproc, logs)
+        _launch(nproc, logs, remedy)
     return True
 
 
-def _launch(nproc: int, logs: str) -> None:
+def _launch(nproc: int, logs: str, remedy: str) -> None:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -61,9 +64,7 @@ def _launch(nproc: int, logs: str) -> None:
         if code := _said(logs):
             raise SystemExit(code) from None
         _, failure = error.get_first_failure()
-        raise UserError(
-            f"a rank ended with exit code {failure.exitcode}; continue from the last checkpoint with --resume"
-        ) from None
+        raise UserError(f"a rank ended with exit code {failure.exitcode}; {remedy}") from None
     finally:
         logging.disable(logged)
 

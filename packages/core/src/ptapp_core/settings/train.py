@@ -251,6 +251,10 @@ class TrainSettings(JobSettings):
     epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
     steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
     backbone_lr: float | None = option(None, "peak lr of the pretrained part; none: --lr", group="Optimisation", ge=0)
+    lr_scale: Literal["none", "linear", "sqrt"] = option(
+        "none", "multiply the rates by --batch-size / --lr-base-batch, or by its root", group="Optimisation"
+    )
+    lr_base_batch: int = option(256, "batch size that --lr is for, with --lr-scale", group="Optimisation", ge=1)
     accumulate: int = option(1, "micro-batches per optimizer step", group="Optimisation", ge=1)
     eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
     test: bool = option(True, "measure on the test split at the end; --no-test: on val, as tuning must", group="Run")
@@ -275,6 +279,23 @@ class TrainSettings(JobSettings):
         if self.compile and self.activation_checkpointing:
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         return self
+
+    @property
+    def lr_factor(self) -> float:
+        """What the batch size multiplies every learning rate by.
+
+        `linear` is the rule of Goyal et al. (2017), for SGD; `sqrt` that of Malladi et al. (2022), for Adam.
+        """
+        ratio = self.batch_size / self.lr_base_batch
+        return {"none": 1.0, "linear": ratio, "sqrt": ratio**0.5}[self.lr_scale]
+
+    def lr_note(self) -> str:
+        """What the batch size makes of the learning rate, for the line of the plan; empty where it does nothing."""
+        if self.lr_scale == "none":
+            return ""
+        rule = f"{self.batch_size} / {self.lr_base_batch}"
+        rule = rule if self.lr_scale == "linear" else f"the root of {rule}"
+        return f", lr {self.lr * self.lr_factor:.4g} ({self.lr:.4g} times {rule})"
 
     def with_full_paths(self) -> Self:
         """The paths of the data and of code of the user's own, where they have one: the run outlives this directory."""
