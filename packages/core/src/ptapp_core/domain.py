@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.cli.ranks import relaunch
+from ptapp_core.compress.exports import write_exports
 from ptapp_core.data.loader import Loader
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS
-from ptapp_core.export import export as write
+from ptapp_core.export import Example
 from ptapp_core.fit import fit
 from ptapp_core.jobs import (
     Trained,
@@ -36,7 +37,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
 from ptapp_core.plan import Plan
-from ptapp_core.runs.run import Run, write_text
+from ptapp_core.runs.run import Run
 from ptapp_core.runs.typed import Typed
 from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings
 from ptapp_core.settings.idle import Only
@@ -73,22 +74,6 @@ class Data(Protocol):
 S = TypeVar("S", bound=SupervisedSettings)
 D = TypeVar("D", bound=Data)
 M = TypeVar("M", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Example:
-    """What an export is compared on, and what its card says."""
-
-    model: nn.Module
-    """The module that is exported."""
-    inputs: Tensor | tuple[Tensor, ...]
-    """Real samples, at least 7."""
-    about: Mapping[str, Any]
-    """What the card says of input and output, and of their use."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Keywords of `export.export`: free dimensions, names."""
-    beside: Mapping[str, str] = field(default_factory=dict)
-    """Text files that go beside the exported one, by name."""
 
 
 @dataclass
@@ -347,11 +332,4 @@ def export(domain: AnyDomain, settings: ExportSettings) -> None:
         "checkpoint": trained.checkpoint.name,
         "data": trained.about["data"],
     }
-    folder = settings.run / "export"
-    path, difference = write(
-        example.model, example.inputs, folder, format=settings.format, about=about, **example.options
-    )
-    for name, text in example.beside.items():
-        write_text(folder / name, text)
-    print(f"{path}\n  {about['input']}\n  -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 on real samples: greatest difference {difference:.2e}")
+    write_exports(replace(example, about=about), settings)

@@ -1,44 +1,85 @@
 """`ptapp rl export`: the policy as a file of its own, from raw observations to actions."""
 
+from contextlib import closing
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.export import export as write
+from ptapp_core.compress.exports import write_exports
+from ptapp_core.export import Example, Inputs
+from ptapp_core.jobs import Trained
+from ptapp_core.measure.judge import OfActions
 from ptapp_rl.algos.build import build
-from ptapp_rl.config import ExportRL
+from ptapp_rl.config import ExportRL, TrainRL
 from ptapp_rl.envs.spaces import Observations, each, unscaled
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
 
-_SAMPLES = 16
+_SAMPLES = 16  # observations that an export is compared on
+_MEASURED = 1_000  # observations that an int8 form is measured on
+_NEAR = 0.01
 
 
 def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
     trained, job, name = find(settings)
+    write_exports(example_of(trained, job, name), settings)
+
+
+def example_of(trained: Trained, job: TrainRL, name: str) -> Example:
+    """A trained policy with observations that it met in the registered environment `name`."""
     card = trained.about["model"]
     model = trained.load(build)
-    environments = evaluation_environments(job, name, 1)
-    refuse_other_spaces(trained, name, environments)
-    samples = _played(model, environments)
-    environments.close()
+
+    def played(count: int, seed: int) -> Observations:
+        environments = evaluation_environments(job, name, 1, seed=seed)
+        refuse_other_spaces(trained, name, environments)
+        with closing(environments):
+            return _played(model, environments, count)
+
+    def split(of: str) -> Inputs:
+        return _inputs(f"{of} episodes", model, played(_MEASURED, seed=1 + ("train", "val").index(of)))
+
+    samples = played(_SAMPLES, seed=0)
     latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""
     about = {
-        "input": f"{_form(samples)}: observations as {environments.name} gives them{latest}",
+        "input": f"{_form(samples)}: observations as {name} gives them{latest}",
         "output": "the policy's likeliest actions, as the environment takes them",
         "action": card["action"],
-        "environment": environments.name,
+        "environment": name,
         "algorithm": card["algo"],
         "checkpoint": trained.checkpoint.name,
     }
-    tolerance = 1e-4 * _widest(card["action"])
-    path, difference = write(
-        model, samples, settings.run / "export", format=settings.format, about=about, tolerance=tolerance
+    return Example(
+        model,
+        samples,
+        about,
+        split=split,
+        judge=lambda: OfActions(_near(card["action"])),
+        options={"tolerance": 1e-4 * _widest(card["action"])},
     )
-    print(f"{path}: {about['input']} -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 on observations of the environment: greatest difference {difference:.2e}")
+
+
+def _inputs(split: str, model: nn.Module, observations: Observations) -> Inputs:
+    """Observations as an export takes them; the targets are the actions of the policy."""
+    parts = tuple(observations.values()) if isinstance(observations, dict) else (observations,)
+
+    @torch.inference_mode()
+    def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        chosen = tuple(part[rows] for part in parts)
+        return chosen, model(each(observations, lambda part: part[rows]))
+
+    return Inputs(split, len(parts[0]), batch)
+
+
+def _near(action: dict[str, Any]) -> Tensor | None:
+    """How far two actions of numbers may be apart and be one: a hundredth of the range; None of counted actions."""
+    if action["kind"] != "box":
+        return None
+    free = unscaled(action)
+    spans = zip(action["low"], action["high"], strict=True)
+    return torch.tensor([_NEAR * (2.0 if i in free else high - low) for i, (low, high) in enumerate(spans)])
 
 
 def _form(observations: Observations) -> str:
@@ -59,10 +100,10 @@ def _widest(action: dict[str, Any]) -> float:
 
 
 @torch.inference_mode()
-def _played(model: nn.Module, environments: Environments) -> Observations:
-    """Observations that the policy met, (16, ...)."""
+def _played(model: nn.Module, environments: Environments, count: int) -> Observations:
+    """Observations that the policy met, (N, ...), at least so many."""
     seen: list[Any] = []
-    while len(seen) < _SAMPLES:
+    while len(seen) * environments.count < count:
         seen.append(each(environments.observations, lambda part: torch.from_numpy(part.copy())))
         environments.step(model(seen[-1]).numpy())
     if isinstance(seen[0], Tensor):
