@@ -10,6 +10,7 @@ from torch import Tensor
 from ptapp_core.compress.int8 import Quantisation, planned, prepared, quantise, usual_way
 from ptapp_core.compress.layers import Layer, chosen
 from ptapp_core.compress.proof import Measure, Verdict
+from ptapp_core.compress.sensitivity import damages, plans, write_damages
 from ptapp_core.errors import UserError, counted
 from ptapp_core.export import Example, export, read_onnx
 from ptapp_core.machine.processor import saturates
@@ -43,17 +44,23 @@ def _write_int8(exact: Path, part: Path, example: Example, settings: ExportSetti
     asked = settings.quantize
     how = asked if asked == "static" or asked == "dynamic" else usual_way(layers)
     refuse_idle(settings.model_copy(update={"quantize": how}), settings.only, {})
-    judge, network = example.judge(), example.network
-    keep = chosen(layers, settings.keep.split(","), option="--keep") if settings.keep else []
-    plan = planned(layers, how, network=network, keep=keep)
-    val = example.split("val")
-    if not len(val):
-        raise UserError("--quantize: the run has no validation split, on which an int8 form is measured")
-    scales, calibrated = scales_for(example, settings.calibrate) if how == "static" else ([], {})
-    quantise(source, out, plan, network=network, batches=scales)
-    found = Measure(read_onnx(exact), val, judge).of(read_onnx(out))
-    if fault := found.fault(settings.tolerance):
-        raise UserError(f"--quantize {how}: {fault}; no int8 form was written")
+    network, auto = example.network, settings.keep == "auto"
+    keep = chosen(layers, settings.keep.split(","), option="--keep") if settings.keep and not auto else []
+    whole = planned(layers, how, network=network, keep=keep)
+    scales, calibrated = scales_for(example, settings.calibrate) if how == "static" or auto else ([], {})
+    hurt = damages(source, whole, network=network, batches=scales) if auto else []
+    measure, fault = _measure(example, exact), None
+    for plan in plans(whole, hurt):
+        quantise(source, out, plan, network=network, batches=scales)
+        found = measure.of(read_onnx(out))
+        fault = found.fault(settings.tolerance)
+        if fault is None or not found.learned:
+            break
+    if auto:
+        write_damages(hurt, plan.fp32, exact.parent)
+    if fault:
+        hint = "" if auto or not found.learned else " (--keep auto finds the layers that must stay in fp32)"
+        raise UserError(f"--quantize {how}: {fault}; no int8 form was written{hint}")
     card = {
         **example.about,
         "format": "onnx",
@@ -68,6 +75,14 @@ def _write_int8(exact: Path, part: Path, example: Example, settings: ExportSetti
     out.replace(exact.with_name(INT8))
     write_json(exact.with_name(f"{INT8}.json"), card)
     return _lines(exact.with_name(INT8), plan, found, share)
+
+
+def _measure(example: Example, exact: Path) -> Measure:
+    """What measures forms of the model on its whole validation split."""
+    judge, val = example.judge(), example.split("val")
+    if not len(val):
+        raise UserError("--quantize: the run has no validation split, on which an int8 form is measured")
+    return Measure(read_onnx(exact), val, judge)
 
 
 def scales_for(example: Example, samples: int) -> tuple[list[tuple[Tensor, ...]], dict[str, Any]]:

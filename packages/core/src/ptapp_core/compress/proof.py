@@ -36,9 +36,14 @@ class Verdict:
             f"{100 * self.agreement:.2f} % equal answers, on all {counted(self.samples, 'sample')} of {self.split}"
         )
 
+    @property
+    def learned(self) -> bool:
+        """Whether the model is so much better than an answer that is always the same that forms of it can be judged."""
+        return self.model - self.chance >= _LEARNED * (1 - self.chance)
+
     def fault(self, tolerance: float) -> str | None:
         """Why the export may not stand in for the model; `tolerance` is in points, hundredths of the figure."""
-        if not self.model - self.chance >= _LEARNED * (1 - self.chance):
+        if not self.learned:
             return (
                 f"the model's {self.figure} is {self.model:.4f} on {self.split}, and an answer that is always the same "
                 f"has {self.chance:.4f}: nothing can be said of a form of a model that has not learned"

@@ -95,7 +95,11 @@ class ExportSettings(OfRun):
     only: ClassVar[tuple[Only, ...]] = (
         Only(("quantize",), lambda job: job.format == "onnx", "--format onnx"),
         Only(("keep", "tolerance"), lambda job: job.quantize != "none", _QUANTISED),
-        Only(("calibrate",), lambda job: job.quantize in ("static", "auto"), "--quantize static and auto"),
+        Only(
+            ("calibrate",),
+            lambda job: job.quantize in ("static", "auto") or (job.quantize != "none" and job.keep == "auto"),
+            "--quantize static and auto, and --keep auto",
+        ),
     )
 
     format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
@@ -105,7 +109,9 @@ class ExportSettings(OfRun):
     calibrate: int = option(
         256, "training samples from which a static form takes its scales", group="Quantisation", ge=1
     )
-    keep: str | None = option(None, "layers that stay in fp32: names with commas, or patterns", group="Quantisation")
+    keep: str | None = option(
+        None, "layers that stay in fp32: names with commas, patterns, or auto", group="Quantisation"
+    )
     tolerance: float = option(
         0.5,
         "points of its figure that an int8 form may lose on the validation split",
