@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.cli.ranks import relaunch
+from ptapp_core.compress.benchmark import run_benchmark
 from ptapp_core.compress.exports import write_exports
 from ptapp_core.data.loader import Loader
 from ptapp_core.data.members import Members
@@ -39,7 +40,7 @@ from ptapp_core.measure.report import curves
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 from ptapp_core.runs.typed import Typed
-from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings
+from ptapp_core.settings.after_training import BenchmarkSettings, EvaluateSettings, ExportSettings, OfRun
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import short_name
 from ptapp_core.settings.supervised import SupervisedSettings
@@ -324,12 +325,18 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
 
 def export(domain: AnyDomain, settings: ExportSettings) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on samples of its own."""
+    write_exports(example_of(domain, settings), settings)
+
+
+def benchmark(domain: AnyDomain, settings: BenchmarkSettings) -> None:
+    """Times and measures the forms of a run's model that are at hand."""
+    run_benchmark(example_of(domain, settings), settings)
+
+
+def example_of(domain: AnyDomain, settings: OfRun) -> Example:
+    """The model of a run as it is exported, with all that its card says."""
     trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
     example = domain.example(trained)
-    about = {
-        **example.about,
-        "model": short_name(trained.about["model"]["name"]),
-        "checkpoint": trained.checkpoint.name,
-        "data": trained.about["data"],
-    }
-    write_exports(replace(example, about=about), settings)
+    model, checkpoint = short_name(trained.about["model"]["name"]), trained.checkpoint.name
+    about = {**example.about, "model": model, "checkpoint": checkpoint, "data": trained.about["data"]}
+    return replace(example, about=about)

@@ -18,7 +18,8 @@ from ptapp_core.machine.torch_private import keep_loops
 from ptapp_core.measure.judge import Judge
 
 Format = Literal["pt2", "onnx", "torchscript"]
-_FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
+FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
+"""The file of each form."""
 _BATCHES = (1, 2, 7)
 
 
@@ -111,7 +112,7 @@ def export(
     samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
     form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), most or {}, recurrent, keyed)
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / _FILES[format]
+    final = folder / FILES[format]
     part = folder / f".part-{final.name}"
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -119,7 +120,7 @@ def export(
             example = form.arguments([sample[:2].contiguous() for sample in samples])
             content = _EXPORTERS[format](model, example, form)
             part.write_bytes(_with_metadata(content, about) if format == "onnx" else content)
-            difference = _greatest_difference(model, _READERS[format](part), samples, form)
+            difference = _greatest_difference(model, READERS[format](part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
         raise
@@ -274,4 +275,5 @@ def _read_torchscript(path: Path) -> _Call:
 
 
 _EXPORTERS = {"pt2": _pt2, "onnx": _onnx, "torchscript": _torchscript}
-_READERS = {"pt2": _read_pt2, "onnx": read_onnx, "torchscript": _read_torchscript}
+READERS = {"pt2": _read_pt2, "onnx": read_onnx, "torchscript": _read_torchscript}
+"""What reads the file of each form, as a function of tensors, on the CPU."""

@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.compress.benchmark import run_benchmark
 from ptapp_core.compress.exports import write_exports
 from ptapp_core.export import Example, Inputs
 from ptapp_core.jobs import Trained
 from ptapp_core.measure.judge import OfActions
+from ptapp_core.settings.after_training import BenchmarkSettings
 from ptapp_rl.algos.build import build
 from ptapp_rl.config import ExportRL, TrainRL
 from ptapp_rl.envs.spaces import Observations, each, unscaled
@@ -23,8 +25,12 @@ _NEAR = 0.01
 
 def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
-    trained, job, name = find(settings)
-    write_exports(example_of(trained, job, name), settings)
+    write_exports(example_of(*find(settings)), settings)
+
+
+def benchmark(settings: BenchmarkSettings) -> None:
+    """Times and measures the forms of a policy that are at hand."""
+    run_benchmark(example_of(*find(settings)), settings)
 
 
 def example_of(trained: Trained, job: TrainRL, name: str) -> Example:

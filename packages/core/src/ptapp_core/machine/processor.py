@@ -1,5 +1,6 @@
 """Which instructions the processor has, of those that decide how quick small numbers are."""
 
+import os
 import platform
 import re
 from functools import cache
@@ -34,3 +35,8 @@ def saturates() -> bool:
     """Whether sums of products of uint8 and int8 are cut to 16 bits: on x86 without VNNI, as far as is known."""
     x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
     return x86 and not any("vnni" in flag for flag in flags())
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

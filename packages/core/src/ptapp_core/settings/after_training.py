@@ -119,3 +119,11 @@ class ExportSettings(OfRun):
         ge=0,
         le=100,
     )
+
+
+class BenchmarkSettings(OfRun):
+    """How the forms of a run's model are compared."""
+
+    seconds: float = option(1.0, "how long each is timed, for each size of a batch", group="Benchmark", gt=0, le=600)
+    compile: bool = option(False, "time torch.compile, too, which takes a minute or more", group="Benchmark")
+    profile: bool = option(False, "write a trace of the model's operators, and name the costliest", group="Benchmark")
