@@ -25,10 +25,12 @@ ROOMS = {
     "loop": {"machine", "nn", "runs", "plan", "task"},
     "fit": {"loop", "machine", "plan", "runs", "task"},
     "jobs": {"data", "loop", "machine", "nn", "plan", "runs", "settings"},
-    "export": {"machine"},
+    "export": {"machine", "measure"},
+    "compress": {"export", "machine", "measure", "runs", "settings"},
     "domain": {
         *(
             "cli",
+            "compress",
             "data",
             "export",
             "fit",
@@ -43,7 +45,7 @@ ROOMS = {
             "task",
         ),
     },
-    "in_memory": {"data", "domain", "jobs", "kinds", "loop", "machine", "nn", "settings"},
+    "in_memory": {"data", "domain", "export", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
     "serve": {"machine", "settings"},

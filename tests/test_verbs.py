@@ -29,6 +29,7 @@ VALUES = {
     "prompt": ["one"],
     "every": ["0.05"],
     "stochastic": ["--stochastic"],
+    "keep": ["head"],
 }
 SMALL = ["--steps", "40", "--batch-size", "16", "--threads", "1", "--device", "cpu", "--log-to", "none"]
 NLP = ["nlp", "train", "--dim", "16", "--layers", "1", *SMALL]

@@ -49,6 +49,33 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_export(
     assert not list((run / "export").iterdir())
 
 
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_an_int8_form_is_as_good_on_the_whole_validation_split_or_is_not_written(
+    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command(row.train(tmp_path)) == 0
+    run = only_run(tmp_path)
+    capsys.readouterr()
+    code = command([row.train(tmp_path)[0], "export", str(run), "--quantize", "auto"])
+    said, error = capsys.readouterr()
+    assert (run / "export" / "model.onnx").exists()
+    written = {path.name for path in (run / "export").iterdir() if "int8" in path.name or "part" in path.name}
+    if code == 2:
+        assert error.count("\n") == 1
+        assert any(reason in error for reason in ("points lost", "equal answers", "has not learned"))
+        assert not written
+        return
+    assert code == 0
+    assert written == {"model.int8.onnx", "model.int8.onnx.json"}
+    card = json.loads((run / "export" / "model.int8.onnx.json").read_text())
+    measured = card["measured"]
+    assert measured["model"] - measured["export"] <= card["tolerance_points"] / 100
+    assert measured["agreement"] >= 0.99
+    assert card[row.exported]
+    assert card["int8"]
+    assert f"all {measured['samples']:,} samples" in said
+
+
 class Unlike(nn.Module):
     """Gives another answer whenever it is asked, so that no export of it can be equal."""
 

@@ -8,6 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio
+    from ptapp_core.settings.after_training import BenchmarkSettings
 
 app = domain("Audio: features, and classifiers from a waveform to a class.")
 
@@ -45,6 +46,15 @@ def export(settings: "ExportAudio") -> None:
     from ptapp_core.domain import export
 
     export(AUDIO, settings)
+
+
+@command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
+def benchmark(settings: "BenchmarkSettings") -> None:
+    """Time and measure the forms of a trained model that are at hand."""
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.domain import benchmark
+
+    benchmark(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:FeaturesAudio")

@@ -19,7 +19,8 @@ from ptapp_audio.pictures import mistakes
 from ptapp_audio.train import SoundTask, augmented, build_model, own_folds, several_windows
 from ptapp_core.data.loader import Loader, class_weights
 from ptapp_core.data.members import Members
-from ptapp_core.domain import Domain, Example, Job, Place
+from ptapp_core.domain import Domain, Job, Place
+from ptapp_core.export import Example, Inputs
 from ptapp_core.jobs import Trained, optimizer_of
 from ptapp_core.kinds.kind import Answers, write_report
 from ptapp_core.loop.milestones import Evaluate
@@ -151,7 +152,25 @@ class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
         # One and a half windows, so that half of them is less than a window.
         rows, size = torch.arange(_SAMPLES) % len(data.test), card.window + card.window // 2
         waves = data.test.windows(rows, torch.zeros_like(rows), size).float() / FULL_SCALE
-        return Example(Answers(model), waves, about, {"free": (("batch", "length"),)})
+        return Example(
+            Answers(model),
+            waves,
+            about,
+            split=lambda name: _inputs(name, self.prepare(data, name, model, card=card)),
+            judge=model.kind.judge,
+            network="model.network",
+            options={"free": (("batch", "length"),)},
+        )
+
+
+def _inputs(split: str, clips: Clips) -> Inputs:
+    """Whole clips as an export takes them, float32 (1, samples): no two of them are of one length."""
+
+    def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        waves = clips.windows(rows, torch.zeros_like(rows), int(clips.lengths[rows].max()))
+        return (waves.float() / FULL_SCALE,), clips.labels[rows]
+
+    return Inputs(split, len(clips), batch, together=1)
 
 
 AUDIO = Audio()

@@ -1,8 +1,8 @@
 """A domain of supervised learning, and what the commands do with one: train, cross-validate, evaluate, export."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.cli.ranks import relaunch
+from ptapp_core.compress.benchmark import run_benchmark
+from ptapp_core.compress.exports import write_exports
 from ptapp_core.data.loader import Loader
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS
-from ptapp_core.export import export as write
+from ptapp_core.export import Example
 from ptapp_core.fit import fit
 from ptapp_core.jobs import (
     Trained,
@@ -36,9 +38,9 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
 from ptapp_core.plan import Plan
-from ptapp_core.runs.run import Run, write_text
+from ptapp_core.runs.run import Run
 from ptapp_core.runs.typed import Meta, Typed
-from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings
+from ptapp_core.settings.after_training import BenchmarkSettings, EvaluateSettings, ExportSettings, OfRun
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import short_name
 from ptapp_core.settings.supervised import SupervisedSettings
@@ -74,22 +76,6 @@ S = TypeVar("S", bound=SupervisedSettings)
 D = TypeVar("D", bound=Data)
 M = TypeVar("M", bound=nn.Module)
 C = TypeVar("C", bound=Typed)
-
-
-@dataclass(frozen=True)
-class Example:
-    """What an export is compared on, and what its card says."""
-
-    model: nn.Module
-    """The module that is exported."""
-    inputs: Tensor | tuple[Tensor, ...]
-    """Real samples, at least 7."""
-    about: Mapping[str, Any]
-    """What the card says of input and output, and of their use."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Keywords of `export.export`: free dimensions, names."""
-    beside: Mapping[str, str] = field(default_factory=dict)
-    """Text files that go beside the exported one, by name."""
 
 
 @dataclass
@@ -341,6 +327,16 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
 
 def export(domain: AnyDomain, settings: ExportSettings) -> None:
     """Writes `export/model.*` in the run directory, compared with the model on samples of its own."""
+    write_exports(example_of(domain, settings), settings)
+
+
+def benchmark(domain: AnyDomain, settings: BenchmarkSettings) -> None:
+    """Times and measures the forms of a run's model that are at hand."""
+    run_benchmark(example_of(domain, settings), settings)
+
+
+def example_of(domain: AnyDomain, settings: OfRun) -> Example:
+    """The model of a run as it is exported, with all that its card says."""
     trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
     example = domain.example(trained)
     about = {
@@ -350,11 +346,4 @@ def export(domain: AnyDomain, settings: ExportSettings) -> None:
         "checkpoint": trained.checkpoint.name,
         "data": trained.about.data,
     }
-    folder = settings.run / "export"
-    path, difference = write(
-        example.model, example.inputs, folder, format=settings.format, about=about, **example.options
-    )
-    for name, text in example.beside.items():
-        write_text(folder / name, text)
-    print(f"{path}\n  {about['input']}\n  -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 on real samples: greatest difference {difference:.2e}")
+    return replace(example, about=about)

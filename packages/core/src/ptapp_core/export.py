@@ -2,9 +2,9 @@
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +15,54 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError
 from ptapp_core.machine.terminal import is_text
 from ptapp_core.machine.torch_private import keep_loops
+from ptapp_core.measure.judge import Judge
 
 Format = Literal["pt2", "onnx", "torchscript"]
-_FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
+FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
+"""The file of each form."""
 _BATCHES = (1, 2, 7)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The samples of a split as an exported file takes them."""
+
+    split: str
+    size: int
+    batch: Callable[[Tensor], tuple[tuple[Tensor, ...], Tensor]]
+    """Rows, int64 (n,) -> the arguments of the exported module, (n, ...) each, and the targets, (n, ...)."""
+    together: int = 32
+    """How many samples are taken at once: one where they have lengths of their own that may not be padded."""
+
+    def __len__(self) -> int:
+        return self.size
+
+    def batches(self, rows: Tensor | None = None) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+        """Arguments and targets of the rows, int64 (M,), or of all of them, in batches."""
+        for part in (torch.arange(self.size) if rows is None else rows).split(self.together):
+            yield self.batch(part)
+
+
+@dataclass(frozen=True)
+class Example:
+    """What an export is compared on, and what its card says."""
+
+    model: nn.Module
+    """The module that is exported."""
+    inputs: Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+    """Real samples, at least 7."""
+    about: Mapping[str, Any]
+    """What the card says of input and output, and of their use."""
+    split: Callable[[str], Inputs]
+    """All samples of `train`, from which a quantiser takes its scales, or of `val`, on which a lossy form is judged."""
+    judge: Callable[[], Judge]
+    """Makes what judges the answers of a lossy form; raises UserError where nothing could."""
+    network: str = ""
+    """The part of the module that int8 may compute, by its name; what stands before it and after it needs more."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keywords of `export`: free dimensions, names."""
+    beside: Mapping[str, str] = field(default_factory=dict)
+    """Text files that go beside the exported one, by name."""
 
 
 def export(
@@ -68,7 +112,7 @@ def export(
     samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
     form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), most or {}, recurrent, keyed)
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / _FILES[format]
+    final = folder / FILES[format]
     part = folder / f".part-{final.name}"
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -76,7 +120,7 @@ def export(
             example = form.arguments([sample[:2].contiguous() for sample in samples])
             content = _EXPORTERS[format](model, example, form)
             part.write_bytes(_with_metadata(content, about) if format == "onnx" else content)
-            difference = _greatest_difference(model, _READERS[format](part), samples, form)
+            difference = _greatest_difference(model, READERS[format](part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
         raise
@@ -201,7 +245,8 @@ def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
     return bytes(program.SerializeToString())
 
 
-def _read_onnx(path: Path) -> _Call:
+def read_onnx(path: Path) -> Callable[..., Tensor]:
+    """An ONNX file of one output as a function on the CPU: tensors (N, ...) of its dtypes, or a dictionary of them."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -230,4 +275,5 @@ def _read_torchscript(path: Path) -> _Call:
 
 
 _EXPORTERS = {"pt2": _pt2, "onnx": _onnx, "torchscript": _torchscript}
-_READERS = {"pt2": _read_pt2, "onnx": _read_onnx, "torchscript": _read_torchscript}
+READERS = {"pt2": _read_pt2, "onnx": read_onnx, "torchscript": _read_torchscript}
+"""What reads the file of each form, as a function of tensors, on the CPU."""

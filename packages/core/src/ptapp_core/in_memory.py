@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader, class_weights
 from ptapp_core.data.rows import Rows, Splits
-from ptapp_core.domain import Domain, Example, Job, Place
+from ptapp_core.domain import Domain, Job, Place
+from ptapp_core.export import Example, Inputs
 from ptapp_core.jobs import Trained, Which, optimizer_of
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Answers, kind_in, write_report
@@ -110,7 +111,19 @@ class InMemory(Domain[S, D, M, C]):
         data = self.load(self.of_run(trained.run, card), Runtime("cpu"), trained=trained)
         inputs = (data.part("test") or data.part("all")).inputs
         rows = torch.arange(_COMPARED) % len(inputs)
-        return Example(Answers(model), inputs[rows], {**self.use(card), **kind_in(model).use()})
+        return Example(
+            Answers(model),
+            inputs[rows],
+            {**self.use(card), **kind_in(model).use()},
+            split=lambda name: _inputs(name, self.prepare(data, name, model, card=card)),
+            judge=kind_in(model).judge,
+            network="model",
+        )
+
+
+def _inputs(split: str, part: Rows) -> Inputs:
+    """The rows of a split as an export takes them."""
+    return Inputs(split, len(part), lambda rows: ((part.inputs[rows],), part.labels[rows]))
 
 
 class Answering(Generic[M, C]):

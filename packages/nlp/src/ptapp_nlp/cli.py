@@ -8,6 +8,7 @@ import typer
 from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
+    from ptapp_core.settings.after_training import BenchmarkSettings
     from ptapp_nlp.config import EvaluateNLP, ExportNLP, GenerateNLP, PredictNLP, TrainNLP, TranslateNLP
 
 app = domain("Text: classification, tagging, translation and generation.")
@@ -65,6 +66,15 @@ def export(settings: "ExportNLP") -> None:
     from ptapp_nlp.domain import TEXT
 
     export(TEXT, settings)
+
+
+@command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
+def benchmark(settings: "BenchmarkSettings") -> None:
+    """Time and measure the forms of a trained model that are at hand."""
+    from ptapp_core.domain import benchmark
+    from ptapp_nlp.domain import TEXT
+
+    benchmark(TEXT, settings)
 
 
 @app.command()

@@ -11,7 +11,8 @@ from torch.optim import Optimizer
 
 from ptapp_core.data.loader import Loader
 from ptapp_core.data.members import Members
-from ptapp_core.domain import Domain, Example, Job, Place
+from ptapp_core.domain import Domain, Job, Place
+from ptapp_core.export import Example
 from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.kinds.known import kind_for

@@ -5,16 +5,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.domain import Example
+from ptapp_core.export import Example, Inputs
 from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import Answers, kind_in
+from ptapp_core.measure.judge import OfClasses
 from ptapp_nlp.card import About, Card
 from ptapp_nlp.config import SUPERVISED
-from ptapp_nlp.data.encode import fallback_tag
+from ptapp_nlp.data.encode import IGNORED, fallback_tag
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
+from ptapp_nlp.models.tasks import OUTPUTS
 from ptapp_nlp.search import LONGER, MORE
 
 _Free = dict[str, tuple[str, ...]]
@@ -66,7 +68,31 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
         "most": {} if positions is None else {"length": positions},
         "recurrent": recurrent,
     }
-    return Example(model, inputs, about, options, {"tokenizer.json": shipped})
+
+    def split(name: str) -> Inputs:
+        return _inputs(name, prepare(card, data.part(name), tokens, kind=kind, names=data.classes), card)
+
+    return Example(
+        model,
+        inputs,
+        about,
+        split=split,
+        judge=kind.judge if kind else lambda: OfClasses(2, ignored=IGNORED),
+        options=options,
+        beside={"tokenizer.json": shipped},
+    )
+
+
+def _inputs(split: str, part: Measured, card: Card) -> Inputs:
+    """The texts of a split as an export takes them, and their targets."""
+
+    def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        found = part.texts.gather(rows)
+        if card.task in SUPERVISED:
+            return (found["input"],), found["target"]
+        return OUTPUTS[card.task](lambda *arguments: arguments, found, card.pad)
+
+    return Inputs(split, len(part), batch)
 
 
 def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:

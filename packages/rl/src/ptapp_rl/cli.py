@@ -7,6 +7,7 @@ import typer
 from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
+    from ptapp_core.settings.after_training import BenchmarkSettings
     from ptapp_rl.config import EvaluateRL, ExportRL, PlayRL, RecordRL, TrainRL
 
 app = domain("Reinforcement learning: train, evaluate, record and export policies on Gymnasium environments.")
@@ -50,6 +51,14 @@ def export(settings: "ExportRL") -> None:
     from ptapp_rl.export import export
 
     export(settings)
+
+
+@command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
+def benchmark(settings: "BenchmarkSettings") -> None:
+    """Time and measure the forms of a trained policy that are at hand."""
+    from ptapp_rl.export import benchmark
+
+    benchmark(settings)
 
 
 @app.command()

@@ -1,48 +1,96 @@
 """`ptapp rl export`: the policy as a file of its own, from raw observations to actions."""
 
+from contextlib import closing
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ptapp_core.export import export as write
+from ptapp_core.compress.benchmark import run_benchmark
+from ptapp_core.compress.exports import write_exports
+from ptapp_core.export import Example, Inputs
+from ptapp_core.jobs import Trained
+from ptapp_core.measure.judge import OfActions
+from ptapp_core.settings.after_training import BenchmarkSettings
 from ptapp_rl.algos.build import build
-from ptapp_rl.config import ExportRL
+from ptapp_rl.card import About
+from ptapp_rl.config import ExportRL, TrainRL
 from ptapp_rl.envs.forms import Action, Box
 from ptapp_rl.envs.spaces import Observations, each, unscaled
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
 
-_SAMPLES = 16
+_SAMPLES = 16  # observations that an export is compared on
+_MEASURED = 1_000  # observations that an int8 form is measured on
+_NEAR = 0.01
 
 
 def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
-    trained, job, name = find(settings)
+    write_exports(example_of(*find(settings)), settings)
+
+
+def benchmark(settings: BenchmarkSettings) -> None:
+    """Times and measures the forms of a policy that are at hand."""
+    run_benchmark(example_of(*find(settings)), settings)
+
+
+def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
+    """A trained policy with observations that it met in the registered environment `name`."""
     card = trained.about.model
     model = trained.load(build)
-    environments = evaluation_environments(job, name, 1)
-    refuse_other_spaces(trained, name, environments)
-    samples = _played(model, environments)
-    environments.close()
+
+    def played(count: int, seed: int) -> Observations:
+        environments = evaluation_environments(job, name, 1, seed=seed)
+        refuse_other_spaces(trained, name, environments)
+        with closing(environments):
+            return _played(model, environments, count)
+
+    def split(of: str) -> Inputs:
+        return _measured(f"{of} episodes", model, played(_MEASURED, seed=1 + ("train", "val").index(of)))
+
+    samples = played(_SAMPLES, seed=0)
     latest = f", the latest {job.stack} of them, oldest first" if job.stack > 1 else ""
     about = {
         "domain": "rl",
-        "input": f"{_form(samples)}: observations as {environments.name} gives them{latest}",
+        "input": f"{_form(samples)}: observations as {name} gives them{latest}",
         "output": "the policy's likeliest actions, as the environment takes them",
         "inputs": _inputs(samples),
         "observation": card.observation.stored(),
         "action": card.action.stored(),
-        "environment": environments.name,
+        "environment": name,
         "algorithm": card.algo,
         "checkpoint": trained.checkpoint.name,
     }
-    tolerance = 1e-4 * _widest(card.action)
-    path, difference = write(
-        model, samples, settings.run / "export", format=settings.format, about=about, tolerance=tolerance
+    return Example(
+        model,
+        samples,
+        about,
+        split=split,
+        judge=lambda: OfActions(_near(card.action)),
+        options={"tolerance": 1e-4 * _widest(card.action)},
     )
-    print(f"{path}: {about['input']} -> {about['output']}")
-    print(f"proven at batch 1, 2 and 7 on observations of the environment: greatest difference {difference:.2e}")
+
+
+def _measured(split: str, model: nn.Module, observations: Observations) -> Inputs:
+    """Observations as an export takes them; the targets are the actions of the policy."""
+    parts = tuple(observations.values()) if isinstance(observations, dict) else (observations,)
+
+    @torch.inference_mode()
+    def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        chosen = tuple(part[rows] for part in parts)
+        return chosen, model(each(observations, lambda part: part[rows]))
+
+    return Inputs(split, len(parts[0]), batch)
+
+
+def _near(action: Action) -> Tensor | None:
+    """How far two actions of numbers may be apart and be one: a hundredth of the range; None of counted actions."""
+    if not isinstance(action, Box):
+        return None
+    free = unscaled(action)
+    spans = zip(action.low, action.high, strict=True)
+    return torch.tensor([_NEAR * (2.0 if i in free else high - low) for i, (low, high) in enumerate(spans)])
 
 
 def _inputs(observations: Observations) -> dict[str, Any]:
@@ -69,10 +117,10 @@ def _widest(action: Action) -> float:
 
 
 @torch.inference_mode()
-def _played(model: nn.Module, environments: Environments) -> Observations:
-    """Observations that the policy met, (16, ...)."""
+def _played(model: nn.Module, environments: Environments, count: int) -> Observations:
+    """Observations that the policy met, (N, ...), at least so many."""
     seen: list[Any] = []
-    while len(seen) < _SAMPLES:
+    while len(seen) * environments.count < count:
         seen.append(each(environments.observations, lambda part: torch.from_numpy(part.copy())))
         environments.step(model(seen[-1]).numpy())
     if isinstance(seen[0], Tensor):

@@ -7,6 +7,7 @@ import typer
 from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
+    from ptapp_core.settings.after_training import BenchmarkSettings
     from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, TrainVision
 
 app = domain("Images: train, evaluate and export classifiers and autoencoders.")
@@ -45,6 +46,15 @@ def export(settings: "ExportVision") -> None:
     from ptapp_vision.domain import VISION
 
     export(VISION, settings)
+
+
+@command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
+def benchmark(settings: "BenchmarkSettings") -> None:
+    """Time and measure the forms of a trained model that are at hand."""
+    from ptapp_core.domain import benchmark
+    from ptapp_vision.domain import VISION
+
+    benchmark(VISION, settings)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -10,7 +11,8 @@ from torch.optim import Optimizer
 
 from ptapp_core.data.loader import Loader, class_weights
 from ptapp_core.data.members import Members
-from ptapp_core.domain import Domain, Example, Job, Place
+from ptapp_core.domain import Domain, Job, Place
+from ptapp_core.export import Example, Inputs
 from ptapp_core.jobs import Trained, optimizer_of
 from ptapp_core.kinds.kind import Answers, kind_in, write_report
 from ptapp_core.loop.milestones import Evaluate
@@ -143,10 +145,25 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
             "span": card.span,
             **model.kind.use(),
         }
-        return Example(Answers(model), samples_of(trained.run, lambda: self._test(trained)), about)
+        data = cache(lambda: self.load(TrainVision.of_run(trained.run), Runtime("cpu"), trained=trained))
+        return Example(
+            Answers(model),
+            samples_of(trained.run, lambda: data().test),
+            about,
+            split=lambda name: _inputs(name, self.prepare(data(), name, model, card=card)),
+            judge=model.kind.judge,
+            network="model.network",
+        )
 
-    def _test(self, trained: Trained[About]) -> Images:
-        return self.load(TrainVision.of_run(trained.run), Runtime("cpu"), trained=trained).test
+
+def _inputs(split: str, part: Images) -> Inputs:
+    """The images of a split as an export takes them: uint8 (N, C, H, W)."""
+
+    def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        images = part.images[rows] if isinstance(part.images, Tensor) else part.images.read(rows.tolist())
+        return (images,), part.labels[rows]
+
+    return Inputs(split, len(part), batch)
 
 
 VISION = Vision()

@@ -18,6 +18,8 @@ from ptapp_core.errors import UserError
 from ptapp_core.kinds import known
 from ptapp_core.kinds.kind import Kind, Predictions, name_width
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.judge import OfClasses
+from ptapp_core.measure.metrics import confusion
 from ptapp_core.measure.report import INK, clip, save
 from ptapp_core.measure.results import class_numbers
 from ptapp_core.nn.finite import refuse_not_finite
@@ -204,6 +206,10 @@ class Segment(Kind):
         numbers[: len(found)] = class_numbers(found, self.names, self.called)
         return torch.from_numpy(numbers[target.numpy()])
 
+    def judge(self) -> "OfPixels":
+        """By mean IoU, and by the likeliest class of each pixel."""
+        return OfPixels(self.outputs)
+
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`shares`, how much of the image each class covers."""
         return shares_answer(self.names, row)
@@ -212,6 +218,24 @@ class Segment(Kind):
         """The classes that are there, the largest first, with how much of the image they cover."""
         there = sorted(((value, name) for name, value in zip(self.names, row, strict=True) if value), reverse=True)
         return "  ".join(f"{name} {100 * value:.1f} %" for value, name in there)
+
+
+class OfPixels(OfClasses):
+    """One of K classes for each pixel, int32 (M,) of all images, without those of the class `IGNORED`."""
+
+    figure: ClassVar[str] = "mean IoU"
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(ignored=IGNORED)
+        self._classes = classes
+
+    def score(self, kept: Tensor, target: Tensor) -> float:
+        """The mean IoU of all pixels (M,) together."""
+        return mean_iou(confusion(target.long(), kept.long(), self._classes)).item()
+
+    def chance(self, target: Tensor) -> float:
+        """That of the commonest class of the pixels (M,) everywhere."""
+        return self.score(target.mode().values.expand(len(target)), target)
 
 
 class Worst(NamedTuple):

@@ -79,7 +79,7 @@ def command(app: typer.Typer, settings: type[S] | str) -> Callable[[Callable[[S]
 
 
 def verbs(app: typer.Typer, domain: str, train: str, *, predict: str) -> typer.Typer:
-    """Add train, evaluate, predict and export to the app of a supervised domain, and return it.
+    """Add train, evaluate, predict, export and benchmark to the app of a supervised domain, and return it.
 
     Args:
         domain: "module:NAME" of its `ptapp_core.domain.Domain`.
@@ -102,6 +102,8 @@ def verbs(app: typer.Typer, domain: str, train: str, *, predict: str) -> typer.T
     add("predict", "Answer files.", of_predict, lambda settings: load_object(answer)(settings))
     help = "Write a trained model as pt2, ONNX or TorchScript, proven equal."
     add("export", help, f"{after}:ExportSettings", calls("export"))
+    help = "Time and measure the forms of a trained model that are at hand."
+    add("benchmark", help, f"{after}:BenchmarkSettings", calls("benchmark"))
     return app
 
 

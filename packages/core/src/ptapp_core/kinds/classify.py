@@ -21,6 +21,7 @@ from ptapp_core.kinds.kind import (
 )
 from ptapp_core.kinds.wording import best, class_answer
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.judge import OfClasses
 from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
 from ptapp_core.measure.report import clip, confusion_matrix
 from ptapp_core.measure.results import class_numbers
@@ -85,6 +86,10 @@ class Classify(VectorKind):
     def as_learned(self, found: Sequence[str], target: Tensor) -> Tensor:
         """Class numbers (N,) as this kind counts them."""
         return torch.tensor(class_numbers(found, self.names, self.called))[target]
+
+    def judge(self) -> OfClasses:
+        """By accuracy, and by the likeliest class."""
+        return OfClasses()
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`class`, `confidence` and `probabilities`."""

@@ -12,6 +12,7 @@ from ptapp_core.data.loader import Batch, Data, each_once
 from ptapp_core.errors import UserError, counted
 from ptapp_core.kinds.card import OutputsCard
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.judge import Judge
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import class_numbers, write_results
 from ptapp_core.nn.own import make_loss
@@ -210,6 +211,10 @@ class Kind(nn.Module, ABC):
     def use(self) -> dict[str, Any]:
         """What the card of an export says of the outputs."""
         return {"kind": self.name, "output": self.output, self.called: self.names}
+
+    def judge(self) -> Judge:
+        """What compares the answers of a lossy export with the model's; raises UserError where nothing can."""
+        raise UserError(f"--quantize: nothing says how good a lossy form of a model of the kind {self.name} is")
 
     @abstractmethod
     def answer(self, row: Sequence[float]) -> dict[str, Any]:

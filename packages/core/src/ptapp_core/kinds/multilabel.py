@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
 from ptapp_core.kinds.wording import given_labels, labels_answer
+from ptapp_core.measure.judge import OfLabels
 from ptapp_core.measure.label_metrics import best_thresholds, label_metrics, label_rows
 from ptapp_core.measure.report import clip
 from ptapp_core.nn.finite import refuse_not_finite
@@ -78,6 +79,10 @@ class Multilabel(VectorKind):
 
     def _given(self, row: Sequence[float]) -> list[str]:
         return given_labels(self.names, self.thresholds.tolist(), row)
+
+    def judge(self) -> OfLabels:
+        """By mean average precision, and by the labels that reach their thresholds."""
+        return OfLabels(self.thresholds.cpu())
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """`labels`, those that reach their thresholds, and the `probabilities` of all."""

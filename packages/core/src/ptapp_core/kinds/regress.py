@@ -12,6 +12,7 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_core.kinds.card import OutputsCard
 from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_by, mean_loss, mean_of, name_width
 from ptapp_core.kinds.wording import numbers_answer, rounded
+from ptapp_core.measure.judge import OfNumbers
 from ptapp_core.measure.number_metrics import number_metrics, number_rows
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import build_loss
@@ -83,6 +84,10 @@ class Regress(VectorKind):
     def gathered(self, outputs: Tensor, target: Tensor) -> "NumberPredictions":
         """The predictions of what the network gives, (N, K)."""
         return NumberPredictions(refuse_not_finite(outputs), target, self.mean, self.std)
+
+    def judge(self) -> OfNumbers:
+        """By R2, and by a tenth of the deviation of the training targets."""
+        return OfNumbers(self.mean, self.std)
 
     def answer(self, row: Sequence[float]) -> dict[str, Any]:
         """Each target by its name."""

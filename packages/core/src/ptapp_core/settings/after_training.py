@@ -86,7 +86,44 @@ class PredictFiles(ComputeSettings):
         return self
 
 
+_QUANTISED = "--quantize static, dynamic and auto"
+
+
 class ExportSettings(OfRun):
     """The form of an export."""
 
+    only: ClassVar[tuple[Only, ...]] = (
+        Only(("quantize",), lambda job: job.format == "onnx", "--format onnx"),
+        Only(("keep", "tolerance"), lambda job: job.quantize != "none", _QUANTISED),
+        Only(
+            ("calibrate",),
+            lambda job: job.quantize in ("static", "auto") or (job.quantize != "none" and job.keep == "auto"),
+            "--quantize static and auto, and --keep auto",
+        ),
+    )
+
     format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
+    quantize: Literal["none", "static", "dynamic", "auto"] = option(
+        "none", "also write an int8 form; auto is static with convolutions, else dynamic", group="Quantisation"
+    )
+    calibrate: int = option(
+        256, "training samples from which a static form takes its scales", group="Quantisation", ge=1
+    )
+    keep: str | None = option(
+        None, "layers that stay in fp32: names with commas, patterns, or auto", group="Quantisation"
+    )
+    tolerance: float = option(
+        0.5,
+        "points of its figure that an int8 form may lose on the validation split",
+        group="Quantisation",
+        ge=0,
+        le=100,
+    )
+
+
+class BenchmarkSettings(OfRun):
+    """How the forms of a run's model are compared."""
+
+    seconds: float = option(1.0, "how long each is timed, for each size of a batch", group="Benchmark", gt=0, le=600)
+    compile: bool = option(False, "time torch.compile, too, which takes a minute or more", group="Benchmark")
+    profile: bool = option(False, "write a trace of the model's operators, and name the costliest", group="Benchmark")

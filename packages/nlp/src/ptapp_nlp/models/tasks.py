@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import exp
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,22 +14,24 @@ from ptapp_core.task import Task
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import IGNORED
 
-Outputs = Callable[[nn.Module, Batch, int], tuple[Tensor, Tensor]]
+Forward = Callable[..., Any]
+"""A model, or what takes its arguments in its place."""
+Outputs = Callable[[Forward, Batch, int], tuple[Any, Tensor]]
 """(model, batch, number of padding) -> logits (N, L, K) and targets (N, L), `IGNORED` where there is none."""
 
 
-def tagged(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
+def tagged(model: Forward, batch: Batch, pad: int) -> tuple[Any, Tensor]:
     """The tag of each word's first token: logits (N, L, K), targets int64 (N, L)."""
     return model(batch["input"]), batch["target"]
 
 
-def translated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
+def translated(model: Forward, batch: Batch, pad: int) -> tuple[Any, Tensor]:
     """Each token of the translation from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
     target = batch["target"]
     return model(batch["source"], target[:, :-1]), target[:, 1:].masked_fill(target[:, 1:] == pad, IGNORED)
 
 
-def generated(model: nn.Module, batch: Batch, pad: int) -> tuple[Tensor, Tensor]:
+def generated(model: Forward, batch: Batch, pad: int) -> tuple[Any, Tensor]:
     """Each token from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
     ids = batch["input"]
     return model(ids[:, :-1]), ids[:, 1:].masked_fill(ids[:, 1:] == pad, IGNORED)
