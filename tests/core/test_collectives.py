@@ -14,13 +14,13 @@ from ptapp_core.cli.dist_check import check_ranks, refuse_faults
 from ptapp_core.errors import CheckFailed, UserError
 from ptapp_core.machine import reach
 from ptapp_core.machine.collectives import COLLECTIVES, Bounds, Here, Link, Times, bounds, difference
-from ptapp_core.machine.reach import Peer, Place, interfaces, meet, versions
+from ptapp_core.machine.reach import Peer, Place, _listening, interfaces, meet, versions
 from ptapp_core.measure.link_pictures import draw_times
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("name", COLLECTIVES.keys() - {"barrier"})
+@pytest.mark.parametrize("name", sorted(COLLECTIVES.keys() - {"barrier"}))
 def test_a_collective_that_does_nothing_is_found_out_and_the_place_is_named(name: str) -> None:
     cases = [COLLECTIVES[name](Here(rank, 3, CPU), 21) for rank in range(3)]
     found = [difference(case) for case in cases]
@@ -59,6 +59,7 @@ def met(other: Peer | None) -> str:
     store = HashStore()
     if other is not None:
         store.set("peer/1", json.dumps(asdict(other)))
+        store.set("peer/heard by 1", "")
     with pytest.raises(CheckFailed) as error:
         meet(store, Place(0, 2, "10.0.0.1", 29500), "cpu", seconds=0.5)
     return str(error.value)
@@ -81,6 +82,11 @@ def test_a_rank_that_offers_the_address_of_its_machine_for_itself_is_told_its_in
     text = met(other)
     assert f"cannot reach rank 1 (other) at 127.0.0.1:{other.port} (connection refused)" in text
     assert "set GLOO_SOCKET_IFNAME there to the interface that the other machines reach (eth0 10.0.0.2)" in text
+
+
+def test_a_rank_that_goes_while_links_are_tried_is_named() -> None:
+    with _listening("127.0.0.1", Place(1, 2, "10.0.0.1", 29500)) as (_, port):
+        assert met(peer(port=port)) == "rank 1 (other) has gone, or hangs, while it tries to reach others"
 
 
 def test_another_program_at_the_port_is_not_taken_for_a_rank() -> None:

@@ -96,17 +96,30 @@ def open_store(place: Place, seconds: float) -> Store:
 
 
 def answers(store: Store, what: str, place: Place, *, own: str, seconds: float) -> list[str | None]:
-    """What each rank has to say, in order of rank; None of one that says nothing within so many seconds."""
-    store.set(f"{what}/{place.rank}", own)
+    """What each rank has to say, in order of rank; None of one that says nothing within so many seconds.
+
+    Rank 0, with which the store may end, stays until the others have heard as well.
+    """
     until = time.monotonic() + seconds
-    heard: list[str | None] = []
-    for rank in range(place.world):
-        key = f"{what}/{rank}"
+
+    def read(key: str) -> str | None:
         try:
             store.wait([key], timedelta(seconds=max(until - time.monotonic(), 0.1)))
-            heard.append(store.get(key).decode())
+            return str(store.get(key).decode())
         except RuntimeError:  # torch's own DistStoreError, or DistNetworkError where rank 0 has gone
-            heard.append(None)
+            return None
+
+    ranks = range(place.world)
+    store.set(f"{what}/{place.rank}", own)
+    heard = [own if rank == place.rank else read(f"{what}/{rank}") for rank in ranks]
+    if place.rank == 0:
+        until = time.monotonic() + seconds
+        for rank in ranks[1:]:
+            if heard[rank] is not None:
+                read(f"{what}/heard by {rank}")
+    else:
+        with suppress(RuntimeError):  # rank 0 has gone
+            store.set(f"{what}/heard by {place.rank}", "")
     return heard
 
 
@@ -128,7 +141,12 @@ def meet(store: Store, place: Place, device: str, *, seconds: float) -> list[Pee
         peers = [Peer(**json.loads(told)) for told in heard if told is not None]
         _refuse_unequal(peers)
         failure = next((text for rank in range(place.world) if (text := _unreached(peers, place.rank, rank))), "")
-        for fault in answers(store, "links", place, own=failure, seconds=seconds * place.world):
+        found = answers(store, "links", place, own=failure, seconds=seconds * place.world)
+        for rank, fault in enumerate(found):
+            if fault is None:
+                raise CheckFailed(
+                    f"rank {rank} ({peers[rank].host}) has gone, or hangs, while it tries to reach others"
+                )
             if fault:
                 raise CheckFailed(fault)
     return peers
