@@ -1,6 +1,8 @@
 """An export of a text model answers without torch as its run does: kinds of target, tags, translations, texts."""
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import ptapp
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from nlp.test_encoders import config_of, save
+from ptapp_nlp.data.tokens import learn
 from serving import assert_alike, export, served
 
 pytestmark = pytest.mark.slow
@@ -128,3 +131,15 @@ def test_an_export_without_its_tokenizer_is_refused(translator: Path, tmp_path: 
     (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     (tmp_path / "model.onnx.json").write_text(json.dumps({**card, "task": "sing"}))
     assert "model.onnx.json: task: must be 'classify'" in served(tmp_path, [])
+
+
+def test_threads_that_share_tokens_cut_at_their_own_limits() -> None:
+    tokens = learn("word", ["a b c"] * 3, 10, lower=False)
+    text = "a b c " * 500
+
+    def lengths(limit: int) -> set[int]:
+        return {len(tokens.encode([text], limit)[0]) for _ in range(200)}
+
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lengths, [3, 7, 11, sys.maxsize]))
+    assert found == [{3}, {7}, {11}, {1500}]

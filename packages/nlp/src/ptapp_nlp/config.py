@@ -245,7 +245,7 @@ class EvaluateNLP(EvaluateSettings):
     """`ptapp nlp evaluate`."""
 
     beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
-    length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
+    length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0, le=10)
 
 
 class PredictNLP(ComputeSettings):
@@ -259,7 +259,7 @@ class PredictNLP(ComputeSettings):
     file: Path | None = option(None, "a file with a text a line", group=_DATA)
     batch_size: int = option(64, "lines that are read at once from a file", group="Device", ge=1)
     beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
-    length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0)
+    length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0, le=10)
 
     @field_validator("texts")
     @classmethod

@@ -26,6 +26,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "translate": {"translation": ""},
 }
 """The answer to a text without a character to read: a model would make one up."""
+_AT_ONCE = 32  # texts that are computed at a time
 _TOGETHER = 8  # texts that are translated at a time: the model gives logits of all places of all their beams
 
 
@@ -63,7 +64,7 @@ class Translating(Typed, extra="forbid"):
     """The options of a translation, as `ptapp nlp translate` has them."""
 
     beam: int = Field(4, ge=1, le=64)
-    length_penalty: float = Field(1.0, ge=0)
+    length_penalty: float = Field(1.0, ge=0, le=10)
 
 
 class Writing(Typed, extra="forbid"):
@@ -143,7 +144,8 @@ class Front:
             translating = _options(Translating, given)
             return self.worded(samples, lambda texts: self._translated(compute, texts, translating))
         _options(Reading, given)
-        return self.worded(samples, lambda texts: self.said(compute, texts))
+        blocks = (samples[start : start + _AT_ONCE] for start in range(0, len(samples), _AT_ONCE))
+        return [one for texts in blocks for one in self.worded(texts, lambda full: self.said(compute, full))]
 
     def worded(self, texts: Sequence[str], said: Callable[[list[str]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """What is `said` of the texts; of a blank one nothing, and of one that is cut how much of it was read."""

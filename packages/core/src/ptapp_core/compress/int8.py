@@ -20,7 +20,8 @@ _OPS = {
     "static": ("Conv", "Gemm", "MatMul"),
     "dynamic": ("Gemm", "MatMul", "LSTM", "Gather"),  # a dynamic convolution is four times slower than fp32
 }
-_BESIDE = ("Relu", "MaxPool", "Add")  # between two layers in int8 these are computed so, too, without weights
+# Between two layers in int8 these are computed so, too. A residual sum is not: it does most damage, and saves no time.
+_BESIDE = ("Relu", "MaxPool")
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def quantise(
 
     Args:
         source: an fp32 model that `prepared` has written.
-        network: the module in which additions, poolings and activations may be computed in int8.
+        network: the module in which poolings and activations may be computed in int8.
         batches: for the static form: the inputs of the model in their order, (N, ...) each.
 
     Raises:

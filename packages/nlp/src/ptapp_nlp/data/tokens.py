@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -15,6 +16,9 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
 KINDS = ("word", "bpe", "wordpiece", "char")
 _WORD = r"\w+(?:['\u2019]\w+)*|[^\w\s]"  # a word with its apostrophes, or one other character
+
+
+_LOCK = Lock()
 
 
 class Tokens:
@@ -35,6 +39,7 @@ class Tokens:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True  # a text may say [PAD]; tokenizer.json does not keep this
+        self._copies: dict[int, Tokenizer] = {}
 
     def _number(self, *names: str, other: int) -> int:
         """The number of the first of these tokens that there is."""
@@ -87,7 +92,6 @@ class Tokens:
 
     def json(self) -> str:
         """What a run's `tokenizer.json` holds: the padding too, but no limit."""
-        self.tokenizer.no_truncation()  # which `encode` sets as it needs
         self.tokenizer.enable_padding(pad_id=self.pad, pad_token=self.tokenizer.id_to_token(self.pad))
         text = str(self.tokenizer.to_str(pretty=True))
         self.tokenizer.no_padding()
@@ -133,20 +137,28 @@ class Tokens:
 
     def encode(self, texts: Sequence[str], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
         """Token numbers of each text, at most `limit` of them, at least one; `bos` and `eos` go around them."""
-        self.tokenizer.enable_truncation(limit - bos - eos)
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch_fast(list(texts))]
+        rows = [encoding.ids for encoding in self._cutting(limit - bos - eos).encode_batch_fast(list(texts))]
         return [[BOS] * bos + (row or [self.unk] * (not eos)) + [EOS] * eos for row in rows]
 
     def encode_words(self, sentence: Sequence[str], limit: int) -> tuple[list[int], list[int]]:
         """Token numbers of words, and the place of each word's first token: -1 for a word beyond the limit, or of no
         token, such as a lone control character."""
-        self.tokenizer.enable_truncation(limit)
-        encoding = self.tokenizer.encode(list(sentence), is_pretokenized=True)
+        encoding = self._cutting(limit).encode(list(sentence), is_pretokenized=True)
         first = [-1] * len(sentence)
         for place, word in enumerate(encoding.word_ids):
             if word is not None and first[word] < 0:
                 first[word] = place
         return encoding.ids or [self.unk], first
+
+    def _cutting(self, limit: int) -> Tokenizer:
+        """A tokenizer that cuts at a limit: one for each, for the limit is its state, and threads share it."""
+        with _LOCK:
+            if limit not in self._copies:
+                copy = Tokenizer.from_str(self.tokenizer.to_str())
+                copy.encode_special_tokens = True
+                copy.enable_truncation(limit)
+                self._copies[limit] = copy
+            return self._copies[limit]
 
     def decode(self, rows: Iterable[Sequence[int]], *, strip: bool = True) -> list[str]:
         """The texts of token numbers, without the special ones, and without blanks around them."""
