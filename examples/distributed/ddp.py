@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
-from ptapp_core.kinds.classify import Classification
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
@@ -55,7 +55,7 @@ with ranks() as (rank, world):
     model, runtime = fresh(), Runtime("cpu", "fp32")
     source = Loader({"input": x, "target": y}, 8, runtime, order=lambda generator: torch.arange(22))
     with Run(folder[0], runtime, log_to=()) as run:
-        task, optimizer = Classification(model, CrossEntropy()), torch.optim.SGD(model.parameters(), lr=0.1)
+        task, optimizer = Supervised(model, CrossEntropy()), torch.optim.SGD(model.parameters(), lr=0.1)
         fit(Plan(steps=3), runtime, run, task=task, source=source, optimizer=optimizer)
     for name, other in (("a loop by hand", trained(wrap=False)), ("DDP", trained(wrap=True))):
         pairs = zip(model.parameters(), other.parameters(), strict=True)
