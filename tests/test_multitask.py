@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -122,8 +121,8 @@ def test_both_targets_are_learned_and_used(
     ]
     output = onnxruntime.InferenceSession(run / "export" / "model.onnx").get_outputs()[0]
     assert (output.type, output.shape[1]) == ("tensor(double)", 3)
-    if find_spec(f"ptapp_{domain}.serving"):
-        assert_alike(served(run / "export", [Path(sample).read_bytes() for sample in samples]), answers)
+    contents = samples if domain == "nlp" else [Path(sample).read_bytes() for sample in samples]
+    assert_alike(served(run / "export", contents), answers)
 
 
 def test_the_targets_are_compared_one_by_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from ptapp_core.data.several_columns import SeveralColumns
 from ptapp_core.data.table import Table
 from ptapp_core.data.targets import Part, PartNames, Wanted, refuse_single, said_of, text_of
 from ptapp_core.errors import UserError
+from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.known import kind_for, kind_of
 from ptapp_core.kinds.multilabel import Multilabel
@@ -124,7 +125,7 @@ def test_thresholds_of_each_target_travel_with_the_weights_and_into_an_average()
     assert isinstance(kind.kinds[1], Multilabel)
     thresholds = kind.kinds[1].thresholds
     assert not torch.equal(thresholds, torch.full((2,), 0.5))
-    again = kind_of(kind.card())
+    again = kind_of(KindCard(**kind.card()))
     again.load_state_dict(kind.state_dict())
     assert again.use() == kind.use()
     averaged = copy.deepcopy(kind)  # as an average of the weights begins

@@ -39,7 +39,11 @@ def batch_of(task: str) -> Batch:
     return {name: IDS, "target": IDS.flip(0), "units": known[:, 1:].sum()}
 
 
-@pytest.mark.parametrize(("task", "name"), [(task, name) for task, names in MODELS.items() for name in names])
+# Several targets at once have the models of a single one, with a wider head.
+CASES = [(task, name) for task, names in MODELS.items() for name in names if task != "multitask"]
+
+
+@pytest.mark.parametrize(("task", "name"), CASES)
 @settings(derandomize=True, deadline=None, max_examples=5)
 @given(chosen=st.data())
 def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str, chosen: st.DataObject) -> None:

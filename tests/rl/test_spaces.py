@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.export import _READERS, export
+from ptapp_core.export import READERS, export
 from ptapp_rl.algos.build import build
 from ptapp_rl.envs.forms import Image
 from ptapp_rl.envs.spaces import action_form, action_note, reward_of
@@ -88,7 +88,7 @@ def test_an_export_gives_the_policys_own_actions_in_the_space(form: Any, tmp_pat
     path, _ = export(
         model, seen, tmp_path, format=form, about={}, tolerance=5e-3
     )  # an action of 1 is 50 in the environment
-    actions = _READERS[form](path)(seen)
+    actions = READERS[form](path)(seen)
     assert actions.dtype == torch.float64
     assert all(box.contains(action) for action in actions.detach().numpy())
     assert len(actions.unique(dim=0)) > 10

@@ -52,6 +52,8 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         outputs = torch.randn(_TRIED, kind.outputs, generator=torch.Generator().manual_seed(0))
         answers, figures = kind(outputs), kind.gathered(outputs, target).figures(loss)
         card = kind.card()
+        if card.get("kind") != kind.name:
+            raise UserError(f"{where}: its `card` does not say its kind: begin it with super().card()")
         found.of_card(KindCard(**card))
     except UserError:
         raise
@@ -61,8 +63,6 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         raise UserError(
             f"{where}: gives answers {tuple(answers.shape)} of outputs {tuple(outputs.shape)}: keep the shape"
         )
-    if card.get("kind") != kind.name:
-        raise UserError(f"{where}: its `card` does not say its kind: begin it with super().card()")
     if lacking := [figure for figure in kind.figures if figure not in figures]:
         raise UserError(f"{where}: its predictions have no figure {lacking[0]!r}{nearest(lacking[0], figures)}")
     make_loss(loss, where, (kind.outputs,), targets=lambda count, draw: [target], device=torch.device("cpu"))

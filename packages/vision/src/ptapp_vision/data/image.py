@@ -78,8 +78,9 @@ def square_of(
 
     `whole` is the width and height of a file that is decoded at a part of them.
     """
+    is_reduced = _is_reduced(image)  # which is not known any more once the image is decoded, as its EXIF makes it
     width, height = _turned(image, whole or image.size)
-    flat = _upright(image, "L" if channels == 1 else "RGB", span)
+    flat = _upright(image, "L" if channels == 1 else "RGB", span, is_reduced=is_reduced)
     pixels = np.array(flat.resize((size, size), Image.Resampling.BILINEAR))
     return Square(np.ascontiguousarray(pixels.reshape(size, size, channels).transpose(2, 0, 1)), width, height)
 
@@ -95,7 +96,7 @@ def whole_image(file: Path, *, span: Span | None = None) -> npt.NDArray[np.uint8
 
 def shown(image: Image.Image, *, span: Span | None = None) -> npt.NDArray[np.uint8]:
     """An image that is open as `whole_image` gives it, RGB uint8 (H, W, 3); it is turned upright in place."""
-    return np.array(_upright(image, "RGB", span))
+    return np.array(_upright(image, "RGB", span, is_reduced=_is_reduced(image)))
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -151,9 +152,8 @@ def _refuse_nearly_black(image: Image.Image) -> None:
         raise Unreadable(f"{ends}, and would be read as nearly black; {remedy}")
 
 
-def _upright(image: Image.Image, mode: str, span: Span | None) -> Image.Image:
+def _upright(image: Image.Image, mode: str, span: Span | None, *, is_reduced: bool) -> Image.Image:
     """The image in mode L or RGB; it is turned upright in place."""
-    is_reduced = _is_reduced(image)  # which is not known any more once the image is decoded
     ImageOps.exif_transpose(image, in_place=True)
     if is_reduced:
         _refuse_nearly_black(image)
