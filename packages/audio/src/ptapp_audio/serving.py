@@ -13,7 +13,7 @@ from ptapp_audio.data.windows import deciding
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs
 from ptapp_core.runs.typed import Size, Typed, checked
-from ptapp_core.serve.front import Compute
+from ptapp_core.serve.front import CARD, Compute
 
 _BATCH = 64  # windows that are computed at a time
 
@@ -31,7 +31,7 @@ class Front:
     takes: ClassVar[Literal["audio"]] = "audio"
 
     def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
-        card = folder / "model.onnx.json"
+        card = folder / CARD
         form = checked(card, about, _Form)
         self.rate, self.window = form.rate, form.window
         self._outputs = Outputs(card, about)

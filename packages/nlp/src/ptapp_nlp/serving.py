@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Names, Size, Typed, checked
-from ptapp_core.serve.front import Compute
+from ptapp_core.serve.front import CARD, Compute
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
@@ -93,7 +93,7 @@ class Front:
     takes: ClassVar[Literal["text"]] = "text"
 
     def __init__(self, about: Mapping[str, Any], folder: Path, *, tokens: Tokens | None = None) -> None:
-        card = folder / "model.onnx.json"
+        card = folder / CARD
         form = checked(card, about, _About)
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
         self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about)

@@ -11,7 +11,7 @@ from pydantic import Field
 from ptapp_core.errors import UserError, placed
 from ptapp_core.kinds.wording import refuse_not_finite
 from ptapp_core.runs.typed import Typed, checked
-from ptapp_core.serve.front import Compute
+from ptapp_core.serve.front import CARD, Compute
 from ptapp_rl.envs.forms import Observation, Parts, Shape, batch_of
 
 
@@ -33,7 +33,7 @@ class Front:
     takes: ClassVar[Literal["observation"]] = "observation"
 
     def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
-        found = checked(folder / "model.onnx.json", about, _About)
+        found = checked(folder / CARD, about, _About)
         self._inputs, self._form = found.inputs, found.observation
 
     def read(self, content: Any, name: str) -> Any:

@@ -1,6 +1,7 @@
 """What a run's `meta.json` holds of an image model: as it is made, and as it is read back."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 class Card(KindCard, NetworkCard):
     """What it takes to build the model again, and to use it."""
+
+    called: ClassVar[Mapping[str, str]] = {**KindCard.called, SEGMENT: "classes"}
 
     channels: Literal[1, 3]
     network_channels: Size

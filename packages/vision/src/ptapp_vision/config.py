@@ -34,6 +34,11 @@ class TrainVision(SupervisedSettings):
     first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "size", "pretrained", "weights")
     only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
+    losses: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **SupervisedSettings.losses,
+        "reconstruct": ("mse", "l1"),
+        "segment": ("cross-entropy",),
+    }
     known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, "segment")
     task: str = option(
         "classify",

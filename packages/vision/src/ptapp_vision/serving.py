@@ -12,7 +12,7 @@ from pydantic import Field
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Names, Side, Typed, checked
-from ptapp_core.serve.front import Compute
+from ptapp_core.serve.front import CARD, Compute
 from ptapp_vision.answers import Mask, mask_of, png_of, shares_answer, shares_of
 from ptapp_vision.data.image import Span, Square, Unreadable, look, read_square
 
@@ -61,7 +61,7 @@ class Front(Images):
     takes: ClassVar[Literal["image"]] = "image"
 
     def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
-        card, kind = folder / "model.onnx.json", about.get("kind")
+        card, kind = folder / CARD, about.get("kind")
         if kind == "reconstruct":
             raise UserError(f"{card}: is of an autoencoder, which has no classes and gives no answers")
         super().__init__(card, about)

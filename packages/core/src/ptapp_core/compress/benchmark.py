@@ -22,7 +22,7 @@ from ptapp_core.errors import UserError, counted
 from ptapp_core.export import FILES, READERS, Example
 from ptapp_core.machine.processor import TELLING, available_cores, flags
 from ptapp_core.measure.report import BLUE, INK, ORANGE, save
-from ptapp_core.runs.run import write_json
+from ptapp_core.runs.run import read_json, write_json
 from ptapp_core.settings.after_training import BenchmarkSettings
 
 BATCHES = (1, 32)
@@ -63,15 +63,15 @@ class Row(NamedTuple):
 
 def run_benchmark(example: Example, settings: BenchmarkSettings) -> None:
     """Prints a table, and leaves it with a picture in `benchmark/` of the run."""
-    folder = settings.run / "benchmark"
-    folder.mkdir(parents=True, exist_ok=True)
     if isinstance(example.inputs, dict):
         raise UserError("benchmark: observations that are dictionaries are not timed")
+    folder = settings.run / "benchmark"
     inputs = example.inputs if isinstance(example.inputs, tuple) else (example.inputs,)
     batch = tuple(part[torch.arange(max(BATCHES)) % len(part)].contiguous() for part in inputs)
     model, cores = example.model.eval().cpu(), available_cores()
     measure = Measure(model, example.split("val"), example.judge())
     rows = []
+    folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".part-", dir=folder) as name:
         part = Path(name)
         np.savez(part / "inputs.npz", *(each.numpy() for each in batch))
@@ -110,11 +110,9 @@ def _forms(example: Example, pickled: Path, settings: BenchmarkSettings) -> list
 
 
 def _refuse_other_checkpoint(file: Path, example: Example) -> None:
-    card = json.loads(file.with_name(f"{file.name}.json").read_text(encoding="utf-8"))
-    if card["checkpoint"] != example.about["checkpoint"]:
-        raise UserError(
-            f"{file}: is {card['checkpoint']} of the run, and {example.about['checkpoint']} is measured: export it anew"
-        )
+    made_of, measured = read_json(file.with_name(f"{file.name}.json")).get("checkpoint"), example.about["checkpoint"]
+    if made_of != measured:
+        raise UserError(f"{file}: is {made_of} of the run, and {measured} is measured: export it anew")
 
 
 def _timed(form: Form, folder: Path, threads: int, seconds: float) -> tuple[dict[int, dict[str, float]], int]:

@@ -49,7 +49,7 @@ def _write_int8(exact: Path, part: Path, example: Example, settings: ExportSetti
     whole = planned(layers, how, network=network, keep=keep)
     scales, calibrated = scales_for(example, settings.calibrate) if how == "static" or auto else ([], {})
     hurt = damages(source, whole, network=network, batches=scales) if auto else []
-    measure, fault = _measure(example, exact), None
+    measure, fault = Measure(read_onnx(exact), example.split("val"), example.judge()), None
     for plan in plans(whole, hurt):
         quantise(source, out, plan, network=network, batches=scales)
         found = measure.of(read_onnx(out))
@@ -75,14 +75,6 @@ def _write_int8(exact: Path, part: Path, example: Example, settings: ExportSetti
     out.replace(exact.with_name(INT8))
     write_json(exact.with_name(f"{INT8}.json"), card)
     return _lines(exact.with_name(INT8), plan, found, share)
-
-
-def _measure(example: Example, exact: Path) -> Measure:
-    """What measures forms of the model on its whole validation split."""
-    judge, val = example.judge(), example.split("val")
-    if not len(val):
-        raise UserError("--quantize: the run has no validation split, on which an int8 form is measured")
-    return Measure(read_onnx(exact), val, judge)
 
 
 def scales_for(example: Example, samples: int) -> tuple[list[tuple[Tensor, ...]], dict[str, Any]]:

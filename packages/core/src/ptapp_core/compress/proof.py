@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptapp_core.errors import counted
+from ptapp_core.errors import UserError, counted
 from ptapp_core.export import Inputs
 from ptapp_core.measure.judge import Judge
 
@@ -61,7 +61,7 @@ class Verdict:
 
 
 class Measure:
-    """Measures forms of a model on a split, against the model itself.
+    """Measures forms of a model on a split, against the model itself. Raises UserError where the split is empty.
 
     Args:
         model: what the others stand in for: (inputs) -> answers (N, ...), float or int64.
@@ -70,26 +70,30 @@ class Measure:
     """
 
     def __init__(self, model: Callable[..., Tensor], inputs: Inputs, judge: Judge) -> None:
-        self._inputs, self._judge = inputs, judge
+        if not len(inputs):
+            raise UserError(f"the run has no samples in {inputs.split}, on which forms of its model are measured")
+        self._model, self._inputs, self._judge = model, inputs, judge
         kept, targets = [], []
         with torch.no_grad():
             for arguments, target in inputs.batches():
                 kept.append(judge.kept(model(*arguments), target))
                 targets.append(judge.counted(target))
         self._kept, self._target = torch.cat(kept), torch.cat(targets)
+        self._score, self._chance = judge.score(self._kept, self._target), judge.chance(self._target)
 
     def of(self, export: Callable[..., Tensor]) -> Verdict:
         """What the form is like, by every sample of the split."""
-        judge = self._judge
-        with torch.no_grad():
-            answers = (judge.kept(export(*arguments), target) for arguments, target in self._inputs.batches())
-            kept = torch.cat(list(answers))
+        kept = self._kept
+        if export is not self._model:
+            with torch.no_grad():
+                batches = self._inputs.batches()
+                kept = torch.cat([self._judge.kept(export(*arguments), target) for arguments, target in batches])
         return Verdict(
-            judge.figure,
-            judge.score(self._kept, self._target),
-            judge.score(kept, self._target),
-            judge.chance(self._target),
-            judge.agreement(self._kept, kept),
+            self._judge.figure,
+            self._score,
+            self._judge.score(kept, self._target),
+            self._chance,
+            self._judge.agreement(self._kept, kept),
             self._inputs.split,
             len(self._inputs),
         )

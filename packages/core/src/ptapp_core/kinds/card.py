@@ -1,20 +1,12 @@
 """What the card of a model says of its kind of target."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ptapp_core.runs.typed import Listed, Names, Typed
 from ptapp_core.settings.own import is_own, refuse_unknown
-
-_CALLED = {
-    "classify": "classes",
-    "multilabel": "labels",
-    "regress": "targets",
-    "multitask": "tasks",
-    "segment": "classes",
-}
 
 
 class NetworkCard(Typed):
@@ -26,6 +18,14 @@ class NetworkCard(Typed):
 
 class OutputsCard(Typed):
     """A kind with the names of its outputs, and the scale of those that are numbers."""
+
+    called: ClassVar[Mapping[str, str]] = {
+        "classify": "classes",
+        "multilabel": "labels",
+        "regress": "targets",
+        "multitask": "tasks",
+    }
+    """The field with the names of the outputs, by the kind."""
 
     kind: str = "classify"
     classes: Names = ()
@@ -43,7 +43,7 @@ class OutputsCard(Typed):
     def _outputs_have_names(self) -> Self:
         if not self.has_outputs:
             return self
-        if not is_own(self.kind) and not getattr(self, called := _CALLED[self.kind]):
+        if not is_own(self.kind) and not getattr(self, called := self.called[self.kind]):
             raise ValueError(f"{called} are missing")
         if is_own(self.kind) and not (self.classes or self.labels or self.targets):
             raise ValueError("classes, labels or targets are missing")
@@ -72,4 +72,4 @@ class KindCard(OutputsCard):
     @field_validator("kind")
     @classmethod
     def _kind_is_known(cls, kind: str) -> str:
-        return refuse_unknown(kind, _CALLED, "module:Kind")
+        return refuse_unknown(kind, cls.called, "module:Kind")

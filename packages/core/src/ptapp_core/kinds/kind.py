@@ -121,8 +121,6 @@ class Kind(nn.Module, ABC):
     """The built-in kind as whose targets its own are read from data."""
     figures: tuple[str, ...]
     """Those of an evaluation during training; the first chooses the best checkpoint, unless the user names another."""
-    watched_alone: ClassVar[tuple[str, ...]] = ("loss",)
-    """The figures of a job without a validation split."""
     called: str
     """What the outputs are, in messages and in the card: classes, labels, targets."""
     output: str
@@ -214,7 +212,7 @@ class Kind(nn.Module, ABC):
 
     def judge(self) -> Judge:
         """What compares the answers of a lossy export with the model's; raises UserError where nothing can."""
-        raise UserError(f"--quantize: nothing says how good a lossy form of a model of the kind {self.name} is")
+        raise UserError(f"nothing says how good a lossy form of a model of the kind {self.name} is")
 
     @abstractmethod
     def answer(self, row: Sequence[float]) -> dict[str, Any]:

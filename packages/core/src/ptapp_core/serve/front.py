@@ -6,6 +6,10 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
 
+FILE = "model.onnx"
+"""The model in an export folder."""
+CARD = f"{FILE}.json"
+"""What the model takes and gives, beside it."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[Arrays], npt.NDArray[Any]]
 """The model: its inputs by name, each (N, ...), to its output (N, ...)."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptapp_core.errors import UserError
-from ptapp_core.serve.session import CARD, FILE
+from ptapp_core.serve.front import CARD, FILE
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)

@@ -13,10 +13,8 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from ptapp_core.errors import UserError, one_line
-from ptapp_core.serve.front import Arrays, Front
+from ptapp_core.serve.front import CARD, FILE, Arrays, Front
 
-FILE = "model.onnx"
-CARD = f"{FILE}.json"
 _DTYPES = {
     "bool": "BOOL",
     "uint8": "UINT8",

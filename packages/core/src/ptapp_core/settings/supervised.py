@@ -1,5 +1,6 @@
 """The settings of a job whose samples have targets: what a target is, where it stands, and what is minimised."""
 
+from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -16,10 +17,8 @@ LOSSES = {
     "classify": ("cross-entropy", "focal"),
     "multilabel": ("bce", "focal"),
     "regress": ("mse", "l1", "huber"),
-    "reconstruct": ("mse", "l1"),
-    "segment": ("cross-entropy",),
 }
-"""The losses of each kind of target, the usual one first."""
+"""The losses of each kind of target that every domain has, the usual one first."""
 MULTITASK = "multitask"
 """The kind of several targets."""
 _APART = ","  # between several targets, in --task, --label-column and --loss
@@ -34,6 +33,8 @@ class SupervisedSettings(TrainSettings):
         Only(("label_smoothing",), lambda job: job.smooths, "--loss cross-entropy"),
         Only(("task_weights",), lambda job: job.kind == MULTITASK, "several tasks, such as --task classify,regress"),
     )
+    losses: ClassVar[Mapping[str, tuple[str, ...]]] = LOSSES
+    """Those of each kind of target, the usual one first."""
     known_tasks: ClassVar[tuple[str, ...]] = ("classify", "multilabel", "regress")
     """What `--task` knows; the first three can be several at once."""
 
@@ -64,7 +65,7 @@ class SupervisedSettings(TrainSettings):
 
     @property
     def kind(self) -> str:
-        """The kind of target, by the name that `LOSSES` has."""
+        """The kind of target, by the name that `losses` has."""
         return MULTITASK if _APART in self.task else self.task
 
     @property
@@ -109,7 +110,7 @@ class SupervisedSettings(TrainSettings):
     def _loss_is_known(cls, loss: str | None) -> str | None:
         if loss is None or is_own(loss):
             return loss
-        known = dict.fromkeys(name for names in LOSSES.values() for name in names)
+        known = dict.fromkeys(name for names in cls.losses.values() for name in names)
         return _APART.join(refuse_unknown(part.strip(), known, "module:function") for part in loss.split(_APART))
 
     @model_validator(mode="after")
@@ -147,8 +148,8 @@ class SupervisedSettings(TrainSettings):
                 raise ValueError(f"--loss {loss} is of outputs and targets, not for {self.asked_by}: leave it out")
             if self.balance == "weights":
                 raise ValueError(f"--balance weights is of the built-in losses, not of {loss}: give sampler, or none")
-        elif loss is not None and kind in LOSSES and loss not in LOSSES[kind]:
-            raise ValueError(f"--loss {loss} does not fit {self.asked_by}: use {' or '.join(LOSSES[kind])}")
+        elif loss is not None and kind in self.losses and loss not in self.losses[kind]:
+            raise ValueError(f"--loss {loss} does not fit {self.asked_by}: use {' or '.join(self.losses[kind])}")
         if is_own(kind) and loss is not None and not is_own(loss):
             raise ValueError(f"--loss {loss} is of built-in kinds: {self.asked_by} has a loss of its own; leave it out")
         if kind == "classify" and loss == "focal" and self.mixes:

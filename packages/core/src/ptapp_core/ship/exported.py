@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptapp_core.errors import UserError, one_line
-
-FILE = "model.onnx"
-CARD = f"{FILE}.json"
+from ptapp_core.serve.front import CARD, FILE
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def _write(folder: Path, settings: PackageSettings, exported: Exported, values: 
 
 def _values(settings: PackageSettings, exported: Exported) -> dict[str, str]:
     """What the templates may ask for."""
-    size = -(-exported.model.stat().st_size // 2**20)
+    memory = _BASE + 2 * -(-exported.model.stat().st_size // 2**20)
     return {
         "name": settings.model_name,
         "image": settings.image_name,
@@ -92,8 +92,8 @@ def _values(settings: PackageSettings, exported: Exported) -> dict[str, str]:
         "gives": str(exported.about["output"]),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "triton": _TRITON,
-        "memory": str(_BASE + 2 * size),
-        "memory_limit": str(2 * (_BASE + 2 * size)),
+        "memory": str(memory),
+        "memory_limit": str(2 * memory),
     }
 
 
