@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from ptapp_core.compress import int8
 from ptapp_core.compress.exports import write_exports
-from ptapp_core.compress.int8 import planned, prepared, quantise, usual_way
-from ptapp_core.compress.layers import chosen, left_in_fp32
+from ptapp_core.compress.int8 import Quantisation, planned, prepared, quantise, usual_way
+from ptapp_core.compress.layers import Layer, chosen, left_in_fp32
 from ptapp_core.compress.proof import Measure, Verdict
-from ptapp_core.compress.sensitivity import damages, plans
+from ptapp_core.compress.sensitivity import Damage, damages, plans
 from ptapp_core.errors import UserError
 from ptapp_core.export import Example, Inputs, export, read_onnx
 from ptapp_core.machine import processor
@@ -230,6 +230,14 @@ def test_the_most_damaging_layer_stays_in_fp32(tmp_path: Path) -> None:
     tried = list(plans(plan, found))
     assert [len(each.fp32) for each in tried] == [0, 1]
     assert tried[1].fp32 == [found[0].layer]
+
+
+def test_no_more_than_half_of_the_layers_stay_in_fp32() -> None:
+    layers = [Layer(f"{number}/Conv/{number}/", "Conv", str(number)) for number in range(13)]
+    tried = list(plans(Quantisation("static", layers, []), [Damage(layer, 1.0) for layer in layers]))
+    assert [len(each.fp32) for each in tried] == [0, 1, 2, 4, 6]
+    assert tried[3].fp32 == layers[:4]
+    assert [len(each.fp32) for each in plans(tried[0], [])] == [0]
 
 
 def test_keep_auto_keeps_no_more_than_it_must_and_leaves_a_table_and_a_picture(

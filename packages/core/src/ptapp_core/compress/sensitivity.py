@@ -1,6 +1,7 @@
 """`--keep auto`: how much each layer's own int8 changes the answers, and which layers must stay in fp32 for it."""
 
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,8 +45,10 @@ def _change(one: Tensor, other: Tensor) -> Tensor:
 
 
 def plans(plan: Quantisation, found: Sequence[Damage]) -> Iterator[Quantisation]:
-    """The plan, then the same with the most damaging layer in fp32, with the two most damaging ones, and so on."""
-    for count in range(int(_MOST * len(found)) + 1):
+    """The plan, then the same with the most damaging layer in fp32, with the two, four, ... most damaging ones."""
+    most = int(_MOST * len(found))
+    doubled = takewhile(lambda count: count < most, (2**power for power in range(len(found))))
+    for count in dict.fromkeys([0, *doubled, most]):
         kept = [each.layer for each in found[:count]]
         yield Quantisation(plan.how, [layer for layer in plan.int8 if layer not in kept], [*kept, *plan.fp32])
 
