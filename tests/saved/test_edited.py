@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,39 @@ def test_a_class_that_was_renamed_or_moved_is_refused(
     capsys.readouterr()
     assert command([domain, "export", str(run), "--format", "pt2"]) == 2
     assert f"{meta}: model: is not what {last_checkpoint(run).name} was saved with" in capsys.readouterr().err
+
+
+def _made(about: dict[str, Any], run: Path) -> None:
+    key = "drawn" if "drawn" in about else "made"
+    about[key] = not about[key]
+
+
+def _tokenizer(about: dict[str, Any], run: Path) -> None:
+    file = run / "tokenizer.json"
+    file.write_text(file.read_text().replace('"cat"', '"cow"'))
+    about["tokenizer"] = sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("domain", "change", "key"),
+    [("vision", _made, "drawn"), ("audio", _made, "made"), ("nlp", _made, "made"), ("nlp", _tokenizer, "tokenizer")],
+)
+def test_what_else_the_model_goes_by_is_refused_where_it_was_edited(
+    domain: str, change: Any, key: str, before: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied(domain, before)
+    meta = run / "meta.json"
+    options = json.loads((HERE / domain / "expected.json").read_text())["options"]
+    assert command([domain, "train", "--resume", str(run), *options]) == 0
+    about = json.loads(meta.read_text())
+    change(about, run)
+    meta.write_text(json.dumps(about))
+    for words in (["export", str(run), "--format", "pt2"], ["train", "--resume", str(run)]):
+        if key == "tokenizer" or words[0] == "export":  # a job that goes on sees for itself who made its data
+            capsys.readouterr()
+            assert command([domain, *words]) == 2
+            said = f"{meta}: {key}: is not what {last_checkpoint(run).name} was saved with; put it back as it was"
+            assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("domain", ["vision", "nlp", "audio"])

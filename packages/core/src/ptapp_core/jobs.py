@@ -20,7 +20,7 @@ from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
 from ptapp_core.plan import Plan
-from ptapp_core.runs.checkpoint import card_digest, load_weights, model_of, steps_in, verify
+from ptapp_core.runs.checkpoint import card_digest, load_weights, manifest_of, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Meta, checked
@@ -212,7 +212,10 @@ def run_of(
         about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
-        model=card_digest(_less_place(about["model"])),
+        origin={
+            "model": card_digest(_less_place(about["model"])),
+            "about": {name: value for name, value in about.items() if name not in ("data", "model")},
+        },
         log_to=settings.log_to,
     )
     if runtime.is_main and members is not None:
@@ -311,8 +314,9 @@ class Trained(Generic[A]):
         except Exception as error:  # sizes that do not fit each other, unknown options, and more
             raise UserError(f"{meta}: model: none can be built of this ({one_line(error)}); it was changed") from error
         load_weights(model, self.checkpoint / "model.safetensors")
-        kept = model_of(self.checkpoint)
-        if kept is not None and kept != card_digest(_less_place(read_json(meta)["model"])):
+        manifest, found = manifest_of(self.checkpoint), read_json(meta)
+        manifest.refuse_other(found, self.checkpoint)
+        if manifest.model not in (None, card_digest(_less_place(found["model"]))):
             raise UserError(
                 f"{meta}: model: is not what {self.checkpoint.name} was saved with (a class has another name or place, "
                 "or an option another value); put it back as it was"

@@ -1,7 +1,7 @@
 """Which columns of a manifest are the target, and what their cells hold."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -106,52 +106,45 @@ class TargetColumns:
         return found
 
     def _found(self) -> list[int]:
+        known = {CLASSIFY: LABEL, MULTILABEL: LABELS, REGRESS: NUMBER}[self.kind]
+        usual = [self._names.index(name) for name in known if name in self._names]
         if self.kind == CLASSIFY:
-            return [self._of(LABEL)]
-        if self.kind == MULTILABEL:
-            place, hot = self._of_any(LABELS), self._flags()
-            if len(hot) > 1 and (place is None or place in hot):
-                return hot
-            if place is None:
-                raise UserError(
-                    f"{self.where}:1: no column of labels, and not several of 1 and 0: call it labels, or give "
-                    f"--label-column; its columns are {named(self.table.header)}"
-                )
-            return [place]
-        usual, numeric = [self._names.index(name) for name in NUMBER if name in self._names], self._numeric()
-        if usual:  # whatever its cells hold: another column is not taken in its place
-            return [next((place for place in usual if self._mostly_numbers(place)), usual[0])]
-        if len(numeric) == 1:
-            return numeric
-        titles = [self.table.header[each] for each in numeric]
-        which = (
-            f"{' or '.join(titles[:3])}, or several: {JOINS.join(titles[:2])}" if titles else "no column holds numbers"
-        )
-        raise UserError(f"{self.where}:1: which column is the target? Give --label-column ({which})")
-
-    def _of(self, known: Sequence[str]) -> int:
-        return next(self._names.index(name) for name in known if name in self._names)
-
-    def _of_any(self, known: Sequence[str]) -> int | None:
-        return next((self._names.index(name) for name in known if name in self._names), None)
+            return usual[:1]
+        titled = [place for place, title in enumerate(self.table.header) if title or self.kind == MULTILABEL]
+        free = [place for place in titled if place not in self._taken]
+        places = target_places(self.kind, free, usual, rows=[cells for _, cells in self.table.rows])
+        if self.kind == MULTILABEL and not places:
+            raise UserError(
+                f"{self.where}:1: no column of labels, and not several of 1 and 0: call it labels, or give "
+                f"--label-column; its columns are {named(self.table.header)}"
+            )
+        if self.kind == REGRESS and len(places) != 1:
+            titles = [self.table.header[place] for place in places]
+            several = f"{' or '.join(titles[:3])}, or several: {JOINS.join(titles[:2])}"
+            which = several if titles else "no column holds numbers"
+            raise UserError(f"{self.where}:1: which column is the target? Give --label-column ({which})")
+        return places
 
     def _is_flag(self, place: int) -> bool:
         return is_flag(cells[place] for _, cells in self.table.rows)
 
-    def _flags(self) -> list[int]:
-        """The columns of 1 and 0."""
-        return [place for place in range(len(self._names)) if place not in self._taken and self._is_flag(place)]
 
-    def _mostly_numbers(self, place: int) -> bool:
-        return 2 * sum(is_number(cells[place]) for _, cells in self.table.rows) > len(self.table.rows)
+def target_places(kind: str, free: Iterable[int], usual: Sequence[int], *, rows: Sequence[Sequence[str]]) -> list[int]:
+    """The columns of the target where its user names none: one or several of labels, and those that may be the number.
 
-    def _numeric(self) -> list[int]:
-        """The columns of numbers that have a name."""
-        return [
-            place
-            for place, title in enumerate(self.table.header)
-            if title and place not in self._taken and all(is_number(cells[place]) for _, cells in self.table.rows)
-        ]
+    Args:
+        kind: multilabel or regress.
+        free: the columns that are nothing else.
+        usual: those whose name is usual for a target, the likeliest first.
+        rows: the cells of each row.
+    """
+    if kind == MULTILABEL:
+        hot = [place for place in free if is_flag(cells[place] for cells in rows)]
+        return hot if len(hot) > 1 and (not usual or usual[0] in hot) else [*usual[:1]]
+    if usual:  # whatever its cells hold: another column is not taken in its place
+        mostly = (place for place in usual if 2 * sum(is_number(cells[place]) for cells in rows) > len(rows))
+        return [next(mostly, usual[0])]
+    return [place for place in free if rows and all(is_number(cells[place]) for cells in rows)]
 
 
 def several_flags(table: Table, taken: Collection[int]) -> str:

@@ -45,7 +45,7 @@ class _File(Typed):
     sha256: str
 
 
-class _Manifest(Typed):
+class Manifest(Typed):
     """The content of `manifest.json`."""
 
     step: int = Field(ge=0, lt=10**8)
@@ -53,6 +53,15 @@ class _Manifest(Typed):
     files: dict[str, _File]
     model: str | None = None
     """What `card_digest` says of the run's model; None: the program gave none, or was of before it was kept."""
+    about: dict[str, Any] = Field(default_factory=dict)
+    """What else the run's `meta.json` must say, by name."""
+
+    def refuse_other(self, meta: Mapping[str, Any], folder: Path) -> None:
+        """Raises UserError where `meta` says something else than the run that saved the checkpoint `folder`."""
+        for name in self.about.keys() & meta.keys():
+            if meta[name] != self.about[name]:
+                file = folder.parent.parent / "meta.json"
+                raise UserError(f"{file}: {name}: is not what {folder.name} was saved with; put it back as it was")
 
 
 class Stateful(Protocol):
@@ -74,7 +83,7 @@ class Checkpoints:
         folder: made when first saved to.
         keep: how many of the latest stay; the best stays as well.
         say: called when a damaged checkpoint is passed over.
-        model: what `card_digest` says of the model's card, for each manifest.
+        origin: the `model` and `about` of each manifest.
     """
 
     def __init__(
@@ -84,10 +93,10 @@ class Checkpoints:
         keep: int = 2,
         *,
         say: Callable[[str], None] = print,
-        model: str | None = None,
+        origin: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self._runtime, self._keep, self._say = folder, runtime, keep, say
-        self._model = {"model": model} if model else {}
+        self._origin = dict(origin or {})
 
     def steps(self) -> list[Path]:
         """The folders that are there, oldest first."""
@@ -135,7 +144,7 @@ class Checkpoints:
                 _write_torch(part / "state.pt", _states(shared))
 
         def finish() -> None:
-            _finish(part, final, {"step": step, "ranks": runtime.world, **self._model})
+            _finish(part, final, {"step": step, "ranks": runtime.world, **self._origin})
 
         def tidy() -> None:
             if best:
@@ -176,10 +185,10 @@ class Checkpoints:
             return None
         for problem in damaged:
             self._say(f"{problem}; going back to {folder.name}")
-        manifest = _manifest(folder)
-        ranks = manifest.ranks
-        if ranks != self._runtime.world:
+        manifest = manifest_of(folder)
+        if (ranks := manifest.ranks) != self._runtime.world:
             raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
+        manifest.refuse_other(self._origin.get("about", {}), folder)
         for name, module in _modules(shared).items():
             load_weights(module, folder / f"{name}.safetensors")
         _restore_states(folder / "state.pt", shared)
@@ -208,11 +217,11 @@ class Checkpoints:
             _remove(left)
 
 
-def _manifest(folder: Path) -> _Manifest:
-    """Raises UserError for what is no manifest, ValueError for what is no JSON."""
+def manifest_of(folder: Path) -> Manifest:
+    """That of a checkpoint; raises UserError for what is no manifest, ValueError for what is no JSON."""
     path = folder / "manifest.json"
     try:
-        return checked(path, json.loads(path.read_text()), _Manifest)
+        return checked(path, json.loads(path.read_text()), Manifest)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
@@ -220,11 +229,6 @@ def _manifest(folder: Path) -> _Manifest:
 def card_digest(card: Any) -> str:
     """What distinguishes a model's card, as `meta.json` has it, from one that was changed: SHA-256 of its JSON."""
     return hashlib.sha256(json.dumps(card, sort_keys=True).encode()).hexdigest()
-
-
-def model_of(folder: Path) -> str | None:
-    """The digest of the card of the model whose checkpoint this whole one is, where it was kept."""
-    return _manifest(folder).model
 
 
 def steps_in(checkpoints: Path) -> list[Path]:
@@ -236,7 +240,7 @@ def verify(folder: Path) -> str:
     """What is wrong with a checkpoint, in a line; empty if it is as it was written."""
     manifest = folder / "manifest.json"
     try:
-        for name, expected in _manifest(folder).files.items():
+        for name, expected in manifest_of(folder).files.items():
             path = folder / name
             if Path(name).name != name:
                 return f"{manifest}: names a file outside its folder"

@@ -66,7 +66,7 @@ class Run:
         about: what else `meta.json` holds (domain, data, classes, ...).
         resume: go on with the run that is there. Without it, a directory that already holds one is refused.
         keep: latest checkpoints that stay.
-        model: what `checkpoint.card_digest` says of the model's card; each checkpoint keeps it.
+        origin: what each checkpoint keeps of the run that it is of, a `model` and `about` of `checkpoint.Manifest`.
         log_to: tensorboard, wandb, mlflow.
     """
 
@@ -79,11 +79,11 @@ class Run:
         about: Mapping[str, Any] | None = None,
         resume: bool = False,
         keep: int = 2,
-        model: str | None = None,
+        origin: Mapping[str, Any] | None = None,
         log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
-        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say, model=model)
+        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say, origin=origin)
         self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None

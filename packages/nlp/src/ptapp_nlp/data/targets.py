@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptapp_core.data.columns import LABELS, NUMBER
+from ptapp_core.data.target_columns import target_places
 from ptapp_core.data.targets import (
     CLASSIFY,
     JOINS,
@@ -21,7 +22,6 @@ from ptapp_core.data.targets import (
     Wanted,
     in_order,
     is_flag,
-    is_number,
     numbers,
 )
 from ptapp_core.errors import UserError, nearest
@@ -77,24 +77,16 @@ def _found(file: Path, body: Sequence[Sequence[str]], header: list[str], columns
     full = [cells for cells in body if len(cells) == width]
     free = [place for place in range(width) if place >= len(header) or header[place] not in NO_LABELS]
     usual = [header.index(name) for name in (LABELS if columns.kind == MULTILABEL else NUMBER) if name in header]
-    if columns.kind == MULTILABEL:
-        hot = [place for place in free if is_flag(cells[place] for cells in full)]
-        if len(hot) > 1 and not set(usual) - set(hot):
-            return hot
-        if usual or not header:
-            return usual[:1]
+    places = target_places(columns.kind, free, usual, rows=full)
+    if columns.kind == MULTILABEL and header and not places:
         raise UserError(
             f"{file}: no column of labels (its columns: {', '.join(header)}); --label-column takes one or more"
         )
-    numeric = [place for place in free if full and all(is_number(cells[place].strip()) for cells in full)]
-    if usual:  # whatever its cells hold: another column is not taken in its place
-        mostly = (p for p in usual if 2 * sum(is_number(cells[p].strip()) for cells in full) > len(full))
-        return [next(mostly, usual[0])]
-    if len(numeric) == 1:
-        return numeric
-    shown = [as_option(header, place) for place in numeric[:3]]
-    which = f"{' or '.join(shown)}, or several: {'+'.join(shown)}" if shown else "no column holds numbers"
-    raise UserError(f"{file}: which column is the number? Give --label-column ({which})")
+    if columns.kind == REGRESS and len(places) != 1:
+        shown = [as_option(header, place) for place in places[:3]]
+        which = f"{' or '.join(shown)}, or several: {'+'.join(shown)}" if shown else "no column holds numbers"
+        raise UserError(f"{file}: which column is the number? Give --label-column ({which})")
+    return places
 
 
 def reader(columns: Columns, titles: Sequence[str], cells: Sequence[str]) -> tuple[Read, tuple[str, ...], str]:
