@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_core.data.loader import Loader, class_weights
+from ptapp_core.data.loader import Loader, balanced_sampling
 from ptapp_core.data.members import Members
 from ptapp_core.domain import Domain, Example, Job, Place
 from ptapp_core.jobs import Trained, optimizer_of
@@ -88,7 +88,7 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
             seed=settings.seed,
             accumulate=settings.accumulate,
             transform=augmented(settings, job.model.kind),
-            weights=class_weights(images.labels) if settings.balance == "sampler" else None,
+            sampling=balanced_sampling(images.labels) if settings.balance == "sampler" else None,
             names=images.names,
             workers=settings.workers,
         )
