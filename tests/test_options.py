@@ -24,7 +24,7 @@ from ptapp_core.cli.main import main
 from ptapp_core.domain import AnyDomain, Domain
 from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
-from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.averaging import Averaging
 from ptapp_core.loop.update import Update
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, kind
@@ -130,7 +130,7 @@ def _digest(built: Built, steps: int) -> str:
     said = [repr(task.model), [getattr(plan, name) for name in PLAN]]
     update, weights, progress, batches = (
         Update(optimizer, runtime, plan.clip),
-        Weights(task, plan),
+        Averaging(task, plan),
         Progress(),
         iter(source),
     )

@@ -12,6 +12,8 @@ from contract.of_audio import write_sounds
 from contract.of_vision import write_images
 from fuzz.domains import DOMAINS, Domain
 
+pytestmark = pytest.mark.slow
+
 NAME = os.fsdecode(b"gr\xff\xdf")  # as a program that wrote Latin-1 called it
 C_LOCALE = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 UTF_8 = {"LC_ALL": "C.UTF-8"}

@@ -116,9 +116,9 @@ def test_the_seed_decides() -> None:
 
 
 def test_a_weighted_sampler_draws_in_proportion() -> None:
-    weights = torch.ones(23)
-    weights[3] = 22.0
-    drawn = steps(Loader(columns(), 23, Rank(0, 1), weights=weights), 100)
+    sampling = torch.ones(23)
+    sampling[3] = 22.0
+    drawn = steps(Loader(columns(), 23, Rank(0, 1), sampling=sampling), 100)
     share = sum(index == 3 for step in drawn for index, _ in step) / (23 * 100)
     assert abs(share - 0.5) < 0.05
 

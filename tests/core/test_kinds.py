@@ -17,7 +17,7 @@ from ptapp_core.kinds.kind import Answers, Supervised, mean_by
 from ptapp_core.kinds.known import kind_for, kind_of
 from ptapp_core.kinds.multilabel import LabelPredictions, Multilabel
 from ptapp_core.kinds.regress import Regress
-from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.averaging import Averaging
 from ptapp_core.measure.label_metrics import average_precision, best_thresholds, label_metrics, label_rows
 from ptapp_core.measure.number_metrics import number_metrics, number_rows
 from ptapp_core.nn.losses import BinaryFocal
@@ -215,13 +215,13 @@ def test_sure_labels_are_ranked_by_their_logits_and_not_by_probabilities_that_ro
 def test_averages_leave_the_thresholds_of_the_last_evaluation_alone(average: str) -> None:
     model = nn.Linear(3, 1)
     model.kind = Multilabel(["a"])
-    weights = Weights(Supervised(model, BinaryFocal()), Plan(40, average=average, average_decay=0.9))
+    averaging = Averaging(Supervised(model, BinaryFocal()), Plan(40, average=average, average_decay=0.9))
     for step in range(1, 41):
         with torch.no_grad():
             model.weight.add_(0.1)
-        weights.update(step)
+        averaging.update(step)
         if step == 32:
-            weights.shipped.kind.thresholds.fill_(0.2)  # as an evaluation does
-            weights.share_measured()
-    assert weights.shipped.kind.thresholds.tolist() == torch.tensor([0.2]).tolist()
-    assert not torch.equal(weights.shipped.weight, model.weight)
+            averaging.shipped.kind.thresholds.fill_(0.2)  # as an evaluation does
+            averaging.share_measured()
+    assert averaging.shipped.kind.thresholds.tolist() == torch.tensor([0.2]).tolist()
+    assert not torch.equal(averaging.shipped.weight, model.weight)

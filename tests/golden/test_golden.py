@@ -100,8 +100,8 @@ def curve(job: Job, folder: Path) -> dict[str, list[float]]:
     runtime = Runtime("cpu", "fp32", seed=1, threads=1).set_up_process()
     data = job.data(torch.Generator().manual_seed(2))
     task, optimizer, schedule = job.build(job.plan)
-    weights = (1 / data["target"].bincount())[data["target"]] if job.balanced else None
-    loader = Loader(data, BATCH, runtime, seed=1, accumulate=job.plan.accumulate, weights=weights)
+    sampling = (1 / data["target"].bincount())[data["target"]] if job.balanced else None
+    loader = Loader(data, BATCH, runtime, seed=1, accumulate=job.plan.accumulate, sampling=sampling)
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         figures = predict(model, data, runtime).metrics()

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ptapp_core.errors import UserError
-from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.averaging import Averaging
 from ptapp_core.plan import Plan
 from ptapp_rl.envs.normalise import RunningNorm, too_fine
 from ptapp_rl.envs.vector import Environments
@@ -151,9 +151,9 @@ def test_a_device_without_float64_is_refused_in_one_line(
 
 def test_an_average_of_weights_keeps_the_count_of_observations_that_were_seen() -> None:
     model, task, _, _ = learner("CartPole-v1", normalise=True)
-    weights = Weights(task, Plan(steps=10, average="ema", average_decay=0.9))
+    averaging = Averaging(task, Plan(steps=10, average="ema", average_decay=0.9))
     for step in range(1, 4):
         model.encoder.norm.take(model.encoder.norm.moments(torch.randn(8, 4)))
-        weights.update(step)
-    shipped: Any = weights.shipped
+        averaging.update(step)
+    shipped: Any = averaging.shipped
     assert shipped.encoder.norm.count == 24

@@ -65,7 +65,7 @@ KINDS: dict[DataKind, Callable[[Path], object]] = {
     "manifest": in_a_manifest,
     "FER2013": in_a_fer_table,
     "IDX": in_idx_files,
-    "named": lambda root: "mnist",
+    "fetched": lambda root: "mnist",
     "drawn": lambda root: "faces",
 }
 HEEDED = {

@@ -17,7 +17,7 @@ from ptapp_audio.evaluate import measure_clips, predict_clips
 from ptapp_audio.models.whole import Waveform, rebuild
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.train import SoundTask, augmented, build_model, own_folds, several_windows
-from ptapp_core.data.loader import Loader, class_weights
+from ptapp_core.data.loader import Loader, balanced_sampling
 from ptapp_core.data.members import Members
 from ptapp_core.domain import Domain, Job, Place
 from ptapp_core.export import Example, Inputs
@@ -86,7 +86,7 @@ class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
             seed=settings.seed,
             accumulate=settings.accumulate,
             transform=augmented(settings, clips, job.model, device=job.runtime.device),
-            weights=class_weights(clips.labels) if settings.balance == "sampler" else None,
+            sampling=balanced_sampling(clips.labels) if settings.balance == "sampler" else None,
             names=clips.names,
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.averaging import Averaging
 from ptapp_core.loop.meter import Meter
 from ptapp_core.loop.milestones import Evaluate, Loop, Milestones
 from ptapp_core.loop.optim import Schedule
@@ -38,7 +38,7 @@ def fit(
         Interrupted: on SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C, after saving at the next step boundary.
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
-    update, weights, meter = Update(optimizer, runtime, plan.clip), Weights(task, plan), Meter(runtime)
+    update, averaging, meter = Update(optimizer, runtime, plan.clip), Averaging(task, plan), Meter(runtime)
     loop = Loop(
         plan=plan,
         run=run,
@@ -47,7 +47,7 @@ def fit(
         schedule=schedule,
         evaluate=evaluate,
         update=update,
-        weights=weights,
+        averaging=averaging,
         meter=meter,
     )
     milestones = Milestones(loop)
@@ -57,16 +57,16 @@ def fit(
         done = milestones.restore()
         with run.recording(plan.steps, done), run.profiler(plan.profile) as profiler:
             batches = iter(source)
-            while not milestones.done and (window := list(islice(batches, plan.accumulate))):
-                figures, own_units, averaged = forward_backward(model, window, runtime, update=update)
-                # The gradient is that of loss / units of the whole window over all ranks, never a mean of means.
+            while not milestones.done and (micro_batches := list(islice(batches, plan.accumulate))):
+                figures, own_units, averaged = forward_backward(model, micro_batches, runtime, update=update)
+                # The gradient is that of loss / units of the whole step over all ranks, never a mean of means.
                 units, stopping = runtime.total(own_units, bool(stop))
                 update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
                 if schedule:
                     schedule.step()
                 progress.step += 1
                 progress.units += int(units)
-                weights.update(progress.step)
+                averaging.update(progress.step)
                 task.after_step(progress)
                 meter.add(int(units), figures, update.figures)
                 if profiler:
@@ -76,7 +76,7 @@ def fit(
 
 
 def forward_backward(
-    model: nn.Module, window: list[Any], runtime: Runtime, *, update: Update
+    model: nn.Module, micro_batches: list[Any], runtime: Runtime, *, update: Update
 ) -> tuple[dict[str, Tensor], int, bool]:
     """The micro-batches of one step, whose gradients add up in `.grad`.
 
@@ -85,12 +85,12 @@ def forward_backward(
         whether the gradient is divided by the units already: that of a single batch on a single rank is, which makes it
         the same bits as that of the batch's mean loss.
     """
-    window = [batch for batch in window if batch is not None] or [None]
-    alone = len(window) == 1 and runtime.world == 1
+    micro_batches = [batch for batch in micro_batches if batch is not None] or [None]
+    alone = len(micro_batches) == 1 and runtime.world == 1
     sums: dict[str, Tensor] = {}
     units = 0
-    for number, batch in enumerate(window, start=1):
-        waits = runtime.world > 1 and number < len(window)  # gradients travel between ranks once a step
+    for number, batch in enumerate(micro_batches, start=1):
+        waits = runtime.world > 1 and number < len(micro_batches)  # gradients travel between ranks once a step
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with runtime.autocast():
                 loss, count, figures = model(batch)

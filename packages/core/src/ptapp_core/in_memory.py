@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.data.draws import Draws
-from ptapp_core.data.loader import Batch, Loader, class_weights
+from ptapp_core.data.loader import Batch, Loader, balanced_sampling
 from ptapp_core.data.rows import Rows, Splits
 from ptapp_core.domain import Domain, Job, Place
 from ptapp_core.export import Example, Inputs
@@ -61,7 +61,7 @@ class InMemory(Domain[S, D, M, C]):
             seed=settings.seed,
             accumulate=settings.accumulate,
             transform=self.augment(job),
-            weights=class_weights(rows.labels) if settings.balance == "sampler" else None,
+            sampling=balanced_sampling(rows.labels) if settings.balance == "sampler" else None,
             names=rows.samples.names,
         )
 

@@ -55,7 +55,7 @@ class Task(nn.Module, ABC):
 
         Returns:
             The loss *summed* over the batch's units, a float scalar with a gradient; the number of units (samples,
-            tokens, transitions), which the loop divides by, over the whole window and all ranks; and figures to log,
+            tokens, transitions), which the loop divides by, over the whole step and all ranks; and figures to log,
             scalars detached and summed over the units like the loss.
         """
 

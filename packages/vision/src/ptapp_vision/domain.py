@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ptapp_core.data.loader import Loader, class_weights
+from ptapp_core.data.loader import Loader, balanced_sampling
 from ptapp_core.data.members import Members
 from ptapp_core.domain import Domain, Job, Place
 from ptapp_core.export import Example, Inputs
@@ -90,7 +90,7 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
             seed=settings.seed,
             accumulate=settings.accumulate,
             transform=augmented(settings, job.model.kind),
-            weights=class_weights(images.labels) if settings.balance == "sampler" else None,
+            sampling=balanced_sampling(images.labels) if settings.balance == "sampler" else None,
             names=images.names,
             workers=settings.workers,
         )

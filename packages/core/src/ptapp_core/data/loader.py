@@ -40,7 +40,7 @@ def target_tensor(targets: Sequence[Target]) -> Tensor:
     return torch.tensor(targets, dtype=torch.int64 if numbered else torch.float64)
 
 
-def class_weights(labels: Tensor) -> Tensor:
+def balanced_sampling(labels: Tensor) -> Tensor:
     """How often a sampler draws each sample, (N,) float32, so that all classes of labels (N,) int64 come equally."""
     return (1.0 / labels.bincount())[labels]
 
@@ -59,7 +59,7 @@ class Loader:
         batch_size: samples an optimizer step, over all micro-batches and ranks.
         runtime: for the device and the ranks.
         transform: called with (batch, draws) on the batch's own device; `draws` are the samples' random numbers.
-        weights: shape (N,); samples are drawn with replacement in this proportion instead of each once an epoch.
+        sampling: shape (N,); samples are drawn with replacement in this proportion instead of each once an epoch.
         order: takes a generator, seeded with (seed, epoch), to the order of an epoch, int64 (N,); else it is random.
         names: what sample i is called in messages.
     """
@@ -73,7 +73,7 @@ class Loader:
         seed: int = 0,
         accumulate: int = 1,
         transform: Callable[[Batch, Draws], Batch] | None = None,
-        weights: Tensor | None = None,
+        sampling: Tensor | None = None,
         order: Callable[[torch.Generator], Tensor] | None = None,
         names: Sequence[str] = (),
         workers: int = 0,
@@ -86,7 +86,7 @@ class Loader:
         self.steps_per_epoch = -(-self.size // batch_size)
         self._data, self._batch_size, self._runtime = data, batch_size, runtime
         self._seed, self._accumulate, self._transform = seed, accumulate, transform
-        self._weights, self._own_order, self._names, self._workers = weights, order, names, workers
+        self._sampling, self._own_order, self._names, self._workers = sampling, order, names, workers
         self._epoch = self._step = 0
 
     def __iter__(self) -> Iterator[Batch | None]:
@@ -127,9 +127,9 @@ class Loader:
         generator = torch.Generator().manual_seed(int(key))
         if self._own_order is not None:
             return self._own_order(generator)
-        if self._weights is None:
+        if self._sampling is None:
             return torch.randperm(self.size, generator=generator)
-        return torch.multinomial(self._weights, self.size, replacement=True, generator=generator)
+        return torch.multinomial(self._sampling, self.size, replacement=True, generator=generator)
 
     def _shares(self, first_epoch: int, step: int) -> Iterator[tuple[int, Tensor]]:
         """Yields from that step on the epoch and this rank's part of the next micro-batch as indices."""

@@ -13,7 +13,7 @@ from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Task
 
 
-class Weights:
+class Averaging:
     """Averages the weights where the plan says so, and says which module to evaluate.
 
     Its state is what the shipped module's own does not hold, so that a checkpoint keeps every tensor once.
@@ -26,7 +26,7 @@ class Weights:
         self._first_step = plan.swa_start + 1 if plan.average == "swa" else 1
         if plan.average != "none":
             rule = self._ema if plan.average == "ema" else get_swa_multi_avg_fn()
-            self._average = AveragedModel(task.model, multi_avg_fn=_averaging(rule), use_buffers=True)
+            self._average = AveragedModel(task.model, multi_avg_fn=_of_floats(rule), use_buffers=True)
 
     @property
     def shipped(self) -> nn.Module:
@@ -74,7 +74,7 @@ class Weights:
                 self._average.n_averaged.copy_(state["averaged"])
 
 
-def _averaging(rule: Callable[..., None]) -> Callable[..., None]:
+def _of_floats(rule: Callable[..., None]) -> Callable[..., None]:
     """The rule for what has a mean; integers (the batches that batch normalisation counted) are the latest."""
 
     def update(averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.errors import Interrupted, UserError
-from ptapp_core.loop.averaging import Weights
+from ptapp_core.loop.averaging import Averaging
 from ptapp_core.loop.meter import Meter
 from ptapp_core.loop.optim import OtherLength, Schedule
 from ptapp_core.loop.update import NotFinite, Update
@@ -35,7 +35,7 @@ class Loop:
     schedule: Schedule | None
     evaluate: Evaluate | None
     update: Update
-    weights: Weights
+    averaging: Averaging
     meter: Meter
 
 
@@ -48,9 +48,9 @@ class Milestones:
     def __init__(self, loop: Loop) -> None:
         self._plan, self._run, self._source = loop.plan, loop.run, loop.source
         self._optimizer, self._schedule, self._evaluate = loop.optimizer, loop.schedule, loop.evaluate
-        self._update, self._weights, self._meter = loop.update, loop.weights, loop.meter
+        self._update, self._averaging, self._meter = loop.update, loop.averaging, loop.meter
         self.progress = Progress()
-        self._shared: dict[str, Stateful] = {"model": loop.weights.shipped, "weights": loop.weights}
+        self._shared: dict[str, Stateful] = {"model": loop.averaging.shipped, "weights": loop.averaging}
         self._shared |= {"optimizer": loop.optimizer, "scaler": loop.update.scaler}
         self._shared |= {"progress": self.progress, "run": loop.run}
         self._shared |= {"schedule": loop.schedule} if loop.schedule else {}
@@ -141,7 +141,7 @@ class Milestones:
         if problem := verify(chosen):
             chosen = checkpoints.steps()[-1]
             self._run.say(f"{problem}; taking {chosen.name} in its place")
-        load_weights(self._weights.task.model.eval(), chosen / "model.safetensors")
+        load_weights(self._averaging.task.model.eval(), chosen / "model.safetensors")
         return self.progress
 
     def _pause(self, logs: bool, evaluates: bool, saves: bool) -> None:
@@ -185,7 +185,7 @@ class Milestones:
         states = self._optimizer.state.values()
         pairs = ((f"the optimizer's {key}", value) for state in states for key, value in state.items())
         momenta = [(name, value) for name, value in pairs if isinstance(value, Tensor)]
-        found = first_not_finite([*self._weights.tensors(), *momenta])
+        found = first_not_finite([*self._averaging.tensors(), *momenta])
         return next(filter(None, self._run.runtime.gather(found)), "")
 
     def _advice(self) -> str:
@@ -195,13 +195,13 @@ class Milestones:
     def _measure(self) -> bool:
         """Evaluates; returns whether it is the best so far."""
         assert self._evaluate is not None
-        module, plan, progress = self._weights.shipped, self._plan, self.progress
+        module, plan, progress = self._averaging.shipped, self._plan, self.progress
         self._run.runtime.broadcast(module.buffers())  # ranks gather batch statistics of their own
         training = module.training
         module.eval()
         with torch.no_grad():
             figures = self._evaluate(module)
-            self._weights.share_measured()
+            self._averaging.share_measured()
         module.train(training)
         self._log({f"val/{name}": value for name, value in figures.items()})
         progress.evaluated = progress.step

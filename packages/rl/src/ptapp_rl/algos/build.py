@@ -116,10 +116,10 @@ def task_and_source(
         seed=settings.seed,
     )
     source = Rollouts(config, model, environments, runtime=runtime, say=say)
-    weights = {"value_loss": settings.value_loss, "entropy": settings.entropy}
+    coefficients = {"value_loss": settings.value_loss, "entropy": settings.entropy}
     if ppo:
-        return PPO(model, clip_ratio=settings.clip_ratio, clip_value=settings.clip_value, **weights), source
-    return (A2C if settings.algo == "a2c" else Reinforce)(model, **weights), source
+        return PPO(model, clip_ratio=settings.clip_ratio, clip_value=settings.clip_value, **coefficients), source
+    return (A2C if settings.algo == "a2c" else Reinforce)(model, **coefficients), source
 
 
 def _dqn(

@@ -147,19 +147,19 @@ class DQN(Task):
             else:
                 best = values.amax(1)
             return torch.addcmul(batch["reward"], batch["factor"], best)
-        weights = logits.softmax(-1)
-        judge = self.model.values(following) if self.double_q else (weights * self.model.atoms).sum(-1)
-        best = weights[torch.arange(len(weights), device=weights.device), judge.argmax(1)]
+        probabilities = logits.softmax(-1)
+        judge = self.model.values(following) if self.double_q else (probabilities * self.model.atoms).sum(-1)
+        best = probabilities[torch.arange(len(probabilities), device=probabilities.device), judge.argmax(1)]
         return project(best, batch["reward"], batch["factor"], atoms=self.model.atoms)
 
 
-def project(weights: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor) -> Tensor:
+def project(probabilities: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor) -> Tensor:
     """The distribution of r + factor Z on the atoms of Z, float32 (B, atoms).
 
     Each weight is shared by the two atoms that it falls between (Bellemare et al. 2017, algorithm 1).
 
     Args:
-        weights: probabilities of Z, float32 (B, atoms).
+        probabilities: probabilities of Z, float32 (B, atoms).
         rewards, factors: float32 (B,).
         atoms: float32 (atoms,), evenly spread.
     """
@@ -167,9 +167,9 @@ def project(weights: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor)
     place = ((moved - atoms[0]) / (atoms[1] - atoms[0])).clamp(0, len(atoms) - 1)
     low = place.floor().long()
     share = place - low
-    projected = torch.zeros_like(weights)
-    projected.scatter_add_(1, low, weights * (1 - share))
-    return projected.scatter_add_(1, (low + 1).clamp(max=len(atoms) - 1), weights * share)
+    projected = torch.zeros_like(probabilities)
+    projected.scatter_add_(1, low, probabilities * (1 - share))
+    return projected.scatter_add_(1, (low + 1).clamp(max=len(atoms) - 1), probabilities * share)
 
 
 @dataclass(frozen=True, kw_only=True)

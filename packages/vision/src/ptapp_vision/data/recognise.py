@@ -20,25 +20,25 @@ from ptapp_vision.card import Card
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.decode import OnDisk, read_images
 from ptapp_vision.data.fer import has_fer_header, has_pixels, read_fer, refuse_columns_of_pixels
+from ptapp_vision.data.fetched import SOURCES, read_fetched
 from ptapp_vision.data.folder import Cache, list_folder, read_listing
 from ptapp_vision.data.idx import find_idx, read_idx
 from ptapp_vision.data.image import IMAGES, Span
 from ptapp_vision.data.known import read_known
 from ptapp_vision.data.masks import read_masks
-from ptapp_vision.data.named import SOURCES, read_named
 from ptapp_vision.data.splits import SEGMENT, Images, Splits
 
 __all__ = ["NAMES", "Cache", "Images", "OnDisk", "Splits", "load", "load_for", "read_images"]
 
 NAMES = ("faces", *SOURCES)
-DataKind = Literal["drawn", "named", "IDX", "FER2013", "manifest", "folder", "masks"]
+DataKind = Literal["drawn", "fetched", "IDX", "FER2013", "manifest", "folder", "masks"]
 _EXPECTED = "a FER2013 CSV or a manifest, a folder with a folder for each class, or a folder of IDX files"
 _FILES: tuple[DataKind, ...] = ("manifest", "folder", "masks")
 _ONLY: dict[str, tuple[tuple[DataKind, ...], str]] = {
     "--skip-bad": ((*_FILES, "FER2013"), "images in files of their own and FER2013 tables"),
     **dict.fromkeys(("--group-column", "--cache", "--workers"), (_FILES, "images in files of their own")),
     **dict.fromkeys(
-        ("--split", "--allow-duplicates"), ((*_FILES, "FER2013", "IDX", "named"), "data that is not drawn")
+        ("--split", "--allow-duplicates"), ((*_FILES, "FER2013", "IDX", "fetched"), "data that is not drawn")
     ),
 }
 """Options that do something with some kinds of data alone, and what they are for."""
@@ -60,7 +60,7 @@ def find(data: str | None, wanted: Wanted = CLASSES) -> Found:
     if data is None or data == "faces":
         return Found("drawn")
     if data in SOURCES:
-        return Found("named")
+        return Found("fetched")
     raise UserError(f"--data {data}: no such file or folder, and no data set of that name{nearest(data, NAMES)}")
 
 
@@ -108,8 +108,8 @@ def load(
         splits = read_fer(found.path, division=division, skip_bad=skip_bad)
     elif found.kind == "IDX":
         splits = read_idx(found.path, division=division)
-    elif found.kind == "named":
-        splits = read_named(str(data), division=division)
+    elif found.kind == "fetched":
+        splits = read_fetched(str(data), division=division)
     else:
         from ptapp_vision.data.built_in import load_faces  # it takes Images and Splits from here
 
@@ -166,7 +166,7 @@ def _refuse_idle(kind: DataKind, given: Iterable[str]) -> None:
 
 def _refuse_unlike(kind: DataKind, data: str | None, wanted: Wanted) -> None:
     """Refuses labels, numbers, masks and columns of data that has classes alone."""
-    if kind in ("IDX", "FER2013", "named") and wanted.kind != CLASSIFY:
+    if kind in ("IDX", "FER2013", "fetched") and wanted.kind != CLASSIFY:
         remedy = "a folder of images and masks" if wanted.kind == SEGMENT else "a manifest with the targets"
         raise UserError(f"--task {wanted.kind}: {data} has one class an image; give {remedy}")
     if kind not in _FILES and wanted.columns:

@@ -60,7 +60,7 @@ SOURCES: Mapping[str, Source] = {
 }
 
 
-def read_named(name: str, *, division: Division | None = BY_HASH, sources: Mapping[str, Source] = SOURCES) -> Splits:
+def read_fetched(name: str, *, division: Division | None = BY_HASH, sources: Mapping[str, Source] = SOURCES) -> Splits:
     """The data set `name` of `sources`, fetched if it is not there yet; raises UserError where that cannot be done."""
     folder, source = fetch(name, sources=sources), sources[name]
     if name == "cifar10":

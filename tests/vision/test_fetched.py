@@ -16,7 +16,7 @@ import torch
 from divisions import EXACT
 from ptapp_core.data.files import cache_folder
 from ptapp_core.errors import UserError
-from ptapp_vision.data.named import SOURCES, Source, fetch, read_named
+from ptapp_vision.data.fetched import SOURCES, Source, fetch, read_fetched
 
 CONTENT = bytes(range(256)) * 40
 
@@ -159,7 +159,7 @@ def test_cifar10_comes_out_of_its_binary_archive(server: Server) -> None:
     (name,) = SOURCES["cifar10"].files
     server.files[name] = packed.getvalue()
     md5 = hashlib.md5(packed.getvalue()).hexdigest()
-    data = read_named(
+    data = read_fetched(
         "cifar10", division=EXACT, sources={"cifar10": Source((server.url,), {name: md5}, SOURCES["cifar10"].classes)}
     )
     assert (len(data.train), len(data.val), len(data.test)) == (50, 10, 30)
@@ -175,7 +175,7 @@ def test_the_mnist_family_is_read_from_the_cache(server: Server) -> None:
     for file in SOURCES["fashion-mnist"].files:
         server.files[file] = gzip.compress(images if "images" in file else labels)
     files = {file: hashlib.md5(content).hexdigest() for file, content in server.files.items()}
-    data = read_named(
+    data = read_fetched(
         "fashion-mnist", division=EXACT, sources={"fashion-mnist": Source((server.url,), files, ("x", "y"))}
     )
     assert data.classes == ("x", "y")
