@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from itertools import cycle
 from pathlib import Path
@@ -74,9 +74,9 @@ def _parents() -> Iterator[subprocess.Popen[str]]:
         {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": seed}
         for seed in "12"
     ]
-    return cycle(
-        [subprocess.Popen([sys.executable, script], stdin=pipe, stdout=pipe, text=True, env=e) for e in environments]
-    )
+    start = partial(subprocess.Popen, [sys.executable, script], stdin=pipe, stdout=pipe, text=True)
+    # The folder that a test works in may be gone when the next test runs.
+    return cycle([start(env=environment, cwd=Path(__file__).parent) for environment in environments])
 
 
 def only_run(folder: Path) -> Path:

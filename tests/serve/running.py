@@ -19,8 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 HERE = Path(__file__).parent
 _PROGRAM = """
-import sys
+import signal, sys
 from ptapp_core.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 code = main(sys.argv[1:])
 print("loaded:", *sys.modules, file=sys.stderr)
 sys.exit(code)

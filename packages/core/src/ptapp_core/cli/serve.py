@@ -13,7 +13,6 @@ from ptapp_core.cli.child import child_command
 from ptapp_core.cli.main import missing_requirement
 from ptapp_core.errors import UserError, install
 from ptapp_core.machine.terminal import tell
-from ptapp_core.serve.front import CARD, FILE
 
 if TYPE_CHECKING:
     from ptapp_core.serve.config import ServeSettings
@@ -37,6 +36,8 @@ def serve(settings: "ServeSettings") -> None:
 
 def _export_once(place: "Place") -> None:
     """Exports a run that has no ONNX file yet."""
+    from ptapp_core.serve.front import CARD, FILE
+
     folder = place.path / "export"
     if not place.is_run or all((folder / name).is_file() for name in (FILE, CARD)):
         return
