@@ -101,7 +101,7 @@ def write_masks(folder: Path, count: int = 112, size: int = 16) -> Path:
 def _train_masks(folder: Path) -> list[str]:
     words = _train(folder)
     words[words.index("--data") + 1] = str(write_masks(folder / "masked"))
-    return [*words, "--task", "segment", "--stochastic-depth", "0.1"]
+    return [*words, "--task", "segment", "--model", "contract.networks:SmallUNet"]
 
 
 def _learner_of_masks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
