@@ -63,12 +63,13 @@ def augmented(settings: TrainVision, kind: Kind) -> Callable[[Batch, Draws], Bat
         contrast=settings.contrast,
         policy=settings.policy,
     )
+    mixes = settings.mixes
 
     def transform(batch: Batch, draws: Draws) -> Batch:
         images, target = augment(batch["input"], draws), batch["target"]
         if kind.name == SEGMENT:
             target = augment.masks(target, draws)
-        if settings.mixes:
+        if mixes:
             images, target = mix(
                 images.float(), kind.mixable(target), draws, mixup=settings.mixup, cutmix=settings.cutmix
             )
