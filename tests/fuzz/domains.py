@@ -42,7 +42,7 @@ class Domain:
             (folder / "sounds.csv").write_text(_manifest(folder / self.data, "*/*.wav", "file"))
         elif self.name == "nlp":
             write_texts(folder / "made", 20).rename(folder / self.data)
-        elif self.name == "vision labels":
+        elif self.name in ("vision labels", "vision tasks"):
             write_manifest(folder / "bars").rename(folder / "bars" / self.data)
             shutil.copytree(folder / "bars", folder, dirs_exist_ok=True)
             shutil.rmtree(folder / "bars")
@@ -87,6 +87,13 @@ DOMAINS = [
         "labels.csv",
         f"--task multilabel --steps 1 {_SPLIT}",
         (*_DIVIDED, "--task", "--label-column", "--loss", "--balance", "--mixup", "--label-smoothing", "--model"),
+        (*_READ, *_FILES),
+    ),
+    Domain(
+        "vision tasks",
+        "labels.csv",
+        f"--task classify,regress --label-column shape,light+spread --steps 1 {_SPLIT}",
+        (*_DIVIDED, "--task", "--label-column", "--task-weights", "--loss", "--balance", "--cutmix", "--model"),
         (*_READ, *_FILES),
     ),
     Domain(

@@ -17,6 +17,7 @@ from io import StringIO
 from pathlib import Path
 from random import Random
 from traceback import format_exc
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -146,6 +147,7 @@ def _wrong_figures(file: Path) -> str:
     found = json.loads(file.read_text(), parse_constant=lambda name: pytest.fail(f"{name} in {file}"))
     figures = [(name, value) for split in found.values() if isinstance(split, dict) for name, value in split.items()]
     shares = ("accuracy", "precision", "recall", "f1", "top5", "roc_auc", "ece", "map", "f1_micro", "f1_macro", "exact")
+    figures = [(name.rpartition("/")[2], value) for name, value in figures]  # of several targets: TARGET/NAME
     wrong = [name for name, value in figures if name in shares and value is not None and not 0 <= value <= 1]
     return f"{file}: {', '.join(wrong)} beyond 0 to 1\n" if wrong else ""
 
@@ -156,6 +158,11 @@ def _wrong(line: str) -> str:
         answer = json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} in {line}"))
     except ValueError:
         return f"not a line of JSON: {line}\n"
+    return "".join(_wrong_answer(each, line) for each in answer.get("targets", {"": answer}).values())
+
+
+def _wrong_answer(answer: dict[str, Any], line: str) -> str:
+    """What is wrong with the answer for one target, which `line` has."""
     if "values" in answer:
         return "" if all(map(math.isfinite, answer["values"].values())) else f"not numbers: {line}\n"
     shares = answer["probabilities"].values()
