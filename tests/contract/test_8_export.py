@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,31 @@ from ptapp_core.export import export
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.fixture(params=ROWS, ids=str, scope="module")
+def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Row, str, Path]:
+    """A row, its domain, and a run of it."""
+    row: Row = request.param
+    folder = tmp_path_factory.mktemp("original")
+    words = row.train(folder)
+    assert command(words) == 0
+    return row, words[0], only_run(folder)
+
+
+@pytest.fixture
+def trained(original: tuple[Row, str, Path], tmp_path: Path) -> tuple[Row, str, Path]:
+    """A row, its domain, and a copy of the run."""
+    row, domain, run = original
+    copy = tmp_path / "runs" / run.parent.name / run.name
+    shutil.copytree(run, copy, symlinks=True)
+    return row, domain, copy
+
+
 def test_every_form_is_proven_and_tells_what_it_takes(
-    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(row.train(tmp_path)) == 0
-    run = only_run(tmp_path)
+    row, domain, run = trained
     for form in row.formats:
-        assert command([row.train(tmp_path)[0], "export", str(run), "--format", form]) == 0
+        assert command([domain, "export", str(run), "--format", form]) == 0
         assert "greatest difference" in capsys.readouterr().out
     cards = [json.loads(path.read_text()) for path in (run / "export").glob("model.*.json")]
     assert len(cards) == len(row.formats)
@@ -33,30 +51,26 @@ def test_every_form_is_proven_and_tells_what_it_takes(
         assert card["input"]
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
 def test_a_full_disk_is_one_line_and_leaves_no_half_export(
-    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(row.train(tmp_path)) == 0
-    run = only_run(tmp_path)
+    row, domain, run = trained
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        assert command([row.train(tmp_path)[0], "export", str(run), "--format", row.formats[0]]) == 2
+        assert command([domain, "export", str(run), "--format", row.formats[0]]) == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "free some space" in capsys.readouterr().err
     assert not list((run / "export").iterdir())
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
 def test_an_int8_form_is_as_good_on_the_whole_validation_split_or_is_not_written(
-    row: Row, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(row.train(tmp_path)) == 0
-    run = only_run(tmp_path)
+    row, domain, run = trained
     capsys.readouterr()
-    code = command([row.train(tmp_path)[0], "export", str(run), "--quantize", "auto"])
+    code = command([domain, "export", str(run), "--quantize", "auto"])
     said, error = capsys.readouterr()
     assert (run / "export" / "model.onnx").exists()
     written = {path.name for path in (run / "export").iterdir() if "int8" in path.name or "part" in path.name}

@@ -1,6 +1,5 @@
 """`ptapp serve`: runs without an export are exported in a process of their own, so that this one needs no torch."""
 
-import json
 import subprocess
 import sys
 from importlib import metadata
@@ -13,6 +12,7 @@ from ptapp_core.cli.child import child_command
 from ptapp_core.cli.main import missing_requirement
 from ptapp_core.errors import UserError, install
 from ptapp_core.machine.terminal import tell
+from ptapp_core.runs.reading import Record
 
 if TYPE_CHECKING:
     from ptapp_core.serve.config import ServeSettings
@@ -41,10 +41,9 @@ def _export_once(place: "Place") -> None:
     folder = place.path / "export"
     if not place.is_run or all((folder / name).is_file() for name in (FILE, CARD)):
         return
-    try:
-        domain = str(json.loads((place.path / "meta.json").read_text(encoding="utf-8"))["domain"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{place.path / 'meta.json'}: names no domain, so the run cannot be exported") from error
+    domain = Record(place.path).meta.get("domain")
+    if not isinstance(domain, str):
+        raise UserError(f"{place.path / 'meta.json'}: names no domain, so the run cannot be exported")
     words = [domain, "export", str(place.path)]
     tell(f"{place.path} has no ONNX export yet: ptapp {' '.join(words)}", sys.stderr)
     if subprocess.run(child_command(words), stdout=sys.stderr).returncode:

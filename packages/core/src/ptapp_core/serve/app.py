@@ -114,8 +114,7 @@ class Service:
             done = await self.pool.run(compute)
         answers, content = done.value
         self.metrics.computed(served.name, version, waited=done.waited, samples=len(answers))
-        classes = model.about.get("classes")
-        self.metrics.answers(served.name, version, answers, classes=classes if isinstance(classes, list) else [])
+        self.metrics.answers(served.name, version, answers, classes=model.classes)
         Exchange.of(request).computed(waited=done.waited, samples=len(answers))
         self.shadows.compare(
             served,

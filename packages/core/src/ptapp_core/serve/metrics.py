@@ -1,6 +1,6 @@
 """What the server counts, in the form that Prometheus reads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 from prometheus_client import (
@@ -84,14 +84,11 @@ class Metrics:
         self._waited.labels(model, version).observe(waited)
         self._sizes.labels(model, version).observe(samples)
 
-    def answers(
-        self, model: str, version: str, answers: Sequence[Mapping[str, Any]], *, classes: Sequence[str]
-    ) -> None:
+    def answers(self, model: str, version: str, answers: Sequence[Mapping[str, Any]], *, classes: Set[str]) -> None:
         """The predicted ones of `classes`, and how sure the model was of them."""
-        known = set(classes)
         for answer in answers:
             for name in [answer.get("class"), *answer.get("labels", [])]:
-                if name in known:
+                if name in classes:
                     self._predicted.labels(model, version, name).inc()
             if "confidence" in answer:
                 self._confidence.labels(model, version).observe(answer["confidence"])

@@ -63,6 +63,9 @@ class Model:
         self.inputs = tuple(_port(each) for each in session.get_inputs())
         self.outputs = tuple(_port(each) for each in session.get_outputs())
         self.front = _front(about, folder)
+        classes = about.get("classes")
+        self.classes = frozenset(classes if isinstance(classes, list) else ())
+        """The classes or labels that it knows; none of other kinds of target."""
         self._session = session
 
     def run(self, arrays: Arrays) -> dict[str, npt.NDArray[Any]]:
