@@ -29,7 +29,7 @@ def on_ranks(case: str, folder: Path, *options: str, ranks: int = 2) -> str:
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(script)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [*launched, "start", case, str(folder), *options], env=environment, capture_output=True, text=True, timeout=60
+        [*launched, "start", case, str(folder), *options], env=environment, capture_output=True, text=True, timeout=300
     )
     return done.stderr if done.returncode else ""
 

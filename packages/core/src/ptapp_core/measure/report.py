@@ -49,7 +49,7 @@ def save(figure: Figure, out: Path) -> Path:
     beside = out.with_name(f".{out.name}.part")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a tick may be made while drawing
-        figure.savefig(beside, format="png", dpi=100, facecolor="white", bbox_inches="tight", pad_inches=0.1)
+        figure.savefig(beside, format="png", dpi=100, facecolor="white")
     os.replace(beside, out)
     return out
 

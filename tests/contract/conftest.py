@@ -1,0 +1,12 @@
+"""The jobs of the contract tests draw no pictures."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from contract.job import leave_pictures_empty
+
+
+@pytest.fixture(autouse=True)
+def pictures_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Figure, "savefig", Figure.savefig)  # is put back after the test
+    leave_pictures_empty()
