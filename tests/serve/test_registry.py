@@ -36,8 +36,23 @@ def write_run(folder: Path, scale: float) -> Path:
     return folder
 
 
+_COMMANDS = """
+import io, json, os, sys
+from contextlib import redirect_stderr, redirect_stdout
+from ptapp_core.cli.main import main
+answers, before = sys.stdout, dict(os.environ)
+for line in sys.stdin:
+    words, environment = json.loads(line)
+    os.environ.update(environment)
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        code = main(words)
+    os.environ.update(before)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), file=answers, flush=True)
+"""
+
+
 class Registry:
-    """A folder with two runs, a store in SQLite, a cache, and the toy domain."""
+    """A folder with two runs, a store in SQLite, a cache, the toy domain, and a process for commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,16 +63,26 @@ class Registry:
             "PYTHONPATH": path,
             "PTAPP_CACHE": str(folder / "cache"),
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         }
+        self.commands = subprocess.Popen(  # to import MLflow takes seconds
+            [sys.executable, "-c", _COMMANDS],
+            cwd=folder,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
 
     def run(self, *words: str | Path, code: int = 0, **environment: str) -> str:
         """What `ptapp WORDS` prints: on stdout, or the line of its error where it ends with another code."""
-        command = [sys.executable, "-m", "ptapp_core.cli.main", *map(str, words)]
-        environment = {**self.environment, **environment}
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == code, done.stderr
-        assert len(done.stderr.splitlines()) == (code != 0), done.stderr
-        return (done.stderr.removeprefix("ptapp: error: ") if code else done.stdout).strip()
+        assert self.commands.stdin
+        assert self.commands.stdout
+        print(json.dumps([list(map(str, words)), environment]), file=self.commands.stdin, flush=True)
+        found, out, err = json.loads(self.commands.stdout.readline())
+        assert found == code, err
+        assert len(err.splitlines()) == (code != 0), err
+        return str(err.removeprefix("ptapp: error: ") if code else out).strip()
 
     def python(self, code: str) -> Any:
         """What a program in the same environment prints, as JSON."""
@@ -69,18 +94,20 @@ class Registry:
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """Two versions of `toy`: 1 is the champion, 2 the challenger."""
     found = Registry(tmp_path_factory.mktemp("registry"))
     for run, alias, version in zip(found.runs, ("champion", "challenger"), "12", strict=True):
         said = found.run("register", run, "--name", "toy", "--alias", alias)
         assert said == f"toy: version {version} is {run}, and {alias} points at it"
-    return found
+    yield found
+    with found.commands as process:
+        process.kill()
 
 
 @pytest.fixture(scope="module")
 def server(registry: Registry) -> Iterator[Running]:
-    often = "import ptapp_core.serve.registered as registered\nregistered.EVERY = 8.0\n"
+    often = "import ptapp_core.serve.registered as registered\nregistered.EVERY = 12.0\n"
     with pytest.MonkeyPatch.context() as patch:
         for name in ("PTAPP_CACHE", "MLFLOW_TRACKING_URI"):
             patch.setenv(name, registry.environment[name])
@@ -120,13 +147,11 @@ def test_a_registry_that_is_gone_leaves_the_server_as_it_was(registry: Registry,
     file.rename(file.with_suffix(".kept"))
     file.write_text("no database\n" * 100)
     try:
-        until(lambda: [line for line in server.log if "toy stays as before" in line.get("message", "")])
+        why = f"MLflow cannot do this at sqlite:///{file} (MLFLOW_TRACKING_URI): file is not a database"
+        said = f"toy stays as before: {_ADDRESS}: {why}"
+        until(lambda: said in [line.get("message") for line in server.log])
         answer = server.post("/predict", content=picture(1, 2, 3), headers={"content-type": "image/toy"})
         assert answer.json()["version"] == "1"
-        line = registry.run("fetch", _ADDRESS, code=2)
-        assert line == (
-            f"{_ADDRESS}: MLflow cannot do this at sqlite:///{file} (MLFLOW_TRACKING_URI): file is not a database"
-        )
     finally:
         file.with_suffix(".kept").replace(file)
     assert server.end() == 0
@@ -198,8 +223,7 @@ def test_what_is_not_there_is_one_line(registry: Registry, tmp_path: Path) -> No
 def test_an_address_that_does_not_do_is_one_line_without_its_password(
     address: str, why: str, registry: Registry
 ) -> None:
-    environment = {"MLFLOW_TRACKING_URI": address, "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    line = registry.run("fetch", _ADDRESS, code=2, **environment)
+    line = registry.run("fetch", _ADDRESS, code=2, MLFLOW_TRACKING_URI=address)
     assert line.startswith(f"{_ADDRESS}: MLflow cannot do this at ")
     assert why in line
     assert "secret" not in line
