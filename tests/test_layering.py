@@ -50,6 +50,7 @@ ROOMS = {
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
     "serve": {"machine", "settings"},
     "ship": {"cli", "serve", "settings"},
+    "registry": {"cli", "data", "runs", "serve", "settings", "ship"},
     "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
 }
 LONGEST = 400
@@ -66,9 +67,11 @@ LIGHT = (
     "serve.config",
     "ship.cli",
     "ship.config",
+    "registry.cli",
+    "registry.config",
     "errors",
 )
-LIGHT += ("runs.log", "runs.reading", "settings.supervised")
+LIGHT += ("runs.log", "runs.tracking", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
 # What a server needs; it computes by onnxruntime.
 SERVED = (

@@ -9,12 +9,13 @@ import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -193,7 +194,8 @@ def follow(folder: Path, environment: dict[str, str]) -> str | None:
     file = folder / "github.env"
     environment = {**environment, "GITHUB_ENV": str(file), "GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
     for step in job["steps"]:
-        if "run" not in step or (step.get("if") == "env.CHAMPION" and "CHAMPION" not in environment):
+        needed = str(step.get("if", "")).removeprefix("env.")
+        if "run" not in step or (needed and not environment.get(needed)):
             continue
         done = subprocess.run(
             ["bash", "-e", "-c", step["run"]], cwd=folder, env=environment, capture_output=True, text=True
@@ -214,12 +216,18 @@ def test_the_workflow_crowns_the_first_model_and_keeps_it_against_its_equal(tmp_
     shutil.copytree(folder, tmp_path / "again")
     path = f"{stubs(tmp_path / 'bin')}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "STORE": str(store), "OMP_NUM_THREADS": "1"}
-    assert follow(folder, environment) is None
+    registry = tmp_path / "mlflow.db"
+    known = {"MLFLOW_TRACKING_URI": f"sqlite:///{registry}"} if util.find_spec("mlflow") else {}
+    assert follow(folder, {**environment, **known}) is None
     champion = (store / "champion" / "champion.tar.gz").read_bytes()
     assert (folder / "package" / "models" / "m" / "1" / "model.onnx").is_file()
     assert follow(tmp_path / "again", environment) == "Gate"
     assert "mean score A" in (tmp_path / "again" / "summary.md").read_text()
     assert (store / "champion" / "champion.tar.gz").read_bytes() == champion
+    if known:
+        with closing(sqlite3.connect(registry)) as asked:
+            found = asked.execute("select name, alias, version from registered_model_aliases order by alias").fetchall()
+        assert found == [("m", "challenger", 1), ("m", "champion", 1)]
 
 
 def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import Tensor
 
 import ptapp
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from nlp.test_encoders import config_of, save
+from ptapp_core.serve.front import Arrays
+from ptapp_core.serve.session import open_model
 from ptapp_nlp.data.tokens import learn
+from ptapp_nlp.decode import TranslatorSession
 from serving import assert_alike, export, served
 
 pytestmark = pytest.mark.slow
@@ -101,6 +105,9 @@ def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
     if per == "line":
         assert served(folder, ["one\ntwo"]).startswith("sample 0: has a line break, and the model learned from texts")
     assert served(folder, ["a"], beam=3) == "beam: does nothing for this model; leave it out"
+    for name, value in (("top_k", 20), ("top_p", 0.9), ("seed", 0)):
+        why = f"{name}: does nothing at temperature 0; leave it out"
+        assert served(folder, ["a"], **{"temperature": 0, name: value}) == why
 
 
 @pytest.mark.parametrize(
@@ -116,6 +123,33 @@ def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
 def test_an_option_that_does_not_do_is_one_line(options: dict[str, Any], why: str, translator: Path) -> None:
     folder = translator / "export"
     assert served(folder if (folder / "model.onnx").exists() else export(translator), ["one"], **options) == why
+
+
+def test_a_wide_beam_over_many_texts_computes_few_rows_at_a_time(
+    translator: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["the cat sees", "one two"] * 10
+    alone = [ptapp.load(translator, device="cpu").predict([text], beam=7)[0] for text in texts[:2]]
+    folder = translator / "export"
+    model = open_model(folder if (folder / "model.onnx").exists() else export(translator))
+    sizes: dict[str, list[int]] = {"serve": [], "predict": []}
+
+    def compute(arrays: Arrays) -> Any:
+        sizes["serve"].append(len(arrays["target"]))
+        return model.compute(arrays)
+
+    advance = TranslatorSession.advance
+
+    def noted(session: TranslatorSession, tokens: Tensor) -> Tensor:
+        sizes["predict"].append(len(tokens))
+        return advance(session, tokens)
+
+    monkeypatch.setattr(TranslatorSession, "advance", noted)
+    assert model.front.answers(compute, texts, beam=7) == alone * 10
+    assert ptapp.load(translator, device="cpu").predict(texts, beam=7) == alone * 10
+    assert {name: max(found) for name, found in sizes.items()} == {"serve": 63, "predict": 63}
+    model.front.answers(compute, texts[:2], beam=64)
+    assert max(sizes["serve"]) == 64
 
 
 def test_an_export_without_its_tokenizer_is_refused(translator: Path, tmp_path: Path) -> None:

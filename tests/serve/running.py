@@ -114,9 +114,9 @@ def until(condition: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def serving(folder: Path, *words: str | Path, drain: float = 0) -> Iterator[Running]:
-    """`ptapp serve WORDS` on a free port, with the toy domain installed in `folder`."""
-    command = [sys.executable, "-c", _PROGRAM, "serve", *map(str, words), "--port", "0", "--drain", str(drain)]
+def serving(folder: Path, *words: str | Path, drain: float = 0, before: str = "") -> Iterator[Running]:
+    """`ptapp serve WORDS` on a free port, with the toy domain installed in `folder`; `before` is code to run first."""
+    command = [sys.executable, "-c", before + _PROGRAM, "serve", *map(str, words), "--port", "0", "--drain", str(drain)]
     path = os.pathsep.join([*install_toy(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)

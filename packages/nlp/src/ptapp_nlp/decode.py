@@ -120,12 +120,10 @@ def translations(
     limit: int,
     width: int = 4,
     penalty: float = 1.0,
-    batch_size: int = 64,
 ) -> list[str]:
     """The translation of each text, by beam search."""
     said: list[str] = []
-    for start in range(0, len(texts), batch_size):
-        part = texts[start : start + batch_size]
+    for part in search.in_parts(texts, width):
         rows = Ragged(tokens.encode(part, limit, eos=True), tokens.pad)
         source = runtime.to_device(rows.gather(torch.arange(len(part))))
         most = search.most_tokens(rows.lengths.tolist(), limit)

@@ -1,6 +1,6 @@
 """Decoding a model's probabilities to text: greedy, sampling, and beam search; deterministic by seed. No torch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,8 @@ Advance = Callable[[Numbers], Floats]
 
 LONGER, MORE = 2, 10
 """A translation is at most so many times as long as its source, and so many tokens more."""
+_ROWS = 64
+"""Continuations that are computed at once, over all texts: memory grows with them."""
 
 
 class Best(NamedTuple):
@@ -110,6 +112,12 @@ def most_tokens(lengths: Sequence[int], limit: int, *, longer: int = LONGER, mor
     The last of `limit` positions was learned as that of a source alone.
     """
     return (np.array(lengths) * longer + more).clip(max=limit - 1)
+
+
+def in_parts(texts: Sequence[str], width: int) -> Iterator[Sequence[str]]:
+    """The texts in order, in parts for which beams of this width have at most 64 continuations together."""
+    size = max(_ROWS // width, 1)
+    return (texts[start : start + size] for start in range(0, len(texts), size))
 
 
 def beam(

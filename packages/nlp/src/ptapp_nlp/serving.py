@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
@@ -27,7 +27,6 @@ _NOTHING: dict[str, dict[str, Any]] = {
 }
 """The answer to a text without a character to read: a model would make one up."""
 _AT_ONCE = 32  # texts that are computed at a time
-_TOGETHER = 8  # texts that are translated at a time: the model gives logits of all places of all their beams
 
 
 class _About(Typed):
@@ -75,6 +74,13 @@ class Writing(Typed, extra="forbid"):
     top_k: int | None = Field(None, ge=1)
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int = Field(0, ge=0, lt=2**32)
+
+    @field_validator("top_k", "top_p", "seed")
+    @classmethod
+    def _something_is_drawn(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("temperature") == 0:
+            raise ValueError("does nothing at temperature 0; leave it out")
+        return value
 
 
 class Reading(Typed, extra="forbid"):
@@ -212,8 +218,8 @@ class Front:
 
     def _translated(self, compute: Compute, texts: Sequence[str], how: Translating) -> list[dict[str, Any]]:
         said: list[str] = []
-        for start in range(0, len(texts), _TOGETHER):
-            source = self.tokens.encode(texts[start : start + _TOGETHER], self.max_length, eos=True)
+        for part in search.in_parts(texts, how.beam):
+            source = self.tokens.encode(part, self.max_length, eos=True)
             form = self._translator
             most = search.most_tokens(list(map(len, source)), self.max_length, longer=form.longer, more=form.more)
             first = np.full((len(source), 1), BOS)
@@ -261,4 +267,5 @@ def _options(kind: type[Options], given: Mapping[str, Any]) -> Options:
         first = error.errors(include_url=False)[0]
         name, fault = first["loc"][0], first["msg"].replace("Input should be", "must be")
         unknown = first["type"] == "extra_forbidden"
-        raise UserError(f"{name}: {'does nothing for this model; leave it out' if unknown else fault}") from None
+        fault = "does nothing for this model; leave it out" if unknown else fault.removeprefix("Value error, ")
+        raise UserError(f"{name}: {fault}") from None

@@ -104,6 +104,9 @@ def _root() -> typer.Typer:
     mount(app, "runs", "ptapp_core.cli.runs:app", help="List, compare and rank runs.")
     mount(app, "serve", "ptapp_core.cli.serve:app", help="Answer over HTTP with trained models.")
     mount(app, "package", "ptapp_core.ship.cli:app", help="Write what an engine needs to run a trained model.")
+    mount(app, "register", "ptapp_core.registry.cli:register_app", help="Make a run a version of a registered model.")
+    mount(app, "promote", "ptapp_core.registry.cli:promote_app", help="Move an alias of a registered model.")
+    mount(app, "fetch", "ptapp_core.registry.cli:fetch_app", help="Download a version of a registered model.")
     mount(app, "dist", "ptapp_core.cli.dist:app", help="Check the ranks of several processes or machines.")
     mount(app, "env", "ptapp_core.cli.env:app", help="Versions, devices and what is installed.")
     return app

@@ -14,6 +14,7 @@ from ptapp_core.compress.sensitivity import damages, plans, write_damages
 from ptapp_core.errors import UserError, counted
 from ptapp_core.export import Example, export, read_onnx
 from ptapp_core.machine.processor import saturates
+from ptapp_core.runs.reading import Record
 from ptapp_core.runs.run import write_json, write_text
 from ptapp_core.settings.after_training import ExportSettings
 from ptapp_core.settings.idle import refuse_idle
@@ -24,9 +25,9 @@ _SHOWN = 8  # layers that a line names
 
 def write_exports(example: Example, settings: ExportSettings) -> None:
     """Writes to `export/` of the run the file that equals the model, and the int8 form that the settings ask for."""
-    folder = settings.run / "export"
+    folder, about = settings.run / "export", {**example.about, **_tested(settings)}
     path, difference = export(
-        example.model, example.inputs, folder, format=settings.format, about=example.about, **example.options
+        example.model, example.inputs, folder, format=settings.format, about=about, **example.options
     )
     for name, text in example.beside.items():
         write_text(folder / name, text)
@@ -35,6 +36,13 @@ def write_exports(example: Example, settings: ExportSettings) -> None:
     if settings.quantize != "none":
         with TemporaryDirectory(prefix=".part-", dir=folder) as part:
             print("\n".join(_write_int8(path, Path(part), example, settings)))
+
+
+def _tested(settings: ExportSettings) -> dict[str, dict[str, float]]:
+    """The figures of the test split that a job ended with, which are those of its best checkpoint and of no other."""
+    record = Record(settings.run)
+    known = settings.checkpoint == "best" and record.state == "finished" and record.test
+    return {"test": record.test} if known else {}
 
 
 def _write_int8(exact: Path, part: Path, example: Example, settings: ExportSettings) -> list[str]:

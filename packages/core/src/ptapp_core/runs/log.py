@@ -9,7 +9,6 @@ import math
 import os
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
@@ -20,12 +19,14 @@ from uuid import uuid4
 
 from ptapp_core.errors import UserError, install, nearest
 from ptapp_core.machine.terminal import folded, is_terminal, is_text, outlives, tell
+from ptapp_core.runs.tracking import asking, settings_of, start_run
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 EVALUATED = "val/"
 """What the names of an evaluation's figures begin with."""
+_TO_MLFLOW = "--log-to mlflow"
 _GREATEST = 2**1023  # a greater whole number is no float
 FRAMES = "frames"
 """The figure that pictures and TensorBoard count by, in place of steps, where a record has it."""
@@ -161,7 +162,7 @@ class WandB:
             project=run_path.parent.name,
             name=run_path.name,
             dir=str(run_path),
-            config=_settings(run_path),
+            config=settings_of(run_path),
         )
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
@@ -181,23 +182,18 @@ class MLflow:
     """
 
     def __init__(self, run_path: Path) -> None:
-        self._mlflow = _optional("mlflow")
-        self._mlflow.set_experiment(run_path.parent.name)
-        id_file = run_path / "mlflow-id.txt"
-        if id_file.exists():
-            self._mlflow.start_run(run_id=id_file.read_text(encoding="utf-8").strip())
-        else:
-            run = self._mlflow.start_run(run_name=run_path.name)
-            id_file.write_text(run.info.run_id, encoding="utf-8")
-            self._mlflow.log_params(_settings(run_path))
+        with asking(_TO_MLFLOW) as self._mlflow:
+            start_run(self._mlflow, run_path)
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Log the figures at this step."""
-        self._mlflow.log_metrics(dict(figures), step=step)
+        with asking(_TO_MLFLOW):
+            self._mlflow.log_metrics(dict(figures), step=step)
 
     def close(self) -> None:
         """End the run."""
-        self._mlflow.end_run()
+        with asking(_TO_MLFLOW):
+            self._mlflow.end_run()
 
 
 def _optional(name: str) -> Any:
@@ -205,11 +201,6 @@ def _optional(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise UserError(f"--log-to {name}: {error}; install it with: {install('ptapp-core', name)}") from error
-
-
-def _settings(run_path: Path) -> dict[str, Any]:
-    file = run_path / "config.toml"
-    return tomllib.loads(file.read_text(encoding="utf-8", errors="surrogateescape")) if file.exists() else {}
 
 
 def build_trackers(names: Sequence[str], run_path: Path, resume_step: int | None = None) -> list[Writer]:

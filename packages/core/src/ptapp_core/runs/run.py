@@ -37,6 +37,7 @@ from ptapp_core.runs.formats import FORMAT
 from ptapp_core.runs.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record
 from ptapp_core.runs.reading import is_alive
 from ptapp_core.runs.states import refuse_unlike
+from ptapp_core.runs.tracking import log_report
 
 
 def new_path(root: Path, job: str, data: str, *, seed: int, runtime: Runtime) -> Path:
@@ -117,6 +118,8 @@ class Run:
             status = "finished" if kind is None else "interrupted" if kind is Interrupted else "failed"
             with suppress(OSError) if kind else nullcontext():  # what ended the job is the error to report
                 self._status(status)
+            if kind is None and "mlflow" in self._log_to:
+                log_report(self.path)
 
     def say(self, text: str) -> None:
         """A line for the user, above the progress line if there is one."""

@@ -4,16 +4,28 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ptapp_core.errors import UserError
+from ptapp_core.serve.address import NAME
 from ptapp_core.serve.front import CARD, FILE
 
-_NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _ONLY = "1"
 """The version of a model that has no numbered folders."""
 SPLIT = "split.json"
 """The file beside the versions of a model that divides its clients among them."""
+
+
+class Source(Protocol):
+    """Where models come from."""
+
+    @property
+    def path(self) -> Path | str:
+        """What the user calls it."""
+
+    def models(self) -> Mapping[str, Mapping[str, Path]]:
+        """The folder of each version, by model and version; raises UserError where there is nothing to serve."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ class Place:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             return cls(Path(text), None)
-        if not _NAME.fullmatch(name):
+        if not NAME.fullmatch(name):
             raise UserError(f"{text}: a model's name has letters, digits, '_', '-' and '.' alone, 100 at most")
         return cls(Path(path), name)
 
@@ -46,7 +58,7 @@ class Place:
         """
         found = self._models()
         for name in found:
-            if not _NAME.fullmatch(name):
+            if not NAME.fullmatch(name):
                 raise UserError(f"{self.path}: {name!r} cannot be the name of a model in an address; give NAME=PATH")
         return found
 
@@ -79,9 +91,9 @@ def _versions(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(complete, key=lambda path: int(path.name))}
 
 
-def all_models(places: Iterable[Place]) -> dict[str, dict[str, Path]]:
+def all_models(places: Iterable[Source]) -> dict[str, Mapping[str, Path]]:
     """The folder of each version of each model, over all places; raises UserError for a name that two places have."""
-    found: dict[str, dict[str, Path]] = {}
+    found: dict[str, Mapping[str, Path]] = {}
     for place in places:
         for name, versions in place.models().items():
             if name in found:

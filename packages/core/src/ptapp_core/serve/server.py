@@ -20,6 +20,7 @@ from ptapp_core.serve.metrics import Metrics
 from ptapp_core.serve.outside import JsonLines
 from ptapp_core.serve.places import Place
 from ptapp_core.serve.pool import Pool
+from ptapp_core.serve.registered import Registered
 from ptapp_core.serve.shadow import Shadows
 from ptapp_core.serve.split import pairs, shares_of
 from ptapp_core.serve.store import Store, described
@@ -58,8 +59,16 @@ def store_for(settings: ServeSettings) -> Store:
     shares = {
         name: shares_of(text, f"--split {name}={text}") for name, text in pairs(settings.split, "--split").items()
     }
-    places = [Place.of(text) for text in settings.models]
-    return Store(places, shares, pairs(settings.shadow, "--shadow"), logging.getLogger("ptapp.serve").info)
+    shadows, say = pairs(settings.shadow, "--shadow"), logging.getLogger("ptapp.serve").info
+    registered = [Registered.of(text, say) for text in settings.models]
+    for model in filter(None, registered):
+        if model.name in shares or model.name in shadows:
+            raise UserError(
+                f"--split and --shadow: of {model.path} one version is served; copy the versions to a folder of models "
+                f"(ptapp fetch names theirs), and serve that"
+            )
+    places = [model or Place.of(text) for model, text in zip(registered, settings.models, strict=True)]
+    return Store(places, shares, shadows, say)
 
 
 def service_for(store: Store, settings: ServeSettings) -> Service:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptapp_core.errors import UserError, nearest
-from ptapp_core.serve.places import Place, Stamp, all_models, of_version, split_file, stamp
+from ptapp_core.serve.places import Source, Stamp, all_models, of_version, split_file, stamp
 from ptapp_core.serve.session import Model, open_model
 from ptapp_core.serve.split import Shares, chosen, read_shares
 
@@ -39,7 +39,7 @@ class Store:
     is answered wholly by what it began with.
     """
 
-    places: Sequence[Place]
+    places: Sequence[Source]
     shares: Mapping[str, Shares]
     """By model, what the command line asks for; a split file beside the versions has precedence."""
     shadows: Mapping[str, str]

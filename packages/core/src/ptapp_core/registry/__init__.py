@@ -1,0 +1,1 @@
+"""Registered models: trained runs under names, whose versions aliases point at, in an MLflow registry."""

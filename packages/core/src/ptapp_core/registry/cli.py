@@ -1,0 +1,47 @@
+"""The commands `ptapp register`, `ptapp promote` and `ptapp fetch`."""
+
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import typer
+
+from ptapp_core.cli.app import command
+from ptapp_core.cli.main import missing_requirement
+from ptapp_core.errors import UserError, install
+
+if TYPE_CHECKING:
+    from ptapp_core.registry.config import FetchSettings, PromoteSettings, RegisterSettings
+
+register_app, promote_app, fetch_app = (typer.Typer(add_completion=False, rich_markup_mode=None) for _ in range(3))
+
+
+@command(register_app, "ptapp_core.registry.config:RegisterSettings")
+def register(settings: "RegisterSettings") -> None:
+    """Make a trained run a version of a registered model."""
+    _refuse_without_mlflow("register")
+    from ptapp_core.registry.register import register
+
+    register(settings)
+
+
+@command(promote_app, "ptapp_core.registry.config:PromoteSettings")
+def promote(settings: "PromoteSettings") -> None:
+    """Let an alias of a registered model point at another version."""
+    _refuse_without_mlflow("promote")
+    from ptapp_core.registry.aliases import promote
+
+    promote(settings)
+
+
+@command(fetch_app, "ptapp_core.registry.config:FetchSettings")
+def fetch(settings: "FetchSettings") -> None:
+    """Download a version of a registered model, and print its folder."""
+    _refuse_without_mlflow("fetch")
+    from ptapp_core.registry.fetch import fetch
+
+    fetch(settings)
+
+
+def _refuse_without_mlflow(verb: str) -> None:
+    if missing_requirement(metadata.distribution("ptapp-core"), "mlflow"):
+        raise UserError(f"ptapp {verb} needs more libraries: {install('ptapp-core', 'mlflow')}")
