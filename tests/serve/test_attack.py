@@ -3,7 +3,10 @@
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import repeat
 from typing import Any
 
 import httpx2
@@ -11,7 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serve.running import DEADLINE, Running, picture, serving, write_model
+from ptapp_core.serve.server import Draining
+from serve.running import DEADLINE, Running, picture, serving, until, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +29,7 @@ FUZZ = settings(
 EXPECTED = {200, 400, 404, 405, 413, 415}
 KINDS = ("image", "text", "observation")
 FORM = b'--B\r\nContent-Disposition: form-data; name="f"; filename="a"\r\n\r\n' + picture(1, 2, 3) + b"\r\n--B--\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/toy\r\n"
 X: dict[str, Any] = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
 BINARY = json.dumps({"inputs": [{**X, "data": None, "parameters": {"binary_data_size": 12}}]}).encode()
 GOOD: list[tuple[str, dict[str, str], bytes]] = [
@@ -207,3 +212,90 @@ def test_bytes_that_are_no_http(attacked: Running, start: bytes, rest: bytes) ->
         except ConnectionError:
             return
     assert not answer or int(answer.split()[1]) in EXPECTED | {401, 408, 501}
+
+
+def connected(running: Running, server: Draining) -> socket.socket:
+    """A client of a server that has no other, with buffers of a few KB on both sides."""
+    host, _, port = running.url.removeprefix("http://").rpartition(":")
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.settimeout(DEADLINE)
+    client.connect((host, int(port)))
+    (connection,) = until(lambda: list(server.server_state.connections))
+    connection.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return client
+
+
+def everything(client: socket.socket) -> bytes:
+    """What a client receives until the server ends the connection."""
+    received = b""
+    with suppress(ConnectionError):
+        while part := client.recv(4096):
+            received += part
+    return received
+
+
+def now_and_then() -> Iterator[bytes]:
+    """Single bytes, in time for nobody to say that nothing comes."""
+    end = time.monotonic() + DEADLINE
+    while time.monotonic() < end:
+        yield b"x"
+        time.sleep(0.02)
+
+
+def send_all(client: socket.socket, parts: Iterator[bytes]) -> None:
+    for part in parts:
+        client.sendall(part)
+
+
+@pytest.mark.parametrize("count", [1, 50], ids=["one answer", "more answers than may wait"])
+def test_a_client_that_does_not_read_its_answers_is_given_up(in_thread: tuple[Running, Draining], count: int) -> None:
+    running, server = in_thread
+    whole = running.get("/openapi.json").content
+    until(lambda: not server.server_state.connections)
+    with connected(running, server) as client:
+        client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * count)
+        until(lambda: not server.server_state.connections and not server.server_state.tasks)
+        assert len(everything(client)) < count * len(whole)
+    assert running.get("/v2/health/live").status_code == 200
+
+
+def test_a_client_that_reads_its_answers_slowly_gets_them(in_thread: tuple[Running, Draining]) -> None:
+    running, server = in_thread
+    whole = running.get("/openapi.json").content
+    until(lambda: not server.server_state.connections)
+    with connected(running, server) as client:
+        for _ in range(3):
+            client.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n")
+            received = b""
+            while not received.endswith(whole):
+                received += client.recv(1024)
+            time.sleep(0.15)  # longer than an answer that is not taken is waited for
+
+
+@pytest.mark.parametrize("first", [b"GET /v2", HEAD + b"Content-Length: 9999\r\n\r\n"], ids=["a head", "a body"])
+def test_a_client_that_sends_a_byte_now_and_then_is_given_up(in_thread: tuple[Running, Draining], first: bytes) -> None:
+    running, server = in_thread
+    with connected(running, server) as client:
+        client.sendall(first)
+        with pytest.raises(ConnectionError):
+            send_all(client, now_and_then())
+    assert running.get("/v2/health/live").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("first", "more"),
+    [
+        (b"GET /", b"x" * 1000),
+        (b"GET / HTTP/1.1\r\nX: ", b"x" * 1000),
+        (b"GET / HTTP/1.1\r\n", b"X: 1\r\n" * 100),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX: ", b"x" * 1000),
+    ],
+    ids=["an address", "a header", "headers", "a trailer"],
+)
+def test_a_head_without_end_is_refused(attacked: Running, first: bytes, more: bytes) -> None:
+    host, _, port = attacked.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=DEADLINE) as client:
+        client.sendall(first)
+        with pytest.raises(ConnectionError):
+            send_all(client, repeat(more, 20_000))

@@ -2,10 +2,8 @@
 
 import signal
 import socket
-import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
@@ -14,10 +12,8 @@ import httpx2
 import pytest
 
 from ptapp_core.cli.main import main
-from ptapp_core.serve import server as serving_module
-from ptapp_core.serve.config import ServeSettings
-from ptapp_core.serve.server import Draining, config_for, listen, service_for, store_for
-from serve.running import DEADLINE, Running, install_toy, picture, serving, until, write_model
+from ptapp_core.serve.server import Draining
+from serve.running import DEADLINE, Running, picture, serving, until, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -90,34 +86,6 @@ def test_a_body_that_is_too_large_is_refused_by_its_length_and_while_it_is_read(
         gzipped = server.post("/predict", content=b"x", headers={**TOY, "content-encoding": "gzip"})
         assert gzipped.status_code == 415
         assert ask(server).status_code == 200
-
-
-@pytest.fixture
-def in_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Running, Draining]]:
-    """A server in a thread of this process that waits for a slow client no longer than a tenth of a second."""
-    for place in install_toy(tmp_path / "installed"):
-        monkeypatch.syspath_prepend(place)
-    monkeypatch.setattr(serving_module, "PATIENCE", 0.1)
-    write_model(tmp_path / "toy")
-    settings = ServeSettings(models=[str(tmp_path / "toy")], max_bytes="10K", port=0)
-    store = store_for(settings)
-    store.load()
-    service = service_for(store, settings)
-    listening = listen(settings)
-    server = Draining(config_for(service, None), service.state, 0)
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    until(lambda: server.started)
-    yield Running(None, f"http://127.0.0.1:{listening.getsockname()[1]}"), server  # type: ignore[arg-type]
-    server.should_exit = True
-    thread.join()
-    for name in [name for name in sys.modules if name.partition(".")[0] == "ptapp_toy"]:
-        monkeypatch.delitem(sys.modules, name)
-
-
-@pytest.fixture
-def impatient(in_thread: tuple[Running, Draining]) -> Running:
-    return in_thread[0]
 
 
 def test_an_answer_does_not_wait_for_an_acknowledgement(in_thread: tuple[Running, Draining]) -> None:

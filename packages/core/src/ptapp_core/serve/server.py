@@ -7,12 +7,11 @@ import socket
 import sys
 from types import FrameType
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ptapp_core.errors import UserError
 from ptapp_core.machine.terminal import tell
+from ptapp_core.serve import connection
 from ptapp_core.serve.app import Service, State, build
 from ptapp_core.serve.body import Bodies
 from ptapp_core.serve.config import ServeSettings
@@ -27,8 +26,6 @@ from ptapp_core.serve.store import Store, described
 
 _EVERY = 1.0
 """Seconds from one look at the models' files to the next."""
-PATIENCE = 30.0
-"""Seconds in which the head of a request must have come, and its body."""
 _LAST = 30
 """Seconds that the last requests have to end, once nothing new is accepted."""
 _SHORTEST = 16
@@ -75,7 +72,7 @@ def service_for(store: Store, settings: ServeSettings) -> Service:
     """All that the addresses need."""
     pool = Pool(settings.threads, settings.queue)
     metrics = Metrics(lambda: pool.waiting)
-    bodies = Bodies(settings.most_bytes, PATIENCE)
+    bodies = Bodies(settings.most_bytes, connection.PATIENCE)
     return Service(store, pool, metrics, bodies, Shadows(pool, metrics), State())
 
 
@@ -83,7 +80,8 @@ def config_for(service: Service, token: str | None) -> uvicorn.Config:
     """What uvicorn runs; a `token` that is given must come with every request."""
     return uvicorn.Config(
         build(service, token=token, every=_EVERY),
-        http=Patient,
+        http=connection.Patient,
+        loop="uvloop",
         ws="none",
         log_config=None,
         access_log=False,
@@ -114,11 +112,7 @@ def _token(settings: ServeSettings) -> str:
 
 
 def listen(settings: ServeSettings) -> socket.socket:
-    """A socket that listens where the settings say; raises UserError where none can.
-
-    It says that its protocol is TCP, which `socket.create_server` leaves out: asyncio sends small packets at once (no
-    delay of Nagle's, 40 ms an answer) only where the protocol is said.
-    """
+    """A socket that listens where the settings say; raises UserError where none can."""
     listening = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -166,37 +160,3 @@ class Draining(uvicorn.Server):
 
     def _end(self) -> None:
         self.should_exit = True
-
-
-class Patient(H11Protocol):
-    """HTTP/1.1 whose clients have some seconds for the head of a request, and for what is left of a refused body.
-
-    uvicorn waits for either without end. Of a body that is wanted, `Bodies` keeps the time.
-    """
-
-    _giving_up: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come."""
-        super().connection_made(transport)
-        self._keep_time()
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes have come."""
-        super().data_received(data)
-        self._keep_time()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client has left."""
-        super().connection_lost(exc)
-        if self._giving_up:
-            self._giving_up.cancel()
-
-    def _keep_time(self) -> None:
-        begins = self.conn.their_state is h11.IDLE
-        refused = self.conn.their_state is h11.SEND_BODY and self.conn.our_state in (h11.DONE, h11.MUST_CLOSE)
-        if (begins or refused) and self._giving_up is None:
-            self._giving_up = self.loop.call_later(PATIENCE, self.transport.close)
-        elif not (begins or refused) and self._giving_up is not None:
-            self._giving_up.cancel()
-            self._giving_up = None
