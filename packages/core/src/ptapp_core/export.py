@@ -245,11 +245,14 @@ def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
     return bytes(program.SerializeToString())
 
 
-def read_onnx(path: Path) -> Callable[..., Tensor]:
-    """An ONNX file of one output as a function on the CPU: tensors (N, ...) of its dtypes, or a dictionary of them."""
+def read_onnx(path: Path, provider: str = "CPUExecutionProvider") -> Callable[..., Tensor]:
+    """An ONNX file of one output as a function of tensors on the CPU, (N, ...) of its dtypes, or a dictionary of them.
+
+    `provider`: what of onnxruntime computes it.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(path), providers=[provider])
     names = [each.name for each in session.get_inputs()]
 
     def call(*batch: Any) -> Tensor:

@@ -1,4 +1,4 @@
-"""`export`: the file that equals the model, and beside it the int8 form that is as good."""
+"""`export`: the file that equals the model, and beside it the int8, fp16 or bf16 form that is as good."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptapp_core.compress.half import provider_for, write_half
 from ptapp_core.compress.int8 import Quantisation, planned, prepared, quantise, usual_way
 from ptapp_core.compress.layers import Layer, chosen
 from ptapp_core.compress.proof import Measure, Verdict
@@ -24,7 +25,9 @@ _SHOWN = 8  # layers that a line names
 
 
 def write_exports(example: Example, settings: ExportSettings) -> None:
-    """Writes to `export/` of the run the file that equals the model, and the int8 form that the settings ask for."""
+    """Writes to `export/` of the run the file that equals the model, and the lossy forms that the settings ask for."""
+    if settings.precision != "fp32":
+        provider_for(settings.precision)
     folder, about = settings.run / "export", {**example.about, **_tested(settings)}
     path, difference = export(
         example.model, example.inputs, folder, format=settings.format, about=about, **example.options
@@ -36,6 +39,10 @@ def write_exports(example: Example, settings: ExportSettings) -> None:
     if settings.quantize != "none":
         with TemporaryDirectory(prefix=".part-", dir=folder) as part:
             print("\n".join(_write_int8(path, Path(part), example, settings)))
+    if settings.precision != "fp32":
+        with TemporaryDirectory(prefix=".part-", dir=folder) as part:
+            lines = write_half(path, Path(part), example, precision=settings.precision, tolerance=settings.tolerance)
+            print("\n".join(lines))
 
 
 def _tested(settings: ExportSettings) -> dict[str, dict[str, float]]:

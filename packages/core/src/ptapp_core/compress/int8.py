@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from ptapp_core.compress.layers import Layer, inside, layers_of, left_in_fp32, module_of, name_nodes
+from ptapp_core.compress.layers import Layer, inside, layers_of, left_in_fp32, module_of, name_nodes, sort_nodes
 from ptapp_core.errors import UserError
 from ptapp_core.machine.processor import saturates
 
@@ -122,19 +122,7 @@ def _set_apart(graph: Any, nodes: Collection[str]) -> None:
             node.output[0] = f"{given}/apart"
             added.append(onnx.helper.make_node("Max", [node.output[0]], [given], name=f"{node.name}apart"))
     graph.node.extend(added)
-    _sort(graph)
-
-
-def _sort(graph: Any) -> None:
-    """Puts the nodes in an order in which each comes after those that it reads."""
-    nodes, known, waiting = [], {"", *(each.name for each in (*graph.input, *graph.initializer))}, list(graph.node)
-    while waiting:
-        ready = [node for node in waiting if known.issuperset(node.input)]
-        waiting = [node for node in waiting if not known.issuperset(node.input)]
-        nodes += ready
-        known.update(name for node in ready for name in node.output)
-    del graph.node[:]
-    graph.node.extend(nodes)
+    sort_nodes(graph)
 
 
 def prepared(source: Path, out: Path) -> list[Layer]:

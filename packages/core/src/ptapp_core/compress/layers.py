@@ -43,6 +43,18 @@ def name_nodes(graph: Any, modules: Mapping[str, str]) -> None:
         del node.metadata_props[:]  # the exporter's notes: lines of source, longer than the weights of a small model
 
 
+def sort_nodes(graph: Any) -> None:
+    """Puts the nodes of an `onnx.GraphProto` in an order in which each comes after those that it reads."""
+    nodes, known, waiting = [], {"", *(each.name for each in (*graph.input, *graph.initializer))}, list(graph.node)
+    while waiting:
+        ready = [node for node in waiting if known.issuperset(node.input)]
+        waiting = [node for node in waiting if not known.issuperset(node.input)]
+        nodes += ready
+        known.update(name for node in ready for name in node.output)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
 def layers_of(graph: Any) -> list[Layer]:
     """The nodes of an `onnx.GraphProto` that multiply by weights or look them up, by the names of `name_nodes`."""
     constants = {each.name for each in graph.initializer}

@@ -93,8 +93,13 @@ class ExportSettings(OfRun):
     """The form of an export."""
 
     only: ClassVar[tuple[Only, ...]] = (
-        Only(("quantize",), lambda job: job.format == "onnx", "--format onnx"),
-        Only(("keep", "tolerance"), lambda job: job.quantize != "none", _QUANTISED),
+        Only(("quantize", "precision"), lambda job: job.format == "onnx", "--format onnx"),
+        Only(("keep",), lambda job: job.quantize != "none", _QUANTISED),
+        Only(
+            ("tolerance",),
+            lambda job: job.quantize != "none" or job.precision != "fp32",
+            f"{_QUANTISED}, and --precision fp16 and bf16",
+        ),
         Only(
             ("calibrate",),
             lambda job: job.quantize in ("static", "auto") or (job.quantize != "none" and job.keep == "auto"),
@@ -103,6 +108,9 @@ class ExportSettings(OfRun):
     )
 
     format: Literal["pt2", "onnx", "torchscript"] = option("onnx", "form of the exported model", group="Output")
+    precision: Literal["fp32", "fp16", "bf16"] = option(
+        "fp32", "also write a form whose network computes in these numbers", group="Output"
+    )
     quantize: Literal["none", "static", "dynamic", "auto"] = option(
         "none", "also write an int8 form; auto is static with convolutions, else dynamic", group="Quantisation"
     )
@@ -114,7 +122,7 @@ class ExportSettings(OfRun):
     )
     tolerance: float = option(
         0.5,
-        "points of its figure that an int8 form may lose on the validation split",
+        "points of its figure that a lossy form may lose on the validation split",
         group="Quantisation",
         ge=0,
         le=100,
