@@ -51,6 +51,7 @@ ROOMS = {
     "serve": {"machine", "settings"},
     "ship": {"cli", "serve", "settings"},
     "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
+    "tune": {"cli", "machine", "measure", "runs", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
@@ -66,10 +67,14 @@ LIGHT = (
     "serve.config",
     "ship.cli",
     "ship.config",
+    "tune.config",
+    "tune.command",
+    "tune.space",
     "errors",
 )
 LIGHT += ("runs.log", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
+HEAVY |= {"optuna", "sqlalchemy"}
 # What a server needs; it computes by onnxruntime.
 SERVED = (
     *sorted(f"ptapp_core.serve.{path.stem}" for path in (CORE / "serve").glob("[a-z]*.py")),

@@ -48,7 +48,7 @@ class TuneSettings(Settings):
         """The command line divides lists at commas; what has no name belongs to the setting before it."""
         joined: list[str] = []
         for word in words:
-            if joined and "=" not in word and "=" in joined[-1]:
+            if joined and "=" in joined[-1] and "=" not in word and not word.endswith(".toml"):
                 joined[-1] += f",{word}"
             else:
                 joined.append(word)

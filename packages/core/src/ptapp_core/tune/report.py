@@ -41,8 +41,8 @@ def draw(study: Study) -> list[Path]:
     """Draws `report/history.png`, and `report/importance.png` where enough trials are complete."""
     out = study.folder / "report"
     pictures = [draw_history(study.trials(*_FINISHED), study.monitor, out / "history.png", minimise=study.minimise)]
-    if len(study.trials(TrialState.COMPLETE)) >= _ENOUGH:
-        pictures.append(draw_importances(study.importances(), study.monitor, out / "importance.png"))
+    if len(study.trials(TrialState.COMPLETE)) >= _ENOUGH and (shares := study.importances()):
+        pictures.append(draw_importances(shares, study.monitor, out / "importance.png"))
     return pictures
 
 

@@ -36,20 +36,21 @@ def search(domain: str, settings: TuneSettings) -> None:
     base: Any = settings.job.resolve(None, settings.given).with_full_paths()
     name = base.name or "study"
     folder = base.run_dir / f"{domain}-tune" / name
-    with StopRequest() as stop:
-        try:
-            study = Study(folder, base, space, name=f"{domain}/{name}", storage=settings.storage, prune=settings.prune)
-            tell(f"study: {folder}, {counted(settings.trials, 'trial')} of {', '.join(space)}; {study.monitor} on val")
+    called = f"{domain}/{name}"
+    study = Study(folder, base, space, name=called, storage=settings.storage, prune=settings.prune)
+    tell(f"study: {folder}, {counted(settings.trials, 'trial')} of {', '.join(space)}; {study.monitor} on val")
+    try:
+        with StopRequest() as stop:
             _work(domain, settings, study, stop)
-        except STORAGE_FAULTS as error:
-            remedy = "give the same command again to continue"
-            raise UserError(f"the storage of {folder} does not answer ({one_line(error)}); {remedy}") from error
         if stop:
-            done = len(study.trials(*_TRIED, TrialState.FAIL))
-            raise Interrupted(
-                f"stopped after {done} of {counted(settings.trials, 'trial')}; continue with the same command"
-            )
+            done = counted(len(study.trials(*_TRIED, TrialState.FAIL)), "trial")
+            raise Interrupted(f"stopped after {done} of {settings.trials}; continue with the same command")
         _end(domain, settings, study)
+    except STORAGE_FAULTS as error:
+        remedy = "give the same command again to continue"
+        raise UserError(f"the storage of {folder} does not answer ({one_line(error)}); {remedy}") from error
+    finally:
+        study.close()
 
 
 def _work(domain: str, settings: TuneSettings, study: Study, stop: StopRequest) -> None:
@@ -104,8 +105,8 @@ def _end(domain: str, settings: TuneSettings, study: Study) -> None:
         raise UserError(f"no trial of {study.folder} is complete; its trials.csv says why")
     with study.locked():
         pictures = draw(study)
-    counts = {state: len(study.trials(state)) for state in (*_TRIED, TrialState.FAIL)}
-    tell(", ".join(f"{count} {state.name.lower()}" for state, count in counts.items()) + f": {study.folder}/trials.csv")
+    complete, pruned, failed = (len(study.trials(state)) for state in (*_TRIED, TrialState.FAIL))
+    tell(f"{complete} complete, {pruned} pruned, {failed} failed: {study.folder / 'trials.csv'}")
     tell(f"best: trial {best.number}, {study.monitor} {best.value:.5g} ({run_of(study.folder, best.number)})")
     for name, value in study.chosen(best).items():
         tell(f"  {name} = {toml_value(value)}")

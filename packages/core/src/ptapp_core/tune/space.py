@@ -100,9 +100,9 @@ def read_space(words: Sequence[str], job: type[JobSettings], given: Mapping[str,
                 name = name.strip().lstrip("-").replace("-", "_")
                 if name in space:
                     raise UserError(f"{name} stands there twice: leave one of them out")
-                space[name] = _dimension(_tunable(name, job, given), found)
-                for value in space[name].examples:
-                    job.resolve(None, {**given, name: value})
+                dimension = _dimension(_tunable(name, job, given), found)
+                typed = [getattr(job.resolve(None, {**given, name: each}), name) for each in dimension.examples]
+                space[name] = Choices(tuple(typed)) if isinstance(dimension, Choices) else dimension
     return space
 
 

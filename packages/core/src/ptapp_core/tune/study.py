@@ -15,6 +15,7 @@ database and has no lock was left behind, and the next process that looks for wo
 import fcntl
 import logging
 import tomllib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,6 +130,11 @@ class Study:
                 "and the --run-dir that the study began with, or another --name"
             )
 
+    def close(self) -> None:
+        """Closes the connections to the database."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Only one process of the study is in here."""
@@ -190,8 +196,16 @@ class Study:
         return {name: self.space[name].value(suggested) for name, suggested in trial.params.items()}
 
     def importances(self) -> dict[str, float]:
-        """How much each setting matters, the shares of a whole (PED-ANOVA, Watanabe et al. 2023)."""
-        return optuna.importance.get_param_importances(self._study)
+        """How much each setting matters, the shares of a whole (PED-ANOVA, Watanabe et al. 2023).
+
+        Empty where Optuna warns that the trials do not say it, for they are few, or equally good.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            try:
+                return optuna.importance.get_param_importances(self._study)
+            except UserWarning:
+                return {}
 
     @property
     def best(self) -> FrozenTrial | None:
