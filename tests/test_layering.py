@@ -52,6 +52,7 @@ ROOMS = {
     "ship": {"cli", "serve", "settings"},
     "registry": {"cli", "data", "runs", "serve", "settings", "ship"},
     "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
+    "tune": {"cli", "machine", "measure", "runs", "settings"},
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.
@@ -69,10 +70,14 @@ LIGHT = (
     "ship.config",
     "registry.cli",
     "registry.config",
+    "tune.config",
+    "tune.command",
+    "tune.space",
     "errors",
 )
 LIGHT += ("runs.log", "runs.tracking", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
+HEAVY |= {"optuna", "sqlalchemy"}
 # What a server needs; it computes by onnxruntime.
 SERVED = (
     *sorted(f"ptapp_core.serve.{path.stem}" for path in (CORE / "serve").glob("[a-z]*.py")),

@@ -7,7 +7,7 @@ import typer
 from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
-    from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio
+    from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio, TuneAudio
     from ptapp_core.settings.after_training import BenchmarkSettings
 
 app = domain("Audio: features, and classifiers from a waveform to a class.")
@@ -20,6 +20,14 @@ def train(settings: "TrainAudio") -> None:
     from ptapp_core.domain import train
 
     train(AUDIO, settings)
+
+
+@command(app, "ptapp_audio.config:TuneAudio")
+def tune(settings: "TuneAudio") -> None:
+    """Train trials with other settings, and find the best by the validation split."""
+    from ptapp_core.tune.command import tune
+
+    tune("audio", settings)
 
 
 @command(app, "ptapp_audio.config:EvaluateAudio")

@@ -12,6 +12,7 @@ from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.tune.config import TuneSettings
 
 MODELS = {
     "cnn": "residual convolutions over the log-mel spectrogram",
@@ -110,6 +111,13 @@ class TrainAudio(SupervisedSettings):
         if self.val == 0 and self.patience is not None:
             raise ValueError("--patience needs an evaluation, --val 0 leaves none: leave one of them out")
         return self
+
+
+class TuneAudio(TuneSettings, TrainAudio):
+    """`ptapp audio tune`."""
+
+    job: ClassVar[type[TrainAudio]] = TrainAudio
+    first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainAudio.first)
 
 
 class EvaluateAudio(EvaluateSettings):

@@ -9,7 +9,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
-    from ptapp_nlp.config import EvaluateNLP, ExportNLP, GenerateNLP, PredictNLP, TrainNLP, TranslateNLP
+    from ptapp_nlp.config import EvaluateNLP, ExportNLP, GenerateNLP, PredictNLP, TrainNLP, TranslateNLP, TuneNLP
 
 app = domain("Text: classification, tagging, translation and generation.")
 
@@ -24,6 +24,14 @@ def train(settings: "TrainNLP") -> None:
     from ptapp_nlp.domain import TEXT
 
     train(TEXT, settings)
+
+
+@command(app, "ptapp_nlp.config:TuneNLP")
+def tune(settings: "TuneNLP") -> None:
+    """Train trials with other settings, and find the best by the validation split."""
+    from ptapp_core.tune.command import tune
+
+    tune("nlp", settings)
 
 
 @command(app, "ptapp_nlp.config:EvaluateNLP")

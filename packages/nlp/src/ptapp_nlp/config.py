@@ -13,6 +13,7 @@ from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.tune.config import TuneSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
 
@@ -239,6 +240,13 @@ def _as_supervised(task: str) -> str:
 def of_translation(task: str) -> Only:
     """What the options of the beam are for, beside a run of a task."""
     return Only(("beam", "length_penalty"), lambda _: task == "translate", "runs of --task translate")
+
+
+class TuneNLP(TuneSettings, TrainNLP):
+    """`ptapp nlp tune`."""
+
+    job: ClassVar[type[TrainNLP]] = TrainNLP
+    first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainNLP.first)
 
 
 class EvaluateNLP(EvaluateSettings):

@@ -8,7 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
-    from ptapp_rl.config import EvaluateRL, ExportRL, PlayRL, RecordRL, TrainRL
+    from ptapp_rl.config import EvaluateRL, ExportRL, PlayRL, RecordRL, TrainRL, TuneRL
 
 app = domain("Reinforcement learning: train, evaluate, record and export policies on Gymnasium environments.")
 
@@ -19,6 +19,14 @@ def train(settings: "TrainRL") -> None:
     from ptapp_rl.train import train
 
     train(settings)
+
+
+@command(app, "ptapp_rl.config:TuneRL")
+def tune(settings: "TuneRL") -> None:
+    """Train trials with other settings, and find the best by the validation split."""
+    from ptapp_core.tune.command import tune
+
+    tune("rl", settings)
 
 
 @command(app, "ptapp_rl.config:EvaluateRL")

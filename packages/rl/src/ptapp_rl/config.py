@@ -11,6 +11,7 @@ from ptapp_core.settings.fields import flag, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import full_name
 from ptapp_core.settings.train import JobSettings
+from ptapp_core.tune.config import TuneSettings
 from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
 
 Algorithm = Literal["dqn", "reinforce", "a2c", "ppo"]
@@ -228,6 +229,13 @@ class ActSettings(OfRun):
     def draws(self, job: TrainRL) -> bool:
         """Whether actions are drawn from the policy of this job."""
         return job.stochastic_eval if self.stochastic is None else self.stochastic
+
+
+class TuneRL(TuneSettings, TrainRL):
+    """`ptapp rl tune`."""
+
+    job: ClassVar[type[TrainRL]] = TrainRL
+    first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainRL.first)
 
 
 class EvaluateRL(ActSettings):

@@ -8,7 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
-    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, TrainVision
+    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, TrainVision, TuneVision
 
 app = domain("Images: train, evaluate and export classifiers and autoencoders.")
 
@@ -20,6 +20,14 @@ def train(settings: "TrainVision") -> None:
     from ptapp_vision.domain import VISION
 
     train(VISION, settings)
+
+
+@command(app, "ptapp_vision.config:TuneVision")
+def tune(settings: "TuneVision") -> None:
+    """Train trials with other settings, and find the best by the validation split."""
+    from ptapp_core.tune.command import tune
+
+    tune("vision", settings)
 
 
 @command(app, "ptapp_vision.config:EvaluateVision")

@@ -11,6 +11,7 @@ from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.tune.config import TuneSettings
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 _OF_UNETS = _OF_RESNETS[1:]
@@ -172,6 +173,13 @@ class TrainVision(SupervisedSettings):
         if self.sync_batchnorm and self.activation_checkpointing:
             raise ValueError("--sync-batchnorm and --activation-checkpointing do not work together: leave one out")
         return self
+
+
+class TuneVision(TuneSettings, TrainVision):
+    """`ptapp vision tune`."""
+
+    job: ClassVar[type[TrainVision]] = TrainVision
+    first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainVision.first)
 
 
 class EvaluateVision(EvaluateSettings):

@@ -1,0 +1,1 @@
+"""Searches for the settings that make the best model."""
