@@ -3,10 +3,9 @@
 import pytest
 from matplotlib.figure import Figure
 
-from contract.job import leave_pictures_empty
+from contract.job import save_empty
 
 
 @pytest.fixture(autouse=True)
 def pictures_are_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Figure, "savefig", Figure.savefig)  # is put back after the test
-    leave_pictures_empty()
+    monkeypatch.setattr(Figure, "savefig", save_empty)

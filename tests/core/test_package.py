@@ -184,8 +184,10 @@ def test_requirements_are_what_serving_needs_as_it_is_installed() -> None:
 def test_libraries_that_are_missing_are_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("ptapp_core.ship.cli.missing_requirement", lambda distribution, extra: "onnxruntime")
-    assert "ptapp package needs more libraries: pip install" in refused(capsys, package(run, tmp_path / "out"))
+    absent = {"serve": "onnxruntime"}
+    monkeypatch.setattr("ptapp_core.cli.main.missing_requirement", lambda _, extra=None: absent.get(extra))
+    said = refused(capsys, package(run, tmp_path / "out"))
+    assert "ptapp package needs onnxruntime, which is not installed: pip install" in said
 
 
 def test_a_requirement_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from contract.of_vision import write_images
 from core.tune_toy import TrainToy, install
 from ptapp_core.cli.main import main
 from ptapp_core.runs.log import records
-from ptapp_core.tune import command
 
 pytestmark = pytest.mark.slow
 
@@ -251,7 +250,8 @@ def test_a_study_is_not_continued_with_other_settings_or_another_database(
 def test_what_is_missing_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["toytune", "tune", "--space", "lr=0.1..1"]) == 2
     assert "missing --monitor (the figure of the validation split" in capsys.readouterr().err
-    monkeypatch.setattr(command, "missing_requirement", lambda distribution, extra: "optuna")
+    absent = {"tune": "optuna"}
+    monkeypatch.setattr("ptapp_core.cli.main.missing_requirement", lambda _, extra=None: absent.get(extra))
     assert main(["toytune", "tune", *SPACE, *WORDS]) == 2
     assert capsys.readouterr().err.startswith("ptapp: error: ptapp toytune tune needs optuna, which is not installed")
 

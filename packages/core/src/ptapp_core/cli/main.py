@@ -14,7 +14,7 @@ import typer
 from typer.main import get_command
 
 from ptapp_core.cli.app import Lazy, domain, load_object, mount, run
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, install
 
 GROUP = "ptapp.domains"
 
@@ -77,6 +77,12 @@ def missing_requirement(distribution: metadata.Distribution, extra: str | None =
         except metadata.PackageNotFoundError:
             return name
     return None
+
+
+def require_extra(command: str, extra: str) -> None:
+    """Raises UserError where a library is missing that `ptapp COMMAND` needs, one of an extra of ptapp-core."""
+    if missing := missing_requirement(metadata.distribution("ptapp-core"), extra):
+        raise UserError(f"ptapp {command} needs {missing}, which is not installed: {install('ptapp-core', extra)}")
 
 
 def required_name(requirement: str) -> str:

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import typer
 
 from ptapp_core.cli.app import command
 from ptapp_core.cli.child import child_command
-from ptapp_core.cli.main import missing_requirement
-from ptapp_core.errors import UserError, install
+from ptapp_core.cli.main import require_extra
+from ptapp_core.errors import UserError
 from ptapp_core.machine.terminal import tell
 from ptapp_core.runs.reading import Record
 
@@ -24,8 +23,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @command(app, "ptapp_core.serve.config:ServeSettings")
 def serve(settings: "ServeSettings") -> None:
     """Answer over HTTP with trained models."""
-    if missing_requirement(metadata.distribution("ptapp-core"), "serve"):
-        raise UserError(f"ptapp serve needs more libraries: {install('ptapp-core', 'serve')}")
+    require_extra("serve", "serve")
     from ptapp_core.serve.places import Place
     from ptapp_core.serve.server import serve
 

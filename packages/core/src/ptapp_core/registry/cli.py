@@ -1,13 +1,11 @@
 """The commands `ptapp register`, `ptapp promote` and `ptapp fetch`."""
 
-from importlib import metadata
 from typing import TYPE_CHECKING
 
 import typer
 
 from ptapp_core.cli.app import command
-from ptapp_core.cli.main import missing_requirement
-from ptapp_core.errors import UserError, install
+from ptapp_core.cli.main import require_extra
 
 if TYPE_CHECKING:
     from ptapp_core.registry.config import FetchSettings, PromoteSettings, RegisterSettings
@@ -18,7 +16,7 @@ register_app, promote_app, fetch_app = (typer.Typer(add_completion=False, rich_m
 @command(register_app, "ptapp_core.registry.config:RegisterSettings")
 def register(settings: "RegisterSettings") -> None:
     """Make a trained run a version of a registered model."""
-    _refuse_without_mlflow("register")
+    require_extra("register", "mlflow")
     from ptapp_core.registry.register import register
 
     register(settings)
@@ -27,7 +25,7 @@ def register(settings: "RegisterSettings") -> None:
 @command(promote_app, "ptapp_core.registry.config:PromoteSettings")
 def promote(settings: "PromoteSettings") -> None:
     """Let an alias of a registered model point at another version."""
-    _refuse_without_mlflow("promote")
+    require_extra("promote", "mlflow")
     from ptapp_core.registry.aliases import promote
 
     promote(settings)
@@ -36,12 +34,7 @@ def promote(settings: "PromoteSettings") -> None:
 @command(fetch_app, "ptapp_core.registry.config:FetchSettings")
 def fetch(settings: "FetchSettings") -> None:
     """Download a version of a registered model, and print its folder."""
-    _refuse_without_mlflow("fetch")
+    require_extra("fetch", "mlflow")
     from ptapp_core.registry.fetch import fetch
 
     fetch(settings)
-
-
-def _refuse_without_mlflow(verb: str) -> None:
-    if missing_requirement(metadata.distribution("ptapp-core"), "mlflow"):
-        raise UserError(f"ptapp {verb} needs more libraries: {install('ptapp-core', 'mlflow')}")

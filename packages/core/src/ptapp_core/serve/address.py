@@ -11,6 +11,12 @@ SCHEME = "models:/"
 _ADDRESS = re.compile(rf"{SCHEME}([^/@]+)(?:@([^/@]+)|/([1-9][0-9]{{0,17}}))")
 
 
+def refuse_name(name: str, text: str) -> None:
+    """Raises UserError, beginning with `text`, for what cannot be the name of a model."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"{text}: a model's name has letters, digits, '_', '-' and '.' alone, 100 at most")
+
+
 @dataclass(frozen=True)
 class Address:
     """A version of a registered model, by an alias that points at it or by its number; the other one is None."""

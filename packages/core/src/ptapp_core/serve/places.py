@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ptapp_core.errors import UserError
-from ptapp_core.serve.address import NAME
+from ptapp_core.serve.address import NAME, refuse_name
 from ptapp_core.serve.front import CARD, FILE
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
@@ -42,8 +42,7 @@ class Place:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             return cls(Path(text), None)
-        if not NAME.fullmatch(name):
-            raise UserError(f"{text}: a model's name has letters, digits, '_', '-' and '.' alone, 100 at most")
+        refuse_name(name, text)
         return cls(Path(path), name)
 
     @property

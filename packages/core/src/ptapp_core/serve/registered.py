@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Thread
 
 from ptapp_core.errors import UserError
-from ptapp_core.serve.address import NAME, SCHEME, Address
+from ptapp_core.serve.address import SCHEME, Address, refuse_name
 
 EVERY = 30.0
 """Seconds from one question to the next: each takes seconds of a core."""
@@ -41,8 +41,8 @@ class Registered:
         if not path.startswith(SCHEME):
             return None
         address = Address.of(path)
-        if equals and not NAME.fullmatch(name):
-            raise UserError(f"{text}: a model's name has letters, digits, '_', '-' and '.' alone, 100 at most")
+        if equals:
+            refuse_name(name, text)
         return cls(path, name or address.name, say)
 
     def models(self) -> dict[str, dict[str, Path]]:
