@@ -151,7 +151,7 @@ def test_five_steps_are_those_of_torch_called_by_hand(name: str) -> None:
     ours, weights = learn(lambda model: build_optimizer(model, name, lr=0.05, weight_decay=0.1))
     theirs, expected = learn(lambda model: BY_HAND[name](model.parameters()))
     assert torch.equal(weights, expected)
-    assert type(ours) is type(theirs)
+    assert isinstance(ours, type(theirs))
     assert bool(ours.defaults.get("fused")) == bool(theirs.defaults.get("fused"))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torchvision.models import mnasnet0_5
 
+from ptapp_core.loop.optim import OPTIMIZERS
 from ptapp_core.machine import torch_private
 
 SOURCE = Path(torch_private.__file__)
@@ -60,6 +61,21 @@ def test_a_fused_optimizer_leaves_the_weights_alone_while_the_flag_is_up(rule: t
     assert (weight < 1.0).all()
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_an_optimizer_that_does_not_load_the_compiler_computes_the_same_bits(name: str) -> None:
+    rule = getattr(torch.optim, OPTIMIZERS[name].__name__)
+    weights = [nn.Parameter(torch.linspace(-1, 1, 12).view(3, 4)) for _ in range(2)]
+    optimizers = [rule([weights[0]], lr=0.1), torch_private.without_compiler(rule)([weights[1]], lr=0.1)]
+    for step in range(3):
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            optimizer.zero_grad()
+            (weight * torch.arange(12).view(3, 4)).sin().sum().mul(step + 1.0).backward()
+            optimizer.step()
+    assert torch.equal(*weights)
+    optimizers[1].load_state_dict(optimizers[0].state_dict())
+    assert type(optimizers[1]).__module__ == rule.__module__
+
+
 def test_the_first_call_of_a_compiled_model_alone_is_wrapped() -> None:
     model, seen = nn.Linear(2, 2), []
     model.compile(backend="eager")
@@ -78,7 +94,7 @@ def test_every_batch_normalisation_is_one() -> None:
 def test_the_dispatch_mode_sees_a_tensor_before_it_is_made() -> None:
     seen = []
 
-    class Look(torch_private.TorchDispatchMode):
+    class Look(torch_private.DispatchMode):
         def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
             seen.append((func._schema.name, [each.name for each in func._schema.arguments][:1], args))
             return func(*args, **(kwargs or {}))

@@ -26,8 +26,8 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.splits import Images, Splits
 from ptapp_vision.domain import VISION
-from ptapp_vision.models import TorchvisionClassifier, Weights, build, read_weights, usual_size
-from ptapp_vision.models.torchvision_models import names, published_statistics
+from ptapp_vision.models import Weights, build, read_weights, usual_size
+from ptapp_vision.models.torchvision_models import TorchvisionClassifier, names, published_statistics
 from ptapp_vision.models.whole import Pixels
 from ptapp_vision.train import build_model
 

@@ -24,15 +24,16 @@ from torch.optim.lr_scheduler import (
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.machine.inplace import stay_in_eval
 from ptapp_core.machine.memory import refuse_beyond_memory
+from ptapp_core.machine.torch_private import without_compiler
 from ptapp_core.runs.states import refuse_unlike
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-    "rmsprop": torch.optim.RMSprop,
-    "adagrad": torch.optim.Adagrad,
-    "adadelta": torch.optim.Adadelta,
+    "sgd": without_compiler(torch.optim.SGD),
+    "adam": without_compiler(torch.optim.Adam),
+    "adamw": without_compiler(torch.optim.AdamW),
+    "rmsprop": without_compiler(torch.optim.RMSprop),
+    "adagrad": without_compiler(torch.optim.Adagrad),
+    "adadelta": without_compiler(torch.optim.Adadelta),
 }
 
 _STATE = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 2, "adagrad": 1, "adadelta": 2}

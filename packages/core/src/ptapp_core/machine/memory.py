@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_core.machine.torch_private import TorchDispatchMode
+from ptapp_core.machine.torch_private import DispatchMode
 
 _LOOKED_AT = 2**26  # bytes between two looks at what is free, which cost some 100 µs
 
@@ -47,7 +47,7 @@ def within_memory(what: str = "the model") -> Iterator[None]:
         raise
 
 
-class _Sizes(TorchDispatchMode):
+class _Sizes(DispatchMode):
     """Looks at each new tensor on the CPU before it is there."""
 
     def __init__(self, what: str) -> None:

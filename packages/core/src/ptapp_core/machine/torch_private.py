@@ -6,17 +6,18 @@ one here and nothing else changes.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import unwrap
 from types import MethodType
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils import _python_dispatch
 
 __all__ = [
     "BatchNorm",
-    "TorchDispatchMode",
+    "DispatchMode",
     "call_first",
     "copy_each",
     "keep_loops",
@@ -26,6 +27,7 @@ __all__ = [
     "norm_of_each",
     "raise_where_not_finite",
     "skip_where_raised",
+    "without_compiler",
 ]
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
@@ -40,6 +42,14 @@ copy_each = torch._foreach_copy_
 """(tensors, others) copies each of `others` into the tensor at its place."""
 
 
+class DispatchMode(_python_dispatch.TorchDispatchMode):
+    """A context in which `__torch_dispatch__` sees each operation; it does not import torch's compiler for that."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
 def raise_where_not_finite(flag: Tensor, tensors: list[Tensor], one: Tensor) -> None:
     """Sets `flag`, a float32 scalar, to 1 if a tensor holds a NaN or an infinity; nothing waits for the device.
 
@@ -52,6 +62,17 @@ def skip_where_raised(optimizer: Optimizer, flag: Tensor) -> None:
     """Lets a fused optimizer leave the weights alone while the scalar `flag`, float32, is not 0; it looks on the
     device."""
     cast(Any, optimizer).found_inf = flag
+
+
+def without_compiler(rule: type[Optimizer]) -> type[Optimizer]:
+    """The same optimizer, with the same bits, whose methods do not import torch's compiler, which takes a second.
+
+    torch wraps an optimizer's methods so that its compiler leaves them out of a graph. ptapp compiles models alone.
+    """
+    methods = {name: getattr(rule, name) for name in dir(rule)}
+    direct = {name: unwrap(method) for name, method in methods.items() if hasattr(method, "__wrapped__")}
+    direct["step"] = torch.no_grad()(direct["step"])
+    return type(rule.__name__, (rule,), {"__module__": rule.__module__, "__doc__": rule.__doc__, **direct})
 
 
 def call_first(model: nn.Module, wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

@@ -6,23 +6,18 @@ rank that drew it. `mix` is the exception: it pairs samples of one batch.
 
 from dataclasses import KW_ONLY, dataclass
 from math import ceil
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ptapp_core.data.draws import Draws, symmetric_beta
 from ptapp_core.errors import UserError, nearest
-from ptapp_vision.augment import image_ops, policies
+from ptapp_vision.augment import image_ops
 from ptapp_vision.data.splits import IGNORED
 
 Policy = Literal["none", "randaugment", "autoaugment", "trivialaugment"]
-_POLICIES = {
-    "none": lambda images, _: images,
-    "randaugment": policies.randaugment,
-    "autoaugment": policies.autoaugment,
-    "trivialaugment": policies.trivialaugment,
-}
+_POLICIES: tuple[Policy, ...] = get_args(Policy)
 
 
 @dataclass(frozen=True)
@@ -63,7 +58,10 @@ class Augment:
     def __call__(self, images: Tensor, draws: Draws) -> Tensor:
         """Images, uint8 (N, C, H, W), changed by the draws of their samples."""
         images = self._place(images, draws)
-        images = _POLICIES[self.policy](images, draws)
+        if self.policy != "none":
+            from ptapp_vision.augment import policies  # torchvision takes a second to import
+
+            images = getattr(policies, self.policy)(images, draws)
         if self.brightness:
             change = draws.uniform("brightness", low=-self.brightness, high=self.brightness)
             images = image_ops.brightness(images, change)

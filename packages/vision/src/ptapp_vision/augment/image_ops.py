@@ -7,7 +7,6 @@ that image and its parameter, never on the others in the batch.
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
-from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 Parameter = Tensor | float  # one for each image, or the same for all
 
@@ -144,6 +143,8 @@ def _spread(parameter: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
+    from torchvision.transforms.v2.functional import rgb_to_grayscale  # takes a second to import
+
     grey: Tensor = rgb_to_grayscale(images) if images.shape[1] == 3 else images
     return grey
 

@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
+from types import ModuleType
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.settings.own import is_own
@@ -11,8 +13,6 @@ from ptapp_vision.models.fercnn import FerCNN
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.own import own_network
 from ptapp_vision.models.resnet import ResNet
-from ptapp_vision.models.torchvision_models import TorchvisionClassifier, describe, published_size
-from ptapp_vision.models.torchvision_models import names as torchvision_names
 from ptapp_vision.models.unet import UNet
 from ptapp_vision.models.weights import Weights, copy_weights, read_weights
 
@@ -21,7 +21,6 @@ __all__ = [
     "FerCNN",
     "Network",
     "ResNet",
-    "TorchvisionClassifier",
     "UNet",
     "Weights",
     "build",
@@ -54,12 +53,14 @@ SMALLEST = 16  # pixels a side
 
 def names() -> list[str]:
     """Every name that `build` knows."""
-    return [*BUILDERS, *(f"torchvision/{name}" for name in torchvision_names())]
+    torchvision = _torchvision_models()
+    return [*BUILDERS, *(f"torchvision/{name}" for name in torchvision.names())]
 
 
 def descriptions() -> dict[str, str]:
     """A line about each of `names`."""
-    return {**ABOUT, **{f"torchvision/{name}": describe(name) for name in torchvision_names()}}
+    torchvision = _torchvision_models()
+    return {**ABOUT, **{f"torchvision/{name}": torchvision.describe(name) for name in torchvision.names()}}
 
 
 def usual_size(name: str, weights: Weights | None, pretrained: bool) -> int | None:
@@ -71,8 +72,8 @@ def usual_size(name: str, weights: Weights | None, pretrained: bool) -> int | No
         return None
     if weights is not None and weights.size is not None:
         return weights.size
-    own = name.removeprefix("torchvision/")
-    return published_size(own) if own in torchvision_names() else None  # `build` says that it is unknown
+    torchvision, own = _torchvision_models(), name.removeprefix("torchvision/")
+    return torchvision.published_size(own) if own in torchvision.names() else None  # `build` says that it is unknown
 
 
 def build(
@@ -104,7 +105,8 @@ def build(
         return own_network(name, weights=weights, of_pixels=of_pixels, **shape)
     if name.startswith("torchvision/"):
         _refuse_unknown(name, options, [])
-        return TorchvisionClassifier(name.removeprefix("torchvision/"), pretrained=pretrained, weights=weights, **shape)
+        own = name.removeprefix("torchvision/")
+        return _torchvision_models().TorchvisionClassifier(own, pretrained=pretrained, weights=weights, **shape)
     if name not in BUILDERS:
         raise UserError(f"unknown model {name!r}{nearest(name, names())}; one of your own is module:Class")
     if pretrained:
@@ -118,6 +120,11 @@ def build(
         copy_weights(model, weights.state, head=model.head_prefix, source=weights.source)
         model.statistics = weights.statistics
     return model
+
+
+def _torchvision_models() -> ModuleType:
+    """The module of torchvision's classifiers, imported only where it is used: it takes a second or more."""
+    return import_module("ptapp_vision.models.torchvision_models")
 
 
 def _refuse_unknown(name: str, options: dict[str, object], known: list[str]) -> None:

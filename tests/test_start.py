@@ -1,0 +1,29 @@
+"""How soon a job starts: what it does not load."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from contract.row import Row
+from contract.rows import ROWS
+
+pytestmark = pytest.mark.slow
+
+FIRST = {row.train.__module__: row for row in reversed(ROWS)}
+"""The first row of each domain."""
+TRAIN = """
+import sys
+from ptapp_core.cli.main import main
+sys.exit(main(sys.argv[1:]) or ("torch's compiler was loaded" if "torch._dynamo" in sys.modules else 0))
+"""
+
+
+@pytest.mark.parametrize("row", FIRST.values(), ids=str)
+def test_a_job_that_compiles_nothing_does_not_load_torchs_compiler(row: Row, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", TRAIN, *row.train(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
