@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 
 from contract.row import Row
-from contract.rows import ROWS, last_checkpoint, only_run, process
+from contract.rows import FIRST, last_checkpoint, only_run, process
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("console", ["full_disk", "nothing"])
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", FIRST, ids=str)
 def test_a_job_outlives_its_console(row: Row, console: str, tmp_path: Path) -> None:
     done = process(row.train(tmp_path), function=f"consoles:{console}")
     assert done.returncode == 0

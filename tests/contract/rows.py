@@ -19,6 +19,8 @@ from ptapp_core.cli.main import main
 
 _MODULES = [import_module(f"contract.{file.stem}") for file in sorted(Path(__file__).parent.glob("of_*.py"))]
 ROWS: list[Row] = [row for module in _MODULES for row in module.ROWS]
+FIRST: list[Row] = [module.ROWS[0] for module in _MODULES]
+"""One row of each domain, for what its other rows cannot change."""
 RESUMED: list[Row] = [*ROWS, *(row for module in _MODULES for row in getattr(module, "RESUMED", ()))]
 """Those of the exactness of a resumed job, where each has something of its own."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.rows import RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
+from contract.rows import FIRST, RESUMED, ROWS, Row, command, last_checkpoint, only_run, process, record
 from ptapp_core.machine.runtime import STOPS
 
 pytestmark = pytest.mark.slow
@@ -31,6 +31,9 @@ def test_a_killed_and_resumed_job_ends_with_the_bytes_of_one_that_was_not_killed
     resumed = process([*row.train(killed)[:2], "--resume", str(run)])
     assert resumed.returncode == 0, resumed.stderr
     assert_same_job(only_run(whole), run)
+    if not options:  # once for each row: resuming what is finished changes nothing
+        assert command([*row.train(killed)[:2], "--resume", str(run)]) == 0
+        assert_same_job(only_run(whole), run)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=str)
@@ -110,7 +113,7 @@ def assert_same_job(whole: Path, got: Path) -> None:
     assert record(whole) == record(got)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", FIRST, ids=str)
 def test_a_run_that_is_being_trained_is_not_trained_by_another_process(row: Row, tmp_path: Path) -> None:
     assert process(row.train(tmp_path), signal_at=(11, signal.SIGTERM)).returncode == 75
     run = only_run(tmp_path)
@@ -123,7 +126,7 @@ def test_a_run_that_is_being_trained_is_not_trained_by_another_process(row: Row,
     assert record(run) == before
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", FIRST, ids=str)
 @pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
 def test_a_stop_request_saves_at_the_next_step_and_says_so(row: Row, number: signal.Signals, tmp_path: Path) -> None:
     workers = row.variants.get("workers", "").split()
@@ -132,13 +135,3 @@ def test_a_stop_request_saves_at_the_next_step_and_says_so(row: Row, number: sig
     assert "--resume" in stopped.stderr
     assert len(stopped.stderr.strip().splitlines()) == 1
     assert last_checkpoint(only_run(tmp_path)).name in ("step-00000011", "step-00000012")
-
-
-@pytest.mark.parametrize("row", ROWS, ids=str)
-def test_resuming_a_finished_job_changes_nothing(row: Row, tmp_path: Path) -> None:
-    words = row.train(tmp_path)
-    assert command(words) == 0
-    run = only_run(tmp_path)
-    before = {p: p.read_bytes() for p in last_checkpoint(run).iterdir()}
-    assert command([*words[:2], "--resume", str(run)]) == 0
-    assert before == {p: p.read_bytes() for p in last_checkpoint(run).iterdir()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process
+from contract.rows import FIRST, Row, command, last_checkpoint, only_run, process
 from contract.spoil import spoil
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.checkpoint import Checkpoints, verify
@@ -16,7 +16,7 @@ from ptapp_core.runs.checkpoint import Checkpoints, verify
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=ROWS, ids=str, scope="module")
+@pytest.fixture(params=FIRST, ids=str, scope="module")
 def original(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     """The words that resume a job with several checkpoints and steps to go, up to its run directory."""
     row: Row = request.param
