@@ -19,7 +19,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.serve.session import open_model
 folder, contents, options = pickle.load(sys.stdin.buffer)
 try:
-    model = open_model(Path(folder))
+    model = open_model(Path(folder, "model.onnx"))
     samples = [model.front.read(content, f"sample {place}") for place, content in enumerate(contents)]
     said = model.front.answers(model.compute, samples, **options)
 except UserError as error:

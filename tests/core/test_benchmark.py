@@ -7,13 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.rows import ROWS, Row, command, only_run
-from ptapp_core.compress import worker
+from contract.rows import FIRST, ROWS, Row, command, only_run
+from ptapp_core.compress import exports, half, worker
 
 pytestmark = pytest.mark.slow
-
-FIRST = {str(row).split("-")[0].split()[0]: row for row in reversed(ROWS)}.values()
-"""A row of each domain."""
 
 
 @pytest.mark.parametrize("row", FIRST, ids=str)
@@ -40,18 +37,33 @@ def test_each_form_at_hand_has_its_row(row: Row, tmp_path: Path, capsys: pytest.
     assert (run / "benchmark" / "benchmark.png").exists()
 
 
-def test_a_file_of_another_checkpoint_is_not_passed_off_as_this_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_form_is_timed_by_the_provider_and_for_the_checkpoint_that_it_was_made_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for module in (exports, half):
+        monkeypatch.setattr(module, "provider_for", lambda _: "CPUExecutionProvider")
     row = next(row for row in ROWS if str(row) == "tabular labels")
-    assert command(row.train(tmp_path)) == 0
+    domain, *_ = row.train(tmp_path)
+    assert command([*row.train(tmp_path), "--epochs", "40", "--lr", "0.01"]) == 0
     run = only_run(tmp_path)
-    assert command([row.train(tmp_path)[0], "export", str(run)]) == 0
-    card = run / "export" / "model.onnx.json"
-    card.write_text(json.dumps({**json.loads(card.read_text()), "checkpoint": "step-00000001"}))
+    assert command([domain, "export", str(run), "--precision", "fp16", "--tolerance", "50"]) == 0
+    benchmark = [domain, "benchmark", str(run), "--seconds", "0.01"]
+    assert command(benchmark) == 0
+    forms = json.loads((run / "benchmark" / "benchmark.json").read_text())["rows"]
+    assert {line["form"] for line in forms} == {"eager", "onnx", "onnx fp16"}
+    change(run / "export" / "model.fp16.onnx.json", provider="CUDAExecutionProvider")
     capsys.readouterr()
-    assert command([row.train(tmp_path)[0], "benchmark", str(run)]) == 2
+    assert command(benchmark) == 0
+    said = capsys.readouterr().out
+    assert "model.fp16.onnx is left out, for it was made for CUDAExecutionProvider, which is not there" in said
+    assert "onnx fp16" not in said
+    change(run / "export" / "model.onnx.json", checkpoint="step-00000001")
+    assert command(benchmark) == 2
     assert "model.onnx: is step-00000001 of the run" in capsys.readouterr().err
+
+
+def change(card: Path, **values: str) -> None:
+    card.write_text(json.dumps({**json.loads(card.read_text()), **values}))
 
 
 def test_the_process_that_times_an_onnx_file_does_without_torch() -> None:

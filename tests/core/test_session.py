@@ -32,7 +32,7 @@ def write_export(folder: Path, card: Any, content: bytes | None = None) -> Path:
 
 
 def test_a_model_computes_and_has_its_card_and_its_front(tmp_path: Path) -> None:
-    model = open_model(write_export(tmp_path, CARD))
+    model = open_model(write_export(tmp_path, CARD) / "model.onnx")
     given = np.array([[1.0, 3.0], [0.0, -2.0]], np.float32)
     np.testing.assert_array_equal(model.compute({"input": given}), given / 2)
     assert model.about == CARD
@@ -52,22 +52,22 @@ def test_a_model_computes_and_has_its_card_and_its_front(tmp_path: Path) -> None
 )
 def test_a_card_that_does_not_do_is_refused(card: Any, why: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=why) as error:
-        open_model(write_export(tmp_path, card))
+        open_model(write_export(tmp_path, card) / "model.onnx")
     assert "\n" not in str(error.value)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.onnx\.json: no such file"):
-        open_model(tmp_path)
+        open_model(tmp_path / "model.onnx")
     write_export(tmp_path, CARD, b"no model")
     with pytest.raises(UserError, match=r"model\.onnx: onnxruntime cannot open it"):
-        open_model(tmp_path)
+        open_model(tmp_path / "model.onnx")
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(UserError, match=r"model\.onnx: no such file; export the run again"):
-        open_model(tmp_path)
+        open_model(tmp_path / "model.onnx")
 
 
 def test_values_that_the_model_cannot_compute_are_refused(tmp_path: Path) -> None:
-    model = open_model(write_export(tmp_path, CARD))
+    model = open_model(write_export(tmp_path, CARD) / "model.onnx")
     with pytest.raises(UserError, match="cannot compute an answer from these values"):
         model.compute({"input": np.zeros((1, 3), np.float32)})

@@ -131,7 +131,7 @@ def test_a_wide_beam_over_many_texts_computes_few_rows_at_a_time(
     texts = ["the cat sees", "one two"] * 10
     alone = [ptapp.load(translator, device="cpu").predict([text], beam=7)[0] for text in texts[:2]]
     folder = translator / "export"
-    model = open_model(folder if (folder / "model.onnx").exists() else export(translator))
+    model = open_model((folder if (folder / "model.onnx").exists() else export(translator)) / "model.onnx")
     sizes: dict[str, list[int]] = {"serve": [], "predict": []}
 
     def compute(arrays: Arrays) -> Any:

@@ -55,6 +55,19 @@ def test_a_run_without_an_export_is_exported_first_and_that_is_said(tmp_path: Pa
         assert server.get("/v2/models/other").status_code == 200
 
 
+def test_another_form_of_an_export_is_served_by_its_file(tmp_path: Path) -> None:
+    export = write_model(tmp_path / "my-run" / "export")
+    small = export / "model.int8.onnx"
+    write_model(tmp_path / "other", classes=list("xyz"))
+    for name in ("model.onnx", "model.onnx.json"):
+        (tmp_path / "other" / name).rename(small.with_name(name.replace("model", "model.int8")))
+    with serving(tmp_path, export, f"small={small}") as server:
+        for model, answer in (("my-run", "c"), ("small", "z")):
+            headers = {"content-type": "image/toy"}
+            said = server.post(f"/models/{model}/predict", content=picture(1, 2, 3), headers=headers).json()
+            assert said["answers"][0]["class"] == answer
+
+
 @pytest.mark.usefixtures("installed")
 def test_a_run_that_cannot_be_exported_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run = write_run(tmp_path / "run")
@@ -88,7 +101,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(tmp_path: Path, capsys: py
     write_model(tmp_path / "several" / "b" / "1")
     (tmp_path / "empty").mkdir()
     assert refused(capsys, tmp_path / "gone").endswith(
-        "gone: no such folder; give a run, an export or a folder of models"
+        "gone: no such folder; give a run, an export, its ONNX file or a folder of models"
     )
     assert "empty: neither a run, nor an export (model.onnx), nor a folder of models" in refused(
         capsys, tmp_path / "empty"

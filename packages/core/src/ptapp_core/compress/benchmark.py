@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ptapp_core.compress import worker
 from ptapp_core.compress.exports import INT8
+from ptapp_core.compress.half import HALVES, is_there
 from ptapp_core.compress.proof import Measure, Verdict
 from ptapp_core.errors import UserError, counted
-from ptapp_core.export import FILES, READERS, Example
+from ptapp_core.export import FILES, READERS, Example, read_onnx
 from ptapp_core.machine.processor import TELLING, available_cores, flags
 from ptapp_core.measure.report import BLUE, INK, ORANGE, save
 from ptapp_core.runs.run import read_json, write_json
@@ -99,20 +100,27 @@ def _forms(example: Example, pickled: Path, settings: BenchmarkSettings) -> list
     found = [Form("eager", pickled, example.model)]
     if settings.compile:
         found.append(Form("compiled", pickled, None))
-    files = {**FILES, "onnx int8": INT8}
-    for name, file in files.items():
-        if (folder / file).exists():
-            _refuse_other_checkpoint(folder / file, example)
+    files: dict[str, str] = {**FILES, "onnx int8": INT8, **{f"onnx {name}": file for name, file in HALVES.items()}}
+    for name, file in ((name, folder / file) for name, file in files.items()):
+        if file.exists():
+            card = _card(file, example)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, that TorchScript is going
-                found.append(Form(name, folder / file, READERS[name.split()[0]](folder / file)))
+                if (provider := card.get("provider")) is None:
+                    found.append(Form(name, file, READERS[name.split()[0]](file)))
+                elif is_there(provider):
+                    found.append(Form(name, file, read_onnx(file, provider)))
+                else:
+                    print(f"note: {file.name} is left out, for it was made for {provider}, which is not there")
     return found
 
 
-def _refuse_other_checkpoint(file: Path, example: Example) -> None:
-    made_of, measured = read_json(file.with_name(f"{file.name}.json")).get("checkpoint"), example.about["checkpoint"]
-    if made_of != measured:
-        raise UserError(f"{file}: is {made_of} of the run, and {measured} is measured: export it anew")
+def _card(file: Path, example: Example) -> dict[str, Any]:
+    """What lies beside a file; raises UserError if it was made of another checkpoint than the one that is measured."""
+    card, measured = read_json(file.with_name(f"{file.name}.json")), example.about["checkpoint"]
+    if card.get("checkpoint") != measured:
+        raise UserError(f"{file}: is {card.get('checkpoint')} of the run, and {measured} is measured: export it anew")
+    return card
 
 
 def _timed(form: Form, folder: Path, threads: int, seconds: float) -> tuple[dict[int, dict[str, float]], int]:

@@ -25,9 +25,7 @@ def provider_for(precision: Half) -> str:
     On x86 it has no kernels of them, whatever the processor can do: it computes in fp32 and casts between all layers,
     or refuses the model. Its fp16 convolutions are for Arm processors with the flag `asimdhp`.
     """
-    import onnxruntime
-
-    if "CUDAExecutionProvider" in onnxruntime.get_available_providers() and torch.cuda.is_available():
+    if is_there("CUDAExecutionProvider") and torch.cuda.is_available():
         return "CUDAExecutionProvider"
     if precision == "fp16" and "asimdhp" in flags():
         return "CPUExecutionProvider"
@@ -36,6 +34,13 @@ def provider_for(precision: Half) -> str:
         "bf16": "onnxruntime has no bf16 kernels for a processor",
     }
     raise UserError(f"--precision {precision}: {why[precision]}; use a GPU with onnxruntime-gpu, or --quantize auto")
+
+
+def is_there(provider: str) -> bool:
+    """Whether the onnxruntime that is installed has a provider."""
+    import onnxruntime
+
+    return provider in onnxruntime.get_available_providers()
 
 
 def write_half(exact: Path, part: Path, example: Example, *, precision: Half, tolerance: float) -> list[str]:

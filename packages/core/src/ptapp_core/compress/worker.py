@@ -92,7 +92,9 @@ def _onnx(file: Path, threads: int) -> Callable[[Sequence[Any]], Any]:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    card = json.loads(file.with_name(f"{file.name}.json").read_text(encoding="utf-8"))
+    provider = card.get("provider", "CPUExecutionProvider")
+    session = onnxruntime.InferenceSession(str(file), options, providers=[provider])
     names = [each.name for each in session.get_inputs()]
     return lambda batch: session.run(None, dict(zip(names, batch, strict=True)))
 
@@ -104,6 +106,8 @@ _READERS = {
     "pt2": _torch(_pt2),
     "onnx": _onnx,
     "onnx int8": _onnx,
+    "onnx fp16": _onnx,
+    "onnx bf16": _onnx,
 }
 
 if __name__ == "__main__":

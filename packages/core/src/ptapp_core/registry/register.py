@@ -34,7 +34,7 @@ def register(settings: RegisterSettings) -> None:
     Raises UserError for a run without a current export, and for one that a server could not open.
     """
     exported = Exported.of(settings.run)
-    model, tested = open_model(exported.folder), checked(exported.folder / CARD, exported.about, _Tested)
+    model, tested = open_model(exported.model), checked(exported.folder / CARD, exported.about, _Tested)
     digests = {file.name: digest(file) for file in exported.files()}
     with asking("ptapp register") as mlflow, TemporaryDirectory(prefix="ptapp-register-") as part:
         folder = Path(part) / f"model-{hashlib.sha256(json.dumps(digests).encode()).hexdigest()[:12]}"

@@ -20,7 +20,7 @@ def _cores() -> int:
 class ServeSettings(Settings):
     """What is served, where, and how much at once."""
 
-    models: list[str] = argument("runs, exports or folders of models; NAME=PATH gives one a name")
+    models: list[str] = argument("runs, exports, their ONNX files or folders of models; NAME=PATH names one")
 
     host: str = option("127.0.0.1", "address to listen at; 0.0.0.0: all of this machine's", group="Address")
     port: int = option(8000, "port to listen at; 0: any that is free", group="Address", ge=0, le=65535)

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
 
-FILE = "model.onnx"
-"""The model in an export folder."""
+SUFFIX = ".onnx"
+FILE = f"model{SUFFIX}"
+"""The model in an export folder that equals the run's; other forms lie beside it."""
 CARD = f"{FILE}.json"
-"""What the model takes and gives, beside it."""
+"""What the model takes and gives, beside it; so for each form."""
 Arrays = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[Arrays], npt.NDArray[Any]]
 """The model: its inputs by name, each (N, ...), to its output (N, ...)."""

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ptapp_core.errors import UserError
 from ptapp_core.serve.address import NAME, refuse_name
-from ptapp_core.serve.front import CARD, FILE
+from ptapp_core.serve.front import CARD, FILE, SUFFIX
 
 _VERSION = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _ONLY = "1"
@@ -25,7 +25,7 @@ class Source(Protocol):
         """What the user calls it."""
 
     def models(self) -> Mapping[str, Mapping[str, Path]]:
-        """The folder of each version, by model and version; raises UserError where there is nothing to serve."""
+        """The ONNX file of each version, by model and version; raises UserError where there is nothing to serve."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Place:
         return (self.path / "meta.json").is_file()
 
     def models(self) -> dict[str, dict[str, Path]]:
-        """The folder of each version, by model and version.
+        """The ONNX file of each version, by model and version.
 
         Raises UserError where there is nothing to serve, or where a name cannot stand in an address.
         """
@@ -62,16 +62,16 @@ class Place:
         return found
 
     def _models(self) -> dict[str, dict[str, Path]]:
+        if self.path.suffix == SUFFIX and self.path.is_file():
+            return {self.name or _named_by(self.path.parent): {_ONLY: self.path}}
         if not self.path.is_dir():
-            raise UserError(f"{self.path}: no such folder; give a run, an export or a folder of models")
-        name = self.name or self.path.resolve().name
+            raise UserError(f"{self.path}: no such folder; give a run, an export, its ONNX file or a folder of models")
         if self.is_run:
-            return {name: {_ONLY: self.path / "export"}}
+            return {self.name or self.path.resolve().name: {_ONLY: self.path / "export" / FILE}}
         if (self.path / FILE).is_file():
-            run = self.path.resolve().name == "export" and self.name is None
-            return {self.path.resolve().parent.name if run else name: {_ONLY: self.path}}
+            return {self.name or _named_by(self.path): {_ONLY: self.path / FILE}}
         if versions := _versions(self.path):
-            return {name: versions}
+            return {self.name or self.path.resolve().name: versions}
         below = {folder.name: _versions(folder) for folder in sorted(self.path.iterdir()) if folder.is_dir()}
         found = {name: versions for name, versions in below.items() if versions}
         if not found:
@@ -83,15 +83,21 @@ class Place:
         return found
 
 
+def _named_by(export: Path) -> str:
+    """The name of an export folder; that of its run, where it lies in one."""
+    folder = export.resolve()
+    return folder.parent.name if folder.name == "export" else folder.name
+
+
 def _versions(folder: Path) -> dict[str, Path]:
-    """The versions of a model that are complete: a model and its card."""
+    """The files of the versions of a model that are complete: a model and its card."""
     numbered = [path for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
     complete = [path for path in numbered if (path / FILE).is_file() and (path / CARD).is_file()]
-    return {path.name: path for path in sorted(complete, key=lambda path: int(path.name))}
+    return {path.name: path / FILE for path in sorted(complete, key=lambda path: int(path.name))}
 
 
 def all_models(places: Iterable[Source]) -> dict[str, Mapping[str, Path]]:
-    """The folder of each version of each model, over all places; raises UserError for a name that two places have."""
+    """The file of each version of each model, over all places; raises UserError for a name that two places have."""
     found: dict[str, Mapping[str, Path]] = {}
     for place in places:
         for name, versions in place.models().items():
@@ -113,12 +119,12 @@ def stamp(files: Iterable[Path]) -> Stamp:
     return tuple((str(file), state.st_mtime_ns, state.st_size) for file, state in states)
 
 
-def of_version(folder: Path) -> Stamp:
-    """The state of an export folder."""
-    return stamp(sorted(folder.iterdir()))
+def of_version(file: Path) -> Stamp:
+    """The state of a version: of its ONNX file, and of all that lies beside it."""
+    return stamp(sorted(file.parent.iterdir()))
 
 
 def split_file(versions: Mapping[str, Path]) -> Path | None:
     """Where the split of a model would lie, beside its numbered versions; None for a model without such folders."""
-    version, folder = next(iter(versions.items()))
-    return folder.parent / SPLIT if folder.name == version else None
+    version, file = next(iter(versions.items()))
+    return file.parent.parent / SPLIT if file.parent.name == version else None

@@ -13,6 +13,7 @@ from threading import Thread
 
 from ptapp_core.errors import UserError
 from ptapp_core.serve.address import SCHEME, Address, refuse_name
+from ptapp_core.serve.front import FILE
 
 EVERY = 30.0
 """Seconds from one question to the next: each takes seconds of a core."""
@@ -69,7 +70,7 @@ class Registered:
             self._complaint = str(error)
 
     def _asked(self) -> dict[str, Path]:
-        """The folder of the version; `ptapp fetch` downloads it where it is not in the cache."""
+        """The file of the version; `ptapp fetch` downloads it where it is not in the cache."""
         words = [sys.executable, "-P", "-m", "ptapp_core.cli.main", "fetch", self.path, "--json"]
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=_LONGEST)
@@ -79,4 +80,4 @@ class Registered:
             said = done.stderr.strip().splitlines() or [f"asking the registry ended with exit code {done.returncode}"]
             raise UserError(said[-1].removeprefix("ptapp: error: "))
         found = json.loads(done.stdout)
-        return {found["version"]: Path(found["folder"])}
+        return {found["version"]: Path(found["folder"], FILE)}

@@ -85,31 +85,30 @@ class Model:
         return self.run(arrays)[self.outputs[0].name]
 
 
-def open_model(folder: Path, *, threads: int = 1) -> Model:
-    """Opens `model.onnx` of an export folder; `threads` compute a single answer.
+def open_model(file: Path, *, threads: int = 1) -> Model:
+    """Opens an ONNX file of an export folder, beside which its card lies; `threads` compute a single answer.
 
-    Raises UserError where the folder has no export, a broken one, or one of a domain that is not installed.
+    Raises UserError where there is no such file, a broken one, or one of a domain that is not installed.
     """
-    about = _card(folder / CARD)
+    about = _card(file.with_name(f"{file.name}.json"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # an error of a run is raised, and need not be printed too
     try:
-        content = (folder / FILE).read_bytes()
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     except FileNotFoundError as error:
-        raise UserError(f"{folder / FILE}: no such file; export the run again") from error
+        raise UserError(f"{file}: no such file; export the run again") from error
     except _UNREADABLE as error:
-        raise UserError(f"{folder / FILE}: onnxruntime cannot open it ({one_line(error)})") from error
-    return Model(folder, about, session)
+        raise UserError(f"{file}: onnxruntime cannot open it ({one_line(error)})") from error
+    return Model(file.parent, about, session)
 
 
 def _card(file: Path) -> dict[str, Any]:
     try:
         about = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; it lies beside {FILE} in an export") from error
+        raise UserError(f"{file}: no such file; it lies beside {file.stem} in an export") from error
     except ValueError as error:
         raise UserError(f"{file} is broken: {one_line(error)}; export the run again") from error
     if not isinstance(about, dict) or not isinstance(about.get("domain"), str):

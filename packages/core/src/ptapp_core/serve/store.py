@@ -92,18 +92,18 @@ class Store:
 
     def _served(self, name: str, versions: Mapping[str, Path]) -> Served:
         self._stamps[name] = _stamp(versions)
-        opened = {version: self._opened(name, version, folder) for version, folder in versions.items()}
-        file = split_file(versions)
+        opened = {version: self._opened(name, version, file) for version, file in versions.items()}
+        split = split_file(versions)
         latest = {max(opened, key=int): 100}
-        shares = read_shares(file) if file and file.is_file() else self.shares.get(name, latest)
+        shares = read_shares(split) if split and split.is_file() else self.shares.get(name, latest)
         return Served(name, opened, shares, self.shadows.get(name))
 
-    def _opened(self, name: str, version: str, folder: Path) -> Model:
+    def _opened(self, name: str, version: str, file: Path) -> Model:
         """The model of a version; the one that is open already, where its files are as they were."""
-        now = of_version(folder)
+        now = of_version(file)
         before, model = self._versions.get((name, version), (None, None))
         if model is None or before != now:
-            model = open_model(folder)
+            model = open_model(file)
             self._versions[name, version] = (now, model)
         return model
 
@@ -117,6 +117,5 @@ def described(served: Served) -> str:
 
 
 def _stamp(versions: Mapping[str, Path]) -> Stamp:
-    file = split_file(versions)
-    split = stamp([file] if file else [])
-    return sum((of_version(folder) for folder in versions.values()), split)
+    split = split_file(versions)
+    return sum(map(of_version, versions.values()), stamp([split] if split else []))

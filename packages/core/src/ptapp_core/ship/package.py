@@ -37,7 +37,7 @@ def package(settings: PackageSettings) -> None:
     """
     exported = Exported.of(settings.run)
     if "image" in TEMPLATES[settings.target]:
-        open_model(exported.folder)
+        open_model(exported.model)
     out = settings.out.absolute()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"--out {settings.out} exists already; remove it, or choose another folder")
