@@ -7,7 +7,15 @@ import typer
 from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
-    from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio, TuneAudio
+    from ptapp_audio.config import (
+        EvaluateAudio,
+        ExportAudio,
+        FeaturesAudio,
+        PredictAudio,
+        RatesAudio,
+        TrainAudio,
+        TuneAudio,
+    )
     from ptapp_core.settings.after_training import BenchmarkSettings
 
 app = domain("Audio: features, and classifiers from a waveform to a class.")
@@ -28,6 +36,15 @@ def tune(settings: "TuneAudio") -> None:
     from ptapp_core.tune.command import tune
 
     tune("audio", settings)
+
+
+@command(app, "ptapp_audio.config:RatesAudio")
+def find_lr(settings: "RatesAudio") -> None:
+    """Train for some steps while the learning rate rises, and suggest one."""
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.tune.rates import find_lr
+
+    find_lr(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:EvaluateAudio")

@@ -13,6 +13,7 @@ from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.tune.config import TuneSettings
+from ptapp_core.tune.rate_settings import RateSettings
 
 MODELS = {
     "cnn": "residual convolutions over the log-mel spectrogram",
@@ -118,6 +119,12 @@ class TuneAudio(TuneSettings, TrainAudio):
 
     job: ClassVar[type[TrainAudio]] = TrainAudio
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainAudio.first)
+
+
+class RatesAudio(RateSettings, TrainAudio):
+    """`ptapp audio find-lr`."""
+
+    first: ClassVar[tuple[str, ...]] = (*RateSettings.own, *TrainAudio.first)
 
 
 class EvaluateAudio(EvaluateSettings):

@@ -241,10 +241,8 @@ def train(domain: AnyDomain, settings: Any) -> None:
         cross_validate(settings, domain.job_name(settings), domain.built_in, train=one, folds=domain.folds(settings))
 
 
-def train_once(domain: AnyDomain, settings: Any) -> Path | None:
-    """Leaves a run directory with record, weights and report; None where other processes did the work."""
-    if relaunch(settings.nproc):
-        return None
+def begun(domain: AnyDomain, settings: Any) -> tuple["Job[Any, Any, Any, Any]", Loader, str]:
+    """A job that is ready to learn, its loader, and a note where the batch size is not the usual one."""
     refuse_own_code_of(settings)
     runtime = runtime_of(settings)
     data = domain.load(settings, runtime)
@@ -257,8 +255,16 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     usual, size, sample = domain.usual_batch(settings), len(parts["train"]), domain.sample(job)
     least = 1 if sample is None else least_samples(model, sample.to(runtime.device))
     job.settings, why_batch = fit_batch_size(settings, usual, size, least=least, ranks=runtime.world)
-    loader, loss = domain.loader(job), domain.loss(job)
-    measured = len(parts["val"]) > 0
+    return job, domain.loader(job), why_batch
+
+
+def train_once(domain: AnyDomain, settings: Any) -> Path | None:
+    """Leaves a run directory with record, weights and report; None where other processes did the work."""
+    if relaunch(settings.nproc):
+        return None
+    job, loader, why_batch = begun(domain, settings)
+    runtime, data, model, card, parts = job.runtime, job.data, job.model, job.card, job.parts
+    loss, measured = domain.loss(job), len(parts["val"]) > 0
     plan = Plan.of(job.settings, loader.steps_per_epoch, domain.figures(job) if measured else ("loss",))
     optimizer = domain.optimizer(job)
     schedule = schedule_of(job.settings, optimizer, plan)

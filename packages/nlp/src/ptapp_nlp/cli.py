@@ -9,7 +9,16 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
-    from ptapp_nlp.config import EvaluateNLP, ExportNLP, GenerateNLP, PredictNLP, TrainNLP, TranslateNLP, TuneNLP
+    from ptapp_nlp.config import (
+        EvaluateNLP,
+        ExportNLP,
+        GenerateNLP,
+        PredictNLP,
+        RatesNLP,
+        TrainNLP,
+        TranslateNLP,
+        TuneNLP,
+    )
 
 app = domain("Text: classification, tagging, translation and generation.")
 
@@ -32,6 +41,15 @@ def tune(settings: "TuneNLP") -> None:
     from ptapp_core.tune.command import tune
 
     tune("nlp", settings)
+
+
+@command(app, "ptapp_nlp.config:RatesNLP")
+def find_lr(settings: "RatesNLP") -> None:
+    """Train for some steps while the learning rate rises, and suggest one."""
+    from ptapp_core.tune.rates import find_lr
+    from ptapp_nlp.domain import TEXT
+
+    find_lr(TEXT, settings)
 
 
 @command(app, "ptapp_nlp.config:EvaluateNLP")

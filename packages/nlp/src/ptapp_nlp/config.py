@@ -14,6 +14,7 @@ from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.tune.config import TuneSettings
+from ptapp_core.tune.rate_settings import RateSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
 
@@ -247,6 +248,12 @@ class TuneNLP(TuneSettings, TrainNLP):
 
     job: ClassVar[type[TrainNLP]] = TrainNLP
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainNLP.first)
+
+
+class RatesNLP(RateSettings, TrainNLP):
+    """`ptapp nlp find-lr`."""
+
+    first: ClassVar[tuple[str, ...]] = (*RateSettings.own, *TrainNLP.first)
 
 
 class EvaluateNLP(EvaluateSettings):

@@ -8,7 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
-    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, TrainVision, TuneVision
+    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, RatesVision, TrainVision, TuneVision
 
 app = domain("Images: train, evaluate and export classifiers and autoencoders.")
 
@@ -28,6 +28,15 @@ def tune(settings: "TuneVision") -> None:
     from ptapp_core.tune.command import tune
 
     tune("vision", settings)
+
+
+@command(app, "ptapp_vision.config:RatesVision")
+def find_lr(settings: "RatesVision") -> None:
+    """Train for some steps while the learning rate rises, and suggest one."""
+    from ptapp_core.tune.rates import find_lr
+    from ptapp_vision.domain import VISION
+
+    find_lr(VISION, settings)
 
 
 @command(app, "ptapp_vision.config:EvaluateVision")

@@ -12,6 +12,7 @@ from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.tune.config import TuneSettings
+from ptapp_core.tune.rate_settings import RateSettings
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 _OF_UNETS = _OF_RESNETS[1:]
@@ -180,6 +181,12 @@ class TuneVision(TuneSettings, TrainVision):
 
     job: ClassVar[type[TrainVision]] = TrainVision
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainVision.first)
+
+
+class RatesVision(RateSettings, TrainVision):
+    """`ptapp vision find-lr`."""
+
+    first: ClassVar[tuple[str, ...]] = (*RateSettings.own, *TrainVision.first)
 
 
 class EvaluateVision(EvaluateSettings):

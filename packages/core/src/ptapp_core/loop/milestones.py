@@ -39,6 +39,10 @@ class Loop:
     meter: Meter
 
 
+class Diverged(UserError):
+    """A loss, a gradient or a weight is not finite."""
+
+
 class Milestones:
     """Does at a step boundary what the plan has due there, in this order: check, log, evaluate, save, stop.
 
@@ -173,12 +177,12 @@ class Milestones:
             names = self._source.names(step)
             shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
             batch = f" (batch: {shown})" if names else ""
-            raise UserError(f"step {step}: the loss or a gradient is not finite{batch}{self._advice()}") from None
+            raise Diverged(f"step {step}: the loss or a gradient is not finite{batch}{self._advice()}") from None
 
     def _check_weights(self) -> None:
         """An update of finite gradients may make weights that are not: none is measured or saved, on any rank."""
         if name := self._not_finite():
-            raise UserError(f"step {self.progress.step}: the update made {name} not finite{self._advice()}")
+            raise Diverged(f"step {self.progress.step}: the update made {name} not finite{self._advice()}")
 
     def _not_finite(self) -> str:
         """The name of a weight or momentum that is not finite on any rank; empty where all are finite."""

@@ -1,0 +1,51 @@
+"""The settings of `ptapp DOMAIN find-lr`: those of `train` that say what learns from what, and the rates."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic.fields import FieldInfo
+
+from ptapp_core.errors import UserError
+from ptapp_core.settings.base import Settings
+from ptapp_core.settings.fields import option
+
+_RATES = "Rates"
+_LEFT_OUT = frozenset(
+    (
+        *("lr", "backbone_lr", "lr_scale", "lr_base_batch", "schedule", "warmup", "milestones", "lr_gamma", "power"),
+        *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
+        *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", "sync_batchnorm", "compile", "began_with"),
+    )
+)
+"""Settings of `train` without an effect on a test of rates."""
+
+
+class RateSettings(Settings):
+    """What a test of rates adds to the settings of `train`; a domain's class inherits from this one first.
+
+    class RatesVision(RateSettings, TrainVision):
+        first = (*RateSettings.own, *TrainVision.first)
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("lowest", "highest", "steps")
+    """What `--help` shows first."""
+
+    lowest: float = option(1e-6, "learning rate of the first step", group=_RATES, gt=0)
+    highest: float = option(1.0, "learning rate of the last step", group=_RATES, gt=0)
+    steps: int | None = option(200, "steps from the lowest rate to the highest", group=_RATES, ge=10, le=10**6)
+
+    @classmethod
+    def groups(cls) -> dict[str, dict[str, FieldInfo]]:
+        """The fields by group, less those of `train` that have no effect here."""
+        found = super().groups().items()
+        kept = {group: {name: f for name, f in fields.items() if name not in _LEFT_OUT} for group, fields in found}
+        return {group: fields for group, fields in kept.items() if fields}
+
+    @classmethod
+    def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
+        """Resolves as `train` does; raises UserError where the rates do not rise."""
+        settings = super().resolve(config, options)
+        if settings.lowest >= settings.highest:
+            raise UserError(f"--lowest {settings.lowest:g} must be less than --highest {settings.highest:g}")
+        return settings
