@@ -9,7 +9,7 @@ from torch import nn
 
 from ptapp_core.compress.int8 import OPERATORS, Quantisation, quiet, refuse_other_numbers, set_apart
 from ptapp_core.compress.layers import Layer
-from ptapp_core.compress.rounding import plan_of
+from ptapp_core.compress.tracing import plan_of
 from ptapp_core.data.members import Members
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, less_place
