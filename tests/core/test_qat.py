@@ -51,7 +51,7 @@ def int8_of(model: nn.Module, samples: Tensor, folder: Path) -> Path:
     with without_rounding(model):
         plain, _ = export(model, samples, folder, format="onnx", about={})
     layers, parts = prepared(plain, folder / "prepared.onnx"), rounding_layers(model)
-    quantise_by_ranges(folder / "prepared.onnx", folder / "int8.onnx", planned_by(layers, parts), parts)
+    quantise_by_ranges(folder / "prepared.onnx", folder / "int8.onnx", planned_by(layers, parts), rounding=parts)
     return folder / "int8.onnx"
 
 

@@ -101,7 +101,7 @@ def _write_learned(part: Path, example: Example, settings: ExportSettings) -> li
     source, out, final = part / "prepared.onnx", part / INT8, settings.run / "export" / INT8
     rounding = rounding_layers(example.model)
     plan = planned_by(prepared(plain, source), rounding)
-    quantise_by_ranges(source, out, plan, rounding)
+    quantise_by_ranges(source, out, plan, rounding=rounding)
     found = Measure(example.model, example.split("val"), example.judge()).of(read_onnx(out))
     if fault := found.fault(settings.tolerance):
         raise UserError(f"--quantize qat: {fault}; no int8 form was written")

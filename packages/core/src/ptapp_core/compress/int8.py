@@ -21,8 +21,8 @@ OPERATORS = {
     "dynamic": ("Gemm", "MatMul", "LSTM", "Gather"),  # a dynamic convolution is four times slower than fp32
 }
 """The operators that each way quantises."""
-# Between two layers in int8 these are computed so, too. A residual sum is not: it does most damage, and saves no time.
-_BESIDE = ("Relu", "MaxPool")
+BESIDE = ("Relu", "MaxPool")
+"""What is computed in int8 between two such layers. A residual sum is not: it does most damage, and saves no time."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def quantise(
             )
         else:
             set_apart(graph, {layer.node for layer in kept})
-            unweighted = [node.name for node in graph.node if node.op_type in _BESIDE]
+            unweighted = [node.name for node in graph.node if node.op_type in BESIDE]
             beside = {name for name in unweighted if inside(name.split("/")[0], network)}
             quantize_static(
                 program,
@@ -94,7 +94,7 @@ def quantise(
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,  # with the default, QInt8, many convolutions stay in fp32
                 nodes_to_quantize=sorted(meant | beside),
-                op_types_to_quantize=[*OPERATORS["static"], *_BESIDE],
+                op_types_to_quantize=[*OPERATORS["static"], *BESIDE],
                 extra_options={"MatMulConstBOnly": True},
                 **common,
             )

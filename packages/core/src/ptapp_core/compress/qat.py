@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ptapp_core.compress.int8 import OPERATORS, Quantisation, quiet, refuse_other_numbers, set_apart
+from ptapp_core.compress.int8 import BESIDE, OPERATORS, Quantisation, quiet, refuse_other_numbers, set_apart
 from ptapp_core.compress.layers import Layer
 from ptapp_core.compress.tracing import plan_of
 from ptapp_core.data.members import Members
@@ -101,7 +101,7 @@ def planned_by(layers: Sequence[Layer], rounding: Mapping[str, Rounded]) -> Quan
     return Quantisation("qat", int8, [layer for layer in layers if layer not in int8])
 
 
-def quantise_by_ranges(source: Path, out: Path, plan: Quantisation, rounding: Mapping[str, Rounded]) -> None:
+def quantise_by_ranges(source: Path, out: Path, plan: Quantisation, *, rounding: Mapping[str, Rounded]) -> None:
     """Writes the int8 form of an ONNX file whose activations have the ranges that were learned.
 
     `source` is what `prepared` has written of the model without rounding. Raises UserError as `quantise` does.
@@ -113,10 +113,10 @@ def quantise_by_ranges(source: Path, out: Path, plan: Quantisation, rounding: Ma
     kept = [layer for layer in plan.fp32 if layer.op in OPERATORS["static"]]
     set_apart(program.graph, {layer.node for layer in kept})
     grids, beside = _grids(program.graph, plan.int8, rounding)
-    given = {}
+    overrides = {}
     for tensor, part in grids.items():
         scale, zero = part.grid()
-        given[tensor] = [{"scale": scale.numpy(), "zero_point": zero.numpy().astype("uint8")}]
+        overrides[tensor] = [{"scale": scale.numpy(), "zero_point": zero.numpy().astype("uint8")}]
     with quiet():
         quantizer = QDQQuantizer(
             onnx.shape_inference.infer_shapes(program),
@@ -129,11 +129,10 @@ def quantise_by_ranges(source: Path, out: Path, plan: Quantisation, rounding: Ma
             },
             nodes_to_quantize=[*(layer.node for layer in plan.int8), *beside],
             nodes_to_exclude=[],
-            op_types_to_quantize=[*OPERATORS["static"], "Relu", "MaxPool"],
+            op_types_to_quantize=[*OPERATORS["static"], *BESIDE],
             extra_options={
-                "MatMulConstBOnly": True,
                 "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
-                "TensorQuantOverrides": given,
+                "TensorQuantOverrides": overrides,
             },
         )
         quantizer.quantize_model()

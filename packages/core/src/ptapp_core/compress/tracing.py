@@ -17,7 +17,8 @@ class _Call(NamedTuple):
     """A function that was called while a model computed."""
 
     name: str
-    arguments: tuple[Any, ...]
+    operand: int
+    """The id of its second argument: the weights of a layer, the mean of a batch normalisation."""
     read: list[int]
     """Numbers of the values among its arguments."""
     made: list[int]
@@ -43,7 +44,8 @@ class _Calls(TorchFunctionMode):
             first = len(self._kept)
             self._kept += made  # a tensor that was changed in place is another value from here on
             self._numbers.update({id(each): first + place for place, each in enumerate(made)})
-            self.calls.append(_Call(func.__name__, args, read, list(range(first, len(self._kept)))))
+            operand = id(args[1]) if len(args) > 1 else 0
+            self.calls.append(_Call(func.__name__, operand, read, list(range(first, len(self._kept)))))
         return output
 
 
@@ -100,13 +102,13 @@ def _rounds(part: nn.Module) -> bool:
 
 
 def _follow_calls(calls: Sequence[_Call], layers: Mapping[int, str], norms: Mapping[int, str]) -> dict[str, Rounding]:
-    used = [id(call.arguments[1]) for call in calls if call.name in {*_LAYERS, "batch_norm"}]
+    used = [call.operand for call in calls if call.name in {*_LAYERS, "batch_norm"}]
     rounded: set[int] = set()  # the values that lie on a grid already
     found = {}
     for call in calls:
         if call.name in _SAME and rounded.issuperset(call.read[:1]):
             rounded.update(call.made)
-        weight = id(call.arguments[1]) if call.name in _LAYERS else 0
+        weight = call.operand if call.name in _LAYERS else 0
         if weight not in layers or used.count(weight) > 1:
             continue
         name, end, positive, last = layers[weight], None, False, call.made[0]
@@ -114,7 +116,7 @@ def _follow_calls(calls: Sequence[_Call], layers: Mapping[int, str], norms: Mapp
         if call.name != "linear":
             end = name
             after = _only_reader(calls, last)
-            mean = id(after.arguments[1]) if after and after.name == "batch_norm" else 0
+            mean = after.operand if after and after.name == "batch_norm" else 0
             if after and mean in norms and used.count(mean) == 1:
                 end, last = norms[mean], after.made[0]
             rounded.add(last)

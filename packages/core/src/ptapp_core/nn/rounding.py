@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ptapp_core.errors import UserError
+
 WEIGHT_LIMIT = 64
 """Weights are integers from -64 to 64: 7 bits, whose sums of products no processor cuts off."""
 _STEPS = 255
@@ -133,16 +135,22 @@ ROUNDED: Mapping[type[nn.Module], type[Rounded]] = {
 
 
 def begin_rounding(model: nn.Module, plan: Mapping[str, tuple[bool, str | None, bool]]) -> None:
-    """Makes the layers of the plan, by their names in the model, round from now on; all other keys stay as they are."""
+    """Makes the layers of the plan, by their names in the model, round from now on; all other keys stay as they are.
+
+    Raises UserError where the model has no such layers.
+    """
+    parts = dict(model.named_modules())
     for name, each in plan.items():
         given, end, positive = Rounding(*each)
-        layer: Any = model.get_submodule(name)
+        layer: Any = parts.get(name)
+        if type(layer) not in ROUNDED or (end is not None and end not in parts):
+            raise UserError(f"qat: {name}: the model has no such layer that rounds; the file was changed")
         layer.__class__ = ROUNDED[type(layer)]
         layer.rounds = True
         layer.given = Range(positive=False) if given else None
         layer.left = None if end is None else Range(positive=positive)
         if end is not None:
-            model.get_submodule(end).register_forward_hook(partial(_leave, layer.left))
+            parts[end].register_forward_hook(partial(_leave, layer.left))
         layer.to(layer.weight.device).train(layer.training)
 
 
