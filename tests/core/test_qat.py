@@ -3,6 +3,7 @@
 import json
 from copy import deepcopy
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -326,6 +327,18 @@ def test_what_does_not_fit_is_refused_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (runs[0].parent / "none").exists()
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "train"])
+def test_a_plan_that_was_edited_is_refused_by_the_name_of_its_file(
+    verb: str, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    meta = copytree(runs[1], tmp_path / "edited", symlinks=True) / "meta.json"
+    meta.write_text(meta.read_text().replace('"network.stages.0.0"', '"network.stages.0.9"'))
+    assert command(["vision", verb, *(["--resume"] if verb == "train" else []), str(meta.parent)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ptapp: error: {meta}: ")
+    assert "network.stages.0.9: the model has no such layer that rounds" in line
 
 
 def test_rl_has_no_such_option(capsys: pytest.CaptureFixture[str]) -> None:

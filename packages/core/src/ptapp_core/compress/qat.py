@@ -41,10 +41,14 @@ def begin_qat(
     if settings.resume is not None:
         meta = settings.resume / "meta.json"
         plan = checked(meta, read_json(meta), domain.about).qat or {}
+        try:
+            begin_rounding(model, plan)
+        except UserError as error:
+            raise UserError(f"{meta}: {error}") from None
     else:
         assert settings.qat is not None
         plan = _plan_from(settings.qat, domain, model, card=card, members=members)
-    begin_rounding(model, plan)
+        begin_rounding(model, plan)
     return {"qat": {name: list(each) for name, each in plan.items()}}
 
 
