@@ -26,7 +26,7 @@ ROOMS = {
     "fit": {"loop", "machine", "plan", "runs", "task"},
     "jobs": {"data", "loop", "machine", "nn", "plan", "runs", "settings"},
     "export": {"machine", "measure"},
-    "compress": {"export", "machine", "measure", "runs", "settings"},
+    "compress": {"data", "export", "jobs", "machine", "measure", "nn", "runs", "settings"},
     "domain": {
         *(
             "cli",

@@ -46,7 +46,7 @@ ELSEWHERE = {
     *("precision", "compile", "activation_checkpointing", "sync_batchnorm", "channels_last", "cache"),
     *("data", "model", "task", "algo", "env", "pretrained", "weights", "folds", "fold", "seeds", "allow_duplicates"),
     *("skip_bad", "eval_episodes", "test_episodes", "freeze", "channels", "split", "text_column", "label_column"),
-    *("group_column", "split_by", "began_with", "trial", "stochastic_eval", "double"),
+    *("group_column", "split_by", "began_with", "qat", "trial", "stochastic_eval", "double"),
 }
 VALUES: dict[str, list[Any]] = {
     "average_decay": [0.01],

@@ -1,5 +1,6 @@
 """The row of vision."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import nn
 
 from contract.kinds import learner, two_tasks
 from contract.row import Row
+from ptapp_core.cli.main import main
 from ptapp_core.data.loader import Loader
 from ptapp_core.kinds.classify import predict
 from ptapp_core.kinds.kind import Supervised
@@ -41,6 +43,15 @@ def _train(folder: Path) -> list[str]:
     words = "vision train --epochs 5 --batch-size 16 --eval-every 2 --save-every 1.34 --log-every 5 --average ema"
     words += " --average-decay 0.9 --shift 0.1 --rotation 10 --device cpu --threads 1 --clip 1 --log-to none"
     return [*words.split(), "--data", str(data), "--run-dir", str(folder / "runs")]
+
+
+def _train_rounded(folder: Path) -> list[str]:
+    """Quantisation-aware training from a run that lies beside the folder."""
+    runs = folder.parent / "first" / "runs"
+    if not runs.exists():
+        assert main([*_train(runs.parent), "--epochs", "1", "--eval-every", "1"]) == 0
+    (first,) = runs.glob("*/*")
+    return [*_train(folder), "--qat", str(first)]
 
 
 def write_manifest(folder: Path) -> Path:
@@ -220,3 +231,4 @@ ROWS = [
         },
     ),
 ]
+RESUMED = [replace(ROWS[0], name="vision rounded", train=_train_rounded, variants={"plain": ""})]

@@ -144,7 +144,7 @@ def test_dynamic_takes_lstms_and_products_and_names_what_has_no_integer_form(tmp
 def test_what_the_runtime_leaves_in_fp32_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, source, layers = written(learned(), IMAGES[:8], tmp_path)
     plan = planned(layers, "static", network="", keep=[])
-    monkeypatch.setitem(int8._OPS, "static", ("Gemm",))  # as if the quantizer passed over convolutions
+    monkeypatch.setitem(int8.OPERATORS, "static", ("Gemm",))  # as if the quantizer passed over convolutions
     with pytest.raises(UserError, match=r"computes in fp32 what was meant for int8: stem \(Conv\), block \(Conv\)$"):
         quantise(source, tmp_path / "int8.onnx", plan, network="", batches=[(IMAGES[:64],)])
     assert not (tmp_path / "int8.onnx").exists()

@@ -13,9 +13,11 @@ from torch.optim import Optimizer
 from ptapp_core.cli.ranks import relaunch
 from ptapp_core.compress.benchmark import run_benchmark
 from ptapp_core.compress.exports import write_exports
+from ptapp_core.compress.qat import begin_qat
 from ptapp_core.data.loader import Loader
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS
+from ptapp_core.errors import counted
 from ptapp_core.export import Example
 from ptapp_core.fit import fit
 from ptapp_core.jobs import (
@@ -244,10 +246,15 @@ def train(domain: AnyDomain, settings: Any) -> None:
 def begun(domain: AnyDomain, settings: Any) -> tuple["Job[Any, Any, Any, Any]", Loader, str]:
     """A job that is ready to learn, its loader, and a note where the batch size is not the usual one."""
     refuse_own_code_of(settings)
+    if settings.qat is not None:  # whose `auto` is no other precision
+        settings = settings.model_copy(update={"precision": "fp32"})
     runtime = runtime_of(settings)
     data = domain.load(settings, runtime)
     with within_memory():
         model, card = domain.build(settings, data, runtime)
+        rounding = {}
+        if settings.qat is not None:
+            rounding = begin_qat(domain, model, card, settings=settings, members=data.members)
     model = model.to(runtime.device)
     parts: dict[str, Part] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
     parts["train"] = domain.training(settings, parts["train"], model)
@@ -269,7 +276,7 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     optimizer = domain.optimizer(job)
     schedule = schedule_of(job.settings, optimizer, plan)
     made = bool(getattr(data, domain.made))
-    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data)}
+    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), **rounding}
     with run_of(
         job.settings,
         runtime,
@@ -284,6 +291,10 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
             run.say(line)
         described = plan.describe(loader.steps_per_epoch, job.settings.batch_size, runtime.world)
         run.say(described + why_batch + job.settings.lr_note())
+        if rounding:
+            run.say(
+                f"qat: {counted(len(rounding['qat']), 'layer')} round as int8 does, from the weights of {settings.qat}"
+            )
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)

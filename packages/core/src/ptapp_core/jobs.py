@@ -19,6 +19,7 @@ from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
+from ptapp_core.nn.rounding import begin_rounding
 from ptapp_core.plan import Plan
 from ptapp_core.runs.checkpoint import card_digest, load_weights, manifest_of, steps_in, verify
 from ptapp_core.runs.formats import refuse_other_format
@@ -196,7 +197,7 @@ def run_of(
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         model = read_json(settings.resume / "meta.json").get("model")
-        if _less_place(model) != _less_place(about["model"]):
+        if less_place(model) != less_place(about["model"]):
             raise UserError(
                 f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"
             )
@@ -213,7 +214,7 @@ def run_of(
         resume=settings.resume is not None,
         keep=settings.keep,
         origin={
-            "model": card_digest(_less_place(about["model"])),
+            "model": card_digest(less_place(about["model"])),
             "about": {name: value for name, value in about.items() if name not in ("data", "model")},
         },
         log_to=settings.log_to,
@@ -225,7 +226,7 @@ def run_of(
     return run
 
 
-def _less_place(model: Any) -> Any:
+def less_place(model: Any) -> Any:
     """What a run says of its model, less where code of the user's own lies, which may be moved."""
     if not isinstance(model, dict):
         return model
@@ -309,6 +310,7 @@ class Trained(Generic[A]):
         try:
             with within_memory():
                 model = build(self.about.model)
+                begin_rounding(model, self.about.qat or {})
         except UserError as error:
             raise UserError(f"{meta}: model: {error}") from error
         except Exception as error:  # sizes that do not fit each other, unknown options, and more
@@ -316,7 +318,7 @@ class Trained(Generic[A]):
         load_weights(model, self.checkpoint / "model.safetensors")
         manifest, found = manifest_of(self.checkpoint), read_json(meta)
         manifest.refuse_other(found, self.checkpoint)
-        if manifest.model not in (None, card_digest(_less_place(found["model"]))):
+        if manifest.model not in (None, card_digest(less_place(found["model"]))):
             raise UserError(
                 f"{meta}: model: is not what {self.checkpoint.name} was saved with (a class has another name or place, "
                 "or an option another value); put it back as it was"

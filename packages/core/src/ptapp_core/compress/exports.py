@@ -1,5 +1,7 @@
 """`export`: the file that equals the model, and beside it the int8, fp16 or bf16 form that is as good."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -11,10 +13,12 @@ from ptapp_core.compress.half import provider_for, write_half
 from ptapp_core.compress.int8 import Quantisation, planned, prepared, quantise, usual_way
 from ptapp_core.compress.layers import Layer, chosen
 from ptapp_core.compress.proof import Measure, Verdict
+from ptapp_core.compress.qat import planned_by, quantise_by_ranges, refuse_other_form
 from ptapp_core.compress.sensitivity import damages, plans, write_damages
 from ptapp_core.errors import UserError, counted
 from ptapp_core.export import Example, export, read_onnx
 from ptapp_core.machine.processor import saturates
+from ptapp_core.nn.rounding import rounding_layers, without_rounding
 from ptapp_core.runs.reading import Record
 from ptapp_core.runs.run import write_json, write_text
 from ptapp_core.settings.after_training import ExportSettings
@@ -28,7 +32,14 @@ def write_exports(example: Example, settings: ExportSettings) -> None:
     """Writes to `export/` of the run the file that equals the model, and the lossy forms that the settings ask for."""
     if settings.precision != "fp32":
         provider_for(settings.precision)
+    rounding = rounding_layers(example.model)
+    refuse_other_form(settings, rounded=bool(rounding))
     folder, about = settings.run / "export", {**example.about, **_tested(settings)}
+    if rounding:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".part-", dir=folder) as part:
+            print("\n".join(_write_learned(Path(part), replace(example, about=about), settings)))
+        return
     path, difference = export(
         example.model, example.inputs, folder, format=settings.format, about=about, **example.options
     )
@@ -76,20 +87,57 @@ def _write_int8(exact: Path, part: Path, example: Example, settings: ExportSetti
     if fault:
         hint = "" if auto or not found.learned else " (--keep auto finds the layers that must stay in fp32)"
         raise UserError(f"--quantize {how}: {fault}; no int8 form was written{hint}")
+    about = {**example.about, **calibrated}
+    lines = _keep_int8(exact, out, exact.with_name(INT8), plan=plan, found=found, about=about, settings=settings)
+    if saturates():
+        lines.append("note: this processor has no VNNI, so the weights have 7 bits, whose sums it does not cut off")
+    return lines
+
+
+def _write_learned(part: Path, example: Example, settings: ExportSettings) -> list[str]:
+    """Writes the int8 form of a model that was trained with `--qat`, by way of a folder; returns what is said of it."""
+    with without_rounding(example.model):
+        plain, _ = export(example.model, example.inputs, part, format="onnx", about=example.about, **example.options)
+    source, out, final = part / "prepared.onnx", part / INT8, settings.run / "export" / INT8
+    rounding = rounding_layers(example.model)
+    plan = planned_by(prepared(plain, source), rounding)
+    quantise_by_ranges(source, out, plan, rounding=rounding)
+    found = Measure(example.model, example.split("val"), example.judge()).of(read_onnx(out))
+    if fault := found.fault(settings.tolerance):
+        raise UserError(f"--quantize qat: {fault}; no int8 form was written")
+    for name, text in example.beside.items():
+        write_text(final.with_name(name), text)
+    return _keep_int8(plain, out, final, plan=plan, found=found, about=example.about, settings=settings)
+
+
+def _keep_int8(
+    exact: Path,
+    out: Path,
+    final: Path,
+    *,
+    plan: Quantisation,
+    found: Verdict,
+    about: Mapping[str, Any],
+    settings: ExportSettings,
+) -> list[str]:
+    """Moves an int8 form to its place, with its card; returns what is said of it beside the `exact` file."""
     card = {
-        **example.about,
+        **about,
         "format": "onnx",
-        "quantised": how,
+        "quantised": plan.how,
         "int8": [layer.name for layer in plan.int8],
         "fp32": [layer.name for layer in plan.fp32],
-        **calibrated,
         "measured": found.card(),
         "tolerance_points": settings.tolerance,
     }
     share = out.stat().st_size / exact.stat().st_size
-    out.replace(exact.with_name(INT8))
-    write_json(exact.with_name(f"{INT8}.json"), card)
-    return _lines(exact.with_name(INT8), plan, found, share)
+    out.replace(final)
+    write_json(final.with_name(f"{INT8}.json"), card)
+    lines = [
+        f"{final}\n  {counted(len(plan.int8), 'layer')} in int8, {plan.how}; {share:.2f} of the size",
+        f"measured: {found}",
+    ]
+    return [*lines, f"in fp32: {_named(plan.fp32)}"] if plan.fp32 else lines
 
 
 def scales_for(example: Example, samples: int) -> tuple[list[tuple[Tensor, ...]], dict[str, Any]]:
@@ -106,18 +154,6 @@ def scales_for(example: Example, samples: int) -> tuple[list[tuple[Tensor, ...]]
 def _spread(size: int, count: int) -> Tensor:
     """Rows of a split, int64 (M,), so many of them or all, spread evenly, for the order may be that of the classes."""
     return torch.linspace(0, size - 1, min(count, size)).round().long()
-
-
-def _lines(path: Path, plan: Quantisation, found: Verdict, share: float) -> list[str]:
-    lines = [
-        f"{path}\n  {counted(len(plan.int8), 'layer')} in int8, {plan.how}; {share:.2f} of the size",
-        f"measured: {found}",
-    ]
-    if plan.fp32:
-        lines.append(f"in fp32: {_named(plan.fp32)}")
-    if saturates():
-        lines.append("note: this processor has no VNNI, so the weights have 7 bits, whose sums it does not cut off")
-    return lines
 
 
 def _named(layers: list[Layer]) -> str:

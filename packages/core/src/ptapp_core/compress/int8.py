@@ -15,13 +15,14 @@ from ptapp_core.compress.layers import Layer, inside, layers_of, left_in_fp32, m
 from ptapp_core.errors import UserError
 from ptapp_core.machine.processor import saturates
 
-How = Literal["static", "dynamic"]
-_OPS = {
+How = Literal["static", "dynamic", "qat"]
+OPERATORS = {
     "static": ("Conv", "Gemm", "MatMul"),
     "dynamic": ("Gemm", "MatMul", "LSTM", "Gather"),  # a dynamic convolution is four times slower than fp32
 }
-# Between two layers in int8 these are computed so, too. A residual sum is not: it does most damage, and saves no time.
-_BESIDE = ("Relu", "MaxPool")
+"""The operators that each way quantises."""
+BESIDE = ("Relu", "MaxPool")
+"""What is computed in int8 between two such layers. A residual sum is not: it does most damage, and saves no time."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def planned(layers: Sequence[Layer], how: How, *, network: str, keep: Sequence[L
 
     Raises UserError where no layer is.
     """
-    meant = [layer for layer in layers if inside(layer.name, network) and layer.op in _OPS[how] and layer not in keep]
+    meant = [
+        layer for layer in layers if inside(layer.name, network) and layer.op in OPERATORS[how] and layer not in keep
+    ]
     if not any(layer.op != "Gather" for layer in meant):
         told = ", ".join(str(layer) for layer in layers if inside(layer.name, network)) or "none at all"
         raise UserError(
@@ -71,18 +74,18 @@ def quantise(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
     program = onnx.load(source)
-    graph, kept = program.graph, [layer for layer in plan.fp32 if layer.op in _OPS["static"]]
+    graph, kept = program.graph, [layer for layer in plan.fp32 if layer.op in OPERATORS["static"]]
     meant = {layer.node for layer in plan.int8}
     common = {"per_channel": True, "weight_type": QuantType.QInt8, "reduce_range": saturates()}
-    with _quiet():
+    with quiet():
         if plan.how == "dynamic":
             meant |= {f"{node}_MatMul" for node in meant}  # what the quantizer makes of a Gemm
             quantize_dynamic(
-                source, out, nodes_to_quantize=sorted(meant), op_types_to_quantize=_OPS["dynamic"], **common
+                source, out, nodes_to_quantize=sorted(meant), op_types_to_quantize=OPERATORS["dynamic"], **common
             )
         else:
-            _set_apart(graph, {layer.node for layer in kept})
-            unweighted = [node.name for node in graph.node if node.op_type in _BESIDE]
+            set_apart(graph, {layer.node for layer in kept})
+            unweighted = [node.name for node in graph.node if node.op_type in BESIDE]
             beside = {name for name in unweighted if inside(name.split("/")[0], network)}
             quantize_static(
                 program,
@@ -91,10 +94,19 @@ def quantise(
                 quant_format=QuantFormat.QDQ,
                 activation_type=QuantType.QUInt8,  # with the default, QInt8, many convolutions stay in fp32
                 nodes_to_quantize=sorted(meant | beside),
-                op_types_to_quantize=[*_OPS["static"], *_BESIDE],
+                op_types_to_quantize=[*OPERATORS["static"], *BESIDE],
                 extra_options={"MatMulConstBOnly": True},
                 **common,
             )
+    refuse_other_numbers(out, plan, kept)
+
+
+def refuse_other_numbers(out: Path, plan: Quantisation, kept: Sequence[Layer]) -> None:
+    """Raises UserError where onnxruntime computes in fp32 what was meant for int8, or what is `kept` in int8.
+
+    The file is not left then.
+    """
+    with quiet():
         in_fp32 = left_in_fp32(out, [*plan.int8, *kept])
     for layers, meant_for, does in (
         ([layer for layer in plan.int8 if layer in in_fp32], "int8", "fp32"),
@@ -108,7 +120,7 @@ def quantise(
             )
 
 
-def _set_apart(graph: Any, nodes: Collection[str]) -> None:
+def set_apart(graph: Any, nodes: Collection[str]) -> None:
     """Puts a maximum of a single tensor, which is that tensor, behind each of the nodes.
 
     onnxruntime quantises the weights of a convolution by itself where it finds it between two quantised tensors.
@@ -134,7 +146,7 @@ def prepared(source: Path, out: Path) -> list[Layer]:
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     modules = {node.name: module_of(node) for node in onnx.load(source).graph.node}
-    with _quiet():
+    with quiet():
         quant_pre_process(source, out, skip_symbolic_shape=True)  # sympy's, which fails on free lengths
     program = onnx.load(out)
     del program.graph.value_info[:]  # shapes of weights that the quantizer turns round
@@ -156,7 +168,7 @@ class _Reader:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without what the quantizer prints, logs and warns of itself."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)

@@ -41,6 +41,8 @@ class Meta(Typed, Generic[T]):
 
     data: str
     model: T
+    qat: dict[str, Annotated[tuple[bool, str | None, bool], Field(strict=False)]] | None = None
+    """How each layer rounds, by its name, of a run of `--qat`: see `nn.rounding.Rounding`."""
 
 
 def checked(path: Path, content: Any, kind: type[T]) -> T:

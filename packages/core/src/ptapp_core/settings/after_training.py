@@ -94,15 +94,15 @@ class ExportSettings(OfRun):
 
     only: ClassVar[tuple[Only, ...]] = (
         Only(("quantize", "precision"), lambda job: job.format == "onnx", "--format onnx"),
-        Only(("keep",), lambda job: job.quantize != "none", _QUANTISED),
+        Only(("keep",), lambda job: job.quantize not in ("none", "qat"), _QUANTISED),
         Only(
             ("tolerance",),
             lambda job: job.quantize != "none" or job.precision != "fp32",
-            f"{_QUANTISED}, and --precision fp16 and bf16",
+            f"{_QUANTISED} and qat, and --precision fp16 and bf16",
         ),
         Only(
             ("calibrate",),
-            lambda job: job.quantize in ("static", "auto") or (job.quantize != "none" and job.keep == "auto"),
+            lambda job: job.quantize in ("static", "auto") or (job.quantize == "dynamic" and job.keep == "auto"),
             "--quantize static and auto, and --keep auto",
         ),
     )
@@ -111,8 +111,10 @@ class ExportSettings(OfRun):
     precision: Literal["fp32", "fp16", "bf16"] = option(
         "fp32", "also write a form whose network computes in these numbers", group="Output"
     )
-    quantize: Literal["none", "static", "dynamic", "auto"] = option(
-        "none", "also write an int8 form; auto is static with convolutions, else dynamic", group="Quantisation"
+    quantize: Literal["none", "static", "dynamic", "auto", "qat"] = option(
+        "none",
+        "also write an int8 form; auto is static with convolutions, else dynamic; qat: of a run of train --qat",
+        group="Quantisation",
     )
     calibrate: int = option(
         256, "training samples from which a static form takes its scales", group="Quantisation", ge=1

@@ -247,6 +247,9 @@ class TrainSettings(JobSettings):
     freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
     activation_checkpointing: bool = option(False, "recompute activations: less memory, more time", group="Model")
     compile: bool = option(False, "compile the model with torch.compile", group="Model")
+    qat: Path | None = option(
+        None, "train on from the best weights of this run, rounded as int8 is (export --quantize qat)", group="Model"
+    )
 
     epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
     steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
@@ -278,7 +281,19 @@ class TrainSettings(JobSettings):
             raise ValueError("--folds measures each fold as the test: leave --no-test out")
         if self.compile and self.activation_checkpointing:
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
+        if self.qat is not None:
+            self._fits_qat()
         return self
+
+    def _fits_qat(self) -> None:
+        """Raises ValueError for what quantisation-aware training cannot do, or would not heed."""
+        beside = ("weights", "pretrained", "lora", "freeze", "compile", "activation_checkpointing", "folds")
+        if found := [flag(name) for name in beside if getattr(self, name, None)]:
+            raise ValueError(
+                f"--qat trains all weights of a run, eagerly, on its own splits: leave {', '.join(found)} out"
+            )
+        if self.precision not in ("auto", "fp32"):
+            raise ValueError(f"--qat rounds what is computed in fp32: leave --precision {self.precision} out")
 
     @property
     def lr_factor(self) -> float:
@@ -302,6 +317,8 @@ class TrainSettings(JobSettings):
         paths = {name: full_name(value) for name, value in self.own_code().items()}
         if self.data is not None and Path(self.data).expanduser().exists():
             paths["data"] = str(Path(self.data).expanduser().resolve())
+        if self.qat is not None:
+            paths["qat"] = str(self.qat.expanduser().resolve())
         return self.model_copy(update=paths)
 
     @classmethod
