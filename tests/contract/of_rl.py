@@ -72,11 +72,11 @@ def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, S
     return task, Loader(data, 12, runtime, accumulate=accumulate), evaluate
 
 
-def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
+def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]], **variants: str) -> Row:
     return Row(
         f"rl-{algorithm}",
         partial(_train, algorithm),
-        {"plain": "", "workers": "--vector async"},
+        {"plain": "", **variants},
         partial(_learner, algorithm),
         formats=("pt2", "onnx", "torchscript"),
         mistakes=mistakes,
@@ -87,6 +87,7 @@ def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
     )
 
 
+ASYNC = "--vector async"
 ROWS = [
     _row(
         "ppo",
@@ -99,6 +100,7 @@ ROWS = [
             "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
             "seeds from greater to less": (["--seeds", "3-1"], "3 is greater than 1"),
         },
+        workers=ASYNC,
     ),
     _row(
         "dqn",
@@ -108,6 +110,7 @@ ROWS = [
             "nothing to learn from": (["--frames", "50"], "--learning-starts"),
             "module that is not there": (["--env", "nowhere:Game"], "nowhere"),
         },
+        workers=ASYNC,
     ),
     _row(
         "sac",
@@ -120,5 +123,5 @@ ROWS = [
     ),
     _row("td3", {"actions that do not fit": (["--env", "Acrobot"], "dqn, reinforce, a2c, ppo")}),
 ]
-RESUMED = [_row("a2c", {}), _row("reinforce", {}), _row("ddpg", {})]
+RESUMED = [_row("a2c", {}, workers=ASYNC), _row("reinforce", {}, workers=ASYNC), _row("ddpg", {})]
 """Those of the exactness of a resumed job alone."""

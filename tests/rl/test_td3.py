@@ -117,7 +117,8 @@ class Batches:
         return []
 
 
-def test_a_policy_that_rests_is_not_moved_by_its_momentum_either(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_policy_that_rests_is_not_moved_by_its_momentum_either(name: str, tmp_path: Path) -> None:
     task, runtime = task_of("td3", policy_every=3), Runtime("cpu", "fp32")
     policies = [torch.cat([p.detach().flatten() for p in task.model.policy()])]
     after_step = task.after_step
@@ -127,7 +128,7 @@ def test_a_policy_that_rests_is_not_moved_by_its_momentum_either(tmp_path: Path)
         policies.append(torch.cat([p.detach().flatten() for p in task.model.policy()]))
 
     task.after_step = look  # type: ignore[method-assign]
-    optimizer = build_optimizer(task.model, "adam", lr=1e-2)
+    optimizer = build_optimizer(task.model, name, lr=1e-2)
     with Run(tmp_path / "run", runtime) as run:
         fit(Plan(9), runtime, run, task=task, source=Batches(), optimizer=optimizer)
     moved = [not torch.equal(before, after) for before, after in pairwise(policies)]
