@@ -69,7 +69,7 @@ VALUES: dict[str, list[Any]] = {
     "least": [70],
     "lora": [2],
     "loss": ["focal", "l1"],
-    "tau": [0.5],
+    "tau": [0.5, 0.1],
     "stochastic_depth": [0.9],
     "value_min": [-3.0],
     "value_max": [3.0],
@@ -205,7 +205,7 @@ def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for balance in ("none", "sampler"):
         table = of_tabular.write_table(folder / "table")
         yield "tabular", options_of(f"--balance {balance} --data {table} {steps}".split())
-    for algorithm in ("ppo", "dqn", "a2c", "reinforce"):
+    for algorithm in ("ppo", "dqn", "a2c", "reinforce", "sac", "td3", "ddpg"):
         yield "rl", options_of(of_rl._train(algorithm, folder)[2:])
 
 
@@ -244,7 +244,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(26))
+@pytest.mark.parametrize("number", range(30))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number

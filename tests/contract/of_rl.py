@@ -1,5 +1,6 @@
 """The rows of reinforcement learning: an algorithm each, for each has its own state."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from ptapp_core.task import Source, Task
 from ptapp_rl.algos.build import build
 from ptapp_rl.algos.dqn import DQN
 from ptapp_rl.algos.ppo import PPO
+from ptapp_rl.algos.sac import SAC
+from ptapp_rl.algos.td3 import TD3
+from ptapp_rl.config import CONTINUOUS
 from rl.cards import card_for
 
 _COMMON = "--device cpu --threads 1 --log-to none --log-every 5 --eval-episodes 3 --test-episodes 3 --schedule cosine"
@@ -25,7 +29,22 @@ _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
     "--frames 220 --save-every 32 --eval-every 40 --buffer 150 --hidden 16,16 --n-step 3 --prioritised --dueling "
     "--atoms 11 --vector sync --target-every 7",
     "a2c": "--env Pendulum --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+    "sac": "--env rl.games:IdentityContinuous --stack 2 --normalise --envs 2 --train-every 2 --learning-starts 20 "
+    "--frames 80 --save-every 16 --eval-every 20 --buffer 50 --hidden 16,16 --batch-size 16 --vector sync "
+    "--stochastic-eval",
+    "td3": "--env Pendulum --envs 2 --train-every 2 --learning-starts 20 --frames 80 --save-every 16 --eval-every 20 "
+    "--buffer 50 --hidden 16,16 --batch-size 16 --policy-every 3 --average ema --average-decay 0.9",
+    "ddpg": "--env Pendulum --envs 2 --train-every 2 --learning-starts 20 --frames 80 --save-every 16 --eval-every 20 "
+    "--buffer 50 --hidden 16,16 --batch-size 16",
     "reinforce": "--env Acrobot --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+}
+
+
+_TASKS: dict[str, Callable[[Any], Task]] = {
+    "ppo": partial(PPO, clip_value=0.2, entropy=0.01),
+    "dqn": partial(DQN, target_every=5),
+    "sac": SAC,
+    "td3": TD3,
 }
 
 
@@ -36,11 +55,13 @@ def _train(algorithm: str, folder: Path) -> list[str]:
 def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
     torch.manual_seed(0)
     model: Any = build(card_for(algorithm, **({"dueling": True} if algorithm == "dqn" else {})))
-    task: Task = DQN(model, target_every=5) if algorithm == "dqn" else PPO(model, clip_value=0.2, entropy=0.01)
+    task = _TASKS[algorithm](model)
     # batches of 12, 12, 12, 12 and 2
     numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob")
-    data = {name: torch.rand(50) for name in numbers} | {"action": torch.randint(0, 2, (50,))}
+    data = {name: torch.rand(50) for name in numbers}
+    data["action"] = torch.rand(50, 2) if algorithm in CONTINUOUS else torch.randint(0, 2, (50,))
     data |= {"observation": torch.randn(50, 4), "following": torch.randn(50, 4)}
+    data |= {name: torch.randn(50, 2) for name in getattr(task, "noises", ())}
 
     first = [parameter.detach().clone() for parameter in model.parameters()]
 
@@ -51,11 +72,11 @@ def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, S
     return task, Loader(data, 12, runtime, accumulate=accumulate), evaluate
 
 
-def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
+def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]], **variants: str) -> Row:
     return Row(
         f"rl-{algorithm}",
         partial(_train, algorithm),
-        {"plain": "", "workers": "--vector async"},
+        {"plain": "", **variants},
         partial(_learner, algorithm),
         formats=("pt2", "onnx", "torchscript"),
         mistakes=mistakes,
@@ -66,6 +87,7 @@ def _row(algorithm: str, mistakes: dict[str, tuple[list[str], str]]) -> Row:
     )
 
 
+ASYNC = "--vector async"
 ROWS = [
     _row(
         "ppo",
@@ -78,16 +100,28 @@ ROWS = [
             "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
             "seeds from greater to less": (["--seeds", "3-1"], "3 is greater than 1"),
         },
+        workers=ASYNC,
     ),
     _row(
         "dqn",
         {
-            "actions that do not fit": (["--env", "Pendulum"], "reinforce, a2c, ppo"),
+            "actions that do not fit": (["--env", "Pendulum"], "reinforce, a2c, ppo, sac, td3, ddpg"),
             "buffer beyond the memory": (["--buffer", "1000000000000"], "free"),
             "nothing to learn from": (["--frames", "50"], "--learning-starts"),
             "module that is not there": (["--env", "nowhere:Game"], "nowhere"),
         },
+        workers=ASYNC,
     ),
+    _row(
+        "sac",
+        {
+            "actions that do not fit": (["--env", "CartPole"], "dqn, reinforce, a2c, ppo"),
+            "actions without bounds": (["--env", "rl.lessons:Wide"], "1 of 1 number of an action of Wide-v0 lack"),
+            "another algorithm's option": (["--action-noise", "0.3"], "--action-noise is an option of td3, ddpg"),
+            "no copies": (["--tau", "none"], "give a share"),
+        },
+    ),
+    _row("td3", {"actions that do not fit": (["--env", "Acrobot"], "dqn, reinforce, a2c, ppo")}),
 ]
-RESUMED = [_row("a2c", {}), _row("reinforce", {})]
+RESUMED = [_row("a2c", {}, workers=ASYNC), _row("reinforce", {}, workers=ASYNC), _row("ddpg", {})]
 """Those of the exactness of a resumed job alone."""

@@ -20,7 +20,8 @@ def spoil(folder: Path, place: str) -> None:
     else:
         state = load_plain(file)
         spoilt = state["optimizer"]["state"][0]["exp_avg"] if place == "optimizer" else state["weights"]["task"]
-        next(iter(spoilt.values()) if isinstance(spoilt, dict) else iter([spoilt])).view(-1)[0] = float("inf")
+        tensors = iter(spoilt.values()) if isinstance(spoilt, dict) else iter([spoilt])
+        next(value for value in tensors if value.is_floating_point()).view(-1)[0] = float("inf")
         torch.save(state, file)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"][file.name] = {

@@ -11,7 +11,7 @@ import rl.games  # noqa: F401  (registers them)
 from ptapp_core.machine.runtime import Runtime
 from ptapp_rl.algos.build import build, task_and_source
 from ptapp_rl.card import card_of
-from ptapp_rl.config import TrainRL
+from ptapp_rl.config import CONTINUOUS, TrainRL
 from ptapp_rl.envs.vector import Environments
 
 RUNTIME = Runtime("cpu", "fp32")
@@ -91,6 +91,7 @@ gym.register("StampInt-v0", Stamp, kwargs={"time": 1.7e18, "dtype": "int64"})
 BOUNDS = {"Small": (-0.01, 0.01), "Cent": (0, 1000), "Far": (100, 200)}
 for word, (low, high) in BOUNDS.items():
     gym.register(f"Aim{word}-v0", Aim, kwargs={"low": low, "high": high})
+gym.register("Wide-v0", Aim, kwargs={"low": -np.inf, "high": np.inf})
 
 
 def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
@@ -99,6 +100,8 @@ def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
         "ppo": {"rollout": 16, "batch_size": 32, "passes": 2},
         "dqn": {"learning_starts": 64, "train_every": 4, "hidden": [32], "n_step": 1},
     }
+    of_replay = {"learning_starts": 64, "train_every": 4, "hidden": [32], "buffer": 10_000}
+    own |= {algorithm: of_replay for algorithm in CONTINUOUS}
     usual = own.get(options.get("algo", "ppo"), {"rollout": 16, "batch_size": 64})
     job = TrainRL.resolve(None, {"env": env, "envs": 4, **usual, **options})
     environments = Environments(env, job.envs, seed=0, vector=job.vector, stack=job.stack)

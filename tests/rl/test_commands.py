@@ -145,7 +145,7 @@ def test_a_network_without_a_distribution_is_not_drawn_from(tmp_path: Path, caps
     (found,) = tmp_path.glob("*/*")
     capsys.readouterr()
     assert main(["rl", "evaluate", str(found), "--stochastic"]) == 2
-    assert "--stochastic: DQN has values of actions" in capsys.readouterr().err
+    assert "--stochastic: DQN, TD3 and DDPG have one action" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "a2c", "dqn"])

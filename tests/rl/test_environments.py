@@ -23,7 +23,7 @@ from ptapp_rl.envs import names as envs
 from ptapp_rl.envs import vector
 from ptapp_rl.envs.forms import Parts, Vector
 from ptapp_rl.envs.normalise import RewardScale, RunningNorm
-from ptapp_rl.envs.spaces import observation_form
+from ptapp_rl.envs.spaces import TAKES, observation_form
 from ptapp_rl.envs.tuned import TUNED
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, figures
@@ -184,7 +184,7 @@ def test_options_are_the_algorithms_own() -> None:
     with pytest.raises(UserError, match=r"--learning-starts 8 ends before --n-step 3 .* give at least 9"):
         TrainRL.resolve(None, replay)
     assert TrainRL.resolve(None, replay | {"learning_starts": "9"})
-    for algorithm in ("dqn", "reinforce", "a2c", "ppo"):
+    for algorithm in TAKES:
         settings = TrainRL.resolve(None, {"algo": algorithm})
         assert TrainRL.resolve(None, settings.model_dump()) == settings
         assert algorithm in listing()

@@ -14,6 +14,7 @@ from ptapp_core.runs.run import Run
 from ptapp_rl.algos.build import build, plan_of, task_and_source
 from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
+from ptapp_rl.envs.spaces import TAKES
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
 from ptapp_rl.experience import rollout
@@ -21,6 +22,16 @@ from ptapp_rl.experience.replay import Replay
 
 pytestmark = pytest.mark.slow
 
+CONTINUOUS: dict[str, Any] = {
+    "frames": 1600,
+    "envs": 4,
+    "batch_size": 64,
+    "learning_starts": 200,
+    "hidden": [32],
+    "lr": 3e-3,
+    "train_every": 4,
+    "tau": 0.05,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"frames": 2048, "rollout": 32, "batch_size": 64, "passes": 4, "lr": 3e-3},
     "a2c": {"frames": 3072, "rollout": 8, "batch_size": 64, "lr": 5e-3},
@@ -35,6 +46,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "buffer": 1000,
         "n_step": 1,
     },
+    "sac": CONTINUOUS,
+    "td3": CONTINUOUS,
+    "ddpg": CONTINUOUS,
 }
 GAMES = {
     "IdentityDiscrete-v0": 7.5,
@@ -46,7 +60,7 @@ GAMES = {
 """The return to reach; knowing nothing gives 2.7 of 8, or minus 2.7."""
 MORE: dict[str, dict[str, dict[str, Any]]] = {
     "IdentityImage-v0": {
-        **{algorithm: {"lr": 1e-3} for algorithm in OPTIONS},
+        **{algorithm: {"lr": 1e-3} for algorithm in ("ppo", "a2c", "reinforce")},
         "dqn": {"lr": 1e-3, "hidden": [256, 256]},  # the default, for its network is given
     },
     "IdentityContinuous-v0": {
@@ -79,7 +93,8 @@ def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
     return sum(returns) / len(returns)
 
 
-CASES = [(a, g) for a in OPTIONS for g in GAMES if a != "dqn" or g[8:13] not in ("Multi", "Conti")]
+KINDS = {"IdentityMultidiscrete-v0": "multidiscrete", "IdentityContinuous-v0": "box"}
+CASES = [(a, g) for a in OPTIONS for g in GAMES if KINDS.get(g, "discrete") in TAKES[a]]
 
 
 @pytest.mark.parametrize(("algorithm", "game"), CASES)

@@ -18,6 +18,8 @@ SMALL = "--frames 64 --envs 2 --eval-episodes 1 --test-episodes 1 --no-trial --v
 PPO = "--algo ppo --rollout 16 --batch-size 16 --passes 1"
 DQN = "--algo dqn --learning-starts 16 --batch-size 8 --buffer 64"
 
+SAC = "--algo sac --learning-starts 16 --batch-size 8 --buffer 64 --hidden 16"
+
 
 def trained(folder: Path, words: str) -> Path:
     assert (
@@ -40,6 +42,7 @@ def plain(observation: Any) -> Any:
     [
         f"--env CartPole {PPO}",
         f"--env Pendulum {PPO}",
+        f"--env Pendulum {SAC}",
         f"--env FrozenLake {PPO}",
         f"--env Blackjack {PPO}",
         f"--env rl.games:IdentityDict {PPO}",

@@ -16,8 +16,9 @@ from torch import nn
 from ptapp_core.errors import UserError
 from ptapp_core.export import READERS, export
 from ptapp_rl.algos.build import build
+from ptapp_rl.config import CONTINUOUS, OFF_POLICY
 from ptapp_rl.envs.forms import Image
-from ptapp_rl.envs.spaces import action_form, action_note, reward_of
+from ptapp_rl.envs.spaces import TAKES, action_form, action_note, reward_of
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
 from ptapp_rl.models.actor import Gaussian
@@ -166,8 +167,9 @@ ANY = st.recursive(
 
 def plays(algo: str, stack: int, normalise: bool) -> None:
     """A few steps of a job on the game of this moment, and an evaluation."""
-    own: dict[str, Any] = {"dqn": {"frames": 24, "learning_starts": 8, "buffer": 100, "hidden": [16]}}
-    options = own.get(algo, {"frames": 16, "rollout": 4}) | {"batch_size": 8, "algo": algo, "envs": 2, "vector": "sync"}
+    replay: dict[str, Any] = {"frames": 24, "learning_starts": 8, "buffer": 100, "hidden": [16]}
+    own = replay if algo in OFF_POLICY else {"frames": 16, "rollout": 4}
+    options = own | {"batch_size": 8, "algo": algo, "envs": 2, "vector": "sync"}
     model, task, source, _ = learner("Drawn-v0", stack=stack, normalise=normalise, **options)
     for _, batch in zip(range(2), source, strict=False):
         loss, _, _ = task(batch)
@@ -177,13 +179,23 @@ def plays(algo: str, stack: int, normalise: bool) -> None:
         play(model, environments, 2, runtime=RUNTIME)
 
 
+KINDS = {
+    spaces.Discrete: "discrete",
+    spaces.MultiDiscrete: "multidiscrete",
+    spaces.MultiBinary: "multidiscrete",
+    spaces.Box: "box",
+}
+
+
 def must_work(seen: Any, taken: Any, algo: str) -> bool:
     """Whether the documentation says that it does."""
     parts = list(seen.values()) if isinstance(seen, spaces.Dict) else [seen]
     shown = (spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-    kinds = (spaces.Discrete,) if algo == "dqn" else (spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary)
-    acts = isinstance(taken, kinds) or (algo != "dqn" and isinstance(taken, spaces.Box) and taken.dtype.kind == "f")
-    return bool(parts) and acts and all(isinstance(part, shown) and held(part) for part in parts) and held(taken)
+    acts = KINDS.get(type(taken)) in TAKES[algo]
+    if isinstance(taken, spaces.Box):
+        bounded = taken.dtype.kind == "f" and np.isfinite(taken.low).all() and np.isfinite(taken.high).all()
+        acts = acts and taken.dtype.kind == "f" and (algo not in CONTINUOUS or bounded)
+    return bool(parts and acts) and all(isinstance(part, shown) and held(part) for part in parts) and held(taken)
 
 
 def held(space: Any) -> bool:
@@ -193,7 +205,7 @@ def held(space: Any) -> bool:
     )
 
 
-@given(ANY, ANY, st.sampled_from(["ppo", "a2c", "reinforce", "dqn"]), st.sampled_from([1, 1, 2]), st.booleans())
+@given(ANY, ANY, st.sampled_from(list(TAKES)), st.sampled_from([1, 1, 2]), st.booleans())
 @example(spaces.Discrete(10**12), spaces.Discrete(2), "dqn", 1, False)
 @example(spaces.Discrete(2), spaces.Discrete(10**12), "ppo", 1, False)
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -23,6 +23,8 @@ JOBS: dict[str, dict[str, Any]] = {
     "ppo of a dictionary": {"env": "IdentityDict-v0", "envs": 2, "rollout": 32, "normalise": True},
     "reinforce": {"env": "Opaque-v0", "algo": "reinforce", "envs": 2, "rollout": 32},
     "dqn": {"env": "Opaque-v0", "algo": "dqn", "envs": 2, "buffer": 90},
+    "sac": {"env": "IdentityContinuous-v0", "algo": "sac", "envs": 2, "buffer": 90, "normalise": True},
+    "td3": {"env": "IdentityContinuous-v0", "algo": "td3", "envs": 2, "buffer": 90, "stack": 2},
     "prioritised": {"env": "IdentityDict-v0", "algo": "dqn", "envs": 2, "stack": 2, "normalise": True}
     | {"prioritised": True, "dueling": True, "atoms": 5, "n_step": 3, "buffer": 90, "target_every": 2},
 }

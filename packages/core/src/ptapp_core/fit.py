@@ -59,6 +59,8 @@ def fit(
             batches = iter(source)
             while not milestones.done and (micro_batches := list(islice(batches, plan.accumulate))):
                 figures, own_units, averaged = forward_backward(model, micro_batches, runtime, update=update)
+                for parameter in task.resting:
+                    parameter.grad = None
                 # The gradient is that of loss / units of the whole step over all ranks, never a mean of means.
                 units, stopping = runtime.total(own_units, bool(stop))
                 update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))

@@ -1,7 +1,7 @@
 """The two roles that a domain plays for the loop: a Task says what to minimise, a Source where batches come from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -58,6 +58,14 @@ class Task(nn.Module, ABC):
             tokens, transitions), which the loop divides by, over the whole step and all ranks; and figures to log,
             scalars detached and summed over the units like the loss.
         """
+
+    @property
+    def resting(self) -> Sequence[nn.Parameter]:
+        """Parameters, of any shape, that the loss of the present step leaves out: not even momentum may move them.
+
+        The batch must not matter, for all ranks and micro-batches of a step leave out the same.
+        """
+        return ()
 
     def after_step(self, progress: Progress) -> None:
         """Called after each optimizer step: the place for a target network's update."""

@@ -1,1 +1,1 @@
-"""Reinforcement learning: DQN, REINFORCE, A2C and PPO on Gymnasium environments."""
+"""Reinforcement learning: DQN, REINFORCE, A2C, PPO, SAC, TD3 and DDPG on Gymnasium environments."""

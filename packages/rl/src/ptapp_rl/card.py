@@ -9,16 +9,16 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import choose_device
 from ptapp_core.runs.typed import Listed, Meta, Size, Typed
 from ptapp_core.settings.fields import flag
-from ptapp_rl.config import TrainRL
+from ptapp_rl.config import CONTINUOUS, Algorithm, TrainRL
 from ptapp_rl.envs.forms import Action, Observation, Parts
-from ptapp_rl.envs.spaces import action_form
+from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form
 from ptapp_rl.envs.vector import Environments
 
 
 class Card(Typed):
     """What it takes to build the policy again, and to use it."""
 
-    algo: Literal["dqn", "reinforce", "a2c", "ppo"]
+    algo: Algorithm
     observation: Annotated[Observation, Field(discriminator="kind")]
     action: Annotated[Action, Field(discriminator="kind")]
     max_episode_steps: Size | None
@@ -34,6 +34,8 @@ class Card(Typed):
     def _fits(self) -> Self:
         if self.algo == "dqn" and self.model_fields_set.isdisjoint(["atoms"]):
             raise ValueError("atoms is missing")
+        if self.action.kind not in TAKES[self.algo]:
+            raise ValueError(f"{self.algo} takes no {FAMILIES[self.action.kind]} actions")
         return self
 
 
@@ -68,7 +70,7 @@ def _check_use(settings: TrainRL, observation: Observation) -> None:
     parts = observation.parts.values() if isinstance(observation, Parts) else [observation]
     if settings.normalise and all(part.kind != "vector" for part in parts):
         raise UserError(f"--normalise is for vectors, and {settings.env} shows none: leave it out")
-    if observation.kind == "image":
+    if observation.kind == "image" and settings.algo not in CONTINUOUS:
         usual = TrainRL(algo=settings.algo, env=settings.env)
         for name in ("hidden", "activation"):
             if getattr(settings, name) != getattr(usual, name):

@@ -14,18 +14,26 @@ from ptapp_core.settings.train import JobSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
 
-Algorithm = Literal["dqn", "reinforce", "a2c", "ppo"]
+Algorithm = Literal["dqn", "reinforce", "a2c", "ppo", "sac", "td3", "ddpg"]
+CONTINUOUS = ("sac", "td3", "ddpg")
+"""Algorithms that learn from replay what real numbers to answer with."""
+OFF_POLICY = ("dqn", *CONTINUOUS)
+"""Algorithms that learn from replay."""
 
 _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
-    *("value_max", "buffer", "learning_starts", "train_every", "explore", "epsilon", "target_every", "tau"),
+    *("value_max", "explore", "epsilon", "target_every"),
 )
-_OF_ACTORS = ("stochastic_eval", "rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
+_OF_ROLLOUTS = ("rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
 
 ONLY_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_OF_DQN, ("dqn",)),
     **dict.fromkeys(("passes", "clip_ratio", "clip_value", "target_kl"), ("ppo",)),
-    **dict.fromkeys(_OF_ACTORS, ("reinforce", "a2c", "ppo")),
+    **dict.fromkeys(_OF_ROLLOUTS, ("reinforce", "a2c", "ppo")),
+    "stochastic_eval": ("reinforce", "a2c", "ppo", "sac"),
+    **dict.fromkeys(("buffer", "learning_starts", "train_every", "tau"), OFF_POLICY),
+    "action_noise": ("td3", "ddpg"),
+    **dict.fromkeys(("target_noise", "policy_every"), ("td3",)),
 }
 """Options that only these algorithms read; for another they must stay as they are."""
 
@@ -78,13 +86,16 @@ class TrainRL(JobSettings):
     clip_value: float | None = option(None, "how far a value may move in a rollout's updates", group="PPO", gt=0)
     target_kl: float | None = option(None, "drop the rest of a rollout beyond 1.5 times this KL", group="PPO", gt=0)
 
-    buffer: int = option(50_000, "frames that the replay buffer keeps", group="DQN", ge=1)
-    learning_starts: int = option(1_000, "frames before the first update", group="DQN", ge=1)
-    train_every: int = option(2, "frames for each update", group="DQN", ge=1)
+    buffer: int = option(50_000, "frames that the replay buffer keeps", group="Replay", ge=1)
+    learning_starts: int = option(1_000, "frames before the first update", group="Replay", ge=1)
+    train_every: int = option(2, "frames for each update", group="Replay", ge=1)
+    tau: float | None = option(None, "Polyak step of a target network, instead of copies", group="Replay", gt=0, le=1)
+    action_noise: float = option(0.1, "noise of exploration; an action's bounds are -1, 1", group="TD3, DDPG", ge=0)
+    target_noise: float = option(0.2, "noise of the target's action", group="TD3", ge=0)
+    policy_every: int = option(2, "updates of the critics for each of the policy", group="TD3", ge=1)
     explore: float = option(0.16, "share of the frames over which epsilon falls", group="DQN", gt=0, le=1)
     epsilon: float = option(0.04, "final share of random actions", group="DQN", ge=0, le=1)
     target_every: int = option(200, "updates between copies to the target network", group="DQN", ge=1)
-    tau: float | None = option(None, "Polyak step of the target network, instead of copies", group="DQN", gt=0, le=1)
     double: bool = option(True, "choose the next action with the learning network", group="DQN")
     dueling: bool = option(False, "separate state value and advantages", group="DQN")
     n_step: int = option(1, "rewards before the bootstrap", group="DQN", ge=1, le=50)
@@ -162,7 +173,7 @@ class TrainRL(JobSettings):
     def _numbers_fit_together(self) -> Self:
         if self.envs % self.nproc or self.batch_size % self.nproc:
             raise ValueError(f"--envs and --batch-size must be multiples of --nproc {self.nproc}")
-        if self.algo == "dqn":
+        if self.algo in OFF_POLICY:
             self._replay_fits()
         elif self.algo == "ppo":
             frames = self.envs * self.rollout
@@ -194,6 +205,8 @@ class TrainRL(JobSettings):
             )
         if self.buffer // self.envs < self.n_step + self.stack + 1:
             raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
+        if self.algo in CONTINUOUS and self.tau is None:
+            raise ValueError(f"--tau none: --algo {self.algo} has no copies of its networks; give a share, as 0.005")
         if self.atoms == 1 and (self.value_min, self.value_max) != (None, None):
             raise ValueError(
                 "--value-min and --value-max are the range of --atoms, of which there is one: leave them out"

@@ -17,6 +17,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import write_json
 from ptapp_core.settings.after_training import OfRun
 from ptapp_rl.algos.build import build
+from ptapp_rl.algos.sac import SoftPolicy
 from ptapp_rl.card import About
 from ptapp_rl.config import EvaluateRL, TrainRL
 from ptapp_rl.envs.names import LONGEST, is_endless, limit_note, limit_of, refuse_code_of, resolve, say_code_of
@@ -120,8 +121,11 @@ def policy_of(model: nn.Module, stochastic: bool, seed: int) -> Policy:
     """
     if not stochastic:
         return model
-    if not isinstance(model, ActorCritic):
-        raise UserError("--stochastic: DQN has values of actions and no distribution to draw from: leave it out")
+    if not isinstance(model, (ActorCritic, SoftPolicy)):
+        raise UserError(
+            "--stochastic: DQN, TD3 and DDPG have one action for each observation, and no distribution to draw from: "
+            "leave it out"
+        )
     return partial(model.drawn, random=np.random.default_rng((APART, seed)))
 
 

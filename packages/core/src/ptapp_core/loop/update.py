@@ -36,8 +36,7 @@ class Update:
         self._bad, self._bad_steps, self._one, self._overflows = torch.tensor([0.0, 0, 1, 0], device=runtime.device)
         self._steps = 0  # since the last look
         self._overflows_in_a_row = 0
-        if self.scaler.is_enabled():
-            _begin_momentum(optimizer)
+        _begin_momentum(optimizer)
         # On the processor the host may look at once, which is cheaper than the kernel's own look.
         self._on_device = runtime.device.type != "cpu" and bool(optimizer.defaults.get("fused"))
         if self._on_device and not self.scaler.is_enabled():
@@ -103,7 +102,10 @@ def _clip(gradients: list[Tensor], limit: float) -> Tensor:
 
 
 def _begin_momentum(optimizer: Optimizer) -> None:
-    """SGD makes its first momentum in the first step, and leaves it unwritten where that step is skipped."""
+    """SGD makes its momentum in a parameter's first step.
+
+    It leaves it unwritten where fp16 skips that step, and fails where another parameter takes its first step later.
+    """
     for group in optimizer.param_groups:
         if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
             for parameter in group["params"]:

@@ -221,18 +221,24 @@ class _Share(nn.Module):
     """The module that DistributedDataParallel wraps: the task, or zero where this rank's share of a batch is empty.
 
     Shards are not padded, so the last batch of an epoch may leave a rank without a sample. It still takes part in the
-    gradients' sum, with a zero that touches every parameter.
+    gradients' sum, with a zero that touches every parameter. So do the parameters that the task leaves out of a step.
     """
 
     def __init__(self, task: nn.Module) -> None:
         super().__init__()
-        self.task = task
+        self.task: Any = task
 
     def forward(self, batch: Any) -> Any:
-        if batch is not None:
-            return self.task(batch)
-        touched = [parameter.sum() for parameter in self.task.parameters() if parameter.requires_grad]
-        return torch.stack(touched).nan_to_num().sum() * 0.0, 0, {}
+        if batch is None:
+            return _zero_of(parameter for parameter in self.task.parameters() if parameter.requires_grad), 0, {}
+        loss, units, figures = self.task(batch)
+        resting = self.task.resting
+        return (loss + _zero_of(resting) if resting else loss), units, figures
+
+
+def _zero_of(parameters: Iterable[Tensor]) -> Tensor:
+    """A zero that has every one of these parameters in its graph."""
+    return torch.stack([parameter.sum() for parameter in parameters]).nan_to_num().sum() * 0.0
 
 
 def outlive_stop_request(worker: int) -> None:

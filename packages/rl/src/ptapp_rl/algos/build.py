@@ -11,34 +11,50 @@ from ptapp_core.plan import Plan
 from ptapp_core.settings.fields import flag
 from ptapp_core.task import Task
 from ptapp_rl.algos.a2c import A2C
+from ptapp_rl.algos.ddpg import DDPG
 from ptapp_rl.algos.dqn import DQN, Experience, ExperienceConfig, QNetwork
 from ptapp_rl.algos.ppo import PPO
 from ptapp_rl.algos.reinforce import Reinforce
+from ptapp_rl.algos.sac import SAC, SoftPolicy
+from ptapp_rl.algos.td3 import TD3
 from ptapp_rl.card import Card
-from ptapp_rl.config import TrainRL
+from ptapp_rl.config import OFF_POLICY, TrainRL
 from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form, action_note
 from ptapp_rl.envs.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.offpolicy import Explored, OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.experience.rollout import RolloutConfig, Rollouts
 from ptapp_rl.models.actor import ActorCritic
+from ptapp_rl.models.continuous import Deterministic
 
 ABOUT = {
     "dqn": "Q-learning from replay (Mnih et al. 2015); double, dueling, n-step, prioritised, C51 by option",
     "reinforce": "policy gradient with whole returns and a baseline (Williams 1992)",
     "a2c": "advantage actor-critic, a step for each short rollout (Mnih et al. 2016)",
     "ppo": "proximal policy optimisation, many steps for each rollout (Schulman et al. 2017)",
+    "sac": "soft actor-critic from replay: entropy is part of the return (Haarnoja et al. 2018)",
+    "td3": "twin delayed deterministic policy gradient from replay (Fujimoto et al. 2018)",
+    "ddpg": "deep deterministic policy gradient from replay (Lillicrap et al. 2016); TD3 is its successor",
 }
 
 
 def build(card: Card) -> nn.Module:
     """A new model of a card."""
-    return QNetwork(card) if card.algo == "dqn" else ActorCritic(card)
+    match card.algo:
+        case "dqn":
+            return QNetwork(card)
+        case "sac":
+            return SoftPolicy(card)
+        case "td3" | "ddpg":
+            return Deterministic(card, critics=2 if card.algo == "td3" else 1)
+        case _:
+            return ActorCritic(card)
 
 
 def frames_per_step(settings: TrainRL) -> float:
     """Frames of all environments and ranks for each optimizer step."""
-    if settings.algo == "dqn":
+    if settings.algo in OFF_POLICY:
         return settings.train_every
     return settings.envs * settings.rollout / _steps_per_rollout(settings)
 
@@ -51,7 +67,7 @@ def plan_of(settings: TrainRL) -> Plan:
         return max(1, round(frames / per_step))
 
     def length(of: TrainRL) -> int:
-        if of.algo == "dqn":
+        if of.algo in OFF_POLICY:
             return in_steps(of.frames - of.learning_starts)
         return rollouts_of(of) * _steps_per_rollout(of)
 
@@ -96,12 +112,12 @@ def _steps_per_rollout(settings: TrainRL) -> int:
 
 def task_and_source(
     settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
-) -> tuple[Task, Rollouts | Experience]:
+) -> tuple[Task, Rollouts | OffPolicy]:
     """The algorithm's task and source, which the loop needs."""
     if note := action_note(action_form(environments.action_space, environments.name, settings.algo), environments.name):
         say(note)
-    if settings.algo == "dqn":
-        return _dqn(settings, model, environments, runtime=runtime, say=say)
+    if settings.algo in OFF_POLICY:
+        return _from_replay(settings, model, environments, runtime=runtime, say=say)
     ppo = settings.algo == "ppo"
     config = RolloutConfig(
         rollouts=rollouts_of(settings),
@@ -122,12 +138,13 @@ def task_and_source(
     return (A2C if settings.algo == "a2c" else Reinforce)(model, **coefficients), source
 
 
-def _dqn(
-    settings: TrainRL, model: QNetwork, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
-) -> tuple[Task, Experience]:
-    task = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
+def _from_replay(
+    settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
+) -> tuple[Task, OffPolicy]:
     frames = settings.buffer // runtime.world
-    say(f"replay: {check_memory(bytes_needed(environments.observations, frames, settings.stack))}")
+    numbers = None if settings.algo == "dqn" else model.head.noise_size
+    needed = bytes_needed(environments.observations, frames, settings.stack, numbers=numbers)
+    say(f"replay: {check_memory(needed)}")
     replay = Replay(
         environments.observations,
         frames,
@@ -135,18 +152,42 @@ def _dqn(
         gamma=settings.gamma,
         stack=settings.stack,
         priority=settings.priority_exponent if settings.prioritised else None,
+        numbers=numbers,
     )
-    config = ExperienceConfig(
-        frames=settings.as_begun().frames,
-        batch_size=settings.batch_size // runtime.world,
-        learning_starts=settings.learning_starts,
-        train_every=settings.train_every,
-        explore=settings.explore,
-        epsilon=settings.epsilon,
-        beta=settings.priority_correction,
-        seed=settings.seed,
+    paced: dict[str, int] = {
+        "batch_size": settings.batch_size // runtime.world,
+        "learning_starts": settings.learning_starts,
+        "train_every": settings.train_every,
+        "seed": settings.seed,
+    }
+    if settings.algo == "dqn":
+        dqn = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
+        config = ExperienceConfig(
+            **paced,
+            frames=settings.as_begun().frames,
+            explore=settings.explore,
+            epsilon=settings.epsilon,
+            beta=settings.priority_correction,
+        )
+        return dqn, Experience(config, dqn, environments, replay=replay, runtime=runtime, say=say)
+    task = _continuous(settings, model)
+    paces = OffPolicyConfig(**paced)
+    return task, Explored(paces, task, environments, replay=replay, runtime=runtime, say=say)
+
+
+def _continuous(settings: TrainRL, model: Any) -> SAC | TD3 | DDPG:
+    assert settings.tau is not None  # as the settings see to
+    if settings.algo == "sac":
+        return SAC(model, tau=settings.tau)
+    if settings.algo == "ddpg":
+        return DDPG(model, tau=settings.tau, action_noise=settings.action_noise)
+    return TD3(
+        model,
+        tau=settings.tau,
+        action_noise=settings.action_noise,
+        target_noise=settings.target_noise,
+        policy_every=settings.policy_every,
     )
-    return task, Experience(config, task, environments, replay=replay, runtime=runtime, say=say)
 
 
 def listing() -> str:

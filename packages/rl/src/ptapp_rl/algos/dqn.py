@@ -4,7 +4,7 @@ double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, pr
 and the distribution of returns, C51 (Bellemare et al. 2017).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -16,18 +16,15 @@ from torch.nn import functional
 
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
-from ptapp_core.machine.torch_private import lerp_each
-from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.task import Progress, Task
 from ptapp_rl.card import Card
-from ptapp_rl.envs.capture import decode_generator, encode_generator
 from ptapp_rl.envs.forms import Discrete
-from ptapp_rl.envs.normalise import RunningNorm, digits_note, size_note
-from ptapp_rl.envs.spaces import Observations, bounds_note, each, refuse_odd
-from ptapp_rl.envs.vector import Environments, Pace
+from ptapp_rl.envs.spaces import Observations, each
+from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.offpolicy import OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay
 from ptapp_rl.experience.returns import discounted, least_and_greatest
-from ptapp_rl.models.networks import Layers, encoder, largest, loses_digits, moments_of, take_in, width
+from ptapp_rl.models.networks import Layers, encoder, follow, width
 
 
 class QNetwork(nn.Module):
@@ -127,14 +124,10 @@ class DQN(Task):
 
     def after_step(self, progress: Progress) -> None:
         """Copies the weights to the target network, or moves it towards them (`tau`)."""
-        if self.tau is None and progress.step % self.target_every:
-            return
-        with torch.no_grad():
-            mine: list[Tensor] = list(self.target.parameters())
-            theirs: list[Tensor] = list(self.model.parameters())
-            lerp_each(mine, theirs, 1.0 if self.tau is None else self.tau)
-            for copied, buffer in zip(self.target.buffers(), self.model.buffers(), strict=True):
-                copied.copy_(buffer)
+        if self.tau is not None:
+            follow(self.target, self.model, self.tau)
+        elif progress.step % self.target_every == 0:
+            follow(self.target, self.model, 1.0)
 
     def _target(self, batch: dict[str, Any]) -> Tensor:
         """r + factor Q'(s', a'), (B,); or its distribution on the atoms, (B, atoms)."""
@@ -173,33 +166,25 @@ def project(probabilities: Tensor, rewards: Tensor, factors: Tensor, *, atoms: T
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExperienceConfig:
-    """How `Experience` plays and draws batches; frames count over all environments and ranks.
+class ExperienceConfig(OffPolicyConfig):
+    """How `Experience` plays and draws batches.
 
     Args:
         frames: the clock of epsilon and of the priorities' correction: the frames that the job was planned for when it
             began, though it may have become longer since.
-        batch_size: transitions of a batch on this rank.
-        learning_starts: frames before the first batch.
-        train_every: frames between two batches.
         explore: share of `frames` over which epsilon falls from 1.
         epsilon: the chance of a random action after that.
         beta: first correction of prioritised replay, which ends at 1.
-        seed: seeds random actions and batches, with the rank.
     """
 
     frames: int
-    batch_size: int
-    learning_starts: int
-    train_every: int
     explore: float
     epsilon: float
     beta: float = 0.4
-    seed: int = 0
 
 
-class Experience:
-    """A Source that plays while the loop asks it for batches: `train_every` frames for each, epsilon-greedy.
+class Experience(OffPolicy):
+    """Plays epsilon-greedy, and takes the errors of a batch back as its priorities.
 
     Args:
         say: takes a line for the user: where the atoms are, a return beyond them, observations that lose digits.
@@ -215,44 +200,12 @@ class Experience:
         runtime: Runtime,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._config, self._task, self._environments = config, task, environments
-        self._replay, self._runtime = replay, runtime
-        self._random = np.random.default_rng((config.seed, runtime.rank))
-        self._normalises = any(isinstance(module, RunningNorm) for module in task.model.modules())
-        self._given, self._say = 0, say
+        super().__init__(config, task.model, environments, replay=replay, runtime=runtime, say=say)
+        self._config: ExperienceConfig = config
+        self._task = task
         self._watched = task.model.count > 1  # whether returns are compared with the atoms
         self._episodes: list[list[float]] = [[] for _ in range(environments.count)]  # their rewards so far
         self._drawn: Any = None  # the prioritised transitions whose errors are not yet taken back
-        self._pace = Pace(environments, runtime)
-        replay.begin(environments.observations)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yields batches without end."""
-        config = self._config
-        while True:
-            self._take_errors()
-            due = config.learning_starts + self._given * config.train_every
-            while self._environments.frames * self._runtime.world < due:
-                self._play()
-            if self._given == 0 and self._watched and None in self._task.model.range:
-                self._place_atoms()
-            self._given += 1
-            beta = config.beta + (1 - config.beta) * min(1.0, self._share)
-            batch = self._replay.sample(self._random, config.batch_size, beta)
-            self._drawn = batch.pop("index", None)
-            if self._given == 1:
-                self._note(batch["observation"])
-            yield self._runtime.to_device(batch)
-
-    def _note(self, observations: Observations) -> None:
-        """Says what of the first batch's observations a network cannot learn well."""
-        network, name = self._task.model.encoder, self._environments.name
-        if loses_digits(network, observations):
-            self._say(digits_note(name))
-        if note := size_note("observations", name, largest(network, observations), option="--normalise"):
-            self._say(note)
-        if note := bounds_note(self._environments.observation_space, observations, name):
-            self._say(note)
 
     @property
     def _share(self) -> float:
@@ -264,8 +217,7 @@ class Experience:
         least = self._config.epsilon
         return max(least, 1.0 - (1.0 - least) * self._share / self._config.explore)
 
-    def _play(self) -> None:
-        """Steps every environment once."""
+    def _choose(self) -> tuple[Any, Any]:
         environments, model = self._environments, self._task.model
         wander = self._random.random(environments.count) < self._chance
         actions = self._random.integers(model.actions, size=environments.count)
@@ -274,16 +226,30 @@ class Experience:
                 seen = self._runtime.to_device(each(environments.observations, torch.from_numpy))
                 best = model.values(seen).argmax(1).cpu().numpy()
             actions = np.where(wander, actions, best)
-        reset = environments.over
-        before = environments.observations
-        if self._normalises:
-            moments = moments_of(model.encoder, self._runtime.to_device(each(before, torch.from_numpy)))
-            take_in(model.encoder, moments, self._runtime)
-        rewards, terminated, _ = environments.step(model.in_space(torch.from_numpy(actions)).numpy())
-        over, following = environments.over, environments.observations
-        self._replay.add(actions, rewards, terminated, over=over, reset=reset, following=following)
+        return actions, model.in_space(torch.from_numpy(actions)).numpy()
+
+    def _play(self) -> Any:
+        self._take_errors()
+        reset = self._environments.over
+        rewards = super()._play()
         if self._watched:
             self._watch(rewards, reset)
+        return rewards
+
+    def _batch(self) -> dict[str, Any]:
+        self._take_errors()
+        if self._given == 0 and self._watched and None in self._task.model.range:
+            self._place_atoms()
+        beta = self._config.beta + (1 - self._config.beta) * min(1.0, self._share)
+        batch = self._replay.sample(self._random, self._config.batch_size, beta)
+        self._drawn = batch.pop("index", None)
+        return batch
+
+    def _take_errors(self) -> None:
+        """The latest batch's errors become its priorities."""
+        if self._drawn is not None:
+            self._replay.update(self._drawn, self._task.errors.cpu().numpy())
+            self._drawn = None
 
     def _place_atoms(self) -> None:
         """Spreads the atoms over the returns that the rewards seen so far, on all ranks, allow."""
@@ -323,52 +289,23 @@ class Experience:
                 f"{least:g} to {greatest:g}, and cannot be learned: set --value-min and --value-max"
             )
 
-    def _take_errors(self) -> None:
-        """The latest batch's errors become its priorities."""
-        if self._drawn is not None:
-            self._replay.update(self._drawn, self._task.errors.cpu().numpy())
-            self._drawn = None
-
     def state_dict(self) -> dict[str, Any]:
         """The environments, the replay buffer, the generator and the count of batches."""
         self._take_errors()
-        return {
-            "environments": self._environments.state_dict(),
-            "replay": self._replay.state_dict(),
-            "random": encode_generator(self._random),
-            "given": self._given,
-        }
+        return super().state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues to play where the state was taken."""
-        refuse_unlike({name: state[name] for name in ("random", "given")}, {"random": "", "given": 0})
         if not (state["replay"]["arrays"]["actions"] < self._task.model.actions).all():
             raise ValueError(f"actions must be below {self._task.model.actions}")
-        self._replay.load_state_dict(state["replay"])
-        refuse_odd(each(state["replay"]["observations"], lambda part: part.flatten(0, 1)), self._environments.form)
-        if not self._environments.load_state_dict(state["environments"]):
-            self._replay.cut(self._environments.observations)
-        least = self._config.learning_starts + (state["given"] - 1) * self._config.train_every
-        if state["given"] and self._environments.frames * self._runtime.world < least:
-            raise ValueError(f"{self._environments.frames} frames cannot have made {state['given']} batches")
-        self._random, self._given = decode_generator(state["random"]), state["given"]
-        self._pace.restart()
+        super().load_state_dict(state)
 
     def begin_again(self) -> None:
         """Begins a new episode, where somebody else has played in the environment."""
-        self._environments.begin_again()
-        self._replay.cut(self._environments.observations)
+        super().begin_again()
         for rewarded in self._episodes:
             rewarded.clear()
 
-    def clock(self) -> dict[str, float]:
-        """Frames of all environments and ranks."""
-        return self._pace.clock()
-
     def figures(self) -> dict[str, float]:
-        """Return and length of the latest episodes, and epsilon."""
-        return self._environments.latest(self._runtime) | self._pace.figures() | {"epsilon": self._chance}
-
-    def names(self, step: int) -> list[str]:
-        """The environment, for all transitions are one's own."""
-        return [f"transitions of {self._environments.name}"]
+        """Return and length of the latest episodes, frames a second, and epsilon."""
+        return super().figures() | {"epsilon": self._chance}

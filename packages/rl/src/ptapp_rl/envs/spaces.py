@@ -35,6 +35,9 @@ TAKES = {
     "reinforce": ("discrete", "multidiscrete", "box"),
     "a2c": ("discrete", "multidiscrete", "box"),
     "ppo": ("discrete", "multidiscrete", "box"),
+    "sac": ("box",),
+    "td3": ("box",),
+    "ddpg": ("box",),
 }
 """Which kinds of actions an algorithm takes."""
 
@@ -112,6 +115,11 @@ def action_form(space: spaces.Space[Any], name: str, algorithm: str) -> Action:
         raise UserError(
             f"--algo {algorithm} does not take the {FAMILIES[form.kind]} actions of {name}; "
             f"these do: {', '.join(fitting)}"
+        )
+    if TAKES[algorithm] == ("box",) and isinstance(form, Box) and (free := unscaled(form)):
+        raise UserError(
+            f"--algo {algorithm} answers within bounds, and {len(free)} of {counted(len(form.low), 'number')} of an "
+            f"action of {name} lack a finite one: give the space bounds, or take --algo ppo"
         )
     return form
 

@@ -6,6 +6,23 @@ docs/rl.md says what they reach, and on which seeds they were chosen.
 import re
 from typing import Any
 
+# Those of Stable-Baselines3 2, which are the authors', but for frames and learning_starts.
+_CONTINUOUS: dict[str, Any] = {
+    "frames": 100_000,
+    "envs": 1,
+    "hidden": [256, 256],
+    "activation": "relu",
+    "lr": 3e-4,
+    "schedule": "constant",
+    "gamma": 0.99,
+    "clip": None,
+    "buffer": 1_000_000,
+    "train_every": 1,
+    "tau": 0.005,
+    "eval_every": 5_000,
+    "log_every": 500,
+}
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {},  # the class's own
     "a2c": {
@@ -44,8 +61,19 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "eval_every": 2_500,
         "log_every": 500,
     },
+    "sac": _CONTINUOUS,
+    "td3": {**_CONTINUOUS, "lr": 1e-3},
+    "ddpg": {**_CONTINUOUS, "lr": 1e-3},
 }
 """What an algorithm sets; `ptapp rl algos` prints it."""
+
+_PENDULUM: dict[str, Any] = {
+    "frames": 20_000,
+    "gamma": 0.98,
+    "buffer": 200_000,
+    "learning_starts": 10_000,
+    "hidden": [400, 300],
+}
 
 TUNED: dict[tuple[str, str], dict[str, Any]] = {
     ("ppo", "CartPole"): {"batch_size": 128, "passes": 8, "lr": 3e-3},
@@ -100,6 +128,10 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "gamma": 0.9,
         "gae": 0.95,
     },
+    # These three are RL Baselines3 Zoo's (hyperparams/sac.yml, td3.yml, ddpg.yml).
+    ("sac", "Pendulum"): {"frames": 20_000, "lr": 1e-3, "learning_starts": 100},
+    ("td3", "Pendulum"): _PENDULUM,
+    ("ddpg", "Pendulum"): _PENDULUM,
 }
 """What an environment, by its bare name, sets beyond that; a job says so when it begins."""
 

@@ -31,10 +31,19 @@ class Replay:
         gamma: discount of a frame.
         stack: frames of an observation, its first axis.
         priority: alpha of prioritised sampling (Schaul et al. 2016); None draws uniformly.
+        numbers: how many real numbers, within -1 and 1, an action is; None: a whole number from 0.
     """
 
     def __init__(
-        self, example: Any, frames: int, *, n_step: int, gamma: float, stack: int = 1, priority: float | None = None
+        self,
+        example: Any,
+        frames: int,
+        *,
+        n_step: int,
+        gamma: float,
+        stack: int = 1,
+        priority: float | None = None,
+        numbers: int | None = None,
     ) -> None:
         first = example if not isinstance(example, dict) else next(iter(example.values()))
         self.count, self.rows = len(first), frames // len(first) + 1
@@ -42,7 +51,9 @@ class Replay:
         newest = each(example, lambda part: part[:, -1]) if stack > 1 else example
         self._observations: Observations = empty(newest, self.rows, self.count)
         shape = (self.rows, self.count)
-        self._actions = np.zeros(shape, dtype=np.int64)
+        self._actions: npt.NDArray[Any] = np.zeros(shape, dtype=np.int64)
+        if numbers is not None:
+            self._actions = np.zeros((*shape, numbers), dtype=np.float32)
         self._rewards = np.zeros(shape, dtype=np.float32)
         self._terminated = np.zeros(shape, dtype=np.bool_)
         self._over = np.zeros(shape, dtype=np.bool_)
@@ -60,7 +71,8 @@ class Replay:
         """Stores one step of all environments from the latest observations; `reset` marks those that were reset.
 
         Args:
-            actions, rewards, terminated, over, reset: (count,) each, int64, float32 and three times bool.
+            actions: int64 (count,), or float32 (count, numbers).
+            rewards, terminated, over, reset: (count,) each, float32 and three times bool.
             following: observations after the step, (count, ...).
         """
         now = self._now
@@ -95,7 +107,7 @@ class Replay:
             summed = {"reward": total, "factor": factors}
         return {
             "observation": self._observed(rows, columns),
-            "action": torch.from_numpy(self._actions.reshape(-1)[index]),
+            "action": torch.from_numpy(self._actions.reshape(-1, *self._actions.shape[2:])[index]),
             **summed,
             "following": self._observed(after, columns),
             **more,
@@ -122,7 +134,8 @@ class Replay:
         """
         self._over[self._now - 1] = True
         nothing, everyone = np.zeros(self.count), np.ones(self.count, dtype=np.bool_)
-        self.add(nothing, nothing, nothing, over=nothing, reset=everyone, following=observations)
+        still = np.zeros_like(self._actions[0])
+        self.add(still, nothing, nothing, over=nothing, reset=everyone, following=observations)
 
     def _put(self, observations: Any) -> None:
         newest = each(observations, lambda part: part[:, -1]) if self._stack > 1 else observations
@@ -199,9 +212,14 @@ class Replay:
         whole = size == self.rows - 1 and filled == self.rows and now < filled
         if not whole and not filled - 1 == now == size:
             raise ValueError(f"{filled} rows cannot hold {size} steps up to row {now}")
-        index, age = state["arrays"]["actions"], state["arrays"]["age"]
-        if index.lt(0).any() or not ((age >= 0) & (age < self._stack)).all():
-            raise ValueError("actions and ages of frames must be from 0 on")
+        actions, age = state["arrays"]["actions"], state["arrays"]["age"]
+        if actions.is_floating_point():
+            if not (actions.abs() <= 1).all():
+                raise ValueError("actions must be within -1 and 1")
+        elif actions.lt(0).any():
+            raise ValueError("actions must be from 0 on")
+        if not ((age >= 0) & (age < self._stack)).all():
+            raise ValueError("ages of frames must be from 0 on")
         if not state["arrays"]["rewards"].isfinite().all():
             raise ValueError("rewards must be finite")
         if self._tree:
@@ -220,11 +238,12 @@ class Replay:
         }
 
 
-def bytes_needed(example: Any, frames: int, stack: int = 1) -> int:
-    """The bytes that a buffer of so many frames takes."""
+def bytes_needed(example: Any, frames: int, stack: int = 1, *, numbers: int | None = None) -> int:
+    """The bytes that a buffer of so many frames takes; the arguments are those of `Replay`."""
     parts = example.values() if isinstance(example, dict) else [example]
     observation = sum(part[0].nbytes for part in parts) // stack
-    return int(frames * (observation + 8 + 4 + 1 + 1 + 1 + 8))
+    action = 8 if numbers is None else 4 * numbers
+    return int(frames * (observation + action + 4 + 1 + 1 + 1 + 8))
 
 
 def check_memory(needed: int) -> str:

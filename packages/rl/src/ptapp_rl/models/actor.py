@@ -94,11 +94,10 @@ class MultiCategorical(nn.Module):
         return (actions + self.start).to(self._in_space).reshape(-1, *self.shape)
 
 
-class Gaussian(nn.Module):
-    """Real numbers of a normal distribution whose deviation is learned and does not depend on the state.
+class Bounded(nn.Module):
+    """Actions of real numbers: a number with two finite bounds is -1 and 1 at these within a policy.
 
-    A number with two finite bounds is scaled so that these are -1 and 1; any other is as the environment has it. What
-    was drawn is learned from as it is; only the environment gets it clipped to the bounds.
+    Any other number is as the environment has it.
     """
 
     low: Tensor
@@ -107,7 +106,7 @@ class Gaussian(nn.Module):
     reach: Tensor
     limit: Tensor
 
-    def __init__(self, features: int, form: Box) -> None:
+    def __init__(self, form: Box) -> None:
         super().__init__()
         self.shape = form.shape
         low, high = (torch.tensor(bound, dtype=torch.float64) for bound in (form.low, form.high))
@@ -125,17 +124,33 @@ class Gaussian(nn.Module):
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer, persistent=False)
         size = len(low)
-        self.linear = orthogonal(nn.Linear(features, size), 0.01)
-        self.log_deviation = nn.Parameter(torch.zeros(size))
         self.noise_size, self.action_shape, self.dtype = size, (size,), torch.float32
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features, float (N, features), to means, float (N, size)."""
-        return self.linear(features)
 
     def noise(self, random: np.random.Generator, *shape: int) -> Tensor:
         """Standard normal numbers (N, actions), float32."""
         return torch.from_numpy(random.standard_normal((*shape, self.noise_size), dtype=np.float32))
+
+    def in_space(self, actions: Tensor) -> Tensor:
+        """Actions, float (N, size), to the bounds of the space, (N, ...) of its dtype and shape."""
+        scaled = torch.minimum(torch.maximum(actions.to(self.reach.dtype), -self.limit), self.limit)
+        numbers = torch.addcmul(self.centre, self.reach, scaled).to(self.low.dtype)
+        return torch.minimum(torch.maximum(numbers, self.low), self.high).reshape(-1, *self.shape)
+
+
+class Gaussian(Bounded):
+    """Real numbers of a normal distribution whose deviation is learned and does not depend on the state.
+
+    What was drawn is learned from as it is; only the environment gets it clipped to the bounds.
+    """
+
+    def __init__(self, features: int, form: Box) -> None:
+        super().__init__(form)
+        self.linear = orthogonal(nn.Linear(features, self.noise_size), 0.01)
+        self.log_deviation = nn.Parameter(torch.zeros(self.noise_size))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features, float (N, features), to means, float (N, size)."""
+        return self.linear(features)
 
     def sample(self, means: Tensor, noise: Tensor) -> Tensor:
         """Means and noise, float (N, size), to actions, float32 (N, size), not yet clipped."""
@@ -151,12 +166,6 @@ class Gaussian(nn.Module):
     def likeliest(self, means: Tensor) -> Tensor:
         """Means, float (N, size), which are the likeliest actions, not yet clipped."""
         return means
-
-    def in_space(self, actions: Tensor) -> Tensor:
-        """Actions, float (N, size), to the bounds of the space, (N, ...) of its dtype and shape."""
-        scaled = torch.minimum(torch.maximum(actions.to(self.reach.dtype), -self.limit), self.limit)
-        numbers = torch.addcmul(self.centre, self.reach, scaled).to(self.low.dtype)
-        return torch.minimum(torch.maximum(numbers, self.low), self.high).reshape(-1, *self.shape)
 
 
 def _gumbel(random: np.random.Generator, *shape: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.torch_private import lerp_each
 from ptapp_rl.envs.forms import Image, Numbers, Observation, Parts, Vector
 from ptapp_rl.envs.normalise import Moments, RunningNorm, too_fine
 from ptapp_rl.envs.spaces import Observations, channel_axis
@@ -186,3 +187,16 @@ def largest(encoder: nn.Module, observations: Observations) -> float:
     if not isinstance(encoder, Flat) or encoder.norm is not None:
         return 0.0
     return float(observations.double().abs().max())
+
+
+@torch.no_grad()
+def follow(target: nn.Module, model: nn.Module, share: float) -> None:
+    """Moves the weights of a target network by this share of the way to the model's, and copies its buffers.
+
+    target <- target + share (model - target), the Polyak average of Lillicrap et al. (2016); a share of 1 copies.
+    """
+    mine: list[Tensor] = list(target.parameters())
+    theirs: list[Tensor] = list(model.parameters())
+    lerp_each(mine, theirs, share)
+    for copied, buffer in zip(target.buffers(), model.buffers(), strict=True):
+        copied.copy_(buffer)
