@@ -49,6 +49,11 @@ class Card(KindCard, _Inputs):
     encoder: Mapping[str, Any] | None = None
 
     @property
+    def spelled(self) -> bool:
+        """Whether the model reads each word as a row of numbers, its letters among them."""
+        return self.name == "lstm-crf"
+
+    @property
     def has_outputs(self) -> bool:
         """Models that translate and generate have the vocabulary."""
         return self.task not in ("translate", "generate")

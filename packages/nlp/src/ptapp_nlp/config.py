@@ -23,7 +23,7 @@ TOKENS = ("tag", "translate", "generate")
 """The tasks with a target for each token."""
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert")),
-    "tag": ("lstm", "gru", "transformer", "bert"),
+    "tag": ("lstm-crf", "lstm", "gru", "transformer", "bert"),
     "translate": ("transformer",),
     "generate": ("transformer", "lstm", "gru"),
 }
@@ -31,6 +31,10 @@ _PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2,
 _TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
 _CLASSIFY = {**_TRANSFORMER, "word_dropout": 0.2, "pool": "mean", "average": "ema", "average_decay": 0.99}
 _RECURRENT = {**_PLAIN, "lr": 2e-3}
+_SPELLED: dict[str, Any] = {  # widths and dropout as Lample et al. 2016
+    **{"lr": 2e-3, "epochs": 30.0, "batch_size": 16, "clip": 5.0, "dim": 100, "hidden": 100, "dropout": 0.5},
+    **{"word_dropout": 0.5, "lower": False},
+}
 _BERT = {
     **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
     **{"dropout": 0.1, "word_dropout": 0.0, "max_length": None},
@@ -49,9 +53,10 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     **{(task, model): {} for task in SUPERVISED for model in ("lstm", "gru")},
     **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
     **{(task, "bert"): _BERT for task in SUPERVISED},
-    ("tag", "lstm"): _RECURRENT,
-    ("tag", "gru"): _RECURRENT,
-    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
+    ("tag", "lstm-crf"): _SPELLED,
+    ("tag", "lstm"): {**_RECURRENT, "lower": False},
+    ("tag", "gru"): {**_RECURRENT, "lower": False},
+    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32, "lower": False},
     ("tag", "bert"): {**_BERT, "lr": 5e-5},
     ("translate", "transformer"): {**_TRANSFORMER, **_TRANSLATE},
     ("generate", "transformer"): {**_TRANSFORMER, **_GENERATE, "dropout": 0.1, "lr": 1e-3, "layers": 4},
@@ -80,8 +85,10 @@ _ONLY = (
     Only(("text_per",), lambda job: job.data is not None and job.task == "generate", "--data of --task generate"),
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),
-    Only(("tokenizer", "vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("tokenizer",), lambda job: job.model not in ("bert", "lstm-crf"), "models other than bert and lstm-crf"),
     Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
+    Only(("label_smoothing",), lambda job: job.model != "lstm-crf", "models other than lstm-crf"),
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
