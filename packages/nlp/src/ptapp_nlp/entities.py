@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ptapp_core.errors import counted
+
 Scheme = Literal["IOB1", "BIO", "BIOES"]
 _IOB = re.compile(r"O|[BIESLUMW](-.+)?")
 
@@ -99,4 +101,29 @@ def from_bio(row: Sequence[str], scheme: Scheme) -> list[str]:
             found.append(("B" if letter == "B" and before[0] != "O" and before[1:] == kind else "I") + kind)
         else:
             found.append(("S" if letter == "B" else "E") + kind if ends else tag)
+    return found
+
+
+def types_of(tags: Iterable[str]) -> list[str]:
+    """The types of the entities that tags mark; empty where they have none (B, I and O alone)."""
+    return sorted({tag[2:] for tag in tags if tag[1:2] == "-"})
+
+
+def about_tags(tags: Iterable[str], scheme: Scheme | None, *, bio: bool) -> str:
+    """What tags mark, for people; `bio` says that they were read as BIO."""
+    if scheme is None:
+        return "each of a word, and none of an entity"
+    types = types_of(tags)
+    of_types = f"of {counted(len(types), 'type')}" if types else "without types"
+    return f"entities {of_types} in {scheme}" + (", read as BIO" if bio and scheme != "BIO" else "")
+
+
+def spans_of(row: Sequence[str]) -> list[tuple[int, int, str | None]]:
+    """The first and last word of each entity of a sentence, and its type, where it has one. Tags in any scheme."""
+    found: list[tuple[int, int, str | None]] = []
+    for place, tag in enumerate(to_bio(row)):
+        if tag[0] == "B":
+            found.append((place, place, tag[2:] or None))
+        elif tag[0] == "I":
+            found[-1] = (found[-1][0], place, found[-1][2])
     return found

@@ -60,7 +60,7 @@ class Texts:
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens of each sample over its ragged columns, int64 (N,); targets of its tokens are no tokens of their own."""
+        """Tokens of each sample over its ragged columns, int64 (N,); targets of tokens are no tokens."""
         ragged = {name: column.lengths for name, column in self.columns.items() if isinstance(column, Ragged)}
         return torch.stack([own for name, own in ragged.items() if not (name == "target" and "input" in ragged)]).sum(0)
 

@@ -42,7 +42,9 @@ def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: 
     return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
 
 
-def encode_spelled(examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int) -> tuple[Texts, list[str]]:
+def encode_spelled(
+    examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int
+) -> tuple[Texts, list[str]]:
     """Tagged words with their letters as a data set, and what each of its samples is called; a sentence of more than
     `limit` words is several samples, none of which begins within an entity: its first I there is a B."""
     number = {name: place for place, name in enumerate(classes)}

@@ -1,6 +1,7 @@
 """Sentences for a tagger: one that is longer than it reads is cut into windows that overlap. No torch."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ptapp_nlp.data.spelling import spelled
@@ -53,5 +54,5 @@ def windows(sizes: Sequence[int], room: int) -> list[tuple[int, int, int, int]]:
         while start > found[-1][0] + 1 and behind + sizes[start - 1] <= most:
             start -= 1
             behind += sizes[start]
-    starts = [0, *((nxt[0] + own[1]) // 2 for own, nxt in zip(found, found[1:], strict=False)), len(sizes)]
-    return [(a, b, first, last) for (a, b), first, last in zip(found, starts, starts[1:], strict=False)]
+    starts = [0, *((nxt[0] + own[1]) // 2 for own, nxt in pairwise(found)), len(sizes)]
+    return [(a, b, first, last) for (a, b), (first, last) in zip(found, pairwise(starts), strict=True)]

@@ -1,8 +1,8 @@
 """A conditional random field over the tags of a sentence (Lafferty et al. 2001), as a linear chain.
 
 The score of a path of tags y is start[y_1] + sum_t scores[t, y_t] + sum_t transitions[y_(t-1), y_t] + end[y_L]; its
-probability is the softmax of that over all paths. The functions below are written for TorchScript too, so that an export
-keeps their loops over sentences of any length.
+probability is the softmax of that over all paths. The functions below are written for TorchScript too, so that an
+export keeps their loops over sentences of any length.
 """
 
 from collections.abc import Sequence
@@ -52,8 +52,9 @@ class CRF(nn.Module):
         tags at the place of that tag, and 0 elsewhere. Scores are float (N, L, K), `real` is bool (N, L)."""
         scores, transitions = self._bounded(scores)
         sums, sums_back, path = summed, summed_back, likeliest
-        if torch.jit.is_tracing():  # a trace would have the length of its example
-            scripted: Any = torch.jit.script
+        jit: Any = torch.jit
+        if jit.is_tracing():  # a trace would have the length of its example
+            scripted = jit.script
             sums, sums_back, path = scripted(summed), scripted(summed_back), scripted(likeliest)
         marginal = (sums(scores, real, transitions) + sums_back(scores, real, transitions, self.end)).softmax(2)
         chosen = path(scores, real, transitions, self.end)[:, :, None]

@@ -19,8 +19,10 @@ _LETTER, _FILTERS, _CASE = 25, 50, 10  # widths of a letter (Lample), of a word'
 
 
 class Spelling(nn.Module):
-    """Letters of words, int64 (N, L, C), 0 where a word has no more, to float (N, L, 50): each filter over three letters
-    at the place of the word where it is greatest. The zeros around a word show where it begins and ends."""
+    """Letters of words, int64 (N, L, C), 0 where a word has no more, to float (N, L, 50).
+
+    Each filter over three letters is taken where in the word it is greatest; zeros show where a word begins and ends.
+    """
 
     def __init__(self) -> None:
         super().__init__()
