@@ -176,7 +176,7 @@ def write_words(folder: Path) -> Path:
 
 TEXT_MODELS = [
     *(("classify", model) for model in ("lstm", "gru", "transformer")),
-    *(("tag", model) for model in ("lstm", "transformer")),
+    *(("tag", model) for model in ("lstm-crf", "lstm", "transformer")),
     ("translate", "transformer"),
     *(("generate", model) for model in ("transformer", "lstm")),
 ]

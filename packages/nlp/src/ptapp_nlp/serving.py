@@ -116,6 +116,7 @@ class Front:
         match self.task:
             case "tag":
                 self._tagger = checked(card, about, _Tagger)
+                self._nothing = {**self._nothing, **({"spans": []} if mark_entities(self._tagger.classes) else {})}
             case "translate":
                 self._translator = checked(card, about, _Translator)
             case "generate":

@@ -41,7 +41,7 @@ def case_of(word: str) -> int:
 
 def letters_of(word: str) -> list[int]:
     """The bytes of a word in NFC, each plus 1, cut and filled up to `LETTERS` numbers."""
-    found = unicodedata.normalize("NFC", word).encode("utf-8", "surrogatepass")
+    found = unicodedata.normalize("NFC", word).encode()
     if len(found) > LETTERS:
         found = found[: LETTERS // 2] + found[-LETTERS // 2 :]
     return [byte + 1 for byte in found] + [0] * (LETTERS - len(found))

@@ -38,7 +38,7 @@ class Spelling(nn.Module):
         real = (flat != 0)[:, None, :]
         real = real | ~real.any(2, keepdim=True)  # padding between words has no letter
         greatest = found.masked_fill(~real, torch.finfo(found.dtype).min).amax(2)
-        return greatest.unflatten(0, letters.shape[:2])
+        return greatest.reshape(letters.shape[0], letters.shape[1], _FILTERS)
 
 
 class SpelledEncoder(RecurrentEncoder):
