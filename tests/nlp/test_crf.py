@@ -50,6 +50,16 @@ def test_the_loss_is_that_of_all_paths(tags: tuple[str, ...]) -> None:
         torch.testing.assert_close(one, other, msg=name)
 
 
+@pytest.mark.parametrize("forgotten", ["start", "end", "transitions", "barred", "barred_start"])
+def test_a_field_that_forgets_a_part_of_a_path_has_another_loss(forgotten: str) -> None:
+    crf, scores, real = field(BIO)
+    target = torch.tensor([[1, 3, 4, 0], [4, -100, -100, -100], [0, 2, 4, -100]])
+    with torch.no_grad():
+        whole = crf(scores, target, real)
+        getattr(crf, forgotten).zero_()
+        assert abs(float(crf(scores, target, real) - whole)) > 1e-2
+
+
 @pytest.mark.parametrize("tags", [BIO, ("B", "I", "O"), ("NN", "VB", "I")])
 def test_the_answer_is_the_likeliest_path_with_its_marginal_probabilities(tags: tuple[str, ...]) -> None:
     crf, scores, real = field(tags)

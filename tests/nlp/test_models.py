@@ -107,6 +107,7 @@ def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
     assert off < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
 @pytest.mark.parametrize("form", ["onnx", "torchscript"])
 def test_a_random_field_leaves_the_program_with_batch_and_length_free(form: Format, tmp_path: Path) -> None:
     torch.manual_seed(0)

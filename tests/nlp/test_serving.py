@@ -72,8 +72,8 @@ def test_tags(model: str, scheme: str, tmp_path: Path) -> None:
     )
     run = trained(tmp_path, tmp_path / "a.conll", "--task", "tag", "--model", *model.split(), *SMALL)
     answers = assert_answers_alike(run, [*TEXTS, LONG * 4])
-    assert [len(answer["words"]) for answer in answers] == [22, 2, 0, 7, 4, 0, 3, 87]
-    for answer in answers:
+    for text, answer in zip([*TEXTS, LONG * 4], answers, strict=True):
+        assert "".join(answer["words"]) == "".join(text.split())
         assert len(answer["tags"]) == len(answer["words"])
         assert {tag[0] for tag in answer["tags"]} <= {begin, "O"}
 
