@@ -38,32 +38,32 @@ class CRF(nn.Module):
         Scores are float (N, L, K), targets int64 (N, L), and `real`, bool (N, L), is true at words and false at the
         padding on their right.
         """
-        scores, transitions = self._bounded(scores)
-        total = torch.logsumexp(summed(scores, real, transitions)[:, -1] + self.end, 1)
+        scores, transitions = self._bounded(scores, real)
+        total = torch.logsumexp(summed(scores, real, transitions)[:, -1], 1)
         target = target.clamp(min=0)
         own = scores.gather(2, target[:, :, None]).squeeze(2)
         steps = transitions[target[:, :-1], target[:, 1:]]
-        last = target.gather(1, real.sum(1, keepdim=True) - 1).squeeze(1)
-        path = (own * real).sum(1) + (steps * real[:, 1:]).sum(1) + self.end[last]
+        path = (own * real).sum(1) + (steps * real[:, 1:]).sum(1)
         return (total - path).sum()
 
     def best(self, scores: Tensor, real: Tensor) -> Tensor:
         """The likeliest path (Viterbi 1967): float32 (N, L, K), which holds the marginal probability of each of its
         tags at the place of that tag, and 0 elsewhere. Scores are float (N, L, K), `real` is bool (N, L)."""
-        scores, transitions = self._bounded(scores)
+        scores, transitions = self._bounded(scores, real)
         sums, sums_back, path = summed, summed_back, likeliest
         jit: Any = torch.jit
         if jit.is_tracing():  # a trace would have the length of its example
             scripted = jit.script
             sums, sums_back, path = scripted(summed), scripted(summed_back), scripted(likeliest)
-        marginal = (sums(scores, real, transitions) + sums_back(scores, real, transitions, self.end)).softmax(2)
-        chosen = path(scores, real, transitions, self.end)[:, :, None]
+        marginal = (sums(scores, real, transitions) + sums_back(scores, real, transitions)).softmax(2)
+        chosen = path(scores, real, transitions)[:, :, None]
         tags = torch.arange(scores.shape[2], device=scores.device)
         return torch.where(tags == chosen, marginal.clamp(min=_LEAST), 0.0)
 
-    def _bounded(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The scores with that of the first tag, and the transitions, without what is barred."""
-        scores = scores.float()
+    def _bounded(self, scores: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
+        """The scores with those of a first and of a last tag, and the transitions, without what is barred."""
+        last = real & ~torch.cat([real[:, 1:], torch.zeros_like(real[:, :1])], 1)
+        scores = scores.float() + last[:, :, None] * self.end
         first = scores[:, :1] + self.start + self.barred_start
         return torch.cat([first, scores[:, 1:]], 1), self.transitions + self.barred
 
@@ -81,11 +81,11 @@ def summed(scores: Tensor, real: Tensor, transitions: Tensor) -> Tensor:
     return torch.stack(found, 1)
 
 
-def summed_back(scores: Tensor, real: Tensor, transitions: Tensor, end: Tensor) -> Tensor:
-    """The same of all paths that follow each word and its tag: float (N, L, K) of scores (N, L, K), `real` bool (N, L),
-    transitions (K, K) and end (K,), float."""
+def summed_back(scores: Tensor, real: Tensor, transitions: Tensor) -> Tensor:
+    """The same of all paths that follow each word and its tag: float (N, L, K) of scores (N, L, K), `real` bool (N, L)
+    and transitions, float (K, K)."""
     words = scores.unbind(1)
-    state = torch.zeros_like(words[0]) + end
+    state = torch.zeros_like(words[0])
     found = [state]
     for step in range(1, len(words)):
         place = len(words) - step
@@ -95,9 +95,9 @@ def summed_back(scores: Tensor, real: Tensor, transitions: Tensor, end: Tensor) 
     return torch.stack(found, 1).flip(1)
 
 
-def likeliest(scores: Tensor, real: Tensor, transitions: Tensor, end: Tensor) -> Tensor:
-    """The tags of the path of the highest score: int64 (N, L) of scores (N, L, K), `real` bool (N, L), transitions
-    (K, K) and end (K,), float. Padding has the tag of the last word."""
+def likeliest(scores: Tensor, real: Tensor, transitions: Tensor) -> Tensor:
+    """The tags of the path of the highest score: int64 (N, L) of scores, float (N, L, K), `real` bool (N, L) and
+    transitions, float (K, K). Padding has the tag of the last word."""
     words = scores.unbind(1)
     state = words[0]
     same = torch.arange(scores.shape[2], device=scores.device).expand_as(state)
@@ -107,7 +107,7 @@ def likeliest(scores: Tensor, real: Tensor, transitions: Tensor, end: Tensor) ->
         keep = real[:, place, None]
         state = torch.where(keep, best + words[place], state)
         origins.append(torch.where(keep, origin, same))
-    tag = (state + end).argmax(1, keepdim=True)
+    tag = state.argmax(1, keepdim=True)
     path = [tag]
     for step in range(1, len(words)):
         tag = origins[len(words) - step].gather(1, tag)
