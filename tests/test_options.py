@@ -244,7 +244,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(26))
+@pytest.mark.parametrize("number", range(27))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number

@@ -48,7 +48,12 @@ class CRF(nn.Module):
 
     def best(self, scores: Tensor, real: Tensor) -> Tensor:
         """The likeliest path (Viterbi 1967): float32 (N, L, K), which holds the marginal probability of each of its
-        tags at the place of that tag, and 0 elsewhere. Scores are float (N, L, K), `real` is bool (N, L)."""
+        tags at the place of that tag, and 0 elsewhere. Scores are float (N, L, K), `real` is bool (N, L).
+
+        Raises NotImplementedError under torch.export, which would fix the length of a sentence.
+        """
+        if torch.compiler.is_exporting():
+            raise NotImplementedError("the loop of a random field over words has no form there; give --format onnx")
         scores, transitions = self._bounded(scores, real)
         sums, sums_back, path = summed, summed_back, likeliest
         jit: Any = torch.jit
