@@ -10,7 +10,7 @@ from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
-from ptapp_nlp.config import MODELS, SUPERVISED, TrainNLP
+from ptapp_nlp.config import MODELS, SPELLED, SUPERVISED, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
@@ -54,7 +54,7 @@ class Card(KindCard, _Inputs):
     @property
     def spelled(self) -> bool:
         """Whether the model reads each word as a row of numbers, its letters among them."""
-        return self.name == "lstm-crf"
+        return self.name == SPELLED
 
     @property
     def has_outputs(self) -> bool:

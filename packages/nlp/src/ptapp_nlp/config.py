@@ -21,9 +21,11 @@ SUPERVISED = ("classify", "multilabel", "regress", "multitask")
 """The kinds of target that each text has one of."""
 TOKENS = ("tag", "translate", "generate")
 """The tasks with a target for each token."""
+SPELLED = "lstm-crf"
+"""The model that reads whole words with their letters."""
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert")),
-    "tag": ("lstm-crf", "lstm", "gru", "transformer", "bert"),
+    "tag": (SPELLED, "lstm", "gru", "transformer", "bert"),
     "translate": ("transformer",),
     "generate": ("transformer", "lstm", "gru"),
 }
@@ -53,7 +55,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     **{(task, model): {} for task in SUPERVISED for model in ("lstm", "gru")},
     **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
     **{(task, "bert"): _BERT for task in SUPERVISED},
-    ("tag", "lstm-crf"): _SPELLED,
+    ("tag", SPELLED): _SPELLED,
     ("tag", "lstm"): {**_RECURRENT, "lower": False},
     ("tag", "gru"): {**_RECURRENT, "lower": False},
     ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32, "lower": False},
@@ -86,9 +88,9 @@ _ONLY = (
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),
     Only(("vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
-    Only(("tokenizer",), lambda job: job.model not in ("bert", "lstm-crf"), "models other than bert and lstm-crf"),
+    Only(("tokenizer",), lambda job: job.model not in ("bert", SPELLED), "models other than bert and lstm-crf"),
     Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
-    Only(("label_smoothing",), lambda job: job.model != "lstm-crf", "models other than lstm-crf"),
+    Only(("label_smoothing",), lambda job: job.model != SPELLED, "models other than lstm-crf"),
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),

@@ -12,7 +12,7 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import read_json
 from ptapp_nlp.card import Card
-from ptapp_nlp.config import TOKENS, TrainNLP
+from ptapp_nlp.config import SPELLED, TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
@@ -30,7 +30,7 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
         return pretrained_tokens(settings.pretrained, words=settings.task == "tag")
 
     def learned() -> str:
-        if settings.model == "lstm-crf":
+        if settings.model == SPELLED:
             return learn_words(data.train.source, settings.vocab, lower=settings.lower, least=settings.least).json()
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]

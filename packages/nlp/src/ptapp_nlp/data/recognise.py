@@ -15,7 +15,7 @@ from ptapp_core.data.targets import CLASSIFY, MULTILABEL, MULTITASK, REGRESS, Wa
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
-from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP
+from ptapp_nlp.config import SPELLED, SUPERVISED, TOKENS, TrainNLP
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import note_on_length, read_conll
@@ -101,7 +101,7 @@ def load_for(
     wanted = Wanted(job.task) if job.task in TOKENS else wanted_of(job)
     columns = Columns(job.text_column, job.label_column, group, kind=wanted.kind, parts=wanted.parts)
     per = job.text_per if job.keeps_line_breaks else "line"
-    bio = job.model == "lstm-crf"
+    bio = job.model == SPELLED
     reading = Reading(wanted.kind, columns, job.encoding, job.pair, text_per=per, bio=bio)
     division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
