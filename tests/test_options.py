@@ -176,7 +176,7 @@ def write_words(folder: Path) -> Path:
 
 TEXT_MODELS = [
     *(("classify", model) for model in ("lstm", "gru", "transformer")),
-    *(("tag", model) for model in ("lstm", "transformer")),
+    *(("tag", model) for model in ("lstm-crf", "lstm", "transformer")),
     ("translate", "transformer"),
     *(("generate", model) for model in ("transformer", "lstm")),
 ]
@@ -244,7 +244,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(30))
+@pytest.mark.parametrize("number", range(31))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number

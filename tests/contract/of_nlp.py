@@ -16,7 +16,8 @@ from ptapp_core.nn.losses import build_loss
 from ptapp_core.task import Source, Task
 from ptapp_nlp.data.batches import by_length
 from ptapp_nlp.data.encode import IGNORED
-from ptapp_nlp.models.tasks import TokenTask, tagged, token_figures
+from ptapp_nlp.models.crf import CRF
+from ptapp_nlp.models.tasks import PathTask, TokenTask, path_loss, tagged, token_figures
 
 
 def write_texts(folder: Path, rows: int = 112) -> Path:
@@ -74,12 +75,51 @@ def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source,
     return learner(Multilabel(["cat", "dog"]), model, torch.randn(49, 6), accumulate, runtime)
 
 
+def _train_tags(folder: Path) -> list[str]:
+    """The same texts, whose animals are entities."""
+    rows = [row.rpartition(",")[0].split() for row in write_texts(folder / "texts").read_text().splitlines()[1:]]
+    tagged = [[f"{word} {'O' if 'word' in word else 'B-ANIMAL'}" for word in row] for row in rows]
+    (folder / "tags.conll").write_text("\n\n".join(map("\n".join, tagged)) + "\n")
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(folder / "tags.conll")
+    return [*words, "--task", "tag", "--lr", "0.01"]
+
+
+class _Letters(nn.Module):
+    """A tagger with a random field over what is written of each word, which may be made not finite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.crf = nn.Linear(5, 3), CRF(("B", "I", "O"))
+
+    def forward(self, input: Tensor, target: Tensor | None = None) -> Tensor:
+        scores, real = self.net(input), input[:, :, 0] != 0
+        return self.crf.best(scores, real) if target is None else self.crf(scores, target, real)
+
+
+def _learner_of_tags(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    """Paths of tags, of sentences of unequal lengths."""
+    torch.manual_seed(0)
+    data, model = _Syllables(path=True), _Letters()
+    for parameter in model.crf.parameters():
+        nn.init.normal_(parameter)
+    loader = Loader(data, 12, runtime, accumulate=accumulate, order=by_length(data.lengths, 12))
+
+    def evaluate(measured: nn.Module) -> dict[str, float]:
+        return {"loss": path_loss(measured, data, runtime, batch_size=10)}
+
+    return PathTask(model), loader, evaluate
+
+
 class _Syllables:
     """Texts of unequal lengths as rows of numbers that need no embedding, so that one may be made not finite."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, path: bool = False) -> None:
         self.lengths = torch.randint(1, 9, (49,))
         self.input, self.target = torch.randn(49, 8, 5), torch.randint(0, 3, (49, 8))
+        if path:  # padding is 0, and no sentence begins within an entity, or has an I after an O
+            self.input *= (torch.arange(8) < self.lengths[:, None])[:, :, None]
+            self.target = torch.where(self.target == 1, 0, self.target)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -175,5 +215,19 @@ ROWS = [
             "a loss of another kind": (["--loss", "mse,bce,mse"], "cross-entropy or focal"),
         },
         exported="tasks",
+    ),
+    Row(
+        "nlp tags",
+        _train_tags,
+        {"plain": ""},
+        _learner_of_tags,
+        formats=("onnx", "torchscript"),
+        augmented="--word-dropout 0.3",
+        mistakes={
+            "a tokenizer of words that are words already": (["--tokenizer", "bpe"], "--tokenizer"),
+            "smoothing of a path": (["--label-smoothing", "0.1"], "--label-smoothing"),
+            "one way alone": (["--no-bidirectional"], "--no-bidirectional"),
+        },
+        exported="letters",
     ),
 ]

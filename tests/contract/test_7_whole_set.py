@@ -39,7 +39,7 @@ def test_nor_do_those_of_a_domains_own_evaluation(row: Row, tmp_path: Path, monk
             yield batch
 
     whole = evaluate(model)
-    for measures in ("ptapp_core.kinds.kind", "ptapp_vision.kinds"):
+    for measures in ("ptapp_core.kinds.kind", "ptapp_vision.kinds", "ptapp_nlp.models.tasks"):
         monkeypatch.setattr(f"{measures}.each_once", in_threes)
     assert evaluate(model) == pytest.approx(whole, rel=1e-4)
     assert max(sizes) == 3 < sum(sizes)

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--precision", "fp32", "--max-length", "12"]
 SENTENCE = "the cat [SEP] sees the dog and then the bird sees one [EOS] two three four five six seven"
+SHORT = ["the Cat sees", "cat word1", "[PAD] DOG", "a 12 c", "x" * 30]
 TEXTS = [SENTENCE, "cat word1", "[PAD] dog [UNK]", "word1 word2 word3 bird"]
 
 
@@ -38,12 +39,24 @@ class Files:
         shares = self.model(self.ids(text) or [self.card["empty"]])[0]
         return str(self.card["classes"][int(shares.argmax())])
 
-    def tag(self, text: str) -> list[str]:
-        words = text.split()
+    def tag(self, words: list[str]) -> list[str]:
+        if "letters" in self.card:
+            shares = self.model([self._row(word) for word in words])[0]
+            return [self.card["classes"][row.argmax()] for row in shares]
         coded = self.tokenizer.encode(words, is_pretokenized=True)
         shares = self.model(coded.ids)[0]
         first = [coded.word_ids.index(n) if n in coded.word_ids else None for n in range(len(words))]
         return [self.card["no_token"] if at is None else self.card["classes"][shares[at].argmax()] for at in first]
+
+    def _row(self, word: str) -> list[int]:
+        """As `use` in the card has it."""
+        (number,), size = self.ids([word]), self.card["letters"]
+        coded, letters = word.encode(), "".join(filter(str.isalpha, word))
+        small, large = letters == letters.lower(), letters == letters.upper()
+        case = 7 if not letters else 1 if small else 2 if large and len(letters) > 1 else 3
+        case = case if not any(map(str.isdigit, word)) else 6 if letters else 5
+        read = [byte + 1 for byte in (coded if len(coded) <= size else coded[: size // 2] + coded[-size // 2 :])]
+        return [number, case, *read, *[0] * (size - len(read))]
 
     def translate(self, text: str) -> str:
         source, target = self.ids(text), [self.card["begin"]]
@@ -115,12 +128,15 @@ def test_a_bert_to_which_a_mark_in_a_text_is_text(tmp_path: Path, capsys: pytest
         assert files.model(ids)[0] == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_tagger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("model", ["lstm-crf", "lstm --tokenizer char"])
+def test_a_tagger(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.conll").write_text(
         "".join(f"the O\ncat B-X\nsees O\n{n} O\n\nthe O\ndog B-Y\n{n} O\n\n" for n in range(30))
     )
-    run, files = exported(tmp_path, tmp_path / "a.conll", "onnx", "--task", "tag", "--tokenizer", "char", *SMALL)
-    assert [files.tag(text) for text in TEXTS] == [row["tags"] for row in said(capsys, "predict", run, *TEXTS)]
+    words = ["--task", "tag", "--model", *model.split(), *SMALL]
+    run, files = exported(tmp_path, tmp_path / "a.conll", "onnx", *words)
+    rows = said(capsys, "predict", run, *SHORT)
+    assert [files.tag(row["words"]) for row in rows] == [row["tags"] for row in rows]
 
 
 def test_a_translator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

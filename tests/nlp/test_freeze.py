@@ -13,9 +13,10 @@ from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.task import Task
 from ptapp_nlp.config import MODELS, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED
+from ptapp_nlp.data.spelling import WIDTH
 from ptapp_nlp.models import build
 from ptapp_nlp.models.losses import VocabularyLoss
-from ptapp_nlp.models.tasks import OUTPUTS, TokenTask
+from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
 
 pytestmark = pytest.mark.slow
 
@@ -58,5 +59,8 @@ def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str,
         learns = kind.task(model, kind.loss(None, torch.eye(4, 3), weighed=False, label_smoothing=0.0))
     else:
         loss = VocabularyLoss() if task in ("translate", "generate") else CrossEntropy()
-        learns = TokenTask(model, loss, OUTPUTS[task], pad=0)
-    check_frozen(learns, model, frozen, batch_of(task))
+        learns = PathTask(model) if card.spelled else TokenTask(model, loss, OUTPUTS[task], pad=0)
+    batch = batch_of(task)
+    if card.spelled:
+        batch["input"] = IDS.clamp(max=7)[:, :, None].expand(-1, -1, WIDTH)
+    check_frozen(learns, model, frozen, batch)

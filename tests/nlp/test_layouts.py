@@ -43,6 +43,21 @@ def test_a_split_is_called_as_in_all_domains(tmp_path: Path, train: str, val: st
     assert (len(data.train), len(data.val), len(data.test)) == (40, 8, 12)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("eng.train", "eng.testa", "eng.testb"),
+        ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated"),
+    ],
+)
+def test_tagged_corpora_are_read_under_their_own_names(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        write(tmp_path / name, f"-DOCSTART- -X- O O\n\n{name} NNP I-NP I-PER\nsleeps VB I-VP O\n\t\nso O O O\n")
+    data = load(str(tmp_path), Reading("tag", bio=True))
+    assert [part.source[0][0] for part in (data.train, data.val, data.test)] == list(names)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [2, 2, 2]
+
+
 def test_splits_of_other_tasks_are_called_so_too(tmp_path: Path) -> None:
     for name in ("Training.txt", "devel.txt", "testing.txt"):
         write(tmp_path / "plain" / name, f"a line of {name}\n")

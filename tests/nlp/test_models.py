@@ -10,7 +10,7 @@ from torch import nn
 
 from nlp.cards import card_for
 from ptapp_core.data.loader import Batch
-from ptapp_core.export import Format, export
+from ptapp_core.export import READERS, Format, export
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import build_loss
 from ptapp_nlp import pictures
@@ -105,6 +105,23 @@ def test_every_kind_of_model_leaves_the_program_with_batch_and_length_free(
         model, inputs, tmp_path, format=form, about={}, free=free, names=names, most=most, recurrent=recurrent
     )
     assert off < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+@pytest.mark.parametrize("form", ["onnx", "torchscript"])
+def test_a_random_field_leaves_the_program_with_batch_and_length_free(form: Format, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tags = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+    model = build(card_for("tag", "lstm-crf", {"layers": 2}, classes=tags)).eval()
+    for parameter in [*model.crf.parameters(), model.head.weight]:
+        nn.init.normal_(parameter)
+    rows = torch.cat([IDS[:, :, None], torch.randint(1, 8, (*IDS.shape, 25))], 2) * (IDS != 0)[:, :, None]
+    rows, free = rows.repeat(3, 1, 1), [("batch", "length")]
+    path, off = export(model, rows, tmp_path, format=form, about={}, free=free, recurrent=True)
+    assert off < 1e-5
+    longer = torch.randint(1, 8, (5, 23, 26))
+    got = READERS[form](path)(longer)
+    torch.testing.assert_close(got, model(longer), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

@@ -63,13 +63,19 @@ def test_a_pretrained_encoder(tmp_path: Path) -> None:
     assert_answers_alike(trained(tmp_path, write_texts(tmp_path / "texts"), *words), TEXTS)
 
 
-def test_tags(tmp_path: Path) -> None:
+@pytest.mark.parametrize("scheme", ["BIO", "IOB1"])
+@pytest.mark.parametrize("model", ["lstm-crf", "lstm --tokenizer char"])
+def test_tags(model: str, scheme: str, tmp_path: Path) -> None:
+    begin = scheme[0] if scheme == "BIO" else "I"
     (tmp_path / "a.conll").write_text(
-        "".join(f"the O\ncat B-X\nsees O\n{n} O\n\nthe O\ndog B-Y\n{n} O\n\n" for n in range(30))
+        "".join(f"the O\ncat {begin}-X\nsees O\n{n} O\n\nthe O\ndog {begin}-Y\n{n} O\n\n" for n in range(30))
     )
-    run = trained(tmp_path, tmp_path / "a.conll", "--task", "tag", "--tokenizer", "char", *SMALL)
-    answers = assert_answers_alike(run, TEXTS)
-    assert len(answers[0]["words"]) == len(answers[0]["tags"]) == len(LONG.split())
+    run = trained(tmp_path, tmp_path / "a.conll", "--task", "tag", "--model", *model.split(), *SMALL)
+    answers = assert_answers_alike(run, [*TEXTS, LONG * 4])
+    for text, answer in zip([*TEXTS, LONG * 4], answers, strict=True):
+        assert "".join(answer["words"]) == "".join(text.split())
+        assert len(answer["tags"]) == len(answer["words"])
+        assert {tag[0] for tag in answer["tags"]} <= {begin, "O"}
 
 
 @pytest.fixture(scope="module")

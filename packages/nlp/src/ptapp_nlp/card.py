@@ -10,9 +10,10 @@ from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
-from ptapp_nlp.config import MODELS, SUPERVISED, TrainNLP
+from ptapp_nlp.config import MODELS, SPELLED, SUPERVISED, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
+from ptapp_nlp.entities import Scheme
 
 _BERT_LENGTH = 128  # tokens, where the user chose none and the encoder reads so many
 
@@ -47,6 +48,13 @@ class Card(KindCard, _Inputs):
     pretrained: str | None
     options: Options
     encoder: Mapping[str, Any] | None = None
+    scheme: Scheme | None = None
+    """The scheme of the tags in the data, where the model knows them as BIO."""
+
+    @property
+    def spelled(self) -> bool:
+        """Whether the model reads each word as a row of numbers, its letters among them."""
+        return self.name == SPELLED
 
     @property
     def has_outputs(self) -> bool:
@@ -74,11 +82,13 @@ class About(Meta[Card]):
 
 def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | None = None) -> Card:
     """What it takes to build the model again, and to use it; `kind` is that of a task with a target for each text."""
-    encoder: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import describe
 
-        encoder = {"encoder": describe(settings.pretrained)}
+        others["encoder"] = describe(settings.pretrained)
+    if data.scheme is not None:
+        others["scheme"] = data.scheme
     task: Any = settings.task if kind is None else kind.like
     return Card(
         task=task,
@@ -86,11 +96,11 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
         vocab=tokens.size,
         pad=tokens.pad,
         **(kind.card() if kind else {"classes": data.classes}),
-        max_length=_length(settings, encoder.get("encoder"), tokens.pad),
+        max_length=_length(settings, others.get("encoder"), tokens.pad),
         text_per=data.text_per,
         pretrained=settings.pretrained,
         options=Options(**{name: getattr(settings, name) for name in Options.model_fields}),
-        **encoder,
+        **others,
     )
 
 

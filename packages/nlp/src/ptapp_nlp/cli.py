@@ -131,7 +131,7 @@ DATASETS = """\
 nothing               texts that the program makes, for each task
 FILE.csv .tsv .jsonl .json
                       classify: a text and a label; translate: two texts
-FILE.conll .conllu .bio .txt
+FILE.conll .conllu .bio .iob .bioes .txt
                       tag: a word a line with its tag, then an empty line
 FILE.txt              generate: a text a line; with empty lines, one text
 FOLDER                train, val and test of such files; train.en train.de ...;

@@ -22,9 +22,11 @@ SUPERVISED = ("classify", "multilabel", "regress", "multitask")
 """The kinds of target that each text has one of."""
 TOKENS = ("tag", "translate", "generate")
 """The tasks with a target for each token."""
+SPELLED = "lstm-crf"
+"""The model that reads whole words with their letters."""
 MODELS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert")),
-    "tag": ("lstm", "gru", "transformer", "bert"),
+    "tag": (SPELLED, "lstm", "gru", "transformer", "bert"),
     "translate": ("transformer",),
     "generate": ("transformer", "lstm", "gru"),
 }
@@ -32,6 +34,10 @@ _PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2,
 _TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
 _CLASSIFY = {**_TRANSFORMER, "word_dropout": 0.2, "pool": "mean", "average": "ema", "average_decay": 0.99}
 _RECURRENT = {**_PLAIN, "lr": 2e-3}
+_SPELLED: dict[str, Any] = {  # widths and dropout as Lample et al. 2016; letters and case are kept beside small words
+    **{"lr": 2e-3, "epochs": 20.0, "batch_size": 16, "clip": 5.0, "dim": 100, "hidden": 100, "dropout": 0.5},
+    **{"word_dropout": 0.5, "average": "none", "average_decay": 0.999},
+}
 _BERT = {
     **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
     **{"dropout": 0.1, "word_dropout": 0.0, "max_length": None},
@@ -50,9 +56,10 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     **{(task, model): {} for task in SUPERVISED for model in ("lstm", "gru")},
     **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
     **{(task, "bert"): _BERT for task in SUPERVISED},
-    ("tag", "lstm"): _RECURRENT,
-    ("tag", "gru"): _RECURRENT,
-    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32},
+    ("tag", SPELLED): _SPELLED,
+    ("tag", "lstm"): {**_RECURRENT, "lower": False},
+    ("tag", "gru"): {**_RECURRENT, "lower": False},
+    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32, "lower": False},
     ("tag", "bert"): {**_BERT, "lr": 5e-5},
     ("translate", "transformer"): {**_TRANSFORMER, **_TRANSLATE},
     ("generate", "transformer"): {**_TRANSFORMER, **_GENERATE, "dropout": 0.1, "lr": 1e-3, "layers": 4},
@@ -81,8 +88,10 @@ _ONLY = (
     Only(("text_per",), lambda job: job.data is not None and job.task == "generate", "--data of --task generate"),
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),
-    Only(("tokenizer", "vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("tokenizer",), lambda job: job.model not in ("bert", SPELLED), "models other than bert and lstm-crf"),
     Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
+    Only(("label_smoothing",), lambda job: job.model != SPELLED, "models other than lstm-crf"),
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
@@ -132,11 +141,13 @@ class TrainNLP(SupervisedSettings):
     tokenizer: Literal["word", "bpe", "wordpiece", "char"] = option("word", "how text is cut", group=_DATA)
     vocab: int = option(20_000, "most tokens of the vocabulary", group=_DATA, ge=300, le=1_000_000)
     least: int = option(1, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
-    lower: bool = option(True, "small letters alone", group=_DATA)
+    lower: bool = option(True, "small letters alone (lstm-crf reads the others beside them)", group=_DATA)
     max_length: int | None = option(
-        256, "tokens that a text is cut to; none: 128, or what bert reads at most", group=_DATA, ge=4, le=100_000
+        256, "tokens that are read at once; none: 128, or what bert reads at most", group=_DATA, ge=4, le=100_000
     )
-    word_dropout: float = option(0.3, "share of the tokens hidden in training", group=_DATA, ge=0, lt=1)
+    word_dropout: float = option(
+        0.3, "share of the tokens hidden in training (lstm-crf: of words seen once)", group=_DATA, ge=0, lt=1
+    )
     balance: Literal["none", "weights"] = option("none", "weigh rare classes more in the loss", group=_DATA)
 
     dim: int = option(256, "width of embeddings and transformer layers", group=_MODEL, ge=4)
@@ -186,7 +197,7 @@ class TrainNLP(SupervisedSettings):
         if is_own(self.model) and self.task in ("translate", "generate"):
             raise ValueError(f"--task {self.task} has no networks of your own: take --model {' or '.join(known)}")
         if self.model not in known and not is_own(self.model):
-            if self.model in ("lstm", "gru", "bert"):
+            if any(self.model in models for models in MODELS.values()):
                 raise ValueError(f"--model {self.model} cannot {self.task}; take {' or '.join(known)}")
             raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}; your own is module:Class")
         if (self.model == "bert") != (self.pretrained is not None):

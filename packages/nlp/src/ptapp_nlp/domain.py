@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ptapp_core.data.loader import Loader
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.data.members import Members
 from ptapp_core.domain import Domain, Job, Place
 from ptapp_core.export import Example
@@ -32,12 +33,12 @@ from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import figure_of
 from ptapp_nlp.evaluate import Measured, measure, prepare
 from ptapp_nlp.export import example_of
-from ptapp_nlp.models import build
+from ptapp_nlp.models import SentenceTagger, build
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
-from ptapp_nlp.models.tasks import OUTPUTS, TokenTask
-from ptapp_nlp.train import about_tokens, evaluation, hide_words, tokens_of
+from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
+from ptapp_nlp.train import about_tokens, evaluation, hide_rare_words, hide_words, tokens_of
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]
 _LONGEST = 100_000  # the greatest --max-length
@@ -103,7 +104,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             job.runtime,
             seed=settings.seed,
             accumulate=settings.accumulate,
-            transform=hide_words(settings.word_dropout, _tokens(job.data)) if settings.word_dropout else None,
+            transform=_hidden_words(job) if settings.word_dropout else None,
             order=by_length(part.texts.lengths, settings.batch_size),
             names=part.names,
         )
@@ -113,6 +114,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         settings, device = job.settings, job.runtime.device
         if settings.task not in TOKENS:
             return kind_in(job.model).loss_of(settings, job.data.targets, device)
+        if isinstance(job.model, SentenceTagger):
+            return job.model.crf
         smoothing = settings.label_smoothing
         loss = CrossEntropy(label_smoothing=smoothing) if settings.task == "tag" else VocabularyLoss(smoothing)
         return loss.to(device)
@@ -121,6 +124,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """The model with its loss, of texts or of tokens."""
         if job.settings.task not in TOKENS:
             return super().task(job, loss)
+        if job.card.spelled:
+            return PathTask(job.model)
         return TokenTask(job.model, loss, OUTPUTS[job.settings.task], pad=job.card.pad)
 
     def figures(self, job: TextJob) -> tuple[str, ...]:
@@ -138,7 +143,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """The tokens, the texts that are cut, and the model."""
         tokens, most = _tokens(job.data), positions_of(job.model) or _LONGEST
         about = about_tokens(job.parts["train"].texts, tokens, job.settings.batch_size)
-        cut = (part.cut.line(f"{name} ", most) for name, part in job.parts.items())
+        whole = () if job.card.task != "tag" else ("val", "test")  # whose long sentences are in windows
+        cut = (part.cut.line(f"{name} ", most) for name, part in job.parts.items() if name not in whole)
         return [about, *(f"note: {line}" for line in cut if line), *super().lines(job, loader)]
 
     def begin(self, run: Run, data: Splits) -> None:
@@ -162,7 +168,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
 
     def notes(self, part: Measured) -> list[str]:
         """How many of the texts are cut."""
-        return [f"note: {cut}"] if (cut := part.cut.line()) else []
+        return [f"note: {cut}"] if not part.sentences and (cut := part.cut.line()) else []
 
     def report(
         self,
@@ -181,6 +187,14 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """Token numbers to what the task gives."""
         job = self.of_run(trained.run, trained.about.model)
         return example_of(trained, trained.load(build), self.load(job, Runtime("cpu"), trained=trained))
+
+
+def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:
+    """What hides words while a model learns: of a model that reads letters, those that are rare."""
+    share, tokens = job.settings.word_dropout, _tokens(job.data)
+    if job.card.spelled:
+        return hide_rare_words(share, tokens, job.parts["train"].texts)
+    return hide_words(share, tokens)
 
 
 def _tokens(data: Splits) -> Tokens:

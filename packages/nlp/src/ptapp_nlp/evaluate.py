@@ -18,13 +18,14 @@ from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
-from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_tagged, fallback_tag, with_targets
+from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_spelled, encode_tagged, fallback_tag, with_targets
 from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.tokens import Tokens
+from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.decode import translations
 from ptapp_nlp.entities import tag_figures
 from ptapp_nlp.models import Translator
-from ptapp_nlp.models.tasks import OUTPUTS, predict_tags, token_figures
+from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
 from ptapp_nlp.pictures import attention_map, lengths
 
 _WORST = 50
@@ -39,8 +40,8 @@ class Measured:
     tokens: Tokens
     examples: Examples
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
-    places: list[list[int]]
-    """For a tagger: where each word's first token stands, -1 if it has none."""
+    sentences: Sequence[Sequence[Piece]]
+    """For a tagger: the windows of each sentence."""
     cut: Cut
     """How many of the texts are longer than the model reads."""
 
@@ -53,7 +54,8 @@ class Measured:
 
     def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
         """What the model says of each word."""
-        predicted = predict_tags(model, self.texts, self.places, runtime=runtime, fallback=fallback_tag(classes))
+        fallback, pad = fallback_tag(classes), self.tokens.pad
+        predicted = predict_tags(model, self.sentences, pad=pad, runtime=runtime, fallback=fallback)
         return [[classes[number] for number in row] for row in predicted]
 
     @property
@@ -66,19 +68,20 @@ def prepare(
     card: Card, examples: Examples, tokens: Tokens, *, kind: Kind | None = None, names: Sequence[str] = ()
 ) -> Measured:
     """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
-    task, limit = card.task, card.max_length
+    task, limit, tagged = card.task, card.max_length, encode_spelled if card.spelled else encode_tagged
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
-    places: list[list[int]] = []
+    sentences: list[list[Piece]] = []
     if kind is not None:
         texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
         called = examples.names
     elif task == "tag":
-        texts, places = encode_tagged(examples, card.classes, tokens, limit=limit)
-        called = examples.names
+        texts, called = tagged(examples, card.classes, tokens, limit=limit)
+        sentences = [pieces(words, tokens, limit, letters=card.spelled) for words in examples.source]
     else:
         texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per)
-    return Measured(texts, called, tokens, examples, places, cut_of(task, examples, texts, tokens=tokens, limit=limit))
+    cut = Cut([], limit) if card.spelled else cut_of(task, examples, texts, tokens=tokens, limit=limit)
+    return Measured(texts, called, tokens, examples, sentences, cut)
 
 
 def measure(
@@ -137,16 +140,21 @@ def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, 
     )
 
 
+def tag_loss(model: nn.Module, texts: Texts, card: Card, *, loss: nn.Module, runtime: Runtime) -> float:
+    """The loss of a word with a tag over the whole set, on every rank; `loss` is that of models without their own."""
+    if card.spelled:
+        return path_loss(model, texts, runtime)
+    return token_figures(model, OUTPUTS["tag"], texts, loss=loss, runtime=runtime, pad=card.pad)["loss"]
+
+
 def _tags(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
-    figures = token_figures(
-        model, OUTPUTS["tag"], part.texts, loss=build_loss("cross-entropy"), runtime=runtime, pad=card.pad
-    )
+    loss = tag_loss(model, part.texts, card, loss=build_loss("cross-entropy"), runtime=runtime)
     said = part.tags(model, card.classes, runtime)
     rows = [
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}
-        for name, true, own in zip(part.names, part.true, said, strict=True)
+        for name, true, own in zip(part.examples.names, part.true, said, strict=True)
     ]
-    found = {"loss": figures["loss"], **tag_figures(part.true, said, card.classes)}
+    found = {"loss": loss, **tag_figures(part.true, said, card.classes)}
     return Result(found, {}, {PREDICTIONS: json_lines(rows)}, "")
 
 

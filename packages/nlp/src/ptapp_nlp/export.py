@@ -12,6 +12,7 @@ from ptapp_core.measure.judge import OfClasses
 from ptapp_nlp.card import About, Card
 from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.encode import IGNORED, fallback_tag
+from ptapp_nlp.data.spelling import LETTERS, WIDTH
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
 from ptapp_nlp.evaluate import Measured, prepare
@@ -22,6 +23,12 @@ from ptapp_nlp.search import LONGER, MORE
 _Free = dict[str, tuple[str, ...]]
 """Inputs by name, with the names of their free dimensions."""
 _SAMPLES = 16
+_SPELLED = (
+    "a word is its number in tokenizer.json; its case: 1 small letters alone, 2 capitals alone, 3 a capital and small "
+    "ones, 4 another mix, 5 digits without a letter, 6 digits and letters, 7 neither; and its bytes of UTF-8 in NFC, "
+    "each plus 1, filled up with 0 to `letters` (of a longer word the first half of these and the last half); its tag "
+    "is that of the greatest output, its probability; a longer text is read in windows of `max_length` words"
+)
 
 
 class _Probabilities(nn.Module):
@@ -48,7 +55,8 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
     kind = kind_in(model) if card.task in SUPERVISED else None
     part = prepare(card, data.test, tokens, kind=kind, names=data.classes)
     inputs, form, output = _form(card, part)
-    shapes = " and ".join(f"{name}: int64 ({', '.join(dims)})" for name, dims in form.items())
+    width = (str(WIDTH),) if card.spelled else ()
+    shapes = " and ".join(f"{name}: int64 ({', '.join((*dims, *width))})" for name, dims in form.items())
     about = {
         "input": f"{shapes}, numbers of tokenizer.json, padded with {card.pad}",
         **(kind.use() if kind else {"output": output, "classes": card.classes}),
@@ -57,7 +65,7 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
     }
     if kind:
         model = Answers(model).eval()
-    elif card.task != "translate":
+    elif card.task != "translate" and not card.spelled:
         model = _Probabilities(model).eval()
     generates, translates = card.task == "generate", card.task == "translate"
     begin = tokens.begin(card.text_per) if generates else None
@@ -106,8 +114,11 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
         case "classify" | "multilabel" | "regress":
             return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
         case "tag":
-            use = "give the words, split at blanks; the tag of a word is that of its first token, or `no_token`"
-            return {**common, "no_token": card.classes[fallback_tag(card.classes)], "use": use}
+            tagger = {**common, "no_token": card.classes[fallback_tag(card.classes)], "split": "words"}
+            if card.spelled:
+                scheme = {} if card.scheme is None else {"scheme": card.scheme}
+                return {**tagger, "letters": LETTERS, **scheme, "use": _SPELLED}
+            return {**tagger, "use": "give words; the tag of a word is that of its first token, or `no_token`"}
         case "translate":
             use = (
                 "target begins with `begin`; its next number is chosen after the last one, until `end` or as many as "
@@ -136,7 +147,7 @@ def _form(card: Card, part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:
         pair: _Free = {"source": ("batch", "source_length"), "target": ("batch", "target_length")}
         return (batch["source"], batch["target"]), pair, "logits (batch, target_length, vocabulary)"
     output = {
-        "tag": "probabilities (batch, length, tags)",
+        "tag": "probabilities (batch, length, tags)" + (", those of the likeliest path alone" if card.spelled else ""),
         "generate": "probabilities of the next token (batch, length, vocabulary)",
     }.get(card.task, "")
     return (batch["input"],), {"input": ("batch", "length")}, output

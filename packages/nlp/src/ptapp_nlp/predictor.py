@@ -18,7 +18,7 @@ from ptapp_nlp.card import About
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import sample, session_of, translations
 from ptapp_nlp.export import use_of
-from ptapp_nlp.models import Translator, build
+from ptapp_nlp.models import SentenceTagger, Translator, build
 from ptapp_nlp.serving import Front
 
 
@@ -50,7 +50,9 @@ class Predictor:
 
         classify: `class`, `confidence`, `probabilities`; multilabel: `labels`, those that reach their thresholds, and
         `probabilities`; regress: `values` by name; several targets: `targets`, the answer of each by its name; tag:
-        `words`, `tags`; translate: `translation`, by a search of width `beam` (Wu et al. 2016 have the length penalty).
+        `words`, `tags`, and where these mark entities `spans`, each with its `start` and `end` in the text, its `type`
+        and the `score` of its least certain word; translate: `translation`, by a search of width `beam` (Wu et al. 2016
+        have the length penalty).
         A text that the model does not read whole has `tokens`, its length, and `read`, how many of them were. Raises
         UserError for a run that generates texts.
         """
@@ -121,9 +123,12 @@ class Predictor:
 
     @torch.no_grad()
     def _compute(self, arrays: Arrays) -> npt.NDArray[Any]:
-        """What the kind gives, (N, K), or the logits of tags, (N, T, K), of token numbers, int64 (N, T)."""
+        """What the kind gives, (N, K), or the probabilities of tags, (N, T, K), of token numbers, int64 (N, T) or, with
+        letters, (N, T, W)."""
         ids = self._runtime.to_device(torch.from_numpy(arrays["input"]))
         with self._runtime.autocast():
             outputs = refuse_not_finite(self.model(ids).float())
-        values: Tensor = outputs if self.task == "tag" else kind_in(self.model)(outputs.cpu())
+        if self.task == "tag":
+            return (outputs if isinstance(self.model, SentenceTagger) else outputs.softmax(-1)).cpu().numpy()
+        values: Tensor = kind_in(self.model)(outputs.cpu())
         return values.cpu().numpy()

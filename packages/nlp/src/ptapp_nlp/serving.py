@@ -16,6 +16,9 @@ from ptapp_core.serve.front import CARD, Compute
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
+from ptapp_nlp.data.windows import pieces
+from ptapp_nlp.data.words import places_between_blanks, places_of
+from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
@@ -42,6 +45,12 @@ class _Tagger(Typed):
 
     classes: Names
     no_token: str
+    split: Literal["blanks", "words"] = "blanks"
+    """What a text is split at; an export of an earlier version does not say it."""
+    letters: Size | None = None
+    """Bytes of a word that it reads, where it reads letters."""
+    scheme: Scheme | None = None
+    """The scheme in which the answers are given, where the classes are BIO."""
 
 
 class _Translator(Typed):
@@ -107,6 +116,7 @@ class Front:
         match self.task:
             case "tag":
                 self._tagger = checked(card, about, _Tagger)
+                self._nothing = {**self._nothing, **({"spans": []} if mark_entities(self._tagger.classes) else {})}
             case "translate":
                 self._translator = checked(card, about, _Translator)
             case "generate":
@@ -158,8 +168,9 @@ class Front:
         full = [text for text in texts if text.strip()]
         answers = iter(said(full) if full else [])
         found = []
-        words = [text.split() for text in texts] if self.task == "tag" else texts
-        for text, length in zip(texts, whole_lengths(self.task, words, self.tokens), strict=True):
+        tagged = self.task == "tag"  # which reads all of a text, in windows
+        lengths = [0] * len(texts) if tagged else whole_lengths(self.task, texts, self.tokens)
+        for text, length in zip(texts, lengths, strict=True):
             answer = next(answers) if text.strip() else self._nothing
             found.append(
                 {**answer, **({"tokens": length, "read": self.max_length} if length > self.max_length else {})}
@@ -170,14 +181,7 @@ class Front:
         """What the model says of texts that are not blank: of their kind of target, or tags."""
         if self.task != "tag":
             return self._outputs.answers(self.values(compute, texts))
-        words = [text.split() for text in texts]
-        coded = [self.tokens.encode_words(row, self.max_length) for row in words]
-        best = refuse_not_finite(self._computed(compute, [ids for ids, _ in coded])).argmax(2)
-        names, none = self._tagger.classes, self._tagger.no_token
-        return [
-            {"words": row, "tags": [names[numbers[place]] if place >= 0 else none for place in places]}
-            for row, numbers, (_, places) in zip(words, best, coded, strict=True)
-        ]
+        return [self._tags(compute, text) for text in texts]
 
     def values(self, compute: Compute, texts: Sequence[str]) -> npt.NDArray[Any]:
         """What the kind of target gives for texts that are not blank, (N, K) of a float dtype."""
@@ -201,6 +205,29 @@ class Front:
     def text(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """The texts that tokens are."""
         return self.tokens.decode(rows, strip=self._writer.text_per != "file")
+
+    def _tags(self, compute: Compute, text: str) -> dict[str, Any]:
+        """Words, tags, and entities where the tags mark some; the score of one is that of its least certain word."""
+        form = self._tagger
+        places = places_of(text) if form.split == "words" else places_between_blanks(text)
+        words = [text[start:end] for start, end in places]
+        tags: list[str] = []
+        scores: list[float] = []
+        windows = pieces(words, self.tokens, self.max_length, letters=form.letters is not None)
+        for start in range(0, len(windows), _AT_ONCE):
+            part = windows[start : start + _AT_ONCE]
+            shares = refuse_not_finite(self._computed(compute, [piece.numbers for piece in part]))
+            for row, piece in zip(shares, part, strict=True):
+                tags += [form.classes[row[at].argmax()] if at >= 0 else form.no_token for at in piece.places]
+                scores += [float(row[at].max()) if at >= 0 else 0.0 for at in piece.places]
+        answer = {"words": words, "tags": from_bio(tags, form.scheme) if form.scheme else tags}
+        if not mark_entities(form.classes):
+            return answer
+        spans = [
+            {"start": places[first][0], "end": places[last][1], "type": kind, "score": min(scores[first : last + 1])}
+            for first, last, kind in spans_of(tags)
+        ]
+        return {**answer, "spans": spans}
 
     def _written(self, compute: Compute, text: str, how: Writing) -> str:
         prompt, window = self.prompt(text, "the prompt"), self._writer.window
@@ -252,9 +279,9 @@ class _Ranking:
         return search.best_of(refuse_not_finite(logits), scores)
 
 
-def padded(rows: Sequence[Sequence[int]], pad: int) -> search.Numbers:
-    """Rows of numbers, filled up on the right to the longest of them: int64 (N, L)."""
-    batch = np.full((len(rows), max(map(len, rows))), pad)
+def padded(rows: Sequence[Sequence[Any]], pad: int) -> search.Numbers:
+    """Rows of numbers, or of rows of W numbers, filled up on the right to the longest: int64 (N, L), or (N, L, W)."""
+    batch = np.full((len(rows), max(map(len, rows)), *np.shape(rows[0][0])), pad)
     for place, row in enumerate(rows):
         batch[place, : len(row)] = row
     return batch

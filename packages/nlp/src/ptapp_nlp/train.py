@@ -12,11 +12,11 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import read_json
 from ptapp_nlp.card import Card
-from ptapp_nlp.config import TOKENS, TrainNLP
-from ptapp_nlp.data.batches import Texts, by_length, padding
+from ptapp_nlp.config import SPELLED, TOKENS, TrainNLP
+from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.splits import Splits
-from ptapp_nlp.data.tokens import Tokens, learn
-from ptapp_nlp.evaluate import Measured
+from ptapp_nlp.data.tokens import Tokens, learn, learn_words
+from ptapp_nlp.evaluate import Measured, tag_loss
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
 
 
@@ -30,6 +30,8 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
         return pretrained_tokens(settings.pretrained, words=settings.task == "tag")
 
     def learned() -> str:
+        if settings.model == SPELLED:
+            return learn_words(data.train.source, settings.vocab, lower=settings.lower, least=settings.least).json()
         texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
         both = [*texts, *(data.train.target if settings.task == "translate" else ())]
         running = data.text_per == "file"
@@ -37,6 +39,26 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
         return learn(settings.tokenizer, both, many, lower=settings.lower, least=least, running=running).json()
 
     return Tokens.read(runtime.on_main(learned))
+
+
+def hide_rare_words(share: float, tokens: Tokens, texts: Texts) -> Callable[[Batch, Draws], Batch]:
+    """Replaces a share of the words that are seen once in the `texts` to learn from by the unknown word, so that its
+    number is learned (Lample et al. 2016), and less of others: s / (s + (1 - s) n) of a word that is seen n times
+    (Kiperwasser & Goldberg 2016). Case and letters stay."""
+    column = texts.columns["input"]
+    assert isinstance(column, Ragged)
+    seen = torch.bincount(column.gather(torch.arange(len(texts)))[:, :, 0].flatten(), minlength=tokens.size)
+    chance = share / (share + (1 - share) * seen.clamp(min=1).double())
+    chance[tokens.special] = 0.0
+    chance = chance.float()
+
+    def transform(batch: Batch, draws: Draws) -> Batch:
+        words = batch["input"]
+        numbers = words[:, :, 0]
+        hidden = draws.uniform("word", numbers.shape[1]) < chance.to(words.device)[numbers]
+        return {**batch, "input": torch.cat([numbers.masked_fill(hidden, tokens.unk)[:, :, None], words[:, :, 1:]], 2)}
+
+    return transform
 
 
 def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
@@ -60,10 +82,10 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime)
         return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
-        figures = token_figures(model, OUTPUTS[card.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
         if card.task == "tag":
-            return {"loss": figures["loss"], **part.tag_figures(model, card.classes, runtime)}
-        return figures
+            own = tag_loss(model, part.texts, card, loss=loss, runtime=runtime)
+            return {"loss": own, **part.tag_figures(model, card.classes, runtime)}
+        return token_figures(model, OUTPUTS[card.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
 
     return of_tokens if card.task in TOKENS else supervised
 

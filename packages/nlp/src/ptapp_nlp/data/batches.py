@@ -15,23 +15,24 @@ class Ragged:
     """Rows of unequal lengths, one after the other in one tensor.
 
     Args:
-        rows: lists of numbers.
+        rows: lists of numbers, or of lists of W numbers each.
         pad: what fills a row up.
     """
 
-    def __init__(self, rows: Sequence[Sequence[int]], pad: int) -> None:
+    def __init__(self, rows: Sequence[Sequence[int]] | Sequence[Sequence[Sequence[int]]], pad: int) -> None:
         self.lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)
         self.pad = pad
         self._flat = torch.tensor([number for row in rows for number in row], dtype=torch.int32)
         self._starts = self.lengths.cumsum(0) - self.lengths
 
     def gather(self, index: Tensor) -> Tensor:
-        """The rows `index` (n,), padded on the right to the longest of them: int64 (n, L)."""
+        """The rows `index` (n,), padded on the right to the longest of them: int64 (n, L), or (n, L, W)."""
         lengths = self.lengths[index]
         place = torch.arange(int(lengths.max()))
         real = place < lengths[:, None]
         source = (self._starts[index, None] + place).masked_fill(~real, 0)
-        return self._flat[source].long().masked_fill(~real, self.pad)
+        found = self._flat[source].long()
+        return found.masked_fill(~real if found.ndim == 2 else ~real[:, :, None], self.pad)
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ class Texts:
 
     @property
     def lengths(self) -> Tensor:
-        """Tokens of each sample over its ragged columns, int64 (N,)."""
-        return torch.stack([c.lengths for c in self.columns.values() if isinstance(c, Ragged)]).sum(0)
+        """Tokens of each sample over its ragged columns, int64 (N,); targets of tokens are no tokens."""
+        ragged = {name: column.lengths for name, column in self.columns.items() if isinstance(column, Ragged)}
+        return torch.stack([own for name, own in ragged.items() if not (name == "target" and "input" in ragged)]).sum(0)
 
 
 def by_length(lengths: Tensor, batch_size: int) -> Callable[[torch.Generator], Tensor]:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.batches import Ragged, Texts
+from ptapp_nlp.data.spelling import spelled
 from ptapp_nlp.data.splits import Examples, TextPer
 from ptapp_nlp.data.tokens import EOS, Tokens, whole_lengths
+from ptapp_nlp.entities import mark_entities, to_bio
 
 IGNORED = -100
 """The target of a token that has none: padding, or a later part of a tagged word."""
@@ -40,12 +42,29 @@ def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: 
     return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
 
 
+def encode_spelled(
+    examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int
+) -> tuple[Texts, list[str]]:
+    """Tagged words with their letters as a data set, and what each of its samples is called; a sentence of more than
+    `limit` words is several samples, none of which begins within an entity: its first I there is a B."""
+    number = {name: place for place, name in enumerate(classes)}
+    rows, targets, names = [], [], []
+    for words, tags, name in zip(examples.source, examples.target, examples.names, strict=True):
+        for start in range(0, len(words), limit):
+            own = tags[start : start + limit]
+            names.append(name)
+            rows.append(spelled(words[start : start + limit], tokens))
+            targets.append([number[tag] for tag in (to_bio(own) if start and mark_entities(classes) else own)])
+    known = torch.tensor([len(target) for target in targets])
+    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), names
+
+
 def encode_tagged(
     examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int
-) -> tuple[Texts, list[list[int]]]:
-    """Tagged words as a data set, whose targets stand at each word's first token; and the places of those tokens."""
+) -> tuple[Texts, Sequence[str]]:
+    """Tagged words as a data set, whose targets stand at each word's first token, and what its samples are called."""
     number = {name: place for place, name in enumerate(classes)}
-    rows, targets, places = [], [], []
+    rows, targets = [], []
     for words, tags in zip(examples.source, examples.target, strict=True):
         ids, first = tokens.encode_words(words, limit)
         target = [IGNORED] * len(ids)
@@ -54,9 +73,8 @@ def encode_tagged(
                 target[place] = number[tag]
         rows.append(ids)
         targets.append(target)
-        places.append(first)
     known = torch.tensor([len(target) - target.count(IGNORED) for target in targets])
-    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), places
+    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), examples.names
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ EXPECTED = {
         "files for each class",
     ),
     "tag": (
-        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".train", ".testa", ".testb", ".txt"),
+        (".conll", ".conllu", ".bio", ".iob", ".iob2", ".bioes", ".train", ".testa", ".testb", ".annotated", ".txt"),
         "a CoNLL file, or a folder with train, val and test of it",
     ),
     "translate": (
@@ -39,7 +39,8 @@ def expected(task: str) -> str:
 
 
 _OF_CONLL: dict[str, SplitName] = {"testa": "val", "testb": "test"}
-"""What CoNLL-2003 calls its files, besides the words of every domain."""
+"""What CoNLL-2003 calls its files (eng.testa), besides the words of every domain. Those of WNUT-17 are
+wnut17train.conll, emerging.dev.conll and emerging.test.annotated."""
 _ABOUT = re.compile(r"_|(readme|licen[cs]e|copying|citation|about|notes?|classes)\b", re.IGNORECASE)
 """Begins the name of a file that is about the others."""
 _SHOWN = 8  # names of files in a message
@@ -91,5 +92,5 @@ def check_train(found: Collection[str], message: str, division: Division | None)
 
 def split_of_file(file: Path) -> SplitName | None:
     """The split that a name has as its first such word: train.csv, Dev.tsv, de_gsd-ud-train.conllu, eng.testa."""
-    words = re.split(r"[._ -]", file.name.lower())
+    words = re.split(r"[._ -]", file.name.lower().replace("wnut17train", "train"))
     return next((split for word in words if (split := _OF_CONLL.get(word) or split_of(word))), None)

@@ -15,7 +15,7 @@ from ptapp_core.data.targets import CLASSIFY, MULTILABEL, MULTITASK, REGRESS, Wa
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
-from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP
+from ptapp_nlp.config import SPELLED, SUPERVISED, TOKENS, TrainNLP
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import note_on_length, read_conll
@@ -29,6 +29,7 @@ from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.data.tables import Pair, Table, form_of, join_texts, pairs_of, read_tables, suffix_of
 from ptapp_nlp.data.targets import reader
+from ptapp_nlp.entities import about_tags, scheme_of, to_bio
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Reading:
     """Languages of a translation, "en-de"."""
     text_per: Literal["auto", "line", "file"] = "auto"
     """What a text to learn writing from is; auto: a file, if it has empty lines."""
+    bio: bool = False
+    """Whether tags of entities are read as BIO, whatever their scheme."""
 
 
 def load(data: str | None, reading: Reading, *, division: Division | None = BY_HASH, skip_bad: bool = False) -> Splits:
@@ -55,7 +58,9 @@ def load(data: str | None, reading: Reading, *, division: Division | None = BY_H
     if data is None:
         _refuse_columns(reading, "the texts that the program makes")
         parts, classes, about = make(reading.task)
-        return divide(parts, classes, where=about, what=about, division=division, made=True, kind=reading.task)
+        scheme = scheme_of(row for part in parts.values() for row in part.target) if reading.bio else None
+        splits = divide(parts, classes, where=about, what=about, division=division, made=True, kind=reading.task)
+        return replace(splits, scheme=scheme)
     bad = Bad(skip_bad)
     if data.startswith(PREFIX):
         return _of_hub(data, reading, bad, division)
@@ -96,7 +101,8 @@ def load_for(
     wanted = Wanted(job.task) if job.task in TOKENS else wanted_of(job)
     columns = Columns(job.text_column, job.label_column, group, kind=wanted.kind, parts=wanted.parts)
     per = job.text_per if job.keeps_line_breaks else "line"
-    reading = Reading(wanted.kind, columns, job.encoding, job.pair, text_per=per)
+    bio = job.model == SPELLED
+    reading = Reading(wanted.kind, columns, job.encoding, job.pair, text_per=per, bio=bio)
     division = division_of(job, before) if other is None else None
     return load(other or job.data, reading, division=division, skip_bad=skip_bad or job.skip_bad)
 
@@ -131,7 +137,13 @@ def _tagged(
     what = path.name + "".join(dict.fromkeys(columns for _, columns in read.values()))
     if any(part.groups for part in done.values()):
         what += ", grouped by document"
+    scheme = scheme_of(row for part in done.values() for row in part.target)
+    if reading.bio and scheme is not None:
+        done = {name: replace(part, target=[*map(to_bio, part.target)]) for name, part in done.items()}
+        tags = Counter(tag for part in done.values() for row in part.target for tag in row)
     splits = divide(done, in_order(tags), where=path, what=what, division=division, skipped=bad.reasons)
+    about = f"{splits.about}; {about_tags(tags, scheme, bio=reading.bio)}"
+    splits = replace(splits, about=about, scheme=scheme if reading.bio else None)
     notes = (alike(tags), *(note_on_length(files[name].parent, part) for name, part in done.items()))
     return replace(splits, notes=tuple(note for note in notes if note))
 

@@ -13,6 +13,7 @@ from ptapp_core.data.split import SPLITS, TEST, Division, Known, Samples, SplitN
 from ptapp_core.data.targets import MULTILABEL, MULTITASK, REGRESS, said_of, text_of
 from ptapp_core.errors import UserError, counted
 from ptapp_nlp.data.tokens import Tokens
+from ptapp_nlp.entities import Scheme
 
 TextPer = Literal["line", "file"]
 _SHOWN = 20  # rows left out that the console names
@@ -100,6 +101,9 @@ class Splits:
     """For texts that a model learns to write: each line is a text, or all lines are one text with line breaks."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
+
+    scheme: Scheme | None = None
+    """The scheme that the tags of the data have, where they were read as BIO."""
 
     tokens: Tokens | None = None
     """How the texts are cut: learned from the training split, or those of a run or of an encoder."""

@@ -150,6 +150,20 @@ class Tokens:
                 first[word] = place
         return encoding.ids or [self.unk], first
 
+    def sizes(self, words: Sequence[str]) -> tuple[list[int], int]:
+        """How many tokens each word of a sentence has, and how many marks go around it."""
+        encoding = self._cutting(sys.maxsize).encode(list(words), is_pretokenized=True)
+        sizes = [0] * len(words)
+        for word in encoding.word_ids:
+            if word is not None:
+                sizes[word] += 1
+        return sizes, len(encoding.ids) - sum(sizes)
+
+    def numbers(self, words: Sequence[str]) -> list[int]:
+        """The number of each word; the tokens are those of `learn_words`."""
+        ids: list[int] = self.tokenizer.encode(list(words), is_pretokenized=True).ids
+        return ids
+
     def _cutting(self, limit: int) -> Tokenizer:
         """A tokenizer that cuts at a limit: one for each, for the limit is its state, and threads share it."""
         with _LOCK:
@@ -214,4 +228,17 @@ def learn(kind: str, texts: Iterable[str], size: int, *, lower: bool, least: int
     unicode = [normalizers.NFC(), *([normalizers.Lowercase()] if lower else [])]
     tokenizer.normalizer = normalizers.Sequence(unicode)
     tokenizer.train_from_iterator(texts, trainer)
+    return Tokens(tokenizer)
+
+
+def learn_words(sentences: Iterable[Sequence[str]], size: int, *, lower: bool, least: int) -> Tokens:
+    """A token for each word of sentences that are words already, of at most `size` tokens; a word counts if seen
+    `least` times. A digit is as good as any other (Collobert et al. 2011): all of them are 0."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    parts: list[Any] = [normalizers.NFC(), normalizers.Replace(Regex(r"\d"), "0")]
+    tokenizer.normalizer = normalizers.Sequence([*parts, *([normalizers.Lowercase()] if lower else [])])
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=size, special_tokens=SPECIAL, min_frequency=least, show_progress=False
+    )
+    tokenizer.train_from_iterator((list(words) for words in sentences), trainer)
     return Tokens(tokenizer)

@@ -13,9 +13,10 @@ from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
 from ptapp_nlp.models.recurrent import Cell, RecurrentEncoder, RecurrentLanguageModel
+from ptapp_nlp.models.spelled import SentenceTagger, SpelledEncoder
 from ptapp_nlp.models.transformer import LanguageModel, TransformerEncoder, Translator
 
-__all__ = ["Classifier", "LanguageModel", "RecurrentLanguageModel", "Tagger", "Translator", "build"]
+__all__ = ["Classifier", "LanguageModel", "RecurrentLanguageModel", "SentenceTagger", "Tagger", "Translator", "build"]
 
 
 def build(card: Card, *, pretrained: bool = False, kind: Kind | None = None) -> nn.Module:
@@ -51,6 +52,8 @@ def _built(card: Card, outputs: int, pretrained: bool) -> nn.Module:
             pad=card.pad,
         )
     encoder = _encoder(card, pretrained)
+    if isinstance(encoder, SpelledEncoder):
+        return SentenceTagger(encoder, card.classes, options.dropout)
     if task == "tag":
         return Tagger(encoder, outputs, options.dropout)
     return Classifier(encoder, outputs, options.pool, dropout=options.dropout)
@@ -66,6 +69,15 @@ def _encoder(card: Card, pretrained: bool) -> Encoder:
         return PretrainedEncoder(card.encoder, source, card.pad, lora=options.lora)
     if card.name == "transformer":
         return TransformerEncoder(card.vocab, options.dim, options.heads, **_rest(card))
+    if card.spelled:
+        return SpelledEncoder(
+            card.vocab,
+            options.dim,
+            hidden=options.hidden or options.dim,
+            layers=options.layers,
+            dropout=options.dropout,
+            pad=card.pad,
+        )
     return RecurrentEncoder(
         cast(Cell, card.name),
         card.vocab,

@@ -24,6 +24,7 @@ class RecurrentEncoder(Encoder):
         dim: width of the embeddings.
         hidden: width of a state in each direction.
         dropout: share of the embeddings, and of the states between layers, that are dropped.
+        beside: width of what a subclass gives to `read` beside the embeddings.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class RecurrentEncoder(Encoder):
         bidirectional: bool = True,
         dropout: float = 0.0,
         pad: int = 0,
+        beside: int = 0,
     ) -> None:
         super().__init__()
         self.pad, self.bidirectional = pad, bidirectional
@@ -46,14 +48,18 @@ class RecurrentEncoder(Encoder):
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.embedding.weight.data[pad] = 0.0
         self.dropout = Dropout(dropout)
-        widths = [dim] + [self.dim] * (layers - 1)
+        widths = [dim + beside] + [self.dim] * (layers - 1)
         self.forwards = nn.ModuleList(_CELLS[cell](width, hidden, batch_first=True) for width in widths)
         backwards = widths if bidirectional else []
         self.backwards = nn.ModuleList(_CELLS[cell](width, hidden, batch_first=True) for width in backwards)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token numbers, int64 (N, L), to states, float (N, L, dim)."""
-        x = self.dropout(self.embedding(ids))
+        return self.read(self.embedding(ids), ids)
+
+    def read(self, x: Tensor, ids: Tensor) -> Tensor:
+        """What stands for each token, float (N, L, D), and the token numbers, int64 (N, L), to states (N, L, dim)."""
+        x = self.dropout(x)
         reverse = self.reversal(ids)
         for number, reading in enumerate(self.forwards):
             x = self.dropout(x) if number else x

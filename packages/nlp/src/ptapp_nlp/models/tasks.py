@@ -1,6 +1,6 @@
 """The losses of tokens (tag, translate, generate): their unit is the token, so long texts count for more."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import exp
 from typing import Any
 
@@ -11,8 +11,9 @@ from torch.nn import functional
 from ptapp_core.data.loader import Batch, each_once
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.task import Task
-from ptapp_nlp.data.batches import Texts
+from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.encode import IGNORED
+from ptapp_nlp.data.windows import Piece
 
 Forward = Callable[..., Any]
 """A model, or what takes its arguments in its place."""
@@ -62,6 +63,30 @@ class TokenTask(Task):
         return self.loss(logits.flatten(0, 1), target.flatten()), batch["units"], {}
 
 
+class PathTask(Task):
+    """Minimises -log p of the tags of each sentence, by a model that has its loss in itself."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch) -> tuple[Tensor, int, dict[str, Tensor]]:
+        """The loss of a batch, a float scalar. Units are words."""
+        return self.model(batch["input"], batch["target"]), batch["units"], {}
+
+
+@torch.no_grad()
+def path_loss(model: nn.Module, texts: Texts, runtime: Runtime, *, batch_size: int = 64) -> float:
+    """The loss of a word over the whole set by a model that has its loss in itself, on every rank."""
+    total, count = 0.0, 0
+    for batch in each_once(texts, batch_size, runtime):
+        with runtime.autocast():
+            total += float(model(batch["input"], batch["target"]))
+        count += batch["units"]
+    total, words = runtime.total(total, float(count))
+    return total / max(words, 1)
+
+
 @torch.no_grad()
 def token_figures(
     model: nn.Module,
@@ -91,15 +116,26 @@ def token_figures(
 
 @torch.no_grad()
 def predict_tags(
-    model: nn.Module, texts: Texts, places: list[list[int]], *, runtime: Runtime, fallback: int, batch_size: int = 64
+    model: nn.Module,
+    sentences: Sequence[Sequence[Piece]],
+    *,
+    pad: int,
+    runtime: Runtime,
+    fallback: int,
+    batch_size: int = 64,
 ) -> list[list[int]]:
-    """The tag number of each word, `fallback` for words without a token; on every rank."""
-    own: dict[int, list[int]] = {}
+    """The tag number of each word of sentences that are in windows, `fallback` for words without a token; on every
+    rank."""
+    pieces = [(number, piece) for number, sentence in enumerate(sentences) for piece in sentence]
+    texts, own = Texts({"input": Ragged([piece.numbers for _, piece in pieces], pad)}), {}
     for batch in each_once(texts, batch_size, runtime):
         with runtime.autocast():
             best = model(batch["input"]).argmax(2).cpu()
         for row, number in enumerate(batch["index"].tolist()):
             tags: list[int] = best[row].tolist()
-            own[number] = [tags[place] if place >= 0 else fallback for place in places[number]]
+            own[number] = [tags[place] if place >= 0 else fallback for place in pieces[number][1].places]
     found = {number: row for share in runtime.gather(own) for number, row in share.items()}
-    return [found[number] for number in range(len(texts))]
+    joined: list[list[int]] = [[] for _ in sentences]
+    for place, (number, _) in enumerate(pieces):
+        joined[number] += found[place]
+    return joined
