@@ -1,7 +1,7 @@
 """A domain of supervised learning, and what the commands do with one: train, cross-validate, evaluate, export."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -92,6 +92,8 @@ class Job(Generic[S, D, M, C]):
     """What a run's `meta.json` keeps of the model."""
     parts: dict[str, Part]
     """Each split as the model takes it, by name."""
+    rounding: Mapping[str, Any]
+    """How its layers round (`--qat`), as `meta.json` keeps it; empty where they do not."""
 
 
 class Domain(ABC, Generic[S, D, M, C]):
@@ -252,13 +254,12 @@ def begun(domain: AnyDomain, settings: Any) -> tuple["Job[Any, Any, Any, Any]", 
     data = domain.load(settings, runtime)
     with within_memory():
         model, card = domain.build(settings, data, runtime)
-        rounding = {}
-        if settings.qat is not None:
-            rounding = begin_qat(domain, model, card, settings=settings, members=data.members)
+        qat = settings.qat is not None
+        rounding = begin_qat(domain, model, card, settings=settings, members=data.members) if qat else {}
     model = model.to(runtime.device)
     parts: dict[str, Part] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
     parts["train"] = domain.training(settings, parts["train"], model)
-    job = Job(settings, runtime, data, model, card, parts)
+    job = Job(settings, runtime, data, model, card, parts, rounding)
     usual, size, sample = domain.usual_batch(settings), len(parts["train"]), domain.sample(job)
     least = 1 if sample is None else least_samples(model, sample.to(runtime.device))
     job.settings, why_batch = fit_batch_size(settings, usual, size, least=least, ranks=runtime.world)
@@ -276,7 +277,7 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     optimizer = domain.optimizer(job)
     schedule = schedule_of(job.settings, optimizer, plan)
     made = bool(getattr(data, domain.made))
-    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), **rounding}
+    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), **job.rounding}
     with run_of(
         job.settings,
         runtime,
@@ -291,10 +292,9 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
             run.say(line)
         described = plan.describe(loader.steps_per_epoch, job.settings.batch_size, runtime.world)
         run.say(described + why_batch + job.settings.lr_note())
-        if rounding:
-            run.say(
-                f"qat: {counted(len(rounding['qat']), 'layer')} round as int8 does, from the weights of {settings.qat}"
-            )
+        if job.rounding:
+            layers = counted(len(job.rounding["qat"]), "layer")
+            run.say(f"qat: {layers} round as int8 does, from the weights of {settings.qat}")
         run.say(f"run: {run.path}")
         if settings.compile:
             compile_in_place(model, run.say)
