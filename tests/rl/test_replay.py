@@ -8,7 +8,7 @@ import torch
 
 from ptapp_core.errors import UserError
 from ptapp_rl.algos.dqn import DQN, QNetwork
-from ptapp_rl.experience.replay import Replay, check_memory
+from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.experience.sumtree import SumTree
 from rl.cards import card_for
 
@@ -77,6 +77,24 @@ def test_no_step_leads_over_a_reset_from_outside(steps: int, priority: float | N
         assert batch["following"][i] == last + 1
         death = last < 1000 and last % 10 == 8 and last // 10 % 2 == 0
         assert batch["factor"][i] == (0 if death else 0.5 ** (last - frame + 1))
+
+
+def test_actions_of_numbers_are_those_that_were_played() -> None:
+    seen = np.zeros((2, 1), np.float32)
+    replay, no = Replay(seen, 20, n_step=1, gamma=0.5, numbers=3), np.zeros(2, np.bool_)
+    replay.begin(seen)
+    for frame in range(15):
+        actions = np.full((2, 3), frame / 20, np.float32) + np.array([0.0, 0.01, 0.02], np.float32)
+        replay.add(actions, np.zeros(2), no, over=no, reset=no, following=seen + frame + 1)
+    replay.cut(seen + 99)
+    batch = replay.sample(np.random.default_rng(0), 200)
+    assert batch["action"].dtype == torch.float32
+    torch.testing.assert_close(batch["action"], batch["observation"] / 20 + torch.tensor([0.0, 0.01, 0.02]))
+    state = replay.state_dict()
+    state["arrays"]["actions"] = state["arrays"]["actions"] + 1
+    with pytest.raises(ValueError, match="actions must be within -1 and 1"):
+        replay.load_state_dict(state)
+    assert bytes_needed(seen, 100, numbers=3) - bytes_needed(seen, 100) == 100 * (12 - 8)
 
 
 @pytest.mark.parametrize("priority", [None, 0.5])
