@@ -8,7 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_audio.config import EvaluateAudio, ExportAudio, FeaturesAudio, PredictAudio, TrainAudio, TuneAudio
-    from ptapp_core.settings.after_training import BenchmarkSettings
+    from ptapp_core.settings.after_training import BenchmarkSettings, PruneSettings
 
 app = domain("Audio: features, and classifiers from a waveform to a class.")
 
@@ -63,6 +63,15 @@ def benchmark(settings: "BenchmarkSettings") -> None:
     from ptapp_core.domain import benchmark
 
     benchmark(AUDIO, settings)
+
+
+@command(app, "ptapp_core.settings.after_training:PruneSettings")
+def prune(settings: "PruneSettings") -> None:
+    """Remove channels of a trained model, or set weights to zero, as a new run."""
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.prune import prune
+
+    prune(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:FeaturesAudio")
