@@ -129,15 +129,19 @@ def _last_layer(network: nn.Module, example: Tensor) -> nn.Module:
     return seen[-1]
 
 
+@torch.no_grad()
 def _zero(layer: nn.Module, channels: list[int], *, outputs: bool) -> None:
     """Sets what a layer makes of its own channels, or what it takes of others', to zero."""
-    with torch.no_grad():
-        for name, tensor in layer.named_parameters(recurse=False):
-            weighs, transposed = name == "weight" and tensor.ndim > 1, isinstance(layer, ConvNd) and layer.transposed
-            if outputs:
-                tensor[(slice(None), channels) if weighs and transposed else channels] = 0
-            elif weighs and not (isinstance(layer, ConvNd) and layer.groups > 1):  # of groups the outputs are enough
-                tensor[channels if transposed else (slice(None), channels)] = 0
+    transposed = isinstance(layer, ConvNd) and layer.transposed
+    for name, tensor in layer.named_parameters(recurse=False):
+        if name == "weight" and outputs == transposed and tensor.ndim > 1:  # the channels are not its first dimension
+            groups = layer.groups if isinstance(layer, ConvNd) else 1
+            size = tensor.shape[1]
+            parts = tensor.unflatten(0, (groups, -1))  # (groups, channels of the other side, channels of a group, ...)
+            for channel in channels:
+                parts[channel // size, :, channel % size] = 0
+        elif outputs or name == "weight":
+            tensor[channels] = 0
 
 
 def _difference(network: nn.Module, zeroed: nn.Module, example: Tensor) -> float:
