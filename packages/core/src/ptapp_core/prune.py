@@ -37,9 +37,9 @@ def prune(domain: AnyDomain, settings: PruneSettings) -> Path:
     before = {**_sizes(network, example), **_figures(domain, job)}
     try:
         if settings.unstructured:
-            zero_weights(network.cpu(), settings.share)
+            zero_weights(network, settings.share)
         else:
-            remove_channels(network.cpu(), example, settings.share)
+            remove_channels(network, example, settings.share)
             job.card = job.card.with_widths(widths_of(network))
     except UserError as error:
         raise UserError(f"{settings.run}: {error}") from error
