@@ -167,7 +167,7 @@ def copy_weights(model: nn.Module, state: Mapping[str, Tensor], *, source: str, 
 
 
 def named_as(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights with what stands before all names of the network, where `read_weights` took it for a wrapper's."""
+    """The weights, of any shape and dtype, with the first part of names that `read_weights` took for a wrapper's."""
     own = net.state_dict()
     parts = next(iter(own)).split(".")
     for count in range(len(parts)):
