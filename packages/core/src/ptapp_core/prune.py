@@ -21,6 +21,7 @@ from ptapp_core.runs.log import EVALUATED, JsonLines
 from ptapp_core.settings.after_training import PruneSettings
 
 _TRIED = 2  # inputs on which the channels are followed
+_BEGINNINGS = ("weights", "pretrained")  # settings of a job's first weights, which are now those of the pruned run
 
 
 def prune(domain: AnyDomain, settings: PruneSettings) -> Path:
@@ -44,29 +45,25 @@ def prune(domain: AnyDomain, settings: PruneSettings) -> Path:
     except UserError as error:
         raise UserError(f"{settings.run}: {error}") from error
     after = {**_sizes(network, example), **_figures(domain, job)}
-    path = _write(domain, job, {"of": str(trained.checkpoint), **_asked(settings), "before": before, "after": after})
+    asked = {"share": settings.share, "unstructured": settings.unstructured}
+    path = _write(domain, job, {"of": str(trained.checkpoint.resolve()), **asked, "before": before, "after": after})
     print("\n".join([*_table(before, after), f"run: {path}", *_notes(domain, path, settings)]))
     return path
 
 
 def _job_of(domain: AnyDomain, settings: PruneSettings, trained: Trained[Any]) -> Job[Any, Any, Any, Any]:
-    """The job of a run as it would begin from the pruned weights, with the trained model."""
+    """The job of a run, as it would begin from the weights of the pruned one, with the trained model."""
     card = trained.about.model
-    job = domain.of_run(settings.run, card)
-    fresh = {} if settings.unstructured else {name: type(job).model_fields[name].get_default() for name in _BEGINNINGS}
-    job = job.model_copy(update={"run_dir": settings.run_dir, "name": settings.name, "began_with": {}, **fresh})
-    runtime = Runtime(settings.device, job.precision)
-    data = domain.load(job, runtime, trained=trained)
+    before = domain.of_run(settings.run, card)
+    changed: dict[str, Any] = {"run_dir": settings.run_dir, "name": settings.name, "began_with": {}}
+    if not settings.unstructured:
+        fields = type(before).model_fields
+        changed |= {name: fields[name].get_default() for name in _BEGINNINGS if name in fields}
+    runtime = Runtime(settings.device, before.precision)
+    data = domain.load(before, runtime, trained=trained)
     model = trained.load(domain.rebuild)
     parts: dict[str, Any] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
-    return Job(job, runtime, data, model, card, parts)
-
-
-_BEGINNINGS = ("weights", "pretrained")  # settings of a job's first weights, which are now those of the pruned run
-
-
-def _asked(settings: PruneSettings) -> dict[str, Any]:
-    return {"share": settings.share, "unstructured": settings.unstructured}
+    return Job(before.model_copy(update=changed), runtime, data, model, card, parts)
 
 
 def _example_of(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> Tensor:

@@ -16,6 +16,9 @@ MULTIPLE = 8
 """Layers are cut to multiples of so many channels, which fill the vectors of processors."""
 _CLOSE = 1e-4  # the greatest difference, relative to the largest output, between what is left and what was zeroed
 
+_LOST = "the channels of this network cannot be followed"
+_REMEDY = "give --unstructured, which zeroes single weights of any network"
+
 
 class _Cut(NamedTuple):
     """Channels that go together: those of a layer, with all that reads or adds to them."""
@@ -51,11 +54,9 @@ def remove_channels(network: nn.Module, example: Tensor, share: float) -> None:
             _remove(network, example, share, zeroed=zeroed)
         difference = _difference(network, zeroed, example)
     except Exception as error:  # a graph that torch-pruning cannot follow may fail anywhere, in the network itself too
-        raise UserError(f"the channels of this network cannot be followed ({one_line(error)[:200]})") from error
+        raise UserError(f"{_LOST} ({one_line(error)[:200]}); {_REMEDY}") from error
     if not difference <= _CLOSE:
-        raise UserError(
-            "the channels of this network cannot be followed: without those that were zeroed it computes something else"
-        )
+        raise UserError(f"{_LOST}: without those that were zeroed it computes something else; {_REMEDY}")
     if widths_of(network) == before:
         raise UserError(
             f"--share {share:g} removes nothing: layers keep multiples of {MULTIPLE} channels; give a larger one"
