@@ -45,8 +45,8 @@ def widths_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
         elif kept := [key for key, _ in module.named_parameters(recurse=False)]:
             raise UserError(
                 f"{name or 'the network'} is a {type(module).__name__} with a parameter {kept[0]}: only networks whose "
-                "weights lie in convolutions, linear layers and batch normalisation can lose channels (--unstructured zeroes "
-                "single weights of any)"
+                "weights lie in convolutions, linear layers and batch normalisation can lose channels; --unstructured "
+                "zeroes single weights of any"
             )
     return found
 
