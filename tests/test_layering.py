@@ -45,6 +45,8 @@ ROOMS = {
             "task",
         ),
     },
+    "prune": {"cli", "compress", "data", "domain", "jobs", "machine", "nn", "runs", "settings"},
+    "weights": {"jobs", "nn", "runs"},
     "in_memory": {"data", "domain", "export", "jobs", "kinds", "loop", "machine", "nn", "settings"},
     "measure": {"jobs", "machine", "nn", "runs", "settings"},
     "kinds": {"data", "machine", "measure", "nn", "runs", "settings", "task"},
@@ -77,7 +79,7 @@ LIGHT = (
 )
 LIGHT += ("runs.log", "runs.tracking", "runs.reading", "settings.supervised")
 HEAVY = {"torch", "torchvision", "torchaudio", "safetensors", "onnx", "onnxruntime", "transformers", "gymnasium"}
-HEAVY |= {"optuna", "sqlalchemy"}
+HEAVY |= {"optuna", "sqlalchemy", "torch_pruning"}
 # What a server needs; it computes by onnxruntime.
 SERVED = (
     *sorted(f"ptapp_core.serve.{path.stem}" for path in (CORE / "serve").glob("[a-z]*.py")),

@@ -91,6 +91,13 @@ def test_every_batch_normalisation_is_one() -> None:
     assert not isinstance(nn.GroupNorm(1, 2), torch_private.BatchNorm)
 
 
+def test_every_convolution_is_one() -> None:
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    assert all(isinstance(kind(1, 1, 1), torch_private.ConvNd) for kind in kinds)
+    assert [kind(1, 1, 1).transposed for kind in kinds] == [False] * 3 + [True] * 3
+    assert not isinstance(nn.Linear(1, 1), torch_private.ConvNd)
+
+
 def test_the_dispatch_mode_sees_a_tensor_before_it_is_made() -> None:
     seen = []
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.card import KindCard, NetworkCard
+from ptapp_core.kinds.card import KindCard, PrunableCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.typed import Meta, Size, Typed
 
@@ -31,7 +31,7 @@ class Front(Typed):
         return cls(rate=rate, n_fft=n_fft, hop=max(round(hop * rate), 1), mels=mels, low=low)
 
 
-class Card(KindCard, NetworkCard):
+class Card(KindCard, PrunableCard):
     """What it takes to build the model again, and to use it."""
 
     front: Front

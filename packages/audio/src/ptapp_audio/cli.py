@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         TrainAudio,
         TuneAudio,
     )
-    from ptapp_core.settings.after_training import BenchmarkSettings
+    from ptapp_core.settings.after_training import BenchmarkSettings, PruneSettings
 
 app = domain("Audio: features, and classifiers from a waveform to a class.")
 
@@ -80,6 +80,15 @@ def benchmark(settings: "BenchmarkSettings") -> None:
     from ptapp_core.domain import benchmark
 
     benchmark(AUDIO, settings)
+
+
+@command(app, "ptapp_core.settings.after_training:PruneSettings")
+def prune(settings: "PruneSettings") -> None:
+    """Remove channels of a trained model, or set weights to zero, as a new run."""
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.prune import prune
+
+    prune(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:FeaturesAudio")

@@ -33,7 +33,11 @@ _ONLY = (
         "data of your own (--data)",
     ),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and audio is mapped from a file then"),
-    Only(("mels", "frame", "hop", "low", "width"), lambda job: job.model != "wav2vec2", "models of spectrograms"),
+    Only(
+        ("mels", "frame", "hop", "low", "width", "weights"),
+        lambda job: job.model != "wav2vec2",
+        "models of spectrograms",
+    ),
     Only(("width", "dropout"), lambda job: not is_own(job.model), "networks of ptapp, not for your own"),
     Only(("snr",), lambda job: job.noise > 0, "--noise above 0"),
     Only(("freq_mask", "time_mask"), lambda job: job.masks > 0, "--masks above 0"),
@@ -44,7 +48,7 @@ _ONLY = (
 class TrainAudio(SupervisedSettings):
     """`ptapp audio train`."""
 
-    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "seconds", "pretrained")
+    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "seconds", "pretrained", "weights")
     only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
 
     model: str = option("cnn", "name of the model, or module:Class of your own", group="Model", short="-m")
@@ -89,10 +93,18 @@ class TrainAudio(SupervisedSettings):
     mixup: float = option(0.0, "alpha of MixUp; 0 is off", group="Augmentation", ge=0)
 
     pretrained: str | None = option(None, "weights for wav2vec2: a name or a folder", group="Model")
+    weights: Path | None = option(None, "start from the weights of a file, a run, or a checkpoint", group="Model")
     width: int = option(32, "channels of the first layers; transformer: a sixth of its width", group="Model", ge=4)
     dropout: float = option(
         0.2, "share of the features that are dropped before the last layer", group="Model", ge=0, lt=1
     )
+
+    def with_full_paths(self) -> Self:
+        """The paths of the data and of the first weights."""
+        settings = super().with_full_paths()
+        if settings.weights is None:
+            return settings
+        return settings.model_copy(update={"weights": settings.weights.expanduser().resolve()})
 
     @property
     def mixes(self) -> bool:

@@ -1,6 +1,7 @@
 """What audio brings to the commands of `ptapp_core.domain`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
@@ -14,6 +15,7 @@ from ptapp_audio.data.read import FULL_SCALE
 from ptapp_audio.data.recognise import load_for
 from ptapp_audio.data.splits import Splits
 from ptapp_audio.evaluate import measure_clips, predict_clips
+from ptapp_audio.models.weights import read_weights
 from ptapp_audio.models.whole import Waveform, rebuild
 from ptapp_audio.pictures import mistakes
 from ptapp_audio.train import SoundTask, augmented, build_model, own_folds, several_windows
@@ -52,7 +54,8 @@ class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
     ) -> Splits:
         """The recordings of a job, or of a trained run at the rate of its model."""
         if trained is None:
-            return load_for(settings)
+            weights = read_weights(settings.weights) if settings.weights else None
+            return replace(load_for(settings), weights=weights)
         rate, before = trained.about.model.rate, Members.read(trained.run)
         return load_for(settings, rate=rate, before=before, other=other, skip_bad=skip_bad)
 
@@ -104,6 +107,8 @@ class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
         model, clips = job.model, job.parts["train"]
         parameters, seconds = sum(p.numel() for p in model.parameters()), model.window / job.data.rate
         lines = [f"model: {job.settings.model}, windows of {seconds:.3g} s, {parameters:,} parameters; {job.runtime}"]
+        if job.data.weights:
+            lines.append(f"weights: {job.data.weights}")
         if (filled := int((clips.lengths // model.window).sum())) > _FEW_OF * len(clips):
             lines.append(
                 f"note: an epoch hears {len(clips):,} of {filled:,} windows; --windows takes more of each sound"

@@ -17,14 +17,16 @@ from ptapp_audio.features.augment import Augment, hidden_parts, mix, place_windo
 from ptapp_audio.features.spectral import refuse_empty_bands
 from ptapp_audio.models import Network, Wav2Vec2, build
 from ptapp_audio.models.wav2vec2 import RATE
+from ptapp_audio.models.weights import Weights
 from ptapp_audio.models.whole import LogMelFront, UnitFront, Waveform
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.kind import Kind, Supervised
-from ptapp_core.kinds.known import kind_for, wanted_of
+from ptapp_core.kinds.known import kind_for, kind_of, wanted_of
 from ptapp_core.machine.inplace import recompute_activations
 from ptapp_core.settings.own import full_name, is_own
+from ptapp_core.weights import begin_with, copy_weights
 
 _LONGEST = 5.0  # seconds of the window, where the user chose none
 _MOST = 0.9  # the share of the clips that fit into the window
@@ -63,13 +65,29 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, Card]:
     kind = kind_for(settings.kind, data.classes, data.train.labels)
     window = max(window_of(settings.seconds, data.train, data.rate), 8 * front.hop)
     network, options = _network(settings, kind, data.rate, (front.mels, 1 + window // front.hop))
+    if weights := data.weights:
+        _begin_with(network, weights, kind, front)
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())
     model = Waveform(UnitFront() if network.hears else LogMelFront(front), network, window, kind=kind)
     if isinstance(model.front, LogMelFront):
         refuse_empty_bands(model.front.log_mel.mel, "--frame")
-    model.measure(data.train)
-    return model, card_of(full_name(settings.model), options, kind, front=front, window=window)
+    if weights and weights.beside:
+        statistics = {name.removeprefix("front."): value for name, value in weights.beside.items()}
+        copy_weights(model.front, statistics, source=weights.source)
+    else:
+        model.measure(data.train)
+    card = card_of(full_name(settings.model), options, kind, front=front, window=window)
+    return model, card.with_widths(weights.widths if weights else None)
+
+
+def _begin_with(network: Network, weights: Weights, kind: Kind, front: Front) -> None:
+    """Gives a network the widths and values of a job's first weights; raises UserError where they do not fit it."""
+    if weights.card is not None:
+        weights.refuse_other_features(front)
+        if weights.widths is not None:
+            weights.refuse_other_outputs(kind_of(weights.card).outputs, kind.outputs)
+    begin_with(network, weights, head=network.head_prefix)
 
 
 def _network(settings: TrainAudio, kind: Kind, rate: int, shape: tuple[int, int]) -> tuple[Network, dict[str, Any]]:

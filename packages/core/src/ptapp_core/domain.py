@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
@@ -92,7 +92,7 @@ class Job(Generic[S, D, M, C]):
     """What a run's `meta.json` keeps of the model."""
     parts: dict[str, Part]
     """Each split as the model takes it, by name."""
-    rounding: Mapping[str, Any]
+    rounding: Mapping[str, Any] = field(default_factory=dict)
     """How its layers round (`--qat`), as `meta.json` keeps it; empty where they do not."""
 
 

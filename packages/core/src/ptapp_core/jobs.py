@@ -196,7 +196,13 @@ def run_of(
     settings = settings.with_full_paths().model_copy(update={"precision": runtime.precision})
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
-        model = read_json(settings.resume / "meta.json").get("model")
+        meta = read_json(settings.resume / "meta.json")
+        if "pruned" in meta:
+            raise UserError(
+                f"--resume {settings.resume}: was pruned, and has no training to continue: give "
+                f"--config {settings.resume / 'config.toml'} --weights {settings.resume}"
+            )
+        model = meta.get("model")
         if less_place(model) != less_place(about["model"]):
             raise UserError(
                 f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field
 
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.card import KindCard, NetworkCard
+from ptapp_core.kinds.card import KindCard, PrunableCard
 from ptapp_core.runs.typed import Meta, Side, Size
 from ptapp_core.settings.own import full_name, is_own
 from ptapp_vision.config import TrainVision
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ptapp_vision.models.weights import Weights  # which reads a card itself
 
 
-class Card(KindCard, NetworkCard):
+class Card(KindCard, PrunableCard):
     """What it takes to build the model again, and to use it."""
 
     called: ClassVar[Mapping[str, str]] = {**KindCard.called, SEGMENT: "classes"}
@@ -45,7 +45,8 @@ def card_of(settings: TrainVision, data: Splits, kind: "Kind", *, weights: "Weig
     """What it takes to build the model again, and to use it."""
     channels, _, size = data.train.shape
     network_channels = channels
-    if settings.model.startswith("torchvision/") and (settings.pretrained or weights):
+    pruned = weights.widths if weights else None
+    if settings.model.startswith("torchvision/") and (settings.pretrained or weights) and pruned is None:
         network_channels = 3
     elif weights is not None and weights.statistics is not None:
         network_channels = len(weights.statistics[0])
@@ -65,4 +66,4 @@ def card_of(settings: TrainVision, data: Splits, kind: "Kind", *, weights: "Weig
         size=size,
         span=data.span,
         channels_last=settings.channels_last,
-    )
+    ).with_widths(pruned)

@@ -7,7 +7,7 @@ import typer
 from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
-    from ptapp_core.settings.after_training import BenchmarkSettings
+    from ptapp_core.settings.after_training import BenchmarkSettings, PruneSettings
     from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, RatesVision, TrainVision, TuneVision
 
 app = domain("Images: train, evaluate and export classifiers and autoencoders.")
@@ -72,6 +72,15 @@ def benchmark(settings: "BenchmarkSettings") -> None:
     from ptapp_vision.domain import VISION
 
     benchmark(VISION, settings)
+
+
+@command(app, "ptapp_core.settings.after_training:PruneSettings")
+def prune(settings: "PruneSettings") -> None:
+    """Remove channels of a trained model, or set weights to zero, as a new run."""
+    from ptapp_core.prune import prune
+    from ptapp_vision.domain import VISION
+
+    prune(VISION, settings)
 
 
 @app.command()

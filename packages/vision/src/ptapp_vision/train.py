@@ -11,7 +11,7 @@ from ptapp_vision.augment.batch import Augment, mix
 from ptapp_vision.card import Card, card_of
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.splits import SEGMENT, Splits
-from ptapp_vision.kinds import kind_for
+from ptapp_vision.kinds import kind_for, kind_of
 from ptapp_vision.models import Weights, build
 from ptapp_vision.models.whole import Pixels, pixel_statistics
 
@@ -19,6 +19,8 @@ from ptapp_vision.models.whole import Pixels, pixel_statistics
 def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, Card]:
     """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
     kind = kind_for(settings.kind, data.classes, data.train.labels)
+    if weights is not None and weights.card is not None and weights.widths is not None:
+        weights.refuse_other_outputs(kind_of(weights.card).outputs, kind.outputs)
     card = card_of(settings, data, kind, weights=weights)
     network = build(
         settings.model,

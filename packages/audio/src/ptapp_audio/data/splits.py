@@ -1,9 +1,13 @@
 """Which clips are for training, which choose the checkpoint, which are the test."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ptapp_audio.data.clips import Clips
 from ptapp_core.data.members import Members
+
+if TYPE_CHECKING:
+    from ptapp_audio.models.weights import Weights
 
 _SHOWN = 20  # samples left out that the console names
 
@@ -26,6 +30,8 @@ class Splits:
     """Lines on what was decided about the data that may surprise."""
     members: Members = field(default_factory=lambda: Members([]))
     """Which clip is in which split."""
+    weights: "Weights | None" = None
+    """What a job starts from, which is read once."""
 
     def lines(self) -> list[str]:
         """What the console says of the data after `about`: the notes, and the first samples that were left out."""

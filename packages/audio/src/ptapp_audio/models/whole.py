@@ -15,6 +15,7 @@ from ptapp_audio.models import Network, build
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.known import kind_of
+from ptapp_core.nn.widths import set_widths
 
 _QUIET = -60.0  # dB: below it a window counts as silence, and is not turned up
 _LOOKED_AT = 256  # windows from which the statistics are taken
@@ -144,4 +145,6 @@ def rebuild(card: Card) -> Waveform:
     shape = (card.front.mels, 1 + card.window // card.front.hop)
     kind = kind_of(card)
     network = build(card.name, classes=kind.outputs, shape=shape, **card.options)
+    if card.widths is not None:
+        set_widths(network, card.widths)
     return Waveform(UnitFront() if network.hears else LogMelFront(card.front), network, card.window, kind=kind)

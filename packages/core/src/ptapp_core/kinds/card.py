@@ -1,11 +1,11 @@
 """What the card of a model says of its kind of target."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from ptapp_core.runs.typed import Listed, Names, Typed
+from ptapp_core.runs.typed import Listed, Names, Size, Typed
 from ptapp_core.settings.own import is_own, refuse_unknown
 
 
@@ -14,6 +14,16 @@ class NetworkCard(Typed):
 
     name: str
     options: Mapping[str, Any]
+
+
+class PrunableCard(NetworkCard):
+    """A network whose layers may have been made narrower; `widths` is what `nn.widths` says of them, None: as built."""
+
+    widths: Mapping[str, Listed[Size]] | None = None
+
+    def with_widths(self, widths: Mapping[str, Sequence[int]] | None) -> Self:
+        """The card of the same network with such widths; None: as it is."""
+        return self if widths is None else self.model_copy(update={"widths": widths})
 
 
 class OutputsCard(Typed):

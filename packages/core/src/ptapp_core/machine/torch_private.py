@@ -17,6 +17,7 @@ from torch.utils import _python_dispatch
 
 __all__ = [
     "BatchNorm",
+    "ConvNd",
     "DispatchMode",
     "call_first",
     "copy_each",
@@ -32,6 +33,8 @@ __all__ = [
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 """The class of every batch normalisation, over one, two or three dimensions, synchronised or not."""
+ConvNd = nn.modules.conv._ConvNd
+"""The class of every convolution, over one, two or three dimensions, transposed or not."""
 multiply_each = torch._foreach_mul_
 """(tensors, factor) multiplies each tensor in place; one call where `mul_` would take one for each tensor."""
 norm_of_each = torch._foreach_norm

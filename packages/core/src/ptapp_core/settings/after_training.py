@@ -137,3 +137,17 @@ class BenchmarkSettings(OfRun):
     seconds: float = option(1.0, "how long each is timed, for each size of a batch", group="Benchmark", gt=0, le=600)
     compile: bool = option(False, "time torch.compile, too, which takes a minute or more", group="Benchmark")
     profile: bool = option(False, "write a trace of the model's operators, and name the costliest", group="Benchmark")
+
+
+class PruneSettings(OfRun):
+    """What is removed from a run's model, and where the new run goes."""
+
+    share: float = option(
+        0.5, "what is removed: of each layer's channels, or of all weights", group="Pruning", gt=0, lt=1
+    )
+    unstructured: bool = option(
+        False, "set single weights to zero, which makes no model faster; else whole channels go", group="Pruning"
+    )
+    device: str = option("auto", "where both models are measured: auto, cpu, cuda, cuda:N or mps", group="Device")
+    run_dir: Path = option(Path("runs"), "directory for the new run", group="Run")
+    name: str | None = option(None, "name of the new run, in place of the data's", group="Run")

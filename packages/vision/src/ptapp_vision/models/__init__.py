@@ -5,16 +5,18 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.settings.own import is_own
+from ptapp_core.weights import begin_with, copy_weights
 from ptapp_vision.models.autoencoder import Autoencoder
 from ptapp_vision.models.fercnn import FerCNN
 from ptapp_vision.models.network import Network
 from ptapp_vision.models.own import own_network
 from ptapp_vision.models.resnet import ResNet
 from ptapp_vision.models.unet import UNet
-from ptapp_vision.models.weights import Weights, copy_weights, read_weights
+from ptapp_vision.models.weights import Weights, read_weights
 
 __all__ = [
     "Autoencoder",
@@ -100,6 +102,12 @@ def build(
     Raises UserError for an unknown name or option, an image too small, or weights that do not fit or cannot be had.
     """
     shape = {"classes": classes, "channels": channels, "size": size}
+    if weights is not None and weights.widths is not None:
+        as_built: dict[str, Any] = {**shape, **options}
+        network = build(name, of_pixels=of_pixels, **as_built)
+        begin_with(network, weights, head=network.head_prefix)
+        network.statistics = weights.statistics
+        return network
     if is_own(name):
         _refuse_unknown(name, options, [])
         return own_network(name, weights=weights, of_pixels=of_pixels, **shape)

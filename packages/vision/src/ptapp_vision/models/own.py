@@ -1,14 +1,12 @@
 """A network of the user's own as one of ptapp's."""
 
-from collections.abc import Mapping
-
 import torch
-from torch import Tensor, nn
 
 from ptapp_core.nn.own import Wrapped, head_of, make_network, try_network
 from ptapp_core.settings.own import bring
+from ptapp_core.weights import copy_weights, named_as
 from ptapp_vision.models.network import Network
-from ptapp_vision.models.weights import Weights, copy_weights
+from ptapp_vision.models.weights import Weights
 
 _TRIED = 2  # images
 
@@ -36,17 +34,6 @@ def own_network(
     )
     network = OwnNetwork(net)
     if weights is not None:
-        copy_weights(net, _under_names_of(net, weights.state), head=head_of(net), source=weights.source)
+        copy_weights(net, named_as(net, weights.state), head=head_of(net), source=weights.source)
         network.statistics = weights.statistics
     return network
-
-
-def _under_names_of(net: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The weights with what stands before all names of the network, where `read_weights` took it for a wrapper's."""
-    own = net.state_dict()
-    parts = next(iter(own)).split(".")
-    for count in range(len(parts)):
-        before = "".join(f"{part}." for part in parts[:count])
-        if any(f"{before}{name}" in own for name in state):
-            return {f"{before}{name}": value for name, value in state.items()}
-    return state

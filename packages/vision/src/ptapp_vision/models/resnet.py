@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ptapp_core.errors import UserError, nearest
+from ptapp_core.nn.widths import PerChannel
 from ptapp_vision.models.network import Network
 
 SMALL_IMAGE = 64  # up to this many pixels a side, a stem that divides the image by four would leave too little
@@ -185,7 +186,7 @@ class StochasticDepth(nn.Module):
         return x * (kept.to(x.dtype) / (1.0 - self.drop))
 
 
-class BlurPool(nn.Module):
+class BlurPool(PerChannel):
     """Blurs with the binomial filter [1 2 1]⊗[1 2 1] / 16 and keeps every second row and column (Zhang 2019).
 
     (N, C, H, W) to (N, C, ceil(H / 2), ceil(W / 2)). The border is repeated, where Zhang reflects it, so that an image
@@ -195,7 +196,6 @@ class BlurPool(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         line = torch.tensor([0.25, 0.5, 0.25])
-        self.kernel: Tensor
         self.register_buffer("kernel", torch.outer(line, line).repeat(channels, 1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

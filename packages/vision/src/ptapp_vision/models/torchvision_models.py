@@ -12,8 +12,9 @@ from torchvision.models.vision_transformer import interpolate_embeddings
 
 from ptapp_core.errors import UserError, nearest
 from ptapp_core.machine.torch_private import load_any_version
+from ptapp_core.weights import copy_weights
 from ptapp_vision.models.network import Network
-from ptapp_vision.models.weights import Weights, copy_weights
+from ptapp_vision.models.weights import Weights
 
 _CENTRED = ("googlenet", "inception_v3")
 """Their weights take pixels in [-1, 1]. torchvision normalises as for ImageNet, and its networks then undo that

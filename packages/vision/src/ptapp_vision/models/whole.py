@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ptapp_core.data.loader import Batch
 from ptapp_core.kinds.classify import Classify
 from ptapp_core.kinds.kind import Kind
+from ptapp_core.nn.widths import set_widths
 from ptapp_vision.card import Card
 from ptapp_vision.data.decode import OnDisk
 from ptapp_vision.data.splits import SEGMENT, Images
@@ -101,4 +102,6 @@ def rebuild(card: Card) -> Pixels:
         of_pixels=kind.name == SEGMENT,
         **card.options,
     )
+    if card.widths is not None:
+        set_widths(network, card.widths)
     return Pixels(network, torch.zeros(channels), torch.ones(channels), channels_last=card.channels_last, kind=kind)
