@@ -128,7 +128,7 @@ TUNED: dict[tuple[str, str], dict[str, Any]] = {
         "gamma": 0.9,
         "gae": 0.95,
     },
-    # These three are RL Baselines3 Zoo's (hyperparams/sac.yml, td3.yml, ddpg.yml); updates do not wait for episodes here.
+    # These three are RL Baselines3 Zoo's (hyperparams/sac.yml, td3.yml, ddpg.yml).
     ("sac", "Pendulum"): {"frames": 20_000, "lr": 1e-3, "learning_starts": 100},
     ("td3", "Pendulum"): _PENDULUM,
     ("ddpg", "Pendulum"): _PENDULUM,
