@@ -15,6 +15,7 @@ from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.plan import Plan
 from ptapp_core.tune.rates import Point, range_test, smoothed, suggestion
+from ptapp_vision.config import RatesVision
 
 
 class Squares(nn.Module):
@@ -42,7 +43,7 @@ def test_of_least_squares_the_rate_is_below_the_one_that_diverges_and_learns(tmp
     )
     curvature = torch.linalg.eigvalsh(inputs.T @ inputs / 64)
     assert [point.lr for point in points] == pytest.approx([1e-4 * 1e6 ** (step / 59) for step in range(len(points))])
-    assert 0.01 * 2 / curvature[-1] < suggestion(points) < 2 / curvature[-1]
+    assert 0.01 * 2 / curvature[-1] < suggestion(points, 60) < 2 / curvature[-1]
     assert not list(tmp_path.iterdir())
 
 
@@ -55,6 +56,26 @@ def test_a_test_that_is_not_finite_any_more_ends_there(tmp_path: Path) -> None:
     assert 0 < len(points) < 100
 
 
+def test_a_first_step_that_is_not_finite_is_named(tmp_path: Path) -> None:
+    runtime, task = Runtime("cpu", "fp32"), Supervised(nn.Linear(4, 1), Squares())
+    source = Loader({"input": torch.full((8, 4), torch.inf), "target": torch.ones(8, 1)}, 8, runtime)
+    optimizer = build_optimizer(task.model, "sgd", lr=1.0)
+    with pytest.raises(UserError, match="step 1: the loss or a gradient is not finite"):
+        range_test(Plan(20, log_every=1), runtime, tmp_path, task=task, source=source, optimizer=optimizer, factor=10.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_job_of_a_file_is_tested_by_its_own_steps_and_scale(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('steps = 600\naverage = "ema"\nlr_scale = "linear"\nlr = 0.5\nepochs = 3.0\ncompile = true\n')
+    settings = RatesVision.resolve(file, {"batch_size": 64})
+    assert (settings.steps, settings.average, settings.compile) == (200, "none", False)
+    assert settings.lr_factor == 0.25
+    file.write_text('steps = "none"\n')
+    assert RatesVision.resolve(file, {}).steps == 200
+    assert RatesVision.resolve(file, {"steps": 50}).steps == 50
+
+
 def curve(*losses: float) -> list[Point]:
     return smoothed([(1e-4 * 1.5**place, loss) for place, loss in enumerate(losses)])
 
@@ -62,7 +83,12 @@ def curve(*losses: float) -> list[Point]:
 def test_what_comes_after_the_first_rise_does_not_count() -> None:
     falls = [2.0] * 15 + [1.0] * 15
     points = curve(*falls, *[8.0] * 10, *[0.1] * 30)
-    assert suggestion(points) == pytest.approx(0.1 * points[29].lr)
+    assert suggestion(points, len(points)) == pytest.approx(0.1 * points[29].lr)
+
+
+def test_a_loss_that_still_falls_where_it_is_not_finite_any_more_says_enough() -> None:
+    points = curve(*[2.0 - 0.04 * step for step in range(40)])
+    assert suggestion(points, 60) == pytest.approx(0.1 * points[-1].lr)
 
 
 @pytest.mark.parametrize(
@@ -72,11 +98,12 @@ def test_what_comes_after_the_first_rise_does_not_count() -> None:
         ([2.0] * 20 + [9.0] * 20, "falls at no rate"),
         ([2.0 - 0.04 * step for step in range(40)], "still falls at the highest rate, .*; give a greater --highest"),
         ([2.0] * 5, "finite for 5 steps only; give a smaller --lowest"),
+        ([0.0] * 40, "falls at no rate"),
     ],
 )
 def test_losses_that_do_not_say_it_are_refused(losses: list[float], why: str) -> None:
     with pytest.raises(UserError, match=why):
-        suggestion(curve(*losses))
+        suggestion(curve(*losses), len(losses))
 
 
 @pytest.mark.slow

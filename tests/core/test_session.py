@@ -56,6 +56,12 @@ def test_a_card_that_does_not_do_is_refused(card: Any, why: str, tmp_path: Path)
     assert "\n" not in str(error.value)
 
 
+def test_a_form_for_another_provider_is_refused(tmp_path: Path) -> None:
+    folder = write_export(tmp_path, {**CARD, "provider": "CUDAExecutionProvider"})
+    with pytest.raises(UserError, match="was made for CUDAExecutionProvider, and a server computes on the processor"):
+        open_model(folder / "model.onnx")
+
+
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model\.onnx\.json: no such file"):
         open_model(tmp_path / "model.onnx")

@@ -38,7 +38,7 @@ def distribution(model: SoftPolicy, features: Tensor) -> Any:
     return TransformedDistribution(Independent(Normal(mean, log_deviation.exp()), 1), [TanhTransform()])
 
 
-def test_the_density_of_an_action_is_that_of_the_tangent_of_a_normal_number() -> None:
+def test_the_density_of_an_action_is_that_of_the_hyperbolic_tangent_of_a_normal_number() -> None:
     model, features = policy().double(), torch.randn(200, 4, dtype=torch.float64)
     action, log_prob = model.sample(features, torch.randn(200, 2, dtype=torch.float64))
     assert (action.abs() < 1).all()

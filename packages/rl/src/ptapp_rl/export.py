@@ -54,7 +54,7 @@ def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
     about = {
         "domain": "rl",
         "input": f"{_form(samples)}: observations as {name} gives them{latest}",
-        "output": "the policy's likeliest actions, as the environment takes them",
+        "output": "the policy's actions (likeliest, or of the mean), as the environment takes them",
         "inputs": _inputs(samples),
         "observation": card.observation.stored(),
         "action": card.action.stored(),

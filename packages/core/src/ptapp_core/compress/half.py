@@ -25,7 +25,7 @@ def provider_for(precision: Half) -> str:
     On x86 it has no kernels of them, whatever the processor can do: it computes in fp32 and casts between all layers,
     or refuses the model. Its fp16 convolutions are for Arm processors with the flag `asimdhp`.
     """
-    if is_there("CUDAExecutionProvider") and torch.cuda.is_available():
+    if is_there("CUDAExecutionProvider"):
         return "CUDAExecutionProvider"
     if precision == "fp16" and "asimdhp" in flags():
         return "CPUExecutionProvider"
@@ -37,10 +37,11 @@ def provider_for(precision: Half) -> str:
 
 
 def is_there(provider: str) -> bool:
-    """Whether the onnxruntime that is installed has a provider."""
+    """Whether the onnxruntime that is installed has a provider, and this machine what it computes on."""
     import onnxruntime
 
-    return provider in onnxruntime.get_available_providers()
+    has_device = torch.cuda.is_available() or not provider.startswith("CUDA")
+    return has_device and provider in onnxruntime.get_available_providers()
 
 
 def write_half(exact: Path, part: Path, example: Example, *, precision: Half, tolerance: float) -> list[str]:

@@ -30,6 +30,8 @@ _DTYPES = {
     "double": "FP64",
 }
 """The name of a dtype in ONNX -> in the Open Inference Protocol."""
+_PROVIDER = "CPUExecutionProvider"
+"""What of onnxruntime computes."""
 _NUMPY = {"float": "float32", "double": "float64"}
 _UNREADABLE = (
     failures.Fail,
@@ -91,12 +93,16 @@ def open_model(file: Path, *, threads: int = 1) -> Model:
     Raises UserError where there is no such file, a broken one, or one of a domain that is not installed.
     """
     about = _card(file.with_name(f"{file.name}.json"))
+    if about.get("provider", _PROVIDER) != _PROVIDER:
+        raise UserError(
+            f"{file}: was made for {about['provider']}, and a server computes on the processor: serve {FILE}"
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # an error of a run is raised, and need not be printed too
     try:
-        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=[_PROVIDER])
     except FileNotFoundError as error:
         raise UserError(f"{file}: no such file; export the run again") from error
     except _UNREADABLE as error:

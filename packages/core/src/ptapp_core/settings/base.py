@@ -25,7 +25,7 @@ class Settings(BaseModel):
     first: ClassVar[tuple[str, ...]] = ()
     """The settings that `--help` shows of a command with many; `--help-all` shows all. Empty: `--help` shows all."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

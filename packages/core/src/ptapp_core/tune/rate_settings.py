@@ -11,14 +11,15 @@ from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import option
 
 _RATES = "Rates"
+_STEPS = 200
 _LEFT_OUT = frozenset(
     (
-        *("lr", "backbone_lr", "lr_scale", "lr_base_batch", "schedule", "warmup", "milestones", "lr_gamma", "power"),
+        *("lr", "backbone_lr", "schedule", "warmup", "milestones", "lr_gamma", "power"),
         *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
         *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", "sync_batchnorm", "compile", "began_with"),
     )
 )
-"""Settings of `train` without an effect on a test of rates."""
+"""Settings of `train` without an effect on a test of rates; a file that has them is taken without."""
 
 
 class RateSettings(Settings):
@@ -33,7 +34,7 @@ class RateSettings(Settings):
 
     lowest: float = option(1e-6, "learning rate of the first step", group=_RATES, gt=0)
     highest: float = option(1.0, "learning rate of the last step", group=_RATES, gt=0)
-    steps: int | None = option(200, "steps from the lowest rate to the highest", group=_RATES, ge=10, le=10**6)
+    steps: int | None = option(_STEPS, "steps from the lowest rate to the highest", group=_RATES, ge=10, le=10**6)
 
     @classmethod
     def groups(cls) -> dict[str, dict[str, FieldInfo]]:
@@ -44,8 +45,14 @@ class RateSettings(Settings):
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
-        """Resolves as `train` does; raises UserError where the rates do not rise."""
+        """Resolves as `train` does, but for the steps of a file, which are those of its job.
+
+        Raises UserError where the rates do not rise.
+        """
         settings = super().resolve(config, options)
+        fields = cls.model_fields
+        unused = {name: fields[name].get_default() for name in fields.keys() & _LEFT_OUT}
+        settings = settings.model_copy(update={**unused, "steps": options.get("steps", _STEPS)})
         if settings.lowest >= settings.highest:
             raise UserError(f"--lowest {settings.lowest:g} must be less than --highest {settings.highest:g}")
         return settings

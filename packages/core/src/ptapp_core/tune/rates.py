@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from ptapp_core.domain import AnyDomain, begun
-from ptapp_core.errors import UserError
+from ptapp_core.errors import Interrupted, UserError
 from ptapp_core.fit import fit
 from ptapp_core.jobs import data_name
 from ptapp_core.loop.milestones import Diverged
@@ -59,8 +59,7 @@ def find_lr(domain: AnyDomain, settings: Any) -> None:
     """
     if "WORLD_SIZE" in os.environ:
         raise UserError("find-lr trains on one device: leave out torchrun")
-    flat = {"lr": settings.lowest, "backbone_lr": None, "lr_scale": "none", "average": "none"}
-    job, loader, _ = begun(domain, settings.model_copy(update=flat))
+    job, loader, _ = begun(domain, settings.model_copy(update={"lr": settings.lowest}))
     name = settings.name or data_name(settings, domain.built_in)
     folder = new_path(settings.run_dir, f"{domain.name}-find-lr", name, seed=settings.seed, runtime=job.runtime)
     folder.mkdir(parents=True)
@@ -76,13 +75,15 @@ def find_lr(domain: AnyDomain, settings: Any) -> None:
     )
     write_table(points, folder / "rates.csv")
     try:
-        suggested = suggestion(points)
+        suggested = suggestion(points, plan.steps)
     except UserError:
         draw(points, None, folder / "rates.png")
         raise
     draw(points, suggested, folder / "rates.png")
+    factor = job.settings.lr_factor
+    scaled = f", which --lr-scale multiplies by {factor:.3g}" if factor != 1 else ""
     print(f"losses: {folder / 'rates.csv'}, drawn in rates.png beside it")
-    print(f"suggested: --lr {suggested:.2g}, {_SHARE:g} of the rate at which the smoothed loss is least")
+    print(f"suggested: --lr {suggested / factor:.2g}{scaled}, {_SHARE:g} of the rate of the least smoothed loss")
 
 
 def range_test(
@@ -92,14 +93,19 @@ def range_test(
 
     The test ends early where the loss, a gradient or a weight is not finite any more. `optimizer` has the rates of the
     first step, and `folder` holds the record of the steps until it is read. The task's weights are of no use then.
+    Raises UserError where the first step is not finite, and on a request to stop.
     """
     scheduler = LambdaLR(optimizer, lambda step: factor ** (step / max(plan.steps - 1, 1)))
     schedule = Schedule(optimizer, scheduler, plan.steps)
     with TemporaryDirectory(prefix=".part-", dir=folder) as part, Run(Path(part) / "run", runtime) as run:
         try:
             fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule)
+        except Interrupted as error:
+            raise UserError("find-lr was stopped, and keeps nothing: give the command again") from error
         except Diverged as error:
-            run.say(f"the test ends at {error}")
+            if not (run.path / "metrics.jsonl").exists():
+                raise
+            run.say(f"the test ends here: {str(error).partition(';')[0]}")
         lines = map(json.loads, (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
         return smoothed([(line["lr"], line["loss"]) for line in lines if "lr" in line])
 
@@ -113,22 +119,22 @@ def smoothed(steps: Sequence[tuple[float, float]]) -> list[Point]:
     return points
 
 
-def suggestion(points: Sequence[Point]) -> float:
-    """A tenth of the rate at which the smoothed loss is least, before it first exceeds what it began with.
+def suggestion(points: Sequence[Point], steps: int) -> float:
+    """A tenth of the rate at which the smoothed loss is least, before it first exceeds what it began with by a tenth.
 
     Beyond that, training is unstable, even if the loss comes down again. Raises UserError where the loss does not fall
-    over the rates that were tried, or is least at the highest.
+    over the rates that were tried, or is least at the last of all `steps`.
     """
     if len(points) < _ENOUGH:
         raise UserError(f"find-lr: the loss was finite for {len(points)} steps only; give a smaller --lowest")
     begin = points[_ENOUGH - 1].smoothed
-    stable = list(takewhile(lambda point: point.smoothed < begin + _RISE * abs(begin), points[_ENOUGH - 1 :]))
+    stable = list(takewhile(lambda point: point.smoothed <= begin + _RISE * abs(begin), points[_ENOUGH - 1 :]))
     least = min(stable, key=lambda point: point.smoothed)
     if least.smoothed > begin - _FALL * abs(begin):
         raise UserError(
             f"find-lr: the loss falls at no rate from {points[0].lr:.2g} to {stable[-1].lr:.2g}; give more --steps"
         )
-    if least == points[-1]:
+    if least == points[-1] and len(points) == steps:
         raise UserError(f"find-lr: the loss still falls at the highest rate, {least.lr:.2g}; give a greater --highest")
     return _SHARE * least.lr
 

@@ -1,7 +1,7 @@
 """Soft actor-critic (Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications"), with its own temperature.
 
-The policy maximises the return plus its entropy times a temperature, so it explores by itself. An action is the tangent
-of a normal number, which keeps it within its bounds. The critics are two, of which the lesser is taken, and the
+The policy maximises the return plus its entropy times a temperature, so it explores by itself. An action is the hyperbolic
+tangent of a normal number, which keeps it within its bounds. The critics are two, of which the lesser is taken, and the
 temperature is learned so that the entropy stays at a target of minus one for each number of an action.
 """
 
@@ -28,7 +28,7 @@ _LEAST, _GREATEST = -20.0, 2.0  # log-deviations, as in the authors' code
 class SoftPolicy(nn.Module):
     """A policy whose deviation depends on the state, two critics, and the temperature.
 
-    As a module it is the policy alone: raw observations to its likeliest actions, which are those of the mean.
+    As a module it is the policy alone: raw observations to the actions of the mean.
     """
 
     def __init__(self, card: Card) -> None:
@@ -47,7 +47,7 @@ class SoftPolicy(nn.Module):
         return self.critics.encoder
 
     def forward(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the likeliest actions, (N, ...) of the dtype that the environment takes."""
+        """Raw observations (N, ...) to the actions of the mean, (N, ...) of the dtype that the environment takes."""
         mean, _ = self.parameters_of(self.encoder(observations))
         return self.head.in_space(mean.tanh())
 
@@ -58,7 +58,7 @@ class SoftPolicy(nn.Module):
         return self.head.in_space(self.sample(features, noise)[0])
 
     def parameters_of(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features, float (N, F), to means and log-deviations before the tangent, float (N, A) each."""
+        """Features, float (N, F), to means and log-deviations before the hyperbolic tangent, float (N, A) each."""
         mean, log_deviation = self.output(self.actor(features.detach())).chunk(2, -1)
         return mean, log_deviation.clamp(_LEAST, _GREATEST)
 

@@ -47,12 +47,8 @@ class TD3(Task):
     ) -> None:
         super().__init__()
         self.model, self.target = model, deepcopy(model).requires_grad_(False)
-        self.tau, self.action_noise, self.target_noise, self.policy_every = (
-            tau,
-            action_noise,
-            target_noise,
-            policy_every,
-        )
+        self.tau, self.policy_every = tau, policy_every
+        self.action_noise, self.target_noise = action_noise, target_noise
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))  # steps done, which a resumed job must know
 
     def explore(self, observations: Observations, noise: Tensor) -> Tensor:

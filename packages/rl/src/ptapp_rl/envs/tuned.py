@@ -6,7 +6,7 @@ docs/rl.md says what they reach, and on which seeds they were chosen.
 import re
 from typing import Any
 
-# Those of Stable-Baselines3 2, which are the authors', but for frames and learning_starts.
+# Rates, discount, tau, buffer and updates of Stable-Baselines3 2; the layers are SAC's for TD3 and DDPG as well.
 _CONTINUOUS: dict[str, Any] = {
     "frames": 100_000,
     "envs": 1,
