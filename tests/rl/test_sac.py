@@ -9,6 +9,7 @@ from torch.distributions import Independent, Normal, TanhTransform, TransformedD
 
 from ptapp_core.task import Progress
 from ptapp_rl.algos.sac import SAC, SoftPolicy
+from ptapp_rl.envs.forms import Image
 from rl.cards import card_for
 
 
@@ -105,6 +106,33 @@ def test_the_critics_are_not_trained_to_please_the_policy() -> None:
     for parameter in task.model.critics.parameters():
         torch.testing.assert_close(parameter.grad, torch.zeros_like(parameter), atol=1e-5, rtol=0)
     assert all(parameter.grad.abs().sum() > 0 for parameter in task.model.output.parameters())
+
+
+def test_the_convolutions_of_images_are_trained_by_the_critics_alone() -> None:
+    torch.manual_seed(0)
+    task = SAC(SoftPolicy(card_for("sac", observation=Image(kind="image", shape=(36, 36, 3)))))
+    draw = torch.Generator().manual_seed(1)
+    images = {
+        name: torch.randint(0, 256, (5, 36, 36, 3), generator=draw).byte() for name in ("observation", "following")
+    }
+    given = {**batch(), **images}
+    task(given)[0].backward()
+    features = task.model.encoder(given["observation"])
+    with torch.no_grad():
+        action, log_prob = task.model.sample(task.model.encoder(given["following"]), given["noise_following"])
+        least = task.target(task.target.encoder(given["following"]), action).amin(0)
+        y = given["reward"] + given["factor"] * (least - task.model.log_temperature.exp() * log_prob)
+    values = task.model.critics(features, given["action"])
+    weights = list(task.model.encoder.parameters())
+    alone = torch.autograd.grad(0.5 * (values - y).square().sum(), weights)
+    for weight, gradient in zip(weights, alone, strict=True):
+        torch.testing.assert_close(weight.grad, gradient)
+
+
+def test_exploration_draws_from_the_policy() -> None:
+    task, noise = SAC(policy()), torch.randn(6, 2)
+    mean, log_deviation = task.model.parameters_of(torch.zeros(6, 4))
+    torch.testing.assert_close(task.explore(torch.zeros(6, 4), noise), (mean + log_deviation.exp() * noise).tanh())
 
 
 def test_the_temperature_rises_where_the_entropy_is_below_its_target_and_falls_above() -> None:

@@ -17,16 +17,18 @@ from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress
 from ptapp_rl.algos.ddpg import DDPG
 from ptapp_rl.algos.td3 import TD3
+from ptapp_rl.envs.forms import Image
 from ptapp_rl.models.continuous import Deterministic
 from rl.cards import card_for
 from rl.lessons import learner
 
 
-def task_of(algorithm: str, **options: Any) -> TD3 | DDPG:
-    """A task whose target networks are not its networks."""
+def task_of(algorithm: str, observation: Any = None, **options: Any) -> TD3 | DDPG:
+    """A task whose target networks are not its networks; it observes four numbers, or what is given."""
     torch.manual_seed(0)
     build: Any = {"td3": TD3, "ddpg": DDPG}[algorithm]
-    task: TD3 | DDPG = build(Deterministic(card_for(algorithm, 4), critics=2 if algorithm == "td3" else 1), **options)
+    card = card_for(algorithm, 4, **({} if observation is None else {"observation": observation}))
+    task: TD3 | DDPG = build(Deterministic(card, critics=2 if algorithm == "td3" else 1), **options)
     with torch.no_grad():
         for parameter in task.target.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -83,6 +85,29 @@ def test_the_loss_of_ddpg_has_one_critic_and_no_smoothing() -> None:
     loss, units, _ = task(given)
     assert units == 6
     torch.testing.assert_close(loss.detach(), ((values - y) ** 2).sum() - gain)
+
+
+@pytest.mark.parametrize("algorithm", ["td3", "ddpg"])
+def test_the_convolutions_of_images_are_trained_by_the_critics_alone(algorithm: str) -> None:
+    draw = torch.Generator().manual_seed(1)
+    images = {
+        name: torch.randint(0, 256, (6, 36, 36, 3), generator=draw).byte() for name in ("observation", "following")
+    }
+    own = {"policy_every": 1} if algorithm == "td3" else {}
+    task = task_of(algorithm, observation=Image(kind="image", shape=(36, 36, 3)), **own)
+    given = {**batch(), **images}
+    task(given)[0].backward()
+    model, target = task.model, task.target
+    with torch.no_grad():
+        following = target.encoder(given["following"])
+        noise = (0.2 * given["noise_following"]).clamp(-0.5, 0.5) if algorithm == "td3" else 0.0
+        least = target.critics(following, (target.act(following) + noise).clamp(-1, 1)).amin(0)
+        y = given["reward"] + given["factor"] * least
+    values = model.critics(model.encoder(given["observation"]), given["action"])
+    weights = list(model.encoder.parameters())
+    alone = torch.autograd.grad((values - y).square().sum(), weights)
+    for weight, gradient in zip(weights, alone, strict=True):
+        torch.testing.assert_close(weight.grad, gradient)
 
 
 @pytest.mark.parametrize("algorithm", ["td3", "ddpg"])

@@ -130,7 +130,7 @@ def suggestion(points: Sequence[Point], steps: int) -> float:
     begin = points[_ENOUGH - 1].smoothed
     stable = list(takewhile(lambda point: point.smoothed <= begin + _RISE * abs(begin), points[_ENOUGH - 1 :]))
     least = min(stable, key=lambda point: point.smoothed)
-    if least.smoothed > begin - _FALL * abs(begin):
+    if least.smoothed >= begin - _FALL * abs(begin):
         raise UserError(
             f"find-lr: the loss falls at no rate from {points[0].lr:.2g} to {stable[-1].lr:.2g}; give more --steps"
         )

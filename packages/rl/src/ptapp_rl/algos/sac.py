@@ -1,8 +1,8 @@
 """Soft actor-critic (Haarnoja et al. 2018, "Soft Actor-Critic Algorithms and Applications"), with its own temperature.
 
-The policy maximises the return plus its entropy times a temperature, so it explores by itself. An action is the hyperbolic
-tangent of a normal number, which keeps it within its bounds. The critics are two, of which the lesser is taken, and the
-temperature is learned so that the entropy stays at a target of minus one for each number of an action.
+The policy maximises the return plus its entropy times a temperature, so it explores by itself. An action is the
+hyperbolic tangent of a normal number, which keeps it within its bounds. The critics are two, of which the lesser is
+taken, and the temperature is learned so that the entropy stays at a target of minus one for each number of an action.
 """
 
 from copy import deepcopy
