@@ -21,6 +21,8 @@ _MODULES = [import_module(f"contract.{file.stem}") for file in sorted(Path(__fil
 ROWS: list[Row] = [row for module in _MODULES for row in module.ROWS]
 FIRST: list[Row] = [module.ROWS[0] for module in _MODULES]
 """One row of each domain, for what its other rows cannot change."""
+SOURCES: list[Row] = [row for row in ROWS if row in FIRST or row.name in ("rl-dqn", "rl-sac")]
+"""A row of each place that batches come from, for how ranks share it."""
 RESUMED: list[Row] = [*ROWS, *(row for module in _MODULES for row in getattr(module, "RESUMED", ()))]
 """Those of the exactness of a resumed job, where each has something of its own."""
 

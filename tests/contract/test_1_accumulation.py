@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from contract.learner import learn
-from contract.rows import ROWS, Row, command, last_checkpoint, only_run, process, record
+from contract.rows import ROWS, SOURCES, Row, command, last_checkpoint, only_run, process, record
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_two_ranks_with_unequal_shares_learn_and_measure_what_one_does(row: Row,
         assert got == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("row", SOURCES, ids=str)
 def test_a_job_of_two_ranks_has_the_steps_of_one_and_goes_on_with_two(row: Row, tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     done = process(row.train(two), ranks=2)
