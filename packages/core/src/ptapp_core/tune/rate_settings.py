@@ -52,7 +52,8 @@ class RateSettings(Settings):
         settings = super().resolve(config, options)
         fields = cls.model_fields
         unused = {name: fields[name].get_default() for name in fields.keys() & _LEFT_OUT}
-        settings = settings.model_copy(update={**unused, "steps": options.get("steps", _STEPS)})
+        steps = settings.steps if "steps" in options else _STEPS
+        settings = settings.model_copy(update={**unused, "steps": steps})
         if settings.lowest >= settings.highest:
             raise UserError(f"--lowest {settings.lowest:g} must be less than --highest {settings.highest:g}")
         return settings

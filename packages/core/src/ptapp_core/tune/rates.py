@@ -98,15 +98,16 @@ def range_test(
     scheduler = LambdaLR(optimizer, lambda step: factor ** (step / max(plan.steps - 1, 1)))
     schedule = Schedule(optimizer, scheduler, plan.steps)
     with TemporaryDirectory(prefix=".part-", dir=folder) as part, Run(Path(part) / "run", runtime) as run:
+        record = run.path / "metrics.jsonl"
         try:
             fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule)
         except Interrupted as error:
             raise UserError("find-lr was stopped, and keeps nothing: give the command again") from error
         except Diverged as error:
-            if not (run.path / "metrics.jsonl").exists():
+            if not record.stat().st_size:
                 raise
             run.say(f"the test ends here: {str(error).partition(';')[0]}")
-        lines = map(json.loads, (run.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+        lines = map(json.loads, record.read_text(encoding="utf-8").splitlines())
         return smoothed([(line["lr"], line["loss"]) for line in lines if "lr" in line])
 
 
