@@ -331,7 +331,7 @@ def test_the_figures_of_such_a_run_are_those_of_the_model_that_rounds(runs: tupl
         (["train", "--qat", "PLAIN", "--seed", "1"], "it learned from other samples"),
         (["train", "--qat", "PLAIN", "--weights", "PLAIN"], "give --weights none"),
         (["train", "--qat", "nowhere"], "not a run directory"),
-        (["prune", "ROUNDED"], "was trained with --qat, by ranges that are those of all its channels: prune the run"),
+        (["prune", "ROUNDED"], "was trained with --qat, whose ranges are those of all its channels: prune the run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -35,8 +35,8 @@ def prune(domain: AnyDomain, settings: PruneSettings) -> Path:
     trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
     if trained.about.qat:
         raise UserError(
-            f"{settings.run}: was trained with --qat, by ranges that are those of all its channels: prune the run that "
-            "it began with, fine-tune that, and then train it with --qat"
+            f"{settings.run}: was trained with --qat, whose ranges are those of all its channels: prune the run that "
+            "it began with, and train with --qat after that"
         )
     job = _job_of(domain, settings, trained)
     network, example = job.model.network, _example_of(domain, job)

@@ -38,7 +38,8 @@ def remove_channels(network: nn.Module, example: Tensor, share: float) -> None:
     a multiple of `MULTIPLE`.
 
     Args:
-        network: float32, on the CPU; its weights lie in layers that `widths_of` knows.
+        network: float32, on the CPU; its weights lie in layers that `widths_of` knows, and it computes in the dtype
+            that they have.
         example: several different inputs, (N, ...), of the network.
         share: above 0 and below 1.
 
@@ -151,10 +152,11 @@ def _zero(layer: nn.Module, channels: list[int], *, outputs: bool) -> None:
 def _difference(network: nn.Module, zeroed: nn.Module, example: Tensor) -> float:
     """The greatest difference of the outputs of two networks, relative to how much those of `zeroed` vary over inputs.
 
-    Raises ValueError where they do not vary, for then equal outputs prove nothing.
+    Computed in float64: where a large bias is added to outputs that vary little, float32 would round them. Raises
+    ValueError where they do not vary, for then equal outputs prove nothing.
     """
     with torch.no_grad():
-        left, whole = network(example), zeroed(example)
+        left, whole = (deepcopy(each).double()(example.double()) for each in (network, zeroed))
     if left.shape != whole.shape:
         return math.inf
     spread = (whole.amax(0) - whole.amin(0)).max()

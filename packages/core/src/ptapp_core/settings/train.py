@@ -294,9 +294,7 @@ class TrainSettings(JobSettings):
         given = {name: value for name in beside if (value := getattr(self, name, None))}
         if given:  # on the command line, or in the file of --config, where it cannot be left out
             without = [f"--no-{flag(name)[2:]}" if on is True else f"{flag(name)} none" for name, on in given.items()]
-            raise ValueError(
-                f"--qat trains all weights of a run, eagerly, on its own splits: give {' '.join(without)}"
-            )
+            raise ValueError(f"--qat trains all weights of a run, eagerly, on its own splits: give {' '.join(without)}")
         if self.precision not in ("auto", "fp32"):
             raise ValueError(f"--qat rounds what is computed in fp32, not in {self.precision}: give --precision fp32")
 
