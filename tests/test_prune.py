@@ -74,6 +74,28 @@ def test_a_job_that_starts_from_it_keeps_its_widths_and_resumes(pruned: tuple[Ro
     assert "pruned" not in cards[1]
 
 
+def test_a_run_that_was_pruned_and_fine_tuned_learns_to_round_with_its_widths_and_is_exported(
+    pruned: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, domain, folder = pruned
+    run, place = run_called("small", folder), ["--run-dir", str(folder / "runs")]
+    words = [domain, "train", "--config", str(run / "config.toml"), "--weights", str(run), "--name", "fine"]
+    assert command([*words, *place]) == 0
+    fine = run_called("fine", folder)
+    assert (
+        command([domain, "train", "--config", str(fine / "config.toml"), "--qat", str(fine), *place, "--name", "qat"])
+        == 0
+    )
+    rounded = run_called("qat", folder)
+    shutil.rmtree(fine)
+    assert command([domain, "train", "--resume", str(rounded), "--epochs", "2"]) == 0
+    cards = [json.loads((each / "meta.json").read_text()) for each in (run, rounded)]
+    assert cards[0]["model"] == cards[1]["model"]
+    capsys.readouterr()
+    assert command([domain, "export", str(rounded), "--quantize", "qat", "--tolerance", "100"]) == 0
+    assert f"{len(cards[1]['qat'])} layers in int8, qat" in capsys.readouterr().out
+
+
 def test_single_weights_are_zeroed_and_no_speed_is_promised(
     pruned: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -87,6 +109,28 @@ def test_single_weights_are_zeroed_and_no_speed_is_promised(
     assert "widths" not in about["model"]
     assert about["pruned"]["after"]["MACs"] == about["pruned"]["before"]["MACs"]
     assert about["pruned"]["after"]["not zero"] < 0.4 * about["pruned"]["before"]["parameters"]
+
+
+def test_a_run_in_bf16_is_pruned_on_a_machine_without_it_and_stays_one_of_bf16(
+    pruned: tuple[Row, str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, domain, folder = pruned
+    run = shutil.copytree(run_called("whole", folder), tmp_path / "run", symlinks=True)
+    config, meta = run / "config.toml", run / "meta.json"
+    precision = json.loads(meta.read_text())["settings"]["precision"]
+    for file, old, new in (
+        (config, f"precision = {precision}", 'precision = "bf16"'),
+        (meta, json.dumps(precision), json.dumps('"bf16"')),
+    ):
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    monkeypatch.setattr("ptapp_core.machine.runtime.bf16_supported", lambda device: False)
+    words = [domain, "prune", str(run), "--run-dir", str(tmp_path / "runs"), "--device", "cpu", "--name", "small"]
+    assert command(words) == 0
+    assert 'precision = "bf16"' in (run_called("small", tmp_path) / "config.toml").read_text()
+    capsys.readouterr()
+    assert command([*words, "--precision", "bf16"]) == 2
+    assert "--precision bf16: this cpu device does not compute in bfloat16; use fp32" in capsys.readouterr().err
 
 
 MISTAKES = {
