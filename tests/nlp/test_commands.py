@@ -213,6 +213,8 @@ def test_words_beyond_the_limit_have_their_tags_everywhere(
     assert said == [card.classes[tag] for pair in pairs for tag in pair.argmax(1).tolist()]
     loss = build_loss("cross-entropy")
     validated = evaluation(card, part, loss, runtime=runtime)(model)
+    true = torch.tensor([card.classes.index(tag) for tag in part.true[0]])
+    assert validated["loss"] == pytest.approx(float(loss(torch.cat(pairs), true)) / 4)
     measure(model, part, card, place=Place(tmp_path, "test", False, runtime))
     assert validated == json.loads((tmp_path / "metrics.json").read_text())["test"]
     (tmp_path / "tokenizer.json").write_text(tokens.json())

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +43,19 @@ class Files:
     def tag(self, words: list[str]) -> list[str]:
         if "letters" in self.card:
             shares = self.model([self._row(word) for word in words])[0]
-            return [self.card["classes"][row.argmax()] for row in shares]
+            return self._in_scheme([self.card["classes"][row.argmax()] for row in shares])
         coded = self.tokenizer.encode(words, is_pretokenized=True)
         shares = self.model(coded.ids)[0]
         first = [coded.word_ids.index(n) if n in coded.word_ids else None for n in range(len(words))]
         return [self.card["no_token"] if at is None else self.card["classes"][shares[at].argmax()] for at in first]
+
+    def _in_scheme(self, tags: list[str]) -> list[str]:
+        """As `use` in the card has it."""
+        if self.card["scheme"] == "BIO":
+            return tags
+        assert self.card["scheme"] == "IOB1"
+        alike = [before[0] != "O" and before[1:] == tag[1:] for before, tag in pairwise(["O", *tags])]
+        return [f"I{tag[1:]}" if tag[0] == "B" and not own else tag for tag, own in zip(tags, alike, strict=True)]
 
     def _row(self, word: str) -> list[int]:
         """As `use` in the card has it."""
@@ -128,15 +137,18 @@ def test_a_bert_to_which_a_mark_in_a_text_is_text(tmp_path: Path, capsys: pytest
         assert files.model(ids)[0] == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("model", ["lstm-crf", "lstm --tokenizer char"])
-def test_a_tagger(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("model", "begin"), [("lstm-crf", "B"), ("lstm-crf", "I"), ("lstm --tokenizer char", "B")])
+def test_a_tagger(model: str, begin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "a.conll").write_text(
-        "".join(f"the O\ncat B-X\nsees O\n{n} O\n\nthe O\ndog B-Y\n{n} O\n\n" for n in range(30))
+        "".join(f"the O\ncat {begin}-X\nsees O\n{n} O\n\nthe O\ndog {begin}-Y\n{n} O\n\n" for n in range(30))
     )
     words = ["--task", "tag", "--model", *model.split(), *SMALL]
     run, files = exported(tmp_path, tmp_path / "a.conll", "onnx", *words)
     rows = said(capsys, "predict", run, *SHORT)
     assert [files.tag(row["words"]) for row in rows] == [row["tags"] for row in rows]
+    if model == "lstm-crf":  # which has learned some entities by then
+        assert any(tag[0] == begin for row in rows for tag in row["tags"])
+    assert ("`predict` answers in IOB1" in files.card["use"]) == (begin == "I")
 
 
 def test_a_translator(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

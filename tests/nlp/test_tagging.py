@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -10,7 +11,10 @@ from hypothesis import strategies as st
 
 from nlp.cards import card_for
 from ptapp_core.data.draws import Draws
+from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
+from ptapp_nlp.card import Card
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.encode import encode_spelled
 from ptapp_nlp.data.recognise import Reading, load
@@ -20,8 +24,12 @@ from ptapp_nlp.data.tokens import Tokens, learn_words
 from ptapp_nlp.data.windows import pieces, windows
 from ptapp_nlp.data.words import places_of
 from ptapp_nlp.entities import Scheme, from_bio, scheme_of, spans_of, to_bio
+from ptapp_nlp.evaluate import prepare
+from ptapp_nlp.export import use_of
 from ptapp_nlp.models import build
+from ptapp_nlp.models.optimise import optimizer_of
 from ptapp_nlp.models.tasks import predict_tags
+from ptapp_nlp.serving import Front
 from ptapp_nlp.train import hide_rare_words
 
 few = settings(derandomize=True, deadline=None, max_examples=80)
@@ -40,7 +48,7 @@ def sentences(draw: st.DrawFn) -> list[str]:
 
 
 @few
-@given(st.lists(sentences(), min_size=1, max_size=4), st.sampled_from(["IOB1", "BIO", "BIOES"]))
+@given(st.lists(sentences(), min_size=1, max_size=4), st.sampled_from(get_args(Scheme)))
 def test_a_scheme_is_read_as_bio_and_written_again(rows: list[list[str]], scheme: Scheme) -> None:
     written = [from_bio(row, scheme) for row in rows]
     assert [to_bio(row) for row in written] == rows
@@ -55,6 +63,9 @@ def test_a_scheme_is_read_as_bio_and_written_again(rows: list[list[str]], scheme
         ("B-PER I-LOC I-LOC O I-PER", "BIO", "B-PER B-LOC I-LOC O B-PER"),
         ("S-PER O B-LOC E-LOC E-LOC", "BIOES", "B-PER O B-LOC I-LOC B-LOC"),
         ("U L B M W", "BIOES", "B B B I B"),
+        ("U-PER O B-LOC I-LOC L-LOC", "BILOU", "B-PER O B-LOC I-LOC I-LOC"),
+        ("B M E O W", "BMEWO", "B I I O B"),
+        ("S-X O B-X M-X E-X", "BMESO", "B-X O B-X I-X I-X"),
         ("NN VB NN", None, "NN VB NN"),
         ("PER O O", None, "PER O O"),
     ],
@@ -103,6 +114,30 @@ def test_words_of_a_text_have_their_places_in_it() -> None:
     words = [TEXT[start:end] for start, end in places_of(TEXT)]
     assert words == WORDS.split()
     assert [WORDS[start:end] for start, end in places_of(WORDS)] == words  # what is split stays so
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "\u092e\u0941\u0902\u092c\u0908 \u092e\u0947\u0902",  # Hindi
+        "\u0ba4\u0bae\u0bbf\u0bb4\u0bcd",  # Tamil
+        "\u0645\u064f\u062d\u064e\u0645\u0651\u064e\u062f",  # Arabic with its vowels
+        "\u0e44\u0e17\u0e22\u0e41\u0e25\u0e19\u0e14\u0e4c",  # Thai
+        "e\u0301te\u0301 a\u0300",  # French in NFD
+        "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",  # Persian with a joiner
+        "\u2764\ufe0f 1\ufe0f\u20e3",  # a heart and a key, as emoji
+    ],
+)
+def test_a_combining_mark_is_part_of_a_word(words: str) -> None:
+    assert [words[start:end] for start, end in places_of(words)] == words.split()
+
+
+@pytest.mark.parametrize("part", ["ab.", "a@b", "a.@", "a+", "@-", "www.(", "1,a", "don't", "U.S", "e\u0301."])
+def test_a_long_text_without_a_blank_is_split_in_one_pass(part: str) -> None:
+    """A splitter that looks through the rest of the text at each word would take hours."""
+    places = places_of(part * 100_000)
+    assert (places[0][0], places[-1][1]) == (0, len(part) * 100_000)
+    assert all(one[1] == other[0] for one, other in pairwise(places))
 
 
 @few
@@ -185,14 +220,93 @@ def test_the_pieces_of_a_long_sentence_to_learn_from_are_sentences_themselves() 
     assert names == ["f:1"] * 3
 
 
-def test_rare_words_are_hidden_more_often_and_their_letters_stay() -> None:
+def test_rare_words_are_hidden_more_often_and_their_letters_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [["once"], *[["often"]] * 9]
     tokens = learn_words(rows, 300, lower=False, least=1)
     texts = Texts({"input": Ragged([spelled(row, tokens) for row in rows], tokens.pad)})
-    hide, count = hide_rare_words(0.5, tokens, texts), 4000
+    with monkeypatch.context() as patch:
+        patch.delattr(Ragged, "gather")  # no word is counted in a padded copy of the whole set
+        hide, count = hide_rare_words(0.5, tokens, texts), 4000
     index = torch.arange(count)
     for word, expected in (("once", 0.5), ("often", 0.1)):
         batch = {"input": torch.tensor([spelled([word], tokens)]).expand(count, -1, -1)}
         found = hide(batch, Draws(0, 0, index))["input"]
         assert abs((found[:, 0, 0] == tokens.unk).double().mean().item() - expected) < 0.03
         assert torch.equal(found[:, :, 1:], batch["input"][:, :, 1:])
+
+
+def spelled_card(tokens: Tokens, scheme: Scheme = "BIO") -> Card:
+    return card_for("tag", "lstm-crf", vocab=tokens.size, classes=BIO, max_length=8, scheme=scheme)
+
+
+def front_of(card: Card, tokens: Tokens, **changes: Any) -> Front:
+    return Front({**card.stored(), **use_of(card, tokens), **changes}, Path("run"), tokens=tokens)
+
+
+def test_a_split_to_learn_from_has_no_windows() -> None:
+    tokens = learn_words([["a"]], 300, lower=False, least=1)
+    part = prepare(spelled_card(tokens), Examples([["a"] * 9], [["O"] * 9], ["f:1"]), tokens)
+    assert len(part) == 2
+    assert "sentences" not in vars(part)
+
+
+class OneEntity(torch.nn.Module):
+    """A tagger to which a window is one person, unless the first word of the text is in it."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__()
+        self.first = first
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        tags = torch.full(rows.shape[:2], BIO.index("I-PER"))
+        tags[:, 0] = BIO.index("B-PER")
+        tags[(rows[:, :, 0] == self.first).any(1)] = BIO.index("O")
+        return torch.nn.functional.one_hot(tags, len(BIO)).float()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "entity"), [("BIO", "BIIII"), ("IOB1", "IIIII"), ("BIOES", "BIIIE"), ("BILOU", "BIIIL")]
+)
+def test_the_windows_of_a_sentence_obey_bio_together(scheme: Scheme, entity: str) -> None:
+    tokens = learn_words([["first", "then"]], 300, lower=False, least=1)
+    card, words = spelled_card(tokens, scheme), ["first", *["then"] * 11]
+    model, runtime = OneEntity(tokens.numbers(["first"])[0]), Runtime("cpu", "fp32")
+    part = prepare(card, Examples([words], [["O"] * 12], ["f:1"]), tokens)
+    assert part.tags(model, BIO, runtime) == [["O"] * 7 + ["B-PER"] + ["I-PER"] * 4]
+    front = front_of(card, tokens)
+    (answer,) = front.said(lambda arrays: model(torch.from_numpy(arrays["input"])).numpy(), [" ".join(words)])
+    assert answer["tags"] == ["O"] * 7 + [f"{letter}-PER" for letter in entity]
+    assert [(span["type"], span["score"]) for span in answer["spans"]] == [("PER", 1.0)]
+
+
+def test_texts_are_tagged_many_at_a_time_and_have_the_answers_that_they_have_alone() -> None:
+    tokens, batches = learn_words([["a"]], 300, lower=False, least=1), []
+
+    def compute(arrays: dict[str, Any]) -> Any:
+        batches.append(arrays["input"].shape)
+        letters = torch.from_numpy(arrays["input"][:, :, 2])
+        return torch.nn.functional.one_hot(letters % len(BIO), len(BIO)).float().numpy()
+
+    front = front_of(spelled_card(tokens), tokens)
+    texts = [" ".join(chr(ord("a") + row * place % 26) for place in range(1 + 7 * row % 13)) for row in range(70)]
+    alone = [front.said(compute, [text])[0] for text in texts]
+    count = sum(shape[0] for shape in batches)  # windows of all texts
+    batches.clear()
+    assert front.said(compute, texts) == alone
+    assert len(batches) == -(-count // 32) < len(texts)
+    assert [shape[1] for shape in batches] == sorted(shape[1] for shape in batches)
+
+
+def test_an_export_of_other_letters_is_refused() -> None:
+    tokens = learn_words([["a"]], 300, lower=False, least=1)
+    with pytest.raises(UserError, match=f"letters: is 16, and a word is read with {LETTERS} bytes"):
+        front_of(spelled_card(tokens), tokens, letters=16)
+
+
+def test_the_random_field_learns_at_the_rate_of_the_head() -> None:
+    tokens = learn_words([["a"]], 300, lower=False, least=1)
+    model = tagger(tokens)
+    groups = optimizer_of(TrainNLP(task="tag", lr=0.1, backbone_lr=0.01), model).param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    for name, parameter in model.named_parameters():
+        assert rates[id(parameter)] == (0.01 if name.startswith("encoder.") else 0.1)

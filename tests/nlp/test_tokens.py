@@ -19,6 +19,7 @@ from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.encode import IGNORED, cut, encode, encode_tagged
 from ptapp_nlp.data.splits import Examples
 from ptapp_nlp.data.tokens import BOS, EOS, KINDS, SPECIAL, Tokens, learn
+from ptapp_nlp.data.windows import pieces
 from ptapp_nlp.models.tasks import OUTPUTS
 from ptapp_nlp.train import hide_words
 
@@ -111,7 +112,12 @@ def test_a_batch_counts_the_tokens_that_have_a_target(task: str) -> None:
     tokens = learn("char", TEXTS, 400, lower=True)
     examples = parts["val"].take(range(9))
     texts = (
-        encode_tagged(examples, classes, tokens, limit=20)[0]
+        encode_tagged(
+            [pieces(words, tokens, 20, letters=False) for words in examples.source],
+            examples.target,
+            classes,
+            pad=tokens.pad,
+        )
         if task == "tag"
         else encode(task, examples, tokens, limit=20)[0]
     )

@@ -42,7 +42,7 @@ def runtime_of(settings: JobSettings) -> Runtime:
     ).set_up_process()
 
 
-def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str = "") -> Optimizer:
+def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str | tuple[str, ...] = "") -> Optimizer:
     """The optimizer of the settings over what they leave to train, its rates scaled by the batch size if they ask."""
     factor, backbone = settings.lr_factor, settings.backbone_lr
     return build_optimizer(

@@ -143,7 +143,7 @@ class TrainNLP(SupervisedSettings):
     least: int = option(1, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
     lower: bool = option(True, "small letters alone (lstm-crf reads the others beside them)", group=_DATA)
     max_length: int | None = option(
-        256, "tokens that are read at once; none: 128, or what bert reads at most", group=_DATA, ge=4, le=100_000
+        256, "tokens (lstm-crf: words) read at once; none: 128, or the most of bert", group=_DATA, ge=4, le=100_000
     )
     word_dropout: float = option(
         0.3, "share of the tokens hidden in training (lstm-crf: of words seen once)", group=_DATA, ge=0, lt=1

@@ -167,8 +167,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         return job.model_copy(update={"text_per": card.text_per}) if card.task == "generate" else job
 
     def notes(self, part: Measured) -> list[str]:
-        """How many of the texts are cut."""
-        return [f"note: {cut}"] if not part.sentences and (cut := part.cut.line()) else []
+        """How many of the texts are cut; a tagger is measured on all of them, in windows."""
+        return [f"note: {cut}"] if part.card.task != "tag" and (cut := part.cut.line()) else []
 
     def report(
         self,

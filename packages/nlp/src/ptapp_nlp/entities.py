@@ -6,7 +6,14 @@ from typing import Literal
 
 from ptapp_core.errors import counted
 
-Scheme = Literal["IOB1", "BIO", "BIOES"]
+Scheme = Literal["IOB1", "BIO", "BIOES", "BILOU", "BMEWO", "BMESO"]
+ENDS: dict[Scheme, tuple[str, str, str]] = {
+    "BIOES": ("I", "E", "S"),
+    "BILOU": ("I", "L", "U"),
+    "BMEWO": ("M", "E", "W"),
+    "BMESO": ("M", "E", "S"),
+}
+"""The letters of a word within an entity, of its last word and of an only word, in the schemes that mark these."""
 _IOB = re.compile(r"O|[BIESLUMW](-.+)?")
 
 
@@ -39,7 +46,7 @@ def tag_figures(true: Sequence[Sequence[str]], said: Sequence[Sequence[str]], ta
 def mark_entities(tags: Iterable[str]) -> bool:
     """Whether tags are of the IOB family, with types or without (B, I and O alone).
 
-    A last word may be marked by E or L, an only one by S, U or W, one within by I or M (IOBES, BILOU, BMEWO).
+    A last word may be marked by E or L, an only one by S, U or W, one within by I or M (see `ENDS`).
     """
     tags = list(tags)
     return all(map(_IOB.fullmatch, tags)) and any(tag in ("O", "B", "I") or "-" in tag for tag in tags)
@@ -63,15 +70,17 @@ def allowed(tags: Sequence[str]) -> tuple[list[bool], list[list[bool]]]:
 
 
 def scheme_of(rows: Iterable[Sequence[str]]) -> Scheme | None:
-    """The scheme of sentences of tags: BIOES where a last or an only word of an entity has a tag of its own (BILOU and
-    BMEWO too), IOB1 where a B stands only between two entities of one type, else BIO; None where they mark no entities.
+    """The scheme of sentences of tags: one of `ENDS` where a last or an only word of an entity has a tag of its own
+    (BIOES where the letters are of none), IOB1 where a B stands only between two entities of one type, else BIO; None
+    where they mark no entities.
     """
     rows = list(rows)
     tags = {tag for row in rows for tag in row}
     if not mark_entities(tags):
         return None
-    if {tag[0] for tag in tags} - {"B", "I", "O"}:
-        return "BIOES"
+    letters = {tag[0] for tag in tags} - {"B", "O"}
+    if letters - {"I"}:
+        return next((scheme for scheme, own in ENDS.items() if letters <= set(own)), "BIOES")
     pairs = [pair for row in rows for pair in zip(["O", *row], row, strict=False)]
     within = all(before[0] != "O" and before[1:] == tag[1:] for before, tag in pairs if tag[0] == "B")
     begun = any(tag[0] == "I" and (before[0] == "O" or before[1:] != tag[1:]) for before, tag in pairs)
@@ -100,7 +109,9 @@ def from_bio(row: Sequence[str], scheme: Scheme) -> list[str]:
         elif scheme == "IOB1":
             found.append(("B" if letter == "B" and before[0] != "O" and before[1:] == kind else "I") + kind)
         else:
-            found.append(("S" if letter == "B" else "E") + kind if ends else tag)
+            within, last, only = ENDS[scheme]
+            inner, end = ("B", only) if letter == "B" else (within, last)
+            found.append((end if ends else inner) + kind)
     return found
 
 

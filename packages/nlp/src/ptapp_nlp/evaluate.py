@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import log
 from operator import eq
 from pathlib import Path
@@ -23,7 +24,7 @@ from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.decode import translations
-from ptapp_nlp.entities import tag_figures
+from ptapp_nlp.entities import tag_figures, to_bio
 from ptapp_nlp.models import Translator
 from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
 from ptapp_nlp.pictures import attention_map, lengths
@@ -40,23 +41,36 @@ class Measured:
     tokens: Tokens
     examples: Examples
     """Shortest first, so that batches in order have little padding; of a generator as they come."""
-    sentences: Sequence[Sequence[Piece]]
-    """For a tagger: the windows of each sentence."""
     cut: Cut
     """How many of the texts are longer than the model reads."""
+    card: Card
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @cached_property
+    def sentences(self) -> list[list[Piece]]:
+        """For a tagger: the windows of each sentence."""
+        limit, letters = self.card.max_length, self.card.spelled
+        return [pieces(words, self.tokens, limit, letters=letters) for words in self.examples.source]
+
+    @cached_property
+    def whole(self) -> Texts:
+        """The texts as they are measured: of a tagger of tokens in windows, where those to learn from are cut."""
+        if self.card.task != "tag" or self.card.spelled:
+            return self.texts
+        return encode_tagged(self.sentences, self.true, self.card.classes, pad=self.tokens.pad)
 
     def tag_figures(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> dict[str, float]:
         """Precision, recall and F1 of entities, or of words, and the accuracy of words."""
         return tag_figures(self.true, self.tags(model, classes, runtime), classes)
 
     def tags(self, model: nn.Module, classes: Sequence[str], runtime: Runtime) -> list[list[str]]:
-        """What the model says of each word."""
+        """What the model says of each word; where it knows BIO, so do the windows of a sentence together."""
         fallback, pad = fallback_tag(classes), self.tokens.pad
         predicted = predict_tags(model, self.sentences, pad=pad, runtime=runtime, fallback=fallback)
-        return [[classes[number] for number in row] for row in predicted]
+        rows = [[classes[number] for number in row] for row in predicted]
+        return rows if self.card.scheme is None else [to_bio(row) for row in rows]
 
     @property
     def true(self) -> Sequence[Sequence[str]]:
@@ -68,20 +82,21 @@ def prepare(
     card: Card, examples: Examples, tokens: Tokens, *, kind: Kind | None = None, names: Sequence[str] = ()
 ) -> Measured:
     """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
-    task, limit, tagged = card.task, card.max_length, encode_spelled if card.spelled else encode_tagged
+    task, limit = card.task, card.max_length
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
-    sentences: list[list[Piece]] = []
     if kind is not None:
         texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
         called = examples.names
+    elif card.spelled:
+        texts, called = encode_spelled(examples, card.classes, tokens, limit=limit)
     elif task == "tag":
-        texts, called = tagged(examples, card.classes, tokens, limit=limit)
-        sentences = [pieces(words, tokens, limit, letters=card.spelled) for words in examples.source]
+        begun = [[Piece(*tokens.encode_words(words, limit))] for words in examples.source]
+        texts, called = encode_tagged(begun, examples.target, card.classes, pad=tokens.pad), examples.names
     else:
         texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per)
     cut = Cut([], limit) if card.spelled else cut_of(task, examples, texts, tokens=tokens, limit=limit)
-    return Measured(texts, called, tokens, examples, sentences, cut)
+    return Measured(texts, called, tokens, examples, cut, card)
 
 
 def measure(
@@ -140,15 +155,15 @@ def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, 
     )
 
 
-def tag_loss(model: nn.Module, texts: Texts, card: Card, *, loss: nn.Module, runtime: Runtime) -> float:
+def tag_loss(model: nn.Module, part: Measured, card: Card, *, loss: nn.Module, runtime: Runtime) -> float:
     """The loss of a word with a tag over the whole set, on every rank; `loss` is that of models without their own."""
     if card.spelled:
-        return path_loss(model, texts, runtime)
-    return token_figures(model, OUTPUTS["tag"], texts, loss=loss, runtime=runtime, pad=card.pad)["loss"]
+        return path_loss(model, part.whole, runtime)
+    return token_figures(model, OUTPUTS["tag"], part.whole, loss=loss, runtime=runtime, pad=card.pad)["loss"]
 
 
 def _tags(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
-    loss = tag_loss(model, part.texts, card, loss=build_loss("cross-entropy"), runtime=runtime)
+    loss = tag_loss(model, part, card, loss=build_loss("cross-entropy"), runtime=runtime)
     said = part.tags(model, card.classes, runtime)
     rows = [
         {"name": name, "true": true, "said": own, "score": sum(map(eq, true, own)) / len(true)}

@@ -15,6 +15,7 @@ from ptapp_nlp.data.encode import IGNORED, fallback_tag
 from ptapp_nlp.data.spelling import LETTERS, WIDTH
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens
+from ptapp_nlp.entities import ENDS, Scheme
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.tasks import OUTPUTS
@@ -23,11 +24,17 @@ from ptapp_nlp.search import LONGER, MORE
 _Free = dict[str, tuple[str, ...]]
 """Inputs by name, with the names of their free dimensions."""
 _SAMPLES = 16
+_WORDS = (
+    "give words as the training data has them; `predict` splits a text at blanks, and punctuation, n't and 's off its "
+    "words, but not within addresses, handles and numbers; a text of more than `max_length` is read in windows that "
+    "overlap by a quarter, and each word takes its tag from the window in which it stands further inside; "
+)
+_BIO = "; `classes` are BIO, in which an I that follows an O or another type after a cut begins an entity"
 _SPELLED = (
-    "a word is its number in tokenizer.json; its case: 1 small letters alone, 2 capitals alone, 3 a capital and small "
-    "ones, 4 another mix, 5 digits without a letter, 6 digits and letters, 7 neither; and its bytes of UTF-8 in NFC, "
-    "each plus 1, filled up with 0 to `letters` (of a longer word the first half of these and the last half); its tag "
-    "is that of the greatest output, its probability; a longer text is read in windows of `max_length` words"
+    f"{_WORDS}a word is its number in tokenizer.json; its case: 1 small letters alone, 2 capitals alone, 3 a capital "
+    "and small ones, 4 another mix, 5 digits without a letter, 6 digits and letters, 7 neither; and its bytes of UTF-8 "
+    "in NFC, each plus 1, filled up with 0 to `letters` (of a longer word the first half of these and the last half); "
+    "its tag is that of the greatest output, its probability; `max_length` counts words"
 )
 
 
@@ -95,12 +102,12 @@ def _inputs(split: str, part: Measured, card: Card) -> Inputs:
     """The texts of a split as an export takes them, and their targets."""
 
     def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        found = part.texts.gather(rows)
+        found = part.whole.gather(rows)
         if card.task in SUPERVISED:
             return (found["input"],), found["target"]
         return OUTPUTS[card.task](lambda *arguments: arguments, found, card.pad)
 
-    return Inputs(split, len(part), batch)
+    return Inputs(split, len(part.whole), batch)
 
 
 def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
@@ -117,8 +124,9 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
             tagger = {**common, "no_token": card.classes[fallback_tag(card.classes)], "split": "words"}
             if card.spelled:
                 scheme = {} if card.scheme is None else {"scheme": card.scheme}
-                return {**tagger, "letters": LETTERS, **scheme, "use": _SPELLED}
-            return {**tagger, "use": "give words; the tag of a word is that of its first token, or `no_token`"}
+                use = _SPELLED + ("" if card.scheme is None else _BIO + _written(card.scheme))
+                return {**tagger, "letters": LETTERS, **scheme, "use": use}
+            return {**tagger, "use": f"{_WORDS}the tag of a word is that of its first token, or `no_token`"}
         case "translate":
             use = (
                 "target begins with `begin`; its next number is chosen after the last one, until `end` or as many as "
@@ -136,6 +144,19 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     use += "stripped of blanks" if line else "its first character, the line break of `begin`, is left out"
     begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}
+
+
+def _written(scheme: Scheme) -> str:
+    """How tags of BIO are written in a scheme, to follow what is said of the former."""
+    if scheme == "BIO":
+        return ""
+    if scheme == "IOB1":
+        return ", and `predict` answers in IOB1: a B is an I there, unless the word before is of the same type"
+    within, last, only = ENDS[scheme]
+    return (
+        f", and `predict` answers in {scheme}: the last word of an entity has {last}, an only word {only}, and a word "
+        f"between the first and the last {within}"
+    )
 
 
 def _form(card: Card, part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:

@@ -15,10 +15,11 @@ from ptapp_core.runs.typed import Names, Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
+from ptapp_nlp.data.spelling import LETTERS
 from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
-from ptapp_nlp.data.windows import pieces
+from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.data.words import places_between_blanks, places_of
-from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of
+from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
@@ -29,7 +30,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "translate": {"translation": ""},
 }
 """The answer to a text without a character to read: a model would make one up."""
-_AT_ONCE = 32  # texts that are computed at a time
+_AT_ONCE = 32  # texts, or windows of them, that are computed at a time
 
 
 class _About(Typed):
@@ -51,6 +52,13 @@ class _Tagger(Typed):
     """Bytes of a word that it reads, where it reads letters."""
     scheme: Scheme | None = None
     """The scheme in which the answers are given, where the classes are BIO."""
+
+    @field_validator("letters")
+    @classmethod
+    def _letters_are_ours(cls, letters: int | None) -> int | None:
+        if letters not in (None, LETTERS):
+            raise ValueError(f"is {letters}, and a word is read with {LETTERS} bytes")
+        return letters
 
 
 class _Translator(Typed):
@@ -181,7 +189,7 @@ class Front:
         """What the model says of texts that are not blank: of their kind of target, or tags."""
         if self.task != "tag":
             return self._outputs.answers(self.values(compute, texts))
-        return [self._tags(compute, text) for text in texts]
+        return self._tags(compute, texts)
 
     def values(self, compute: Compute, texts: Sequence[str]) -> npt.NDArray[Any]:
         """What the kind of target gives for texts that are not blank, (N, K) of a float dtype."""
@@ -206,22 +214,42 @@ class Front:
         """The texts that tokens are."""
         return self.tokens.decode(rows, strip=self._writer.text_per != "file")
 
-    def _tags(self, compute: Compute, text: str) -> dict[str, Any]:
+    def _tags(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Words, tags, and entities where the tags mark some; the score of one is that of its least certain word."""
-        form = self._tagger
-        places = places_of(text) if form.split == "words" else places_between_blanks(text)
-        words = [text[start:end] for start, end in places]
-        tags: list[str] = []
-        scores: list[float] = []
-        windows = pieces(words, self.tokens, self.max_length, letters=form.letters is not None)
-        for start in range(0, len(windows), _AT_ONCE):
-            part = windows[start : start + _AT_ONCE]
-            shares = refuse_not_finite(self._computed(compute, [piece.numbers for piece in part]))
-            for row, piece in zip(shares, part, strict=True):
-                tags += [form.classes[row[at].argmax()] if at >= 0 else form.no_token for at in piece.places]
-                scores += [float(row[at].max()) if at >= 0 else 0.0 for at in piece.places]
-        answer = {"words": words, "tags": from_bio(tags, form.scheme) if form.scheme else tags}
-        if not mark_entities(form.classes):
+        split = places_of if self._tagger.split == "words" else places_between_blanks
+        places = [split(text) for text in texts]
+        words = [[text[start:end] for start, end in own] for text, own in zip(texts, places, strict=True)]
+        letters = self._tagger.letters is not None
+        windows = [pieces(own, self.tokens, self.max_length, letters=letters) for own in words]
+        said = iter(self._likeliest(compute, [piece for own in windows for piece in own]))
+        found = []
+        for own, cut, where in zip(words, windows, places, strict=True):
+            tags, scores = zip(*(pair for _ in cut for pair in next(said)), strict=True)
+            found.append({"words": own, **self._marked(tags, scores, where)})
+        return found
+
+    def _likeliest(self, compute: Compute, windows: Sequence[Piece]) -> list[list[tuple[str, float]]]:
+        """The tag of each word of each window with its probability; windows of like lengths are computed together."""
+        form, found = self._tagger, {}
+        order = sorted(range(len(windows)), key=lambda number: len(windows[number].numbers))
+        for start in range(0, len(order), _AT_ONCE):
+            own = order[start : start + _AT_ONCE]
+            shares = refuse_not_finite(self._computed(compute, [windows[number].numbers for number in own]))
+            for number, row in zip(own, shares, strict=True):
+                found[number] = [
+                    (form.classes[row[at].argmax()], float(row[at].max())) if at >= 0 else (form.no_token, 0.0)
+                    for at in windows[number].places
+                ]
+        return [found[number] for number in range(len(windows))]
+
+    def _marked(
+        self, tags: Sequence[str], scores: Sequence[float], places: Sequence[tuple[int, int]]
+    ) -> dict[str, Any]:
+        """The tags of a text in the scheme of the data, and the entities where the tags mark some."""
+        scheme = self._tagger.scheme
+        # The windows of a text obey BIO each, which need not make one that does.
+        answer = {"tags": list(tags) if scheme is None else from_bio(to_bio(tags), scheme)}
+        if not mark_entities(self._tagger.classes):
             return answer
         spans = [
             {"start": places[first][0], "end": places[last][1], "type": kind, "score": min(scores[first : last + 1])}

@@ -47,7 +47,7 @@ def hide_rare_words(share: float, tokens: Tokens, texts: Texts) -> Callable[[Bat
     (Kiperwasser & Goldberg 2016). Case and letters stay."""
     column = texts.columns["input"]
     assert isinstance(column, Ragged)
-    seen = torch.bincount(column.gather(torch.arange(len(texts)))[:, :, 0].flatten(), minlength=tokens.size)
+    seen = torch.bincount(column.firsts(), minlength=tokens.size)
     chance = share / (share + (1 - share) * seen.clamp(min=1).double())
     chance[tokens.special] = 0.0
     chance = chance.float()
@@ -83,7 +83,7 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         if card.task == "tag":
-            own = tag_loss(model, part.texts, card, loss=loss, runtime=runtime)
+            own = tag_loss(model, part, card, loss=loss, runtime=runtime)
             return {"loss": own, **part.tag_figures(model, card.classes, runtime)}
         return token_figures(model, OUTPUTS[card.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
 

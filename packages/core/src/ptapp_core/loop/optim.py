@@ -60,7 +60,7 @@ def build_optimizer(
     weight_decay: float = 0.0,
     momentum: float = 0.9,
     backbone_lr: float | None = None,
-    head_prefix: str = "",
+    head_prefix: str | tuple[str, ...] = "",
     freeze: Sequence[str] = (),
     averaged: bool = False,
 ) -> Optimizer:
@@ -74,7 +74,7 @@ def build_optimizer(
         weight_decay: the optimizer's own form of it (decoupled in `adamw`, an L2 term elsewhere).
         momentum: that of `sgd` and `rmsprop`; the others have none.
         backbone_lr: learning rate of every parameter that is not under `head_prefix`.
-        head_prefix: dotted name of the head, `"fc"`; whole components match, so not `"fc2"`.
+        head_prefix: dotted name of the head, `"fc"`, or of each of its parts; whole components match, so not `"fc2"`.
         freeze: dotted names whose parameters do not learn; what all names begin with may be left out.
         averaged: whether training keeps an average of the model as well, which counts as memory that it needs.
 
@@ -108,7 +108,12 @@ def build_optimizer(
 
 
 def parameter_groups(
-    model: nn.Module, lr: float, weight_decay: float, *, backbone_lr: float | None = None, head_prefix: str = ""
+    model: nn.Module,
+    lr: float,
+    weight_decay: float,
+    *,
+    backbone_lr: float | None = None,
+    head_prefix: str | tuple[str, ...] = "",
 ) -> list[dict[str, Any]]:
     """The parameters that learn, by rate and weight decay, in the order backbone, head.
 
@@ -127,7 +132,8 @@ def parameter_groups(
     elif not head_prefix:
         raise UserError("backbone_lr needs head_prefix: this model does not say which of its parameters are the head")
     else:
-        head = _under(model, head_prefix, "head_prefix")
+        prefixes = (head_prefix,) if isinstance(head_prefix, str) else head_prefix
+        head = {name for prefix in prefixes for name in _under(model, prefix, "head_prefix")}
         parts = [
             ("backbone", backbone_lr, [p for name, p in learning.items() if name not in head]),
             ("head", lr, [p for name, p in learning.items() if name in head]),

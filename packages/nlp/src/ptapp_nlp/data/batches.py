@@ -25,6 +25,10 @@ class Ragged:
         self._flat = torch.tensor([number for row in rows for number in row], dtype=torch.int32)
         self._starts = self.lengths.cumsum(0) - self.lengths
 
+    def firsts(self) -> Tensor:
+        """The first of each list of W numbers, of all rows without padding: int32 (sum of the lengths,)."""
+        return self._flat[:, 0]
+
     def gather(self, index: Tensor) -> Tensor:
         """The rows `index` (n,), padded on the right to the longest of them: int64 (n, L), or (n, L, W)."""
         lengths = self.lengths[index]

@@ -67,7 +67,7 @@ def note_on_length(folder: Path, examples: Examples) -> str | None:
         return None
     row = max(long, key=lambda row: len(examples.source[row]))
     where = f"{folder / examples.names[row]}: {counted(len(examples.source[row]), 'word')} are one sentence"
-    return f"{where}; put an empty line after each sentence, or it is cut to --max-length"
+    return f"{where}; put an empty line after each sentence, or it is cut at --max-length to learn from"
 
 
 def _lines(file: Path, encoding: str, bad: Bad) -> list[_Line]:

@@ -12,6 +12,7 @@ from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.spelling import spelled
 from ptapp_nlp.data.splits import Examples, TextPer
 from ptapp_nlp.data.tokens import EOS, Tokens, whole_lengths
+from ptapp_nlp.data.windows import Piece
 from ptapp_nlp.entities import mark_entities, to_bio
 
 IGNORED = -100
@@ -60,21 +61,22 @@ def encode_spelled(
 
 
 def encode_tagged(
-    examples: Examples, classes: Sequence[str], tokens: Tokens, *, limit: int
-) -> tuple[Texts, Sequence[str]]:
-    """Tagged words as a data set, whose targets stand at each word's first token, and what its samples are called."""
+    sentences: Sequence[Sequence[Piece]], tags: Sequence[Sequence[str]], classes: Sequence[str], *, pad: int
+) -> Texts:
+    """The windows of sentences with their tags as a data set, whose targets stand at each word's first token."""
     number = {name: place for place, name in enumerate(classes)}
     rows, targets = [], []
-    for words, tags in zip(examples.source, examples.target, strict=True):
-        ids, first = tokens.encode_words(words, limit)
-        target = [IGNORED] * len(ids)
-        for tag, place in zip(tags, first, strict=True):
-            if place >= 0:
-                target[place] = number[tag]
-        rows.append(ids)
-        targets.append(target)
+    for sentence, row in zip(sentences, tags, strict=True):
+        rest = iter(row)
+        for numbers, places in sentence:
+            target = [IGNORED] * len(numbers)
+            for place, tag in zip(places, rest, strict=False):  # the next window has the tags that are left
+                if place >= 0:
+                    target[place] = number[tag]
+            rows.append(numbers)
+            targets.append(target)
     known = torch.tensor([len(target) - target.count(IGNORED) for target in targets])
-    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, known), examples.names
+    return Texts({"input": Ragged(rows, pad), "target": Ragged(targets, IGNORED)}, known)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from ptapp_core.jobs import optimizer_of as plain_optimizer
 from ptapp_core.nn.transformer import Layer
-from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.config import SPELLED, TrainNLP
 from ptapp_nlp.models.own import OwnNetwork
 
 _LAYER = re.compile(r"\.(?:layer|layers|h|block|albert_layers)\.(\d+)\.")
@@ -23,7 +23,9 @@ def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
 
 def optimizer_of(settings: TrainNLP, model: nn.Module) -> Optimizer:
     """The settings' optimizer; with `layer_decay` each lower layer of the encoder learns more slowly."""
-    head = "" if settings.task in ("translate", "generate") else "head"
+    head: str | tuple[str, ...] = "" if settings.task in ("translate", "generate") else "head"
+    if settings.model == SPELLED:
+        head = ("head", "crf")
     optimizer = plain_optimizer(settings, model, model.head_prefix if isinstance(model, OwnNetwork) else head)
     if settings.layer_decay < 1:
         optimizer.param_groups = list(_by_layer(optimizer, model, settings.layer_decay))
