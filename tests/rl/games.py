@@ -199,7 +199,7 @@ class Doors(gym.Env[Any, Any]):
     """Some of five doors, 1 to 5, are open, and to try another raises: the last open one is right, in 8 frames.
 
     The mask is in `info`, in the observation (`where` is dict), or in the `info` of an observation that is a dictionary
-    (both). At an episode's end nothing is open. A `fault` comes with the third frame.
+    (both). In the terminal state nothing is open. A `fault` comes with the third frame.
     """
 
     action_space: Any = spaces.Discrete(5, start=1)

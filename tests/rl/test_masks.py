@@ -106,7 +106,7 @@ def test_the_target_is_the_greatest_value_that_is_permitted(double: bool, monkey
     values = torch.tensor([[1.0, 9.0, 3.0]] * 2).unsqueeze(-1)
     for network in (task.model, task.target):
         monkeypatch.setattr(network, "logits", lambda observations: values)
-    mask = torch.tensor([[1, 0, 1], [0, 0, 0]], dtype=torch.int8)  # the second is the end of an episode
+    mask = torch.tensor([[1, 0, 1], [0, 0, 0]], dtype=torch.int8)  # the second is a terminal state
     batch = {"reward": torch.tensor([0.5, 0.5]), "factor": torch.tensor([0.5, 0.0]), "following": {"action_mask": mask}}
     torch.testing.assert_close(task._target(batch), torch.tensor([0.5 + 0.5 * 3.0, 0.5]))
 

@@ -82,17 +82,17 @@ class _FromInfo(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """As of the environment, with the mask in the observation."""
         observation, info = self.env.reset(seed=seed, options=options)
-        return self._joined(observation, info, over=False), info
+        return self._joined(observation, info, terminated=False), info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """As of the environment, with the mask in the observation."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        joined = self._joined(observation, info, over=bool(terminated or truncated))
+        joined = self._joined(observation, info, terminated=bool(terminated))
         return joined, reward, terminated, truncated, info
 
-    def _joined(self, observation: Any, info: Mapping[str, Any], *, over: bool) -> dict[str, Any]:
-        """The observation with its mask; at the end of an episode, where nothing is chosen, there need not be one."""
-        mask = np.asarray(info.get(MASK, np.zeros(self.count) if over else None))
+    def _joined(self, observation: Any, info: Mapping[str, Any], *, terminated: bool) -> dict[str, Any]:
+        """The observation with its mask, which a state that nothing follows need not have."""
+        mask = np.asarray(info.get(MASK, np.zeros(self.count) if terminated else None))
         if mask.shape != (self.count,) or not ((mask == 0) | (mask == 1)).all():
             found = mask.tolist() if MASK in info else "missing"
             raise UserError(

@@ -175,12 +175,12 @@ class Environments:
             self.observations = self._vector.reset(seed=self._seed)[0]
         except Exception as error:
             raise self._complaint(error) from error
-        self._check_observations()
+        self._check_observations(np.zeros_like(self.over))
 
-    def _check_observations(self) -> None:
+    def _check_observations(self, terminated: Bools) -> None:
         if fault := fault_of(self.observations, self.form):
             raise UserError(f"environment {self.name}: {fault} (frame {self.frames:,})")
-        if self._mask and (forbidden(self.observations, self._mask).all(1) & ~self.over).any():
+        if self._mask and (forbidden(self.observations, self._mask).all(1) & ~terminated).any():
             raise UserError(f"environment {self.name}: its {MASK} forbids every action (frame {self.frames:,})")
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
@@ -208,8 +208,8 @@ class Environments:
         self._elapsed += ~self.over  # a step after the end is the reset
         if not isfinite(self._running.sum()):
             raise UserError(f"environment {self.name}: a reward is not finite (frame {self.frames:,})")
+        self._check_observations(terminated)
         self.over = terminated | truncated
-        self._check_observations()
         if self.over.any():
             for index in self.over.nonzero()[0]:
                 self.returns.append(float(self._running[index]))

@@ -131,7 +131,7 @@ def only_permitted(values: Tensor, observations: Observations) -> Tensor:
     """Logits or values of actions, float (N, n), with the least number for those that the mask of observations forbids.
 
     Their probability is 0, and they have no part in gradients and entropy (Huang and Ontanon 2022). A mask is (N, n),
-    or (N, k, n) of k frames, of which the newest counts. One that forbids everything, as at an episode's end, where
+    or (N, k, n) of k frames, of which the newest counts. One that forbids everything, as of a terminal state, in which
     nothing is chosen, is left aside.
     """
     assert isinstance(observations, dict)
