@@ -36,7 +36,8 @@ _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
     "--buffer 50 --hidden 16,16 --batch-size 16 --policy-every 3 --average ema --average-decay 0.9",
     "ddpg": "--env Pendulum --envs 2 --train-every 2 --learning-starts 20 --frames 80 --save-every 16 --eval-every 20 "
     "--buffer 50 --hidden 16,16 --batch-size 16",
-    "reinforce": "--env Acrobot --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
+    "reinforce": "--env rl.games:DoorsBoth --stack 2 --envs 2 --rollout 16 --batch-size 32 --frames 960 "
+    "--save-every 256 --eval-every 320",
 }
 
 

@@ -195,6 +195,56 @@ class Coin(gym.Env[Any, Any]):
         return np.zeros((20, 40, 3), np.uint8)
 
 
+class Doors(gym.Env[Any, Any]):
+    """Some of five doors, 1 to 5, are open, and to try another raises: the last open one is right, in 8 frames.
+
+    The mask is in `info`, in the observation (`where` is dict), or in the `info` of an observation that is a dictionary
+    (both). In the terminal state nothing is open. A `fault` comes with the third frame.
+    """
+
+    action_space: Any = spaces.Discrete(5, start=1)
+
+    def __init__(self, where: str = "info", fault: str = "") -> None:
+        self.where, self.fault = where, fault
+        bells = spaces.Discrete(3)
+        self.observation_space: Any = bells if where == "info" else spaces.Dict({"bells": bells})
+        if where == "dict":
+            self.observation_space = spaces.Dict({"bells": bells, "action_mask": spaces.Box(0, 1, (5,), np.float32)})
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.frame = 0
+        return self._shown()
+
+    def step(self, action: Any) -> Any:
+        if not self.open[action - 1]:
+            raise RuntimeError("this door is shut")
+        right = float(not self.open[action:].any())
+        self.frame += 1
+        observation, info = self._shown()
+        return observation, right, self.frame == 8, False, info
+
+    def _shown(self) -> Any:
+        self.open = self.np_random.random(5) < 0.4
+        self.open[self.np_random.integers(5)] = True
+        self.open &= self.frame < 8
+        mask: Any = self.open.astype(np.int8)
+        if self.fault and self.frame == 3:
+            mask = {"shut": 0 * mask, "twos": 2 * mask, "short": mask[1:], "none": None}[self.fault]
+        bells = self.frame % 3
+        if self.where == "dict":
+            return {"bells": bells, "action_mask": np.asarray(mask, np.float32)}, {}
+        return (bells if self.where == "info" else {"bells": bells}), ({} if mask is None else {"action_mask": mask})
+
+
+class Pairs(Doors):
+    """Doors whose mask is of another `shape` than its actions."""
+
+    def __init__(self, shape: str) -> None:
+        super().__init__()
+        self.action_space = spaces.MultiDiscrete([5, 5]) if shape == "several" else spaces.Discrete(4)
+
+
 class OldGym(gym.Env[Any, Any]):
     """As the old gym had it, in one respect."""
 
@@ -237,6 +287,12 @@ for respect in ("seed", "reset", "step"):
     limited = {"max_episode_steps": 20, "kwargs": {"respect": respect}}  # by a wrapper that takes a result apart
     gym.register(f"OldGymLimited{respect.capitalize()}-v0", OldGym, **limited)
 gym.register("Coin-v0", Coin)
+for where in ("info", "dict", "both"):
+    gym.register(f"Doors{where.capitalize()}-v0", Doors, kwargs={"where": where})
+for fault, where in (("shut", "info"), ("twos", "dict"), ("short", "info"), ("none", "both")):
+    gym.register(f"Doors{fault.capitalize()}-v0", Doors, kwargs={"where": where, "fault": fault})
+for shape in ("several", "fewer"):
+    gym.register(f"Doors{shape.capitalize()}-v0", Pairs, kwargs={"shape": shape})
 gym.register("DriftingVector-v0", Identity, vector_entry_point=DriftingVector)
 gym.register("Opaque-v0", Opaque, kwargs={"drifts": False})
 gym.register("Drifting-v0", Opaque, kwargs={"drifts": True})

@@ -10,7 +10,7 @@ from ptapp_core.machine.runtime import choose_device
 from ptapp_core.runs.typed import Listed, Meta, Size, Typed
 from ptapp_core.settings.fields import flag
 from ptapp_rl.config import CONTINUOUS, Algorithm, TrainRL
-from ptapp_rl.envs.forms import Action, Observation, Parts
+from ptapp_rl.envs.forms import Action, Discrete, Mask, Observation, Parts, mask_of
 from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form
 from ptapp_rl.envs.vector import Environments
 
@@ -29,6 +29,23 @@ class Card(Typed):
     dueling: bool = False
     value_min: float | None = None
     value_max: float | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether observations have a mask of actions, which the policy heeds."""
+        return mask_of(self.observation) is not None
+
+    @model_validator(mode="after")
+    def _mask_fits(self) -> Self:
+        parts = self.observation.parts.values() if isinstance(self.observation, Parts) else ()
+        masks = [part for part in parts if isinstance(part, Mask)]
+        if not masks:
+            return self
+        if masks != [mask_of(self.observation)] or len(masks) == len(parts):
+            raise ValueError("a mask is the part action_mask of an observation, beside others")
+        if not isinstance(self.action, Discrete) or masks[0].shape[-1] != self.action.n:
+            raise ValueError("a mask has a number for each of the actions")
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

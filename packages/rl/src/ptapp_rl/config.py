@@ -1,5 +1,6 @@
 """The settings of `ptapp rl`. Frames are steps of an environment, summed over all of them."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -19,6 +20,21 @@ CONTINUOUS = ("sac", "td3", "ddpg")
 """Algorithms that learn from replay what real numbers to answer with."""
 OFF_POLICY = ("dqn", *CONTINUOUS)
 """Algorithms that learn from replay."""
+
+_RELATED = {
+    **dict.fromkeys(("trpo", "impala", "appo", "ppg"), "ppo"),
+    **dict.fromkeys(("a3c", "acktr", "acer"), "a2c"),
+    **dict.fromkeys(("vpg", "pg", "policygradient"), "reinforce"),
+    **dict.fromkeys(("sarsa", "qlearning", "nfq"), "dqn"),
+    **dict.fromkeys(("ddqn", "double", "doubledqn"), "dqn --double"),
+    **dict.fromkeys(("dueling", "duelingdqn"), "dqn --dueling"),
+    **dict.fromkeys(("per", "prioritized", "prioritised"), "dqn --prioritised"),
+    **dict.fromkeys(("c51", "qrdqn", "iqn", "fqf", "categoricaldqn"), "dqn --atoms 51"),
+    "rainbow": "dqn --dueling --prioritised --atoms 51",
+    **dict.fromkeys(("d4pg", "maddpg", "dpg"), "td3"),
+    **dict.fromkeys(("tqc", "redq", "crossq", "droq"), "sac"),
+}
+"""Algorithms that are not here, in lower case without marks, with what comes nearest to them in meaning."""
 
 _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
@@ -147,6 +163,14 @@ class TrainRL(JobSettings):
     def usual(self) -> Mapping[str, Any]:
         """What the algorithm and the environment set."""
         return {**DEFAULTS.get(self.algo, {}), **tuned_for(self.algo, self.env)}
+
+    @field_validator("algo", mode="before")
+    @classmethod
+    def _algorithm_is_here(cls, algo: Any) -> Any:
+        related = _RELATED.get(re.sub(r"[^a-z0-9]", "", str(algo).lower()))
+        if related:
+            raise ValueError(f"it is not among the algorithms; the nearest in meaning is --algo {related}")
+        return algo
 
     @field_validator("hidden")
     @classmethod

@@ -36,7 +36,8 @@ def evaluate(settings: EvaluateRL) -> None:
     runtime = Runtime(settings.device, "fp32")
     trained, job, name = find(settings)
     model = trained.load(build).to(runtime.device)
-    environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1)
+    masked = trained.about.model.masked
+    environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1, masked=masked)
     refuse_other_spaces(trained, name, environments)
     drawn = settings.draws(job)
     actions = "actions drawn from the policy" if drawn else "the likeliest actions"
@@ -69,11 +70,12 @@ def evaluation_environments(
     seed: int = 0,
     budget: int | None = None,
     instance: gym.Env[Any, Any] | None = None,
+    masked: bool = True,
 ) -> Environments:
     """Environments to evaluate in, none of whose episodes training sees, and all of whose episodes end.
 
     They are fewer where so many long episodes would exceed the `budget` (see `play`), and one where the job has but
-    one: the `instance`, if it is given, or a new one.
+    one: the `instance`, if it is given, or a new one. They are `masked` where the policy's card is.
     """
     at_once = min(episodes, 1 if settings.one_instance else _AT_ONCE)
     return Environments(
@@ -85,14 +87,16 @@ def evaluation_environments(
         limit=limit_of(name, settings.max_episode_steps),
         trial=False,
         instance=instance,
+        masked=masked,
     )
 
 
 def refuse_other_spaces(trained: Trained[About], name: str, found: Environments | gym.Env[Any, Any]) -> None:
     """Raises UserError where the environment `name` shows or takes something else than when the run was trained."""
     card = trained.about.model
+    masks = found.action_space if card.masked else None
     for part, now in (
-        ("observation", observation_form(found.observation_space, name)),
+        ("observation", observation_form(found.observation_space, name, masks)),
         ("action", action_form(found.action_space, name, card.algo)),
     ):
         if getattr(card, part) != now:

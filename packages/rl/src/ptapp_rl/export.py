@@ -15,7 +15,7 @@ from ptapp_core.settings.after_training import BenchmarkSettings
 from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
 from ptapp_rl.config import ExportRL, TrainRL
-from ptapp_rl.envs.forms import Action, Box
+from ptapp_rl.envs.forms import MASK, Action, Box
 from ptapp_rl.envs.spaces import Observations, each, unscaled
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
@@ -41,7 +41,7 @@ def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
     model = trained.load(build)
 
     def played(count: int, seed: int) -> Observations:
-        environments = evaluation_environments(job, name, 1, seed=seed)
+        environments = evaluation_environments(job, name, 1, seed=seed, masked=card.masked)
         refuse_other_spaces(trained, name, environments)
         with closing(environments):
             return _played(model, environments, count)
@@ -62,6 +62,8 @@ def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
         "algorithm": card.algo,
         "checkpoint": trained.checkpoint.name,
     }
+    if card.masked:
+        about[MASK] = f"1 for each action that may be chosen, else 0, as {name} says in its observation or its info"
     return Example(
         model,
         samples,

@@ -15,9 +15,11 @@ from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.terminal import tell
 from ptapp_core.runs.run import read_json
+from ptapp_core.runs.typed import checked
 from ptapp_rl.algos.build import build, exploration_note, frames_per_step, plan_of, task_and_source, tuning
-from ptapp_rl.card import card_of
+from ptapp_rl.card import About, card_of
 from ptapp_rl.config import TrainRL
+from ptapp_rl.envs.forms import MASK
 from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve, say_code_of
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
@@ -55,6 +57,7 @@ def train_once(settings: TrainRL) -> None:
         stack=settings.stack,
         limit=settings.max_episode_steps,
         trial=settings.trial,
+        masked=settings.resume is None or checked(settings.resume / "meta.json", before, About).model.masked,
     )
     card = card_of(settings, environments)
     torch.manual_seed(settings.seed)
@@ -76,6 +79,8 @@ def train_once(settings: TrainRL) -> None:
     with run_of(settings, runtime, f"rl-{settings.algo}", data=short, about=about) as run:
         resumes = _RESUMES[environments.way] if settings.trial else "they begin new episodes"
         run.say(f"environment: {name}, {settings.envs} at once; on resume: {resumes}")
+        if card.masked:
+            run.say(f"actions: those that the {MASK} of {name} forbids are never chosen; exports have it as an input")
         if settings.one_instance:
             run.say("one instance serves training and evaluation: training begins a new episode after each evaluation")
         if note := limit_note(name, settings.max_episode_steps):
@@ -93,9 +98,11 @@ def train_once(settings: TrainRL) -> None:
             run.say(note)
         run.say(f"run: {run.path}")
         keep = environments.way != "reset" or not settings.trial
-        evaluation = _evaluation(settings, name, runtime, keep=keep)
+        evaluation = _evaluation(settings, name, runtime, keep=keep, masked=card.masked)
         if settings.one_instance:
-            evaluation = _evaluation_between(settings, environments, runtime, source.begin_again)
+            evaluation = _evaluation_between(
+                settings, environments, runtime, begin_again=source.begin_again, masked=card.masked
+            )
         with closing(environments), evaluation as evaluate:
             fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, schedule=schedule, evaluate=evaluate)
         if runtime.is_main:
@@ -103,7 +110,8 @@ def train_once(settings: TrainRL) -> None:
 
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             budget, episodes = budget_of(settings, name), settings.test_episodes
-            with closing(evaluation_environments(settings, name, episodes, seed=1, budget=budget)) as tested:
+            tested = evaluation_environments(settings, name, episodes, seed=1, budget=budget, masked=card.masked)
+            with closing(tested):
                 policy = policy_of(model, settings.stochastic_eval, seed=1)
                 returns = play(policy, tested, episodes, runtime=runtime, budget=budget)
             drawn = settings.stochastic_eval
@@ -119,7 +127,7 @@ _RESUMES = {
 
 
 @contextmanager
-def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> Iterator[Evaluate]:
+def _evaluation(settings: TrainRL, name: str, runtime: Runtime, *, keep: bool, masked: bool) -> Iterator[Evaluate]:
     """The same episodes at each evaluation, on every rank, so that all choose the same best.
 
     Environments are kept from one to the next, but made anew where their episodes may have traces of those before: a
@@ -134,7 +142,7 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> I
                 kept[0].restart()
             else:
                 opened.close()
-                new = evaluation_environments(settings, name, episodes, budget=budget)
+                new = evaluation_environments(settings, name, episodes, budget=budget, masked=masked)
                 kept[:] = [opened.enter_context(closing(new))]
             policy = policy_of(model, settings.stochastic_eval, seed=0)
             return _watched(play(policy, kept[0], episodes, runtime=runtime, budget=budget))
@@ -144,7 +152,7 @@ def _evaluation(settings: TrainRL, name: str, runtime: Runtime, keep: bool) -> I
 
 @contextmanager
 def _evaluation_between(
-    settings: TrainRL, environments: Environments, runtime: Runtime, begin_again: Callable[[], None]
+    settings: TrainRL, environments: Environments, runtime: Runtime, *, begin_again: Callable[[], None], masked: bool
 ) -> Iterator[Evaluate]:
     """Evaluates in the one instance that training has, which then begins a new episode there."""
     name, episodes = environments.name, settings.eval_episodes
@@ -152,7 +160,8 @@ def _evaluation_between(
 
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         lent = environments.instance
-        with closing(evaluation_environments(settings, name, episodes, budget=budget, instance=lent)) as borrowed:
+        borrowed = evaluation_environments(settings, name, episodes, budget=budget, instance=lent, masked=masked)
+        with closing(borrowed):
             policy = policy_of(model, settings.stochastic_eval, seed=0)
             returns = play(policy, borrowed, episodes, runtime=runtime, budget=budget)
         begin_again()

@@ -18,13 +18,13 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.task import Progress, Task
 from ptapp_rl.card import Card
-from ptapp_rl.envs.forms import Discrete
+from ptapp_rl.envs.forms import Discrete, forbidden, mask_of
 from ptapp_rl.envs.spaces import Observations, each
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.experience.offpolicy import OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay
 from ptapp_rl.experience.returns import discounted, least_and_greatest
-from ptapp_rl.models.networks import Layers, encoder, follow, width
+from ptapp_rl.models.networks import Layers, encoder, follow, only_permitted, width
 
 
 class QNetwork(nn.Module):
@@ -42,7 +42,7 @@ class QNetwork(nn.Module):
         self.actions, self.start = card.action.n, card.action.start
         self._in_space = getattr(torch, card.action.dtype)
         self.count, self.dueling = card.atoms, card.dueling
-        self.encoder = encoder(card.observation, card.normalise)
+        self.encoder, self._masked = encoder(card.observation, card.normalise), card.masked
         sizes = [width(self.encoder), *card.hidden]
         if card.observation.kind == "image":
             sizes = sizes[:1]  # its encoder ends in a hidden layer
@@ -78,9 +78,16 @@ class QNetwork(nn.Module):
         return self.value(features).unsqueeze(1) + advantage - advantage.mean(1, keepdim=True)
 
     def values(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the expected return of each action, float (N, actions)."""
-        logits = self.logits(observations)
-        return logits.squeeze(-1) if self.count == 1 else (logits.softmax(-1) * self.atoms).sum(-1)
+        """Raw observations (N, ...) to the expected return of each action, float (N, actions).
+
+        That of an action which a mask forbids is the least number.
+        """
+        return self.values_of(self.logits(observations), observations)
+
+    def values_of(self, logits: Tensor, observations: Observations) -> Tensor:
+        """`values`, float (N, actions), from the `logits` of these observations, float (N, actions, atoms)."""
+        values = logits.squeeze(-1) if self.count == 1 else (logits.softmax(-1) * self.atoms).sum(-1)
+        return only_permitted(values, observations) if self._masked else values
 
 
 class DQN(Task):
@@ -134,14 +141,14 @@ class DQN(Task):
         following = batch["following"]
         logits = self.target.logits(following)
         if self.model.count == 1:
-            values = logits.squeeze(-1)
+            values = self.target.values_of(logits, following)
             if self.double_q:
                 best = values.gather(1, self.model.values(following).argmax(1, keepdim=True)).squeeze(1)
             else:
                 best = values.amax(1)
             return torch.addcmul(batch["reward"], batch["factor"], best)
         probabilities = logits.softmax(-1)
-        judge = self.model.values(following) if self.double_q else (probabilities * self.model.atoms).sum(-1)
+        judge = self.model.values(following) if self.double_q else self.target.values_of(logits, following)
         best = probabilities[torch.arange(len(probabilities), device=probabilities.device), judge.argmax(1)]
         return project(best, batch["reward"], batch["factor"], atoms=self.model.atoms)
 
@@ -220,13 +227,21 @@ class Experience(OffPolicy):
     def _choose(self) -> tuple[Any, Any]:
         environments, model = self._environments, self._task.model
         wander = self._random.random(environments.count) < self._chance
-        actions = self._random.integers(model.actions, size=environments.count)
+        actions = self._drawn_evenly()
         if not wander.all():
             with torch.inference_mode():
                 seen = self._runtime.to_device(each(environments.observations, torch.from_numpy))
                 best = model.values(seen).argmax(1).cpu().numpy()
             actions = np.where(wander, actions, best)
         return actions, model.in_space(torch.from_numpy(actions)).numpy()
+
+    def _drawn_evenly(self) -> Any:
+        """A random action for each environment, int64 (count,), of those that its mask permits, if it has one."""
+        environments, actions = self._environments, self._task.model.actions
+        if (mask := mask_of(environments.form)) is None:
+            return self._random.integers(actions, size=environments.count)
+        noise = self._random.random((environments.count, actions))
+        return np.where(forbidden(environments.observations, mask), -1.0, noise).argmax(1)
 
     def _play(self) -> Any:
         self._take_errors()

@@ -19,6 +19,7 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from ptapp_core.errors import UserError
 from ptapp_core.runs.states import refuse_unlike
+from ptapp_rl.envs.masks import sample
 from ptapp_rl.envs.names import OLD_GYM
 from ptapp_rl.envs.spaces import name_of, refuse_other_shape, reward_of
 
@@ -143,23 +144,24 @@ def way_of(make: Any) -> Way:
 def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
     """Whether the state of one in the midst of an episode makes the other do as the first does, resets included."""
     first.action_space.seed(0)
-    reset(first, 0)
+    shown, _ = reset(first, 0)
     reset(second, 1)
     for frame in range(steps // 2):  # attributes may be made while it is played
-        *_, over, cut, _ = step(first, first.action_space.sample())
+        shown, _, over, cut, _ = step(first, sample(first, shown))
         if np.all(over | cut):
-            first.reset(seed=frame)
+            shown, _ = first.reset(seed=frame)
     if (state := plain_state(first)) is None or not _fits(second, state):
         return False
     restore_plain(second, state)
     for frame in range(2 * steps):
-        action = first.action_space.sample()
+        action = sample(first, shown)
         seen, other = first.step(action)[:4], second.step(action)[:4]
         if not data_equivalence(seen, other, exact=True):
             return False
+        shown = seen[0]
         if frame == steps or np.all(seen[2] | seen[3]):
-            seen, other = first.reset(seed=frame)[0], second.reset(seed=frame)[0]
-            if not data_equivalence(seen, other, exact=True):
+            shown, other = first.reset(seed=frame)[0], second.reset(seed=frame)[0]
+            if not data_equivalence(shown, other, exact=True):
                 return False
     return plain_state(first) is not None
 
@@ -167,20 +169,22 @@ def _plays_on(first: Any, second: Any, steps: int = 40) -> bool:
 def _repeats(first: gym.Env[Any, Any], second: gym.Env[Any, Any], steps: int = 50) -> bool:
     """Whether two of them give the same observations for the same seed and actions, whatever they played before."""
     first.action_space.seed(0)
+    shown, _ = first.reset()
     for seed in range(2):
         for _ in range(steps):  # `first` alone gets a past that `second` does not have
-            *_, over, cut, _ = step(first, first.action_space.sample())
+            shown, _, over, cut, _ = step(first, sample(first, shown))
             if over or cut:
-                first.reset()
+                shown, _ = first.reset()
         seen, other = reset(first, seed)[0], reset(second, seed)[0]
         for _ in range(2 * steps):
             if not data_equivalence(seen, other, exact=True):
                 return False
-            action = first.action_space.sample()
+            action = sample(first, seen)
             seen, *_, over, cut, _ = first.step(action)
             other = second.step(action)[0]
             if over or cut:
                 seen, other = first.reset()[0], second.reset()[0]
+        shown = seen
     return True
 
 

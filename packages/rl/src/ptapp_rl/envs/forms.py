@@ -36,13 +36,22 @@ class Numbers(Typed):
 
 
 Part = Vector | Image | Numbers
+MASK = "action_mask"
+"""The part of observations, and the entry of `info`, that says which actions may be chosen."""
+
+
+class Mask(Typed):
+    """1 for each action that may be chosen, else 0: the part `MASK`, (n,) for n actions, or (k, n) of k frames."""
+
+    kind: Literal["mask"]
+    shape: Annotated[Shape, Field(min_length=1)]
 
 
 class Parts(Typed):
     """A dictionary of observations."""
 
     kind: Literal["dict"]
-    parts: dict[str, Annotated[Part, Field(discriminator="kind")]]
+    parts: dict[str, Annotated[Part | Mask, Field(discriminator="kind")]]
 
 
 Observation = Part | Parts
@@ -81,7 +90,19 @@ class Box(Typed):
 Action = Discrete | Choices | Box
 
 
-def fault_of(observations: Any, form: Observation) -> str | None:
+def mask_of(form: Observation) -> Mask | None:
+    """The form of the mask of actions in observations; None where they have none."""
+    mask = form.parts.get(MASK) if isinstance(form, Parts) else None
+    return mask if isinstance(mask, Mask) else None
+
+
+def forbidden(observations: Any, mask: Mask) -> npt.NDArray[np.bool_]:
+    """Which actions the masks of observations (arrays) forbid, bool (N, n); of a stack the newest frame counts."""
+    count = len(observations[MASK])
+    return np.asarray(observations[MASK]).reshape(count, -1)[:, -mask.shape[-1] :] == 0
+
+
+def fault_of(observations: Any, form: Observation | Mask) -> str | None:
     """What is wrong with observations, (N, ...), that no network should see; None where nothing is.
 
     Of a stack of frames they may be the newest alone.
@@ -94,6 +115,9 @@ def fault_of(observations: Any, form: Observation) -> str | None:
         first, count = (np.array(each)[: numbers.shape[1]] for each in (form.start, form.nvec))
         outside = (numbers < first) | (numbers >= first + count)
         return f"an observation is {numbers[outside][0]}, outside its space" if outside.any() else None
+    if isinstance(form, Mask):
+        odd = (observations != 0) & (observations != 1)
+        return f"{MASK} holds {observations[odd][0]}; it must be 1 or 0 for each action" if odd.any() else None
     if observations.dtype.kind == "f" and not np.isfinite(observations).all():
         return "an observation is not finite"
     return None
@@ -117,10 +141,12 @@ def batch_of(observations: Sequence[Any], form: Observation) -> Any:
         }
     if fault := fault_of(batch, form):
         raise UserError(fault)
+    if (mask := mask_of(form)) and forbidden(batch, mask).all(1).any():
+        raise UserError(f"the {MASK} of an observation forbids every action")
     return batch
 
 
-def _stacked(arrays: Sequence[Any], form: Part, what: str) -> npt.NDArray[Any]:
+def _stacked(arrays: Sequence[Any], form: Part | Mask, what: str) -> npt.NDArray[Any]:
     """(N, ...) of arrays that `what` names in messages."""
     stacked = np.stack([np.asarray(array) for array in arrays])
     if not isinstance(form, Numbers) and stacked.shape[1:] != form.shape:

@@ -13,6 +13,8 @@ from gymnasium import spaces
 
 from ptapp_core.errors import UserError, close_to, install, nearest
 from ptapp_core.settings import own as own_code
+from ptapp_rl.envs.forms import MASK
+from ptapp_rl.envs.masks import shape_in_info, with_mask
 from ptapp_rl.envs.spaces import refuse_other_shape
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
@@ -108,12 +110,15 @@ def _brought(env: str) -> str:
     return registered
 
 
-def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None) -> gym.Env[Any, Any]:
+def make(
+    name: str, *, stack: int = 1, render: str | None = None, limit: int | None = None, masked: bool = True
+) -> gym.Env[Any, Any]:
     """One environment by its registered name, with what every algorithm here expects of it.
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
     training only. Tuples of observations become vectors. `stack` frames make an observation. `limit` cuts an episode
-    after so many steps of an agent, in place of the environment's own time limit.
+    after so many steps of an agent, in place of the environment's own time limit. `masked` looks for a mask of its
+    actions, and puts it into the observation.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -132,6 +137,7 @@ def make(name: str, *, stack: int = 1, render: str | None = None, limit: int | N
         raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}{hint}") from error
     if isinstance(env.observation_space, spaces.Tuple):
         env = gym.wrappers.FlattenObservation(env)
+    env = with_mask(env, name) if masked and not atari else env
     return _Stack(env, stack) if stack > 1 else env
 
 
@@ -178,13 +184,19 @@ def limit_note(name: str, own: int | None) -> str:
     return f"{name} has no time limit: evaluated episodes end after {LONGEST:,} steps"
 
 
-def has_own_vector(name: str, stack: int = 1) -> bool:
-    """Whether the environment brings a vectorised implementation that resets on the step after an episode's end."""
+def has_own_vector(name: str, stack: int = 1, *, masked: bool = True) -> bool:
+    """Whether the environment brings a vectorised implementation that resets on the step after an episode's end.
+
+    One that gives masks of actions, where they are `masked`, is played one by one.
+    """
     if stack > 1 or name.startswith("ALE/") or gym.spec(name).vector_entry_point is None:
         return False
     probe = make_own_vector(name, 1)
     fits = probe.metadata.get("autoreset_mode") == gym.vector.AutoresetMode.NEXT_STEP
     fits = fits and isinstance(probe.single_observation_space, (spaces.Box, spaces.Dict))
+    if fits and masked:
+        seen = probe.single_observation_space
+        fits = not (isinstance(seen, spaces.Dict) and MASK in seen.spaces) and shape_in_info(probe) is None
     probe.close()
     return fits
 

@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError, counted
 from ptapp_rl.envs.forms import (
+    MASK,
     Action,
     Box,
     Choices,
     Discrete,
     Image,
+    Mask,
     Numbers,
     Observation,
     Part,
@@ -46,13 +48,22 @@ _MOST = 2**20  # values of whole numbers, each of which is a feature or a logit
 _SMALLEST_SIDE = 36  # pixels that the convolutions need
 
 
-def observation_form(space: spaces.Space[Any], name: str) -> Observation:
-    """That of a space of observations; raises UserError for one that is not supported."""
+def observation_form(space: spaces.Space[Any], name: str, masks: spaces.Space[Any] | None = None) -> Observation:
+    """That of a space of observations; raises UserError for one that is not supported.
+
+    Where `masks` is the space of actions, and these are Discrete, the part `MASK` is their mask, which no network sees.
+    """
     if not isinstance(space, spaces.Dict):
         return _part_form(space, f"--env {name}: an observation")
     if not space.spaces or not all(isinstance(key, str) for key in space):
         raise UserError(f"--env {name}: an observation is a dictionary that is empty, or whose names are not text")
-    parts = {key: _part_form(part, f"--env {name}: the part {key!r} of an observation") for key, part in space.items()}
+    parts: dict[str, Part | Mask] = {
+        key: _part_form(part, f"--env {name}: the part {key!r} of an observation") for key, part in space.items()
+    }
+    if MASK in parts and isinstance(masks, spaces.Discrete):
+        parts[MASK] = Mask(kind="mask", shape=space[MASK].shape or ())
+        if len(parts) == 1:
+            raise UserError(f"--env {name}: an observation holds nothing but the {MASK}: add what a policy should see")
     return Parts(kind="dict", parts=parts)
 
 

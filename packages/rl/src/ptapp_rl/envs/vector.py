@@ -29,7 +29,7 @@ from ptapp_core.machine.runtime import Runtime, end_with_job, outlive_stop_reque
 from ptapp_core.runs.log import FRAMES
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import Resumable, Way, plain_state, restore_plain, way_of
-from ptapp_rl.envs.forms import fault_of
+from ptapp_rl.envs.forms import MASK, fault_of, forbidden, mask_of
 from ptapp_rl.envs.names import has_own_vector, make, make_own_vector
 from ptapp_rl.envs.spaces import Observations, each, observation_form, refuse_odd
 
@@ -78,6 +78,7 @@ class Environments:
         limit: steps after which an episode is cut, in place of the environment's own time limit.
         trial: whether two more are played to see how their state can be saved; else it cannot.
         instance: the one environment to play in, whose owner closes it; none: they are made.
+        masked: whether a mask of actions that the environment gives is one for the policy.
         say: takes a line for the user, where they cannot be put back after all.
     """
 
@@ -93,6 +94,7 @@ class Environments:
         limit: int | None = None,
         trial: bool = True,
         instance: gym.Env[Any, Any] | None = None,
+        masked: bool = True,
         say: Callable[[str], None] = print,
     ) -> None:
         self.name, self.count, self._say = name, count, say
@@ -106,16 +108,18 @@ class Environments:
         self.raw_rewards: Floats = np.zeros(count)
         """Unscaled rewards of the latest step, (count,)."""
         self._signs = name.startswith("ALE/")  # what is learned from: Atari games score on very different scales
-        self._own = vector == "auto" and limit is None and count >= _OWN_PAYS and has_own_vector(name, stack)
+        own = vector == "auto" and limit is None and count >= _OWN_PAYS
+        self._own = own and has_own_vector(name, stack, masked=masked)
         self._wait = vector == "async" and instance is None
-        new = partial(make, name, stack=stack, limit=limit)
+        new = partial(make, name, stack=stack, limit=limit, masked=masked)
         make_one = new if instance is None else partial(_Lent, instance, limit)
         self._vector, self.way = self._make(seed, first, make_one, trial=trial)
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
         )
-        self.form = observation_form(self.observation_space, name)
+        self.form = observation_form(self.observation_space, name, self.action_space if masked else None)
+        self._mask = mask_of(self.form)
         self._broken = False
         self._seed = (seed * 1_000_003 + first) % 2**31
         self.observations: Any = None
@@ -171,11 +175,13 @@ class Environments:
             self.observations = self._vector.reset(seed=self._seed)[0]
         except Exception as error:
             raise self._complaint(error) from error
-        self._check_observations()
+        self._check_observations(np.zeros_like(self.over))
 
-    def _check_observations(self) -> None:
+    def _check_observations(self, terminated: Bools) -> None:
         if fault := fault_of(self.observations, self.form):
             raise UserError(f"environment {self.name}: {fault} (frame {self.frames:,})")
+        if self._mask and (forbidden(self.observations, self._mask).all(1) & ~terminated).any():
+            raise UserError(f"environment {self.name}: its {MASK} forbids every action (frame {self.frames:,})")
 
     def step(self, actions: npt.NDArray[Any]) -> tuple[Floats, Bools, Bools]:
         """Steps all environments; sets `observations` and `over`.
@@ -202,7 +208,7 @@ class Environments:
         self._elapsed += ~self.over  # a step after the end is the reset
         if not isfinite(self._running.sum()):
             raise UserError(f"environment {self.name}: a reward is not finite (frame {self.frames:,})")
-        self._check_observations()
+        self._check_observations(terminated)
         self.over = terminated | truncated
         if self.over.any():
             for index in self.over.nonzero()[0]:

@@ -15,7 +15,7 @@ from torch.nn import functional
 from ptapp_rl.card import Card
 from ptapp_rl.envs.forms import Action, Box, Choices, Discrete
 from ptapp_rl.envs.spaces import Observations, unscaled
-from ptapp_rl.models.networks import Layers, encoder, orthogonal, width
+from ptapp_rl.models.networks import Layers, encoder, only_permitted, orthogonal, width
 
 
 class Categorical(nn.Module):
@@ -190,12 +190,13 @@ def head_of(action: Action, features: int) -> Head:
 class ActorCritic(nn.Module):
     """A policy and the value of states. As a module it is the policy alone: raw observations to its likeliest actions.
 
-    Vectors have a network each for actor and critic; an image's convolutions, the costly part, are shared.
+    Vectors have a network each for actor and critic; an image's convolutions, the costly part, are shared. Where
+    observations have a mask of actions, the distribution is over those that it permits.
     """
 
     def __init__(self, card: Card) -> None:
         super().__init__()
-        self.encoder = encoder(card.observation, card.normalise)
+        self.encoder, self._masked = encoder(card.observation, card.normalise), card.masked
         sizes, activation = [width(self.encoder), *card.hidden], card.activation
         if card.observation.kind == "image":
             sizes = sizes[:1]  # its encoder ends in a hidden layer
@@ -217,7 +218,7 @@ class ActorCritic(nn.Module):
 
     def parameters_of(self, observations: Observations) -> Tensor:
         """Raw observations (N, ...) to the parameters of the distribution over actions, float (N, P)."""
-        return self.head(self.actor(self.encoder(observations)))
+        return self._parameters(self.encoder(observations), observations)
 
     def values(self, observations: Observations) -> Tensor:
         """Raw observations (N, ...) to the values of these states, float (N,)."""
@@ -226,4 +227,9 @@ class ActorCritic(nn.Module):
     def both(self, observations: Observations) -> tuple[Tensor, Tensor]:
         """The parameters of the distribution, float (N, P), and the values, float (N,), of raw observations."""
         features = self.encoder(observations)
-        return self.head(self.actor(features)), self.value(self.critic(features)).squeeze(-1)
+        return self._parameters(features, observations), self.value(self.critic(features)).squeeze(-1)
+
+    def _parameters(self, features: Tensor, observations: Observations) -> Tensor:
+        """Those of the distribution, float (N, P), from features, float (N, F), of these observations."""
+        parameters = self.head(self.actor(features))
+        return only_permitted(parameters, observations) if self._masked else parameters

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import lerp_each
-from ptapp_rl.envs.forms import Image, Numbers, Observation, Parts, Vector
+from ptapp_rl.envs.forms import MASK, Image, Mask, Numbers, Observation, Parts, Vector
 from ptapp_rl.envs.normalise import Moments, RunningNorm, too_fine
 from ptapp_rl.envs.spaces import Observations, channel_axis
 
@@ -100,12 +100,13 @@ class NatureCNN(nn.Module):
 
 
 class Together(nn.Module):
-    """A dictionary of observations: the features of each part, side by side."""
+    """A dictionary of observations: the features of each part, side by side, but of no mask of actions."""
 
     def __init__(self, form: Parts, normalise: bool) -> None:
         super().__init__()
-        self.names = list(form.parts)  # any text, which names of modules are not
-        self.parts = nn.ModuleList(encoder(part, normalise) for part in form.parts.values())
+        seen = {name: part for name, part in form.parts.items() if not isinstance(part, Mask)}
+        self.names = list(seen)  # any text, which names of modules are not
+        self.parts = nn.ModuleList(encoder(part, normalise) for part in seen.values())
         self.features = sum(map(width, self.parts))
 
     def forward(self, observations: dict[str, Tensor]) -> Tensor:
@@ -124,6 +125,19 @@ def encoder(form: Observation, normalise: bool) -> nn.Module:
             return NatureCNN(form)
         case Vector():
             return Flat(form, normalise)
+
+
+def only_permitted(values: Tensor, observations: Observations) -> Tensor:
+    """Logits or values of actions, float (N, n), with the least number for those that the mask of observations forbids.
+
+    Their probability is 0, and they have no part in gradients and entropy (Huang and Ontanon 2022). A mask is (N, n),
+    or (N, k, n) of k frames, of which the newest counts. One that forbids everything, as of a terminal state, in which
+    nothing is chosen, is left aside.
+    """
+    assert isinstance(observations, dict)
+    permits = observations[MASK].bool().flatten(1)[:, -values.shape[-1] :]
+    stays = permits | ~permits.any(-1, keepdim=True)
+    return values.masked_fill(~stays, torch.finfo(values.dtype).min)
 
 
 def width(module: nn.Module) -> int:

@@ -52,8 +52,8 @@ def play(settings: PlayRL) -> None:
 
 def _open(settings: RecordRL | PlayRL, render: str) -> tuple[Policy, gym.Env[Any, Any]]:
     trained, job, name = find(settings)
-    model = trained.load(build)
-    with closing(make(name, stack=job.stack)) as probe:
+    model, masked = trained.load(build), trained.about.model.masked
+    with closing(make(name, stack=job.stack, masked=masked)) as probe:
         refuse_other_spaces(trained, name, probe)
         modes = probe.metadata.get("render_modes") or ()
     if render not in modes:
@@ -61,7 +61,8 @@ def _open(settings: RecordRL | PlayRL, render: str) -> tuple[Policy, gym.Env[Any
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
     policy = policy_of(model, settings.draws(job), settings.seed)
-    return policy, make(name, stack=job.stack, render=render, limit=limit_of(name, job.max_episode_steps))
+    limit = limit_of(name, job.max_episode_steps)
+    return policy, make(name, stack=job.stack, render=render, limit=limit, masked=masked)
 
 
 def _has_screen() -> bool:
