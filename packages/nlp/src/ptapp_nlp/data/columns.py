@@ -121,8 +121,7 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
         )
     )
     text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
-    if label is None:
-        label = next((place for name in LABELS if name in header and (place := header.index(name)) != second), None)
+    label = label if label is not None else next((header.index(name) for name in LABELS if name in header), None)
     if width < 2:
         if columns.both_texts:
             raise UserError(f"{file}: has one column; it takes two sentences a row, such as the columns en and de")

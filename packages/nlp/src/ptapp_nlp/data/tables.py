@@ -233,7 +233,7 @@ def labelled(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
         if fault := _fault_of(cells, read, called, needs_label=columns.kind != MULTILABEL):
             bad.row(file, number, fault)
             continue
-        own = cells[text] if second is None else (cells[text], cells[second])
+        own: Text = cells[text] if second is None else (cells[text], cells[second])
         others = (
             cells[place].strip() if place is not None and place < len(cells) else "" for place in (group, own_id, split)
         )

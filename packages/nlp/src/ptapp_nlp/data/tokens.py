@@ -118,20 +118,18 @@ class Tokens:
         """
         encoding = self._cutting(sys.maxsize).encode("a", "a")
         whose, ids, kinds = encoding.sequence_ids, encoding.ids, encoding.type_ids
-        second = whose.index(1)
+        second = whose.index(1) if 1 in whose else 0
         between = [ids[place] for place in range(second) if whose[place] is None and 0 in whose[:place]]
         if not between:
             raise UserError("its tokenizer puts no mark between the two texts of a pair; give another encoder")
         for mark in between:
             name = self.tokenizer.id_to_token(mark)
             spelled = self._cutting(sys.maxsize).encode(name)
-            if mark in (
-                number for number, own in zip(spelled.ids, spelled.sequence_ids, strict=True) if own is not None
-            ):
+            text = [number for number, own in zip(spelled.ids, spelled.sequence_ids, strict=True) if own is not None]
+            if mark in text:
                 raise UserError(f"its tokenizer takes {name} in a text for its mark between the texts of a pair")
-        if any(kinds) and (
-            kinds != [int(place >= second) for place in range(len(ids))] or ids.index(between[-1]) != second - 1
-        ):
+        usual = [int(place >= second) for place in range(len(ids))]
+        if any(kinds) and (kinds != usual or ids.index(between[-1]) != second - 1):
             raise UserError("its tokenizer has other segments than 0 for the first text of a pair and 1 for the second")
         return whose.count(None), between[-1] if any(kinds) else None
 
