@@ -25,6 +25,7 @@ from nlp.test_encoders import config_of, save
 from ptapp_core.data.split import Division
 from ptapp_core.errors import UserError
 from ptapp_core.runs.run import read_json
+from ptapp_core.serve.session import open_model
 from ptapp_nlp.data.columns import Columns
 from ptapp_nlp.data.recognise import Reading, load
 from ptapp_nlp.data.tokens import EOS, KINDS, Tokens, learn
@@ -91,7 +92,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def figure(run: Path) -> float:
-    return float(read_json(run / "report" / "metrics.json")["accuracy"])
+    return float(read_json(run / "report" / "metrics.json")["test"]["accuracy"])
 
 
 def test_a_relation_is_learned_from_both_texts_and_not_from_one(run: Path, tmp_path: Path) -> None:
@@ -132,6 +133,9 @@ def test_columns_without_names_are_a_pair_by_their_positions(tmp_path: Path) -> 
     splits = read(tmp_path, text="2,1")
     assert splits.pair_columns == ("2", "1")
     assert sources(splits) == {(row[1], row[0]) for row in rows}
+    apart = tmp_path / "apart.csv"
+    apart.write_text("".join(";".join(row) + "\n" for row in rows))
+    assert sources(read(apart, text="2,1")) == sources(splits)
 
 
 @pytest.mark.parametrize(
@@ -266,9 +270,7 @@ def test_what_is_no_pair_is_refused_by_a_run_of_pairs(
     assert "reads pairs of texts, and the data has single texts" in line
 
 
-def test_an_export_with_its_tokenizer_answers_as_the_run_does_and_is_not_served(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_export_with_its_tokenizer_answers_as_the_run_does_and_is_not_served(run: Path) -> None:
     from onnxruntime import InferenceSession
 
     assert command(["nlp", "export", str(run), "--format", "onnx"]) == 0
@@ -283,7 +285,8 @@ def test_an_export_with_its_tokenizer_answers_as_the_run_does_and_is_not_served(
     (given,) = session.run(None, {"input": batch})
     for row, answer in zip(given, ptapp.load(run, device="cpu").predict(asked), strict=True):
         assert row == pytest.approx([*answer["probabilities"].values()], abs=1e-5)
-    assert "pairs of texts, which are not served" in refusal(["serve", str(run), "--port", "0"], capsys)
+    with pytest.raises(UserError, match="reads pairs of texts, which are not served"):
+        open_model(folder / "model.onnx")
 
 
 @pytest.mark.parametrize(("task", "answer"), [("regress", "values"), ("multilabel", "labels")])

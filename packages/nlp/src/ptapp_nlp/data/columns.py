@@ -67,6 +67,11 @@ class Columns:
     """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
 
     @property
+    def of_text(self) -> list[str]:
+        """Each column of the text: of one, of several that are joined, or of a pair."""
+        return re.split(f"[{JOINS}{BETWEEN}]", self.text or "")
+
+    @property
     def named_group(self) -> str | None:
         """The column of groups that is asked for by name or position."""
         return None if self.group == AUTO else self.group
@@ -77,7 +82,7 @@ def header_of(cells: Cells, columns: Columns) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     labels: list[str | None] = [name for part in columns.parts for name in part.columns]
     labels = labels or [columns.label]
-    given = (columns.text, *re.split(f"[{JOINS}{BETWEEN}]", columns.text or ""), *labels, columns.named_group)
+    given = (columns.text, *columns.of_text, *labels, columns.named_group)
     asked = [name.strip().lower() for name in given if name and not name.strip().isdecimal()]
     known = any(name in (*_TEXTS, *LABELS) for name in names)
     if columns.both_texts:

@@ -129,7 +129,7 @@ def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
         widths = {len(_cells(line, separator)) for line in head}
         even = len(widths) == 1 and max(widths) > 1 and len(head) >= _SHOWING
         if even and (len(by_commas) > 1 or max(by_commas) < 2):
-            if any(name and name.isdecimal() for name in (columns.text, columns.label)):
+            if any(name and name.strip().isdecimal() for name in (*columns.of_text, columns.label)):
                 return separator
             remedy = "rename it to .tsv" if separator == "\t" else "save it with commas"
             raise UserError(
