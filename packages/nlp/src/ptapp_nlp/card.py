@@ -1,7 +1,7 @@
 """What a run's `meta.json` holds of a text model: as it is made, and as it is read back."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -50,6 +50,10 @@ class Card(KindCard, _Inputs):
     encoder: Mapping[str, Any] | None = None
     scheme: Scheme | None = None
     """The scheme of the tags in the data, where the model knows them as BIO."""
+    pair_columns: Annotated[tuple[str, str], Field(strict=False)] | None = None
+    """The names of the two columns of texts, where the model reads pairs."""
+    segment_mark: int | None = Field(None, ge=0)
+    """The number whose first occurrence ends the first segment of a pair, for an encoder that reads segments."""
 
     @property
     def spelled(self) -> bool:
@@ -69,6 +73,10 @@ class Card(KindCard, _Inputs):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name == "bert"):
             raise ValueError("encoder is there for bert alone")
+        if self.pair_columns is not None and self.task not in SUPERVISED:
+            raise ValueError(f"pair_columns are not for the task {self.task}")
+        if self.segment_mark is not None and (self.encoder is None or self.pair_columns is None):
+            raise ValueError("segment_mark is there for a bert of pairs alone")
         return self
 
 
@@ -89,6 +97,9 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
         others["encoder"] = describe(settings.pretrained)
     if data.scheme is not None:
         others["scheme"] = data.scheme
+    limit = _length(settings, others.get("encoder"), tokens.pad)
+    if data.pair_columns is not None:
+        others |= {"pair_columns": data.pair_columns, **_marks(settings, others.get("encoder"), tokens, limit=limit)}
     task: Any = settings.task if kind is None else kind.like
     return Card(
         task=task,
@@ -96,12 +107,29 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
         vocab=tokens.size,
         pad=tokens.pad,
         **(kind.card() if kind else {"classes": data.classes}),
-        max_length=_length(settings, others.get("encoder"), tokens.pad),
+        max_length=limit,
         text_per=data.text_per,
         pretrained=settings.pretrained,
         options=Options(**{name: getattr(settings, name) for name in Options.model_fields}),
         **others,
     )
+
+
+def _marks(settings: TrainNLP, encoder: Mapping[str, Any] | None, tokens: Tokens, *, limit: int) -> dict[str, int]:
+    """The mark that ends the first segment of a pair, for an `encoder` of a configuration that has segments.
+
+    Raises UserError where its tokenizer has no pairs that can be read so, or the limit leaves no token to each text.
+    """
+    try:
+        marks, segment_mark = tokens.pair_marks()
+    except UserError as error:
+        raise UserError(f"--pretrained {settings.pretrained}: {error}") from error
+    if limit < marks + 2:
+        raise UserError(
+            f"--max-length {limit}: a pair has {marks} marks beside its two texts; give {marks + 2} or more"
+        )
+    segments = int((encoder or {}).get("type_vocab_size") or 0) > 1
+    return {"segment_mark": segment_mark} if segments and segment_mark is not None else {}
 
 
 def _length(settings: TrainNLP, encoder: Mapping[str, Any] | None, pad: int) -> int:

@@ -130,7 +130,8 @@ def datasets() -> None:
 DATASETS = """\
 nothing               texts that the program makes, for each task
 FILE.csv .tsv .jsonl .json
-                      classify: a text and a label; translate: two texts
+                      classify: a text, or a pair of texts, and a label;
+                      translate: two texts
 FILE.conll .conllu .bio .iob .bioes .txt
                       tag: a word a line with its tag, then an empty line
 FILE.txt              generate: a text a line; with empty lines, one text

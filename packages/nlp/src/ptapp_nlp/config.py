@@ -131,7 +131,7 @@ class TrainNLP(SupervisedSettings):
     average_decay: float = 0.99
 
     text_column: str | None = option(
-        None, "name or position (from 1) of the text, or several (title+body); none: detected", group=_DATA
+        None, "name or position (from 1) of the text, several as one (a+b) or a pair (a,b); none: detected", group=_DATA
     )
     pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
     text_per: Literal["auto", "line", "file"] = option(
@@ -281,8 +281,8 @@ class PredictNLP(ComputeSettings):
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
 
-    texts: list[str] = argument("texts; none: lines of standard input", default=[])
-    file: Path | None = option(None, "a file with a text a line", group=_DATA)
+    texts: list[str] = argument("texts, of a run of pairs two; none: lines of standard input", default=[])
+    file: Path | None = option(None, "a file with a text a line; of a run of pairs a table", group=_DATA)
     batch_size: int = option(64, "lines that are read at once from a file", group="Device", ge=1)
     beam: int = option(4, "width of the beam of a translation", group="Decoding", ge=1, le=64)
     length_penalty: float = option(1.0, "exponent of the length in the score of a beam", group="Decoding", ge=0, le=10)

@@ -13,6 +13,7 @@ from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.data.members import Members
 from ptapp_core.domain import Domain, Job, Place
+from ptapp_core.errors import UserError
 from ptapp_core.export import Example
 from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import kind_in
@@ -68,6 +69,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             data = load_for(settings)
             return replace(data, tokens=tokens_of(settings, data, runtime))
         data = load_for(settings, before=Members.read(trained.run), other=other, skip_bad=skip_bad)
+        _refuse_other_texts(trained, data)
         return replace(data, tokens=Tokens.load(trained.run / "tokenizer.json", trained.about.tokenizer))
 
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, Card]:
@@ -187,6 +189,14 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """Token numbers to what the task gives."""
         job = self.of_run(trained.run, trained.about.model)
         return example_of(trained, trained.load(build), self.load(job, Runtime("cpu"), trained=trained))
+
+
+def _refuse_other_texts(trained: Trained[About], data: Splits) -> None:
+    """Raises UserError where a run that reads pairs is given single texts, or the other way round."""
+    own, given = trained.about.model.pair_columns, data.pair_columns
+    if (own is None) != (given is None):
+        reads, has = ("pairs of texts", "single texts") if given is None else ("single texts", "pairs of texts")
+        raise UserError(f"{trained.run}: reads {reads}, and the data has {has} ({data.about}); give data of its form")
 
 
 def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:

@@ -20,6 +20,7 @@ from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_spelled, encode_tagged, fallback_tag, with_targets
+from ptapp_nlp.data.pairs import in_words, size_of
 from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.data.windows import Piece, pieces
@@ -84,7 +85,7 @@ def prepare(
     """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
     task, limit = card.task, card.max_length
     if task != "generate":
-        examples = examples.take(sorted(range(len(examples)), key=lambda row: len(examples.source[row])))
+        examples = examples.take(sorted(range(len(examples)), key=lambda row: size_of(examples.source[row])))
     if kind is not None:
         texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
         called = examples.names
@@ -147,7 +148,7 @@ def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, 
     wrong, names = predictions.mistakes(kind.names) or [], kind.names
     lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: {predictions.caption}, text"]
     for row, caption in wrong[:_WORST]:
-        lines.append(f"{caption}  {part.names[row]}: {part.examples.source[row]}")
+        lines.append(f"{caption}  {part.names[row]}: {in_words(part.examples.source[row])}")
     record, table = predictions.report(names)
     files = {"mistakes.txt": "\n".join(lines) + "\n", PREDICTIONS: json_lines(predictions.rows(part.names, names))}
     return Result(

@@ -36,6 +36,10 @@ _SPELLED = (
     "in NFC, each plus 1, filled up with 0 to `letters` (of a longer word the first half of these and the last half); "
     "its tag is that of the greatest output, its probability; `max_length` counts words"
 )
+_PAIR = (
+    "give tokenizer.json both texts of `pair` at once, in that order, such as `encode(first, second)`: it puts its "
+    "marks between and around them, and cuts the longer text until all are `max_length` tokens"
+)
 
 
 class _Probabilities(nn.Module):
@@ -118,7 +122,9 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     limit, end = card.max_length, {"end": EOS, "not_text": tokens.special}
     common = {"pad": tokens.pad, "max_length": limit}
     match card.task:
-        case "classify" | "multilabel" | "regress":
+        case "classify" | "multilabel" | "regress" | "multitask":
+            if card.pair_columns is not None:
+                return {**common, "empty": tokens.unk, "pair": card.pair_columns, "use": _PAIR}
             return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
         case "tag":
             tagger = {**common, "no_token": card.classes[fallback_tag(card.classes)], "split": "words"}

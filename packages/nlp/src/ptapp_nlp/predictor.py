@@ -15,6 +15,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.serve.front import Arrays
 from ptapp_nlp.card import About
+from ptapp_nlp.data.pairs import Text
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import sample, session_of, translations
 from ptapp_nlp.export import use_of
@@ -38,6 +39,8 @@ class Predictor:
         """Whether the model learned from texts that the program made."""
         self.max_length = card.max_length
         """Tokens that the model reads."""
+        self.pair_columns = card.pair_columns
+        """The names of the two columns of texts that a model of pairs learned from."""
         self.model = trained.load(build).to(runtime.device)
         """Token numbers, int64 (N, T) -> logits, or what the kind of target takes."""
         tokens = Tokens.load(run / "tokenizer.json", trained.about.tokenizer)
@@ -45,8 +48,8 @@ class Predictor:
         """What makes numbers of texts, and answers of what a model of tokens gives."""
         self._runtime = runtime
 
-    def predict(self, texts: Sequence[str], *, beam: int = 4, length_penalty: float = 1.0) -> list[dict[str, Any]]:
-        """An answer for each text, by what the model was trained for.
+    def predict(self, texts: Sequence[Text], *, beam: int = 4, length_penalty: float = 1.0) -> list[dict[str, Any]]:
+        """An answer for each text, or each pair (first, second) of a run of pairs, by what the model was trained for.
 
         classify: `class`, `confidence`, `probabilities`; multilabel: `labels`, those that reach their thresholds, and
         `probabilities`; regress: `values` by name; several targets: `targets`, the answer of each by its name; tag:
@@ -60,7 +63,7 @@ class Predictor:
             raise UserError(f"{self.run}: learned to generate texts; call `generate`")
         if isinstance(texts, str):
             raise UserError("`predict` takes a list: give [text] for a single one")
-        return self.front.worded(texts, lambda full: self._said(full, beam, length_penalty))
+        return self.front.worded(self._checked(texts), lambda full: self._said(full, beam, length_penalty))
 
     def generate(
         self,
@@ -103,7 +106,17 @@ class Predictor:
             notes.append(f"only the last {self.max_length - 1} tokens of the prompt are read")
         return notes
 
-    def _said(self, texts: list[str], beam: int, length_penalty: float) -> list[dict[str, Any]]:
+    def _checked(self, samples: Sequence[Any]) -> list[Text]:
+        """The samples, pairs as tuples; raises UserError for single texts where pairs are read, or pairs where not."""
+        for place, own in enumerate(samples):
+            if self.pair_columns is None and not isinstance(own, str):
+                raise UserError(f"{self.run}: reads single texts; sample {place} is no text")
+            pair = isinstance(own, tuple | list) and [*map(type, own)] == [str, str]
+            if self.pair_columns is not None and not pair:
+                raise UserError(f"{self.run}: reads pairs of texts, (first, second); sample {place} is none")
+        return [own if isinstance(own, str) else (own[0], own[1]) for own in samples]
+
+    def _said(self, texts: list[Any], beam: int, length_penalty: float) -> list[dict[str, Any]]:
         if self.task == "tag":
             return self.front.said(self._compute, texts)
         if self.task != "translate":

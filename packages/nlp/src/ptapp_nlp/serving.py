@@ -15,6 +15,7 @@ from ptapp_core.runs.typed import Names, Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
+from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.spelling import LETTERS
 from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece, pieces
@@ -39,6 +40,8 @@ class _About(Typed):
     task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
     max_length: Size
     pad: int = Field(ge=0)
+    pair: Any = None
+    """The columns of the two texts, where the model reads pairs."""
 
 
 class _Tagger(Typed):
@@ -119,6 +122,8 @@ class Front:
         card = folder / CARD
         form = checked(card, about, _About)
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
+        if tokens is None and form.pair is not None:
+            raise UserError(f"{card}: reads pairs of texts, which are not served; use `ptapp nlp predict`")
         self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about)
         self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
         match self.task:
@@ -171,15 +176,16 @@ class Front:
         blocks = (samples[start : start + _AT_ONCE] for start in range(0, len(samples), _AT_ONCE))
         return [one for texts in blocks for one in self.worded(texts, lambda full: self.said(compute, full))]
 
-    def worded(self, texts: Sequence[str], said: Callable[[list[str]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """What is `said` of the texts; of a blank one nothing, and of one that is cut how much of it was read."""
-        full = [text for text in texts if text.strip()]
+    def worded(self, texts: Sequence[Text], said: Callable[[list[Any]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """What is `said` of the texts or pairs; of one with a blank text nothing, and of one that is cut how much of it
+        was read."""
+        full = [text for text in texts if not is_blank(text)]
         answers = iter(said(full) if full else [])
         found = []
         tagged = self.task == "tag"  # which reads all of a text, in windows
         lengths = [0] * len(texts) if tagged else whole_lengths(self.task, texts, self.tokens)
         for text, length in zip(texts, lengths, strict=True):
-            answer = next(answers) if text.strip() else self._nothing
+            answer = self._nothing if is_blank(text) else next(answers)
             found.append(
                 {**answer, **({"tokens": length, "read": self.max_length} if length > self.max_length else {})}
             )
@@ -191,8 +197,8 @@ class Front:
             return self._outputs.answers(self.values(compute, texts))
         return self._tags(compute, texts)
 
-    def values(self, compute: Compute, texts: Sequence[str]) -> npt.NDArray[Any]:
-        """What the kind of target gives for texts that are not blank, (N, K) of a float dtype."""
+    def values(self, compute: Compute, texts: Sequence[Text]) -> npt.NDArray[Any]:
+        """What the kind of target gives for texts or pairs that are not blank, (N, K) of a float dtype."""
         return self._computed(compute, self.tokens.encode(texts, self.max_length))
 
     def prompt(self, text: str, name: str) -> list[int]:

@@ -14,6 +14,7 @@ from ptapp_core.runs.run import read_json
 from ptapp_nlp.card import Card
 from ptapp_nlp.config import SPELLED, TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
+from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
 from ptapp_nlp.evaluate import Measured, tag_loss
@@ -32,11 +33,15 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     def learned() -> str:
         if settings.model == SPELLED:
             return learn_words(data.train.source, settings.vocab, lower=settings.lower, least=settings.least).json()
-        texts = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
-        both = [*texts, *(data.train.target if settings.task == "translate" else ())]
+        joined = (" ".join(row) if settings.task == "tag" else row for row in data.train.source)
+        both = [text for row in joined for text in texts_of(row)]
+        both += data.train.target if settings.task == "translate" else ()
         running = data.text_per == "file"
         many, least = settings.vocab, settings.least
-        return learn(settings.tokenizer, both, many, lower=settings.lower, least=least, running=running).json()
+        tokens = learn(settings.tokenizer, both, many, lower=settings.lower, least=least, running=running)
+        if data.pair_columns is not None:
+            tokens.mark_pairs()
+        return tokens.json()
 
     return Tokens.read(runtime.on_main(learned))
 

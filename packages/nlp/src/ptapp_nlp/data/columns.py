@@ -11,19 +11,13 @@ from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import AUTO
 from ptapp_core.data.targets import CLASSIFY, Wanted
 from ptapp_core.errors import UserError, nearest
+from ptapp_nlp.data.pairs import BETWEEN, are_pair, named_pair
 
 _TEXTS = (
     "text", "sentence", "review", "content", "comment", "document", "body", "comment_text", "source", "src",
     "description", "title",
 )  # fmt: skip
 LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
-_PAIRS = (
-    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question", "sentence"), ("question1", "question2"),
-    ("query", "passage"), ("query", "document"), ("question", "passage"), ("question", "answer"),
-    ("question", "context"), ("text", "hypothesis"), ("claim", "evidence"), ("context", "response"),
-    ("query", "text"), ("question", "text"), ("left", "right"),
-)  # fmt: skip
-_NUMBERED = re.compile(r"(text|sentence|sent|question|query|phrase|utterance|document|passage|s|q)[ _-]?([12ab])")
 _BESIDE = ("title", "headline", "subject", "summary")  # texts that often stand beside the one that is meant
 _PASSAGES = ("context", "passage", "paragraph", "article", "story", "document")
 _ANSWERS = ("answer", "answers", "answer_text", "answer_start")
@@ -67,8 +61,15 @@ class Columns:
     """The names of the target's columns, where they are known; of several, the label is a JSON list of their cells."""
     parts: tuple[Wanted, ...] = ()
     """Of several targets each of them."""
+    second: str | None = None
+    """The column of the second text, where a pair is asked for; `text` is then that of the first."""
     both_texts: bool = False
     """The label is a text too, as in translation: columns called after languages are taken first, in their order."""
+
+    @property
+    def of_text(self) -> list[str]:
+        """Each column of the text: of one, of several that are joined, or of a pair."""
+        return re.split(f"[{JOINS}{BETWEEN}]", self.text or "")
 
     @property
     def named_group(self) -> str | None:
@@ -81,13 +82,13 @@ def header_of(cells: Cells, columns: Columns) -> list[str]:
     names = [cell.strip().lower() for cell in cells]
     labels: list[str | None] = [name for part in columns.parts for name in part.columns]
     labels = labels or [columns.label]
-    given = (columns.text, *(columns.text or "").split(JOINS), *labels, columns.named_group)
+    given = (columns.text, *columns.of_text, *labels, columns.named_group)
     asked = [name.strip().lower() for name in given if name and not name.strip().isdecimal()]
     known = any(name in (*_TEXTS, *LABELS) for name in names)
     if columns.both_texts:
         known = known or sum(map(_is_language, names)) > 1
     else:
-        known = known or any(_are_pair(one, other) for one in names for other in names)
+        known = known or any(are_pair(one, other) for one in names for other in names)
     known = known and all(name and len(name) < _TITLE for name in names)
     return names if known or any(name in names for name in asked) else []
 
@@ -116,9 +117,13 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
     Raises UserError, naming the file and the columns, where they cannot be recognised.
     """
     width = Counter(map(len, rows)).most_common(1)[0][0]
-    text, label = (
+    text, label, second = (
         asked_for(file, option, name, header=header, width=width)
-        for option, name in (("--text-column", columns.text), ("--label-column", columns.label))
+        for option, name in (
+            ("--text-column", columns.text),
+            ("--label-column", columns.label),
+            ("--text-column", columns.second),
+        )
     )
     text = text if text is not None else next((header.index(name) for name in _TEXTS if name in header), None)
     label = label if label is not None else next((header.index(name) for name in LABELS if name in header), None)
@@ -127,7 +132,7 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
             raise UserError(f"{file}: has one column; it takes two sentences a row, such as the columns en and de")
         raise UserError(f"{file}: has one column; it takes a text and a label, apart by commas, or in a .tsv by tabs")
     full = [cells for cells in rows if len(cells) >= width]
-    free = [place for place in range(width) if place not in (text, label)]
+    free = [place for place in range(width) if place not in (text, label, second)]
     if columns.both_texts:
         free = _that_may_be_sentences(full, free) if None in (text, label) else free
     elif header:  # a test without labels has none to guess
@@ -162,8 +167,8 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
 def refuse_unlearned(
     file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells], chosen: tuple[int, int]
 ) -> str | None:
-    """Refuses a table of pairs of texts, of several labels a row, or of questions and answers, unless its columns were
-    asked for. Returns a note where another text of the row is left unread.
+    """Refuses a table of two texts that are no pair by their names, of several labels a row, or of questions and
+    answers, unless its columns were asked for. Returns a note where another text of the row is left unread.
 
     `chosen`: the positions of text and label.
 
@@ -182,30 +187,38 @@ def refuse_unlearned(
                 f"{file}: the columns {names} hold only 0 and 1: give --task multilabel to learn all of them; "
                 f"--label-column {as_option(header, flags[0])} takes one of them"
             )
-    if columns.text is not None:
-        return None
     others = [place for place in range(width) if place not in chosen]
-    partner = next((place for place in others if header and _are_pair(header[text], header[place])), None)
+    if columns.text is not None or pair_in(header, chosen):
+        return None
     unread = [place for place in others if _is_text(full, place)]
-    if header and partner is None:
-        partner = next((place for place in unread if re.split(r"[ _-]", header[place])[-1] not in _BESIDE), None)
+    partner = next((place for place in unread if header and re.split(r"[ _-]", header[place])[-1] not in _BESIDE), None)
     if partner is not None:
-        one, other = (title_of(header, place) for place in sorted((text, partner)))
+        found = sorted((text, partner))
+        one, other = (title_of(header, place) for place in found)
+        pair = BETWEEN.join(as_option(header, place) for place in found)
         raise UserError(
-            f"{file}: the columns {one} and {other} are two texts, and pairs of texts are not learned yet; "
-            f"--text-column {as_option(header, text)} takes one of them"
+            f"{file}: the columns {one} and {other} are two texts; --text-column {pair} reads them as a pair, in that "
+            f"order, and --text-column {as_option(header, text)} takes one of them"
         )
     names = ", ".join(title_of(header, place) for place in unread)
     together = JOINS.join(as_option(header, place) for place in sorted((text, *unread)))
     return f"{file}: not read: the text of column {names} (--text-column {together} joins them)" if unread else None
 
 
+def pair_in(header: list[str], chosen: tuple[int, int]) -> tuple[int, int] | None:
+    """The positions of the two texts where the text that was `chosen` (with the label) is one of a pair by its name."""
+    text = chosen[0]
+    others = [place for place in range(len(header)) if place not in chosen]
+    return named_pair(header, text, others) if text < len(header) else None
+
+
 def group_and_id(
-    file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells], chosen: tuple[int, int]
+    file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells], chosen: Sequence[int]
 ) -> tuple[int | None, int | None, str | None]:
     """Positions of the column whose rows belong together, and of the one that names each row; None where there is none.
     And a note on a column that would be the group if it had more values.
 
+    `chosen`: the positions of text and label, and of the second text of a pair.
     A group that is not asked for must have a usual name, at least ten values, and fewer than rows; ids differ.
     """
 
@@ -215,7 +228,7 @@ def group_and_id(
     width = Counter(map(len, rows)).most_common(1)[0][0]
     group = asked_for(file, "--group-column", columns.named_group, header=header, width=width)
     if group is not None and group in chosen:
-        which = "text" if group == chosen[0] else "label"
+        which = "label" if group == chosen[1] else "text"
         raise UserError(f"--group-column {columns.group}: {file} has the {which} there; give another column")
     free = [place for place in range(len(header)) if place not in chosen]
     note = None
@@ -233,7 +246,7 @@ def group_and_id(
     return group, next((place for place in ids if len(set(values(place))) == len(rows)), None), note
 
 
-def split_column(header: list[str], rows: Sequence[Cells], chosen: tuple[int, int]) -> int | None:
+def split_column(header: list[str], rows: Sequence[Cells], chosen: Sequence[int]) -> int | None:
     """The position of the column that says the split of each row, which all of its cells do; None without one."""
     named = (header.index(name) for name in SPLIT if name in header and header.index(name) not in chosen)
     return next((p for p in named if all(len(cells) > p and split_of(cells[p]) for cells in rows)), None)
@@ -262,19 +275,6 @@ def _refuse_answers(file: object, header: list[str]) -> None:
             f"{file}: looks like question answering ({', '.join(map(str, found))}), which is not learned here; to "
             "classify its rows give --text-column and --label-column"
         )
-
-
-def _are_pair(one: str, other: str) -> bool:
-    """Whether two names are those of the two texts of a pair, such as premise and hypothesis, or text_a and text_b."""
-    if (one, other) in _PAIRS or (other, one) in _PAIRS:
-        return True
-    first, second = _NUMBERED.fullmatch(one), _NUMBERED.fullmatch(other)
-    return (
-        first is not None
-        and second is not None
-        and first[1] == second[1]
-        and {first[2], second[2]} in ({"1", "2"}, {"a", "b"})
-    )
 
 
 def _is_flag(rows: Iterable[Cells], place: int) -> bool:

@@ -39,7 +39,7 @@ def encode(
 
 
 def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:
-    """Texts with a target each, int64 (N,) or float32 (N, K), as a data set."""
+    """Texts or pairs with a target each, int64 (N,) or float32 (N, K), as a data set."""
     return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
 
 
@@ -86,6 +86,8 @@ class Cut:
     lengths: Sequence[int]
     """Tokens of each text in full."""
     limit: int
+    pairs: bool = False
+    """Whether the texts are pairs, whose longer text is cut."""
 
     def line(self, which: str = "", most: int | None = None) -> str | None:
         """A line that says how many texts are cut, and by how much; None where none is.
@@ -95,7 +97,8 @@ class Cut:
         lost, longest = sum(length > self.limit for length in self.lengths), max(self.lengths, default=0)
         if not lost:
             return None
-        said = f"{lost:,} of {len(self.lengths):,} {which}texts are cut to {self.limit:,} tokens"
+        what = "pairs are cut in their longer text" if self.pairs else "texts are cut"
+        said = f"{lost:,} of {len(self.lengths):,} {which}{what} to {self.limit:,} tokens"
         said += f" (the longest has {longest:,})"
         if most is None or most <= self.limit:
             return said
@@ -103,7 +106,8 @@ class Cut:
 
 
 def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int) -> Cut:
-    """How many of the examples that became `texts` are cut; a pair counts by its longer half, a generator's never."""
+    """How many of the examples that became `texts` are cut; a translation counts by its longer side, a generator's text
+    never."""
     if task == "generate":
         return Cut([], limit)
     longest = [0] * len(examples)
@@ -118,7 +122,7 @@ def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit
         longest = [max(pair) for pair in zip(longest, lengths, strict=True)]
         if task != "translate":
             break
-    return Cut(longest, limit)
+    return Cut(longest, limit, pairs=len(examples) > 0 and isinstance(examples.source[0], tuple))
 
 
 def fallback_tag(classes: Sequence[str]) -> int:

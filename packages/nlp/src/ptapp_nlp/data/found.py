@@ -8,7 +8,7 @@ from ptapp_core.data.files import visible
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.split import Division, SplitName
 from ptapp_core.errors import UserError
-from ptapp_nlp.data.tables import SUFFIXES, form_of, suffix_of
+from ptapp_nlp.data.rows import SUFFIXES, form_of, suffix_of
 
 EXPECTED = {
     **dict.fromkeys(

@@ -8,8 +8,8 @@ from ptapp_core.data.split import SplitName
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.found import split_of_file
 from ptapp_nlp.data.lines import Bad, count, lines
+from ptapp_nlp.data.rows import SUFFIXES, suffix_of
 from ptapp_nlp.data.splits import Examples
-from ptapp_nlp.data.tables import SUFFIXES, suffix_of
 
 _NO_LANGUAGES = (".txt", ".xml", ".ids", ".tmx", ".log", ".pdf", ".zip", ".tar", ".md", ".py", ".sh")
 """Suffixes as short as those of languages."""

@@ -24,10 +24,12 @@ from ptapp_nlp.data.found import check_train, expected, files_of, has_tables
 from ptapp_nlp.data.hub import PREFIX, Row, read_hub
 from ptapp_nlp.data.labels import alike, not_classes, several, shown
 from ptapp_nlp.data.lines import Bad, lines
+from ptapp_nlp.data.pairs import Text, in_words, texts_of
 from ptapp_nlp.data.parallel import by_language, language_of, read_languages
+from ptapp_nlp.data.rows import form_of, suffix_of
 from ptapp_nlp.data.sentences import read_plain
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
-from ptapp_nlp.data.tables import Pair, Table, form_of, join_texts, pairs_of, read_tables, suffix_of
+from ptapp_nlp.data.tables import Labelled, Table, join_texts, labelled, read_tables
 from ptapp_nlp.data.targets import reader
 from ptapp_nlp.entities import about_tags, scheme_of, to_bio
 
@@ -182,7 +184,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
 
 def _by_column(table: Table) -> dict[SplitName, Table]:
     """The rows of each split that a column of the table says."""
-    found: dict[SplitName, list[Pair]] = {}
+    found: dict[SplitName, list[Labelled]] = {}
     for row in table.rows:
         if split := split_of(row.split):
             found.setdefault(split, []).append(row)
@@ -212,7 +214,7 @@ def _of_hub(data: str, reading: Reading, bad: Bad, division: Division | None) ->
             found[split], files[split] = rows, Path(data) / name
     check_train(found, f"--data {data}: has no labelled split called train", division)
     joined = {split: join_texts(files[split], rows, _columns(reading)) for split, rows in found.items()}
-    tables = {split: pairs_of(files[split], rows, columns, bad=bad) for split, (rows, columns) in joined.items()}
+    tables = {split: labelled(files[split], rows, columns, bad=bad) for split, (rows, columns) in joined.items()}
     return _divided(Path(data), data, files, tables, reading, bad, division)
 
 
@@ -229,8 +231,8 @@ def _divided(
     if grouped := dict.fromkeys(table.group for table in tables.values() if table.group):
         what += f", grouped by {' and '.join(grouped)}"
     notes = list(dict.fromkeys(note for table in tables.values() for note in table.notes))
-    pairs = {name: table.rows for name, table in tables.items()}
-    known = [pairs["train"]] if "train" in pairs else pairs.values()
+    labelled_rows = {name: table.rows for name, table in tables.items()}
+    known = [labelled_rows["train"]] if "train" in labelled_rows else labelled_rows.values()
     labels: tuple[str, ...] = ()
     if reading.task == "classify":
         notes += _check_labels(files, tables, division)
@@ -242,7 +244,7 @@ def _divided(
         read, labels, note = reader(reading.columns, titles, cells)
         notes += [note] if note else []
     parts: dict[SplitName, Examples] = {}
-    for name, rows in pairs.items():
+    for name, rows in labelled_rows.items():
         kept, targets = [], []
         for row in rows:
             try:
@@ -273,7 +275,7 @@ def _divided(
     if division is not None and reading.task in (MULTILABEL, REGRESS, MULTITASK):
         refuse_single(path, reading.task, done.train.target, names=classes)
         notes += note_on_single(reading.task, done.train.target)
-    return replace(done, notes=tuple(notes))
+    return replace(done, notes=tuple(notes), pair_columns=next(iter(tables.values())).pair_columns)
 
 
 def _class_of(label: str, known: Mapping[str, int]) -> int | str:
@@ -312,7 +314,7 @@ def _check_labels(
     for split, table in tables.items():
         first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
-        if not table.header and stray and may_be_names((first.text, first.label)):
+        if not table.header and stray and may_be_names((*texts_of(first.text), first.label)):
             line = f"{files[split]}:1: the label {shown(first.label)} is in no other row"
             if division is not None and len(tables) < len(SPLITS):
                 raise UserError(
@@ -325,14 +327,15 @@ def _check_labels(
 
 def _of_two_classes(tables: Mapping[SplitName, Table]) -> str | None:
     """A line about texts that occur with different labels, which no classifier can learn; None where there are none."""
-    labels: dict[str, set[str]] = {}
+    labels: dict[Text, set[str]] = {}
     for table in tables.values():
         for row in table.rows:
             labels.setdefault(row.text, set()).add(row.label)
     clashes = [text for text, own in labels.items() if len(own) > 1]
     if not clashes:
         return None
-    return f"{counted(len(clashes), 'text')} with different labels (the first is {shown(clashes[0])})"
+    what = "text" if isinstance(clashes[0], str) else "pair"
+    return f"{counted(len(clashes), what)} with different labels (the first is {shown(in_words(clashes[0]))})"
 
 
 def _named(

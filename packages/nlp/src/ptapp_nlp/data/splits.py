@@ -1,5 +1,6 @@
 """What every reader returns: three splits of examples, those that the data lacks taken from its training examples."""
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,8 @@ _SAME = "samples of the same text"
 class Examples:
     """One split. `names` are "FILE:ROW", for messages.
 
-    classify: `source` holds texts and `target` class numbers; tag: lists of words and of tags; translate: texts and
-    texts; generate: texts and None, or the lines of one text, which end in line breaks.
+    classify: `source` holds texts, or pairs (first, second), and `target` class numbers; tag: lists of words and of
+    tags; translate: texts and texts; generate: texts and None, or the lines of one text, which end in line breaks.
     """
 
     source: Sequence[Any]
@@ -59,10 +60,11 @@ class Examples:
     def samples(self) -> Samples:
         """What distinguishes the examples: the id of a row, else its content.
 
-        The content is what a model reads, and for a translation what it writes too: one text that has two labels is
-        the same text. Lines to learn writing from are pieces of one text, in which a line may well occur twice.
+        The content is what a model reads, both texts of a pair, and for a translation what it writes too: one text that
+        has two labels is the same text. Lines to learn writing from are pieces of one text, in which a line may well
+        occur twice.
         """
-        texts = [source if isinstance(source, str) else "\t".join(source) for source in self.source]
+        texts = [_content(source) for source in self.source]
         if len(self) and isinstance(self.target[0], str):
             texts = [f"{text}\n{target}" for text, target in zip(texts, self.target, strict=True)]
         digests = [digest(text.encode()) for text in texts]
@@ -80,6 +82,13 @@ class Examples:
             else digest("\t".join(target).encode())
             for target in self.target
         ]
+
+
+def _content(source: str | list[str] | tuple[str, str]) -> str:
+    """A text, the words of a sentence, or a pair, whose texts may hold any character that could stand between them."""
+    if isinstance(source, tuple):
+        return json.dumps(source)
+    return source if isinstance(source, str) else "\t".join(source)
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,9 @@ class Splits:
     """For texts that a model learns to write: each line is a text, or all lines are one text with line breaks."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
+
+    pair_columns: tuple[str, str] | None = None
+    """The names of the two columns, where each sample is a pair of texts."""
 
     scheme: Scheme | None = None
     """The scheme that the tags of the data have, where they were read as BIO."""

@@ -1,15 +1,12 @@
-"""Tables of texts with labels: CSV, TSV and JSON, plain or gzipped."""
+"""Tables of texts, or of pairs of texts, with labels."""
 
-import csv
-import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ptapp_core.data.files import opened
 from ptapp_core.data.table import is_ragged, named_width
 from ptapp_core.data.targets import MULTILABEL
 from ptapp_core.errors import UserError
@@ -20,32 +17,29 @@ from ptapp_nlp.data.columns import (
     group_and_id,
     header_of,
     may_be_names,
+    pair_in,
     places,
     refuse_unlearned,
     split_column,
     title_of,
 )
 from ptapp_nlp.data.labels import is_list
-from ptapp_nlp.data.lines import Bad, lines, wide_of
-from ptapp_nlp.data.objects import read_objects
+from ptapp_nlp.data.lines import Bad
+from ptapp_nlp.data.pairs import BETWEEN, Text, texts_of
+from ptapp_nlp.data.rows import form_of, rows_of
 from ptapp_nlp.data.targets import Rows, join_labels
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
-_UNSAID = ("", ".txt", ".text")  # suffixes that do not say how a table is written
-_SNIFFED = 1 << 16  # bytes that do
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}  # what a CSV may have besides the comma
-_STATED = re.compile(r"sep=(.)", re.IGNORECASE)  # the first line of a CSV that gives Excel its separator
-_HEAD, _SHOWING = 20, 3  # lines that show the separator, at most and at least
+_SHOWN = 200  # characters of a row in a message
 _LOOK = 1000  # rows that decide which column is which
 _ENOUGH = 10  # rows that distinguish a header of unknown names from a row whose label is rare
 
 
-class Pair(NamedTuple):
+class Labelled(NamedTuple):
     """A row of a table; group, id and split are empty where the table has no column for them."""
 
     number: int
     """The number of the row, from 1."""
-    text: str
+    text: Text
     label: str
     group: str
     id: str
@@ -55,7 +49,7 @@ class Pair(NamedTuple):
 class Table(NamedTuple):
     """The rows of a table and, for people, which columns they are of."""
 
-    rows: list[Pair]
+    rows: list[Labelled]
     columns: str
     group: str
     """The column whose rows belong together; empty where there is none."""
@@ -67,47 +61,30 @@ class Table(NamedTuple):
     """The positions of text and label."""
     targets: tuple[str, ...]
     """The names of the target's columns."""
-
-
-def suffix_of(file: Path) -> str:
-    """The suffix without `.gz`, in small letters."""
-    return Path(file.name.lower().removesuffix(".gz")).suffix
-
-
-def form_of(file: Path) -> str | None:
-    """The suffix that says how a table is written; a .txt, or a file without suffix, is a TSV if its first lines have
-    tabs. None of a file that is no table."""
-    suffix = suffix_of(file)
-    if suffix in SUFFIXES:
-        return suffix
-    if suffix not in _UNSAID or not file.is_file():
-        return None
-    with opened(file) as raw:
-        begin = raw.read(_SNIFFED)
-    head = begin.decode(wide_of(begin) or "latin-1", "ignore").splitlines()
-    head = [line for line in (head[:-1] or head)[:_HEAD] if line.strip()]
-    return ".tsv" if head and all("\t" in line for line in head) else None
+    second: int | None = None
+    """The position of the second text of a pair."""
+    pair_columns: tuple[str, str] | None = None
+    """The names of the columns of a pair, or their positions from 1."""
 
 
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: Bad, divided: bool) -> list[Table]:
-    """The columns that matter of every row of each file, as `pairs_of`; those of the first file, of the others too.
+    """The columns that matter of every row of each file, as `labelled`; those of the first file, of the others too.
 
     `divided`: a class of one text would be refused, so a header of unknown names is recognised in a single file too.
     """
     tables: list[Rows] = []
     for file in files:
-        read = {".csv": _csv_rows, ".tsv": _tsv_rows}.get(form_of(file) or "", read_objects)
-        tables.append(list(read(file, columns, encoding, bad=bad)))
+        tables.append(list(rows_of(file, columns, encoding, bad=bad)))
     joined = [join_texts(file, rows, columns) for file, rows in zip(files, tables, strict=True)]
     tables, columns = [rows for rows, _ in joined], joined[0][1]
     if (divided or len(files) > 1) and _have_unknown_header(files[0], tables, columns):
         tables = [[(0, rows[0][1]), *rows[1:]] for rows in tables]
     tables, columns = _with_labels_joined(files, tables, columns)
-    first = pairs_of(files[0], tables[0], columns, bad=bad)
+    first = labelled(files[0], tables[0], columns, bad=bad)
     return [
         first,
         *(
-            pairs_of(file, rows, _columns_of(file, rows, columns, (files[0], first)), bad=bad)
+            labelled(file, rows, _columns_of(file, rows, columns, (files[0], first)), bad=bad)
             for file, rows in zip(files[1:], tables[1:], strict=True)
         ),
     ]
@@ -125,12 +102,17 @@ def _with_labels_joined(files: Sequence[Path], tables: Sequence[Rows], columns: 
 
 
 def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]:
-    """The rows with the cells of `--text-column A+B` as one text in the place of A, and the columns to read of them.
+    """The rows with the cells of `--text-column A+B` as one text in the place of A, and the columns to read of them,
+    which of `--text-column A,B` are those of a pair.
 
     Raises UserError where the file has no such column.
     """
     header = _header(rows, columns)
-    if not rows or columns.text is None or JOINS not in columns.text or columns.text.lower() in header:
+    if not rows or columns.text is None or columns.text.lower() in header:
+        return rows, columns
+    if BETWEEN in columns.text:
+        return rows, _of_pair(file, rows, header, columns=columns)
+    if JOINS not in columns.text:
         return rows, columns
     names = [name.strip() for name in columns.text.split(JOINS)]
     if not all(names):
@@ -164,6 +146,26 @@ def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]
     return done, columns
 
 
+def _of_pair(file: Path, rows: Rows, header: list[str], *, columns: Columns) -> Columns:
+    """The columns of `--text-column A,B`; raises UserError where they are not two, or one is the label too."""
+    asked = f"--text-column {columns.text}"
+    names = [name.strip() for name in (columns.text or "").split(BETWEEN)]
+    if columns.both_texts:
+        raise UserError(f"{asked}: a translation has one text of its source; give one column")
+    if len(names) != 2 or not all(names) or any(JOINS in name for name in names):
+        raise UserError(f"{asked}: a pair is two columns with a comma between them, such as premise,hypothesis")
+    width = Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
+    first, second = (asked_for(file, "--text-column", name, header=header, width=width) for name in names)
+    if first == second:
+        raise UserError(f"{asked}: names one column twice; give the two columns of the pair")
+    found = replace(columns, text=names[0], second=names[1])
+    body = [cells for _, cells in rows[bool(header) : _LOOK]]
+    if body and (label := places(file, found, header, rows=body)[1]) in (first, second):
+        label_is = f"{file} has the label in column {title_of(rows[0][1] if header else [], label)}"
+        raise UserError(f"{asked}: {label_is}; give another column there, or another --label-column")
+    return found
+
+
 def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Table]) -> Columns:
     """The columns of a file that are those of the first file of its folder, by name or, without names, by position.
 
@@ -174,15 +176,18 @@ def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Tab
     if not rows or (header and not first.header):
         names = f", whose columns have no names as {', '.join(header)} of {file.name} are" if rows else ""
         raise UserError(f"{file}: is not in the form of {other.name}{names}; write it in that form, or remove it")
+    second = first.second
     if not first.header or not header:
-        return replace(columns, text=str(first.chosen[0] + 1), label=str(first.chosen[1] + 1))
-    for what, place in zip(("text", "label"), first.chosen, strict=True):
-        if first.header[place] not in header:
+        own = None if second is None else str(second + 1)
+        return replace(columns, text=str(first.chosen[0] + 1), label=str(first.chosen[1] + 1), second=own)
+    for what, place in zip(("text", "label", "text"), (*first.chosen, second), strict=True):
+        if place is not None and first.header[place] not in header:
             raise UserError(
                 f"{file}: has no {what} column {first.header[place]!r} as {other.name} has (its columns: "
                 f"{', '.join(header)}); add it, or remove the file"
             )
-    return replace(columns, text=first.header[first.chosen[0]], label=first.header[first.chosen[1]])
+    text, label = (first.header[place] for place in first.chosen)
+    return replace(columns, text=text, label=label, second=None if second is None else first.header[second])
 
 
 def _header(rows: Rows, columns: Columns) -> list[str]:
@@ -191,8 +196,9 @@ def _header(rows: Rows, columns: Columns) -> list[str]:
     return [name.strip().lower() for name in first] if number == 0 else header_of(first, columns)
 
 
-def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
-    """Text, label, group and id of numbered rows; bad ones have too many or too few columns, or an empty text or label.
+def labelled(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
+    """Text or pair, label, group and id of numbered rows; bad ones have too many or too few columns, or an empty text
+    or label.
 
     A row numbered 0 is a header; that of a file may be one.
 
@@ -209,33 +215,83 @@ def pairs_of(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
     sample, cells_of_all = [cells for _, cells in body[:_LOOK]], [cells for _, cells in body]
     text, label = chosen = places(file, columns, header, rows=sample)
     note = None if columns.both_texts else refuse_unlearned(file, columns, header, rows=sample, chosen=chosen)
-    group, own_id, ungrouped = group_and_id(file, columns, header, rows=cells_of_all, chosen=chosen)
-    split = split_column(header, cells_of_all, chosen)
-    titles = [title_of(first if header else [], place) for place in chosen]
+    second = None
+    if columns.second is not None:
+        second = asked_for(file, "--text-column", columns.second, header=header, width=len(body[0][1]))
+    elif columns.text is None and not columns.both_texts and (found := pair_in(header, chosen)):
+        text, second = found
+        chosen = text, label
+    read = (*chosen, *(() if second is None else (second,)))
+    group, own_id, ungrouped = group_and_id(file, columns, header, rows=cells_of_all, chosen=read)
+    split = split_column(header, cells_of_all, read)
+    titles = [title_of(first if header else [], place) for place in read]
+    texts = titles[::2]
     chooses = "" if columns.label is not None or header else "; --label-column takes another"
-    pairs = []
+    called = [titles[0], titles[1] + chooses, *titles[2:]]
+    kept = []
     for number, cells in body:
-        if len(cells) <= max(chosen):
-            bad.row(file, number, f"has {len(cells)} columns where {max(chosen) + 1} are needed")
-        elif not cells[text].strip():
-            bad.row(file, number, f"the text is empty (column {titles[0]})")
-        elif not cells[label].strip() and columns.kind != MULTILABEL:
-            bad.row(file, number, f"the label is empty (column {titles[1]}{chooses})")
-        else:
-            others = (
-                cells[place].strip() if place is not None and place < len(cells) else ""
-                for place in (group, own_id, split)
-            )
-            pairs.append(Pair(number, cells[text], cells[label].strip(), *others))
-    if not pairs:
+        if fault := _fault_of(cells, read, called, needs_label=columns.kind != MULTILABEL):
+            bad.row(file, number, fault)
+            continue
+        own: Text = cells[text] if second is None else (cells[text], cells[second])
+        others = (
+            cells[place].strip() if place is not None and place < len(cells) else "" for place in (group, own_id, split)
+        )
+        kept.append(Labelled(number, own, cells[label].strip(), *others))
+    if not kept:
         raise UserError(f"{file}: holds no good row")
-    if all(is_list(pair.text) for pair in pairs[:_LOOK]):
-        raise UserError(f"{file}: the texts of column {titles[0]} are lists; join the words of each to a text")
+    for title, column in zip(texts, zip(*(texts_of(row.text) for row in kept[:_LOOK]), strict=True), strict=True):
+        if all(map(is_list, column)):
+            raise UserError(f"{file}: the texts of column {title} are lists; join the words of each to a text")
     whose = "" if group is None else title_of(first if header else [], group)
     notes = tuple(filter(None, (note, ungrouped)))
     targets = columns.targets or (titles[1],)
-    said = [titles[0], ", ".join(targets)]
-    return Table(pairs, "columns " + " and ".join(said), whose, notes, header, chosen, targets)
+    said = "columns " + " and ".join([texts[0], ", ".join(targets)])
+    if second is None:
+        return Table(kept, said, whose, notes, header, chosen, targets)
+    said = f"pairs of {texts[0]} and {texts[1]}, and {', '.join(targets)}"
+    return Table(kept, said, whose, notes, header, chosen, targets, second, (texts[0], texts[1]))
+
+
+def read_pairs(file: Path, names: tuple[str, str]) -> Iterator[tuple[str, str]]:
+    """The pairs of a table without labels: the columns of these names or, without a header, its only two columns.
+
+    Raises UserError for a file that is no such table, naming the row where it is one's fault.
+    """
+    if form_of(file) is None:
+        raise UserError(
+            f"{file}: is no table; the run reads pairs: give a .csv, .tsv or .jsonl with {' and '.join(names)}"
+        )
+    columns, bad = Columns(BETWEEN.join(names)), Bad()
+    rows = rows_of(file, columns, "utf-8", bad=bad)
+    for first in islice(rows, 1):
+        header = [cell.strip().lower() for cell in first[1]]
+        named = all(name.lower() in header for name in names)
+        by_place = all(name.isdecimal() and int(name) <= len(header) for name in names)
+        places = [0, 1]
+        if named:
+            places = [header.index(name.lower()) for name in names]
+        elif first[0] == 0 or header_of(first[1], columns) or (len(header) != 2 and not by_place):
+            shown = ", ".join(header)[:_SHOWN]
+            raise UserError(
+                f"{file}: has no columns {' and '.join(names)}, which the run reads (its first row: {shown})"
+            )
+        elif len(header) != 2:
+            places = [int(name) - 1 for name in names]
+        for number, cells in rows if named else chain([first], rows):
+            if len(cells) != len(header):
+                raise UserError(f"{file}:{number}: has {len(cells)} columns where the first row has {len(header)}")
+            yield cells[places[0]], cells[places[1]]
+
+
+def _fault_of(cells: list[str], read: Sequence[int], titles: Sequence[str], *, needs_label: bool) -> str | None:
+    """Why a row is bad, of which the columns `read` count: text, label and the second text of a pair, so called."""
+    if len(cells) <= max(read):
+        return f"has {len(cells)} columns where {max(read) + 1} are needed"
+    empty = [number for number, place in enumerate(read) if not cells[place].strip()]
+    if lacking := [number for number in empty if number != 1]:
+        return f"the text is empty (column {titles[lacking[0]]})"
+    return f"the label is empty (column {titles[1]})" if empty and needs_label else None
 
 
 def _without_ragged(file: Path, header: list[str], body: Rows, bad: Bad) -> Rows:
@@ -268,102 +324,3 @@ def _have_unknown_header(file: Path, tables: Sequence[Rows], columns: Columns) -
     _, label = places(file, columns, [], rows=body[:_LOOK])
     own = first[label].strip() if label < len(first) else ""
     return own != "" and all(cells[label].strip() != own for cells in body if len(cells) > label)
-
-
-def _begun(file: Path, encoding: str, bad: Bad) -> tuple[list[tuple[int, str]], Iterator[tuple[int, str]]]:
-    """The first lines of a table, and all of them; raises UserError where it has but one, which holds several."""
-    source = lines(file, encoding, bad)
-    head = list(islice(source, _HEAD))
-    if len(head) == 1 and "\r" in head[0][1]:
-        raise UserError(f"{file}: its lines end in CR alone, as on old Macs; save it with LF or CR LF")
-    return head, chain(head, source)
-
-
-def _tsv_rows(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row; there are no quotes. Raises UserError where the first rows have separators of a CSV."""
-    head, source = _begun(file, encoding, bad)
-    _refuse_csv(file, [line for _, line in head if line.strip()])
-    for number, line in source:
-        if line.strip():
-            yield number, line.split("\t")
-
-
-def _refuse_csv(file: Path, head: Sequence[str]) -> None:
-    if not head or any("\t" in line for line in head):
-        return
-    for separator, name in {",": "commas", **_SEPARATORS}.items():
-        widths = {len(_cells(line, separator)) for line in head}
-        if min(widths) > 1 and (len(widths) == 1 or separator in ";|"):
-            raise UserError(f"{file}: its columns are apart by {name}, not by tabs; rename it to .csv")
-
-
-def _csv_rows(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each row, which may be quoted: such a row is named after the line it starts on.
-
-    A quote that is never rightly closed costs its own line alone: those that it had swallowed are read again.
-    """
-    limit = csv.field_size_limit(2**31 - 1)  # a text may be long
-    head, source = _begun(file, encoding, bad)
-    if stated := _STATED.fullmatch(head[0][1]) if head else None:
-        next(source)
-    taken: list[tuple[int, str]] = []  # since the row began
-    again: deque[tuple[int, str]] = deque()
-
-    def delivered() -> Iterator[str]:
-        while line := again.popleft() if again else next(source, None):
-            taken.append(line)
-            yield line[1] + "\n"
-            if taken and again:  # within a quote again, so it would break where the row before it broke
-                raise csv.Error("the quote is not rightly closed")
-
-    try:
-        separator = stated[1] if stated else _separator(file, [text for _, text in head if text.strip()], columns)
-        reader = csv.reader(delivered(), strict=True, delimiter=separator)
-        while True:
-            taken.clear()
-            try:
-                cells = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                bad.row(file, taken[0][0], f"broken quotes ({error})")
-                again.extendleft(reversed(taken[1:]))
-                reader = csv.reader(
-                    delivered(), strict=True, delimiter=separator
-                )  # the last has ended, if the file has
-                continue
-            if cells:
-                yield taken[0][0], cells
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _separator(file: Path, head: Sequence[str], columns: Columns) -> str:
-    """The one that makes the first line a header of known names; the comma where none does.
-
-    Where commas cut the lines unevenly, and another separator cuts each into as many cells, it is that one if columns
-    are asked for by position. Raises UserError if they are not.
-    """
-    known = (separator for separator in (",", *_SEPARATORS) if head and header_of(_cells(head[0], separator), columns))
-    if found := next(known, None):
-        return found
-    by_commas = {len(_cells(line, ",")) for line in head}
-    for separator, name in _SEPARATORS.items():
-        widths = {len(_cells(line, separator)) for line in head}
-        even = len(widths) == 1 and max(widths) > 1 and len(head) >= _SHOWING
-        if even and (len(by_commas) > 1 or max(by_commas) < 2):
-            if any(name and name.isdecimal() for name in (columns.text, columns.label)):
-                return separator
-            remedy = "rename it to .tsv" if separator == "\t" else "save it with commas"
-            raise UserError(
-                f"{file}: its columns are apart by {name}; give --text-column and --label-column, by position from 1 "
-                f"or by the names in its first row, or {remedy}"
-            )
-    return ","
-
-
-def _cells(line: str, separator: str) -> list[str]:
-    try:
-        return next(csv.reader([line], strict=True, delimiter=separator))
-    except csv.Error:
-        return []

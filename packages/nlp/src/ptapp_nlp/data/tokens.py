@@ -11,6 +11,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ptapp_core.errors import UserError
+from ptapp_nlp.data.pairs import Text
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIAL = ["[PAD]", "[UNK]", "[BOS]", "[EOS]"]
@@ -102,6 +103,36 @@ class Tokens:
         """The SHA-256 of the file that holds what `json` gives."""
         return sha256(self.json().encode()).hexdigest()
 
+    def mark_pairs(self) -> None:
+        """Puts an end mark, which no text has, between the two texts of a pair; single texts stay as they are."""
+        end = self.tokenizer.id_to_token(EOS)
+        self.tokenizer.post_processor = processors.TemplateProcessing(
+            single="$A", pair=f"$A {end} $B:1", special_tokens=[(end, EOS)]
+        )
+
+    def pair_marks(self) -> tuple[int, int | None]:
+        """How many marks a pair has, and the one whose first occurrence ends the first text and its segment; None where
+        the tokenizer gives both texts one segment.
+
+        Raises UserError where nothing stands between the texts, a text may hold what does, or the segments are others.
+        """
+        encoding = self._cutting(sys.maxsize).encode("a", "a")
+        whose, ids, kinds = encoding.sequence_ids, encoding.ids, encoding.type_ids
+        second = whose.index(1) if 1 in whose else 0
+        between = [ids[place] for place in range(second) if whose[place] is None and 0 in whose[:place]]
+        if not between:
+            raise UserError("its tokenizer puts no mark between the two texts of a pair; give another encoder")
+        for mark in between:
+            name = self.tokenizer.id_to_token(mark)
+            spelled = self._cutting(sys.maxsize).encode(name)
+            text = [number for number, own in zip(spelled.ids, spelled.sequence_ids, strict=True) if own is not None]
+            if mark in text:
+                raise UserError(f"its tokenizer takes {name} in a text for its mark between the texts of a pair")
+        usual = [int(place >= second) for place in range(len(ids))]
+        if any(kinds) and (kinds != usual or ids.index(between[-1]) != second - 1):
+            raise UserError("its tokenizer has other segments than 0 for the first text of a pair and 1 for the second")
+        return whose.count(None), between[-1] if any(kinds) else None
+
     def begin(self, per: str) -> int:
         """The token that a written text begins after: the end of another, or in running text (per `file`) of a line."""
         if per == "line":
@@ -135,8 +166,11 @@ class Tokens:
         ]
         return json.dumps(content, ensure_ascii=False, indent=1)
 
-    def encode(self, texts: Sequence[str], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
-        """Token numbers of each text, at most `limit` of them, at least one; `bos` and `eos` go around them."""
+    def encode(self, texts: Sequence[Text], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
+        """Token numbers of each text or pair, at most `limit` of them, at least one; `bos` and `eos` go around them.
+
+        Of a pair that is cut, the longer text loses tokens until both are of one length.
+        """
         rows = [encoding.ids for encoding in self._cutting(limit - bos - eos).encode_batch_fast(list(texts))]
         return [[BOS] * bos + (row or [self.unk] * (not eos)) + [EOS] * eos for row in rows]
 
@@ -181,7 +215,7 @@ class Tokens:
 
 
 def whole_lengths(task: str, texts: Sequence[Any], tokens: Tokens, *, target: bool = False) -> list[int]:
-    """How many tokens each text has in full, with its marks: strings, or of a tagger lists of words.
+    """How many tokens each text has in full, with its marks: strings, pairs of them, or of a tagger lists of words.
 
     `target`: they are what a translator writes, which begins with a mark too.
     """

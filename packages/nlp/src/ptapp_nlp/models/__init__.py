@@ -66,7 +66,7 @@ def _encoder(card: Card, pretrained: bool) -> Encoder:
 
         assert card.encoder is not None
         source = card.pretrained if pretrained else None
-        return PretrainedEncoder(card.encoder, source, card.pad, lora=options.lora)
+        return PretrainedEncoder(card.encoder, source, card.pad, lora=options.lora, segment_mark=card.segment_mark)
     if card.name == "transformer":
         return TransformerEncoder(card.vocab, options.dim, options.heads, **_rest(card))
     if card.spelled:

@@ -24,10 +24,20 @@ class PretrainedEncoder(Encoder):
         source: folder or hub name of the weights to start from; None: random ones.
         pad: the number that is padding.
         lora: rank of what is learned beside the weights, which stay; None: the weights learn.
+        segment_mark: the number whose first occurrence ends the first segment; None: all tokens are of one segment.
     """
 
-    def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, *, lora: int | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        source: str | None,
+        pad: int,
+        *,
+        lora: int | None = None,
+        segment_mark: int | None = None,
+    ) -> None:
         super().__init__()
+        self.segment_mark = segment_mark
         shape = AutoConfig.for_model(**config)
         self.dim, self.pad = int(shape.hidden_size), pad
         if source is None:
@@ -45,7 +55,9 @@ class PretrainedEncoder(Encoder):
 
     def forward(self, ids: Tensor) -> Tensor:
         """(N, L) int64 -> (N, L, dim)."""
-        states: Tensor = self.model(input_ids=ids, attention_mask=(ids != self.pad).long()).last_hidden_state
+        keep = (ids != self.pad).long()
+        segments = {} if self.segment_mark is None else {"token_type_ids": segments_of(ids, self.segment_mark) * keep}
+        states: Tensor = self.model(input_ids=ids, attention_mask=keep, **segments).last_hidden_state
         return states
 
     @torch.no_grad()
@@ -71,6 +83,12 @@ class PretrainedEncoder(Encoder):
             raise UserError(f"{what} whose first token does not see the last; give an encoder such as bert")
         if (states - padded[:, :3]).abs().max() > 1e-3 * states.abs().max():
             raise UserError(f"{what} whose answers change with the padding of a batch; give an encoder such as bert")
+
+
+def segments_of(ids: Tensor, mark: int) -> Tensor:
+    """The segment of each token, int64 (N, L): 0 as far as the first `mark` of a text, 1 behind it."""
+    marks = (ids == mark).long()
+    return (marks.cumsum(1) - marks).clamp(max=1)
 
 
 def refuse_decoder(config: Any, source: str) -> None:
