@@ -1,7 +1,9 @@
 """Channels that are removed leave a network that computes what it did without them, or it is refused."""
 
 import copy
+import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -64,6 +66,15 @@ def test_a_layer_keeps_at_least_the_share_that_is_left_and_a_multiple_of_eight(s
     assert torch.equal(rebuilt(x), made(x))
 
 
+@pytest.mark.parametrize("tenths", [3, 5, 6, 7, 9])
+@pytest.mark.parametrize("width", [40, 56, 80, 160])
+def test_a_layer_keeps_no_channel_more_than_the_next_multiple_of_eight(width: int, tenths: int) -> None:
+    torch.manual_seed(0)
+    made = nn.Sequential(nn.Conv1d(1, width, 1), nn.Flatten(), nn.Linear(width * 4, 2))
+    remove_channels(made, torch.randn(2, 1, 4), tenths / 10)
+    assert widths_of(made)["0"][1] == MULTIPLE * math.ceil(Fraction(10 - tenths, 10) * width / MULTIPLE)
+
+
 def test_a_share_that_removes_nothing_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"--share 0.1 removes nothing: layers keep multiples of 8 channels; give a lar"
@@ -81,9 +92,19 @@ def test_the_channels_of_the_least_norm_go_first() -> None:
     assert made[0].weight.flatten().tolist() == list(range(9, 17))  # type: ignore[operator]
 
 
-def test_channels_that_move_are_not_followed_to_a_wrong_place() -> None:
+@pytest.mark.parametrize("bias", [0.0, 1e6])
+def test_channels_that_move_are_not_followed_to_a_wrong_place(bias: float) -> None:
+    made = net(middle=lambda y: y.roll(3, 1))
+    made.head.bias.data.fill_(bias)  # as large as that it is nearly all of the outputs
     with pytest.raises(UserError, match="cannot be followed: without those that were zeroed it computes something els"):
-        remove_channels(net(middle=lambda y: y.roll(3, 1)), torch.randn(2, 1, 8, 8), 0.5)
+        remove_channels(made, torch.randn(2, 1, 8, 8), 0.5)
+
+
+def test_equal_outputs_for_all_inputs_prove_nothing() -> None:
+    made = net()
+    made.head.weight.data.zero_()
+    with pytest.raises(UserError, match="its outputs are the same for all inputs that were tried"):
+        remove_channels(made, torch.randn(2, 1, 8, 8), 0.5)
 
 
 class Reshaped(Net):
@@ -124,6 +145,11 @@ def test_widths_that_are_not_of_the_network_are_refused(change: dict[str, Any], 
     with pytest.raises(UserError, match=f"^widths: {message}"):
         set_widths(made, widths)
     assert all(torch.equal(value, before[name]) for name, value in made.state_dict().items())
+
+
+def test_a_network_without_weights_to_zero_is_refused() -> None:
+    with pytest.raises(UserError, match="no convolution or linear layer whose weights could be zeroed"):
+        zero_weights(nn.Sequential(nn.Flatten(), nn.LayerNorm(4)), 0.5)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.9])

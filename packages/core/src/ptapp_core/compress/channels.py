@@ -14,7 +14,7 @@ from ptapp_core.nn.widths import PerChannel, widths_of
 
 MULTIPLE = 8
 """Layers are cut to multiples of so many channels, which fill the vectors of processors."""
-_CLOSE = 1e-4  # the greatest difference, relative to the largest output, between what is left and what was zeroed
+_CLOSE = 1e-4  # the greatest difference between what is left and what was zeroed, relative to the outputs' spread
 
 _LOST = "the channels of this network cannot be followed"
 _REMEDY = "give --unstructured, which zeroes single weights of any network"
@@ -38,13 +38,14 @@ def remove_channels(network: nn.Module, example: Tensor, share: float) -> None:
     a multiple of `MULTIPLE`.
 
     Args:
-        network: float32, on the CPU; its weights lie in layers that `widths_of` knows.
-        example: an input, (N, ...), of the network.
+        network: float32, on the CPU; its weights lie in layers that `widths_of` knows, and it computes in the dtype
+            that they have.
+        example: several different inputs, (N, ...), of the network.
         share: above 0 and below 1.
 
     Raises:
-        UserError: the network has weights of another kind, its channels cannot be followed, or all layers are too
-            narrow to lose any at this share. The network is of no use then.
+        UserError: the network has weights of another kind, its channels cannot be followed, its outputs do not depend
+            on its input, or all layers are too narrow to lose any at this share. The network is of no use then.
     """
     before = widths_of(network.eval())
     zeroed = deepcopy(network)
@@ -67,9 +68,11 @@ def zero_weights(network: nn.Module, share: float) -> None:
     """Sets the smallest of all weights of convolutions and linear layers to zero, in place, whatever layer they are in.
 
     After Han et al. 2015 ("Learning both weights and connections for efficient neural networks"). Shapes and times stay
-    as they were. `share`: above 0 and below 1.
+    as they were. `share`: above 0 and below 1. Raises UserError where there are no such layers.
     """
     layers = [module for module in network.modules() if isinstance(module, ConvNd | nn.Linear)]
+    if not layers:
+        raise UserError("--unstructured: this network has no convolution or linear layer whose weights could be zeroed")
     weights = [own for layer in layers for name, own in layer.named_parameters(recurse=False) if name == "weight"]
     sizes = torch.cat([weight.detach().abs().flatten() for weight in weights])
     keeps = torch.ones_like(sizes)
@@ -105,7 +108,8 @@ def _cut_of(group: Any, scores: Tensor | None, share: float) -> _Cut | None:
     layers = (dependency.target.module for dependency, _ in group)
     parts = math.lcm(*(layer.groups for layer in layers if isinstance(layer, ConvNd) and _is_grouped(layer)))
     width, step = len(scores) // parts, MULTIPLE // math.gcd(MULTIPLE, parts)
-    gone = width - min(width, step * math.ceil((1 - share) * width / step))
+    kept = math.ceil(round((1 - share) * width / step, 9))  # 1 - 0.7 is a little more than 0.3
+    gone = width - min(width, step * kept)
     if not gone:
         return None
     least = scores.view(parts, width).mean(0).argsort(stable=True)[:gone]  # the same of each part of a grouped layer
@@ -146,12 +150,19 @@ def _zero(layer: nn.Module, channels: list[int], *, outputs: bool) -> None:
 
 
 def _difference(network: nn.Module, zeroed: nn.Module, example: Tensor) -> float:
-    """The greatest difference of the outputs of two networks, relative to the largest of them."""
+    """The greatest difference of the outputs of two networks, relative to how much those of `zeroed` vary over inputs.
+
+    Computed in float64: where a large bias is added to outputs that vary little, float32 would round them. Raises
+    ValueError where they do not vary, for then equal outputs prove nothing.
+    """
     with torch.no_grad():
-        left, whole = network(example), zeroed(example)
+        left, whole = (deepcopy(each).double()(example.double()) for each in (network, zeroed))
     if left.shape != whole.shape:
         return math.inf
-    return float((left - whole).abs().max() / whole.abs().max().clamp(min=1e-12))
+    spread = (whole.amax(0) - whole.amin(0)).max()
+    if spread == 0:
+        raise ValueError("its outputs are the same for all inputs that were tried")
+    return float((left - whole).abs().max() / spread)
 
 
 def _pruner(torch_pruning: Any) -> Any:
