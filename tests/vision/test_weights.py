@@ -197,6 +197,12 @@ def test_weights_that_cannot_be_used_are_one_line(trained: Path, tmp_path: Path)
     ):
         with pytest.raises(UserError, match=f"--weights {path}: {message}"):
             read_weights(path)
+    own = {
+        f"network.{name}": value for name, value in build("fercnn", classes=3, channels=1, size=16).state_dict().items()
+    }
+    save_file({**own, "means": torch.zeros(1), "std2": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(UserError, match=r"other.safetensors: weights of another model: "):
+        build_model(TrainVision(), data(1, 16, 3), read_weights(tmp_path / "other.safetensors"))
     with pytest.raises(UserError, match=rf"--weights {trained}: weights of another model: lacks"):
         build("resnet18", classes=3, channels=1, size=16, weights=read_weights(trained))
 

@@ -66,7 +66,7 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, Card]:
     window = max(window_of(settings.seconds, data.train, data.rate), 8 * front.hop)
     network, options = _network(settings, kind, data.rate, (front.mels, 1 + window // front.hop))
     if weights := data.weights:
-        _begin_with(network, weights, kind, front)
+        _begin_with(network, weights, kind=kind, front=front)
     if settings.activation_checkpointing:
         recompute_activations(network.blocks())
     model = Waveform(UnitFront() if network.hears else LogMelFront(front), network, window, kind=kind)
@@ -81,7 +81,7 @@ def build_model(settings: TrainAudio, data: Splits) -> tuple[Waveform, Card]:
     return model, card.with_widths(weights.widths if weights else None)
 
 
-def _begin_with(network: Network, weights: Weights, kind: Kind, front: Front) -> None:
+def _begin_with(network: Network, weights: Weights, *, kind: Kind, front: Front) -> None:
     """Gives a network the widths and values of a job's first weights; raises UserError where they do not fit it."""
     if weights.card is not None:
         weights.refuse_other_features(front)

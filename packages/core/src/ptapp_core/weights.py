@@ -70,7 +70,8 @@ def read_weights(path: Path, form: type[W], *, domain: str, about: type[Meta[Any
         form: the class of the weights.
         domain: whose runs have such weights.
         about: what their `meta.json` holds.
-        beside: what the names of their other tensors begin with, all of which are there.
+        beside: the names of their other tensors, all of which are there; one that ends with a dot stands for all that
+            begin so.
 
     Raises:
         UserError: the file is missing, damaged, no state dict, or a pickle that would run code, or a weight is not a
@@ -86,8 +87,8 @@ def read_weights(path: Path, form: type[W], *, domain: str, about: type[Meta[Any
         rest = {name: value for name, value in state.items() if name not in own and not name.startswith(_KIND)}
         if (
             own
-            and all(any(name.startswith(each) for name in rest) for each in beside)
-            and all(name.startswith(beside) for name in rest)
+            and all(any(_matches(name, each) for name in rest) for each in beside)
+            and all(any(_matches(name, each) for each in beside) for name in rest)
         ):
             state, others, card = own, rest, _card_of(file, about)
         parts = {name.partition(".")[0] for name in state}
@@ -100,6 +101,11 @@ def read_weights(path: Path, form: type[W], *, domain: str, about: type[Meta[Any
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(f"{source}: {name} holds values that are not finite numbers; these weights are of no use")
     return form(source, state, beside=others, card=card, left_out=left_out)
+
+
+def _matches(name: str, each: str) -> bool:
+    """Whether a tensor is one of those that `beside` of `read_weights` names by `each`."""
+    return name == each or (each.endswith(".") and name.startswith(each))
 
 
 def _card_of(checkpoint: Path, about: type[Meta[Any]]) -> Any:
