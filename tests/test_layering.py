@@ -39,6 +39,7 @@ ROOMS = {
             "loop",
             "machine",
             "measure",
+            "nn",
             "plan",
             "runs",
             "settings",

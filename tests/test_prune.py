@@ -62,7 +62,9 @@ def test_every_command_takes_it(pruned: tuple[Row, str, Path], capsys: pytest.Ca
         assert_alike(one, {name: value for name, value in other.items() if name != "file"})
 
 
-def test_a_job_that_starts_from_it_keeps_its_widths_and_resumes(pruned: tuple[Row, str, Path]) -> None:
+def test_a_job_that_starts_from_it_keeps_its_widths_resumes_and_learns_to_round(
+    pruned: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     _, domain, folder = pruned
     run = run_called("small", folder)
     words = [domain, "train", "--config", str(run / "config.toml"), "--weights", str(run), "--name", "tuned"]
@@ -72,6 +74,17 @@ def test_a_job_that_starts_from_it_keeps_its_widths_and_resumes(pruned: tuple[Ro
     cards = [json.loads((each / "meta.json").read_text()) for each in (run, tuned)]
     assert cards[0]["model"] == cards[1]["model"]
     assert "pruned" not in cards[1]
+
+    words = [domain, "train", "--config", str(tuned / "config.toml"), "--qat", str(tuned), "--name", "qat"]
+    assert command([*words, "--run-dir", str(folder / "runs"), "--epochs", "1"]) == 0
+    rounded = run_called("qat", folder)
+    shutil.rmtree(tuned)
+    assert command([domain, "train", "--resume", str(rounded), "--epochs", "2"]) == 0
+    card = json.loads((rounded / "meta.json").read_text())
+    assert card["model"] == cards[0]["model"]
+    capsys.readouterr()
+    assert command([domain, "export", str(rounded), "--quantize", "qat", "--tolerance", "100"]) == 0
+    assert f"{len(card['qat'])} layers in int8, qat" in capsys.readouterr().out
 
 
 def test_single_weights_are_zeroed_and_no_speed_is_promised(
@@ -87,6 +100,28 @@ def test_single_weights_are_zeroed_and_no_speed_is_promised(
     assert "widths" not in about["model"]
     assert about["pruned"]["after"]["MACs"] == about["pruned"]["before"]["MACs"]
     assert about["pruned"]["after"]["not zero"] < 0.4 * about["pruned"]["before"]["parameters"]
+
+
+def test_a_run_in_bf16_is_pruned_on_a_machine_without_it_and_stays_one_of_bf16(
+    pruned: tuple[Row, str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, domain, folder = pruned
+    run = shutil.copytree(run_called("whole", folder), tmp_path / "run", symlinks=True)
+    config, meta = run / "config.toml", run / "meta.json"
+    precision = json.loads(meta.read_text())["settings"]["precision"]
+    for file, old, new in (
+        (config, f"precision = {precision}", 'precision = "bf16"'),
+        (meta, json.dumps(precision), json.dumps('"bf16"')),
+    ):
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    monkeypatch.setattr("ptapp_core.machine.runtime.bf16_supported", lambda device: False)
+    words = [domain, "prune", str(run), "--run-dir", str(tmp_path / "runs"), "--device", "cpu", "--name", "small"]
+    assert command(words) == 0
+    assert 'precision = "bf16"' in (run_called("small", tmp_path) / "config.toml").read_text()
+    capsys.readouterr()
+    assert command([*words, "--precision", "bf16"]) == 2
+    assert "--precision bf16: this cpu device does not compute in bfloat16; use fp32" in capsys.readouterr().err
 
 
 MISTAKES = {

@@ -25,6 +25,7 @@ from ptapp_core.export import export, read_onnx
 from ptapp_core.nn.rounding import Range, Rounding, begin_rounding, rounded_weights, rounding_layers, without_rounding
 from ptapp_core.nn.transformer import Layer
 from ptapp_core.settings.train import TrainSettings
+from ptapp_vision.config import TrainVision
 
 pytestmark = pytest.mark.slow
 
@@ -253,15 +254,30 @@ def test_the_int8_file_answers_as_the_model_that_rounds(model: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"compile": True}, "leave --compile out"),
-        ({"freeze": ["stem"], "activation_checkpointing": True}, "leave --freeze, --activation-checkpointing out"),
-        ({"precision": "bf16"}, "leave --precision bf16 out"),
-        ({"folds": 3}, "leave --folds out"),
+        ({"compile": True}, "give --no-compile"),
+        ({"freeze": ["stem"], "activation_checkpointing": True}, "give --freeze none --no-activation-checkpointing"),
+        ({"precision": "bf16"}, "give --precision fp32"),
+        ({"folds": 3}, "give --folds none"),
     ],
 )
 def test_what_cannot_be_combined_is_refused(given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=f"^--qat .*: {said}$"):
         TrainSettings.resolve(None, {"qat": "run", **given})
+
+
+def test_weights_and_precision_of_a_file_do_not_count_for_the_job_begins_with_a_run_in_fp32(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(TrainVision(precision="bf16", weights=Path("first"), lr=0.5).to_toml())
+    job = TrainVision.resolve(file, {"qat": "run"})
+    assert (job.precision, job.weights, job.lr) == ("fp32", None, 0.5)
+    assert TrainVision.resolve(file, {"qat": "none"}).weights == Path("first")
+    for name, value in (("precision", "bf16"), ("weights", "other")):
+        with pytest.raises(UserError, match=f"^--qat .*: give --{name} (none|fp32)$"):
+            TrainVision.resolve(file, {"qat": "run", name: value})
+    file.write_text(TrainVision(freeze=["stages"]).to_toml())
+    with pytest.raises(UserError, match=r"^--qat .*: give --freeze none$"):
+        TrainVision.resolve(file, {"qat": "run"})
+    assert TrainVision.resolve(file, {"qat": "run", "freeze": "none"}).freeze == []
 
 
 def train(folder: Path, *more: str) -> list[str]:
@@ -313,8 +329,9 @@ def test_the_figures_of_such_a_run_are_those_of_the_model_that_rounds(runs: tupl
         (["train", "--qat", "ROUNDED"], "was trained with --qat itself; continue it with --resume"),
         (["train", "--qat", "PLAIN", "--model", "resnet18"], "its model has another name, options"),
         (["train", "--qat", "PLAIN", "--seed", "1"], "it learned from other samples"),
-        (["train", "--qat", "PLAIN", "--weights", "PLAIN"], "leave --weights out"),
+        (["train", "--qat", "PLAIN", "--weights", "PLAIN"], "give --weights none"),
         (["train", "--qat", "nowhere"], "not a run directory"),
+        (["prune", "ROUNDED"], "was trained with --qat, whose ranges are those of all its channels: prune the run"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -327,6 +344,23 @@ def test_what_does_not_fit_is_refused_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not (runs[0].parent / "none").exists()
+
+
+def test_the_run_that_it_began_with_may_be_moved_but_not_denied(
+    runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copytree(runs[1], tmp_path / "run", symlinks=True)
+    config = run / "config.toml"
+    text = config.read_text()
+    (line,) = (line for line in text.splitlines() if line.startswith("qat = "))
+    config.write_text(text.replace(line, 'qat = "/elsewhere"'))
+    assert command(["vision", "evaluate", str(run), "--device", "cpu"]) == 0
+    assert command(["vision", "train", "--resume", str(run), "--epochs", "4"]) == 0
+    config.write_text(text.replace(line, 'qat = "none"'))
+    capsys.readouterr()
+    assert command(["vision", "train", "--resume", str(run), "--epochs", "5"]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert str(run) in error
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "train"])

@@ -39,6 +39,7 @@ from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.cross_validation import cross_validate
 from ptapp_core.measure.report import curves
+from ptapp_core.nn.rounding import Rounding
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 from ptapp_core.runs.typed import Meta, Typed
@@ -92,8 +93,8 @@ class Job(Generic[S, D, M, C]):
     """What a run's `meta.json` keeps of the model."""
     parts: dict[str, Part]
     """Each split as the model takes it, by name."""
-    rounding: Mapping[str, Any] = field(default_factory=dict)
-    """How its layers round (`--qat`), as `meta.json` keeps it; empty where they do not."""
+    rounding: Mapping[str, Rounding] = field(default_factory=dict)
+    """How each layer rounds (`--qat`), by its name; empty where none does."""
 
 
 class Domain(ABC, Generic[S, D, M, C]):
@@ -254,16 +255,24 @@ def begun(domain: AnyDomain, settings: Any) -> tuple["Job[Any, Any, Any, Any]", 
     data = domain.load(settings, runtime)
     with within_memory():
         model, card = domain.build(settings, data, runtime)
-        qat = settings.qat is not None
-        rounding = begin_qat(domain, model, card, settings=settings, members=data.members) if qat else {}
+        rounding: Mapping[str, Rounding] = {}
+        if settings.qat is not None:
+            card, rounding = begin_qat(domain, model, card, settings=settings, members=data.members)
     model = model.to(runtime.device)
     parts: dict[str, Part] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
     parts["train"] = domain.training(settings, parts["train"], model)
-    job = Job(settings, runtime, data, model, card, parts, rounding)
+    job = Job(settings=settings, runtime=runtime, data=data, model=model, card=card, parts=parts, rounding=rounding)
     usual, size, sample = domain.usual_batch(settings), len(parts["train"]), domain.sample(job)
     least = 1 if sample is None else least_samples(model, sample.to(runtime.device))
     job.settings, why_batch = fit_batch_size(settings, usual, size, least=least, ranks=runtime.world)
     return job, domain.loader(job), why_batch
+
+
+def about_of(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> dict[str, Any]:
+    """What `meta.json` holds of a job: its data, and what it takes to build its model again."""
+    about = {"domain": domain.name, "data": job.data.about, domain.made: bool(getattr(job.data, domain.made))}
+    rounding = {"qat": {name: list(each) for name, each in job.rounding.items()}} if job.rounding else {}
+    return {**about, **domain.extra(job.data), **rounding, "model": job.card.stored()}
 
 
 def train_once(domain: AnyDomain, settings: Any) -> Path | None:
@@ -271,19 +280,17 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     if relaunch(settings.nproc):
         return None
     job, loader, why_batch = begun(domain, settings)
-    runtime, data, model, card, parts = job.runtime, job.data, job.model, job.card, job.parts
-    loss, measured = domain.loss(job), len(parts["val"]) > 0
+    runtime, data, model = job.runtime, job.data, job.model
+    loss, measured = domain.loss(job), len(job.parts["val"]) > 0
     plan = Plan.of(job.settings, loader.steps_per_epoch, domain.figures(job) if measured else ("loss",))
     optimizer = domain.optimizer(job)
     schedule = schedule_of(job.settings, optimizer, plan)
-    made = bool(getattr(data, domain.made))
-    about = {"domain": domain.name, "data": data.about, domain.made: made, **domain.extra(data), **job.rounding}
     with run_of(
         job.settings,
         runtime,
         domain.job_name(settings),
         data=data_name(settings, domain.built_in),
-        about={**about, "model": card.stored()},
+        about=about_of(domain, job),
         members=data.members,
     ) as run:
         if runtime.is_main:
@@ -293,7 +300,7 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
         described = plan.describe(loader.steps_per_epoch, job.settings.batch_size, runtime.world)
         run.say(described + why_batch + job.settings.lr_note())
         if job.rounding:
-            layers = counted(len(job.rounding["qat"]), "layer")
+            layers = counted(len(job.rounding), "layer")
             run.say(f"qat: {layers} round as int8 does, from the weights of {settings.qat}")
         run.say(f"run: {run.path}")
         if settings.compile:
@@ -313,7 +320,8 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             domain.end(run, data)
         split = "test" if settings.test else "val"
-        domain.report(model, parts[split], card, place=Place(run.path / "report", split, made, runtime), say=run.say)
+        place = Place(run.path / "report", split, bool(getattr(data, domain.made)), runtime)
+        domain.report(model, job.parts[split], job.card, place=place, say=run.say)
     runtime.close()
     return run.path
 

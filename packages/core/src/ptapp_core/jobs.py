@@ -192,8 +192,9 @@ def run_of(
     `members`, the samples of the job, are kept in `samples.csv`. Raises UserError where a run is resumed with another
     model or training set.
     """
-    # `auto` may be another precision on the machine that resumes the run
-    settings = settings.with_full_paths().model_copy(update={"precision": runtime.precision})
+    settings = settings.with_full_paths()
+    if settings.precision == "auto":  # which may be another one on the machine that resumes the run
+        settings = settings.model_copy(update={"precision": runtime.precision})
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         meta = read_json(settings.resume / "meta.json")

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ptapp_core.cli.main import require_extra
 from ptapp_core.compress.channels import remove_channels, zero_weights
 from ptapp_core.data.split import SPLITS
-from ptapp_core.domain import AnyDomain, Job
+from ptapp_core.domain import AnyDomain, Job, about_of
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, data_name, run_of
 from ptapp_core.machine.runtime import Runtime
@@ -20,7 +20,7 @@ from ptapp_core.nn.widths import widths_of
 from ptapp_core.runs.log import EVALUATED, JsonLines
 from ptapp_core.settings.after_training import PruneSettings
 
-_TRIED = 2  # inputs on which the channels are followed
+_TRIED = 4  # inputs on which the channels are followed, and outputs compared
 _BEGINNINGS = ("weights", "pretrained")  # settings of a job's first weights, which are now those of the pruned run
 
 
@@ -28,11 +28,16 @@ def prune(domain: AnyDomain, settings: PruneSettings) -> Path:
     """Writes a new run of the pruned model, with what it lost, and what that costs on the validation split.
 
     The new run has no state of a training: it is fine-tuned by a job that starts from its weights. Raises UserError
-    where the network cannot be pruned.
+    where the network cannot be pruned, or was trained with `--qat`.
     """
     if not settings.unstructured:
         require_extra(f"{domain.name} prune", "prune")
     trained = Trained.find(settings.run, domain.name, domain.about, which=settings.checkpoint)
+    if trained.about.qat:
+        raise UserError(
+            f"{settings.run}: was trained with --qat, whose ranges are those of all its channels: prune the run that "
+            "it began with, and train with --qat after that"
+        )
     job = _job_of(domain, settings, trained)
     network, example = job.model.network, _example_of(domain, job)
     before = {**_sizes(network, example), **_figures(domain, job)}
@@ -59,15 +64,17 @@ def _job_of(domain: AnyDomain, settings: PruneSettings, trained: Trained[Any]) -
     if not settings.unstructured:
         fields = type(before).model_fields
         changed |= {name: fields[name].get_default() for name in _BEGINNINGS if name in fields}
-    runtime = Runtime(settings.device, before.precision)
+    runtime = Runtime(settings.device, settings.precision)
     data = domain.load(before, runtime, trained=trained)
     model = trained.load(domain.rebuild)
     parts: dict[str, Any] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
-    return Job(before.model_copy(update=changed), runtime, data, model, card, parts)
+    return Job(
+        settings=before.model_copy(update=changed), runtime=runtime, data=data, model=model, card=card, parts=parts
+    )
 
 
 def _example_of(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> Tensor:
-    """Noise in the form of the network's inputs, float32 (2, ...), which are normalised."""
+    """Noise in the form of the network's inputs, float32 (4, ...), which are normalised."""
     seen: list[Tensor] = []
     sample = domain.sample(job)
     assert sample is not None
@@ -79,7 +86,7 @@ def _example_of(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> Tensor:
 
 
 def _sizes(network: nn.Module, example: Tensor) -> dict[str, int]:
-    """Parameters of a network, those of them that are not zero, and the multiplications of one input (2, ...)."""
+    """Parameters of a network, those of them that are not zero, and the multiplications of one input of (4, ...)."""
     parameters = [each.detach() for each in network.parameters()]
     with torch.no_grad(), FlopCounterMode(display=False) as counted:
         network.eval()(example[:1])
@@ -103,14 +110,12 @@ def _figures(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> dict[str, float
 
 def _write(domain: AnyDomain, job: Job[Any, Any, Any, Any], pruned: Mapping[str, Any]) -> Path:
     """Leaves a run with the weights of the model, its figures and what else an export needs."""
-    made = bool(getattr(job.data, domain.made))
-    about = {"domain": domain.name, "data": job.data.about, domain.made: made, **domain.extra(job.data)}
     with run_of(
         job.settings,
         job.runtime,
         domain.job_name(job.settings),
         data=f"{data_name(job.settings, domain.built_in)}-pruned",
-        about={**about, "model": job.card.stored(), "pruned": pruned},
+        about={**about_of(domain, job), "pruned": pruned},
         members=job.data.members,
     ) as run:
         domain.begin(run, job.data)

@@ -1,6 +1,7 @@
 """`train --qat` begins with a trained run whose layers round; `export --quantize qat` writes what they have learned."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ptapp_core.data.members import Members
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, less_place
 from ptapp_core.nn.rounding import Range, Rounded, Rounding, begin_rounding
+from ptapp_core.nn.widths import Widths, set_widths
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Typed, checked
 from ptapp_core.settings.after_training import ExportSettings
@@ -22,43 +24,64 @@ from ptapp_core.settings.train import TrainSettings
 
 def begin_qat(
     domain: Any, model: nn.Module, card: Typed, *, settings: TrainSettings, members: Members
-) -> dict[str, dict[str, list[Any]]]:
+) -> tuple[Typed, dict[str, Rounding]]:
     """Lets the layers of a new model, on the CPU, round from the weights of the run `--qat` on.
 
-    A job that is resumed gets its weights from its checkpoint, and needs that run no more.
+    The layers become as narrow as those of that run, where it was pruned. A job that is resumed gets its weights from
+    its checkpoint, and needs that run no more.
 
     Args:
         domain: the `Domain` of the job.
-        card: what `meta.json` will hold of the model.
+        card: what `meta.json` would hold of the model.
         members: the samples of the job.
 
     Returns:
-        What else `meta.json` keeps: how each layer rounds.
+        The card with those widths, and how each layer rounds.
 
     Raises:
         UserError: the run has another model, or learned from other samples; or its network cannot be trained so.
     """
     if settings.resume is not None:
         meta = settings.resume / "meta.json"
-        plan = checked(meta, read_json(meta), domain.about).qat or {}
+        about = checked(meta, read_json(meta), domain.about)
+        plan = {name: Rounding(*each) for name, each in (about.qat or {}).items()}
         try:
+            _narrow(model, about.model)
             begin_rounding(model, plan)
         except UserError as error:
             raise UserError(f"{meta}: {error}") from None
-    else:
-        assert settings.qat is not None
-        plan = _plan_from(settings.qat, domain, model, card=card, members=members)
-        begin_rounding(model, plan)
-    return {"qat": {name: list(each) for name, each in plan.items()}}
+        return _narrowed(card, about.model), plan
+    assert settings.qat is not None
+    trained = Trained.find(settings.qat, domain.name, domain.about)
+    card = _narrowed(card, trained.about.model)
+    plan = _plan_from(trained, domain, model, card=card, members=members)
+    begin_rounding(model, plan)
+    return card, plan
 
 
-def _plan_from(run: Path, domain: Any, model: nn.Module, *, card: Typed, members: Members) -> dict[str, Rounding]:
-    """Gives the model the weights of a run; returns how its layers are to round."""
-    trained = Trained.find(run, domain.name, domain.about)
+def _narrowed(card: Any, other: Typed) -> Any:
+    """A card with the widths of another one; those of domains without pruning have none."""
+    widths: Widths | None = getattr(other, "widths", None)
+    return card if widths is None else card.with_widths(widths)
+
+
+def _narrow(model: Any, card: Typed) -> Any:
+    """Gives the network of a model the widths of a card, in place; returns the model."""
+    widths: Widths | None = getattr(card, "widths", None)
+    if widths is not None:
+        set_widths(model.network, widths)
+    return model
+
+
+def _plan_from(
+    trained: Trained[Any], domain: Any, model: nn.Module, *, card: Typed, members: Members
+) -> dict[str, Rounding]:
+    """Gives the model the widths and the weights of a run; returns how its layers are to round."""
+    run = trained.run
     if trained.about.qat:
         raise UserError(f"--qat {run}: was trained with --qat itself; continue it with --resume {run}")
     then, now = less_place(trained.about.model.stored()), less_place(card.stored())
-    if other := [name for name in now if now[name] != then.get(name)]:
+    if other := [name for name in {**now, **then} if now.get(name) != then.get(name)]:
         raise UserError(
             f"--qat {run}: its model has another {', '.join(other)}: give the settings of {run / 'config.toml'}"
         )
@@ -71,7 +94,7 @@ def _plan_from(run: Path, domain: Any, model: nn.Module, *, card: Typed, members
         )
     example = domain.example(trained)
     inputs = example.inputs if isinstance(example.inputs, tuple) else (example.inputs,)
-    trained.load(lambda _: model)
+    trained.load(partial(_narrow, model))
     return plan_of(model, inputs, network=example.network.partition(".")[2])
 
 

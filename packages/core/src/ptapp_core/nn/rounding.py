@@ -40,7 +40,8 @@ class Range(nn.Module):
     """Rounds a tensor, float32 of any shape, to 256 steps from `low` to `high`, as ONNX's QuantizeLinear to uint8.
 
     In training `low` and `high`, float32 (), follow the batches as moving averages, from the first batch on. They are
-    buffers, so a checkpoint holds them, and an average of the weights averages them.
+    buffers, so a checkpoint holds them, and an average of the weights averages them. As batch normalisation's
+    statistics they follow each micro-batch of their own rank, and those of rank 0 are evaluated and saved.
     """
 
     low: Tensor

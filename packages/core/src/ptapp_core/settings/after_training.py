@@ -139,7 +139,7 @@ class BenchmarkSettings(OfRun):
     profile: bool = option(False, "write a trace of the model's operators, and name the costliest", group="Benchmark")
 
 
-class PruneSettings(OfRun):
+class PruneSettings(ComputeSettings):
     """What is removed from a run's model, and where the new run goes."""
 
     share: float = option(
@@ -148,6 +148,5 @@ class PruneSettings(OfRun):
     unstructured: bool = option(
         False, "set single weights to zero, which makes no model faster; else whole channels go", group="Pruning"
     )
-    device: str = option("auto", "where both models are measured: auto, cpu, cuda, cuda:N or mps", group="Device")
     run_dir: Path = option(Path("runs"), "directory for the new run", group="Run")
     name: str | None = option(None, "name of the new run, in place of the data's", group="Run")

@@ -17,6 +17,9 @@ from ptapp_core.settings.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
 from ptapp_core.settings.own import full_name, is_own, short_name
 from ptapp_core.settings.toml import toml_value
 
+_PLACES = frozenset(("data", "weights", "qat", "env"))
+"""Settings that say where something lies, which may be moved."""
+
 
 class JobSettings(Settings):
     """The settings of any job that trains: how it optimises, where it runs, what it leaves."""
@@ -190,9 +193,9 @@ class JobSettings(Settings):
     def kept(self) -> dict[str, str]:
         """Each setting that decides what the run computes, as TOML: `meta.json` has them to compare `config.toml` with.
 
-        What says where something lies is not among them, for it may be moved.
+        Those that say where something lies are not among them.
         """
-        fixed = type(self).model_fields.keys() - self.may_change - {"resume", "began_with", "data", "weights", "env"}
+        fixed = type(self).model_fields.keys() - self.may_change - _PLACES - {"resume", "began_with"}
         code = {name: short_name(value) for name, value in self.own_code().items()}
         return {name: toml_value(code.get(name, getattr(self, name))) for name in sorted(fixed)}
 
@@ -288,12 +291,12 @@ class TrainSettings(JobSettings):
     def _fits_qat(self) -> None:
         """Raises ValueError for what quantisation-aware training cannot do, or would not heed."""
         beside = ("weights", "pretrained", "lora", "freeze", "compile", "activation_checkpointing", "folds")
-        if found := [flag(name) for name in beside if getattr(self, name, None)]:
-            raise ValueError(
-                f"--qat trains all weights of a run, eagerly, on its own splits: leave {', '.join(found)} out"
-            )
+        given = {name: value for name in beside if (value := getattr(self, name, None))}
+        if given:  # on the command line, or in the file of --config, where it cannot be left out
+            without = [f"--no-{flag(name)[2:]}" if on is True else f"{flag(name)} none" for name, on in given.items()]
+            raise ValueError(f"--qat trains all weights of a run, eagerly, on its own splits: give {' '.join(without)}")
         if self.precision not in ("auto", "fp32"):
-            raise ValueError(f"--qat rounds what is computed in fp32: leave --precision {self.precision} out")
+            raise ValueError(f"--qat rounds what is computed in fp32, not in {self.precision}: give --precision fp32")
 
     @property
     def lr_factor(self) -> float:
@@ -323,7 +326,13 @@ class TrainSettings(JobSettings):
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
-        """Resolves as every job does; --epochs would do nothing beside steps, and is refused."""
+        """Resolves as every job does; --epochs would do nothing beside steps, and is refused.
+
+        The job of `--qat` begins with another run, in fp32, whatever weights and precision the job of the file had.
+        """
+        if config is not None and options.get("qat") not in (None, "none"):
+            beginning = {"weights": None} if "weights" in cls.model_fields else {}
+            options = {"precision": "fp32", **beginning, **options}
         settings = super().resolve(config, options)
         if "epochs" in options and settings.steps is not None:
             remedy = "leave one of them out" if "steps" in options else "add --steps none to go by epochs"
