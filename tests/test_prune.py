@@ -62,7 +62,9 @@ def test_every_command_takes_it(pruned: tuple[Row, str, Path], capsys: pytest.Ca
         assert_alike(one, {name: value for name, value in other.items() if name != "file"})
 
 
-def test_a_job_that_starts_from_it_keeps_its_widths_and_resumes(pruned: tuple[Row, str, Path]) -> None:
+def test_a_job_that_starts_from_it_keeps_its_widths_resumes_and_learns_to_round(
+    pruned: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     _, domain, folder = pruned
     run = run_called("small", folder)
     words = [domain, "train", "--config", str(run / "config.toml"), "--weights", str(run), "--name", "tuned"]
@@ -72,6 +74,17 @@ def test_a_job_that_starts_from_it_keeps_its_widths_and_resumes(pruned: tuple[Ro
     cards = [json.loads((each / "meta.json").read_text()) for each in (run, tuned)]
     assert cards[0]["model"] == cards[1]["model"]
     assert "pruned" not in cards[1]
+
+    words = [domain, "train", "--config", str(tuned / "config.toml"), "--qat", str(tuned), "--name", "qat"]
+    assert command([*words, "--run-dir", str(folder / "runs"), "--epochs", "1"]) == 0
+    rounded = run_called("qat", folder)
+    shutil.rmtree(tuned)
+    assert command([domain, "train", "--resume", str(rounded), "--epochs", "2"]) == 0
+    card = json.loads((rounded / "meta.json").read_text())
+    assert card["model"] == cards[0]["model"]
+    capsys.readouterr()
+    assert command([domain, "export", str(rounded), "--quantize", "qat", "--tolerance", "100"]) == 0
+    assert f"{len(card['qat'])} layers in int8, qat" in capsys.readouterr().out
 
 
 def test_a_run_that_was_pruned_and_fine_tuned_learns_to_round_with_its_widths_and_is_exported(
