@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from itertools import islice
 from math import log
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ptapp_rl.algos.build import build
 from ptapp_rl.algos.dqn import DQN
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.forms import Discrete, Mask, Numbers, Parts
+from ptapp_rl.envs.names import resolve
 from ptapp_rl.envs.spaces import each, observation_form
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
@@ -55,7 +57,7 @@ def job(env: str, way: dict[str, Any]) -> tuple[Any, Any, Any]:
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_an_action_that_is_forbidden_is_never_chosen(env: str, way: dict[str, Any]) -> None:
     model, task, source = job(env, way)
-    learn(task, source)  # a shut door raises
+    learn(task, islice(source, 80))  # a shut door raises; DQN's source has no end
     assert all(parameter.isfinite().all() for parameter in model.parameters())
     policies = [model] if way["algo"] == "dqn" else [model, lambda seen: model.drawn(seen, np.random.default_rng(0))]
     for policy in policies:
@@ -69,13 +71,13 @@ def test_without_masks_a_forbidden_action_is_chosen(algo: str, monkeypatch: pyte
         monkeypatch.setattr(module, "only_permitted", lambda values, observations: values)
     _, task, source = job("DoorsInfo-v0", {"algo": algo})
     with pytest.raises(UserError, match="DoorsInfo-v0: RuntimeError: this door is shut"):
-        learn(task, source)
+        learn(task, islice(source, 80))
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])
 def test_a_masked_game_is_learned(algo: str) -> None:
     model, task, source, _ = learner("DoorsInfo-v0", algo=algo, frames=1024, vector="sync", gamma=0.0)
-    learn(task, source, 1e-2)
+    learn(task, islice(source, 240), 1e-2)
     with closing(Environments("DoorsInfo-v0", 4, seed=9, trial=False)) as environments:
         returns = play(model, environments, 40, runtime=RUNTIME)
     assert np.mean(returns) > 6.5  # of 8; a random open door is right half of the time, which gives about 4
@@ -112,7 +114,7 @@ def test_the_target_is_the_greatest_value_that_is_permitted(double: bool, monkey
 
 
 def test_taxi_plays_by_the_mask_of_its_info() -> None:
-    _, task, source, _ = learner("Taxi-v3", algo="ppo", frames=256)
+    _, task, source, _ = learner(resolve("Taxi"), algo="ppo", frames=256)
     batches = list(source)
     assert batches
     for batch in batches:
@@ -130,11 +132,9 @@ def test_a_job_that_is_put_back_continues_with_the_same_masks(algo: str) -> None
         next(batches)
     _, _, again = job("DoorsInfo-v0", {"algo": algo})
     again.load_state_dict(source.state_dict())
-    for ours, theirs in zip(batches, iter(again), strict=True):
+    for ours, theirs in islice(zip(batches, again, strict=False), 1 if algo == "ppo" else 40):  # then PPO plays anew
         assert set(ours["observation"]) == {"observation", "action_mask"}
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
-        if algo == "ppo":
-            return  # the next rollout needs the weights as well
 
 
 def four_frames(env: str) -> None:

@@ -218,7 +218,7 @@ class ActorCritic(nn.Module):
 
     def parameters_of(self, observations: Observations) -> Tensor:
         """Raw observations (N, ...) to the parameters of the distribution over actions, float (N, P)."""
-        return self._parameters(self.encoder(observations), observations)
+        return self._permitted(self.encoder(observations), observations)
 
     def values(self, observations: Observations) -> Tensor:
         """Raw observations (N, ...) to the values of these states, float (N,)."""
@@ -227,9 +227,9 @@ class ActorCritic(nn.Module):
     def both(self, observations: Observations) -> tuple[Tensor, Tensor]:
         """The parameters of the distribution, float (N, P), and the values, float (N,), of raw observations."""
         features = self.encoder(observations)
-        return self._parameters(features, observations), self.value(self.critic(features)).squeeze(-1)
+        return self._permitted(features, observations), self.value(self.critic(features)).squeeze(-1)
 
-    def _parameters(self, features: Tensor, observations: Observations) -> Tensor:
+    def _permitted(self, features: Tensor, observations: Observations) -> Tensor:
         """Those of the distribution, float (N, P), from features, float (N, F), of these observations."""
         parameters = self.head(self.actor(features))
         return only_permitted(parameters, observations) if self._masked else parameters
