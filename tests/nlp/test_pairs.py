@@ -322,7 +322,9 @@ def test_an_encoder_reads_a_pair_as_transformers_does(kind: str, tmp_path: Path)
     model = bert.PretrainedEncoder(config, folder, own.pad, segment_mark=segment_mark if segments else None).eval()
     texts = [("cat dog bird", "dog"), ("word1", "cat word2 word3 bird dog cat dog cat dog cat cat")]
     one, other = map(list, zip(*texts, strict=True))
-    batch = theirs(one, other, return_tensors="pt", padding=True, max_length=14, truncation=True)
+    batch = theirs(
+        one, other, return_tensors="pt", padding=True, max_length=14, truncation=True, return_token_type_ids=True
+    )
     length = batch["input_ids"].shape[1]
     rows = [row + [own.pad] * (length - len(row)) for row in own.encode(texts, 14)]
     assert rows == batch["input_ids"].tolist()
