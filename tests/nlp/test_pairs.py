@@ -27,7 +27,9 @@ from ptapp_core.errors import UserError
 from ptapp_core.runs.run import read_json
 from ptapp_core.serve.session import open_model
 from ptapp_nlp.data.columns import Columns
+from ptapp_nlp.data.pairs import are_pair
 from ptapp_nlp.data.recognise import Reading, load
+from ptapp_nlp.data.tables import read_pairs
 from ptapp_nlp.data.tokens import EOS, KINDS, Tokens, learn
 from ptapp_nlp.models import bert
 
@@ -300,6 +302,51 @@ def test_numbers_and_labels_of_pairs(task: str, answer: str, tmp_path: Path) -> 
     assert answer in found
 
 
+def test_labels_that_are_joined_may_stand_beside_a_pair_that_is_named(tmp_path: Path) -> None:
+    rows = [(one, other, int(label == "yes"), int("cat" in one)) for one, other, label in pairs(96)]
+    write(tmp_path / "a.csv", "one,other,x,y", rows)
+    splits = read(tmp_path / "a.csv", task="regress", text="one,other", label="x+y")
+    assert splits.pair_columns == ("one", "other")
+    with pytest.raises(UserError, match="has the label in column other"):
+        read(tmp_path / "a.csv", task="regress", text="one,other", label="x+other")
+
+
+def test_two_columns_of_one_name_are_no_pair(tmp_path: Path) -> None:
+    write(tmp_path / "a.csv", "text,text,label", pairs(96))
+    with pytest.raises(UserError, match=r"two columns are called text, .* rename one"):
+        read(tmp_path / "a.csv", text="text,2")
+
+
+def test_a_run_finds_its_own_columns_whatever_blanks_are_in_their_names(tmp_path: Path) -> None:
+    names = ("sentence  1", "sentence 2")
+    data = write(tmp_path / "a.csv", f"{names[0]},{names[1]},label", pairs(96))
+    splits = read(data, text="1,2")
+    assert splits.pair_columns == names
+    found = list(read_pairs(data, splits.pair_columns))
+    assert sorted(found) == sorted((one, other) for one, other, _ in pairs(96))
+
+
+@pytest.mark.parametrize(
+    ("positions", "columns", "read_as"),
+    [(("2", "1"), ["a", "b", "yes"], ("b", "a")), (("2", "1"), ["a", "b"], ("b", "a")),
+     (("2", "3"), ["a", "b"], ("a", "b")), (("3", "2"), ["a", "b"], ("b", "a")), (("1", "3"), ["a", "b"], ("a", "b"))],
+)  # fmt: skip
+def test_positions_keep_their_order_where_a_file_has_fewer_columns(
+    positions: tuple[str, str], columns: list[str], read_as: tuple[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "a.tsv"
+    file.write_text("\t".join(f"{name} one two three" for name in columns) + "\n")
+    ((first, second),) = read_pairs(file, positions)
+    assert (first[0], second[0]) == read_as
+
+
+@pytest.mark.parametrize("name", ["question", "query"])
+@pytest.mark.parametrize("other", ["sentence", "passage", "document", "context", "answer", "text"])
+def test_a_question_and_what_is_asked_of_are_a_pair(name: str, other: str) -> None:
+    assert are_pair(name, other)
+    assert not are_pair(other, name)
+
+
 def test_a_job_of_pairs_continues_with_the_same_bytes(tmp_path: Path) -> None:
     data = write(tmp_path / "a.csv", "premise,hypothesis,label", pairs(96))
     run = train(tmp_path, "--data", str(data), "--steps", "6", "--eval-every", "0.5", *SMALL)
@@ -351,6 +398,11 @@ def test_a_bert_of_pairs_keeps_its_segments_in_the_run(tmp_path: Path, capsys: p
     assert first["probabilities"] != second["probabilities"]
     encoder.segment_mark = None
     assert model.predict([("cat word1", "dog")])[0]["probabilities"] != first["probabilities"]
+    meta = read_json(run / "meta.json")
+    own = meta["model"]
+    for changed in ({"segment_mark": 2**70}, {"encoder": {**own["encoder"], "type_vocab_size": 1}}):
+        (run / "meta.json").write_text(json.dumps({**meta, "model": {**own, **changed}}))
+        assert "segment_mark" in refusal(["nlp", "evaluate", str(run)], capsys)
     words = ["nlp", "train", *COMMON, *words, "--run-dir", str(tmp_path / "short"), "--max-length", "4"]
     assert "a pair has 3 marks beside its two texts; give 5 or more" in refusal(words, capsys)
 

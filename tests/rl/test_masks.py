@@ -101,6 +101,30 @@ def test_the_entropy_is_that_of_the_permitted_actions() -> None:
     assert drawn.unique().tolist() == [0, 2]
 
 
+@pytest.mark.parametrize("algo", ["ppo", "a2c", "reinforce"])
+def test_learning_sees_the_parameters_that_playing_drew_from(algo: str) -> None:
+    model, _, source = job("DoorsInfo-v0", {"algo": algo})
+    seen = next(iter(source))["observation"]
+    with torch.no_grad():
+        learned, played = model.both(seen)[0], model.parameters_of(seen)
+    torch.testing.assert_close(learned, played, rtol=0, atol=0)
+    assert (learned.softmax(1)[seen["action_mask"] == 0] == 0).all()
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_the_distribution_of_the_target_is_that_of_a_permitted_action(
+    double: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model: Any = build(card_for("dqn", **{**MASKED, "atoms": 3, "value_min": 0.0, "value_max": 2.0}))
+    task = DQN(model, double=double)
+    logits = torch.tensor([[[9.0, 0.0, 0.0], [0.0, 0.0, 9.0], [0.0, 9.0, 0.0]]])  # the greatest is forbidden
+    for network in (task.model, task.target):
+        monkeypatch.setattr(network, "logits", lambda observations: logits)
+    mask = torch.tensor([[1, 0, 1]], dtype=torch.int8)
+    batch = {"reward": torch.zeros(1), "factor": torch.ones(1), "following": {"action_mask": mask}}
+    torch.testing.assert_close(task._target(batch), logits[:, 2].softmax(-1))
+
+
 @pytest.mark.parametrize("double", [True, False])
 def test_the_target_is_the_greatest_value_that_is_permitted(double: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = build(card_for("dqn", **MASKED))

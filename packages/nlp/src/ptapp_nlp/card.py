@@ -77,6 +77,10 @@ class Card(KindCard, _Inputs):
             raise ValueError(f"pair_columns are not for the task {self.task}")
         if self.segment_mark is not None and (self.encoder is None or self.pair_columns is None):
             raise ValueError("segment_mark is there for a bert of pairs alone")
+        if self.segment_mark is not None and self.segment_mark >= self.vocab:
+            raise ValueError(f"segment_mark is {self.segment_mark}, beyond the vocabulary of {self.vocab}")
+        if self.segment_mark is not None and self.encoder is not None and self.encoder.get("type_vocab_size", 0) < 2:
+            raise ValueError("segment_mark is for an encoder of two segments")
         return self
 
 

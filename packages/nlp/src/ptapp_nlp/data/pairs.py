@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Sequence
+from itertools import product
 
 Text = str | tuple[str, str]
 """What a model reads of a sample: a text, or the first and the second text of a pair."""
 BETWEEN = ","
 """Between the columns of a pair in `--text-column first,second`."""
+_ASKED = ("sentence", "passage", "document", "context", "answer", "text")
 _PAIRS = (
-    ("premise", "hypothesis"), ("sentence1", "sentence2"), ("question", "sentence"), ("question1", "question2"),
-    ("query", "passage"), ("query", "document"), ("question", "passage"), ("question", "answer"),
-    ("question", "context"), ("text", "hypothesis"), ("claim", "evidence"), ("context", "response"),
-    ("query", "text"), ("question", "text"), ("left", "right"),
-)  # fmt: skip
+    *product(("question", "query"), _ASKED),
+    *(("premise", "hypothesis"), ("text", "hypothesis"), ("claim", "evidence"), ("context", "response")),
+    ("left", "right"),
+)
 _NUMBERED = re.compile(r"(text|sentence|sent|question|query|phrase|utterance|document|passage|s|q)[ _-]?([12ab])")
 
 

@@ -1,5 +1,6 @@
 """Tables of texts, or of pairs of texts, with labels."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -140,7 +141,7 @@ def join_texts(file: Path, rows: Rows, columns: Columns) -> tuple[Rows, Columns]
     else:
         columns = replace(columns, text=str(first + 1))
     body = [cells for _, cells in done[bool(header) : _LOOK]]
-    if body and (label := places(file, columns, header, rows=body)[1]) in joined:
+    if body and (label := _label_among(joined, file, columns, header=header, body=body)) is not None:
         label_is = f"{file} has the label in column {title_of(rows[0][1] if header else [], label)}"
         raise UserError(f"--text-column {JOINS.join(names)}: {label_is}; leave it out, or give another --label-column")
     return done, columns
@@ -160,10 +161,23 @@ def _of_pair(file: Path, rows: Rows, header: list[str], *, columns: Columns) -> 
         raise UserError(f"{asked}: names one column twice; give the two columns of the pair")
     found = replace(columns, text=names[0], second=names[1])
     body = [cells for _, cells in rows[bool(header) : _LOOK]]
-    if body and (label := places(file, found, header, rows=body)[1]) in (first, second):
+    taken = [place for place in (first, second) if place is not None]
+    if body and (label := _label_among(taken, file, found, header=header, body=body)) is not None:
         label_is = f"{file} has the label in column {title_of(rows[0][1] if header else [], label)}"
         raise UserError(f"{asked}: {label_is}; give another column there, or another --label-column")
     return found
+
+
+def _label_among(
+    taken: Sequence[int], file: Path, columns: Columns, *, header: list[str], body: Sequence[list[str]]
+) -> int | None:
+    """Which of the columns `taken`, that are texts, is one of labels as well; None where none is."""
+    option = columns.label or ""
+    if option and option.lower() not in header and not option.isdecimal():  # several labels, as x+y or a,b
+        names = [name.strip().lower() for name in re.split(r"[+,]", option)]
+        return next((place for place in taken if header and header[place] in names), None)
+    label = places(file, columns, header, rows=body)[1]
+    return label if label in taken else None
 
 
 def _columns_of(file: Path, rows: Rows, columns: Columns, known: tuple[Path, Table]) -> Columns:
@@ -222,6 +236,8 @@ def labelled(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
         text, second = found
         chosen = text, label
     read = (*chosen, *(() if second is None else (second,)))
+    if second is not None and header and (name := _repeated(header, (text, second))):
+        raise UserError(f"{file}: two columns are called {name}, and a pair is found by its names: rename one of them")
     group, own_id, ungrouped = group_and_id(file, columns, header, rows=cells_of_all, chosen=read)
     split = split_column(header, cells_of_all, read)
     titles = [title_of(first if header else [], place) for place in read]
@@ -250,11 +266,17 @@ def labelled(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
     if second is None:
         return Table(kept, said, whose, notes, header, chosen, targets)
     said = f"pairs of {texts[0]} and {texts[1]}, and {', '.join(targets)}"
-    return Table(kept, said, whose, notes, header, chosen, targets, second, (texts[0], texts[1]))
+    names = [first[place].strip() if header else str(place + 1) for place in (text, second)]
+    return Table(kept, said, whose, notes, header, chosen, targets, second, (names[0], names[1]))
+
+
+def _repeated(header: Sequence[str], read: Sequence[int]) -> str | None:
+    """The name of a column that another column has too."""
+    return next((header[place] for place in read if header.count(header[place]) > 1), None)
 
 
 def read_pairs(file: Path, names: tuple[str, str]) -> Iterator[tuple[str, str]]:
-    """The pairs of a table without labels: the columns of these names or, without a header, its only two columns.
+    """The pairs of a table without labels: the columns of these names or positions, or its only two in that order.
 
     Raises UserError for a file that is no such table, naming the row where it is one's fault.
     """
@@ -276,8 +298,10 @@ def read_pairs(file: Path, names: tuple[str, str]) -> Iterator[tuple[str, str]]:
             raise UserError(
                 f"{file}: has no columns {' and '.join(names)}, which the run reads (its first row: {shown})"
             )
-        elif len(header) != 2:
+        elif by_place:
             places = [int(name) - 1 for name in names]
+        elif all(map(str.isdecimal, names)):  # the file has the two columns without those that lay between or before
+            places = [int(int(name) == max(map(int, names))) for name in names]
         for number, cells in rows if named else chain([first], rows):
             if len(cells) != len(header):
                 raise UserError(f"{file}:{number}: has {len(cells)} columns where the first row has {len(header)}")
