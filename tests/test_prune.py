@@ -87,28 +87,6 @@ def test_a_job_that_starts_from_it_keeps_its_widths_resumes_and_learns_to_round(
     assert f"{len(card['qat'])} layers in int8, qat" in capsys.readouterr().out
 
 
-def test_a_run_that_was_pruned_and_fine_tuned_learns_to_round_with_its_widths_and_is_exported(
-    pruned: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    _, domain, folder = pruned
-    run, place = run_called("small", folder), ["--run-dir", str(folder / "runs")]
-    words = [domain, "train", "--config", str(run / "config.toml"), "--weights", str(run), "--name", "fine"]
-    assert command([*words, *place]) == 0
-    fine = run_called("fine", folder)
-    assert (
-        command([domain, "train", "--config", str(fine / "config.toml"), "--qat", str(fine), *place, "--name", "qat"])
-        == 0
-    )
-    rounded = run_called("qat", folder)
-    shutil.rmtree(fine)
-    assert command([domain, "train", "--resume", str(rounded), "--epochs", "2"]) == 0
-    cards = [json.loads((each / "meta.json").read_text()) for each in (run, rounded)]
-    assert cards[0]["model"] == cards[1]["model"]
-    capsys.readouterr()
-    assert command([domain, "export", str(rounded), "--quantize", "qat", "--tolerance", "100"]) == 0
-    assert f"{len(cards[1]['qat'])} layers in int8, qat" in capsys.readouterr().out
-
-
 def test_single_weights_are_zeroed_and_no_speed_is_promised(
     pruned: tuple[Row, str, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
