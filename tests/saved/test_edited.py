@@ -61,6 +61,22 @@ def test_a_class_that_was_renamed_or_moved_is_refused(
     assert f"{meta}: model: is not what {last_checkpoint(run).name} was saved with" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("odd", [{}, None, 5])
+@pytest.mark.parametrize("domain", ["vision", "nlp", "audio"])
+def test_a_part_of_the_model_of_another_type_is_refused_by_a_job_that_goes_on(
+    domain: str, odd: Any, before: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied(domain, before)
+    meta = run / "meta.json"
+    about = json.loads(meta.read_text())
+    for changed in (odd, *({**about["model"], key: odd} for key in ("name", "kind", "classes"))):
+        meta.write_text(json.dumps({**about, "model": changed}))
+        capsys.readouterr()
+        assert command([domain, "train", "--resume", str(run)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert str(run) in line
+
+
 def _made(about: dict[str, Any], run: Path) -> None:
     key = "drawn" if "drawn" in about else "made"
     about[key] = not about[key]

@@ -237,7 +237,7 @@ def less_place(model: Any) -> Any:
     """What a run says of its model, less where code of the user's own lies, which may be moved."""
     if not isinstance(model, dict):
         return model
-    return {**model, **{key: short_name(model[key]) for key in _OWN if key in model}}
+    return {**model, **{key: short_name(model[key]) for key in _OWN if isinstance(model.get(key), str)}}
 
 
 _OWN = {"name": "model", "kind": "task"}  # what may be code of the user's own in a card, and what it is the code of
