@@ -75,9 +75,9 @@ def export(settings: "ExportAudio") -> None:
 
 @command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
 def benchmark(settings: "BenchmarkSettings") -> None:
-    """Time and measure the forms of a trained model that are at hand."""
+    """Time and measure the forms of a trained model that are at hand, or with --train those of training."""
     from ptapp_audio.domain import AUDIO
-    from ptapp_core.domain import benchmark
+    from ptapp_core.tune.forms import benchmark
 
     benchmark(AUDIO, settings)
 

@@ -96,8 +96,8 @@ def export(settings: "ExportNLP") -> None:
 
 @command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
 def benchmark(settings: "BenchmarkSettings") -> None:
-    """Time and measure the forms of a trained model that are at hand."""
-    from ptapp_core.domain import benchmark
+    """Time and measure the forms of a trained model that are at hand, or with --train those of training."""
+    from ptapp_core.tune.forms import benchmark
     from ptapp_nlp.domain import TEXT
 
     benchmark(TEXT, settings)
