@@ -28,7 +28,8 @@ def test_what_becomes_of_a_sample_depends_on_seed_epoch_and_index_alone() -> Non
     whole = ALL(x, Draws(1, 2, index))
     order = torch.tensor([2, 0])
     for rows in (order, *torch.arange(4).split(1)):
-        torch.testing.assert_close(ALL(x[rows], Draws(1, 2, index[rows])), whole[rows], rtol=1e-4, atol=1e-5)
+        # Phases of faint bins are ill-conditioned, and a processor takes one row by other kernels than four.
+        torch.testing.assert_close(ALL(x[rows], Draws(1, 2, index[rows])), whole[rows], rtol=0, atol=1e-4)
     for other in (Draws(2, 2, index), Draws(1, 3, index), Draws(1, 2, index + 1)):
         assert (ALL(x, other) - whole).abs().amax(1).min() > 0.01
     masks = hidden_parts(Draws(1, 2, index), 0.2, 0.3, masks=2)

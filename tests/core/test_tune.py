@@ -96,8 +96,9 @@ def test_a_trial_is_pruned_where_it_is_worse_than_the_median_and_the_same_seed_g
     tmp_path: Path,
 ) -> None:
     tables = []
-    for name in ("a", "b"):
+    for name in ("a", "a%20?b#c"):  # the path of a database must not be read as parts of its URL
         assert main(words(tmp_path / name, "--trials", "9", "--seed", "1")) == 0
+        assert (tmp_path / name / "toytune-tune" / "study" / "study.db").stat().st_size
         tables.append(table(tmp_path / name))
     assert tables[0] == tables[1]
     pruned = [row for row in tables[0] if row["state"] == "pruned"]

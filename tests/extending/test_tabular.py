@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ptapp
 from contract.of_tabular import write_table
 from contract.rows import command, only_run
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.classify import Classify
-from ptapp_tabular.model import FIRST, MISSING, UNKNOWN, Mlp
+from ptapp_tabular.model import FIRST, MISSING, UNKNOWN, Network
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "examples" / "tabular"
@@ -161,7 +162,8 @@ def test_predict_and_load_and_the_export_give_the_same_answers(
 
 def test_missing_and_unknown_cells() -> None:
     torch.manual_seed(0)
-    model = Mlp(1, [3, 2], Classify(["a", "b"]), hidden=8, layers=1, embedding=4, dropout=0.5).eval()
+    kind = Classify(["a", "b"])
+    model = Network(1, [3, 2], kind, embedding=4, make=lambda features: nn.Linear(features, 2)).eval()
     nan = float("nan")
     model.measure(torch.tensor([[1.0, 2, 2], [3.0, 2, 2], [nan, 2, 2]]))
     assert (model.mean.item(), model.std.item()) == (2.0, 1.0)
@@ -200,6 +202,46 @@ def test_columns_are_of_numbers_or_categories_and_splits_are_those_of_the_table(
     members = (run / "samples.csv").read_text().splitlines()[1:]
     assert [line.split(",")[0] for line in members] == parts
     assert command(["tabular", "evaluate", str(run), "--data", str(table), "--device", "cpu"]) == 0
+
+
+OWN = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, features, classes):
+        super().__init__()
+        self.body, self.head = nn.Linear(features, 32), nn.Linear(32, classes)
+
+    def forward(self, x):
+        return self.head(self.body(x).tanh())
+
+class Wide(Net):
+    def __init__(self, features, classes):
+        super().__init__(features, classes + 1)
+"""
+
+
+@pytest.mark.slow
+def test_a_network_of_ones_own_takes_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    run = train(tmp_path, None, "--model", "net.py:Net", "--epochs", "20", "--lr", "0.01", "--backbone-lr", "0.02")
+    assert figures(run)["accuracy"] > 0.8
+    assert json.loads((run / "meta.json").read_text())["model"]["name"] == str(tmp_path / "net.py:Net")
+    (answer,) = ptapp.load(run, device="cpu").predict([{"size": 10.0, "days": 9, "colour": "red"}])
+    assert answer["class"] == "spoilt"
+    assert command(["tabular", "export", str(run), "--format", "pt2"]) == 0
+    capsys.readouterr()
+    for words, says in [
+        ("--model net.py:Wide", "net.py:Wide: gives a tensor (2, 4) float32 in evaluation"),
+        ("--model net.py:Net --hidden 9", "the mlp, not for your own"),
+        ("--model mpl", "--model mpl: unknown value; did you mean 'mlp'?"),
+    ]:
+        assert command(["tabular", "train", *SMALL.split(), "--run-dir", str(tmp_path / "no"), *words.split()]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
 
 
 BAD = {

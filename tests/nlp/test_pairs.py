@@ -400,7 +400,8 @@ def test_a_bert_of_pairs_keeps_its_segments_in_the_run(tmp_path: Path, capsys: p
     assert model.predict([("cat word1", "dog")])[0]["probabilities"] != first["probabilities"]
     meta = read_json(run / "meta.json")
     own = meta["model"]
-    for changed in ({"segment_mark": 2**70}, {"encoder": {**own["encoder"], "type_vocab_size": 1}}):
+    edited = [{"encoder": {**own["encoder"], "type_vocab_size": kinds}} for kinds in (1, None, "2")]
+    for changed in ({"segment_mark": 2**70}, *edited):
         (run / "meta.json").write_text(json.dumps({**meta, "model": {**own, **changed}}))
         assert "segment_mark" in refusal(["nlp", "evaluate", str(run)], capsys)
     words = ["nlp", "train", *COMMON, *words, "--run-dir", str(tmp_path / "short"), "--max-length", "4"]

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import closing
-from itertools import islice
+from itertools import count, islice
 from math import log
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
 from ptapp_rl.models import actor
 from rl.cards import card_for
+from rl.games import Doors
 from rl.lessons import RUNTIME, learn, learner
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,22 @@ def test_without_masks_a_forbidden_action_is_chosen(algo: str, monkeypatch: pyte
     _, task, source = job("DoorsInfo-v0", {"algo": algo})
     with pytest.raises(UserError, match="DoorsInfo-v0: RuntimeError: this door is shut"):
         learn(task, islice(source, 80))
+
+
+@pytest.mark.parametrize("trial", [True, False])
+def test_a_reset_that_fails_once_does_not_leave_a_job_without_masks(
+    trial: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Doors.reset, count()
+
+    def reset(self: Doors, **given: Any) -> Any:
+        if next(calls) == 0:
+            raise RuntimeError("the doors stick")
+        return whole(self, **given)
+
+    monkeypatch.setattr(Doors, "reset", reset)
+    with pytest.raises(UserError, match="environment DoorsInfo-v0: RuntimeError: the doors stick"):
+        Environments("DoorsInfo-v0", 1, seed=0, trial=trial)
 
 
 @pytest.mark.parametrize("algo", ["ppo", "dqn"])

@@ -1,11 +1,14 @@
 """The settings of `ptapp tabular`."""
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
+
+from pydantic import field_validator
 
 from ptapp_core.settings.after_training import PredictFiles
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
+from ptapp_core.settings.own import is_own, refuse_unknown
 from ptapp_core.settings.supervised import SupervisedSettings
 
 
@@ -16,9 +19,10 @@ class TrainTabular(SupervisedSettings):
     only: ClassVar[tuple[Only, ...]] = (
         *SupervisedSettings.only,
         Only(("workers", "activation_checkpointing"), lambda job: False, "larger data and networks"),
+        Only(("hidden", "layers", "dropout"), lambda job: not is_own(job.model), "the mlp, not for your own"),
     )
 
-    model: Literal["mlp"] = option("mlp", "name of the model", group="Model", short="-m")
+    model: str = option("mlp", "mlp, or module:Class of your own", group="Model", short="-m")
     epochs: float = 50.0
     lr: float = 2e-3
     group_column: str | None = option(None, "column of what stays in one split; it is no input", group="Data")
@@ -29,6 +33,11 @@ class TrainTabular(SupervisedSettings):
     layers: int = option(2, "hidden layers", group="Model", ge=0, le=100)
     embedding: int = option(8, "numbers that stand for a category", group="Model", ge=1, le=2**10)
     dropout: float = option(0.1, "share of a layer that is dropped in training", group="Model", ge=0, lt=1)
+
+    @field_validator("model")
+    @classmethod
+    def _is_known(cls, model: str) -> str:
+        return refuse_unknown(model, ["mlp"], "module:Class")
 
 
 class PredictTabular(PredictFiles):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 
@@ -11,11 +12,11 @@ from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Splits
 from ptapp_core.data.table import Table
 from ptapp_core.data.table_rows import TableRows, is_missing, places_of, read_named
-from ptapp_core.errors import UserError
-from ptapp_core.jobs import division_of
+from ptapp_core.jobs import Trained, division_of
 from ptapp_core.kinds.known import wanted_of
+from ptapp_core.machine.runtime import Runtime
 from ptapp_tabular.config import TrainTabular
-from ptapp_tabular.model import FIRST, Card, Column
+from ptapp_tabular.model import FIRST, About, Column
 
 
 @dataclass(frozen=True)
@@ -44,19 +45,26 @@ def make(task: str) -> Table:
     return Table(["size", "days", "colour", "target"], rows, [])
 
 
-def load_for(
-    job: TrainTabular, *, card: Card | None, before: Members | None, other: str | None, skip_bad: bool
+def load(
+    settings: TrainTabular,
+    runtime: Runtime,
+    *,
+    trained: Trained[About] | None = None,
+    other: str | None = None,
+    skip_bad: bool = False,
 ) -> Cells:
     """The table of a job, or of a run in the columns of its card; or `other` data, which is only measured."""
-    source, learns, skip_bad = other or job.data, other is None, skip_bad or (job.skip_bad and other is None)
+    card, before = (trained.about.model, Members.read(trained.run)) if trained else (None, None)
+    source, learns, skip_bad = other or settings.data, other is None, skip_bad or (settings.skip_bad and other is None)
     where = Path(source).expanduser() if source else Path("made")
-    table = read_named(where, skip_bad=skip_bad) if source else make(job.task)
-    wanted = wanted_of(job, card.label_columns if card else ())
-    rows = TableRows(where, table, wanted, drop=job.drop if learns else (), group=job.group_column if learns else None)
-    columns: Sequence[Column] = card.columns if card else _columns(rows, job.category)
+    table = read_named(where, skip_bad=skip_bad) if source else make(settings.task)
+    wanted = wanted_of(settings, card.label_columns if card else ())
+    apart: dict[str, Any] = {"drop": settings.drop, "group": settings.group_column} if learns else {}
+    rows = TableRows(where, table, wanted, **apart)
+    columns: Sequence[Column] = card.columns if card else _columns(rows, settings.category)
     divided, cells = rows.divide(
         [column.name for column in columns],
-        division_of(job, before) if learns else None,
+        division_of(settings, before) if learns else None,
         check=lambda cells: encode(columns, cells),
         skip_bad=skip_bad,
     )
@@ -70,8 +78,6 @@ def load_for(
 def _columns(rows: TableRows, category: Sequence[str]) -> list[Column]:
     """The inputs, those of numbers first; of the others the categories are not known yet."""
     places_of(rows.inputs, category, f"{rows.where}:1")
-    if not rows.inputs:
-        raise UserError(f"{rows.where}:1: there is no column beside the target {rows.target.titles[0]}")
     numbers = [name for name in rows.inputs if name not in category and rows.holds_numbers(name)]
     columns = [Column(name=name, words=None if name in numbers else {}) for name in rows.inputs]
     return sorted(columns, key=lambda column: column.words is not None)

@@ -7,53 +7,40 @@ import torch
 
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
-from ptapp_core.data.members import Members
 from ptapp_core.domain import Job
 from ptapp_core.in_memory import InMemory
-from ptapp_core.jobs import Trained
 from ptapp_core.kinds.known import kind_for
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.settings.own import full_name
 from ptapp_tabular.config import TrainTabular
-from ptapp_tabular.data import Cells, load_for
-from ptapp_tabular.model import FORM, MISSING, UNKNOWN, About, Card, Mlp, rebuild
+from ptapp_tabular.data import Cells, load
+from ptapp_tabular.model import MISSING, UNKNOWN, About, Card, Network, rebuild
 
 
-class Tabular(InMemory[TrainTabular, Cells, Mlp, Card]):
+class Tabular(InMemory[TrainTabular, Cells, Network, Card]):
     """Cells: float32 (N, columns)."""
 
     name: ClassVar[str] = "tabular"
     settings = TrainTabular
     about: ClassVar[type[About]] = About
+    load = staticmethod(load)
     rebuild = staticmethod(rebuild)
 
-    def load(
-        self,
-        settings: TrainTabular,
-        runtime: Runtime,
-        *,
-        trained: Trained[About] | None = None,
-        other: str | None = None,
-        skip_bad: bool = False,
-    ) -> Cells:
-        """The table of a job, or of a trained run in the columns of its model."""
-        card, before = (trained.about.model, Members.read(trained.run)) if trained else (None, None)
-        return load_for(settings, card=card, before=before, other=other, skip_bad=skip_bad)
-
-    def build(self, settings: TrainTabular, data: Cells, runtime: Runtime) -> tuple[Mlp, Card]:
+    def build(self, settings: TrainTabular, data: Cells, runtime: Runtime) -> tuple[Network, Card]:
         """The model with the statistics of the training cells, and its card."""
         part = data.part("train")
         card = Card(
-            name=settings.model,
+            name=full_name(settings.model),
             **kind_for(settings.kind, data.classes, part.labels).card(),
             columns=tuple(data.columns),
             label_columns=tuple(data.label_columns),
-            **{name: getattr(settings, name) for name in FORM},
+            **{name: getattr(settings, name) for name in ("hidden", "layers", "embedding", "dropout")},
         )
         model = rebuild(card)
         model.measure(part.inputs)
         return model, card
 
-    def augment(self, job: Job[TrainTabular, Cells, Mlp, Card]) -> Callable[[Batch, Draws], Batch] | None:
+    def augment(self, job: Job[TrainTabular, Cells, Network, Card]) -> Callable[[Batch, Draws], Batch] | None:
         """Hides cells at random."""
         share = job.settings.hide
 

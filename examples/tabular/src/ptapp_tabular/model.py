@@ -1,8 +1,9 @@
 """The model: a network over numbers and embedded categories, and what a run's `meta.json` holds of it."""
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from math import nan
-from typing import Literal
 
 import torch
 from pydantic import Field
@@ -10,15 +11,14 @@ from torch import Tensor, nn
 
 from ptapp_core.data.table_rows import is_missing
 from ptapp_core.data.targets import numbers
-from ptapp_core.errors import UserError
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of
+from ptapp_core.nn.own import head_of, make_network
 from ptapp_core.runs.typed import Listed, Meta, Names, Size, Typed
+from ptapp_core.settings.own import bring, is_own
 
 UNKNOWN, MISSING, FIRST = 0, 1, 2  # the numbers of a category: none that is known, an empty cell, the first that is
-FORM = ("hidden", "layers", "embedding", "dropout")  # options that shape the network
-_MOST = 3e38  # float32 holds no larger number
 
 
 class Column(Typed):
@@ -33,19 +33,13 @@ class Column(Typed):
             return nan
         if self.words is not None:
             return self.words.get(cell, UNKNOWN)
-        (value,) = numbers([cell], [self.name])
-        if abs(value) > _MOST:
-            raise UserError(f"column {self.name}: {cell} is too large")
-        return value
+        return numbers([cell], [self.name])[0]
 
 
-class _Named(Typed):  # a base of its own, so that `meta.json` has the name first
-    name: Literal["mlp"]
-
-
-class Card(KindCard, _Named):
+class Card(KindCard):
     """What it takes to build the model again, and to use it; the columns of numbers stand first."""
 
+    name: str
     columns: Listed[Column]
     label_columns: Names
     hidden: Size
@@ -60,11 +54,12 @@ class About(Meta[Card]):
     made: bool
 
 
-class Mlp(nn.Module):
+class Network(nn.Module):
     """Cells, float32 (N, columns) as `Column.number` makes them, to what the kind of target takes, (N, K).
 
     A number is standardised by `mean` and `std` (numbers,); a missing one (NaN) is the mean, and its flag is 1.
     The first columns are `numbers` of numbers; `sizes` has the categories of each other one, the missing one included.
+    What `make` gives for a count of features takes them, (N, features), to the outputs.
     """
 
     mean: Tensor
@@ -72,17 +67,16 @@ class Mlp(nn.Module):
     sizes: Tensor
 
     def __init__(
-        self, numbers: int, sizes: list[int], kind: Kind, *, hidden: int, layers: int, embedding: int, dropout: float
+        self, numbers: int, sizes: list[int], kind: Kind, *, embedding: int, make: Callable[[int], nn.Module]
     ) -> None:
         super().__init__()
-        self.numbers, self.kind, self.head_prefix = numbers, kind, f"network.{3 * layers}"
+        self.numbers, self.kind = numbers, kind
         self.register_buffer("mean", torch.zeros(numbers))
         self.register_buffer("std", torch.ones(numbers))
         self.register_buffer("sizes", torch.tensor(sizes, dtype=torch.int64), persistent=False)
         self.embedding = nn.Embedding(1 + sum(sizes), embedding, padding_idx=UNKNOWN)  # an unknown one says nothing
-        widths = [2 * numbers + len(sizes) * embedding, *[hidden] * layers]
-        parts = [(nn.Linear(*pair), nn.ReLU(), nn.Dropout(dropout)) for pair in pairwise(widths)]
-        self.network = nn.Sequential(*(layer for part in parts for layer in part), nn.Linear(widths[-1], kind.outputs))
+        self.network = make(2 * numbers + len(sizes) * embedding)
+        self.head_prefix = f"network.{head_of(self.network)}"
 
     def forward(self, cells: Tensor) -> Tensor:
         """What the kind of target takes, (N, K)."""
@@ -104,7 +98,20 @@ class Mlp(nn.Module):
         self.std.copy_(torch.where(std > 1e-30, std, 1.0))  # also of a column without a number
 
 
-def rebuild(card: Card) -> Mlp:
+def _mlp(card: Card, outputs: int, features: int) -> nn.Module:
+    widths = [features, *[card.hidden] * card.layers]
+    parts = [(nn.Linear(*pair), nn.ReLU(), nn.Dropout(card.dropout)) for pair in pairwise(widths)]
+    return nn.Sequential(*(layer for part in parts for layer in part), nn.Linear(widths[-1], outputs))
+
+
+def _own(card: Card, outputs: int, features: int) -> nn.Module:
+    brought = bring(card.name, "--model", "the class of the network")
+    offered, inputs = {"features": features, "classes": outputs}, torch.randn(2, features)
+    return make_network(brought, f"--model {card.name}", offered=offered, inputs=inputs, logits=(2, outputs))
+
+
+def rebuild(card: Card) -> Network:
     """An untrained model of the form that a run's `meta.json` describes under "model"."""
-    sizes = [1 + len(column.words) for column in card.columns if column.words is not None]
-    return Mlp(len(card.columns) - len(sizes), sizes, kind_of(card), **{name: getattr(card, name) for name in FORM})
+    sizes, kind = [1 + len(column.words) for column in card.columns if column.words is not None], kind_of(card)
+    make = partial(_own if is_own(card.name) else _mlp, card, kind.outputs)
+    return Network(len(card.columns) - len(sizes), sizes, kind, embedding=card.embedding, make=make)

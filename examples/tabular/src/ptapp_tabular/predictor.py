@@ -1,24 +1,24 @@
 """A trained model of tables, for `ptapp tabular predict` and `ptapp.load`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
 from ptapp_core.cli.answers import answers_of
-from ptapp_core.data.table_rows import cells_in, places_of
-from ptapp_core.errors import UserError, placed
+from ptapp_core.data.table_rows import cells_in, cells_of
+from ptapp_core.errors import placed
 from ptapp_core.in_memory import Answering
 from ptapp_core.jobs import Which
 from ptapp_core.machine.runtime import Runtime
 from ptapp_tabular.config import PredictTabular
 from ptapp_tabular.data import encode
 from ptapp_tabular.domain import TABULAR, Tabular
-from ptapp_tabular.model import Card, Mlp
+from ptapp_tabular.model import Card, Network
 
 
-class Predictor(Answering[Mlp, Card]):
+class Predictor(Answering[Network, Card]):
     """The model of a run of `ptapp tabular train`, with all that it takes to answer."""
 
     domain: ClassVar[Tabular] = TABULAR
@@ -34,16 +34,9 @@ class Predictor(Answering[Mlp, Card]):
         classify: `class`, `confidence`, `probabilities`; multilabel: `labels`, `probabilities`; regress: `values`.
         Raises UserError, naming row and column, for one that is absent or holds no number where it should.
         """
-        if isinstance(rows, Mapping):
-            raise UserError("`predict` takes a list: give [row] for a single one")
-        given = []
-        for number, row in enumerate(rows):
-            places_of(list(row), self.names, f"row {number}")
-            cells = (row[name] for name in self.names)
-            given.append((f"row {number}", ["" if cell is None else str(cell).strip() for cell in cells]))
-        return [self.kind.answer(row) for row in self.answers(given)]
+        return [self.kind.answer(row) for row in self.answers(cells_of(rows, self.names))]
 
-    def answers(self, rows: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+    def answers(self, rows: Iterable[tuple[str, Sequence[str]]]) -> list[list[float]]:
         """What the kind gives for rows, which are where they stand and the cells of `names`: K numbers each."""
         coded = []
         for at, cells in rows:

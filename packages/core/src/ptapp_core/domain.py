@@ -235,6 +235,7 @@ class Place:
 
 
 AnyDomain = Domain[Any, Any, Any, Any]
+AnyJob = Job[Any, Any, Any, Any]
 
 
 def train(domain: AnyDomain, settings: Any) -> None:
@@ -246,7 +247,7 @@ def train(domain: AnyDomain, settings: Any) -> None:
         cross_validate(settings, domain.job_name(settings), domain.built_in, train=one, folds=domain.folds(settings))
 
 
-def begun(domain: AnyDomain, settings: Any) -> tuple["Job[Any, Any, Any, Any]", Loader, str]:
+def begun(domain: AnyDomain, settings: Any) -> tuple[AnyJob, Loader, str]:
     """A job that is ready to learn, its loader, and a note where the batch size is not the usual one."""
     refuse_own_code_of(settings)
     if settings.qat is not None:  # whose `auto` is no other precision
@@ -268,7 +269,7 @@ def begun(domain: AnyDomain, settings: Any) -> tuple["Job[Any, Any, Any, Any]", 
     return job, domain.loader(job), why_batch
 
 
-def about_of(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> dict[str, Any]:
+def about_of(domain: AnyDomain, job: AnyJob) -> dict[str, Any]:
     """What `meta.json` holds of a job: its data, and what it takes to build its model again."""
     about = {"domain": domain.name, "data": job.data.about, domain.made: bool(getattr(job.data, domain.made))}
     rounding = {"qat": {name: list(each) for name, each in job.rounding.items()}} if job.rounding else {}

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ptapp_core.cli.main import require_extra
 from ptapp_core.compress.channels import remove_channels, zero_weights
 from ptapp_core.data.split import SPLITS
-from ptapp_core.domain import AnyDomain, Job, about_of
+from ptapp_core.domain import AnyDomain, AnyJob, Job, about_of
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, data_name, run_of
 from ptapp_core.machine.runtime import Runtime
@@ -56,7 +56,7 @@ def prune(domain: AnyDomain, settings: PruneSettings) -> Path:
     return path
 
 
-def _job_of(domain: AnyDomain, settings: PruneSettings, trained: Trained[Any]) -> Job[Any, Any, Any, Any]:
+def _job_of(domain: AnyDomain, settings: PruneSettings, trained: Trained[Any]) -> AnyJob:
     """The job of a run, as it would begin from the weights of the pruned one, with the trained model."""
     card = trained.about.model
     before = domain.of_run(settings.run, card)
@@ -73,7 +73,7 @@ def _job_of(domain: AnyDomain, settings: PruneSettings, trained: Trained[Any]) -
     )
 
 
-def _example_of(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> Tensor:
+def _example_of(domain: AnyDomain, job: AnyJob) -> Tensor:
     """Noise in the form of the network's inputs, float32 (4, ...), which are normalised."""
     seen: list[Tensor] = []
     sample = domain.sample(job)
@@ -97,7 +97,7 @@ def _sizes(network: nn.Module, example: Tensor) -> dict[str, int]:
     }
 
 
-def _figures(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> dict[str, float]:
+def _figures(domain: AnyDomain, job: AnyJob) -> dict[str, float]:
     """The figures of the validation split; none where the run has no such samples."""
     if not len(job.parts["val"]):
         return {}
@@ -108,7 +108,7 @@ def _figures(domain: AnyDomain, job: Job[Any, Any, Any, Any]) -> dict[str, float
     return {f"{EVALUATED}{name}": value for name, value in found.items()}
 
 
-def _write(domain: AnyDomain, job: Job[Any, Any, Any, Any], pruned: Mapping[str, Any]) -> Path:
+def _write(domain: AnyDomain, job: AnyJob, pruned: Mapping[str, Any]) -> Path:
     """Leaves a run with the weights of the model, its figures and what else an export needs."""
     with run_of(
         job.settings,

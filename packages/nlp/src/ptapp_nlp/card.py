@@ -75,13 +75,20 @@ class Card(KindCard, _Inputs):
             raise ValueError("encoder is there for bert alone")
         if self.pair_columns is not None and self.task not in SUPERVISED:
             raise ValueError(f"pair_columns are not for the task {self.task}")
-        if self.segment_mark is not None and (self.encoder is None or self.pair_columns is None):
-            raise ValueError("segment_mark is there for a bert of pairs alone")
-        if self.segment_mark is not None and self.segment_mark >= self.vocab:
-            raise ValueError(f"segment_mark is {self.segment_mark}, beyond the vocabulary of {self.vocab}")
-        if self.segment_mark is not None and self.encoder is not None and self.encoder.get("type_vocab_size", 0) < 2:
-            raise ValueError("segment_mark is for an encoder of two segments")
+        if self.segment_mark is not None:
+            if self.encoder is None or self.pair_columns is None:
+                raise ValueError("segment_mark is there for a bert of pairs alone")
+            if self.segment_mark >= self.vocab:
+                raise ValueError(f"segment_mark is {self.segment_mark}, beyond the vocabulary of {self.vocab}")
+            if not _has_segments(self.encoder):
+                raise ValueError("segment_mark is for an encoder of two segments")
         return self
+
+
+def _has_segments(encoder: Mapping[str, Any]) -> bool:
+    """Whether an encoder of this configuration, which may have been edited, tells the two texts of a pair apart."""
+    kinds = encoder.get("type_vocab_size")
+    return isinstance(kinds, int) and kinds > 1
 
 
 class About(Meta[Card]):
@@ -132,7 +139,7 @@ def _marks(settings: TrainNLP, encoder: Mapping[str, Any] | None, tokens: Tokens
         raise UserError(
             f"--max-length {limit}: a pair has {marks} marks beside its two texts; give {marks + 2} or more"
         )
-    segments = int((encoder or {}).get("type_vocab_size") or 0) > 1
+    segments = encoder is not None and _has_segments(encoder)
     return {"segment_mark": segment_mark} if segments and segment_mark is not None else {}
 
 

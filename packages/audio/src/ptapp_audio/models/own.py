@@ -3,7 +3,7 @@
 import torch
 
 from ptapp_audio.models.network import Network
-from ptapp_core.nn.own import Wrapped, make_network, try_network
+from ptapp_core.nn.own import Wrapped, make_network
 from ptapp_core.settings.own import bring
 
 _TRIED = 2  # windows
@@ -18,9 +18,11 @@ def own_network(name: str, *, classes: int, shape: tuple[int, int]) -> OwnNetwor
 
     `shape`: (bands, frames).
     """
-    where = f"--model {name}"
-    module, found = bring(name, "--model", "the class of the network")
-    offered = {"classes": classes, "bands": shape[0], "frames": shape[1]}
-    net = make_network(found, where, vars(module), offered=offered)
-    try_network(net, where, torch.randn(_TRIED, *shape), logits=(_TRIED, classes))
+    net = make_network(
+        bring(name, "--model", "the class of the network"),
+        f"--model {name}",
+        offered={"classes": classes, "bands": shape[0], "frames": shape[1]},
+        inputs=torch.randn(_TRIED, *shape),
+        logits=(_TRIED, classes),
+    )
     return OwnNetwork(net)

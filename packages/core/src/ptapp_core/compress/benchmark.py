@@ -108,8 +108,8 @@ def _forms(example: Example, pickled: Path, settings: BenchmarkSettings) -> list
     if settings.compile:
         found.append(Form("compiled", pickled, None))
     files: dict[str, str] = {**FILES, "onnx int8": INT8, **{f"onnx {name}": file for name, file in HALVES.items()}}
-    for name, file in ((name, folder / file) for name, file in files.items()):
-        if file.exists():
+    for name, called in files.items():
+        if (file := folder / called).exists():
             card = _card(file, example)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch's, that TorchScript is going

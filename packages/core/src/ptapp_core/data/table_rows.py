@@ -1,8 +1,8 @@
 """A table whose rows are the samples: which column is the target, and the targets, splits and groups of its rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.loader import target_tensor
@@ -64,6 +64,18 @@ def cells_in(file: Path, columns: Sequence[str]) -> Iterator[tuple[str, list[str
         yield f"{file}:{line}", [cells[place] for place in places]
 
 
+def cells_of(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[tuple[str, list[str]]]:
+    """`row N` of each row of a program, cells by column, None for a missing one; and its cells in some columns.
+
+    Raises UserError where one is not there.
+    """
+    if isinstance(rows, Mapping):
+        raise UserError("`predict` takes a list: give [row] for a single one")
+    for number, row in enumerate(rows):
+        places_of(list(row), columns, f"row {number}")
+        yield f"row {number}", ["" if row[name] is None else str(row[name]).strip() for name in columns]
+
+
 class _Row(NamedTuple):
     line: int
     text: str
@@ -102,6 +114,8 @@ class TableRows:
         self.target.refuse_what_is_no_class()
         self.inputs = [name for name in inputs if name not in self.target.titles]
         """The columns beside those, in the order of the table."""
+        if not self.inputs:
+            raise UserError(f"{where}:1: there is no column beside the target {self.target.titles[0]}")
         self._split = next((place for place, name in enumerate(header) if name.lower() == _SPLIT), None)
         self._group = header.index(group) if group else None
 

@@ -24,6 +24,7 @@ _SEPARATORS = "|;,"  # of the labels in a cell; the first that occurs in any cel
 _YES, _NO = ("1", "1.0", "true", "yes", "y", "t"), ("0", "0.0", "false", "no", "n", "f")
 _MINUS = ("-1", "-1.0")
 _NEARLY = 0.9  # the share of cells that makes a column one of flags: the others are refused, by row
+_MOST = 3e38  # float32 holds no larger number
 _MANY, _RARE = 50, 0.5  # so many different labels, of which such a share occurs once, are no labels
 
 
@@ -122,11 +123,13 @@ def is_number(cell: str) -> bool:
 
 
 def numbers(cells: Sequence[str], columns: Sequence[str]) -> tuple[float, ...]:
-    """The numbers of a row; raises UserError, naming the column, where a cell holds none."""
+    """The numbers of a row; raises UserError, naming the column, where a cell holds none, or one beyond float32."""
     for cell, column in zip(cells, columns, strict=True):
         if not is_number(cell):
             hint = "; write it without separators of thousands, and decimals with a point" if "," in cell else ""
             raise UserError(f"column {column}: {cell!r} is no number{hint}")
+        if abs(float(cell)) > _MOST:
+            raise UserError(f"column {column}: {cell} is too large")
     return tuple(map(float, cells))
 
 

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -16,14 +17,38 @@ from ptapp_core.nn.losses import wide
 _TRIED = 4  # samples of a trial, an even number
 
 
-def make_network(found: Any, where: str, names: Mapping[str, object], *, offered: Mapping[str, object]) -> nn.Module:
-    """A network of the class `found`, given those of the `offered` keyword arguments that it takes.
+def make_network(
+    brought: tuple[ModuleType, Any],
+    where: str,
+    *,
+    offered: Mapping[str, object],
+    inputs: Tensor,
+    logits: tuple[int, ...],
+) -> nn.Module:
+    """A network of a class that `settings.own.bring` found, tried in training and in evaluation.
 
-    Raises UserError, which begins with `where`, if that is no class of networks (`names` are those of its module), if
-    it needs other arguments, or if it cannot be made.
+    Lazy layers get their weights here; else the trial leaves the network, and the generator, as they were.
+
+    Args:
+        brought: the module, and what was found in it.
+        where: what every message begins with.
+        offered: keyword arguments; the class gets those of them that it takes.
+        inputs: (N, ...) of the dtype and shape that the domain feeds to networks.
+        logits: the shape that the result must have, such as (N, K).
+
+    Raises:
+        UserError: that is no class of networks, it needs other arguments, it cannot be made, it fails, it returns
+            something else than floats of that shape, or its result does not depend on its parameters.
     """
+    net = _made(*brought, where=where, offered=offered)
+    _try_network(net, where, inputs, logits=logits)
+    return net
+
+
+def _made(module: ModuleType, found: Any, *, where: str, offered: Mapping[str, object]) -> nn.Module:
     if found is None:
-        classes = [name for name, value in names.items() if isinstance(value, type) and issubclass(value, nn.Module)]
+        values = vars(module).items()
+        classes = [name for name, value in values if isinstance(value, type) and issubclass(value, nn.Module)]
         raise UserError(f"{where}: there is no such class{nearest(where.rpartition(':')[2], classes)}")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise UserError(f"{where}: is no class of networks: derive it from torch.nn.Module")
@@ -57,19 +82,7 @@ def _taken(found: type[nn.Module], where: str, offered: Mapping[str, object]) ->
     return {each.name: offered[each.name] for each in parameters if each.name in offered}
 
 
-def try_network(net: nn.Module, where: str, inputs: Tensor, *, logits: tuple[int, ...]) -> None:
-    """Takes `inputs` through a network in training and in evaluation, and leaves it and the generator as they were.
-
-    Lazy layers get their weights here.
-
-    Args:
-        inputs: (N, ...) of the dtype and shape that the domain feeds to networks.
-        logits: the shape that the result must have, such as (N, K).
-
-    Raises:
-        UserError: it fails, returns something else than floats of that shape, or its result does not depend on its
-            parameters; the message begins with `where`.
-    """
+def _try_network(net: nn.Module, where: str, inputs: Tensor, *, logits: tuple[int, ...]) -> None:
     given = f"an input {tuple(inputs.shape)} {str(inputs.dtype).removeprefix('torch.')}"
     try:
         if any(is_lazy(each) for each in chain(net.parameters(), net.buffers())):

@@ -7,6 +7,7 @@ Batch normalisation stays as it is: it multiplies each channel by a factor, and 
 folding it into a convolution afterwards gives the same integers.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -82,7 +83,7 @@ def rounded_weights(weight: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -WEIGHT_LIMIT, WEIGHT_LIMIT)
 
 
-class Rounded(nn.Module):
+class Rounded(nn.Module, ABC):
     """What the layers below have in common: they compute in float32, under autocast too, or the grids would be lost."""
 
     weight: Tensor
@@ -99,9 +100,9 @@ class Rounded(nn.Module):
         weight = rounded_weights(self.weight) if self.rounds else self.weight
         return self.product(x if self.given is None else self.given(x), weight)
 
+    @abstractmethod
     def product(self, x: Tensor, weight: Tensor) -> Tensor:
         """What the layer makes of its input, float32 (N, ...), by the weights, float32 (out, ...)."""
-        raise NotImplementedError
 
 
 class RoundedConv1d(Rounded, nn.Conv1d):

@@ -24,6 +24,8 @@ class Settings(BaseModel):
 
     first: ClassVar[tuple[str, ...]] = ()
     """The settings that `--help` shows of a command with many; `--help-all` shows all. Empty: `--help` shows all."""
+    left_out: ClassVar[frozenset[str]] = frozenset()
+    """Inherited settings that the command does not have."""
 
     model_config = ConfigDict(defer_build=True, frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
@@ -64,6 +66,8 @@ class Settings(BaseModel):
         """The fields by group, positional arguments first, groups in the order of their first field."""
         grouped: dict[str, dict[str, FieldInfo]] = {ARGUMENTS: {}}
         for name, field in cls.model_fields.items():
+            if name in cls.left_out:
+                continue
             grouped.setdefault(group_of(field), {})[name] = field
         return {group: fields for group, fields in grouped.items() if fields}
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import PrivateAttr, field_validator
-from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError
 from ptapp_core.settings.base import Settings
@@ -14,8 +13,6 @@ from ptapp_core.settings.toml import read_toml
 from ptapp_core.settings.train import JobSettings
 
 _TUNING = "Tuning"
-_LEFT_OUT = frozenset(("resume", "test", "folds", "fold", "seeds", "parallel", "began_with"))
-"""Settings of `train` that a study decides itself, or that make several runs of one job."""
 
 
 class TuneSettings(Settings):
@@ -28,6 +25,8 @@ class TuneSettings(Settings):
 
     own: ClassVar[tuple[str, ...]] = ("space", "trials", "storage", "prune", "monitor")
     """What `--help` shows first."""
+    left_out = frozenset(("resume", "test", "folds", "fold", "seeds", "parallel", "began_with"))
+    """Settings of `train` that a study decides itself, or that make several runs of one job."""
     job: ClassVar[type[JobSettings]]
     """The settings of `train`."""
 
@@ -60,18 +59,11 @@ class TuneSettings(Settings):
         return self._given
 
     @classmethod
-    def groups(cls) -> dict[str, dict[str, FieldInfo]]:
-        """The fields by group, less those of `train` that no study has."""
-        found = super().groups().items()
-        kept = {group: {name: f for name, f in fields.items() if name not in _LEFT_OUT} for group, fields in found}
-        return {group: fields for group, fields in kept.items() if fields}
-
-    @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
         """Resolves as `train` does; raises UserError where nothing is to be tried, or nothing says which is best."""
         settings = super().resolve(config, options)
         table = read_toml(config)[1] if config is not None else {}
-        apart = _LEFT_OUT | set(TuneSettings.model_fields)
+        apart = cls.left_out | set(TuneSettings.model_fields)
         settings._given = {name: value for name, value in {**table, **options}.items() if name not in apart}
         for name in ("folds", "seeds"):
             if getattr(settings, name, None) is not None:

@@ -4,22 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Self
 
-from pydantic.fields import FieldInfo
-
 from ptapp_core.errors import UserError
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import option
 
 _RATES = "Rates"
 _STEPS = 200
-_LEFT_OUT = frozenset(
-    (
-        *("lr", "backbone_lr", "schedule", "warmup", "milestones", "lr_gamma", "power"),
-        *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
-        *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", "sync_batchnorm", "compile", "began_with"),
-    )
-)
-"""Settings of `train` without an effect on a test of rates; a file that has them is taken without."""
 
 
 class RateSettings(Settings):
@@ -31,17 +21,19 @@ class RateSettings(Settings):
 
     own: ClassVar[tuple[str, ...]] = ("lowest", "highest", "steps")
     """What `--help` shows first."""
+    left_out = frozenset(
+        (
+            *("lr", "backbone_lr", "schedule", "warmup", "milestones", "lr_gamma", "power"),
+            *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep"),
+            *("log_every", "resume", "test", "log_to", "profile", "folds", "fold", "nproc", "sync_batchnorm"),
+            *("compile", "began_with"),
+        )
+    )
+    """Settings of `train` without an effect on a test of rates; a file that has them is taken without."""
 
     lowest: float = option(1e-6, "learning rate of the first step", group=_RATES, gt=0)
     highest: float = option(1.0, "learning rate of the last step", group=_RATES, gt=0)
     steps: int | None = option(_STEPS, "steps from the lowest rate to the highest", group=_RATES, ge=10, le=10**6)
-
-    @classmethod
-    def groups(cls) -> dict[str, dict[str, FieldInfo]]:
-        """The fields by group, less those of `train` that have no effect here."""
-        found = super().groups().items()
-        kept = {group: {name: f for name, f in fields.items() if name not in _LEFT_OUT} for group, fields in found}
-        return {group: fields for group, fields in kept.items() if fields}
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
@@ -51,7 +43,7 @@ class RateSettings(Settings):
         """
         settings = super().resolve(config, options)
         fields = cls.model_fields
-        unused = {name: fields[name].get_default() for name in fields.keys() & _LEFT_OUT}
+        unused = {name: fields[name].get_default() for name in fields.keys() & cls.left_out}
         steps = settings.steps if "steps" in options else _STEPS
         settings = settings.model_copy(update={**unused, "steps": steps})
         if settings.lowest >= settings.highest:

@@ -27,7 +27,7 @@ import numpy as np
 import optuna
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from ptapp_core.errors import UserError, one_line
@@ -85,7 +85,8 @@ class Study:
         optuna.logging.set_verbosity(logging.ERROR)
         with self.locked():
             key = self._key(base)
-            url = storage or f"sqlite:///{(folder / 'study.db').resolve()}"
+            own = URL.create("sqlite", database=str((folder / "study.db").resolve()))  # quotes what a path may hold
+            url = storage or own.render_as_string()
             try:
                 self._storage = optuna.storages.RDBStorage(url, engine_kwargs=_PATIENT if storage is None else None)
                 self._study = optuna.create_study(

@@ -1,6 +1,5 @@
 """Tables of texts, or of pairs of texts, with labels."""
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -174,7 +173,7 @@ def _label_among(
     """Which of the columns `taken`, that are texts, is one of labels as well; None where none is."""
     option = columns.label or ""
     if option and option.lower() not in header and not option.isdecimal():  # several labels, as x+y or a,b
-        names = [name.strip().lower() for name in re.split(r"[+,]", option)]
+        names = [name.strip().lower() for name in option.replace(JOINS, BETWEEN).split(BETWEEN)]
         return next((place for place in taken if header and header[place] in names), None)
     label = places(file, columns, header, rows=body)[1]
     return label if label in taken else None

@@ -69,25 +69,16 @@ def _encoder(card: Card, pretrained: bool) -> Encoder:
         return PretrainedEncoder(card.encoder, source, card.pad, lora=options.lora, segment_mark=card.segment_mark)
     if card.name == "transformer":
         return TransformerEncoder(card.vocab, options.dim, options.heads, **_rest(card))
+    sizes: dict[str, Any] = {
+        "hidden": options.hidden or options.dim,
+        "layers": options.layers,
+        "dropout": options.dropout,
+        "pad": card.pad,
+    }
     if card.spelled:
-        return SpelledEncoder(
-            card.vocab,
-            options.dim,
-            hidden=options.hidden or options.dim,
-            layers=options.layers,
-            dropout=options.dropout,
-            pad=card.pad,
-        )
-    return RecurrentEncoder(
-        cast(Cell, card.name),
-        card.vocab,
-        options.dim,
-        hidden=options.hidden or options.dim,
-        layers=options.layers,
-        bidirectional=options.bidirectional,
-        dropout=options.dropout,
-        pad=card.pad,
-    )
+        return SpelledEncoder(card.vocab, options.dim, **sizes)
+    cell = cast(Cell, card.name)
+    return RecurrentEncoder(cell, card.vocab, options.dim, bidirectional=options.bidirectional, **sizes)
 
 
 def _rest(card: Card) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import inspect
 
 import torch
 
-from ptapp_core.nn.own import Wrapped, make_network, try_network
+from ptapp_core.nn.own import Wrapped, make_network
 from ptapp_core.settings.own import bring
 from ptapp_nlp.card import Card
 
@@ -23,14 +23,16 @@ def own_network(card: Card, outputs: int) -> OwnNetwork:
 
     One that takes `length` reads no longer texts. Raises UserError where it does not fit.
     """
-    name, length = card.name, card.max_length
-    module, found = bring(name, "--model", "the class of the network")
-    offered = {"vocab": card.vocab, "classes": outputs, "pad": card.pad, "length": length}
-    net = make_network(found, f"--model {name}", vars(module), offered=offered)
-    count, tokens = _TRIED[0], min(_TRIED[1], length)
-    logits = (count, tokens, outputs) if card.task == "tag" else (count, outputs)
-    try_network(net, f"--model {name}", torch.randint(card.vocab, (count, tokens)), logits=logits)
+    length, count = card.max_length, _TRIED[0]
+    tokens = min(_TRIED[1], length)
+    net = make_network(
+        bring(card.name, "--model", "the class of the network"),
+        f"--model {card.name}",
+        offered={"vocab": card.vocab, "classes": outputs, "pad": card.pad, "length": length},
+        inputs=torch.randint(card.vocab, (count, tokens)),
+        logits=(count, tokens, outputs) if card.task == "tag" else (count, outputs),
+    )
     network = OwnNetwork(net)
-    if "length" in inspect.signature(found).parameters:
+    if "length" in inspect.signature(type(net)).parameters:
         network.positions = length
     return network

@@ -19,9 +19,9 @@ from gymnasium.utils.env_checker import data_equivalence
 
 from ptapp_core.errors import UserError
 from ptapp_core.runs.states import refuse_unlike
+from ptapp_rl.envs.interface import reset, step
 from ptapp_rl.envs.masks import sample
-from ptapp_rl.envs.names import OLD_GYM
-from ptapp_rl.envs.spaces import name_of, refuse_other_shape, reward_of
+from ptapp_rl.envs.spaces import reward_of
 
 Way = Literal["plain", "replay", "reset"]
 
@@ -98,34 +98,6 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         self._over, self._actions = False, []
         seed = np.random.SeedSequence((self._seed, self._index, self._episode)).generate_state(1)[0]
         return reset(self.env, int(seed))
-
-
-def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
-    """Resets an environment; raises UserError where it has another interface than Gymnasium's."""
-    try:
-        result = env.reset(seed=seed)
-    except (TypeError, ValueError) as error:
-        if "argument 'seed'" not in str(error) and "unpack (expected 2" not in str(error):
-            raise
-        result = None
-    if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
-        raise UserError(f"--env {name_of(env)}: its reset is not as {OLD_GYM}")
-    refuse_other_shape(env, result[0])
-    return result
-
-
-def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-    """Steps an environment; raises UserError where it has another interface than Gymnasium's."""
-    try:
-        result = env.step(action)
-    except ValueError as error:
-        if "unpack (expected 5" not in str(error):
-            raise
-        result = ()
-    if len(result) != 5:
-        raise UserError(f"--env {name_of(env)}: its step is not as {OLD_GYM}")
-    refuse_other_shape(env, result[0])
-    return result
 
 
 def way_of(make: Any) -> Way:

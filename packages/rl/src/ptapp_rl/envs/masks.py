@@ -13,6 +13,7 @@ from gymnasium import spaces
 
 from ptapp_core.errors import UserError
 from ptapp_rl.envs.forms import MASK
+from ptapp_rl.envs.interface import reset
 from ptapp_rl.envs.spaces import name_of
 
 _ALONE = "observation"  # what an observation that is no dictionary is called beside its mask
@@ -45,13 +46,9 @@ def with_mask(env: gym.Env[Any, Any], name: str) -> gym.Env[Any, Any]:
 
 def shape_in_info(env: Any) -> tuple[int, ...] | None:
     """The shape of the mask in the `info` of a reset; None where there is none. Vectors of environments too."""
+    _, info = reset(env, 0)
     try:
-        _, info = env.reset(seed=0)
-        found = MASK in info
-    except Exception:  # the first reset of the job will say what is wrong
-        return None
-    try:
-        return np.shape(info[MASK]) if found else None
+        return np.shape(info[MASK]) if MASK in info else None
     except ValueError:  # masks of several choices, of different lengths
         return ()
 

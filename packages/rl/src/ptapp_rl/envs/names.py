@@ -14,15 +14,12 @@ from gymnasium import spaces
 from ptapp_core.errors import UserError, close_to, install, nearest
 from ptapp_core.settings import own as own_code
 from ptapp_rl.envs.forms import MASK
+from ptapp_rl.envs.interface import OLD_GYM
 from ptapp_rl.envs.masks import shape_in_info, with_mask
 from ptapp_rl.envs.spaces import refuse_other_shape
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
-OLD_GYM = (
-    "Gymnasium wants it: reset(seed=, options=) returns an observation and a dictionary, step returns five values; "
-    "the package shimmy converts environments of the old gym"
-)
 LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own is 2,000
 
 

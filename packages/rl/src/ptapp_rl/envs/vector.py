@@ -113,7 +113,10 @@ class Environments:
         self._wait = vector == "async" and instance is None
         new = partial(make, name, stack=stack, limit=limit, masked=masked)
         make_one = new if instance is None else partial(_Lent, instance, limit)
-        self._vector, self.way = self._make(seed, first, make_one, trial=trial)
+        try:
+            self._vector, self.way = self._make(seed, first, make_one, trial=trial)
+        except Exception as error:  # whatever the user's code does
+            raise self._complaint(error) from error
         self.observation_space, self.action_space = (
             self._vector.single_observation_space,
             self._vector.single_action_space,
@@ -131,9 +134,9 @@ class Environments:
         self, seed: int, first: int, make_one: Callable[[], gym.Env[Any, Any]], *, trial: bool
     ) -> tuple[Any, Way]:
         if self._own:
-            way = self._way_of(partial(make_own_vector, self.name, 2)) if trial else "reset"
+            way = way_of(partial(make_own_vector, self.name, 2)) if trial else "reset"
             return make_own_vector(self.name, self.count), way
-        way, home = self._way_of(make_one) if trial else "reset", os.getpid()
+        way, home = way_of(make_one) if trial else "reset", os.getpid()
 
         def one(index: int) -> gym.Env[Any, Any]:
             if os.getpid() != home:  # this is a worker
@@ -146,12 +149,6 @@ class Environments:
             end_with_job(workers.processes)
             return workers, way
         return gym.vector.SyncVectorEnv(makers, copy=False, autoreset_mode=_AUTORESET), way
-
-    def _way_of(self, make: Callable[[], Any]) -> Way:
-        try:
-            return way_of(make)
-        except Exception as error:
-            raise self._complaint(error) from error
 
     def restart(self) -> None:
         """Begins the first episodes again, as new environments would; where `way` is reset they may differ."""

@@ -2,7 +2,7 @@
 
 import torch
 
-from ptapp_core.nn.own import Wrapped, head_of, make_network, try_network
+from ptapp_core.nn.own import Wrapped, head_of, make_network
 from ptapp_core.settings.own import bring
 from ptapp_core.weights import copy_weights, named_as
 from ptapp_vision.models.network import Network
@@ -22,14 +22,11 @@ def own_network(
 
     `of_pixels`: it gives logits of each pixel, (N, classes, size, size).
     """
-    where = f"--model {name}"
-    module, found = bring(name, "--model", "the class of the network")
-    offered = {"classes": classes, "channels": channels, "size": size}
-    net = make_network(found, where, vars(module), offered=offered)
-    try_network(
-        net,
-        where,
-        torch.randn(_TRIED, channels, size, size),
+    net = make_network(
+        bring(name, "--model", "the class of the network"),
+        f"--model {name}",
+        offered={"classes": classes, "channels": channels, "size": size},
+        inputs=torch.randn(_TRIED, channels, size, size),
         logits=(_TRIED, classes, size, size) if of_pixels else (_TRIED, classes),
     )
     network = OwnNetwork(net)
