@@ -8,6 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_audio.config import (
+        BatchesAudio,
         EvaluateAudio,
         ExportAudio,
         FeaturesAudio,
@@ -45,6 +46,15 @@ def find_lr(settings: "RatesAudio") -> None:
     from ptapp_core.tune.rates import find_lr
 
     find_lr(AUDIO, settings)
+
+
+@command(app, "ptapp_audio.config:BatchesAudio")
+def find_batch(settings: "BatchesAudio") -> None:
+    """Train for some steps with batches of rising sizes, and suggest one."""
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.tune.batches import find_batch
+
+    find_batch(AUDIO, settings)
 
 
 @command(app, "ptapp_audio.config:EvaluateAudio")

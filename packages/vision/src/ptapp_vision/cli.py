@@ -8,7 +8,15 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings, PruneSettings
-    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, RatesVision, TrainVision, TuneVision
+    from ptapp_vision.config import (
+        BatchesVision,
+        EvaluateVision,
+        ExportVision,
+        PredictVision,
+        RatesVision,
+        TrainVision,
+        TuneVision,
+    )
 
 app = domain("Images: train, evaluate and export classifiers and autoencoders.")
 
@@ -37,6 +45,15 @@ def find_lr(settings: "RatesVision") -> None:
     from ptapp_vision.domain import VISION
 
     find_lr(VISION, settings)
+
+
+@command(app, "ptapp_vision.config:BatchesVision")
+def find_batch(settings: "BatchesVision") -> None:
+    """Train for some steps with batches of rising sizes, and suggest one."""
+    from ptapp_core.tune.batches import find_batch
+    from ptapp_vision.domain import VISION
+
+    find_batch(VISION, settings)
 
 
 @command(app, "ptapp_vision.config:EvaluateVision")

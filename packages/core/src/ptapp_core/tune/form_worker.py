@@ -52,7 +52,9 @@ def measured(domain: AnyDomain, settings: Any, steps: int, *, folder: Path) -> d
         first: seconds of the first step.
         epoch: steps an epoch.
         peak: bytes that this process has taken at most until the last step.
-        device: where it computed; device_peak: bytes that tensors took there at most, None on a processor.
+        device: where it computed; device_peak: bytes that tensors took there at most, None on a processor;
+            device_memory: bytes that it has.
+        samples: those of the training split.
         figure, value: the figure that chooses a checkpoint; None where the data has no validation split.
     """
     job, loader, _ = begun(domain, settings.model_copy(update={"steps": steps}))
@@ -103,6 +105,8 @@ def measured(domain: AnyDomain, settings: Any, steps: int, *, folder: Path) -> d
         "peak": peaks[0] if peaks else peak(),
         "device": str(runtime.device),
         "device_peak": torch.cuda.max_memory_allocated(runtime.device) if on_cuda else None,
+        "device_memory": torch.cuda.get_device_properties(runtime.device).total_memory if on_cuda else None,
+        "samples": len(job.parts["train"]),
         "figure": plan.monitor,
         "value": found[plan.monitor] if has_val else None,
     }

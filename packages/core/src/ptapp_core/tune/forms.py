@@ -61,7 +61,7 @@ def benchmark(domain: AnyDomain, settings: BenchmarkSettings) -> None:
         if why := impossible(form, job, domain.name, compiled=settings.compile):
             left_out[form] = why
             continue
-        found = train_in(form, domain, job, steps=settings.train_steps)
+        found = train_in(domain, plainly(job), FORMS[form], steps=settings.train_steps)
         if "reason" not in found:
             rows.append(Row(form, found))
         elif form == PLAIN:
@@ -101,15 +101,20 @@ def impossible(form: str, job: Any, domain: str, *, compiled: bool) -> str:
     return ""
 
 
-def train_in(form: str, domain: AnyDomain, job: Any, *, steps: int) -> dict[str, Any]:
-    """What a process of its own finds of a form (see `form_worker`)."""
+def plainly(job: Any) -> Any:
+    """The job in the form that the others are compared with."""
     fields = type(job).model_fields
-    base = {name: value for name, value in {**_ONE_JOB, **_PLAINLY}.items() if name in fields}
-    kind = type(domain)
+    return job.model_copy(update={name: value for name, value in _PLAINLY.items() if name in fields})
+
+
+def train_in(domain: AnyDomain, job: Any, changes: Mapping[str, Any], *, steps: int) -> dict[str, Any]:
+    """What a process of its own finds of some steps of a job with other settings (see `form_worker`)."""
+    fields, kind = type(job).model_fields, type(domain)
+    base = {name: value for name, value in _ONE_JOB.items() if name in fields}
     with TemporaryDirectory(prefix="ptapp-benchmark-") as name:
         folder = Path(name)
         write_text(folder / "base.toml", job.with_full_paths().model_copy(update=base).to_toml())
-        given = {"domain": f"{kind.__module__}:{kind.__qualname__}", "given": FORMS[form], "steps": steps}
+        given = {"domain": f"{kind.__module__}:{kind.__qualname__}", "given": changes, "steps": steps}
         write_json(folder / "job.json", given)
         words = [sys.executable, "-P", "-m", "ptapp_core.tune.form_worker", str(os.getpid()), name]
         done = run_alone(words, {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))})
