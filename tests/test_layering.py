@@ -55,7 +55,20 @@ ROOMS = {
     "ship": {"cli", "serve", "settings"},
     "registry": {"cli", "data", "runs", "serve", "settings", "ship"},
     "cli": {"kinds", "machine", "measure", "runs", "serve", "settings"},
-    "tune": {"cli", "domain", "fit", "jobs", "loop", "machine", "measure", "plan", "runs", "settings", "task"},
+    "tune": {
+        "cli",
+        "compress",
+        "domain",
+        "fit",
+        "jobs",
+        "loop",
+        "machine",
+        "measure",
+        "plan",
+        "runs",
+        "settings",
+        "task",
+    },
 }
 LONGEST = 400
 # What `--help`, `runs` and a mistake in the options need; they answer before torch could be loaded.

@@ -8,6 +8,7 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_audio.config import (
+        BatchesAudio,
         EvaluateAudio,
         ExportAudio,
         FeaturesAudio,
@@ -47,6 +48,15 @@ def find_lr(settings: "RatesAudio") -> None:
     find_lr(AUDIO, settings)
 
 
+@command(app, "ptapp_audio.config:BatchesAudio")
+def find_batch(settings: "BatchesAudio") -> None:
+    """Train for some steps with batches of rising sizes, and suggest one."""
+    from ptapp_audio.domain import AUDIO
+    from ptapp_core.tune.batches import find_batch
+
+    find_batch(AUDIO, settings)
+
+
 @command(app, "ptapp_audio.config:EvaluateAudio")
 def evaluate(settings: "EvaluateAudio") -> None:
     """Measure a trained model on the test part; write a report."""
@@ -75,9 +85,9 @@ def export(settings: "ExportAudio") -> None:
 
 @command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
 def benchmark(settings: "BenchmarkSettings") -> None:
-    """Time and measure the forms of a trained model that are at hand."""
+    """Time and measure the forms of a trained model that are at hand, or with --train those of training."""
     from ptapp_audio.domain import AUDIO
-    from ptapp_core.domain import benchmark
+    from ptapp_core.tune.forms import benchmark
 
     benchmark(AUDIO, settings)
 

@@ -12,6 +12,7 @@ from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.tune.batch_settings import BatchSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
 
@@ -131,6 +132,12 @@ class TuneAudio(TuneSettings, TrainAudio):
 
     job: ClassVar[type[TrainAudio]] = TrainAudio
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainAudio.first)
+
+
+class BatchesAudio(BatchSettings, TrainAudio):
+    """`ptapp audio find-batch`."""
+
+    first: ClassVar[tuple[str, ...]] = (*BatchSettings.own, *TrainAudio.first)
 
 
 class RatesAudio(RateSettings, TrainAudio):

@@ -10,6 +10,7 @@ from ptapp_core.cli.app import command, domain
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
     from ptapp_nlp.config import (
+        BatchesNLP,
         EvaluateNLP,
         ExportNLP,
         GenerateNLP,
@@ -50,6 +51,15 @@ def find_lr(settings: "RatesNLP") -> None:
     from ptapp_nlp.domain import TEXT
 
     find_lr(TEXT, settings)
+
+
+@command(app, "ptapp_nlp.config:BatchesNLP")
+def find_batch(settings: "BatchesNLP") -> None:
+    """Train for some steps with batches of rising sizes, and suggest one."""
+    from ptapp_core.tune.batches import find_batch
+    from ptapp_nlp.domain import TEXT
+
+    find_batch(TEXT, settings)
 
 
 @command(app, "ptapp_nlp.config:EvaluateNLP")
@@ -96,8 +106,8 @@ def export(settings: "ExportNLP") -> None:
 
 @command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
 def benchmark(settings: "BenchmarkSettings") -> None:
-    """Time and measure the forms of a trained model that are at hand."""
-    from ptapp_core.domain import benchmark
+    """Time and measure the forms of a trained model that are at hand, or with --train those of training."""
+    from ptapp_core.tune.forms import benchmark
     from ptapp_nlp.domain import TEXT
 
     benchmark(TEXT, settings)

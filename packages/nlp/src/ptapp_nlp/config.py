@@ -13,6 +13,7 @@ from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.tune.batch_settings import BatchSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
 from ptapp_nlp.data.hub import PREFIX
@@ -259,6 +260,12 @@ class TuneNLP(TuneSettings, TrainNLP):
 
     job: ClassVar[type[TrainNLP]] = TrainNLP
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainNLP.first)
+
+
+class BatchesNLP(BatchSettings, TrainNLP):
+    """`ptapp nlp find-batch`."""
+
+    first: ClassVar[tuple[str, ...]] = (*BatchSettings.own, *TrainNLP.first)
 
 
 class RatesNLP(RateSettings, TrainNLP):

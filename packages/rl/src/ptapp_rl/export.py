@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ptapp_core.compress.benchmark import run_benchmark
 from ptapp_core.compress.exports import write_exports
+from ptapp_core.errors import UserError
 from ptapp_core.export import Example, Inputs
 from ptapp_core.jobs import Trained
 from ptapp_core.measure.judge import OfActions
@@ -31,7 +32,9 @@ def export(settings: ExportRL) -> None:
 
 
 def benchmark(settings: BenchmarkSettings) -> None:
-    """Times and measures the forms of a policy that are at hand."""
+    """Times and measures the forms of a policy that are at hand; raises UserError for those of its training."""
+    if settings.train:
+        raise UserError("--train compares seconds an epoch, and an environment has no epochs: leave it out")
     run_benchmark(example_of(*find(settings)), settings)
 
 

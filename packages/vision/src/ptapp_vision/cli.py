@@ -8,7 +8,15 @@ from ptapp_core.cli.app import command, domain
 
 if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings, PruneSettings
-    from ptapp_vision.config import EvaluateVision, ExportVision, PredictVision, RatesVision, TrainVision, TuneVision
+    from ptapp_vision.config import (
+        BatchesVision,
+        EvaluateVision,
+        ExportVision,
+        PredictVision,
+        RatesVision,
+        TrainVision,
+        TuneVision,
+    )
 
 app = domain("Images: train, evaluate and export classifiers and autoencoders.")
 
@@ -39,6 +47,15 @@ def find_lr(settings: "RatesVision") -> None:
     find_lr(VISION, settings)
 
 
+@command(app, "ptapp_vision.config:BatchesVision")
+def find_batch(settings: "BatchesVision") -> None:
+    """Train for some steps with batches of rising sizes, and suggest one."""
+    from ptapp_core.tune.batches import find_batch
+    from ptapp_vision.domain import VISION
+
+    find_batch(VISION, settings)
+
+
 @command(app, "ptapp_vision.config:EvaluateVision")
 def evaluate(settings: "EvaluateVision") -> None:
     """Measure a trained model on the data's test part, and write a report."""
@@ -67,8 +84,8 @@ def export(settings: "ExportVision") -> None:
 
 @command(app, "ptapp_core.settings.after_training:BenchmarkSettings")
 def benchmark(settings: "BenchmarkSettings") -> None:
-    """Time and measure the forms of a trained model that are at hand."""
-    from ptapp_core.domain import benchmark
+    """Time and measure the forms of a trained model that are at hand, or with --train those of training."""
+    from ptapp_core.tune.forms import benchmark
     from ptapp_vision.domain import VISION
 
     benchmark(VISION, settings)

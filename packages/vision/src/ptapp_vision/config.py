@@ -11,6 +11,7 @@ from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
+from ptapp_core.tune.batch_settings import BatchSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
 
@@ -181,6 +182,12 @@ class TuneVision(TuneSettings, TrainVision):
 
     job: ClassVar[type[TrainVision]] = TrainVision
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainVision.first)
+
+
+class BatchesVision(BatchSettings, TrainVision):
+    """`ptapp vision find-batch`."""
+
+    first: ClassVar[tuple[str, ...]] = (*BatchSettings.own, *TrainVision.first)
 
 
 class RatesVision(RateSettings, TrainVision):

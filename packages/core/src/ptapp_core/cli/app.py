@@ -102,8 +102,9 @@ def verbs(app: typer.Typer, domain: str, train: str, *, predict: str) -> typer.T
     add("predict", "Answer files.", of_predict, lambda settings: load_object(answer)(settings))
     help = "Write a trained model as pt2, ONNX or TorchScript, proven equal."
     add("export", help, f"{after}:ExportSettings", calls("export"))
-    help = "Time and measure the forms of a trained model that are at hand."
-    add("benchmark", help, f"{after}:BenchmarkSettings", calls("benchmark"))
+    help = "Time and measure the forms of a trained model that are at hand, or with --train those of training."
+    compare = "ptapp_core.tune.forms:benchmark"
+    add("benchmark", help, f"{after}:BenchmarkSettings", lambda given: load_object(compare)(load_object(domain), given))
     return app
 
 

@@ -24,15 +24,18 @@ def child_command(words: Sequence[str], *, folder: str = "") -> list[str]:
 
 def run_child(parent: int, folder: str) -> int:
     """Runs the command of `sys.argv` and returns its exit code."""
-    Thread(target=_end_with, args=(parent, folder), daemon=True).start()
+    Thread(target=end_with, args=(parent, folder), daemon=True).start()
     code = main()
     if os.getppid() != parent:
         _remove(folder)
     return code
 
 
-def _end_with(parent: int, folder: str) -> None:
-    """Waits for the parent's end, after which nobody would end this process: it saves itself, or is killed."""
+def end_with(parent: int, folder: str) -> None:
+    """Waits for the parent's end, after which nobody would end this process: it saves itself, or is killed.
+
+    The `folder`, if it has a name, is removed.
+    """
     while os.getppid() == parent:
         time.sleep(1.0)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # it has nothing to save yet

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -16,12 +15,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ptapp_core.compress import worker
+from ptapp_core.compress.alone import reason, run_alone
 from ptapp_core.compress.exports import INT8
 from ptapp_core.compress.half import HALVES, is_there
 from ptapp_core.compress.proof import Measure, Verdict
 from ptapp_core.errors import UserError, counted
 from ptapp_core.export import FILES, READERS, Example, read_onnx
 from ptapp_core.machine.processor import TELLING, available_cores, flags
+from ptapp_core.machine.terminal import tell
 from ptapp_core.measure.report import BLUE, INK, ORANGE, save
 from ptapp_core.runs.run import read_json, write_json
 from ptapp_core.settings.after_training import BenchmarkSettings
@@ -82,16 +83,22 @@ def run_benchmark(example: Example, settings: BenchmarkSettings) -> None:
             for threads in sorted({1, cores}):
                 times, peak = _timed(form, part, threads, settings.seconds)
                 rows.append(Row(form.name, threads, form.file.stat().st_size, times, peak, verdict))
-    table, instructions = _table(rows), [flag for flag in TELLING if flag in flags()]
-    print(f"processor: {', '.join(instructions) or 'it does not say what it can do'}")
-    print("\n".join(table))
-    if (load := os.getloadavg()[0]) > cores + 1:  # this program is one
-        print(f"note: the machine is busy (load {load:.1f} on {counted(cores, 'core')}), so times vary")
-    write_json(folder / "benchmark.json", {"instructions": instructions, "rows": [row.card() for row in rows]})
+    instructions = [flag for flag in TELLING if flag in flags()]
+    found = {"instructions": instructions, "rows": [row.card() for row in rows]}
+    write_json(folder / "benchmark.json", found)
     _draw(rows, folder / "benchmark.png")
+    said = [f"processor: {', '.join(instructions) or 'it does not say what it can do'}", *_table(rows), *busy()]
     if settings.profile:
-        print("\n".join(_profiled(model, batch, folder / "trace.json")))
-    print(f"benchmark: {folder}")
+        said += _profiled(model, batch, folder / "trace.json")
+    print(json.dumps(found) if settings.json_ else "\n".join([*said, f"benchmark: {folder}"]))
+
+
+def busy() -> list[str]:
+    """A note where other programs take the processor, so that times say little."""
+    load, cores = os.getloadavg()[0], available_cores()
+    if load <= cores + 1:  # this program is one
+        return []
+    return [f"note: the machine is busy (load {load:.1f} on {counted(cores, 'core')}), so times vary"]
 
 
 def _forms(example: Example, pickled: Path, settings: BenchmarkSettings) -> list[Form]:
@@ -111,7 +118,8 @@ def _forms(example: Example, pickled: Path, settings: BenchmarkSettings) -> list
                 elif is_there(provider):
                     found.append(Form(name, file, read_onnx(file, provider)))
                 else:
-                    print(f"note: {file.name} is left out, for it was made for {provider}, which is not there")
+                    left_out = f"note: {file.name} is left out, for it was made for {provider}, which is not there"
+                    tell(left_out, sys.stderr if settings.json_ else sys.stdout)
     return found
 
 
@@ -137,10 +145,9 @@ def _timed(form: Form, folder: Path, threads: int, seconds: float) -> tuple[dict
     # By its file, and not by its module: the package would bring torch into the processes that do without.
     words = [sys.executable, worker.__file__, str(folder / "job.json")]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    done = run_alone(words, environment)
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["it was killed"])[-1]
-        raise UserError(f"benchmark: the form {form.name} cannot be timed in a process of its own ({reason})")
+        raise UserError(f"benchmark: the form {form.name} cannot be timed in a process of its own ({reason(done)})")
     found = json.loads(done.stdout.splitlines()[-1])
     return {int(size): times for size, times in found["times"].items()}, found["peak"]
 

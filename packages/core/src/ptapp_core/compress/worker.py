@@ -24,10 +24,10 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     arguments = [inputs[name] for name in inputs.files]
     run = _READERS[job["form"]](Path(job["file"]), job["threads"])
     times = {size: _timed(run, [part[:size] for part in arguments], job["seconds"]) for size in job["batches"]}
-    return {"times": times, "peak": _peak()}
+    return {"times": times, "peak": peak()}
 
 
-def _peak() -> int:
+def peak() -> int:
     """The greatest memory of this process in bytes; what `getrusage` says on Linux may be its parent's."""
     status = Path("/proc/self/status")
     if status.exists():

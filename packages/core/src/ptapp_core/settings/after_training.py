@@ -132,11 +132,22 @@ class ExportSettings(OfRun):
 
 
 class BenchmarkSettings(OfRun):
-    """How the forms of a run's model are compared."""
+    """How the forms of a run's model, or of its training, are compared."""
 
+    only: ClassVar[tuple[Only, ...]] = (
+        Only(("train_steps",), lambda job: job.train, "--train"),
+        Only(("seconds", "profile", "checkpoint"), lambda job: not job.train, "the forms of a trained model"),
+    )
+
+    run: Path = argument("run directory; with --train also a TOML file with settings of train")
+    train: bool = option(
+        False, "compare forms of training instead: fp32, bf16, fp16, compiled and others", group="Benchmark"
+    )
+    train_steps: int = option(30, "steps that --train learns for in each form", group="Benchmark", ge=10, le=10**6)
     seconds: float = option(1.0, "how long each is timed, for each size of a batch", group="Benchmark", gt=0, le=600)
     compile: bool = option(False, "time torch.compile, too, which takes a minute or more", group="Benchmark")
     profile: bool = option(False, "write a trace of the model's operators, and name the costliest", group="Benchmark")
+    json_: bool = option(False, "print JSON in place of the table", group="Output")
 
 
 class PruneSettings(ComputeSettings):

@@ -42,10 +42,8 @@ class RateSettings(Settings):
         Raises UserError where the rates do not rise.
         """
         settings = super().resolve(config, options)
-        fields = cls.model_fields
-        unused = {name: fields[name].get_default() for name in fields.keys() & cls.left_out}
         steps = settings.steps if "steps" in options else _STEPS
-        settings = settings.model_copy(update={**unused, "steps": steps})
+        settings = settings.model_copy(update={**cls.unused(), "steps": steps})
         if settings.lowest >= settings.highest:
             raise UserError(f"--lowest {settings.lowest:g} must be less than --highest {settings.highest:g}")
         return settings

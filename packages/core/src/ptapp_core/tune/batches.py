@@ -1,0 +1,127 @@
+"""`find-batch`: how quick training is and how much memory it takes, by the size of a batch."""
+
+import csv
+import os
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from ptapp_core.compress.benchmark import busy
+from ptapp_core.domain import AnyDomain
+from ptapp_core.errors import UserError
+from ptapp_core.jobs import data_name
+from ptapp_core.machine.memory import free_memory
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.measure.report import BLUE, ORANGE, save
+from ptapp_core.runs.run import new_path, write_text
+from ptapp_core.tune.forms import train_in
+
+_NEAR = 0.95
+"""The smallest size with this share of the greatest speed is suggested: a smaller batch makes more of an epoch."""
+
+
+class Size(NamedTuple):
+    """A size of batches, in samples."""
+
+    batch: int
+    seconds: float
+    """Median of a step."""
+    speed: float
+    """Samples a second."""
+    memory: int
+    """Bytes that the process took at most; on a GPU those that it reserved there."""
+
+
+def find_batch(domain: AnyDomain, settings: Any) -> None:
+    """Trains some steps with each size, in a process of its own, and leaves a table and a picture; says what to take.
+
+    Sizes double until the next one would fill the memory, exceed the training set or `--largest`. Raises UserError
+    where no size could be tried.
+    """
+    if "WORLD_SIZE" in os.environ:
+        raise UserError("find-batch trains on one device: leave out torchrun")
+    name = settings.name or data_name(settings, domain.built_in)
+    path = f"{domain.name}-find-batch"
+    folder = new_path(settings.run_dir, path, name, seed=settings.seed, runtime=Runtime("cpu"))
+    kind = domain.settings
+    job = kind.model_validate({name: getattr(settings, name) for name in kind.model_fields})
+    sizes: list[Size] = []
+    print(f"{'batch':>7}  {'s/step':>8}  {'samples/s':>10}  {'peak MB':>8}", flush=True)
+    batch, end = settings.smallest, ""
+    while not end:
+        found = train_in(domain, job, {"batch_size": batch}, steps=settings.steps)
+        if reason := found.get("reason"):
+            print(f"{batch:>7}  {reason}")
+            end = "" if "--batch-size" in reason else reason  # of this size alone, which another one may mend
+        else:
+            on_device = found["device_peak"] is not None
+            memory = found["device_peak"] if on_device else found["peak"]
+            sizes.append(Size(batch, found["seconds"], batch / found["seconds"], memory))
+            print(line_of(sizes[-1]), flush=True)
+            room = (1 - settings.head_room) * (found["device_memory"] if on_device else free_memory())
+            end = beyond(sizes, room, found["samples"])
+        batch *= 2
+        end = end or (f"--largest is {settings.largest}" if batch > settings.largest else "")
+    if not sizes:
+        raise UserError(f"find-batch: {end}")
+    folder.mkdir(parents=True)
+    write_table(sizes, folder / "batches.csv")
+    chosen = suggestion(sizes)
+    draw(sizes, chosen, folder / "batches.png")
+    why = f"the smallest with {_NEAR:.0%} of the greatest speed"
+    print("\n".join([f"the end: {end}", *busy(), f"sizes: {folder / 'batches.csv'}, drawn in batches.png beside it"]))
+    print(f"suggested: --batch-size {chosen.batch}, {why}; its rate is for find-lr")
+
+
+def beyond(sizes: Sequence[Size], room: float, samples: int) -> str:
+    """Why the next size, twice the last one, is not tried; empty where it is.
+
+    Memory is a constant and a share for each sample, which two sizes tell; `room` is in bytes.
+    """
+    last = sizes[-1]
+    if 2 * last.batch > samples:
+        return f"there are {samples:,} training samples"
+    expected = last.memory + 2 * (last.memory - sizes[-2].memory) if len(sizes) > 1 else last.memory
+    if expected > room:
+        return f"{2 * last.batch} samples would take {expected / 1e6:,.0f} MB, and {room / 1e6:,.0f} MB may be taken"
+    return ""
+
+
+def suggestion(sizes: Sequence[Size]) -> Size:
+    """The smallest size that is nearly as quick as the quickest."""
+    greatest = max(size.speed for size in sizes)
+    return next(size for size in sizes if size.speed >= _NEAR * greatest)
+
+
+def line_of(size: Size) -> str:
+    """A line of the table."""
+    return f"{size.batch:>7}  {size.seconds:8.4f}  {size.speed:10.1f}  {size.memory / 1e6:8.0f}"
+
+
+def write_table(sizes: Sequence[Size], file: Path) -> None:
+    """Writes a row for each size."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([Size._fields, *sizes])
+    write_text(file, text.getvalue())
+
+
+def draw(sizes: Sequence[Size], chosen: Size, out: Path) -> Path:
+    """Draws speed and memory over the sizes, and the size that is suggested."""
+    figure = Figure(figsize=(6.4, 3.8), layout=ConstrainedLayoutEngine())
+    batches = [size.batch for size in sizes]
+    for place, label, values in (
+        (121, "samples a second", [size.speed for size in sizes]),
+        (122, "memory in MB", [size.memory / 1e6 for size in sizes]),
+    ):
+        axes = figure.add_subplot(place, xlabel="samples of a batch", ylabel=label, xscale="log", ylim=(0, None))
+        axes.plot(batches, values, "o-", color=BLUE)
+        axes.set_ylim(0, 1.1 * max(values))
+        axes.set_xticks(batches, [str(batch) for batch in batches], rotation=60)
+        axes.minorticks_off()
+        axes.axvline(chosen.batch, color=ORANGE, label=f"suggested, {chosen.batch}")
+        axes.legend(frameon=False)
+    return save(figure, out)
