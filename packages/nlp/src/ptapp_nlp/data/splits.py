@@ -160,22 +160,12 @@ def divide(
     """
     first, *others = parts.values()
     whole = first.join(others)
-    samples = Samples(whole.names, whole.names) if made else whole.samples()
     by_class = bool(whole) and isinstance(whole.target[0], int)
     own = [split for split, part in parts.items() for _ in range(len(part))]
     running = division is not None and bool(whole) and whole.target[0] is None
     if running:
-        tenths, most = _last_tenths(own, whole.source), counted(len(whole), "line")
-        if lacking := {*SPLITS} - set(tenths):
-            if "\n" in whole.source[0]:  # one text, whatever its lines are; texts of a line each stay whole
-                whole, own = _in_pieces(whole, own)
-                samples, tenths = whole.samples(), _last_tenths(own, whole.source)
-            if lacking := {*SPLITS} - set(tenths):
-                raise UserError(
-                    f"{where}: has {most}, too few to cut {' and '.join(sorted(lacking))} from; "
-                    "put each paragraph on a line of its own, or give a folder with train, val and test"
-                )
-        own = tenths
+        whole, own = _in_tenths(whole, own, where)
+    samples = Samples(whole.names, whole.names) if made else whole.samples()
     several = kind in (MULTILABEL, REGRESS, MULTITASK)
     known = Known(
         where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False, same=_SAME
@@ -195,6 +185,23 @@ def divide(
     named = [text_of(kind, target, classes) for target in whole.target] if several else whole.labels(classes)
     members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
+
+
+def _in_tenths(text: Examples, own: list[SplitName], where: object) -> tuple[Examples, list[SplitName]]:
+    """Lines to learn writing from, with the split of each; those of one text are cut where they are too few.
+
+    Raises UserError where a split would be empty all the same.
+    """
+    tenths, count = _last_tenths(own, text.source), counted(len(text), "line")
+    if set(tenths) != {*SPLITS} and "\n" in text.source[0]:
+        text, own = _in_pieces(text, own)
+        tenths = _last_tenths(own, text.source)
+    if lacking := {*SPLITS} - set(tenths):
+        raise UserError(
+            f"{where}: has {count}, too few to cut {' and '.join(sorted(lacking))} from; "
+            "put each paragraph on a line of its own, or give a folder with train, val and test"
+        )
+    return text, tenths
 
 
 def _in_pieces(text: Examples, own: Sequence[SplitName]) -> tuple[Examples, list[SplitName]]:
