@@ -28,7 +28,7 @@ VALUES = {
     "top_p": ["0.01", "0.5"],
     "min_p": ["0.5", "1"],
     "repetition_penalty": ["3"],
-    "stop": ["e", " "],
+    "stop": [" ", *"aeioutnsr."],
     "stream": ["--stream"],
     "prompt": ["one"],
     "every": ["0.05"],
