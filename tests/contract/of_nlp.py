@@ -1,5 +1,6 @@
 """The row of text."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,17 @@ def _train_labels(folder: Path) -> list[str]:
 
 def _train_tasks(folder: Path) -> list[str]:
     return [*_train_labels(folder)[:-1], "classify,multilabel,regress", "--label-column", "animal,cat+dog,words"]
+
+
+def _train_running(folder: Path) -> list[str]:
+    """The same texts as one, with its line breaks."""
+    rows = [row.rpartition(",")[0] for row in write_texts(folder / "texts").read_text().splitlines()[1:]]
+    (folder / "play.txt").write_text("\n\n".join(rows) + "\n")
+    words = _train(folder)
+    words[words.index("--data") + 1] = str(folder / "play.txt")
+    del words[words.index("--word-dropout") : words.index("--word-dropout") + 2]
+    words[words.index("--batch-size") + 1] = "50"
+    return [*words, "--task", "generate", "--model", "transformer", "--tokenizer", "char", "--layers", "1"]
 
 
 def _learner_of_tasks(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
@@ -231,3 +243,5 @@ ROWS = [
         exported="letters",
     ),
 ]
+RESUMED = [replace(ROWS[0], name="nlp running text", train=_train_running, variants={"plain": ""})]
+"""Those of the exactness of a resumed job alone."""

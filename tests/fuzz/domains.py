@@ -115,7 +115,7 @@ DOMAINS = [
         "lines.txt",
         f"--task generate --steps 1 --batch-size 4 {_TRANSFORMER}",
         (*_COMMON, "--task", "--dim", "--heads", "--layers", "--vocab", "--tokenizer", "--max-length"),
-        (*_READ, "generate {run} --prompt {text} --length 20", "generate {run} --top-k 2 --top-p 0.5 --number 2"),
+        (*_READ, "generate {run} --prompt {text} --stop {text}", "generate {run} --top-k 2 --top-p 0.5 --number 2"),
     ),
     Domain(
         "audio",

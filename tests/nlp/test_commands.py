@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from contract.of_nlp import write_texts
-from contract.rows import command, last_checkpoint, only_run
+from contract.rows import command, last_checkpoint, only_run, record
 from nlp.cards import card_for
 from nlp.jobs import COMMON, train
 from ptapp_core.domain import Place
@@ -265,7 +265,14 @@ def test_running_text_is_written_with_its_line_breaks(
     assert command(["nlp", "generate", str(run), "--prompt", prompt, *form]) == 0
     text = json.loads(capsys.readouterr().out)["text"]
     assert text.startswith("ROMEO:\nWhat light?\n\n")  # and continues after its line
-    assert len(text) >= len(prompt) + 30
+    assert len(text) == len(prompt) + 30 if kind == "char" else len(text) >= len(prompt) + 30
+    for more, end in (([], ""), (["--stop", "\n\n", "--stop", "ME"], text[text.index("\n\n") :])):
+        assert command(["nlp", "generate", str(run), "--prompt", prompt, *form, *more]) == 0
+        assert json.loads(capsys.readouterr().out)["text"] == text.removesuffix(end)
+        assert command(["nlp", "generate", str(run), "--prompt", prompt, *form, *more, "--stream"]) == 0
+        assert capsys.readouterr().out == text.removesuffix(end) + "\n"
+    assert "loss in nats a token, perplexity in equally likely tokens, bits_per_character in bits a character" in out
+    assert {"val/loss", "val/perplexity", "val/bits_per_character"} <= set().union(*record(run))
     assert command(["nlp", "generate", str(run), "--prompt", prompt + "\u2603", *form]) == 0
     assert ("is left out of the text" in capsys.readouterr().err) == (kind == "char")
 

@@ -186,8 +186,10 @@ def test_corpora_are_read_by_the_names_that_they_are_published_with(tmp_path: Pa
 
 
 def test_a_text_of_one_line_and_a_nested_translation_are_read_or_named(tmp_path: Path) -> None:
+    one = str(write(tmp_path / "one.txt", "all of it " * 50))
+    assert load(one, Reading("generate")).text_per == "file"
     with pytest.raises(UserError, match=r"one.txt: has 1 line, too few to cut .* put each paragraph on a line"):
-        load(str(write(tmp_path / "one.txt", "all of it " * 50)), Reading("generate"))
+        load(one, Reading("generate", text_per="line"))
     rows = [f'{{"translation": {{"de": "ein {row}", "en": "one {row}"}}}}' for row in range(60)]
     data = load(str(write(tmp_path / "a.jsonl", *rows)), Reading("translate", pair="en-de"))
     assert data.train.source[0].startswith("one ")

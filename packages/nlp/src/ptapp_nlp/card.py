@@ -1,6 +1,7 @@
 """What a run's `meta.json` holds of a text model: as it is made, and as it is read back."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -8,6 +9,7 @@ from pydantic import Field, model_validator
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
+from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
 from ptapp_nlp.config import MODELS, SPELLED, SUPERVISED, TrainNLP
@@ -45,6 +47,9 @@ class Card(KindCard, _Inputs):
 
     max_length: int = Field(ge=4, le=100_000)
     text_per: TextPer
+    overlap: Size | None = None
+    """Of running text: how many tokens of a window are predicted in the one before it too, where it is measured. A run
+    of a version that cut the text into blocks has none."""
     pretrained: str | None
     options: Options
     encoder: Mapping[str, Any] | None = None
@@ -73,6 +78,8 @@ class Card(KindCard, _Inputs):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name == "bert"):
             raise ValueError("encoder is there for bert alone")
+        if self.overlap is not None and (self.text_per != "file" or self.overlap >= self.max_length):
+            raise ValueError("overlap is for running text, and less than max_length")
         if self.pair_columns is not None and self.task not in SUPERVISED:
             raise ValueError(f"pair_columns are not for the task {self.task}")
         if self.segment_mark is not None:
@@ -111,6 +118,8 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
     limit = _length(settings, others.get("encoder"), tokens.pad)
     if data.pair_columns is not None:
         others |= {"pair_columns": data.pair_columns, **_marks(settings, others.get("encoder"), tokens, limit=limit)}
+    if data.text_per == "file" and not _cuts_blocks(settings.resume):
+        others["overlap"] = limit // 2
     task: Any = settings.task if kind is None else kind.like
     return Card(
         task=task,
@@ -124,6 +133,14 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
         options=Options(**{name: getattr(settings, name) for name in Options.model_fields}),
         **others,
     )
+
+
+def _cuts_blocks(resumed: Path | None) -> bool:
+    """Whether the run that is resumed was begun by a version that cut running text into blocks."""
+    if resumed is None or not (meta := resumed / "meta.json").exists():
+        return False
+    model = read_json(meta).get("model")
+    return isinstance(model, dict) and "overlap" not in model
 
 
 def _marks(settings: TrainNLP, encoder: Mapping[str, Any] | None, tokens: Tokens, *, limit: int) -> dict[str, int]:

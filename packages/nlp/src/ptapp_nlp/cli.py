@@ -144,7 +144,8 @@ FILE.csv .tsv .jsonl .json
                       translate: two texts
 FILE.conll .conllu .bio .iob .bioes .txt
                       tag: a word a line with its tag, then an empty line
-FILE.txt              generate: a text a line; with empty lines, one text
+FILE.txt              generate: a text a line; with empty lines, or of one
+                      line, one text with its line breaks
 FOLDER                train, val and test of such files; train.en train.de ...;
                       classify: a folder of text files for each class
 hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub

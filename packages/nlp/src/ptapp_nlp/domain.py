@@ -27,19 +27,20 @@ from ptapp_core.settings.idle import Only
 from ptapp_core.task import Task
 from ptapp_nlp.card import About, Card, card_of
 from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP, of_translation
-from ptapp_nlp.data.batches import by_length
+from ptapp_nlp.data.batches import Texts, by_length
 from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Splits
+from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import figure_of
-from ptapp_nlp.evaluate import Measured, measure, prepare
+from ptapp_nlp.evaluate import Measured, measure, prepare, said_of_units
 from ptapp_nlp.export import example_of
 from ptapp_nlp.models import SentenceTagger, build
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
-from ptapp_nlp.train import about_tokens, evaluation, hide_rare_words, hide_words, tokens_of
+from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, tokens_of
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]
 _LONGEST = 100_000  # the greatest --max-length
@@ -100,6 +101,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
     def loader(self, job: TextJob) -> Loader:
         """The training texts, those of like lengths together."""
         settings, part = job.settings, job.parts["train"]
+        stream = part.texts if isinstance(part.texts, Stream) else None
         return Loader(
             part.texts,
             settings.batch_size,
@@ -107,7 +109,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             seed=settings.seed,
             accumulate=settings.accumulate,
             transform=_hidden_words(job) if settings.word_dropout else None,
-            order=by_length(part.texts.lengths, settings.batch_size),
+            order=stream.order if stream else by_length(part.texts.lengths, settings.batch_size),
             names=part.names,
         )
 
@@ -135,7 +137,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         if job.settings.task not in TOKENS:
             return super().figures(job)
         tags = (figure_of(job.data.classes), "loss", "accuracy")
-        return tags if job.settings.task == "tag" else ("loss", "accuracy", "perplexity")
+        bits = () if job.card.overlap is None else ("bits_per_character",)
+        return tags if job.settings.task == "tag" else ("loss", "accuracy", "perplexity", *bits)
 
     def evaluation(self, job: TextJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation texts."""
@@ -144,7 +147,11 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
     def lines(self, job: TextJob, loader: Loader) -> list[str]:
         """The tokens, the texts that are cut, and the model."""
         tokens, most = _tokens(job.data), positions_of(job.model) or _LONGEST
-        about = about_tokens(job.parts["train"].texts, tokens, job.settings.batch_size)
+        texts, source = job.parts["train"].texts, job.parts["train"].examples.source
+        if isinstance(texts, Stream):
+            units = [about_stream(texts, tokens, sum(map(len, source))), said_of_units()]
+            return [*units, *super().lines(job, loader)]
+        about = about_tokens(texts, tokens, job.settings.batch_size)
         whole = () if job.card.task != "tag" else ("val", "test")  # whose long sentences are in windows
         cut = (part.cut.line(f"{name} ", most) for name, part in job.parts.items() if name not in whole)
         return [about, *(f"note: {line}" for line in cut if line), *super().lines(job, loader)]
@@ -203,7 +210,9 @@ def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:
     """What hides words while a model learns: of a model that reads letters, those that are rare."""
     share, tokens = job.settings.word_dropout, _tokens(job.data)
     if job.card.spelled:
-        return hide_rare_words(share, tokens, job.parts["train"].texts)
+        texts = job.parts["train"].texts
+        assert isinstance(texts, Texts)
+        return hide_rare_words(share, tokens, texts)
     return hide_words(share, tokens)
 
 

@@ -1,8 +1,10 @@
 """Measuring a trained model on a whole split: figures and pictures, by task."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from math import log
 from operator import eq
 from pathlib import Path
@@ -22,6 +24,7 @@ from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_spelled, encode_tagged, fallback_tag, with_targets
 from ptapp_nlp.data.pairs import in_words, size_of
 from ptapp_nlp.data.splits import Examples, targets_of
+from ptapp_nlp.data.stream import Places, Stream
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.decode import translations
@@ -31,13 +34,16 @@ from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figur
 from ptapp_nlp.pictures import attention_map, lengths
 
 _WORST = 50
+UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", "bits_per_character": "bits a character"}
+"""What the figures of a model that writes are in."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """A split as numbers, with what its report needs to speak of it."""
 
-    texts: Texts
+    texts: Texts | Stream
+    """As they are learned from."""
     names: Sequence[str]
     tokens: Tokens
     examples: Examples
@@ -57,7 +63,10 @@ class Measured:
 
     @cached_property
     def whole(self) -> Texts:
-        """The texts as they are measured: of a tagger of tokens in windows, where those to learn from are cut."""
+        """The texts as they are measured: of a tagger of tokens in windows, where those to learn from are cut; running
+        text in windows that overlap."""
+        if isinstance(self.texts, Stream):
+            return self.texts.overlapping(self.card.overlap or 0, self.tokens.pad)
         if self.card.task != "tag" or self.card.spelled:
             return self.texts
         return encode_tagged(self.sentences, self.true, self.card.classes, pad=self.tokens.pad)
@@ -73,6 +82,14 @@ class Measured:
         rows = [[classes[number] for number in row] for row in predicted]
         return rows if self.card.scheme is None else [to_bio(row) for row in rows]
 
+    def character_bits(self, loss: float) -> float:
+        """The loss of a token in nats as bits of a character, of which the end of a text is one; it compares
+        tokenizers."""
+        assert self.whole.units is not None
+        end = int(self.card.text_per == "line")  # a line of running text has its line break
+        characters = sum(len(text) + end for text in self.examples.source)
+        return loss * float(self.whole.units.sum()) / characters / log(2)
+
     @property
     def true(self) -> Sequence[Sequence[str]]:
         """The tags of each word."""
@@ -84,6 +101,10 @@ def prepare(
 ) -> Measured:
     """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
     task, limit = card.task, card.max_length
+    if card.overlap is not None:
+        rows = tokens.encode(examples.source, sys.maxsize)
+        stream = Stream([tokens.begin("file"), *chain.from_iterable(rows)], limit)
+        return Measured(stream, Places(len(stream.tokens)), tokens, examples, Cut([], limit), card)
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: size_of(examples.source[row])))
     if kind is not None:
@@ -144,7 +165,7 @@ class Result(NamedTuple):
 
 def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     kind = kind_in(model)
-    predictions = kind.predict(model, part.texts, runtime)
+    predictions = kind.predict(model, part.whole, runtime)
     wrong, names = predictions.mistakes(kind.names) or [], kind.names
     lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: {predictions.caption}, text"]
     for row, caption in wrong[:_WORST]:
@@ -174,15 +195,17 @@ def _tags(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: 
     return Result(found, {}, {PREDICTIONS: json_lines(rows)}, "")
 
 
+def said_of_units() -> str:
+    """The units of the figures of a model that writes, as the console says them."""
+    return "units: " + ", ".join(f"{name} in {unit}" for name, unit in UNITS.items())
+
+
 def _generation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
-    """Perplexity is that of a token; bits per character, the end of a text being one, compare tokenizers too."""
+    """The loss is in nats a token, perplexity that of a token."""
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["generate"], part.texts, loss=plain, runtime=runtime, pad=card.pad)
-    assert part.texts.units is not None
-    end = int(card.text_per == "line")  # a line of running text has its line break
-    characters = sum(len(text) + end for text in part.examples.source)
-    bits = figures["loss"] * float(part.texts.units.sum()) / characters / log(2)
-    return Result({**figures, "bits_per_character": bits}, {}, {}, "")
+    figures = token_figures(model, OUTPUTS["generate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
+    bits = part.character_bits(figures["loss"])
+    return Result({**figures, "bits_per_character": bits}, {"units": UNITS}, {}, said_of_units())
 
 
 def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
@@ -192,7 +215,7 @@ def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime,
 
     assert isinstance(model, Translator)
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["translate"], part.texts, loss=plain, runtime=runtime, pad=card.pad)
+    figures = token_figures(model, OUTPUTS["translate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
     own = list(range(runtime.rank, len(part.examples), runtime.world))
     texts = [part.examples.source[row] for row in own]
     said = translations(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.report import BLUE, INK, clip, save
 from ptapp_nlp.data.batches import Texts
+from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models import LanguageModel, Translator
 from ptapp_nlp.models.transformer import TransformerEncoder
@@ -32,7 +33,9 @@ def lengths(counts: Tensor, out: Path, title: str) -> Path:
     return save(figure, out)
 
 
-def attention_map(model: nn.Module, texts: Texts, tokens: Tokens, *, runtime: Runtime, out: Path) -> Path | None:
+def attention_map(
+    model: nn.Module, texts: Texts | Stream, tokens: Tokens, *, runtime: Runtime, out: Path
+) -> Path | None:
     """Where the heads of a transformer's last layer look in one text of medium length, or in the beginning of one;
     nothing for other models."""
     row = _example(texts.lengths)

@@ -1,6 +1,7 @@
 """What a training job of texts is made of: tokens, hidden words, and an evaluation."""
 
 from collections.abc import Callable, Mapping
+from math import log
 
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from ptapp_nlp.config import SPELLED, TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
+from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
 from ptapp_nlp.evaluate import Measured, tag_loss
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
@@ -90,9 +92,20 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime)
         if card.task == "tag":
             own = tag_loss(model, part, card, loss=loss, runtime=runtime)
             return {"loss": own, **part.tag_figures(model, card.classes, runtime)}
-        return token_figures(model, OUTPUTS[card.task], part.texts, loss=loss, runtime=runtime, pad=card.pad)
+        found = token_figures(model, OUTPUTS[card.task], part.whole, loss=loss, runtime=runtime, pad=card.pad)
+        bits = {} if card.overlap is None else {"bits_per_character": part.character_bits(log(found["perplexity"]))}
+        return {**found, **bits}
 
     return of_tokens if card.task in TOKENS else supervised
+
+
+def about_stream(stream: Stream, tokens: Tokens, characters: int) -> str:
+    """The vocabulary, how many characters a token has, and the windows of an epoch."""
+    count = len(stream.tokens) - 1
+    return (
+        f"tokens: {tokens.size:,} known; {count:,} in train, of {characters / count:.2f} characters; an epoch has "
+        f"{len(stream):,} windows of {stream.length:,}, which are cut elsewhere in the next one"
+    )
 
 
 def about_tokens(texts: Texts, tokens: Tokens, batch_size: int) -> str:

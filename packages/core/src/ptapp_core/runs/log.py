@@ -65,10 +65,13 @@ def _record(line: bytes) -> dict[str, Any] | None:
     return record if all(type(value) in (int, float) and abs(value) < _GREATEST for value in figures) else None
 
 
+_FALLING = {"loss", "error", "ece", "nll", "mse", "mae", "rmse", "perplexity", "bits", "wer", "cer"}
+
+
 def lower_is_better(name: str) -> bool:
     """Whether a figure of this name ("val/loss", "ece") is better when it is smaller."""
     words = name.lower().rpartition("/")[2].replace("-", "_").split("_")  # before it may stand the name of a target
-    return not {"loss", "error", "ece", "nll", "mse", "mae", "rmse", "perplexity", "wer", "cer"}.isdisjoint(words)
+    return not _FALLING.isdisjoint(words)
 
 
 class Writer(Protocol):

@@ -22,7 +22,7 @@ IGNORED = -100
 def encode(
     task: str, examples: Examples, tokens: Tokens, *, limit: int, per: TextPer = "line"
 ) -> tuple[Texts, Sequence[str]]:
-    """Examples to translate, or to learn writing from, as a data set, and what each of its samples is called.
+    """Examples to translate, or to learn writing from in blocks, as a data set, and what each of its samples is called.
 
     `per` is as in `Splits.text_per`.
     """

@@ -44,7 +44,7 @@ class Reading:
     pair: str | None = None
     """Languages of a translation, "en-de"."""
     text_per: Literal["auto", "line", "file"] = "auto"
-    """What a text to learn writing from is; auto: a file, if it has empty lines."""
+    """What a text to learn writing from is; auto: a file, if it has empty lines or is one line."""
     bio: bool = False
     """Whether tags of entities are read as BIO, whatever their scheme."""
 
@@ -112,10 +112,12 @@ def load_for(
 def _plain(
     path: Path, files: Mapping[SplitName, Path], reading: Reading, bad: Bad, division: Division | None
 ) -> Splits:
-    """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines."""
+    """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines or is one
+    line."""
     read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
     empty = sum(part.empty for part in read.values())
-    per: TextPer = ("file" if empty else "line") if reading.text_per == "auto" else reading.text_per
+    one_line = division is not None and sum(len(part.lines) for part in read.values()) == 1
+    per: TextPer = ("file" if empty or one_line else "line") if reading.text_per == "auto" else reading.text_per
     done = {name: part.examples(per) for name, part in read.items()}
     what = f"{path.name}, {'running text with its line breaks' if per == 'file' else 'a text a line'}"
     splits = divide(done, (), where=path, what=what, division=division, skipped=bad.reasons)

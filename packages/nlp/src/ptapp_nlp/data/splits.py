@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +17,7 @@ from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
 
 TextPer = Literal["line", "file"]
+_PIECES = 100  # of running text that has too few lines to divide
 _SHOWN = 20  # rows left out that the console names
 _SAME = "samples of the same text"
 
@@ -159,17 +160,12 @@ def divide(
     """
     first, *others = parts.values()
     whole = first.join(others)
-    samples = Samples(whole.names, whole.names) if made else whole.samples()
     by_class = bool(whole) and isinstance(whole.target[0], int)
     own = [split for split, part in parts.items() for _ in range(len(part))]
     running = division is not None and bool(whole) and whole.target[0] is None
     if running:
-        own = _last_tenths(own, whole.source)
-        if lacking := {"train", "val", "test"} - set(own):
-            raise UserError(
-                f"{where}: has {counted(len(whole), 'line')}, too few to cut {' and '.join(sorted(lacking))} from; "
-                "put each paragraph on a line of its own, or give a folder with train, val and test"
-            )
+        whole, own = _in_tenths(whole, own, where)
+    samples = Samples(whole.names, whole.names) if made else whole.samples()
     several = kind in (MULTILABEL, REGRESS, MULTITASK)
     known = Known(
         where, whole.target if by_class else (), classes if by_class else (), own, one_class_each=False, same=_SAME
@@ -189,6 +185,42 @@ def divide(
     named = [text_of(kind, target, classes) for target in whole.target] if several else whole.labels(classes)
     members = Members.of((split, samples.take(own), [named[row] for row in own]) for split, own in rows.items())
     return Splits(done["train"], done["val"], done["test"], classes, about, made, tuple(skipped), members)
+
+
+def _in_tenths(text: Examples, own: list[SplitName], where: object) -> tuple[Examples, list[SplitName]]:
+    """Lines to learn writing from, with the split of each; those of one text are cut where they are too few.
+
+    Raises UserError where a split would be empty all the same.
+    """
+    tenths, count = _last_tenths(own, text.source), counted(len(text), "line")
+    if set(tenths) != {*SPLITS} and "\n" in text.source[0]:
+        text, own = _in_pieces(text, own)
+        tenths = _last_tenths(own, text.source)
+    if lacking := {*SPLITS} - set(tenths):
+        raise UserError(
+            f"{where}: has {count}, too few to cut {' and '.join(sorted(lacking))} from; "
+            "put each paragraph on a line of its own, or give a folder with train, val and test"
+        )
+    return text, tenths
+
+
+def _in_pieces(text: Examples, own: Sequence[SplitName]) -> tuple[Examples, list[SplitName]]:
+    """Running text in pieces of a hundredth of it, so that it can be divided however few lines it has, and the split of
+    each; they end before a blank where there is one."""
+    size = -(-sum(map(len, text.source)) // _PIECES)
+    pieces = [(row, piece) for row, line in enumerate(text.source) for piece in _pieces(line, size)]
+    whole = text.take([row for row, _ in pieces])
+    return replace(whole, source=[piece for _, piece in pieces]), [own[row] for row, _ in pieces]
+
+
+def _pieces(line: str, size: int) -> Iterator[str]:
+    start = 0
+    while len(line) - start > size:
+        blank = line.rfind(" ", start + 1, start + size + 1)
+        stop = blank if blank > 0 else start + size
+        yield line[start:stop]
+        start = stop
+    yield line[start:]
 
 
 def _last_tenths(own: Sequence[SplitName], texts: Sequence[str]) -> list[SplitName]:

@@ -33,8 +33,11 @@ def translated(model: Forward, batch: Batch, pad: int) -> tuple[Any, Tensor]:
 
 
 def generated(model: Forward, batch: Batch, pad: int) -> tuple[Any, Tensor]:
-    """Each token from those before it: logits (N, L - 1, V), targets int64 (N, L - 1)."""
+    """Each token from those before it: logits (N, L - 1, V), targets int64 (N, L - 1), those of the batch if it has
+    some."""
     ids = batch["input"]
+    if "target" in batch:
+        return model(ids[:, :-1]), batch["target"][:, 1:]
     return model(ids[:, :-1]), ids[:, 1:].masked_fill(ids[:, 1:] == pad, IGNORED)
 
 
