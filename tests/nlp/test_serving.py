@@ -13,6 +13,7 @@ import ptapp
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from nlp.test_encoders import config_of, save
+from ptapp_core.errors import UserError
 from ptapp_core.serve.front import Arrays
 from ptapp_core.serve.session import open_model
 from ptapp_nlp.data.tokens import learn
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--max-length", "12", "--steps", "12"]
 SMALL = ["--batch-size", "8", "--dim", "16", "--layers", "1", "--dropout", "0", "--lr", "0.01"]
+CD = ("cat", "dog")
 LONG = "the cat [SEP] sees the dog and then the bird sees one [EOS] two three four five six seven"
 TEXTS = [LONG, "cat word1", "", "[PAD] dog [UNK]", "word1 word2\tword3 bird", " \n", "\u4e00\u4e8c \x07"]
 
@@ -55,6 +57,26 @@ def test_labels_and_numbers(task: str, column: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["text,cat,dog,words", *rows]) + "\n")
     run = trained(tmp_path, tmp_path / "t.csv", "--task", task, "--label-column", column, *SMALL)
     assert_answers_alike(run, TEXTS)
+
+
+PAIRS = [(LONG, "cat word1"), ("cat", LONG), ("", "dog"), ("[PAD]", "a\tb"), ("one [EOS]", " ")]
+
+
+@pytest.mark.parametrize("model", ["lstm", "bert"])
+def test_pairs(model: str, tmp_path: Path) -> None:
+    rows = [f"{one} word{n},{other} word{n},{one == other}" for n in range(15) for one in CD for other in CD]
+    (tmp_path / "t.csv").write_text("\n".join(["premise,hypothesis,label", *rows]) + "\n")
+    encoder = ["--pretrained", str(save(config_of("bert"), tmp_path / "bert")), "--batch-size", "8"]
+    run = trained(tmp_path, tmp_path / "t.csv", "--model", model, *(encoder if model == "bert" else SMALL))
+    folder, asked = export(run), [*PAIRS, ("cat", "dog")]
+    answers = served(folder, [*map(list, PAIRS), "cat\tdog"])
+    assert_alike(answers, ptapp.load(run, device="cpu").predict(asked))
+    assert answers[0]["read"] == 12
+    assert answers[2]["class"] is None
+    front = open_model(folder / "model.onnx").front
+    assert front.takes == "pair"
+    with pytest.raises(UserError, match=r"^sample 0: the model reads pairs, premise and hypothesis: give two texts"):
+        front.read("cat", "sample 0")
 
 
 def test_a_pretrained_encoder(tmp_path: Path) -> None:

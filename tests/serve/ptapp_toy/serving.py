@@ -24,8 +24,8 @@ class Front:
             if len(content) != 6 or not content.startswith(MAGIC):
                 raise UserError(f"{name}: not a toy picture")
             return [float(number) for number in content[3:]]
-        if self.takes == "text":
-            content = content.split()
+        if self.takes in ("text", "pair"):
+            content = (content if isinstance(content, str) else " ".join(content)).split()
         try:
             numbers = [float(number) for number in content]
         except (TypeError, ValueError) as error:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class _About(Typed):
     task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
     max_length: Size
     pad: int = Field(ge=0)
-    pair: Any = None
+    pair: Annotated[tuple[str, str], Field(strict=False)] | None = None
     """The columns of the two texts, where the model reads pairs."""
 
 
@@ -116,14 +116,14 @@ class Front:
     `tokens` are those of a run, whose kind of target words its answers itself; an export has its own beside it.
     """
 
-    takes: ClassVar[Literal["text"]] = "text"
+    takes: Literal["text", "pair"]
 
     def __init__(self, about: Mapping[str, Any], folder: Path, *, tokens: Tokens | None = None) -> None:
         card = folder / CARD
         form = checked(card, about, _About)
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
-        if tokens is None and form.pair is not None:
-            raise UserError(f"{card}: reads pairs of texts, which are not served; use `ptapp nlp predict`")
+        self._pair = form.pair
+        self.takes = "text" if form.pair is None else "pair"
         self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about)
         self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
         match self.task:
@@ -137,8 +137,19 @@ class Front:
             case _ if tokens is None:
                 self._outputs = Outputs(card, about)
 
-    def read(self, content: str, name: str) -> str:
-        """The text itself; raises UserError, which begins with `name`, for a prompt that the model cannot continue."""
+    def read(self, content: str | Sequence[str], name: str) -> Text:
+        """The text, or the two of a pair, which may come as one text with a tab between them.
+
+        Raises UserError, which begins with `name`, for a prompt that the model cannot continue, and for no pair.
+        """
+        if self._pair is not None:
+            texts = content.split("\t") if isinstance(content, str) else content
+            if len(texts) != 2:
+                raise UserError(
+                    f"{name}: the model reads pairs, {' and '.join(self._pair)}: give two texts with a tab between"
+                )
+            return texts[0], texts[1]
+        assert isinstance(content, str)
         if self.task == "generate":
             self.prompt(content, name)
         return content
@@ -146,7 +157,7 @@ class Front:
     def answers(
         self,
         compute: Compute,
-        samples: Sequence[str],
+        samples: Sequence[Any],
         *,
         beam: int | None = None,
         length_penalty: float | None = None,
@@ -191,8 +202,8 @@ class Front:
             )
         return found
 
-    def said(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """What the model says of texts that are not blank: of their kind of target, or tags."""
+    def said(self, compute: Compute, texts: Sequence[Any]) -> list[dict[str, Any]]:
+        """What the model says of texts or pairs that are not blank: of their kind of target, or tags."""
         if self.task != "tag":
             return self._outputs.answers(self.values(compute, texts))
         return self._tags(compute, texts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy.typing as npt
 
@@ -19,12 +19,16 @@ Compute = Callable[[Arrays], npt.NDArray[Any]]
 class Front(Protocol):
     """Made from what `model.onnx.json` says and the folder that it lies in; raises UserError where that does not do."""
 
-    takes: ClassVar[Literal["image", "audio", "text", "observation"]]
+    @property
+    def takes(self) -> Literal["image", "audio", "text", "pair", "observation"]:
+        """What a sample is."""
 
     def __init__(self, about: Mapping[str, Any], folder: Path) -> None: ...
 
     def read(self, content: bytes | str | Any, name: str) -> Any:
-        """One sample from the bytes of a file, a text, or JSON (an observation).
+        """One sample from the bytes of a file, a text, a pair of texts, or JSON (an observation).
+
+        A pair is a list of two texts, or one text in which a tab stands between them.
 
         Raises UserError in one line that begins with `name` where it cannot be read.
         """

@@ -96,12 +96,15 @@ def _people() -> dict[str, Any]:
         several = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST}
         return {"type": "object", "properties": {name: several, **options}, "required": [name]}
 
-    of_json = {"oneOf": [listed("texts", {"type": "string"}), listed("observations", {})]}
+    text = {"type": "string"}
+    named = {"type": "object", "properties": {"text": text, "pair": text}, "required": ["text", "pair"]}
+    pair = {"oneOf": [{"type": "array", "items": text, "minItems": 2, "maxItems": 2}, named]}
+    of_json = {"oneOf": [listed("texts", text), listed("pairs", pair), listed("observations", {})]}
     return {
         "image/*": binary,
         "audio/*": binary,
         "application/octet-stream": binary,
-        "text/plain": {"schema": {"type": "string"}},
+        "text/plain": {"schema": text},
         "multipart/form-data": {"schema": files},
         "application/json": {"schema": of_json},
     }

@@ -16,7 +16,9 @@ from ptapp_core.serve.protocol import MOST, parsed
 from ptapp_core.serve.session import Model
 
 _JSON, _FORM, _BYTES = "application/json", "multipart/form-data", "application/octet-stream"
-_LISTS = {"text": "texts", "observation": "observations"}
+_LISTS = {"text": "texts", "pair": "pairs", "observation": "observations"}
+_PAIR = ("text", "pair")
+"""The two texts of a pair, as `predict` prints them."""
 _NAME_LENGTH = 100
 
 
@@ -35,7 +37,7 @@ def accepted(takes: str) -> list[str]:
     match takes:
         case "observation":
             return [_JSON]
-        case "text":
+        case "text" | "pair":
             return ["text/plain", _JSON, _FORM]
     return [f"{takes}/*", _BYTES, _FORM]
 
@@ -61,9 +63,20 @@ def read_contents(content_type: str, body: bytes, front: Front) -> Contents:
         raise UserError("the body has no sample: no file, text or observation")
     if len(contents.samples) > MOST:
         raise UserError(f"{counted(len(contents.samples), 'sample')}: a request may have {MOST}")
-    if takes == "text":
-        contents.samples = [(name, _text(content, name)) for name, content in contents.samples]
+    if takes in ("text", "pair"):
+        contents.samples = [
+            (name, _pair(content, name) if isinstance(content, list | dict) else _text(content, name))
+            for name, content in contents.samples
+        ]
     return contents
+
+
+def _pair(content: list[Any] | dict[str, Any], name: str) -> list[str]:
+    texts: list[Any] = content if isinstance(content, list) else [content.get(key) for key in _PAIR]
+    others = isinstance(content, dict) and content.keys() - set(_PAIR)
+    if others or len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+        raise UserError(f'{name}: give ["first", "second"], or {{"text": "first", "pair": "second"}}')
+    return [_text(text, name) for text in texts]
 
 
 def _text(content: str | bytes, name: str) -> str:
@@ -85,6 +98,8 @@ def _json(value: Any, key: str) -> Contents:
         raise UserError('"options" must be an object')
     if key == "texts" and not all(isinstance(text, str) for text in value[key]):
         raise UserError('"texts" must be a list of texts')
+    if key == "pairs" and not all(isinstance(pair, list | dict) for pair in value[key]):
+        raise UserError('"pairs" must be a list of pairs: ["first", "second"]')
     return Contents([(f"{key}[{place}]", each) for place, each in enumerate(value[key])], options)
 
 
