@@ -79,8 +79,11 @@ class Files:
 
     def generate(self, prompt: str, length: int) -> str:
         numbers = self.ids(prompt) or [self.card["begin"]]
+        never = self.card["not_text"] if self.card["text_per"] == "file" else []
         for _ in range(length):
-            number = int(self.model(numbers[-(self.card["window"] or len(numbers)) :])[0, -1].argmax())
+            shares = self.model(numbers[-(self.card["window"] or len(numbers)) :])[0, -1].copy()
+            shares[never] = 0
+            number = int(shares.argmax())
             if number == self.card["end"]:
                 break
             numbers.append(number)

@@ -52,6 +52,51 @@ def test_a_token_is_drawn_as_torch_shares_them_out(options: dict[str, float]) ->
     assert said == expected.tolist()
 
 
+def test_tokens_below_a_share_of_the_likeliest_are_never_drawn() -> None:
+    logits = np.log(np.array([[0.02, 0.03, 0.05, 0.01, 0.4, 0.21, 0.19, 0.09]], np.float32)).repeat(2000, 0)
+
+    def drawn(**options: float) -> list[int]:
+        rows = sample(lambda tokens: logits, np.zeros((2000, 1), np.int64), 1, **options)  # type: ignore[arg-type]
+        return np.bincount([row[0] for row in rows], minlength=8).tolist()
+
+    counts = drawn(temperature=1.0, min_p=0.5)  # 0.2 and more
+    assert [count > 0 for count in counts] == [False] * 4 + [True, True, False, False]
+    np.testing.assert_allclose(counts[4] / 2000, 0.4 / 0.61, atol=0.03)
+    hot = drawn(temperature=2.0, min_p=0.5)  # the roots of the shares: 0.1 and more
+    assert [count > 0 for count in hot] == [False] * 4 + [True, True, True, False]
+    assert drawn(temperature=1.0, min_p=1.0) == [0] * 4 + [2000, 0, 0, 0]
+
+
+def test_a_token_that_the_text_has_is_penalised() -> None:
+    shares = np.array([1e-9, 1e-9, 1e-9, 1e-9, 0.5, 0.3, 0.2], np.float32)
+
+    def said(first: list[int], penalty: float, offset: float = 0.0) -> list[list[int]]:
+        logits = np.log(shares)[None] + np.float32(offset)
+        return sample(lambda tokens: logits, np.array([first]), 3, repetition_penalty=penalty)
+
+    assert said([4], 1.0) == [[4, 4, 4]]
+    # 0.5^2 = 0.25 < 0.3, and then 0.3^2 = 0.09 < 0.2, and 0.25 is the greatest; the mark that it begins with is free
+    assert said([4], 2.0) == said([4], 2.0, offset=50.0) == [[4, 5, 4]]
+    assert said([0, 4, 5], 2.0) == [[4, 4, 4]]
+    assert said([0, 4, 5], 3.0) == [[6, 4, 4]]  # 0.125, 0.027, 0.2; then 0.125, 0.027, 0.008
+    assert said([0, 4, 4, 4], 2.0) == said([0, 4], 2.0)  # once, however often it occurs
+
+
+def test_what_is_never_chosen_and_where_a_row_ends() -> None:
+    logits = np.log(np.array([[0.3, 0.3, 0.2, 0.1, 0.06, 0.04]], np.float32)).repeat(3, 0)
+    told: list[tuple[int, int]] = []
+
+    def ends(row: int, token: int) -> bool:
+        told.append((row, token))
+        return len([one for one, _ in told if one == row]) > row
+
+    rows = sample(lambda tokens: logits, np.zeros((3, 1), np.int64), 9, never=(0, 1, 2, EOS), ends=ends)
+    assert rows == [[4], [4, 4], [4, 4, 4]]
+    assert sorted(told) == [(0, 4), (1, 4), (1, 4), (2, 4), (2, 4), (2, 4)]
+    hot = sample(lambda tokens: logits, np.zeros((3, 1), np.int64), 50, temperature=9.0, never=(0, 1, 2, EOS))
+    assert {token for row in hot for token in row} == {4, 5}
+
+
 def test_a_wide_beam_finds_the_likeliest_of_all_sequences() -> None:
     table = torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).numpy()  # logits after each token
     (found,), (score,) = beam(

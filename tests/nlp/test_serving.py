@@ -127,13 +127,14 @@ def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
         {"temperature": 0, "length": 40},
         {"seed": 3},
         {"temperature": 1.3, "top_k": 20, "top_p": 0.9, "length": 25},
+        {"temperature": 1.3, "min_p": 0.1, "repetition_penalty": 1.5, "stop": ["e", "\n"], "length": 25},
     ):
         expected = [{"text": text} for prompt in prompts for text in loaded.generate(prompt, **options)]
         assert served(folder, prompts, **options) == expected
     if per == "line":
         assert served(folder, ["one\ntwo"]).startswith("sample 0: has a line break, and the model learned from texts")
     assert served(folder, ["a"], beam=3) == "beam: does nothing for this model; leave it out"
-    for name, value in (("top_k", 20), ("top_p", 0.9), ("seed", 0)):
+    for name, value in (("top_k", 20), ("top_p", 0.9), ("min_p", 0.1), ("seed", 0)):
         why = f"{name}: does nothing at temperature 0; leave it out"
         assert served(folder, ["a"], **{"temperature": 0, name: value}) == why
 

@@ -135,7 +135,7 @@ class TrainNLP(SupervisedSettings):
     )
     pair: str | None = option(None, "languages of parallel files, such as en-de; none: detected", group=_DATA)
     text_per: Literal["auto", "line", "file"] = option(
-        "auto", "what a text to learn writing from is; auto: a file, if it has empty lines", group=_DATA
+        "auto", "what a text to learn writing from is; auto: a file, if it has empty lines or is one line", group=_DATA
     )
     encoding: str = option("utf-8", "encoding of the files", group=_DATA)
     tokenizer: Literal["word", "bpe", "wordpiece", "char"] = option("word", "how text is cut", group=_DATA)
@@ -303,7 +303,8 @@ class GenerateNLP(ComputeSettings):
     """`ptapp nlp generate`."""
 
     only: ClassVar[tuple[Only, ...]] = (
-        Only(("top_k", "top_p", "seed"), lambda verb: verb.temperature > 0, "a --temperature above 0"),
+        Only(("top_k", "top_p", "min_p", "seed"), lambda verb: verb.temperature > 0, "a --temperature above 0"),
+        Only(("number",), lambda verb: not verb.stream, "texts that are printed when they are whole, without --stream"),
     )
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
@@ -313,6 +314,14 @@ class GenerateNLP(ComputeSettings):
     temperature: float = option(0.8, "0 takes the likeliest token", group="Decoding", ge=0)
     top_k: int | None = option(None, "choose among so many of the likeliest tokens", group="Decoding", ge=1)
     top_p: float | None = option(None, "choose among the likeliest with this share", group="Decoding", gt=0, le=1)
+    min_p: float | None = option(
+        None, "choose among those with this share of the likeliest one's probability", group="Decoding", gt=0, le=1
+    )
+    repetition_penalty: float = option(
+        1.0, "multiplies the log-probability of tokens that the text has already", group="Decoding", ge=1, le=10
+    )
+    stop: list[str] = option([], "the text ends before this; several: give it again", group="Decoding", verbatim=True)
+    stream: bool = option(False, "print the text itself, as it is written", group="Decoding")
     number: int = option(1, "how many texts", group="Decoding", ge=1)
     seed: int = option(0, "seed of the choices", group="Decoding", ge=0, lt=2**32)
 
@@ -322,6 +331,13 @@ class GenerateNLP(ComputeSettings):
         if not is_unicode(prompt):
             raise ValueError("not UTF-8 text")
         return prompt
+
+    @field_validator("stop")
+    @classmethod
+    def _stops_are_texts(cls, stop: list[str]) -> list[str]:
+        if not all(text and is_unicode(text) for text in stop):
+            raise ValueError("empty, or not UTF-8 text")
+        return stop
 
 
 class ExportNLP(ExportSettings):

@@ -147,7 +147,8 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
         "without `not_text`, and "
     )
     line = card.text_per == "line"
-    use += "stripped of blanks" if line else "its first character, the line break of `begin`, is left out"
+    of_file = "its first character, the line break of `begin`, is left out; no number of `not_text` is chosen"
+    use += "stripped of blanks" if line else of_file
     begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}
 
@@ -168,8 +169,9 @@ def _written(scheme: Scheme) -> str:
 def _form(card: Card, part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:
     """Real samples of each input, the inputs' names with their free dimensions, and what comes out."""
     # Spread over the lengths, longest first: the exporters' example is then a real batch with padding.
-    rows = torch.linspace(len(part.texts) - 1, 0, _SAMPLES).round().long()
-    batch = part.texts.gather(rows)
+    texts = part.whole if card.task == "generate" else part.texts
+    rows = torch.linspace(len(texts) - 1, 0, _SAMPLES).round().long()
+    batch = texts.gather(rows)
     if card.task == "translate":
         pair: _Free = {"source": ("batch", "source_length"), "target": ("batch", "target_length")}
         return (batch["source"], batch["target"]), pair, "logits (batch, target_length, vocabulary)"

@@ -1,6 +1,6 @@
 """A trained model of texts, for `ptapp nlp predict`, `translate`, `generate` and `ptapp.load`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,29 +73,41 @@ class Predictor:
         temperature: float = 0.8,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        stop: Sequence[str] = (),
         number: int = 1,
         seed: int = 0,
+        tell: Callable[[str], None] | None = None,
     ) -> list[str]:
         """So many texts that begin with the prompt, each with at most `length` tokens more.
 
-        Temperature 0 takes the likeliest token, else one is drawn among the `top_k` likeliest (Fan et al. 2018) or the
-        likeliest with the share `top_p` (Holtzman et al. 2020). Raises UserError for a run that does not generate.
+        Temperature 0 takes the likeliest token, else one is drawn among the `top_k` likeliest (Fan et al. 2018), the
+        likeliest with the share `top_p` (Holtzman et al. 2020), or those with `min_p` times the probability of the
+        likeliest (Nguyen et al. 2025). The log-probability of a token that a text has already is multiplied by the
+        `repetition_penalty`. A text ends before the first of the strings `stop`. `tell` is given the first text piece
+        by piece, as it is written. Raises UserError for a run that does not generate.
         """
         if self.task != "generate":
             raise UserError(f"{self.run}: learned to {self.task}, not to generate; use `ptapp nlp predict`")
         read = self.front.first(self.front.prompt(prompt, "--prompt"))
         first = torch.tensor([read] * number, device=self._runtime.device)
+        said = [self.front.text_after(read[1:], stop, None if row else tell) for row in range(number)]
         with torch.no_grad(), self._runtime.autocast():
-            rows = sample(
+            sample(
                 session_of(self.model, self.max_length).advance,
                 first,
                 length,
                 temperature=temperature,
                 top_k=top_k,
                 top_p=top_p,
+                min_p=min_p,
+                repetition_penalty=repetition_penalty,
                 seed=seed,
+                never=self.front.never,
+                ends=lambda row, token: said[row].take(token),
             )
-        return self.front.text([read[1:] + row for row in rows])
+        return [text.whole() for text in said]
 
     def notes_on(self, prompt: str) -> list[str]:
         """What is lost of a prompt."""

@@ -45,37 +45,74 @@ def sample(
     temperature: float = 0.0,
     top_k: int | None = None,
     top_p: float | None = None,
+    min_p: float | None = None,
+    repetition_penalty: float = 1.0,
     seed: int = 0,
+    never: Sequence[int] = (),
+    ends: Callable[[int, int], bool] = lambda row, token: False,
 ) -> list[list[int]]:
     """Continues each row of `first`, int64 (N, S), by at most `limit` tokens, up to the end mark, which is left out.
 
     Row i draws from numbers of (seed, i, place) alone, so neither the batch nor other rows change it. Temperature 0 is
     greedy.
+
+    Args:
+        repetition_penalty: multiplies the log-probability of each token that a row has after the mark that it begins
+            with, before the temperature (Keskar et al. 2019, "CTRL", whose logits depend on an offset; probabilities do
+            not, and an export has no more).
+        never: tokens that are not chosen.
+        ends: is told each row and its next token as they come, and says whether the row ends with it.
     """
     rows: list[list[int]] = [[] for _ in first]
     ended = np.zeros(len(first), bool)
     keys = keys_of(start_of(np.array([seed]), 0), np.arange(len(first)))
-    tokens = first
+    tokens, had = first, first[:, 1:]
     for place in range(limit):
         logits = refuse_not_finite(advance(tokens))
+        if never:
+            logits = logits.copy()
+            logits[:, list(never)] = -np.inf
+        if repetition_penalty != 1:
+            logits = _penalised(logits, had, repetition_penalty)
         if temperature == 0:
             chosen: Numbers = logits.argmax(1)
         else:
             points = upper(bits_of(keys, f"token {place}", np.array([1]))) * 2.0**-24
-            chosen = _drawn(np.divide(logits, temperature, dtype=np.float32), points, top_k=top_k, top_p=top_p)
+            scaled = np.divide(logits, temperature, dtype=np.float32)
+            chosen = _drawn(scaled, points, top_k=top_k, top_p=top_p, min_p=min_p)
         ended |= chosen == EOS
+        for number in (~ended).nonzero()[0].tolist():
+            rows[number].append(int(chosen[number]))
+            ended[number] = ends(number, int(chosen[number]))
         if ended.all():
             break
-        for row, number, done in zip(rows, chosen.tolist(), ended, strict=True):
-            if not done:
-                row.append(number)
         tokens = np.where(ended, EOS, chosen)[:, None]
+        had = np.concatenate([had, tokens], 1) if repetition_penalty != 1 else had
     return rows
 
 
-def _drawn(logits: Floats, points: npt.NDArray[np.float64], *, top_k: int | None, top_p: float | None) -> Numbers:
-    """A token (N,) of each row's distribution, cut to the likeliest k and to the likeliest that share p (Holtzman et
-    al. 2020, "The curious case of neural text degeneration"); `points`, (N, 1) of 0 to 1, say which."""
+def _penalised(logits: Floats, had: Numbers, penalty: float) -> Floats:
+    """The log-probabilities (N, V) of logits (N, V), those of the tokens `had` (N, S) multiplied by the penalty."""
+    top = logits.max(1, keepdims=True)
+    logs = logits - top - np.log(np.exp(logits - top).sum(1, keepdims=True))
+    np.put_along_axis(logs, had, np.take_along_axis(logs, had, 1) * np.float32(penalty), 1)
+    return logs
+
+
+def _drawn(
+    logits: Floats,
+    points: npt.NDArray[np.float64],
+    *,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None = None,
+) -> Numbers:
+    """A token (N,) of each row's distribution; `points`, (N, 1) of 0 to 1, say which.
+
+    The distribution is cut to the likeliest k, to the likeliest that share p (Holtzman et al. 2020, "The curious case
+    of neural text degeneration"), and to those that have `min_p` times the probability of the likeliest (Nguyen et al.
+    2025, "Turning up the heat: min-p sampling").
+    """
     order = (-logits).argsort(1, kind="stable")
     values = np.take_along_axis(logits, order, 1)
     if top_k is not None:
@@ -84,6 +121,8 @@ def _drawn(logits: Floats, points: npt.NDArray[np.float64], *, top_k: int | None
     shares /= shares.sum(1, keepdims=True)
     if top_p is not None:
         shares[shares.cumsum(1) - shares >= top_p] = 0.0  # the first always stays
+    if min_p is not None:
+        shares[shares < min_p * shares[:, :1]] = 0.0
     sums = shares.cumsum(1, dtype=np.float64)
     place = (sums <= points * sums[:, -1:]).sum(1, keepdims=True).clip(max=logits.shape[1] - 1)
     chosen: Numbers = np.take_along_axis(order, place, 1)[:, 0]

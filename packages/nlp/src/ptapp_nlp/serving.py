@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
-from ptapp_core.runs.typed import Names, Size, Typed, checked
+from ptapp_core.runs.typed import Listed, Names, Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
@@ -21,6 +21,7 @@ from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.data.words import places_between_blanks, places_of
 from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
+from ptapp_nlp.said import Said
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
@@ -31,6 +32,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "translate": {"translation": ""},
 }
 """The answer to a text without a character to read: a model would make one up."""
+_STOPS = 16  # strings that end a text
 _AT_ONCE = 32  # texts, or windows of them, that are computed at a time
 
 
@@ -93,9 +95,12 @@ class Writing(Typed, extra="forbid"):
     temperature: float = Field(0.8, ge=0)
     top_k: int | None = Field(None, ge=1)
     top_p: float | None = Field(None, gt=0, le=1)
+    min_p: float | None = Field(None, gt=0, le=1)
+    repetition_penalty: float = Field(1.0, ge=1, le=10)
+    stop: Listed[Annotated[str, Field(min_length=1)]] = Field((), max_length=_STOPS)
     seed: int = Field(0, ge=0, lt=2**32)
 
-    @field_validator("top_k", "top_p", "seed")
+    @field_validator("top_k", "top_p", "min_p", "seed")
     @classmethod
     def _something_is_drawn(cls, value: float | None, info: ValidationInfo) -> float | None:
         if info.data.get("temperature") == 0:
@@ -165,6 +170,9 @@ class Front:
         temperature: float | None = None,
         top_k: int | None = None,
         top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        stop: Sequence[str] | None = None,
         seed: int | None = None,
     ) -> list[dict[str, Any]]:
         """An answer for each text, as `Predictor.predict` has it; to a prompt the `text` that begins with it.
@@ -174,7 +182,8 @@ class Front:
         """
         given = {
             "beam": beam, "length_penalty": length_penalty, "length": length, "temperature": temperature,
-            "top_k": top_k, "top_p": top_p, "seed": seed,
+            "top_k": top_k, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty, "stop": stop,
+            "seed": seed,
         }  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
         if self.task == "generate":
@@ -227,9 +236,14 @@ class Front:
         """What the model reads of a prompt: its last tokens, after the mark that a text begins after."""
         return [self._writer.begin, *prompt[max(len(prompt) - self.max_length + 1, 0) :]]
 
-    def text(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """The texts that tokens are."""
-        return self.tokens.decode(rows, strip=self._writer.text_per != "file")
+    @property
+    def never(self) -> Sequence[int]:
+        """The numbers that a model does not write: in running text, which has no end, those that are no text."""
+        return self.tokens.special if self._writer.text_per == "file" else ()
+
+    def text_after(self, prompt: Sequence[int], stop: Sequence[str], tell: Callable[[str], None] | None = None) -> Said:
+        """What becomes the text that begins with the tokens of a prompt."""
+        return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per != "file", tell=tell)
 
     def _tags(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Words, tags, and entities where the tags mark some; the score of one is that of its least certain word."""
@@ -284,9 +298,17 @@ class Front:
             shares = refuse_not_finite(compute({"input": past}))[:, -1]
             return np.log(shares.clip(min=np.finfo(np.float32).tiny), dtype=np.float32)
 
-        options = how.model_dump(exclude={"length"})
-        (said,) = search.sample(advance, np.array([self.first(prompt)]), how.length, **options)
-        return self.text([[*self.first(prompt)[1:], *said]])[0]
+        first, options = self.first(prompt), how.model_dump(exclude={"length", "stop"})
+        said = self.text_after(first[1:], how.stop)
+        search.sample(
+            advance,
+            np.array([first]),
+            how.length,
+            never=self.never,
+            ends=lambda _, token: said.take(token),
+            **options,
+        )
+        return said.whole()
 
     def _translated(self, compute: Compute, texts: Sequence[str], how: Translating) -> list[dict[str, Any]]:
         said: list[str] = []

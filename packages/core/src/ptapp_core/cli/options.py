@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from ptapp_core.errors import close_to
 from ptapp_core.settings.base import Settings
-from ptapp_core.settings.fields import ARGUMENTS, RECORD, flag, help_of, kind
+from ptapp_core.settings.fields import ARGUMENTS, RECORD, flag, help_of, is_verbatim, kind
 
 S = TypeVar("S", bound=Settings)
 
@@ -94,7 +94,8 @@ def settings_command(settings: type[S], function: Callable[[S], None]) -> Any:
         given = {name: value for name, value in given.items() if name not in ("debug", "help_all")}
         options = {name: value for name, value in given.items() if value is not None}
         for name in options.keys() - arguments.keys():
-            if kind(settings.model_fields[name]).many:
+            field = settings.model_fields[name]
+            if kind(field).many and not is_verbatim(field):
                 options[name] = [part.strip() for text in options[name] for part in text.split(",") if part.strip()]
         chosen = settings.resolve(config, options)
         if print_config:
@@ -144,7 +145,7 @@ def _option(name: str, field: FieldInfo, group: str) -> Parameter:
     info = typer.Option(
         flag(name) + (f"/--no-{flag(name)[2:]}" if toggle else ""),
         *([str(short)] if short else []),
-        metavar=None if toggle else metavar + (",..." if what.many else ""),
+        metavar=None if toggle else metavar + (",..." if what.many and not is_verbatim(field) else ""),
         help=_help(field),
         rich_help_panel=group,
         show_default=False,

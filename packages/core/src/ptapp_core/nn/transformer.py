@@ -122,6 +122,13 @@ class Stack(nn.Module):
         )
         self.norm = nn.LayerNorm(dim) if pre_norm else nn.Identity()
 
+    @property
+    def last_norm(self) -> nn.LayerNorm:
+        """The normalisation that the states come from."""
+        norm = self.norm if isinstance(self.norm, nn.LayerNorm) else self.layers[-1].norm
+        assert isinstance(norm, nn.LayerNorm)
+        return norm
+
     def new_cache(self) -> list[Cache]:
         """An empty one for each layer."""
         return [Cache() for _ in self.layers]

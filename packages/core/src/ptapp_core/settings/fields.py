@@ -12,9 +12,15 @@ RECORD = "Record"
 """The group of the settings that only a run's own file has: no option sets them."""
 
 
-def option(default: Any, help: str, *, group: str, short: str | None = None, **bounds: Any) -> Any:
-    """A setting with its one-line `help`, the `group` it is listed under, and pydantic's bounds (`ge=1`, `lt=1`)."""
-    return Field(default, description=help, json_schema_extra={"group": group, "short": short, **bounds}, **bounds)
+def option(
+    default: Any, help: str, *, group: str, short: str | None = None, verbatim: bool = False, **bounds: Any
+) -> Any:
+    """A setting with its one-line `help`, the `group` it is listed under, and pydantic's bounds (`ge=1`, `lt=1`).
+
+    `verbatim`: each of several values is given by an option of its own, for commas and blanks are parts of it.
+    """
+    extra = {"group": group, "short": short, "verbatim": verbatim, **bounds}
+    return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
 def argument(help: str, *, default: Any = ...) -> Any:
@@ -42,6 +48,12 @@ def kind(field: FieldInfo) -> Kind:
         (base,) = get_args(base)
     choices = get_args(base) if get_origin(base) is Literal else ()
     return Kind(base, choices, many, optional)
+
+
+def is_verbatim(field: FieldInfo) -> bool:
+    """Whether commas and blanks are parts of the values of a field."""
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("verbatim"))
 
 
 def flag(name: str) -> str:

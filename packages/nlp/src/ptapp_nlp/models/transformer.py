@@ -92,6 +92,9 @@ class LanguageModel(nn.Module):
         self.pad = pad
         self.embedding = Embedding(vocab, dim, dropout, pad=pad)
         self.stack = Stack(layers, dim, heads, hidden=hidden, dropout=dropout, pre_norm=pre_norm)
+        # A token is the likeliest to follow itself where its own embedding weighs the output: the first loss would be
+        # far above ln(vocab). What scales the output is learned.
+        nn.init.constant_(self.stack.last_norm.weight, dim**-0.5)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token numbers, int64 (N, L), padded on the right, to logits, float (N, L, vocab)."""
