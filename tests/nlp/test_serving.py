@@ -14,7 +14,7 @@ from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from nlp.test_encoders import config_of, save
 from ptapp_core.errors import UserError
-from ptapp_core.serve.front import Arrays
+from ptapp_core.serve.front import Arrays, Streaming
 from ptapp_core.serve.session import open_model
 from ptapp_nlp.data.tokens import learn
 from ptapp_nlp.decode import TranslatorSession
@@ -131,12 +131,31 @@ def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
     ):
         expected = [{"text": text} for prompt in prompts for text in loaded.generate(prompt, **options)]
         assert served(folder, prompts, **options) == expected
+        assert streamed(folder, prompts, **options) == expected
     if per == "line":
         assert served(folder, ["one\ntwo"]).startswith("sample 0: has a line break, and the model learned from texts")
     assert served(folder, ["a"], beam=3) == "beam: does nothing for this model; leave it out"
     for name, value in (("top_k", 20), ("top_p", 0.9), ("min_p", 0.1), ("seed", 0)):
         why = f"{name}: does nothing at temperature 0; leave it out"
         assert served(folder, ["a"], **{"temperature": 0, name: value}) == why
+
+
+def streamed(folder: Path, prompts: list[str], **options: Any) -> list[dict[str, Any]]:
+    """The texts that the pieces are which a front tells, once they are seen to be those that it returns."""
+    model = open_model(folder / "model.onnx")
+    told: list[list[str]] = [[] for _ in prompts]
+    assert isinstance(model.front, Streaming)
+    answers = model.front.streamed(model.compute, prompts, lambda place, piece: told[place].append(piece), **options)
+    assert [{"text": "".join(pieces)} for pieces in told] == answers
+    return answers
+
+
+def test_a_translation_is_not_told_piece_by_piece(translator: Path) -> None:
+    folder = translator / "export"
+    model = open_model((folder if (folder / "model.onnx").exists() else export(translator)) / "model.onnx")
+    assert isinstance(model.front, Streaming)
+    with pytest.raises(UserError, match='"stream" is for models that generate texts; leave it out'):
+        model.front.streamed(model.compute, ["one"], lambda place, piece: None)
 
 
 @pytest.mark.parametrize(

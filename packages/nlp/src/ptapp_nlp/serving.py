@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,7 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Listed, Names, Size, Typed, checked
-from ptapp_core.serve.front import CARD, Compute
+from ptapp_core.serve.front import CARD, Compute, Tell
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.data.pairs import Text, is_blank
@@ -196,6 +197,18 @@ class Front:
         blocks = (samples[start : start + _AT_ONCE] for start in range(0, len(samples), _AT_ONCE))
         return [one for texts in blocks for one in self.worded(texts, lambda full: self.said(compute, full))]
 
+    def streamed(self, compute: Compute, samples: Sequence[str], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """As `answers` of a model that generates texts; `tell` is given the pieces of each, the prompt first.
+
+        Raises UserError for a model of another task.
+        """
+        if self.task != "generate":
+            raise UserError('"stream" is for models that generate texts; leave it out')
+        how = _options(Writing, {name: value for name, value in options.items() if value is not None})
+        return [
+            {"text": self._written(compute, text, how, tell=partial(tell, place))} for place, text in enumerate(samples)
+        ]
+
     def worded(self, texts: Sequence[Text], said: Callable[[list[Any]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """What is `said` of the texts or pairs; of one with a blank text nothing, and of one that is cut how much of it
         was read."""
@@ -288,7 +301,7 @@ class Front:
         ]
         return {**answer, "spans": spans}
 
-    def _written(self, compute: Compute, text: str, how: Writing) -> str:
+    def _written(self, compute: Compute, text: str, how: Writing, *, tell: Callable[[str], None] | None = None) -> str:
         prompt, window = self.prompt(text, "the prompt"), self._writer.window
         past = np.empty((1, 0), np.int64)
 
@@ -299,7 +312,7 @@ class Front:
             return np.log(shares.clip(min=np.finfo(np.float32).tiny), dtype=np.float32)
 
         first, options = self.first(prompt), how.model_dump(exclude={"length", "stop"})
-        said = self.text_after(first[1:], how.stop)
+        said = self.text_after(first[1:], how.stop, tell)
         search.sample(
             advance,
             np.array([first]),

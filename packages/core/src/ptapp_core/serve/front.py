@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -14,6 +14,9 @@ CARD = f"{FILE}.json"
 Arrays = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[Arrays], npt.NDArray[Any]]
 """The model: its inputs by name, each (N, ...), to its output (N, ...)."""
+
+Tell = Callable[[int, str], None]
+"""Takes the number of a sample, from 0, and what comes next of the text that answers it."""
 
 
 class Front(Protocol):
@@ -35,3 +38,14 @@ class Front(Protocol):
 
     def answers(self, compute: Compute, samples: Sequence[Any], **options: Any) -> list[dict[str, Any]]:
         """An answer for each sample, the same as `predict --json` gives (JSON values only)."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A `Front` whose answers can be told while they are computed."""
+
+    def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """As `answers`, after `tell` was given the pieces of each sample's text, which together are the text.
+
+        Raises UserError before the first piece where this model answers at once.
+        """

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ptapp_core.serve.protocol import JSON_LENGTH, MOST
+from ptapp_core.serve.stream import LINES
 
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -82,7 +83,9 @@ def _get(summary: str, answer: dict[str, Any], *parameters: Any, also: tuple[str
 
 
 def _post(summary: str, answer: str, body: dict[str, Any], *parameters: Any) -> dict[str, Any]:
-    operation = _operation(summary, {"application/json": _ref(answer)}, *parameters, also=tuple(_FAILURES))
+    streamed = {LINES: {"schema": {"type": "string"}}} if answer == "Answers" else {}
+    content = {"application/json": _ref(answer), **streamed}
+    operation = _operation(summary, content, *parameters, also=tuple(_FAILURES))
     return {"post": {**operation, "requestBody": {"required": True, "content": body}}}
 
 
@@ -90,7 +93,10 @@ def _people() -> dict[str, Any]:
     """What `predict` takes: the model says by 415 which of these it does."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     files = {"type": "object", "properties": {"file": {"type": "array", "items": binary["schema"]}}}
-    options = {"options": {"type": "object", "description": "as the options of `ptapp DOMAIN predict`"}}
+    options = {
+        "options": {"type": "object", "description": "as the options of `ptapp DOMAIN predict`"},
+        "stream": {"type": "boolean", "description": "a generated text piece by piece, as lines of JSON"},
+    }
 
     def listed(name: str, items: dict[str, Any]) -> dict[str, Any]:
         several = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST}
