@@ -12,9 +12,10 @@ import pytest
 
 from contract.of_tabular import write_table
 from contract.rows import command, only_run
-from ptapp_core.tune.forms import FORMS, Row, impossible, table
+from ptapp_core.tune.forms import FORMS, Row, impossible, job_of, table
 from ptapp_nlp.config import TrainNLP
 from ptapp_vision.config import TrainVision
+from ptapp_vision.domain import VISION
 
 
 @pytest.fixture
@@ -116,3 +117,7 @@ def test_code_in_the_run_itself_is_not_run(tmp_path: Path, capsys: pytest.Captur
     (run / "config.toml").write_text(f'model = "{run}/net.py:Net"\n')
     assert command(["vision", "benchmark", str(run), "--train"]) == 2
     assert "code in the run directory itself" in capsys.readouterr().err
+    (tmp_path / "net.py").write_text("raise SystemExit(9)")
+    (run / "config.toml").write_text(f'model = "{tmp_path}/net.py:Net"\n')
+    assert job_of(VISION, run).model == f"{tmp_path}/net.py:Net"
+    assert f"the model of {run} is code of your own, {tmp_path / 'net.py'}" in capsys.readouterr().err

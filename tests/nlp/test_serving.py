@@ -13,7 +13,8 @@ import ptapp
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
 from nlp.test_encoders import config_of, save
-from ptapp_core.serve.front import Arrays
+from ptapp_core.errors import UserError
+from ptapp_core.serve.front import Arrays, Streaming
 from ptapp_core.serve.session import open_model
 from ptapp_nlp.data.tokens import learn
 from ptapp_nlp.decode import TranslatorSession
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 COMMON = ["--threads", "1", "--log-to", "none", "--device", "cpu", "--max-length", "12", "--steps", "12"]
 SMALL = ["--batch-size", "8", "--dim", "16", "--layers", "1", "--dropout", "0", "--lr", "0.01"]
+CD = ("cat", "dog")
 LONG = "the cat [SEP] sees the dog and then the bird sees one [EOS] two three four five six seven"
 TEXTS = [LONG, "cat word1", "", "[PAD] dog [UNK]", "word1 word2\tword3 bird", " \n", "\u4e00\u4e8c \x07"]
 
@@ -55,6 +57,26 @@ def test_labels_and_numbers(task: str, column: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join(["text,cat,dog,words", *rows]) + "\n")
     run = trained(tmp_path, tmp_path / "t.csv", "--task", task, "--label-column", column, *SMALL)
     assert_answers_alike(run, TEXTS)
+
+
+PAIRS = [(LONG, "cat word1"), ("cat", LONG), ("", "dog"), ("[PAD]", "a\tb"), ("one [EOS]", " ")]
+
+
+@pytest.mark.parametrize("model", ["lstm", "bert"])
+def test_pairs(model: str, tmp_path: Path) -> None:
+    rows = [f"{one} word{n},{other} word{n},{one == other}" for n in range(15) for one in CD for other in CD]
+    (tmp_path / "t.csv").write_text("\n".join(["premise,hypothesis,label", *rows]) + "\n")
+    encoder = ["--pretrained", str(save(config_of("bert"), tmp_path / "bert")), "--batch-size", "8"]
+    run = trained(tmp_path, tmp_path / "t.csv", "--model", model, *(encoder if model == "bert" else SMALL))
+    folder, asked = export(run), [*PAIRS, ("cat", "dog")]
+    answers = served(folder, [*map(list, PAIRS), "cat\tdog"])
+    assert_alike(answers, ptapp.load(run, device="cpu").predict(asked))
+    assert answers[0]["read"] == 12
+    assert answers[2]["class"] is None
+    front = open_model(folder / "model.onnx").front
+    assert front.takes == "pair"
+    with pytest.raises(UserError, match=r"^sample 0: the model reads pairs, premise and hypothesis: give two texts"):
+        front.read("cat", "sample 0")
 
 
 def test_a_pretrained_encoder(tmp_path: Path) -> None:
@@ -109,12 +131,31 @@ def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
     ):
         expected = [{"text": text} for prompt in prompts for text in loaded.generate(prompt, **options)]
         assert served(folder, prompts, **options) == expected
+        assert streamed(folder, prompts, **options) == expected
     if per == "line":
         assert served(folder, ["one\ntwo"]).startswith("sample 0: has a line break, and the model learned from texts")
     assert served(folder, ["a"], beam=3) == "beam: does nothing for this model; leave it out"
     for name, value in (("top_k", 20), ("top_p", 0.9), ("min_p", 0.1), ("seed", 0)):
         why = f"{name}: does nothing at temperature 0; leave it out"
         assert served(folder, ["a"], **{"temperature": 0, name: value}) == why
+
+
+def streamed(folder: Path, prompts: list[str], **options: Any) -> list[dict[str, Any]]:
+    """The texts that the pieces are which a front tells, once they are seen to be those that it returns."""
+    model = open_model(folder / "model.onnx")
+    told: list[list[str]] = [[] for _ in prompts]
+    assert isinstance(model.front, Streaming)
+    answers = model.front.streamed(model.compute, prompts, lambda place, piece: told[place].append(piece), **options)
+    assert [{"text": "".join(pieces)} for pieces in told] == answers
+    return answers
+
+
+def test_a_translation_is_not_told_piece_by_piece(translator: Path) -> None:
+    folder = translator / "export"
+    model = open_model((folder if (folder / "model.onnx").exists() else export(translator)) / "model.onnx")
+    assert isinstance(model.front, Streaming)
+    with pytest.raises(UserError, match='"stream" is for models that generate texts; leave it out'):
+        model.front.streamed(model.compute, ["one"], lambda place, piece: None)
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,11 @@ class Page:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("page")
-    for place, takes in enumerate(("image", "audio", "text", "observation")):
-        write_model(folder / "models" / takes / str(place + 1), takes=takes, input="three numbers", model="toy")
+    for place, takes in enumerate(("image", "audio", "text", "observation", "pair")):
+        names = {"pair": ["premise", "hypothesis"]} if takes == "pair" else {}
+        write_model(
+            folder / "models" / takes / str(place + 1), takes=takes, input="three numbers", model="toy", **names
+        )
     write_model(folder / "models" / "text" / "9", takes="text", scale=-1.0, classes=["<b>x</b>", "y", "z"])
     with serving(folder, folder / "models", "--split", "text=3:90,9:10") as running:
         yield running
@@ -127,6 +130,15 @@ def test_an_observation_is_json(page: Page) -> None:
     assert "JSON" in until(lambda: page.text("error"))
 
 
+def test_both_texts_of_a_pair_are_typed_under_the_names_of_their_columns(page: Page) -> None:
+    page.choose("pair")
+    assert page.find("first").accessible_name == "premise"
+    assert page.find("second").accessible_name == "hypothesis"
+    page.find("first").send_keys("1 2", Keys.TAB, "9", Keys.TAB, Keys.ENTER)
+    (answer,) = page.server.post("/models/pair/predict", json={"pairs": [["1 2", "9"]]}).json()["answers"]
+    assert page.said() == answer["class"] == "c"
+
+
 def test_the_camera_and_the_microphone_reach_the_server(page: Page) -> None:
     """The toy model reads neither JPEG nor WAV: the server's refusal shows that such a body came."""
     page.choose("image")
@@ -173,7 +185,7 @@ def test_the_page_asks_nothing_of_other_servers_and_the_browser_has_no_complaint
 
 
 def test_everything_has_a_name_for_screen_readers(page: Page) -> None:
-    for model in ("image", "audio", "text", "observation"):
+    for model in ("image", "audio", "text", "observation", "pair"):
         page.choose(model)
         for each in page.browser.find_elements(By.CSS_SELECTOR, "button, input, select, textarea, video"):
             if each.is_displayed():

@@ -15,7 +15,7 @@ FORM = "multipart/form-data; boundary=B"
 def all_kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A model of each kind of input, by its name."""
     folder = tmp_path_factory.mktemp("kinds")
-    for takes in ("image", "audio", "text", "observation"):
+    for takes in ("image", "audio", "text", "pair", "observation"):
         write_model(folder / "models" / takes / "7", takes=takes)
     with serving(folder, folder / "models") as server:
         yield server
@@ -64,6 +64,28 @@ def test_texts_and_observations_come_as_json(all_kinds: Running) -> None:
     assert classes(observations) == ["b"]
     assert classes(sent(all_kinds, "text", b"4 2 3", "text/plain")) == ["a"]
     assert classes(all_kinds.post("/models/text/predict", files=[("f", ("a.txt", b"1 2 3"))]).json()) == ["c"]
+
+
+def test_pairs_come_as_lists_as_objects_or_with_a_tab(all_kinds: Running) -> None:
+    both = [["1", "2 3"], {"text": "3 2", "pair": "1"}]
+    assert classes(all_kinds.post("/models/pair/predict", json={"pairs": both}).json()) == ["c", "a"]
+    assert classes(sent(all_kinds, "pair", b"1 2\t3", "text/plain")) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"texts": ["a"]}', 'the body must be {"pairs": [...]}'),
+        (b'{"pairs": ["a"]}', '"pairs" must be a list of pairs'),
+        (b'{"pairs": [["1", "2 3"], ["a"]]}', 'pairs[1]: give ["first", "second"]'),
+        (b'{"pairs": [["a", 1]]}', 'pairs[0]: give ["first", "second"]'),
+        (b'{"pairs": [["a", ["b"]]]}', 'pairs[0]: give ["first", "second"]'),
+        (b'{"pairs": [{"text": "a"}]}', 'pairs[0]: give ["first", "second"]'),
+        (b'{"pairs": [["a", "\\ud800"]]}', "pairs[0]: not Unicode text ("),
+    ],
+)
+def test_what_is_no_pair_is_refused_in_one_line(all_kinds: Running, content: bytes, reason: str) -> None:
+    assert refusal(all_kinds, "pair", content, "application/json").startswith(reason)
 
 
 def test_options_go_to_the_answers_and_unknown_ones_are_refused(all_kinds: Running) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ptapp_core.errors import UserError
-from ptapp_core.serve.front import Compute
+from ptapp_core.serve.front import Compute, Tell
 
 MAGIC = b"TOY"
 
@@ -24,8 +24,8 @@ class Front:
             if len(content) != 6 or not content.startswith(MAGIC):
                 raise UserError(f"{name}: not a toy picture")
             return [float(number) for number in content[3:]]
-        if self.takes == "text":
-            content = content.split()
+        if self.takes in ("text", "pair"):
+            content = (content if isinstance(content, str) else " ".join(content)).split()
         try:
             numbers = [float(number) for number in content]
         except (TypeError, ValueError) as error:
@@ -39,6 +39,19 @@ class Front:
             time.sleep(0.01)
         rows = compute({"x": np.array(samples, np.float32)}).tolist()
         return [self._answer([round(value) if rounded else value for value in row]) for row in rows]
+
+    def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """Tells a piece before the front is let go, and one after; of zeros only the first."""
+        if self.takes != "text":
+            raise UserError("the toy tells of texts alone")
+        answers = []
+        for place, numbers in enumerate(samples):
+            tell(place, "to be, ")
+            answers += self.answers(compute, [numbers], **options)
+            if not any(numbers):
+                raise UserError("nothing can be said of zeros")
+            tell(place, "or not")
+        return answers
 
     def _answer(self, row: list[float]) -> dict[str, Any]:
         best = max(range(len(row)), key=row.__getitem__)

@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from ptapp_core.errors import UserError
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Listed, Names, Size, Typed, checked
-from ptapp_core.serve.front import CARD, Compute
+from ptapp_core.serve.front import CARD, Compute, Tell
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.data.pairs import Text, is_blank
@@ -42,7 +43,7 @@ class _About(Typed):
     task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
     max_length: Size
     pad: int = Field(ge=0)
-    pair: Any = None
+    pair: Annotated[tuple[str, str], Field(strict=False)] | None = None
     """The columns of the two texts, where the model reads pairs."""
 
 
@@ -121,14 +122,14 @@ class Front:
     `tokens` are those of a run, whose kind of target words its answers itself; an export has its own beside it.
     """
 
-    takes: ClassVar[Literal["text"]] = "text"
+    takes: Literal["text", "pair"]
 
     def __init__(self, about: Mapping[str, Any], folder: Path, *, tokens: Tokens | None = None) -> None:
         card = folder / CARD
         form = checked(card, about, _About)
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
-        if tokens is None and form.pair is not None:
-            raise UserError(f"{card}: reads pairs of texts, which are not served; use `ptapp nlp predict`")
+        self._pair = form.pair
+        self.takes = "text" if form.pair is None else "pair"
         self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about)
         self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
         match self.task:
@@ -142,8 +143,19 @@ class Front:
             case _ if tokens is None:
                 self._outputs = Outputs(card, about)
 
-    def read(self, content: str, name: str) -> str:
-        """The text itself; raises UserError, which begins with `name`, for a prompt that the model cannot continue."""
+    def read(self, content: str | Sequence[str], name: str) -> Text:
+        """The text, or the two of a pair, which may come as one text with a tab between them.
+
+        Raises UserError, which begins with `name`, for a prompt that the model cannot continue, and for no pair.
+        """
+        if self._pair is not None:
+            texts = content.split("\t") if isinstance(content, str) else content
+            if len(texts) != 2:
+                raise UserError(
+                    f"{name}: the model reads pairs, {' and '.join(self._pair)}: give two texts with a tab between"
+                )
+            return texts[0], texts[1]
+        assert isinstance(content, str)
         if self.task == "generate":
             self.prompt(content, name)
         return content
@@ -151,7 +163,7 @@ class Front:
     def answers(
         self,
         compute: Compute,
-        samples: Sequence[str],
+        samples: Sequence[Any],
         *,
         beam: int | None = None,
         length_penalty: float | None = None,
@@ -185,6 +197,18 @@ class Front:
         blocks = (samples[start : start + _AT_ONCE] for start in range(0, len(samples), _AT_ONCE))
         return [one for texts in blocks for one in self.worded(texts, lambda full: self.said(compute, full))]
 
+    def streamed(self, compute: Compute, samples: Sequence[str], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """As `answers` of a model that generates texts; `tell` is given the pieces of each, the prompt first.
+
+        Raises UserError for a model of another task.
+        """
+        if self.task != "generate":
+            raise UserError('"stream" is for models that generate texts; leave it out')
+        how = _options(Writing, {name: value for name, value in options.items() if value is not None})
+        return [
+            {"text": self._written(compute, text, how, tell=partial(tell, place))} for place, text in enumerate(samples)
+        ]
+
     def worded(self, texts: Sequence[Text], said: Callable[[list[Any]], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """What is `said` of the texts or pairs; of one with a blank text nothing, and of one that is cut how much of it
         was read."""
@@ -200,8 +224,8 @@ class Front:
             )
         return found
 
-    def said(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """What the model says of texts that are not blank: of their kind of target, or tags."""
+    def said(self, compute: Compute, texts: Sequence[Any]) -> list[dict[str, Any]]:
+        """What the model says of texts or pairs that are not blank: of their kind of target, or tags."""
         if self.task != "tag":
             return self._outputs.answers(self.values(compute, texts))
         return self._tags(compute, texts)
@@ -277,7 +301,7 @@ class Front:
         ]
         return {**answer, "spans": spans}
 
-    def _written(self, compute: Compute, text: str, how: Writing) -> str:
+    def _written(self, compute: Compute, text: str, how: Writing, *, tell: Callable[[str], None] | None = None) -> str:
         prompt, window = self.prompt(text, "the prompt"), self._writer.window
         past = np.empty((1, 0), np.int64)
 
@@ -288,7 +312,7 @@ class Front:
             return np.log(shares.clip(min=np.finfo(np.float32).tiny), dtype=np.float32)
 
         first, options = self.first(prompt), how.model_dump(exclude={"length", "stop"})
-        said = self.text_after(first[1:], how.stop)
+        said = self.text_after(first[1:], how.stop, tell)
         search.sample(
             advance,
             np.array([first]),

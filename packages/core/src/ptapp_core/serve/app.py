@@ -11,22 +11,25 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ptapp_core.errors import UserError, nearest, one_line
 from ptapp_core.serve import predicting, protocol
 from ptapp_core.serve.body import Bodies
+from ptapp_core.serve.front import Tell
 from ptapp_core.serve.metrics import Metrics
 from ptapp_core.serve.openapi import described
 from ptapp_core.serve.outside import Exchange, Outside
 from ptapp_core.serve.pages import pages, shown
-from ptapp_core.serve.pool import Full, Pool
+from ptapp_core.serve.pool import Done, Full, Pool
 from ptapp_core.serve.session import Model
 from ptapp_core.serve.shadow import Shadows, numbers_of
 from ptapp_core.serve.store import Served, Store
+from ptapp_core.serve.stream import LINES, Pieces
 
 log = logging.getLogger("ptapp.serve")
+_FAULT = "a fault of the server, which its log describes (request {})"
 
 
 @dataclass
@@ -106,23 +109,32 @@ class Service:
         served, version, model = self._found(request)
         content_type = request.headers.get("content-type", "")
 
-        def compute() -> tuple[list[dict[str, Any]], bytes]:
-            answers = predicting.answer(model, content_type, body)
+        def compute(tell: Tell | None = None) -> tuple[list[dict[str, Any]], bytes]:
+            answers = predicting.answer(model, content_type, body, tell=tell)
             return answers, predicting.as_json(answers, served.name, version)
 
+        def noted(done: Done[tuple[list[dict[str, Any]], bytes]]) -> bytes:
+            answers, content = done.value
+            self.metrics.computed(served.name, version, waited=done.waited, samples=len(answers))
+            self.metrics.answers(served.name, version, answers, classes=model.classes)
+            Exchange.of(request).computed(waited=done.waited, samples=len(answers))
+            self.shadows.compare(
+                served,
+                version,
+                given=lambda: answers,
+                other=lambda shadow: predicting.answer(shadow, content_type, body),
+            )
+            return content
+
         async with self.bodies.of(request) as body:
-            done = await self.pool.run(compute)
-        answers, content = done.value
-        self.metrics.computed(served.name, version, waited=done.waited, samples=len(answers))
-        self.metrics.answers(served.name, version, answers, classes=model.classes)
-        Exchange.of(request).computed(waited=done.waited, samples=len(answers))
-        self.shadows.compare(
-            served,
-            version,
-            given=lambda: answers,
-            other=lambda shadow: predicting.answer(shadow, content_type, body),
-        )
-        return Response(content, media_type="application/json")
+            if not predicting.may_stream(body):
+                return Response(noted(await self.pool.run(compute)), media_type="application/json")
+            pieces = Pieces()
+            job = asyncio.create_task(self.pool.run(lambda: compute(pieces.tell)))
+            if not await pieces.begun(job):
+                return Response(noted(await job), media_type="application/json")
+            lines = pieces.lines(job, whole=noted, refused=lambda error: _reason(request, error))
+            return StreamingResponse(lines, media_type=LINES)
 
     async def models(self, request: Request) -> Response:
         """All models with their versions and cards, for the page."""
@@ -158,10 +170,18 @@ class Service:
 
 
 async def _not_possible(request: Request, error: Exception) -> Response:
-    assert isinstance(error, UserError)
+    return JSONResponse({"error": _reason(request, error)}, 400)
+
+
+def _reason(request: Request, error: Exception) -> str:
+    """What the client is told of an error; the log has more."""
+    exchange = Exchange.of(request)
+    if not isinstance(error, UserError):
+        log.error("a fault while an answer was given piece by piece", exc_info=error)
+        return _FAULT.format(exchange.id)
     cause = one_line(error.__cause__) if error.__cause__ else ""
-    Exchange.of(request).reason = str(error) if cause in str(error) else f"{error}: {cause}"  # it may name files
-    return JSONResponse({"error": str(error)}, 400)
+    exchange.reason = str(error) if cause in str(error) else f"{error}: {cause}"  # it may name files
+    return str(error)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -178,8 +198,7 @@ async def _left(request: Request, error: Exception) -> Response:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    id = Exchange.of(request).id
-    return JSONResponse({"error": f"a fault of the server, which its log describes (request {id})"}, 500)
+    return JSONResponse({"error": _FAULT.format(Exchange.of(request).id)}, 500)
 
 
 def build(service: Service, *, token: str | None, every: float) -> Outside:

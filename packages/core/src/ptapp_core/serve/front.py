@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
@@ -15,19 +15,37 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Compute = Callable[[Arrays], npt.NDArray[Any]]
 """The model: its inputs by name, each (N, ...), to its output (N, ...)."""
 
+Tell = Callable[[int, str], None]
+"""Takes the number of a sample, from 0, and what comes next of the text that answers it."""
+
 
 class Front(Protocol):
     """Made from what `model.onnx.json` says and the folder that it lies in; raises UserError where that does not do."""
 
-    takes: ClassVar[Literal["image", "audio", "text", "observation"]]
+    @property
+    def takes(self) -> Literal["image", "audio", "text", "pair", "observation"]:
+        """What a sample is."""
 
     def __init__(self, about: Mapping[str, Any], folder: Path) -> None: ...
 
     def read(self, content: bytes | str | Any, name: str) -> Any:
-        """One sample from the bytes of a file, a text, or JSON (an observation).
+        """One sample from the bytes of a file, a text, a pair of texts, or JSON (an observation).
+
+        A pair is a list of two texts, or one text in which a tab stands between them.
 
         Raises UserError in one line that begins with `name` where it cannot be read.
         """
 
     def answers(self, compute: Compute, samples: Sequence[Any], **options: Any) -> list[dict[str, Any]]:
         """An answer for each sample, the same as `predict --json` gives (JSON values only)."""
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A `Front` whose answers can be told while they are computed."""
+
+    def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """As `answers`, after `tell` was given the pieces of each sample's text, which together are the text.
+
+        Raises UserError before the first piece where this model answers at once.
+        """

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ptapp_core.serve.protocol import JSON_LENGTH, MOST
+from ptapp_core.serve.stream import LINES
 
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
 _VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
@@ -82,7 +83,9 @@ def _get(summary: str, answer: dict[str, Any], *parameters: Any, also: tuple[str
 
 
 def _post(summary: str, answer: str, body: dict[str, Any], *parameters: Any) -> dict[str, Any]:
-    operation = _operation(summary, {"application/json": _ref(answer)}, *parameters, also=tuple(_FAILURES))
+    streamed = {LINES: {"schema": {"type": "string"}}} if answer == "Answers" else {}
+    content = {"application/json": _ref(answer), **streamed}
+    operation = _operation(summary, content, *parameters, also=tuple(_FAILURES))
     return {"post": {**operation, "requestBody": {"required": True, "content": body}}}
 
 
@@ -90,18 +93,24 @@ def _people() -> dict[str, Any]:
     """What `predict` takes: the model says by 415 which of these it does."""
     binary = {"schema": {"type": "string", "format": "binary"}}
     files = {"type": "object", "properties": {"file": {"type": "array", "items": binary["schema"]}}}
-    options = {"options": {"type": "object", "description": "as the options of `ptapp DOMAIN predict`"}}
+    options = {
+        "options": {"type": "object", "description": "as the options of `ptapp DOMAIN predict`"},
+        "stream": {"type": "boolean", "description": "a generated text piece by piece, as lines of JSON"},
+    }
 
     def listed(name: str, items: dict[str, Any]) -> dict[str, Any]:
         several = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST}
         return {"type": "object", "properties": {name: several, **options}, "required": [name]}
 
-    of_json = {"oneOf": [listed("texts", {"type": "string"}), listed("observations", {})]}
+    text = {"type": "string"}
+    named = {"type": "object", "properties": {"text": text, "pair": text}, "required": ["text", "pair"]}
+    pair = {"oneOf": [{"type": "array", "items": text, "minItems": 2, "maxItems": 2}, named]}
+    of_json = {"oneOf": [listed("texts", text), listed("pairs", pair), listed("observations", {})]}
     return {
         "image/*": binary,
         "audio/*": binary,
         "application/octet-stream": binary,
-        "text/plain": {"schema": {"type": "string"}},
+        "text/plain": {"schema": text},
         "multipart/form-data": {"schema": files},
         "application/json": {"schema": of_json},
     }

@@ -11,12 +11,14 @@ from python_multipart.multipart import File, FormParser, parse_options_header
 from starlette.exceptions import HTTPException
 
 from ptapp_core.errors import UserError, counted, nearest, one_line
-from ptapp_core.serve.front import Front
+from ptapp_core.serve.front import Front, Streaming, Tell
 from ptapp_core.serve.protocol import MOST, parsed
 from ptapp_core.serve.session import Model
 
 _JSON, _FORM, _BYTES = "application/json", "multipart/form-data", "application/octet-stream"
-_LISTS = {"text": "texts", "observation": "observations"}
+_LISTS = {"text": "texts", "pair": "pairs", "observation": "observations"}
+_PAIR = ("text", "pair")
+"""The two texts of a pair, as `predict` prints them."""
 _NAME_LENGTH = 100
 
 
@@ -26,6 +28,8 @@ class Contents:
 
     samples: list[tuple[str, Any]]
     options: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    """Whether the answers are wanted piece by piece."""
     files: bool = False
     """Whether the names are those of files, which the answers repeat."""
 
@@ -35,7 +39,7 @@ def accepted(takes: str) -> list[str]:
     match takes:
         case "observation":
             return [_JSON]
-        case "text":
+        case "text" | "pair":
             return ["text/plain", _JSON, _FORM]
     return [f"{takes}/*", _BYTES, _FORM]
 
@@ -61,9 +65,20 @@ def read_contents(content_type: str, body: bytes, front: Front) -> Contents:
         raise UserError("the body has no sample: no file, text or observation")
     if len(contents.samples) > MOST:
         raise UserError(f"{counted(len(contents.samples), 'sample')}: a request may have {MOST}")
-    if takes == "text":
-        contents.samples = [(name, _text(content, name)) for name, content in contents.samples]
+    if takes in ("text", "pair"):
+        contents.samples = [
+            (name, _pair(content, name) if isinstance(content, list | dict) else _text(content, name))
+            for name, content in contents.samples
+        ]
     return contents
+
+
+def _pair(content: list[Any] | dict[str, Any], name: str) -> list[str]:
+    texts: list[Any] = content if isinstance(content, list) else [content.get(key) for key in _PAIR]
+    others = isinstance(content, dict) and content.keys() - set(_PAIR)
+    if others or len(texts) != 2 or not all(isinstance(text, str) for text in texts):
+        raise UserError(f'{name}: give ["first", "second"], or {{"text": "first", "pair": "second"}}')
+    return [_text(text, name) for text in texts]
 
 
 def _text(content: str | bytes, name: str) -> str:
@@ -78,14 +93,20 @@ def _text(content: str | bytes, name: str) -> str:
 def _json(value: Any, key: str) -> Contents:
     if not isinstance(value, dict) or not isinstance(value.get(key), list):
         raise UserError(f'the body must be {{"{key}": [...]}}')
-    for other in value.keys() - {key, "options"}:
-        raise UserError(f"unknown key {other!r}{nearest(other, [key, 'options'])}")
+    known = [key, "options", "stream"]
+    for other in value.keys() - set(known):
+        raise UserError(f"unknown key {other!r}{nearest(other, known)}")
     options = value.get("options", {})
     if not isinstance(options, dict):
         raise UserError('"options" must be an object')
+    stream = value.get("stream", False)
+    if not isinstance(stream, bool):
+        raise UserError('"stream" must be true or false')
     if key == "texts" and not all(isinstance(text, str) for text in value[key]):
         raise UserError('"texts" must be a list of texts')
-    return Contents([(f"{key}[{place}]", each) for place, each in enumerate(value[key])], options)
+    if key == "pairs" and not all(isinstance(pair, list | dict) for pair in value[key]):
+        raise UserError('"pairs" must be a list of pairs: ["first", "second"]')
+    return Contents([(f"{key}[{place}]", each) for place, each in enumerate(value[key])], options, stream)
 
 
 def _files(content_type: str, body: bytes) -> list[tuple[str, bytes]]:
@@ -131,11 +152,24 @@ def check_options(options: dict[str, Any], front: Front) -> None:
             raise UserError(f"unknown option {name!r}" + (nearest(name, known) if known else ": this model has none"))
 
 
-def answer(model: Model, content_type: str, body: bytes) -> list[dict[str, Any]]:
-    """The answers to a body, as `predict --json` gives them; those on files have their names."""
+def may_stream(body: bytes) -> bool:
+    """Whether a body may ask for an answer piece by piece; whether it does, `read_contents` says."""
+    return b'"stream"' in body
+
+
+def answer(model: Model, content_type: str, body: bytes, *, tell: Tell | None = None) -> list[dict[str, Any]]:
+    """The answers to a body, as `predict --json` gives them; those on files have their names.
+
+    `tell` is given their pieces as they come, where the body asks for it.
+    """
     contents = read_contents(content_type, body, model.front)
     check_options(contents.options, model.front)
     samples = [model.front.read(content, name) for name, content in contents.samples]
+    if contents.stream:
+        if not isinstance(model.front, Streaming):
+            raise UserError('"stream": the answers of this model come at once; leave it out')
+        if tell:
+            return model.front.streamed(model.compute, samples, tell, **contents.options)
     answers = model.front.answers(model.compute, samples, **contents.options)
     if not contents.files:
         return answers

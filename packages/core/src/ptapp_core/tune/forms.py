@@ -14,10 +14,11 @@ from ptapp_core.compress.benchmark import busy
 from ptapp_core.domain import AnyDomain
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.runtime import choose_device
+from ptapp_core.machine.terminal import tell
 from ptapp_core.runs.run import read_json, write_json, write_text
 from ptapp_core.settings.after_training import BenchmarkSettings
 from ptapp_core.settings.fields import flag
-from ptapp_core.settings.own import refuse_code_of
+from ptapp_core.settings.own import code_of, refuse_code_of
 from ptapp_core.tune.form_worker import WARM_UP
 
 PLAIN = "fp32"
@@ -80,12 +81,15 @@ def benchmark(domain: AnyDomain, settings: BenchmarkSettings) -> None:
 
 
 def job_of(domain: AnyDomain, place: Path) -> Any:
-    """The settings of a run, or of a TOML file; raises UserError where they name code in the run itself."""
+    """The settings of a run, or of a TOML file. Says which code of the user's own a run names, before it is imported;
+    raises UserError where that lies in the run itself."""
     if not place.is_dir():
         return domain.settings.resolve(place, {})
     settings = domain.settings.of_run(place)
     for option, name in settings.own_code().items():
         refuse_code_of(place, name, option, remedy=f"as {option} in {place / 'config.toml'}")
+        code = ", ".join(str(file.resolve()) for file in code_of(name))
+        tell(f"ptapp: note: the {option} of {place} is code of your own, {code}", sys.stderr)
     return settings
 
 

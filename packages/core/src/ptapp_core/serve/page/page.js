@@ -113,7 +113,11 @@ function showModel() {
 
 function showVersion() {
   const model = chosen();
-  at("about").replaceChildren(...showAbout(model, at("version").value || model.main));
+  const version = at("version").value || model.main;
+  at("about").replaceChildren(...showAbout(model, version));
+  const [first, second] = model.versions[version].about.pair ?? ["First text", "Second text"];
+  at("first-name").textContent = first;
+  at("second-name").textContent = second;
 }
 
 const begin = () =>
@@ -137,6 +141,10 @@ takeFiles(at("recordings"), sendAudio);
 at("texts").addEventListener("submit", (event) => {
   event.preventDefault();
   sendJson("texts", at("text").value);
+});
+at("pairs").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sendJson("pairs", [at("first").value, at("second").value]);
 });
 at("observations").addEventListener("submit", (event) => {
   event.preventDefault();
