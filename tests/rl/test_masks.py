@@ -233,6 +233,7 @@ def test_a_run_evaluates_resumes_and_exports_with_masks(tmp_path: Path, capsys: 
         ("rainbow-iqn", "rainbow"),
         ("d4pg", "td3"),
         ("tqc", "sac"),
+        ("HER", "sac --hindsight 0.8"),
     ],
 )
 def test_an_algorithm_that_is_not_here_is_named_with_its_nearest(given: str, meant: str) -> None:

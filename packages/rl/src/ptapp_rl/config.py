@@ -37,6 +37,7 @@ _RELATED = {
     **dict.fromkeys(("rainbowdqn", "rainbowiqn", "bbf"), "rainbow"),
     **dict.fromkeys(("d4pg", "maddpg", "dpg"), "td3"),
     **dict.fromkeys(("tqc", "redq", "crossq", "droq"), "sac"),
+    **dict.fromkeys(("her", "hindsight"), "sac --hindsight 0.8"),
 }
 """Algorithms that are not here, in lower case without marks, with what comes nearest to them in meaning."""
 
@@ -51,7 +52,7 @@ ONLY_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("passes", "clip_ratio", "clip_value", "target_kl"), ("ppo",)),
     **dict.fromkeys(_OF_ROLLOUTS, ("reinforce", "a2c", "ppo")),
     "stochastic_eval": ("reinforce", "a2c", "ppo", "sac"),
-    **dict.fromkeys(("buffer", "learning_starts", "train_every", "tau"), OFF_POLICY),
+    **dict.fromkeys(("buffer", "learning_starts", "train_every", "hindsight", "tau"), OFF_POLICY),
     "action_noise": ("td3", "ddpg"),
     **dict.fromkeys(("target_noise", "policy_every"), ("td3",)),
 }
@@ -110,6 +111,9 @@ class TrainRL(JobSettings):
     buffer: int = option(50_000, "frames that the replay buffer keeps", group="Replay", ge=1)
     learning_starts: int = option(1_000, "frames before the first update", group="Replay", ge=1)
     train_every: int = option(2, "frames for each update", group="Replay", ge=1)
+    hindsight: float = option(
+        0.0, "share of a batch that gets a goal which was reached later", group="Replay", ge=0, le=1
+    )
     tau: float | None = option(None, "Polyak step of a target network, instead of copies", group="Replay", gt=0, le=1)
     action_noise: float = option(0.1, "noise of exploration; an action's bounds are -1, 1", group="TD3, DDPG", ge=0)
     target_noise: float = option(0.2, "noise of the target's action", group="TD3", ge=0)
@@ -236,6 +240,10 @@ class TrainRL(JobSettings):
             )
         if self.buffer // self.envs < self.n_step + self.stack + 1:
             raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
+        if self.hindsight and (self.n_step, self.stack) != (1, 1):
+            raise ValueError("--hindsight changes single steps: give --n-step 1 and --stack 1")
+        if self.hindsight and self.vector == "async":
+            raise ValueError("--hindsight asks an environment of this process for rewards: give --vector sync")
         if self.algo in CONTINUOUS and self.tau is None:
             raise ValueError(f"--tau none: --algo {self.algo} has no copies of its networks; give a share, as 0.005")
         if self.atoms == 1 and (self.value_min, self.value_max) != (None, None):

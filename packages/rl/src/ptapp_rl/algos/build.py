@@ -22,6 +22,7 @@ from ptapp_rl.config import OFF_POLICY, VALUES, TrainRL
 from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form, action_note
 from ptapp_rl.envs.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.hindsight import Goals
 from ptapp_rl.experience.offpolicy import Explored, OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.experience.rollout import RolloutConfig, Rollouts
@@ -147,6 +148,7 @@ def task_and_source(
 def _from_replay(
     settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
 ) -> tuple[Task, OffPolicy]:
+    goals = Goals(settings.hindsight, environments, gamma=settings.gamma) if settings.hindsight else None
     frames = settings.buffer // runtime.world
     numbers = None if settings.algo in VALUES else model.head.noise_size
     needed = bytes_needed(environments.observations, frames, settings.stack, numbers=numbers)
@@ -159,6 +161,7 @@ def _from_replay(
         stack=settings.stack,
         priority=settings.priority_exponent if settings.prioritised else None,
         numbers=numbers,
+        goals=goals,
     )
     paced: dict[str, int] = {
         "batch_size": settings.batch_size // runtime.world,
