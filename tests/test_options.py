@@ -205,7 +205,7 @@ def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for balance in ("none", "sampler"):
         table = of_tabular.write_table(folder / "table")
         yield "tabular", options_of(f"--balance {balance} --data {table} {steps}".split())
-    for algorithm in ("ppo", "dqn", "a2c", "reinforce", "sac", "td3", "ddpg"):
+    for algorithm in ("ppo", "dqn", "a2c", "reinforce", "sac", "td3", "ddpg", "rainbow"):
         yield "rl", options_of(of_rl._train(algorithm, folder)[2:])
 
 
@@ -244,7 +244,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(31))
+@pytest.mark.parametrize("number", range(32))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number
@@ -278,6 +278,8 @@ def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) 
         ("tabular", {"activation_checkpointing": True}, "--activation-checkpointing"),
         ("rl", {"algo": "dqn", "priority_exponent": 0.3}, "--priority-exponent"),
         ("rl", {"algo": "dqn", "tau": 0.1, "target_every": 9}, "--target-every"),
+        ("rl", {"algo": "dqn", "noisy": True, "epsilon": 0.3}, "--epsilon"),
+        ("rl", {"algo": "rainbow", "explore": 0.5}, "--explore"),
         ("rl", {"parallel": 2}, "--parallel"),
         ("rl", {"seeds": "0-1", "seed": 7}, "--seed"),
     ],

@@ -27,7 +27,9 @@ _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
     "--normalise --normalise-rewards --average ema --average-decay 0.9",
     "dqn": "--env rl.games:IdentityDict --stack 2 --normalise --envs 2 --train-every 4 --learning-starts 100 "
     "--frames 220 --save-every 32 --eval-every 40 --buffer 150 --hidden 16,16 --n-step 3 --prioritised --dueling "
-    "--atoms 11 --vector sync --target-every 7",
+    "--atoms 11 --noisy --vector sync --target-every 7",
+    "rainbow": "--env rl.games:Bits --envs 2 --train-every 4 --learning-starts 100 --frames 220 --save-every 32 "
+    "--eval-every 40 --buffer 150 --hidden 16,16 --atoms 11 --n-step 1 --hindsight 0.7 --target-every 7",
     "a2c": "--env Pendulum --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
     "sac": "--env rl.games:IdentityContinuous --stack 2 --normalise --envs 2 --train-every 2 --learning-starts 20 "
     "--frames 80 --save-every 16 --eval-every 20 --buffer 50 --hidden 16,16 --batch-size 16 --vector sync "
@@ -55,14 +57,15 @@ def _train(algorithm: str, folder: Path) -> list[str]:
 
 def _learner(algorithm: str, runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
     torch.manual_seed(0)
-    model: Any = build(card_for(algorithm, **({"dueling": True} if algorithm == "dqn" else {})))
+    model: Any = build(card_for(algorithm, **({"dueling": True, "noisy": True} if algorithm == "dqn" else {})))
     task = _TASKS[algorithm](model)
     # batches of 12, 12, 12, 12 and 2
     numbers = ("reward", "factor", "weight", "advantage", "target", "value", "log_prob")
     data = {name: torch.rand(50) for name in numbers}
     data["action"] = torch.rand(50, 2) if algorithm in CONTINUOUS else torch.randint(0, 2, (50,))
     data |= {"observation": torch.randn(50, 4), "following": torch.randn(50, 4)}
-    data |= {name: torch.randn(50, 2) for name in getattr(task, "noises", ())}
+    size = getattr(model, "noise_size", 2)
+    data |= {name: torch.randn(50, size) for name in getattr(task, "noises", ())}
 
     first = [parameter.detach().clone() for parameter in model.parameters()]
 
@@ -95,7 +98,7 @@ ROWS = [
         {
             "unknown environment": (["--env", "CartPol"], "CartPole"),
             "unknown algorithm": (["--algo", "poo"], "ppo"),
-            "another algorithm's option": (["--double", "--dueling"], "--dueling is an option of dqn"),
+            "another algorithm's option": (["--double", "--dueling"], "--dueling is an option of dqn, rainbow"),
             "batch that does not divide": (["--batch-size", "30"], "--batch-size 30"),
             "not a run": (["--resume", "."], "config.toml"),
             "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
@@ -116,13 +119,18 @@ ROWS = [
     _row(
         "sac",
         {
-            "actions that do not fit": (["--env", "CartPole"], "dqn, reinforce, a2c, ppo"),
+            "actions that do not fit": (["--env", "CartPole"], "dqn, rainbow, reinforce, a2c, ppo"),
             "actions without bounds": (["--env", "rl.lessons:Wide"], "1 of 1 number of an action of Wide-v0 lack"),
             "another algorithm's option": (["--action-noise", "0.3"], "--action-noise is an option of td3, ddpg"),
             "no copies": (["--tau", "none"], "give a share"),
         },
     ),
-    _row("td3", {"actions that do not fit": (["--env", "Acrobot"], "dqn, reinforce, a2c, ppo")}),
+    _row("td3", {"actions that do not fit": (["--env", "Acrobot"], "dqn, rainbow, reinforce, a2c, ppo")}),
 ]
-RESUMED = [_row("a2c", {}, workers=ASYNC), _row("reinforce", {}, workers=ASYNC), _row("ddpg", {})]
+RESUMED = [
+    _row("rainbow", {}, quantiles="--no-noisy --atoms 1 --quantiles 5 --no-dueling --no-double"),
+    _row("a2c", {}, workers=ASYNC),
+    _row("reinforce", {}, workers=ASYNC),
+    _row("ddpg", {}),
+]
 """Those of the exactness of a resumed job alone."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ptapp_rl.card import Card
-from ptapp_rl.config import CONTINUOUS
+from ptapp_rl.config import CONTINUOUS, VALUES
 from ptapp_rl.envs.forms import Box, Discrete, Vector
 
 
@@ -17,6 +17,6 @@ def card_for(algo: str, features: int = 4, **changes: Any) -> Card:
     if algo in CONTINUOUS:
         own["action"] = Box(kind="box", low=(-1.0, -1.0), high=(1.0, 1.0), shape=(2,), dtype="float32")
     own |= {"normalise": False, "hidden": (8,), "activation": "tanh"}
-    if algo == "dqn":
+    if algo in VALUES:
         own |= {"atoms": 1, "dueling": False, "value_min": 0.0, "value_max": 1.0}
     return Card(algo=algo, **{**own, **changes})

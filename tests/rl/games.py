@@ -245,6 +245,39 @@ class Pairs(Doors):
         self.action_space = spaces.MultiDiscrete([5, 5]) if shape == "several" else spaces.Discrete(4)
 
 
+class Bits(gym.Env[Any, Any]):
+    """Flip bits, one in a step, until they are those that are wanted (Andrychowicz et al. 2017, section 3.1).
+
+    A reward of -1 for each step that does not arrive; a `toll` is no function of the goals.
+    """
+
+    def __init__(self, bits: int = 6, toll: float = 0.0) -> None:
+        self.bits, self.toll = bits, toll
+        goal = spaces.MultiBinary(bits)
+        parts = ("observation", "achieved_goal", "desired_goal")
+        self.observation_space: Any = spaces.Dict(dict.fromkeys(parts, goal))
+        self.action_space: Any = spaces.Discrete(bits)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        self.now, self.wanted = self.np_random.integers(0, 2, (2, self.bits), dtype=np.int8)
+        return self._shown(), {}
+
+    def step(self, action: Any) -> Any:
+        self.now[action] ^= 1
+        arrived = self.compute_terminated(self.now, self.wanted, {})
+        return self._shown(), self.compute_reward(self.now, self.wanted, {}) - self.toll, arrived, False, {}
+
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> float:
+        return float((achieved_goal == desired_goal).all()) - 1
+
+    def compute_terminated(self, achieved_goal: Any, desired_goal: Any, info: Any) -> bool:
+        return bool((achieved_goal == desired_goal).all())
+
+    def _shown(self) -> Any:
+        return {"observation": self.now.copy(), "achieved_goal": self.now.copy(), "desired_goal": self.wanted.copy()}
+
+
 class OldGym(gym.Env[Any, Any]):
     """As the old gym had it, in one respect."""
 
@@ -287,6 +320,7 @@ for respect in ("seed", "reset", "step"):
     limited = {"max_episode_steps": 20, "kwargs": {"respect": respect}}  # by a wrapper that takes a result apart
     gym.register(f"OldGymLimited{respect.capitalize()}-v0", OldGym, **limited)
 gym.register("Coin-v0", Coin)
+gym.register("Bits-v0", Bits, max_episode_steps=6)
 for where in ("info", "dict", "both"):
     gym.register(f"Doors{where.capitalize()}-v0", Doors, kwargs={"where": where})
 for fault, where in (("shut", "info"), ("twos", "dict"), ("short", "info"), ("none", "both")):

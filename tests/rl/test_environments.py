@@ -178,7 +178,7 @@ def test_an_environments_own_settings_yield_to_the_users() -> None:
 def test_options_are_the_algorithms_own() -> None:
     assert TrainRL.resolve(None, {"algo": "dqn"}).hidden == [256, 256]
     assert TrainRL.resolve(None, {"algo": "dqn", "hidden": ["8", "8"]}).hidden == [8, 8]
-    with pytest.raises(UserError, match="--n-step is an option of dqn, not of --algo ppo"):
+    with pytest.raises(UserError, match="--n-step is an option of dqn, rainbow, not of --algo ppo"):
         TrainRL.resolve(None, {"n_step": "3"})
     replay = {"algo": "dqn", "envs": "4", "n_step": "3", "frames": "60", "learning_starts": "8"}
     with pytest.raises(UserError, match=r"--learning-starts 8 ends before --n-step 3 .* give at least 9"):

@@ -32,20 +32,22 @@ CONTINUOUS: dict[str, Any] = {
     "train_every": 4,
     "tau": 0.05,
 }
+DQN: dict[str, Any] = {
+    "frames": 1024,
+    "batch_size": 32,
+    "learning_starts": 64,
+    "hidden": [32],
+    "lr": 3e-3,
+    "train_every": 4,
+    "buffer": 1000,
+    "n_step": 1,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"frames": 2048, "rollout": 32, "batch_size": 64, "passes": 4, "lr": 3e-3},
     "a2c": {"frames": 3072, "rollout": 8, "batch_size": 64, "lr": 5e-3},
     "reinforce": {"frames": 4096, "rollout": 16, "batch_size": 128, "lr": 1e-2},
-    "dqn": {
-        "frames": 1024,
-        "batch_size": 32,
-        "learning_starts": 64,
-        "hidden": [32],
-        "lr": 3e-3,
-        "train_every": 4,
-        "buffer": 1000,
-        "n_step": 1,
-    },
+    "dqn": DQN,
+    "rainbow": {**DQN, "atoms": 21, "value_max": 3.0},
     "sac": CONTINUOUS,
     "td3": CONTINUOUS,
     "ddpg": CONTINUOUS,
@@ -94,7 +96,8 @@ def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
 
 
 KINDS = {"IdentityMultidiscrete-v0": "multidiscrete", "IdentityContinuous-v0": "box"}
-CASES = [(a, g) for a in OPTIONS for g in GAMES if KINDS.get(g, "discrete") in TAKES[a]]
+CASES = [(a, g) for a in OPTIONS if a != "rainbow" for g in GAMES if KINDS.get(g, "discrete") in TAKES[a]]
+CASES.append(("rainbow", "IdentityDiscrete-v0"))  # which is DQN for the other games
 
 
 @pytest.mark.parametrize(("algorithm", "game"), CASES)
@@ -102,9 +105,17 @@ def test_it_learns_to_tell_what_it_sees(algorithm: str, game: str, tmp_path: Pat
     assert trained(algorithm, game, tmp_path, **MORE.get(game, {}).get(algorithm, {})) > GAMES[game]
 
 
-@pytest.mark.parametrize(("algorithm", "game"), CASES)
+@pytest.mark.parametrize(
+    ("algorithm", "game", "options"),
+    [
+        *((algorithm, game, {}) for algorithm, game in CASES),
+        ("dqn", "IdentityDiscrete-v0", {"quantiles": 21}),
+        ("dqn", "IdentityDiscrete-v0", {"noisy": True}),
+    ],
+    ids=str,
+)
 def test_it_learns_nothing_of_what_another_frame_brought(
-    algorithm: str, game: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    algorithm: str, game: str, options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     advantages, sample = rollout.advantages, Replay.sample
 
@@ -114,12 +125,16 @@ def test_it_learns_nothing_of_what_another_frame_brought(
 
     monkeypatch.setattr(rollout, "advantages", lambda *a, **named: advantages(*a, **named).roll(-1, 0))
     monkeypatch.setattr(Replay, "sample", others)
-    assert trained(algorithm, game, tmp_path, **MORE.get(game, {}).get(algorithm, {})) < GAMES[game] - 1
+    more = MORE.get(game, {}).get(algorithm, {}) | options
+    assert trained(algorithm, game, tmp_path, **more) < GAMES[game] - 1
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"double": False}, {"dueling": True}, {"n_step": 3}, {"prioritised": True}, {"tau": 0.02}, {"atoms": 21}],
+    [
+        *({"double": False}, {"dueling": True}, {"n_step": 3}, {"prioritised": True}, {"tau": 0.02}),
+        *({"atoms": 21}, {"quantiles": 21}, {"noisy": True}),
+    ],
     ids=str,
 )
 def test_each_part_of_dqn_learns_too(options: dict[str, Any], tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import torch
 import ptapp
 from contract.rows import command, only_run
 from ptapp_core.errors import UserError
-from ptapp_rl.algos import dqn
 from ptapp_rl.algos.build import build
 from ptapp_rl.algos.dqn import DQN
 from ptapp_rl.config import TrainRL
@@ -24,7 +23,7 @@ from ptapp_rl.envs.names import resolve
 from ptapp_rl.envs.spaces import each, observation_form
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import play
-from ptapp_rl.models import actor
+from ptapp_rl.models import actor, qnetwork
 from rl.cards import card_for
 from rl.games import Doors
 from rl.lessons import RUNTIME, learn, learner
@@ -45,6 +44,7 @@ WAYS: list[dict[str, Any]] = [
     {"algo": "dqn", "double": False, "stack": 2},
     {"algo": "dqn", "atoms": 11, "double": False},
     {"algo": "dqn", "atoms": 11, "prioritised": True},
+    {"algo": "dqn", "quantiles": 5, "noisy": True},
 ]
 
 
@@ -68,7 +68,7 @@ def test_an_action_that_is_forbidden_is_never_chosen(env: str, way: dict[str, An
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c", "reinforce", "dqn"])
 def test_without_masks_a_forbidden_action_is_chosen(algo: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (actor, dqn):
+    for module in (actor, qnetwork):
         monkeypatch.setattr(module, "only_permitted", lambda values, observations: values)
     _, task, source = job("DoorsInfo-v0", {"algo": algo})
     with pytest.raises(UserError, match="DoorsInfo-v0: RuntimeError: this door is shut"):
@@ -136,7 +136,7 @@ def test_the_distribution_of_the_target_is_that_of_a_permitted_action(
     task = DQN(model, double=double)
     logits = torch.tensor([[[9.0, 0.0, 0.0], [0.0, 0.0, 9.0], [0.0, 9.0, 0.0]]])  # the greatest is forbidden
     for network in (task.model, task.target):
-        monkeypatch.setattr(network, "logits", lambda observations: logits)
+        monkeypatch.setattr(network, "logits", lambda observations, noise: logits)
     mask = torch.tensor([[1, 0, 1]], dtype=torch.int8)
     batch = {"reward": torch.zeros(1), "factor": torch.ones(1), "following": {"action_mask": mask}}
     torch.testing.assert_close(task._target(batch), logits[:, 2].softmax(-1))
@@ -148,10 +148,10 @@ def test_the_target_is_the_greatest_value_that_is_permitted(double: bool, monkey
     task = DQN(model, double=double)
     values = torch.tensor([[1.0, 9.0, 3.0]] * 2).unsqueeze(-1)
     for network in (task.model, task.target):
-        monkeypatch.setattr(network, "logits", lambda observations: values)
+        monkeypatch.setattr(network, "logits", lambda observations, noise: values)
     mask = torch.tensor([[1, 0, 1], [0, 0, 0]], dtype=torch.int8)  # the second is a terminal state
     batch = {"reward": torch.tensor([0.5, 0.5]), "factor": torch.tensor([0.5, 0.0]), "following": {"action_mask": mask}}
-    torch.testing.assert_close(task._target(batch), torch.tensor([0.5 + 0.5 * 3.0, 0.5]))
+    torch.testing.assert_close(task._target(batch), torch.tensor([[0.5 + 0.5 * 3.0], [0.5]]))
 
 
 def test_taxi_plays_by_the_mask_of_its_info() -> None:
@@ -243,10 +243,14 @@ def test_a_run_evaluates_resumes_and_exports_with_masks(tmp_path: Path, capsys: 
         ("A3C", "a2c"),
         ("vpg", "reinforce"),
         ("double-dqn", "dqn --double"),
-        ("qr_dqn", "dqn --atoms 51"),
-        ("rainbow", "dqn --dueling --prioritised --atoms 51"),
+        ("C51", "dqn --atoms 51"),
+        ("qr_dqn", "dqn --quantiles 50"),
+        ("iqn", "dqn --quantiles 50"),
+        ("NoisyNet", "dqn --noisy"),
+        ("rainbow-iqn", "rainbow"),
         ("d4pg", "td3"),
         ("tqc", "sac"),
+        ("HER", "sac --hindsight 0.8"),
     ],
 )
 def test_an_algorithm_that_is_not_here_is_named_with_its_nearest(given: str, meant: str) -> None:
@@ -255,4 +259,5 @@ def test_an_algorithm_that_is_not_here_is_named_with_its_nearest(given: str, mea
     nearest = f"it is not among the algorithms; the nearest in meaning is --algo {meant}"
     assert str(error.value) == f"--algo {given}: {nearest}"
     algo, *options = meant.split()
-    assert TrainRL.resolve(None, {"algo": algo, **({"atoms": 51} if "--atoms" in options else {})}).algo == algo
+    flag, value = (*options, "true")[:2] if options else ("--seed", "0")
+    assert TrainRL.resolve(None, {"algo": algo, flag[2:]: value}).algo == algo

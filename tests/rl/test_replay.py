@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ptapp_core.errors import UserError
-from ptapp_rl.algos.dqn import DQN, QNetwork
+from ptapp_rl.algos.dqn import DQN
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.experience.sumtree import SumTree
+from ptapp_rl.models.qnetwork import QNetwork
 from rl.cards import card_for
 
 

@@ -26,7 +26,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "sac": {"env": "IdentityContinuous-v0", "algo": "sac", "envs": 2, "buffer": 90, "normalise": True},
     "td3": {"env": "IdentityContinuous-v0", "algo": "td3", "envs": 2, "buffer": 90, "stack": 2},
     "prioritised": {"env": "IdentityDict-v0", "algo": "dqn", "envs": 2, "stack": 2, "normalise": True}
-    | {"prioritised": True, "dueling": True, "atoms": 5, "n_step": 3, "buffer": 90, "target_every": 2},
+    | {"prioritised": True, "dueling": True, "noisy": True, "atoms": 5, "n_step": 3, "buffer": 90, "target_every": 2},
 }
 
 

@@ -9,7 +9,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import choose_device
 from ptapp_core.runs.typed import Listed, Meta, Size, Typed
 from ptapp_core.settings.fields import flag
-from ptapp_rl.config import CONTINUOUS, Algorithm, TrainRL
+from ptapp_rl.config import CONTINUOUS, VALUES, Algorithm, TrainRL
 from ptapp_rl.envs.forms import Action, Discrete, Mask, Observation, Parts, mask_of
 from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form
 from ptapp_rl.envs.vector import Environments
@@ -29,6 +29,8 @@ class Card(Typed):
     dueling: bool = False
     value_min: float | None = None
     value_max: float | None = None
+    quantiles: Size = 1
+    noisy: bool = False
 
     @property
     def masked(self) -> bool:
@@ -49,8 +51,10 @@ class Card(Typed):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.algo == "dqn" and self.model_fields_set.isdisjoint(["atoms"]):
+        if self.algo in VALUES and self.model_fields_set.isdisjoint(["atoms"]):
             raise ValueError("atoms is missing")
+        if self.atoms > 1 and self.quantiles > 1:
+            raise ValueError("a distribution has atoms or quantiles")
         if self.action.kind not in TAKES[self.algo]:
             raise ValueError(f"{self.algo} takes no {FAMILIES[self.action.kind]} actions")
         return self
@@ -70,7 +74,9 @@ def card_of(settings: TrainRL, environments: Environments) -> Card:
             "--device: mps has no float64, the type of some observations and of the statistics of --normalise: "
             "give --device cpu"
         )
-    of_dqn = ("atoms", "dueling", "value_min", "value_max") if settings.algo == "dqn" else ()
+    of_values = ("atoms", "dueling", "value_min", "value_max") if settings.algo in VALUES else ()
+    # the cards of runs from before these lack them
+    later = [name for name in ("quantiles", "noisy") if getattr(settings, name) != Card.model_fields[name].default]
     return Card(
         algo=settings.algo,
         observation=environments.form,
@@ -79,7 +85,7 @@ def card_of(settings: TrainRL, environments: Environments) -> Card:
         normalise=settings.normalise,
         hidden=tuple(settings.hidden),
         activation=settings.activation,
-        **{name: getattr(settings, name) for name in of_dqn},
+        **{name: getattr(settings, name) for name in (*of_values, *later)},
     )
 
 

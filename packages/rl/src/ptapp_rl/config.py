@@ -15,10 +15,12 @@ from ptapp_core.settings.train import JobSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
 
-Algorithm = Literal["dqn", "reinforce", "a2c", "ppo", "sac", "td3", "ddpg"]
+Algorithm = Literal["dqn", "rainbow", "reinforce", "a2c", "ppo", "sac", "td3", "ddpg"]
+VALUES = ("dqn", "rainbow")
+"""Algorithms that learn the values of counted actions; Rainbow is DQN with other defaults."""
 CONTINUOUS = ("sac", "td3", "ddpg")
 """Algorithms that learn from replay what real numbers to answer with."""
-OFF_POLICY = ("dqn", *CONTINUOUS)
+OFF_POLICY = (*VALUES, *CONTINUOUS)
 """Algorithms that learn from replay."""
 
 _RELATED = {
@@ -28,26 +30,29 @@ _RELATED = {
     **dict.fromkeys(("sarsa", "qlearning", "nfq"), "dqn"),
     **dict.fromkeys(("ddqn", "double", "doubledqn"), "dqn --double"),
     **dict.fromkeys(("dueling", "duelingdqn"), "dqn --dueling"),
-    **dict.fromkeys(("per", "prioritized", "prioritised"), "dqn --prioritised"),
-    **dict.fromkeys(("c51", "qrdqn", "iqn", "fqf", "categoricaldqn"), "dqn --atoms 51"),
-    "rainbow": "dqn --dueling --prioritised --atoms 51",
+    **dict.fromkeys(("per", "prioritized", "prioritised", "apex", "apexdqn"), "dqn --prioritised"),
+    **dict.fromkeys(("c51", "categoricaldqn", "distributionaldqn"), "dqn --atoms 51"),
+    **dict.fromkeys(("qrdqn", "iqn", "fqf", "quantile"), "dqn --quantiles 50"),
+    **dict.fromkeys(("noisy", "noisynet", "noisynets", "noisydqn", "noisynetdqn"), "dqn --noisy"),
+    **dict.fromkeys(("rainbowdqn", "rainbowiqn", "bbf"), "rainbow"),
     **dict.fromkeys(("d4pg", "maddpg", "dpg"), "td3"),
     **dict.fromkeys(("tqc", "redq", "crossq", "droq"), "sac"),
+    **dict.fromkeys(("her", "hindsight"), "sac --hindsight 0.8"),
 }
 """Algorithms that are not here, in lower case without marks, with what comes nearest to them in meaning."""
 
 _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
-    *("value_max", "explore", "epsilon", "target_every"),
+    *("value_max", "quantiles", "noisy", "explore", "epsilon", "target_every"),
 )
 _OF_ROLLOUTS = ("rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
 
 ONLY_OF: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(_OF_DQN, ("dqn",)),
+    **dict.fromkeys(_OF_DQN, VALUES),
     **dict.fromkeys(("passes", "clip_ratio", "clip_value", "target_kl"), ("ppo",)),
     **dict.fromkeys(_OF_ROLLOUTS, ("reinforce", "a2c", "ppo")),
     "stochastic_eval": ("reinforce", "a2c", "ppo", "sac"),
-    **dict.fromkeys(("buffer", "learning_starts", "train_every", "tau"), OFF_POLICY),
+    **dict.fromkeys(("buffer", "learning_starts", "train_every", "hindsight", "tau"), OFF_POLICY),
     "action_noise": ("td3", "ddpg"),
     **dict.fromkeys(("target_noise", "policy_every"), ("td3",)),
 }
@@ -56,6 +61,7 @@ ONLY_OF: dict[str, tuple[str, ...]] = {
 
 _ONLY = (
     Only(("priority_exponent", "priority_correction"), lambda job: job.prioritised, "--prioritised"),
+    Only(("explore", "epsilon"), lambda job: not job.noisy, "random actions, without --noisy"),
     Only(("target_every",), lambda job: job.tau is None, "a target network without --tau"),
     Only(("parallel",), lambda job: job.seeds is not None, "--seeds"),
     Only(("seed",), lambda job: job.seeds is None, "a job without --seeds"),
@@ -105,6 +111,9 @@ class TrainRL(JobSettings):
     buffer: int = option(50_000, "frames that the replay buffer keeps", group="Replay", ge=1)
     learning_starts: int = option(1_000, "frames before the first update", group="Replay", ge=1)
     train_every: int = option(2, "frames for each update", group="Replay", ge=1)
+    hindsight: float = option(
+        0.0, "share of a batch that gets a goal which was reached later", group="Replay", ge=0, le=1
+    )
     tau: float | None = option(None, "Polyak step of a target network, instead of copies", group="Replay", gt=0, le=1)
     action_noise: float = option(0.1, "noise of exploration; an action's bounds are -1, 1", group="TD3, DDPG", ge=0)
     target_noise: float = option(0.2, "noise of the target's action", group="TD3", ge=0)
@@ -121,6 +130,8 @@ class TrainRL(JobSettings):
     atoms: int = option(1, "atoms of a return's distribution (C51 has 51); 1: its mean", group="DQN", ge=1)
     value_min: float | None = option(None, "least return of the atoms; none: by the first rewards", group="DQN")
     value_max: float | None = option(None, "greatest return of the atoms; none: by the first rewards", group="DQN")
+    quantiles: int = option(1, "quantiles of a return (QR-DQN has 200), not atoms; 1: its mean", group="DQN", ge=1)
+    noisy: bool = option(False, "explore by noisy weights, whose noise is learned, not by epsilon", group="DQN")
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = "adam"
     lr: float = 1e-3
@@ -229,11 +240,20 @@ class TrainRL(JobSettings):
             )
         if self.buffer // self.envs < self.n_step + self.stack + 1:
             raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
+        if self.hindsight and (self.n_step, self.stack) != (1, 1):
+            raise ValueError("--hindsight changes single steps: give --n-step 1 and --stack 1")
+        if self.hindsight and self.vector == "async":
+            raise ValueError("--hindsight asks an environment of this process for rewards: give --vector sync")
         if self.algo in CONTINUOUS and self.tau is None:
             raise ValueError(f"--tau none: --algo {self.algo} has no copies of its networks; give a share, as 0.005")
         if self.atoms == 1 and (self.value_min, self.value_max) != (None, None):
             raise ValueError(
                 "--value-min and --value-max are the range of --atoms, of which there is one: leave them out"
+            )
+        if self.atoms > 1 and self.quantiles > 1:
+            raise ValueError(
+                f"--quantiles {self.quantiles} and --atoms {self.atoms} are two forms of a return's distribution: give "
+                f"--atoms 1 or --quantiles 1"
             )
         if self.value_min is not None and self.value_max is not None and self.value_min >= self.value_max:
             raise ValueError("--value-min must be less than --value-max")

@@ -12,24 +12,28 @@ from ptapp_core.settings.fields import flag
 from ptapp_core.task import Task
 from ptapp_rl.algos.a2c import A2C
 from ptapp_rl.algos.ddpg import DDPG
-from ptapp_rl.algos.dqn import DQN, Experience, ExperienceConfig, QNetwork
+from ptapp_rl.algos.dqn import DQN, Experience, ExperienceConfig
 from ptapp_rl.algos.ppo import PPO
 from ptapp_rl.algos.reinforce import Reinforce
 from ptapp_rl.algos.sac import SAC, SoftPolicy
 from ptapp_rl.algos.td3 import TD3
 from ptapp_rl.card import Card
-from ptapp_rl.config import OFF_POLICY, TrainRL
+from ptapp_rl.config import OFF_POLICY, VALUES, TrainRL
 from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form, action_note
 from ptapp_rl.envs.tuned import DEFAULTS, TUNED, tuned_for
 from ptapp_rl.envs.vector import Environments
+from ptapp_rl.experience.hindsight import Goals
 from ptapp_rl.experience.offpolicy import Explored, OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.experience.rollout import RolloutConfig, Rollouts
 from ptapp_rl.models.actor import ActorCritic
 from ptapp_rl.models.continuous import Deterministic
+from ptapp_rl.models.qnetwork import QNetwork
 
 ABOUT = {
-    "dqn": "Q-learning from replay (Mnih et al. 2015); double, dueling, n-step, prioritised, C51 by option",
+    "dqn": "Q-learning from replay (Mnih et al. 2015); double, dueling, n-step, prioritised, C51, QR-DQN and noisy "
+    "networks by option",
+    "rainbow": "DQN with all of these but QR-DQN (Hessel et al. 2018)",
     "reinforce": "policy gradient with whole returns and a baseline (Williams 1992)",
     "a2c": "advantage actor-critic, a step for each short rollout (Mnih et al. 2016)",
     "ppo": "proximal policy optimisation, many steps for each rollout (Schulman et al. 2017)",
@@ -42,7 +46,7 @@ ABOUT = {
 def build(card: Card) -> nn.Module:
     """A new model of a card."""
     match card.algo:
-        case "dqn":
+        case "dqn" | "rainbow":
             return QNetwork(card)
         case "sac":
             return SoftPolicy(card)
@@ -92,11 +96,14 @@ def plan_of(settings: TrainRL) -> Plan:
 def exploration_note(settings: TrainRL) -> str:
     """What a job that is longer or shorter than it began does to the clocks of DQN; empty where it is neither."""
     first = settings.as_begun().frames
-    if settings.algo != "dqn" or first == settings.frames:
+    if settings.algo not in VALUES or first == settings.frames:
         return ""
-    note = f"epsilon falls to {settings.epsilon:g} over the first {round(settings.explore * first):,} frames"
-    note += f", and beta rises to 1 over the first {first:,}" if settings.prioritised else ""
-    return f"{note}: the job was of {first:,} when it began"
+    notes = []
+    if not settings.noisy:
+        notes.append(f"epsilon falls to {settings.epsilon:g} over the first {round(settings.explore * first):,} frames")
+    if settings.prioritised:
+        notes.append(f"beta rises to 1 over the first {first:,} frames")
+    return f"{', and '.join(notes)}: the job was of {first:,} when it began" if notes else ""
 
 
 def rollouts_of(settings: TrainRL) -> int:
@@ -141,8 +148,9 @@ def task_and_source(
 def _from_replay(
     settings: TrainRL, model: Any, environments: Environments, *, runtime: Runtime, say: Callable[[str], None]
 ) -> tuple[Task, OffPolicy]:
+    goals = Goals(settings.hindsight, environments, gamma=settings.gamma) if settings.hindsight else None
     frames = settings.buffer // runtime.world
-    numbers = None if settings.algo == "dqn" else model.head.noise_size
+    numbers = None if settings.algo in VALUES else model.head.noise_size
     needed = bytes_needed(environments.observations, frames, settings.stack, numbers=numbers)
     say(f"replay: {check_memory(needed)}")
     replay = Replay(
@@ -153,6 +161,7 @@ def _from_replay(
         stack=settings.stack,
         priority=settings.priority_exponent if settings.prioritised else None,
         numbers=numbers,
+        goals=goals,
     )
     paced: dict[str, int] = {
         "batch_size": settings.batch_size // runtime.world,
@@ -160,7 +169,7 @@ def _from_replay(
         "train_every": settings.train_every,
         "seed": settings.seed,
     }
-    if settings.algo == "dqn":
+    if settings.algo in VALUES:
         dqn = DQN(model, double=settings.double, target_every=settings.target_every, tau=settings.tau)
         config = ExperienceConfig(
             **paced,

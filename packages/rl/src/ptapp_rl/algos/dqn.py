@@ -1,7 +1,8 @@
-"""Deep Q-learning (Mnih et al. 2015) and the parts of Rainbow (Hessel et al. 2018) that can be had one by one.
+"""Deep Q-learning (Mnih et al. 2015) and what improves it; Rainbow (Hessel et al. 2018) is all of it but QR-DQN.
 
-double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, prioritised replay (Schaul et al. 2016)
-and the distribution of returns, C51 (Bellemare et al. 2017).
+double (van Hasselt et al. 2016), dueling (Wang et al. 2016), n-step returns, prioritised replay (Schaul et al. 2016),
+noisy weights in place of random actions (Fortunato et al. 2018), and the distribution of returns: by the probabilities
+of atoms, C51 (Bellemare et al. 2017), or by its quantiles, QR-DQN (Dabney et al. 2018).
 """
 
 from collections.abc import Callable
@@ -11,87 +12,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.task import Progress, Task
-from ptapp_rl.card import Card
-from ptapp_rl.envs.forms import Discrete, forbidden, mask_of
-from ptapp_rl.envs.spaces import Observations, each
+from ptapp_rl.envs.forms import forbidden, mask_of
+from ptapp_rl.envs.spaces import each
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.experience.offpolicy import OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay
 from ptapp_rl.experience.returns import discounted, least_and_greatest
-from ptapp_rl.models.networks import Layers, encoder, follow, only_permitted, width
-
-
-class QNetwork(nn.Module):
-    """The value of each action; as a module, raw observations to the best actions.
-
-    With more than one atom it predicts the distribution of the return, on atoms spread evenly over the range of values.
-    Where the card lacks an end of the range, `place` says it before training begins, and the weights have it later.
-    """
-
-    atoms: Tensor
-
-    def __init__(self, card: Card) -> None:
-        super().__init__()
-        assert isinstance(card.action, Discrete)
-        self.actions, self.start = card.action.n, card.action.start
-        self._in_space = getattr(torch, card.action.dtype)
-        self.count, self.dueling = card.atoms, card.dueling
-        self.encoder, self._masked = encoder(card.observation, card.normalise), card.masked
-        sizes = [width(self.encoder), *card.hidden]
-        if card.observation.kind == "image":
-            sizes = sizes[:1]  # its encoder ends in a hidden layer
-        self.hidden, size = Layers(sizes, card.activation), sizes[-1]
-        self.advantage = nn.Linear(size, self.actions * self.count)
-        self.value = nn.Linear(size, self.count) if self.dueling else None
-        self.register_buffer("atoms", torch.zeros(self.count))
-        self.range: tuple[float | None, float | None] = (card.value_min, card.value_max)
-        if self.range[0] is not None and self.range[1] is not None:
-            self.place(self.range[0], self.range[1])
-
-    def forward(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the best actions (N,) as the environment counts them, of its dtype."""
-        return self.in_space(self.values(observations).argmax(-1))
-
-    def in_space(self, actions: Tensor) -> Tensor:
-        """Actions from 0, int64 (N,), to those that the environment counts, (N,) of its dtype."""
-        return (actions + self.start).to(self._in_space)
-
-    def place(self, least: float, greatest: float) -> None:
-        """Spreads the atoms over this range of returns."""
-        self.atoms.copy_(torch.linspace(least, greatest, self.count))
-
-    def logits(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the log-weights of the atoms, float (N, actions, atoms).
-
-        With one atom they are the values themselves.
-        """
-        features = self.hidden(self.encoder(observations))
-        advantage = self.advantage(features).unflatten(-1, (self.actions, self.count))
-        if self.value is None:
-            return advantage
-        return self.value(features).unsqueeze(1) + advantage - advantage.mean(1, keepdim=True)
-
-    def values(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the expected return of each action, float (N, actions).
-
-        That of an action which a mask forbids is the least number.
-        """
-        return self.values_of(self.logits(observations), observations)
-
-    def values_of(self, logits: Tensor, observations: Observations) -> Tensor:
-        """`values`, float (N, actions), from the `logits` of these observations, float (N, actions, atoms)."""
-        values = logits.squeeze(-1) if self.count == 1 else (logits.softmax(-1) * self.atoms).sum(-1)
-        return only_permitted(values, observations) if self._masked else values
+from ptapp_rl.models.networks import follow
+from ptapp_rl.models.noisy import NoisyLinear
+from ptapp_rl.models.qnetwork import QNetwork
 
 
 class DQN(Task):
-    """The temporal difference error under Huber's loss, or the cross-entropy to the projected distribution (C51).
+    """The temporal difference error under Huber's loss; of distributions another loss.
+
+    C51 has the cross-entropy to the projected distribution, QR-DQN the quantile Huber loss. Noisy weights are drawn
+    thrice for a batch: for the values, for those of the target network, and for the choice of the next action.
 
     Args:
         double: the learning network chooses the next action, the target network values it.
@@ -108,26 +50,24 @@ class DQN(Task):
         self.model = model
         self.target = deepcopy(model).requires_grad_(False)
         self.double_q, self.target_every, self.tau = double, target_every, tau
+        self.noises: tuple[str, ...] = ()
+        """Names of the draws, `QNetwork.noise`, that a batch brings for the loss."""
+        if model.noise_size:
+            self.noises = ("noise", "noise_following", *(["noise_choice"] if double else []))
         self.errors = torch.zeros(0)
-        """Absolute error of each transition of the latest batch, which prioritised replay draws by."""
+        """Error of each transition of the latest batch, which prioritised replay draws by: of values the absolute
+        difference, of distributions the loss."""
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
-        """The loss of a batch of `Replay.sample`, a float32 scalar; units are its transitions."""
+        """The loss of a batch of `Replay.sample` with its `noises`, a float32 scalar; units are its transitions."""
         action = batch["action"]
-        logits = self.model.logits(batch["observation"])
+        logits = self.model.logits(batch["observation"], batch.get("noise"))
         taken = logits.gather(1, action.view(-1, 1, 1).expand(-1, 1, logits.shape[2])).squeeze(1)
         with torch.no_grad():
             target = self._target(batch)
-        if self.model.count == 1:
-            losses = functional.smooth_l1_loss(taken.squeeze(1), target, reduction="none")
-            self.errors = (taken.detach().squeeze(1) - target).abs()
-            value = taken.detach().sum()
-        else:
-            losses = -(target * taken.log_softmax(-1)).sum(-1)
-            self.errors = losses.detach()
-            value = (taken.detach().softmax(-1) @ self.model.atoms).sum()
+        losses, self.errors = self._losses(taken, target)
         loss = (losses * batch["weight"]).sum() if "weight" in batch else losses.sum()
-        return loss, len(action), {"value": value}
+        return loss, len(action), {"value": self.model.expected(taken.detach()).sum()}
 
     def after_step(self, progress: Progress) -> None:
         """Copies the weights to the target network, or moves it towards them (`tau`)."""
@@ -137,20 +77,42 @@ class DQN(Task):
             follow(self.target, self.model, 1.0)
 
     def _target(self, batch: dict[str, Any]) -> Tensor:
-        """r + factor Q'(s', a'), (B,); or its distribution on the atoms, (B, atoms)."""
-        following = batch["following"]
-        logits = self.target.logits(following)
+        """r + factor Q'(s', a'), (B, 1), or its quantiles, (B, quantiles), or its distribution, (B, atoms)."""
+        following, reward, factor = batch["following"], batch["reward"], batch["factor"]
+        logits = self.target.logits(following, batch.get("noise_following"))
+        if self.double_q:
+            judge = self.model.values(following, batch.get("noise_choice"))
+        else:
+            judge = self.target.values_of(logits, following)
+        best = logits[torch.arange(len(logits), device=logits.device), judge.argmax(1)]
+        if self.model.categorical:
+            return project(best.softmax(-1), reward, factor, atoms=self.model.atoms)
+        return torch.addcmul(reward.unsqueeze(1), factor.unsqueeze(1), best)
+
+    def _losses(self, taken: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of each transition and its error, (B,) both; the arguments are (B, count) each."""
         if self.model.count == 1:
-            values = self.target.values_of(logits, following)
-            if self.double_q:
-                best = values.gather(1, self.model.values(following).argmax(1, keepdim=True)).squeeze(1)
-            else:
-                best = values.amax(1)
-            return torch.addcmul(batch["reward"], batch["factor"], best)
-        probabilities = logits.softmax(-1)
-        judge = self.model.values(following) if self.double_q else self.target.values_of(logits, following)
-        best = probabilities[torch.arange(len(probabilities), device=probabilities.device), judge.argmax(1)]
-        return project(best, batch["reward"], batch["factor"], atoms=self.model.atoms)
+            losses = functional.smooth_l1_loss(taken, target, reduction="none").squeeze(1)
+            return losses, (taken.detach() - target).abs().squeeze(1)
+        losses = -(target * taken.log_softmax(-1)).sum(-1) if self.model.categorical else quantile_huber(taken, target)
+        return losses, losses.detach()
+
+
+def quantile_huber(quantiles: Tensor, targets: Tensor) -> Tensor:
+    """The quantile Huber loss of each row, float32 (B,) (Dabney et al. 2018, equation 10 and algorithm 1).
+
+    sum over i of the mean over j of |tau_i - [u < 0]| Huber(u), where u = targets_j - quantiles_i, Huber's loss changes
+    at 1, and tau_i = (i - 1/2) / N. Its minimum is where the i-th quantile has the share tau_i of the targets below it.
+
+    Args:
+        quantiles: what is predicted, float32 (B, N).
+        targets: float32 (B, M), samples of the distribution; they get no gradient.
+    """
+    count = quantiles.shape[1]
+    shares = (torch.arange(count, device=quantiles.device) + 0.5) / count
+    difference = targets.unsqueeze(1) - quantiles.unsqueeze(2)  # (B, N, M)
+    huber = functional.smooth_l1_loss(difference, torch.zeros_like(difference), reduction="none")
+    return ((shares.unsqueeze(1) - (difference.detach() < 0).float()).abs() * huber).mean(2).sum(1)
 
 
 def project(probabilities: Tensor, rewards: Tensor, factors: Tensor, *, atoms: Tensor) -> Tensor:
@@ -193,6 +155,9 @@ class ExperienceConfig(OffPolicyConfig):
 class Experience(OffPolicy):
     """Plays epsilon-greedy, and takes the errors of a batch back as its priorities.
 
+    With noisy weights it draws actions evenly before the first batch, and then plays what is best under a draw of the
+    weights for each environment and step; a batch brings draws for the loss, which is a function of it and the weights.
+
     Args:
         say: takes a line for the user: where the atoms are, a return beyond them, observations that lose digits.
     """
@@ -210,7 +175,7 @@ class Experience(OffPolicy):
         super().__init__(config, task.model, environments, replay=replay, runtime=runtime, say=say)
         self._config: ExperienceConfig = config
         self._task = task
-        self._watched = task.model.count > 1  # whether returns are compared with the atoms
+        self._watched = task.model.categorical  # whether returns are compared with the atoms
         self._episodes: list[list[float]] = [[] for _ in range(environments.count)]  # their rewards so far
         self._drawn: Any = None  # the prioritised transitions whose errors are not yet taken back
 
@@ -221,6 +186,8 @@ class Experience(OffPolicy):
     @property
     def _chance(self) -> float:
         """Epsilon, the chance of a random action, now."""
+        if self._task.noises:
+            return float(self._given == 0)
         least = self._config.epsilon
         return max(least, 1.0 - (1.0 - least) * self._share / self._config.explore)
 
@@ -229,9 +196,10 @@ class Experience(OffPolicy):
         wander = self._random.random(environments.count) < self._chance
         actions = self._drawn_evenly()
         if not wander.all():
+            noise = model.noise(self._random, environments.count)
             with torch.inference_mode():
-                seen = self._runtime.to_device(each(environments.observations, torch.from_numpy))
-                best = model.values(seen).argmax(1).cpu().numpy()
+                seen = each(environments.observations, torch.from_numpy)
+                best = model.values(*self._runtime.to_device((seen, noise))).argmax(1).cpu().numpy()
             actions = np.where(wander, actions, best)
         return actions, model.in_space(torch.from_numpy(actions)).numpy()
 
@@ -258,7 +226,7 @@ class Experience(OffPolicy):
         beta = self._config.beta + (1 - self._config.beta) * min(1.0, self._share)
         batch = self._replay.sample(self._random, self._config.batch_size, beta)
         self._drawn = batch.pop("index", None)
-        return batch
+        return batch | {name: self._task.model.noise(self._random, 1) for name in self._task.noises}
 
     def _take_errors(self) -> None:
         """The latest batch's errors become its priorities."""
@@ -322,5 +290,8 @@ class Experience(OffPolicy):
             rewarded.clear()
 
     def figures(self) -> dict[str, float]:
-        """Return and length of the latest episodes, frames a second, and epsilon."""
+        """Return and length of the latest episodes, frames a second, and epsilon or the size of the noise."""
+        head = self._task.model.advantage
+        if isinstance(head, NoisyLinear):
+            return super().figures() | {"noise": float(head.weight_deviation.detach().abs().mean())}
         return super().figures() | {"epsilon": self._chance}

@@ -34,6 +34,7 @@ Observations = Tensor | dict[str, Tensor]
 FAMILIES = {"discrete": "discrete", "multidiscrete": "multi-discrete", "box": "continuous"}
 TAKES = {
     "dqn": ("discrete",),
+    "rainbow": ("discrete",),
     "reinforce": ("discrete", "multidiscrete", "box"),
     "a2c": ("discrete", "multidiscrete", "box"),
     "ppo": ("discrete", "multidiscrete", "box"),

@@ -23,6 +23,21 @@ _CONTINUOUS: dict[str, Any] = {
     "log_every": 500,
 }
 
+_DQN: dict[str, Any] = {
+    "frames": 50_000,
+    "envs": 4,
+    "hidden": [256, 256],
+    "activation": "relu",
+    "lr": 1e-3,
+    "schedule": "constant",
+    "gamma": 0.99,
+    "batch_size": 64,
+    "clip": 10.0,
+    "n_step": 3,
+    "eval_every": 2_500,
+    "log_every": 500,
+}
+
 DEFAULTS: dict[str, dict[str, Any]] = {
     "ppo": {},  # the class's own
     "a2c": {
@@ -47,19 +62,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "batch_size": 2048,
         "log_every": 10,
     },
-    "dqn": {
-        "frames": 50_000,
-        "envs": 4,
-        "hidden": [256, 256],
-        "activation": "relu",
-        "lr": 1e-3,
-        "schedule": "constant",
-        "gamma": 0.99,
-        "batch_size": 64,
-        "clip": 10.0,
-        "n_step": 3,
-        "eval_every": 2_500,
-        "log_every": 500,
+    "dqn": _DQN,
+    "rainbow": {
+        **_DQN,
+        "dueling": True,
+        "prioritised": True,
+        "priority_exponent": 0.5,
+        "atoms": 51,
+        "noisy": True,
     },
     "sac": _CONTINUOUS,
     "td3": {**_CONTINUOUS, "lr": 1e-3},

@@ -158,7 +158,12 @@ class Environments:
 
     @property
     def instance(self) -> gym.Env[Any, Any]:
-        """The first environment itself, of those that are played in this process one by one."""
+        """The first environment itself, of those that are played in this process one by one.
+
+        Raises UserError where they are played in a vector of their own.
+        """
+        if self._own:
+            raise UserError(f"--vector auto: {self.name} is played in its own vector; give --vector sync")
         return self._vector.envs[0].env
 
     def begin_again(self) -> None:

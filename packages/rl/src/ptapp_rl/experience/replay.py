@@ -16,10 +16,12 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.memory import free_memory
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.spaces import Observations, each, empty, parts_of, store
+from ptapp_rl.experience.hindsight import ACHIEVED, Goals
 from ptapp_rl.experience.returns import n_step as summed_rewards
 from ptapp_rl.experience.sumtree import SumTree
 
 Index = npt.NDArray[np.int64]
+_LOOK = 64  # steps ahead that are looked at together for the end of an episode
 
 
 class Replay:
@@ -32,6 +34,7 @@ class Replay:
         stack: frames of an observation, its first axis.
         priority: alpha of prioritised sampling (Schaul et al. 2016); None draws uniformly.
         numbers: how many real numbers, within -1 and 1, an action is; None: a whole number from 0.
+        goals: gives some of a batch the goals that were reached later; for one-step rewards and no stack.
     """
 
     def __init__(
@@ -44,10 +47,11 @@ class Replay:
         stack: int = 1,
         priority: float | None = None,
         numbers: int | None = None,
+        goals: Goals | None = None,
     ) -> None:
         first = example if not isinstance(example, dict) else next(iter(example.values()))
         self.count, self.rows = len(first), frames // len(first) + 1
-        self._n, self.gamma, self._stack = n_step, gamma, stack
+        self._n, self.gamma, self._stack, self._goals = n_step, gamma, stack, goals
         newest = each(example, lambda part: part[:, -1]) if stack > 1 else example
         self._observations: Observations = empty(newest, self.rows, self.count)
         shape = (self.rows, self.count)
@@ -105,13 +109,32 @@ class Replay:
             total, factors, steps = summed_rewards(rewards, ended, over, gamma=self.gamma)
             after = (rows + steps.numpy()) % self.rows
             summed = {"reward": total, "factor": factors}
-        return {
+        batch = {
             "observation": self._observed(rows, columns),
             "action": torch.from_numpy(self._actions.reshape(-1, *self._actions.shape[2:])[index]),
             **summed,
             "following": self._observed(after, columns),
             **more,
         }
+        if self._goals is not None:
+            chosen = np.flatnonzero(random.random(batch_size) < self._goals.share)
+            later = rows[chosen] + 1 + random.integers(0, self._left(rows[chosen], columns[chosen]) + 1)
+            reached = self._observed(later % self.rows, columns[chosen])
+            self._goals.relabel(batch, chosen, reached[ACHIEVED])
+        return batch
+
+    def _left(self, rows: Index, columns: Index) -> Index:
+        """How many steps follow these within their episodes, as far as these were played, int64 (n,)."""
+        played = (self._now - 1 - rows) % self.rows
+        left, open_ = np.zeros_like(rows), np.arange(len(rows))
+        ahead = np.arange(_LOOK)[:, None]
+        while len(open_):
+            steps = left[open_] + ahead
+            ends = self._over[(rows[open_] + steps) % self.rows, columns[open_]] | (steps >= played[open_])
+            found = ends.any(0)
+            left[open_] += np.where(found, ends.argmax(0), _LOOK)
+            open_ = open_[~found]
+        return left
 
     def rewards(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
         """The rewards of all transitions so far, and whether an episode terminated with them; flat."""
