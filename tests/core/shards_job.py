@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.data.loader import Loader
-from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.kinds.kind import Supervised
+from ptapp_core.loop.milestones import Diverged
 from ptapp_core.loop.optim import build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
-from ptapp_core.machine.sharding import local
+from ptapp_core.machine.sharding import local, unshard
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.nn.transformer import Stack
 from ptapp_core.plan import Plan
@@ -69,21 +69,19 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "adamw": Case(blocks=lambda network: [network[0], network[2]], average="ema", clip=0.05),
+    "adamw": Case(lambda: plain(64), blocks=lambda network: list(network)[::2], average="ema", clip=0.05),
     "sgd": Case(optimizer="sgd", accumulate=3, average="swa"),
     "adagrad": Case(optimizer="adagrad"),
-    "rmsprop": Case(optimizer="rmsprop"),
     "recurrent": Case(Recurrent, accumulate=2),
     "transformer sgd": Case(Attentive, "sgd", blocks=lambda network: list(network.stack.layers), clip=0.5),
     "transformer": Case(Attentive, blocks=lambda network: list(network.stack.layers)),
-    "wide": Case(lambda: plain(64), blocks=lambda network: list(network)[::2], average="ema"),
 }
 
 
 def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None) -> Optimizer:
     """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end."""
     case = CASES[name.removesuffix(" infinite")]
-    runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded)
+    runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded).set_up_process()
     torch.manual_seed(0)
     network = case.network()
     task = Supervised(network, CrossEntropy())
@@ -91,14 +89,14 @@ def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: An
     generator = torch.Generator().manual_seed(5)
     words = torch.randint(0, 5, (17, 4), generator=generator)
     # batches of 8, 8 and 1: a single rank has the sample of the last
-    data = {"input": words.float() if case.network in (plain, CASES["wide"].network) else words, "target": words[:, 2]}
+    data = {"input": words.float() if isinstance(network, nn.Sequential) else words, "target": words[:, 2]}
     if name.endswith("infinite") and runtime.rank == 1:
         task.loss.forward = lambda logits, target: logits.sum() + float("inf")  # type: ignore[method-assign]
     loader = Loader(data, 8, runtime, accumulate=case.accumulate)
     optimizer = build_optimizer(network, case.optimizer, lr=0.02, weight_decay=0.01)
     plan = Plan(
         steps, accumulate=case.accumulate, clip=case.clip, log_every=5, eval_every=6, save_every=4,
-        average=case.average, average_decay=0.9, swa_start=10, schedule_steps=STEPS,
+        average=case.average, average_decay=0.9, schedule_steps=STEPS,
     )  # fmt: skip
 
     def evaluate(measured: nn.Module) -> dict[str, float]:
@@ -110,10 +108,14 @@ def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: An
     with Run(folder, runtime, resume=folder.exists(), keep=9) as run:
         if say is not None:
             run.say = say  # type: ignore[method-assign]
-        fit(
-            plan, runtime, run, task=task, source=loader, optimizer=optimizer, evaluate=evaluate,
-            schedule=build_schedule(optimizer, "cosine", steps=STEPS, warmup=2),
-        )  # fmt: skip
+        try:
+            fit(
+                plan, runtime, run, task=task, source=loader, optimizer=optimizer, evaluate=evaluate,
+                schedule=build_schedule(optimizer, "cosine", steps=STEPS, warmup=2),
+            )  # fmt: skip
+        except Diverged as error:
+            run.say(str(error))
+            unshard(task)
     if runtime.is_main:
         save_file({key: value.clone() for key, value in network.state_dict().items()}, folder / "learned.safetensors")
     return optimizer
@@ -132,10 +134,7 @@ def main(words: list[str]) -> int:
     rank = Runtime("cpu").rank
     for name in names:
         said: list[str] = []
-        try:
-            bytes_held = held(learn(folder / name, name, sharded=True, say=said.append))
-        except UserError as error:
-            bytes_held, said = 0, [str(error)]
+        bytes_held = held(learn(folder / name, name, sharded=True, say=said.append))
         (folder / f"{name}-{rank}.json").write_text(json.dumps({"held": bytes_held, "said": said}))
     return 0
 
