@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.data.loader import Loader
+from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.milestones import Diverged
@@ -57,6 +58,29 @@ def plain(width: int = 9) -> nn.Module:
     return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 5))
 
 
+class Misused(nn.Module):
+    """Numbers (N, 4) to a word (N, 5), by the weights of a part that is not called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.part = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.part.weight, self.part.bias)
+
+
+class Scaled(nn.Module):
+    """Words (N, 4) to a word (N, 5), with a factor that has no dimension."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.factor = plain(), nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.net(x.float()) * self.factor
+        return logits
+
+
 class Case(NamedTuple):
     """What differs between the jobs."""
 
@@ -77,10 +101,12 @@ CASES = {
     "transformer": Case(Attentive, blocks=lambda network: list(network.stack.layers)),
 }
 
+REFUSED = {"misused": Case(Misused, blocks=lambda network: [network.part]), "scaled": Case(Scaled)}
+
 
 def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None) -> Optimizer:
     """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end."""
-    case = CASES[name.removesuffix(" infinite")]
+    case = {**CASES, **REFUSED}[name.removesuffix(" infinite")]
     runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded).set_up_process()
     torch.manual_seed(0)
     network = case.network()
@@ -89,7 +115,7 @@ def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: An
     generator = torch.Generator().manual_seed(5)
     words = torch.randint(0, 5, (17, 4), generator=generator)
     # batches of 8, 8 and 1: a single rank has the sample of the last
-    data = {"input": words.float() if isinstance(network, nn.Sequential) else words, "target": words[:, 2]}
+    data = {"input": words if isinstance(network, Recurrent | Attentive) else words.float(), "target": words[:, 2]}
     if name.endswith("infinite") and runtime.rank == 1:
         task.loss.forward = lambda logits, target: logits.sum() + float("inf")  # type: ignore[method-assign]
     loader = Loader(data, 8, runtime, accumulate=case.accumulate)
@@ -134,7 +160,11 @@ def main(words: list[str]) -> int:
     rank = Runtime("cpu").rank
     for name in names:
         said: list[str] = []
-        bytes_held = held(learn(folder / name, name, sharded=True, say=said.append))
+        bytes_held = 0
+        try:
+            bytes_held = held(learn(folder / name, name, sharded=True, say=said.append))
+        except UserError as error:
+            said.append(str(error))
         (folder / f"{name}-{rank}.json").write_text(json.dumps({"held": bytes_held, "said": said}))
     return 0
 

@@ -11,9 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from contract.rows import last_checkpoint, process, record
-from core.shards_job import CASES, held, learn, plain
+from core.shards_job import CASES, REFUSED, held, learn, plain
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.settings.train import TrainSettings
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +50,7 @@ def assert_learned_alike(one: Path, other: Path) -> None:
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where all cases were learned by two ranks."""
     folder = tmp_path_factory.mktemp("two")
-    on_ranks(folder, *CASES, INFINITE)
+    on_ranks(folder, *CASES, INFINITE, *REFUSED)
     return folder
 
 
@@ -102,6 +103,23 @@ def test_a_killed_job_ends_with_the_same_bytes_and_other_ranks_can_continue_it(t
     assert_close(two / "adagrad", tmp_path / "adagrad", "learned.safetensors")
 
 
-def test_what_cannot_be_shared_is_one_line() -> None:
+def test_a_network_that_cannot_be_shared_is_one_line(two: Path) -> None:
+    for rank in (0, 1):
+        assert "give its class a method blocks()" in share_of(two, "misused", rank)["said"][-1]
+        assert "model.factor has no dimension" in share_of(two, "scaled", rank)["said"][-1]
+
+
+def test_a_job_that_cannot_be_shared_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--nproc 2 or more, or --parallel ddp"):
         Runtime("cpu", sharded=True)
+    for options, said in (
+        ({"compile": "true"}, "--compile and --parallel fsdp"),
+        ({"qat": "runs/one"}, "--qat takes its ranges"),
+    ):
+        with pytest.raises(UserError, match=said):
+            TrainSettings.resolve(None, {"parallel": "fsdp", **options})
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(UserError, match="give bf16 or fp32"):
+        Runtime("cpu", "fp16", sharded=True)
