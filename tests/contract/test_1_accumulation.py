@@ -39,9 +39,7 @@ def test_two_ranks_with_unequal_shares_learn_and_measure_what_one_does(row: Row,
 
 
 @pytest.mark.parametrize("row", SOURCES, ids=str)
-def test_a_job_of_two_ranks_has_the_steps_of_one_and_data_goes_on_with_one(
-    row: Row, tmp_path: Path
-) -> None:
+def test_a_job_of_two_ranks_has_the_steps_of_one_and_data_goes_on_with_one(row: Row, tmp_path: Path) -> None:
     two, one = tmp_path / "two", tmp_path / "one"
     done = process(row.train(two), ranks=2)
     assert done.returncode == 0, done.stderr
