@@ -288,7 +288,8 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     loss, measured = domain.loss(job), len(job.parts["val"]) > 0
     plan = Plan.of(job.settings, loader.steps_per_epoch, domain.figures(job) if measured else ("loss",))
     optimizer, task = domain.optimizer(job), domain.task(job, loss)
-    task.blocks = list(domain.blocks(model))
+    if runtime.sharded:
+        task.blocks = list(domain.blocks(model))
     schedule = schedule_of(job.settings, optimizer, plan)
     with run_of(
         job.settings,

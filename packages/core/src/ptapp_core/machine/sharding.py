@@ -145,7 +145,8 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
         parameter.data = parameter.data.contiguous()  # the shards of channels_last would lie anyhow
     model = Sharded(task, runtime)
     for block in model.task.blocks:
-        fully_shard(block, mesh=mesh)
+        if type(block).forward is not nn.Module.forward:  # a mere container is never called
+            fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     for part in model.modules():
         if isinstance(part, FSDPModule):
