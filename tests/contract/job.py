@@ -3,6 +3,7 @@
 A line of stdin is a job, in JSON: the name of a function and the `words` it is given; `ranks`; files for `out` and
 `err`; where it sends itself a signal: `step`, `signal`, `to_group`; and the number of the change of a file under the
 folder `within` before which it is killed: `change`. It is answered with a line, the exit status.
+The arguments are the modules to import, all domains unless some are given.
 (Importing takes most of a short job's time. A fork hashes as its parent does, so that jobs that are compared should
 come from different parents.)
 """
@@ -15,6 +16,7 @@ import pkgutil
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -77,11 +79,17 @@ def ranks_of(job: dict[str, Any]) -> list[dict[str, str]]:
     return [common | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(job["ranks"])]
 
 
-def serve() -> None:
-    """Forks a process for each rank of each line; in that process, returns by way of `sys.exit`."""
+def domains() -> Iterator[str]:
+    """The module of each domain that imports most of it."""
     for entry in metadata.entry_points(group="ptapp.domains"):
         package = entry.module.partition(".")[0]
-        importlib.import_module(f"{package}.{'domain' if importlib.util.find_spec(f'{package}.domain') else 'train'}")
+        yield f"{package}.{'domain' if importlib.util.find_spec(f'{package}.domain') else 'train'}"
+
+
+def serve() -> None:
+    """Forks a process for each rank of each line; in that process, returns by way of `sys.exit`."""
+    for module in sys.argv[1:] or domains():
+        importlib.import_module(module)
     Figure.savefig = save_empty  # type: ignore[method-assign]
     for line in sys.stdin:
         job = json.loads(line)

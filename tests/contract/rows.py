@@ -40,11 +40,13 @@ def process(
     killed_before: tuple[int, Path] | None = None,
     ranks: int = 1,
     function: str = "ptapp_core.cli.main:main",
+    imports: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Runs `ptapp WORDS` in a process of its own, which sends itself a signal right after the given step.
 
     `to_group` sends it to the workers as well, as a terminal does with Ctrl-C. `killed_before` kills it right before
-    its change of that number (from 1) of a file under a folder.
+    its change of that number (from 1) of a file under a folder. `imports` are the modules that it needs, where these
+    are not the domains.
     """
     step, number = signal_at or (None, 0)
     change, within = killed_before or (None, "")
@@ -61,7 +63,7 @@ def process(
             "ranks": ranks,
         }
         job |= {name: str(file) for name, file in files.items()}
-        parent = next(_parents())
+        parent = next(_parents(imports))
         assert parent.stdin
         assert parent.stdout
         parent.stdin.write(json.dumps(job) + "\n")
@@ -71,14 +73,14 @@ def process(
 
 
 @cache
-def _parents() -> Iterator[subprocess.Popen[str]]:
+def _parents(imports: tuple[str, ...]) -> Iterator[subprocess.Popen[str]]:
     """Two in turn, with hashes of their own, that fork what is run. They end with this process, as their stdin does."""
     script, pipe = str(Path(__file__).with_name("job.py")), subprocess.PIPE
     environments = [
         {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "PYTHONHASHSEED": seed}
         for seed in "12"
     ]
-    start = partial(subprocess.Popen, [sys.executable, script], stdin=pipe, stdout=pipe, text=True)
+    start = partial(subprocess.Popen, [sys.executable, script, *imports], stdin=pipe, stdout=pipe, text=True)
     # The folder that a test works in may be gone when the next test runs.
     return cycle([start(env=environment, cwd=Path(__file__).parent) for environment in environments])
 

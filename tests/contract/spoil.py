@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from ptapp_core.runs.checkpoint import load_plain
+from ptapp_core.runs.stored import load_plain
 
 
 def spoil(folder: Path, place: str) -> None:

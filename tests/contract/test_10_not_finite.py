@@ -17,8 +17,8 @@ from ptapp_core.fit import fit
 from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.plan import Plan
-from ptapp_core.runs.checkpoint import load_plain
 from ptapp_core.runs.run import Run
+from ptapp_core.runs.stored import load_plain
 from ptapp_core.task import Source, Task
 
 

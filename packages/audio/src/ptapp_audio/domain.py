@@ -75,6 +75,10 @@ class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
         """A window of silence."""
         return torch.zeros(1, job.model.window, dtype=torch.int16)
 
+    def blocks(self, model: Waveform) -> list[nn.Module]:
+        """Those of the network."""
+        return model.network.blocks()
+
     def optimizer(self, job: AudioJob) -> Optimizer:
         """That of the settings, by which the head may learn at another rate."""
         return optimizer_of(job.settings, job.model, f"network.{job.model.network.head_prefix}")

@@ -1,7 +1,7 @@
 """A domain of supervised learning, and what the commands do with one: train, cross-validate, evaluate, export."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -187,6 +187,10 @@ class Domain(ABC, Generic[S, D, M, C]):
         """What is minimised, of the model's outputs and the targets, which are the `labels` of a part."""
         return kind_in(job.model).loss_of(job.settings, job.parts["train"].labels, job.runtime.device)
 
+    def blocks(self, model: M) -> Iterable[nn.Module]:
+        """The parts of the model that ranks with a share each of its weights gather one after the other."""
+        return ()
+
     def task(self, job: Job[S, D, M, C], loss: nn.Module) -> Task:
         """The model with its loss."""
         return kind_in(job.model).task(job.model, loss)
@@ -284,7 +288,9 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     runtime, data, model = job.runtime, job.data, job.model
     loss, measured = domain.loss(job), len(job.parts["val"]) > 0
     plan = Plan.of(job.settings, loader.steps_per_epoch, domain.figures(job) if measured else ("loss",))
-    optimizer = domain.optimizer(job)
+    optimizer, task = domain.optimizer(job), domain.task(job, loss)
+    if runtime.sharded:
+        task.blocks = list(domain.blocks(model))
     schedule = schedule_of(job.settings, optimizer, plan)
     with run_of(
         job.settings,
@@ -311,7 +317,7 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
             plan,
             runtime,
             run,
-            task=domain.task(job, loss),
+            task=task,
             source=loader,
             optimizer=optimizer,
             schedule=schedule,

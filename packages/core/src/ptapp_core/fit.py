@@ -13,6 +13,7 @@ from ptapp_core.loop.milestones import Evaluate, Loop, Milestones
 from ptapp_core.loop.optim import Schedule
 from ptapp_core.loop.update import Update
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.sharding import shard
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Source, Task
@@ -38,6 +39,7 @@ def fit(
         Interrupted: on SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C, after saving at the next step boundary.
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
+    model = shard(task, optimizer, runtime, say=run.say) if runtime.sharded else runtime.parallel(task)
     update, averaging, meter = Update(optimizer, runtime, plan.clip), Averaging(task, plan), Meter(runtime)
     loop = Loop(
         plan=plan,
@@ -51,7 +53,7 @@ def fit(
         meter=meter,
     )
     milestones = Milestones(loop)
-    progress, model = milestones.progress, runtime.parallel(task)
+    progress = milestones.progress
     task.train()
     with run.locked() as stop:
         done = milestones.restore()
@@ -63,7 +65,7 @@ def fit(
                     parameter.grad = None
                 # The gradient is that of loss / units of the whole step over all ranks, never a mean of means.
                 units, stopping = runtime.total(own_units, bool(stop))
-                update.step(figures["loss"], 1.0 if averaged else runtime.world / max(units, 1))
+                update.step(figures["loss"], 1.0 if averaged else runtime.averaged_over / max(units, 1))
                 if schedule:
                     schedule.step()
                 progress.step += 1
@@ -87,12 +89,14 @@ def forward_backward(
         whether the gradient is divided by the units already: that of a single batch on a single rank is, which makes it
         the same bits as that of the batch's mean loss.
     """
-    micro_batches = [batch for batch in micro_batches if batch is not None] or [None]
+    if not runtime.sharded:  # where ranks that share their weights must all take part in each
+        micro_batches = [batch for batch in micro_batches if batch is not None] or [None]
     alone = len(micro_batches) == 1 and runtime.world == 1
     sums: dict[str, Tensor] = {}
     units = 0
     for number, batch in enumerate(micro_batches, start=1):
-        waits = runtime.world > 1 and number < len(micro_batches)  # gradients travel between ranks once a step
+        # Gradients travel between ranks once a step, but for those in shards, which would be whole until then.
+        waits = runtime.world > 1 and number < len(micro_batches) and not runtime.sharded
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with runtime.autocast():
                 loss, count, figures = model(batch)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -39,6 +40,7 @@ def runtime_of(settings: JobSettings) -> Runtime:
         seed=settings.seed,
         deterministic=settings.deterministic,
         threads=settings.threads,
+        sharded=isinstance(settings, TrainSettings) and settings.parallel == "fsdp",
     ).set_up_process()
 
 
@@ -55,6 +57,7 @@ def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str | t
         head_prefix=head_prefix,
         freeze=settings.freeze,
         averaged=settings.average != "none",
+        ranks=dist.get_world_size() if settings.parallel == "fsdp" else 1,
     )
 
 

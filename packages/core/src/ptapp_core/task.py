@@ -48,6 +48,9 @@ class Task(nn.Module, ABC):
     """
 
     model: nn.Module
+    blocks: Sequence[nn.Module] = ()
+    """Parts of the model, none within another, whose weights a sharded job (`--parallel fsdp`) gathers one after the
+    other; what is in none of them is gathered for the whole of a step."""
 
     @abstractmethod
     def forward(self, batch: Any) -> tuple[Tensor, int, dict[str, Tensor]]:

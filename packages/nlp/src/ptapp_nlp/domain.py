@@ -1,6 +1,6 @@
 """What texts bring to the commands of `ptapp_core.domain`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,6 +93,10 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """That of the task and model."""
         task = settings.task if settings.task in TOKENS else "classify"
         return TrainNLP(task=task, model=settings.model, pretrained=settings.pretrained).batch_size
+
+    def blocks(self, model: nn.Module) -> Iterator[nn.Module]:
+        """The layers of a transformer."""
+        return blocks_of(model)
 
     def optimizer(self, job: TextJob) -> Optimizer:
         """That of the settings, whose rates may fall with the depth of a layer."""

@@ -74,6 +74,10 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
         """A black image."""
         return torch.zeros(1, *job.data.train.shape, dtype=torch.uint8)
 
+    def blocks(self, model: Pixels) -> list[nn.Module]:
+        """Those of the network."""
+        return model.network.blocks()
+
     def optimizer(self, job: VisionJob) -> Optimizer:
         """That of the settings, by which the head may learn at another rate."""
         return optimizer_of(job.settings, job.model, f"network.{job.model.network.head_prefix}")

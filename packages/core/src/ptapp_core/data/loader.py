@@ -107,6 +107,10 @@ class Loader:
         """The epoch and step that come next, and the number of samples that this order is one of."""
         return {"epoch": self._epoch, "step": self._step, "size": self.size}
 
+    def of_ranks(self, states: Sequence[dict[str, int]], rank: int) -> dict[str, int]:
+        """All ranks are at the same step, and divide its samples by how many they are now."""
+        return states[0]
+
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Continues at an epoch and step; raises ValueError if the data set has another size."""
         if state["size"] != self.size:

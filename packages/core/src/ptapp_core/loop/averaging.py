@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
+from ptapp_core.machine.sharding import local, sharded_like
 from ptapp_core.machine.torch_private import copy_each, lerp_each
 from ptapp_core.plan import Plan
 from ptapp_core.runs.states import refuse_unlike
@@ -68,7 +69,10 @@ class Averaging:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores in place; the shipped module is restored by its own state."""
         refuse_unlike(state, self.state_dict())
-        self.task.load_state_dict(state["task"], strict=False)
+        own = self.task.state_dict()
+        self.task.load_state_dict(
+            {name: sharded_like(value, own[name]) for name, value in state["task"].items()}, strict=False
+        )
         if self._average is not None:
             with torch.no_grad():
                 self._average.n_averaged.copy_(state["averaged"])
@@ -78,6 +82,7 @@ def _of_floats(rule: Callable[..., None]) -> Callable[..., None]:
     """The rule for what has a mean; integers (the batches that batch normalisation counted) are the latest."""
 
     def update(averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
+        averages, latest = [local(tensor) for tensor in averages], [local(tensor) for tensor in latest]
         if averages[0].is_floating_point() or averages[0].is_complex():
             rule(averages, latest, count)
         else:

@@ -1,6 +1,7 @@
 """Sums what the loop reports between two lines of the log."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -55,6 +56,14 @@ class Meter:
     def state_dict(self) -> dict[str, Any]:
         """The sums of an unfinished line."""
         return {"sums": self._sums, "latest": self._latest, "steps": self.steps, "units": self._units}
+
+    def of_ranks(self, states: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
+        """The first rank takes over the sums of all."""
+        sums: dict[str, Tensor] = {}
+        for state in states if rank == 0 else ():
+            for name, value in state["sums"].items():
+                sums[name] = sums[name] + value if name in sums else value
+        return {**states[0], "sums": sums}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues an unfinished line."""

@@ -13,11 +13,13 @@ from ptapp_core.loop.averaging import Averaging
 from ptapp_core.loop.meter import Meter
 from ptapp_core.loop.optim import OtherLength, Schedule
 from ptapp_core.loop.update import NotFinite, Update
+from ptapp_core.machine.sharding import unshard, whole
 from ptapp_core.nn.finite import first_not_finite
 from ptapp_core.plan import Plan
-from ptapp_core.runs.checkpoint import Stateful, load_weights, verify
+from ptapp_core.runs.checkpoint import load_weights, verify
 from ptapp_core.runs.reading import length_in
 from ptapp_core.runs.run import Run
+from ptapp_core.runs.stored import Stateful
 from ptapp_core.task import Progress, Reporting, Source
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
@@ -145,6 +147,7 @@ class Milestones:
         if problem := verify(chosen):
             chosen = checkpoints.steps()[-1]
             self._run.say(f"{problem}; taking {chosen.name} in its place")
+        unshard(self._averaging.task)
         load_weights(self._averaging.task.model.eval(), chosen / "model.safetensors")
         return self.progress
 
@@ -203,7 +206,7 @@ class Milestones:
         self._run.runtime.broadcast(module.buffers())  # ranks gather batch statistics of their own
         training = module.training
         module.eval()
-        with torch.no_grad():
+        with torch.no_grad(), whole(module):
             figures = self._evaluate(module)
             self._averaging.share_measured()
         module.train(training)

@@ -63,6 +63,7 @@ def build_optimizer(
     head_prefix: str | tuple[str, ...] = "",
     freeze: Sequence[str] = (),
     averaged: bool = False,
+    ranks: int = 1,
 ) -> Optimizer:
     """A torch optimizer over the parameters that learn, fused where torch has that for their device, else foreach.
 
@@ -77,6 +78,7 @@ def build_optimizer(
         head_prefix: dotted name of the head, `"fc"`, or of each of its parts; whole components match, so not `"fc2"`.
         freeze: dotted names whose parameters do not learn; what all names begin with may be left out.
         averaged: whether training keeps an average of the model as well, which counts as memory that it needs.
+        ranks: those that will share all this, each of which needs memory for its part.
 
     Returns:
         The optimizer. Its groups have a `"name"` for logs, and the head's come last.
@@ -98,7 +100,7 @@ def build_optimizer(
         options["momentum"] = momentum
     kept = [p for group in groups for p in group["params"]] * (1 + _STATE[name] - (options.get("momentum") == 0))
     kept += [*model.parameters(), *model.buffers()] if averaged else []
-    needed = sum(tensor.nbytes for tensor in kept if tensor.device.type == "cpu")
+    needed = sum(tensor.nbytes for tensor in kept if tensor.device.type == "cpu") // ranks
     refuse_beyond_memory(needed, f"training the model with --optimizer {name}{' and --average' if averaged else ''}")
     if all(_has_fused(build, device) for device in {p.device for group in groups for p in group["params"]}):
         options["fused"] = True

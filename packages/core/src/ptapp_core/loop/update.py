@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.sharding import local
 from ptapp_core.machine.torch_private import multiply_each, norm_of_each, raise_where_not_finite, skip_where_raised
 
 
@@ -48,7 +49,7 @@ class Update:
         `loss` is a float scalar, of which only matters whether it is finite.
         """
         self._steps += 1
-        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        gradients = [local(p.grad) for p in self._parameters if p.grad is not None]
         if self.scaler.is_enabled():
             gradients[0].add_(loss.detach() * 0.0)  # a not-finite loss is a not-finite gradient, which GradScaler skips
             self.scaler.unscale_(self._optimizer)
@@ -56,7 +57,7 @@ class Update:
             multiply_each(gradients, scale)
         self.figures = {"lr": float(self._optimizer.param_groups[-1]["lr"])}
         if self._clip is not None:
-            self.figures["grad_norm"] = _clip(gradients, self._clip)
+            self.figures["grad_norm"] = _clip(gradients, self._clip, self._runtime)
         if self.scaler.is_enabled():
             self._raise(torch.zeros_like(self._bad), gradients, self._overflows)
             self._raise(self._bad, [loss.detach()], self._bad_steps)
@@ -87,16 +88,17 @@ class Update:
     def _raise(self, flag: Tensor, tensors: list[Tensor], steps: Tensor) -> None:
         """Raises the flag if any value is not finite, and counts the step if it is up."""
         raise_where_not_finite(flag, tensors, self._one)
+        self._runtime.raise_together(flag)
         steps.add_(flag)
 
 
-def _clip(gradients: list[Tensor], limit: float) -> Tensor:
-    """The global norm, to which the gradients are scaled down where it is above the limit.
+def _clip(gradients: list[Tensor], limit: float, runtime: Runtime) -> Tensor:
+    """The global norm, over all ranks, to which the gradients are scaled down where it is above the limit.
 
     The same bits as `torch.nn.utils.clip_grad_norm_`, which takes twice as long for a small model: it sorts gradients
     by device and type, and here they are all on one.
     """
-    norm = torch.linalg.vector_norm(torch.stack(norm_of_each(gradients)))
+    norm = runtime.norm(torch.linalg.vector_norm(torch.stack(norm_of_each(gradients))))
     multiply_each(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
     return norm
 

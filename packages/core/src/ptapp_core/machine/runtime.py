@@ -6,7 +6,7 @@ import os
 import random
 import signal
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -76,6 +76,10 @@ class Runtime:
         seed: of every generator; the same on each rank until `parallel` distinguishes them.
         deterministic: refuse operations whose result may differ between two runs; slower on a GPU.
         threads: number of threads of this process; None keeps torch's choice.
+        sharded: ranks keep a share each of the weights, gradients and optimizer state, and not all of them.
+
+    Raises:
+        UserError: the device or the precision is not there, or nothing can be sharded.
     """
 
     def __init__(
@@ -86,6 +90,7 @@ class Runtime:
         seed: int = 0,
         deterministic: bool = False,
         threads: int | None = None,
+        sharded: bool = False,
     ) -> None:
         self.device = choose_device(device)
         if precision == "auto":
@@ -101,6 +106,14 @@ class Runtime:
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.seed = seed
+        self.sharded = sharded
+        if sharded and self.world == 1:
+            raise UserError(
+                "--parallel fsdp gives each rank a share, and there is one rank: give --nproc 2 or more, or "
+                "--parallel ddp"
+            )
+        if sharded and precision == "fp16":
+            raise UserError("--parallel fsdp does not scale the loss, as --precision fp16 must: give bf16 or fp32")
         self.random = RandomState(self.device)
 
     def set_up_process(self) -> Self:
@@ -128,8 +141,14 @@ class Runtime:
         """Whether this process writes the files and speaks to the user."""
         return self.rank == 0
 
+    @property
+    def averaged_over(self) -> int:
+        """What gradients are divided by as they travel: DistributedDataParallel gives means over ranks, shards sums."""
+        return 1 if self.sharded else self.world
+
     def __str__(self) -> str:
         ranks = f", {self.world} ranks" if self.world > 1 else ""
+        ranks += " that share the weights" if self.sharded else ""
         return f"{self.device} {self.precision}{ranks}"
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -168,6 +187,19 @@ class Runtime:
         sums = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(sums)
         return sums.tolist()
+
+    def norm(self, own: Tensor) -> Tensor:
+        """The norm, float (), of what has the norm `own` on this rank: `own` itself, unless each rank has a share."""
+        if not self.sharded:
+            return own
+        squares = own.square()
+        dist.all_reduce(squares)
+        return squares.sqrt()
+
+    def raise_together(self, flag: Tensor) -> None:
+        """Raises a flag, float () of 0 or 1, on all ranks where it is up on one, if each has but a share to look at."""
+        if self.sharded:
+            dist.all_reduce(flag, dist.ReduceOp.MAX)
 
     def gather(self, value: T) -> list[T]:
         """The value of every rank, in order of rank, on every rank."""
@@ -285,6 +317,10 @@ class RandomState:
             "numpy": (str(kind), torch.from_numpy(np.asarray(keys).copy()), position, has_gauss, cached),
             "python": random.getstate(),
         }
+
+    def of_ranks(self, states: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
+        """A rank that was there goes on with its own numbers, and a new one with those that it was seeded for."""
+        return states[rank] if rank < len(states) else self.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Sets all generators to a stored state."""

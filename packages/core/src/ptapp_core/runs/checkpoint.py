@@ -17,24 +17,22 @@ import json
 import os
 import re
 import shutil
-import sys
-import warnings
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from ptapp_core.errors import UserError, one_line
+from ptapp_core.errors import UserError, counted, one_line
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.sharding import gathered, sharded_like
 from ptapp_core.nn.finite import first_not_finite
-from ptapp_core.runs.states import refuse_other_optimizer, refuse_unlike
+from ptapp_core.runs.stored import OfRanks, Stateful, modules_in, restore_states, states_of
 from ptapp_core.runs.typed import Typed, checked
 
 _STEP = re.compile(r"step-(\d{8})")
@@ -62,18 +60,6 @@ class Manifest(Typed):
             if meta[name] != self.about[name]:
                 file = folder.parent.parent / "meta.json"
                 raise UserError(f"{file}: {name}: is not what {folder.name} was saved with; put it back as it was")
-
-
-class Stateful(Protocol):
-    """Anything that a checkpoint can hold: modules, optimizers, sources, counters."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """The state as plain data."""
-        ...
-
-    def load_state_dict(self, state: Any) -> Any:
-        """Restores the state in place."""
-        ...
 
 
 class Checkpoints:
@@ -137,11 +123,11 @@ class Checkpoints:
             part.mkdir(parents=True)
 
         def write() -> None:
-            _write_torch(part / f"rank{runtime.rank}.pt", _states(own))
+            _write_torch(part / f"rank{runtime.rank}.pt", states_of(own))
             if runtime.is_main:
-                for name, module in _modules(shared).items():
-                    _write_weights(part / f"{name}.safetensors", module)
-                _write_torch(part / "state.pt", _states(shared))
+                for name, state in weights.items():
+                    _write_weights(part / f"{name}.safetensors", state)
+                _write_torch(part / "state.pt", states)
 
         def finish() -> None:
             _finish(part, final, {"step": step, "ranks": runtime.world, **self._origin})
@@ -155,6 +141,9 @@ class Checkpoints:
 
         try:
             runtime.on_main(make_room)
+            # What is in shards is written whole, by rank 0, to which all ranks give theirs.
+            weights = {name: gathered(m.state_dict(), keep=runtime.is_main) for name, m in modules_in(shared).items()}
+            states = gathered(states_of(shared), keep=runtime.is_main)
             runtime.together(write)
             runtime.on_main(finish)
         except OSError as error:
@@ -169,8 +158,8 @@ class Checkpoints:
     def restore(self, shared: Mapping[str, Stateful], own: Mapping[str, Stateful]) -> int | None:
         """Restores from the latest checkpoint that is whole; returns its step, or None if there is no checkpoint.
 
-        Raises UserError when there are checkpoints and none is whole, when it was saved by another number of ranks, or
-        when it is one of another model.
+        Raises UserError when there are checkpoints and none is whole, when it was saved by another number of ranks and
+        something in `own` cannot be divided anew, or when it is one of another model.
         """
         self._runtime.on_main(self._finish_replacing)
         damaged = []
@@ -186,13 +175,20 @@ class Checkpoints:
         for problem in damaged:
             self._say(f"{problem}; going back to {folder.name}")
         manifest = manifest_of(folder)
-        if (ranks := manifest.ranks) != self._runtime.world:
-            raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
+        rank, world, ranks = self._runtime.rank, self._runtime.world, manifest.ranks
+        if ranks != world:
+            if not all(isinstance(value, OfRanks) for value in own.values()):
+                raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
+            self._say(
+                f"saved by {counted(ranks, 'rank')}, continued by {world}: the samples of each step are the same; what "
+                "ranks draw themselves, such as dropout, is not"
+            )
         manifest.refuse_other(self._origin.get("about", {}), folder)
-        for name, module in _modules(shared).items():
+        for name, module in modules_in(shared).items():
             load_weights(module, folder / f"{name}.safetensors")
-        _restore_states(folder / "state.pt", shared)
-        _restore_states(folder / f"rank{self._runtime.rank}.pt", own)
+        restore_states([folder / "state.pt"], shared)
+        files = [folder / f"rank{number}.pt" for number in ([rank] if ranks == world else range(ranks))]
+        restore_states(files, own, rank=rank)
         return manifest.step
 
     def _finish_replacing(self) -> None:
@@ -282,60 +278,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         )
     if name := first_not_finite(found.items()):
         raise UserError(f"{path}: {name} is not finite: no model can be made of it; use another checkpoint")
-    model.load_state_dict(found)
-
-
-def load_plain(path: Path) -> dict[str, Any]:
-    """torch.load that runs no code; raises UserError naming a file that holds anything but plain data."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns about files that it then refuses
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged or hostile file may fail in any of the unpickler's ways
-        reason = "it holds Python objects or code" if "Unsupported" in str(error) else "not a whole state file"
-        raise UserError(f"{path}: refused: {reason}") from None
-    if not isinstance(state, dict):
-        raise UserError(f"{path}: refused: not a state file")
-    return state
-
-
-def _modules(objects: Mapping[str, Stateful]) -> dict[str, nn.Module]:
-    return {name: value for name, value in objects.items() if isinstance(value, nn.Module)}
-
-
-def _states(objects: Mapping[str, Stateful]) -> dict[str, Any]:
-    return {name: _canonical(v.state_dict()) for name, v in objects.items() if not isinstance(v, nn.Module)}
-
-
-def _canonical(state: Any) -> Any:
-    """The same state made of objects of its own, so that equal states are equal bytes.
-
-    Pickle writes an object that occurs twice once; which ones do is another matter after a state was restored.
-    """
-    if isinstance(state, dict):
-        return {_canonical(key): _canonical(value) for key, value in state.items()}
-    if isinstance(state, (list, tuple)):
-        return type(state)([_canonical(value) for value in state])
-    return sys.intern(state) if isinstance(state, str) else state
-
-
-def _restore_states(path: Path, objects: Mapping[str, Stateful]) -> None:
-    state = load_plain(path)
-    for name, value in objects.items():
-        if isinstance(value, nn.Module):
-            continue
-        if name not in state:
-            raise UserError(f"{path}: holds no {name}; it was saved by another kind of job")
-        try:
-            if isinstance(value, Optimizer):
-                refuse_other_optimizer(state[name], value)
-            elif isinstance(value, torch.amp.GradScaler):
-                refuse_unlike(state[name], value.state_dict())
-            value.load_state_dict(state[name])
-        except UserError:
-            raise
-        except Exception as error:  # what was changed may fail anywhere, in an environment's own code too
-            raise UserError(f"{path}: the {name} in it does not fit this job ({one_line(error)})") from None
+    model.load_state_dict({key: sharded_like(value, wanted[key]) for key, value in found.items()})
 
 
 def _write_torch(path: Path, state: dict[str, Any]) -> None:
@@ -344,10 +287,10 @@ def _write_torch(path: Path, state: dict[str, Any]) -> None:
     _write(path, buffer.getbuffer())
 
 
-def _write_weights(path: Path, module: nn.Module) -> None:
+def _write_weights(path: Path, state: Mapping[str, Tensor]) -> None:
     seen: set[int] = set()
     tensors: dict[str, Tensor] = {}
-    for key, value in module.state_dict().items():
+    for key, value in state.items():
         tensor = value.detach().cpu().contiguous()
         # safetensors wants each tensor in memory of its own; tied weights share theirs
         tensors[key] = tensor.clone() if tensor.data_ptr() in seen else tensor

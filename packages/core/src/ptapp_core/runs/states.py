@@ -11,6 +11,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ptapp_core.machine.sharding import sharded_like
+
+_FORM = ("fused", "foreach")  # how an optimizer computes here, and not what
+
 
 def refuse_unlike(found: Any, like: Any, place: str = "the state") -> None:
     """Raises ValueError, naming the place, where plain data is of another kind than `like`.
@@ -56,10 +60,10 @@ def refuse_other_optimizer(state: Any, optimizer: Optimizer) -> None:
     own = optimizer.state_dict()
     if not isinstance(state, dict) or state.keys() != {"state", "param_groups"} or not isinstance(state["state"], dict):
         raise ValueError("the state must hold state and param_groups")
-    refuse_unlike(state["param_groups"], own["param_groups"], "param_groups")
+    refuse_unlike(_less_form(state["param_groups"]), _less_form(own["param_groups"]), "param_groups")
     for saved, group in zip(state["param_groups"], own["param_groups"], strict=True):
         for name, value in group.items():
-            if (isinstance(value, bool) or name == "params") and saved[name] != value:
+            if name not in _FORM and (isinstance(value, bool) or name == "params") and saved[name] != value:
                 raise ValueError(f"param_groups: {name} must be {value}")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     names = _kept_by(optimizer)
@@ -73,6 +77,35 @@ def refuse_other_optimizer(state: Any, optimizer: Optimizer) -> None:
             _refuse_other_moment(value, parameters[index], f"{place}.{name}", scalar=name == "step")
 
 
+def fitted_to(optimizer: Optimizer, state: Any) -> dict[str, Any]:
+    """A state as this optimizer takes it: in shards where its parameters are, and computed in the form that it has.
+
+    Raises ValueError, naming the place, where it is not one of this optimizer and its parameters.
+    """
+    refuse_other_optimizer(state, optimizer)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kept = {
+        index: {name: _laid_out_like(parameters[index], value) for name, value in moments.items()}
+        for index, moments in state["state"].items()
+    }
+    pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
+    groups = [{**saved, **{name: own[name] for name in _FORM if name in own}} for saved, own in pairs]
+    return {"state": kept, "param_groups": groups}
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    if value.shape != parameter.shape:  # a number of steps
+        return value
+    shard = sharded_like(value, parameter)
+    return shard if shard.stride() == parameter.stride() else torch.empty_like(parameter).copy_(shard)
+
+
+def _less_form(groups: Any) -> Any:
+    if not isinstance(groups, list) or not all(isinstance(group, dict) for group in groups):
+        return groups
+    return [{name: value for name, value in group.items() if name not in _FORM} for group in groups]
+
+
 def _refuse_other_moment(value: Any, parameter: Tensor, place: str, *, scalar: bool) -> None:
     if scalar:
         refuse_other_tensor(value, torch.float32, (), place=place)
@@ -80,8 +113,9 @@ def _refuse_other_moment(value: Any, parameter: Tensor, place: str, *, scalar: b
             raise ValueError(f"{place} must be a number of steps")
         return
     refuse_other_tensor(value, parameter.dtype, tuple(parameter.shape), place=place)
-    # A tensor may have fewer numbers in memory than its shape says, and kernels go by the parameter's layout.
-    if value.stride() != parameter.stride() and not (value.is_contiguous() and parameter.is_contiguous()):
+    # A tensor may have fewer numbers in memory than its shape says.
+    dense = value.is_contiguous() or (value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last))
+    if value.stride() != parameter.stride() and not dense:
         raise ValueError(f"{place} must lie in memory as its parameter does")
 
 

@@ -226,7 +226,7 @@ class JobSettings(Settings):
 class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
-    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test"}
+    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test", "parallel"}
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "data", "split", "folds", "model", "epochs", "patience")
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
@@ -252,6 +252,10 @@ class TrainSettings(JobSettings):
     compile: bool = option(False, "compile the model with torch.compile", group="Model")
     qat: Path | None = option(
         None, "train on from the best weights of this run, rounded as int8 is (export --quantize qat)", group="Model"
+    )
+
+    parallel: Literal["ddp", "fsdp"] = option(
+        "ddp", "ranks have the whole model each (ddp), or a share of its weights and optimizer state", group="Device"
     )
 
     epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
@@ -286,7 +290,16 @@ class TrainSettings(JobSettings):
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         if self.qat is not None:
             self._fits_qat()
+        if self.parallel == "fsdp":
+            self._fits_shards()
         return self
+
+    def _fits_shards(self) -> None:
+        """Raises ValueError for what a job whose ranks have a share each of the weights cannot do."""
+        if self.compile:
+            raise ValueError("--compile and --parallel fsdp do not work together: leave one of them out")
+        if self.qat is not None:
+            raise ValueError("--qat takes its ranges from rank 0, which has all weights with --parallel ddp alone")
 
     def _fits_qat(self) -> None:
         """Raises ValueError for what quantisation-aware training cannot do, or would not heed."""

@@ -24,7 +24,8 @@ class BatchSettings(Settings):
         (
             *("batch_size", "lr", "backbone_lr", "lr_scale", "lr_base_batch", "schedule", "warmup", "milestones"),
             *("lr_gamma", "power", "epochs", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
-            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", "sync_batchnorm", "began_with"),
+            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", "parallel"),
+            *("sync_batchnorm", "began_with"),
         )
     )
     """Settings of `train` without an effect on a step's time; a file that has them is taken without."""

@@ -34,8 +34,8 @@ FORMS: dict[str, Mapping[str, Any]] = {
 """What each form changes in the plain one."""
 _PLAINLY = {"precision": "fp32", "compile": False, "channels_last": False, "activation_checkpointing": False}
 _ONE_JOB: Mapping[str, Any] = {
-    **{"resume": None, "folds": None, "fold": None, "nproc": 1, "log_to": [], "profile": False, "began_with": {}},
-    **{"steps": None, "patience": None},
+    **dict.fromkeys(("resume", "folds", "fold", "steps", "patience")),
+    **{"nproc": 1, "parallel": "ddp", "log_to": [], "profile": False, "began_with": {}},
 }
 """A single job of this process, whose steps alone are timed."""
 

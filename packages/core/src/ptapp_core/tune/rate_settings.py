@@ -25,8 +25,8 @@ class RateSettings(Settings):
         (
             *("lr", "backbone_lr", "schedule", "warmup", "milestones", "lr_gamma", "power"),
             *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep"),
-            *("log_every", "resume", "test", "log_to", "profile", "folds", "fold", "nproc", "sync_batchnorm"),
-            *("compile", "began_with"),
+            *("log_every", "resume", "test", "log_to", "profile", "folds", "fold", "nproc", "parallel"),
+            *("sync_batchnorm", "compile", "began_with"),
         )
     )
     """Settings of `train` without an effect on a test of rates; a file that has them is taken without."""

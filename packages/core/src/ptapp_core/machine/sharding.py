@@ -1,0 +1,194 @@
+"""Weights in shards: each rank keeps a part of every weight, of its gradient and of the optimizer's state for it.
+
+It is torch's `fully_shard` (FSDP2; Zhao et al. 2023, "PyTorch FSDP"; Rajbhandari et al. 2020, "ZeRO"): the weights of a
+block are gathered before it computes and forgotten after it, and its gradients are summed where their shards are. A
+shard is a DTensor, cut along the first dimension: the last ranks may have fewer rows of a weight than the first, or
+none.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.optim import Optimizer
+
+from ptapp_core.errors import UserError
+from ptapp_core.machine.runtime import Runtime
+
+
+def is_shard(value: Any) -> bool:
+    """Whether this is a DTensor, whose module takes seconds to import, so that jobs without one do not."""
+    return isinstance(value, Tensor) and hasattr(value, "to_local")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """What this rank has of a tensor of any shape and dtype, in the same memory: its shard (n, ...), or all of it."""
+    shard: Any = tensor
+    own: Tensor = shard.detach().to_local() if is_shard(tensor) else tensor
+    return own
+
+
+def gathered(state: Any, *, keep: bool) -> Any:
+    """Plain data with all of each tensor in place of its shards, on the CPU; all ranks must ask for it.
+
+    Where a rank does not `keep` them it has None in their place, and the memory of one of them at a time.
+    """
+    if is_shard(state):
+        tensor = state.detach().full_tensor()
+        return tensor.cpu() if keep else None
+    if isinstance(state, Mapping):
+        return {name: gathered(value, keep=keep) for name, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return type(state)(gathered(value, keep=keep) for value in state)
+    return state
+
+
+def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """This rank's shard of a tensor that it has all of, cut as `like` is; all of it, where `like` is whole.
+
+    Both have the same shape and dtype, whichever these are.
+    """
+    if not is_shard(like):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    shard: Any = like
+    own = tensor.to(shard.device).contiguous()
+    return distribute_tensor(own, shard.device_mesh, shard.placements, src_data_rank=None)
+
+
+def unshard(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter]]:
+    """Gives a module all of its parameters on every rank, and returns their shards: module, name and parameter."""
+    places = [
+        (part, name, parameter)
+        for part in module.modules()
+        for name, parameter in part.named_parameters(recurse=False, remove_duplicate=False)
+        if is_shard(parameter)
+    ]
+    whole: dict[int, nn.Parameter] = {}  # weights that are tied stay so
+    for part, name, shard in places:
+        if id(shard) not in whole:
+            own: Any = shard.detach()
+            whole[id(shard)] = nn.Parameter(own.full_tensor(), shard.requires_grad)
+        setattr(part, name, whole[id(shard)])
+    return places
+
+
+@contextmanager
+def whole(module: nn.Module) -> Iterator[None]:
+    """In this context a module has all of its parameters on every rank, so ranks may call it at their own pace."""
+    shards = unshard(module)
+    try:
+        yield
+    finally:
+        for part, name, shard in shards:
+            setattr(part, name, shard)
+
+
+class Sharded(nn.Module):
+    """The task as the loop calls it, its weights gathered block by block.
+
+    The ranks gather together, so each takes part in every micro-batch. One whose share is empty computes the share of
+    another, and multiplies the loss by zero.
+    """
+
+    def __init__(self, task: nn.Module, runtime: Runtime) -> None:
+        super().__init__()
+        shared = {id(tensor): tensor for tensor in (*task.parameters(), *task.buffers())}
+        self.task: Any = deepcopy(task, shared)  # the hooks are its own, the tensors those of the task
+        self._runtime = runtime
+
+    def forward(self, batch: Any) -> Any:
+        """What the task returns of a micro-batch, or of none: a loss of zero, float (), and no units."""
+        (lacking,) = self._runtime.total(batch is None)
+        if not lacking:
+            return self._computed(batch)
+        share = next((share for share in self._runtime.gather(batch) if share is not None), None)
+        if batch is not None:
+            return self._computed(batch)
+        if share is None:
+            return torch.zeros((), device=self._runtime.device, requires_grad=True), 0, {}
+        loss, _, _ = self._computed(self._runtime.to_device(share))
+        return loss * 0.0, 0, {}
+
+    def _computed(self, batch: Any) -> Any:
+        try:
+            return self.task(batch)
+        except RuntimeError as error:
+            if "mixed torch.Tensor and DTensor" not in str(error):
+                raise
+            raise UserError(
+                "--parallel fsdp gathers the weights of a part of the network as it is called, and this network uses "
+                "them in another way: give its class a method blocks() that returns the parts to gather, or []"
+            ) from error
+
+
+def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[str], None]) -> nn.Module:
+    """The task as the loop calls it, with this rank's shards of its weights.
+
+    The modules of the task itself and the optimizer get the shards as well, in place of the whole parameters. So the
+    state of either is in shards, and `whole` makes a model that can be called. `say` gets a line where the optimizer
+    cannot compute as it did.
+    """
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
+    torch.manual_seed(runtime.seed + 1_000_003 * runtime.rank)
+    mesh = init_device_mesh(runtime.device.type, (runtime.world,))
+    before = dict(task.named_parameters(remove_duplicate=False))
+    if scalar := next((name for name, parameter in before.items() if not parameter.ndim), None):
+        raise UserError(f"--parallel fsdp: {scalar} has no dimension to cut it along: make it one of shape (1,)")
+    for parameter in before.values():
+        parameter.data = parameter.data.contiguous()  # the shards of channels_last would lie anyhow
+    model = Sharded(task, runtime)
+    for block in model.task.blocks:
+        if type(block).forward is not nn.Module.forward:  # a mere container is never called
+            fully_shard(block, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    for part in model.modules():
+        if isinstance(part, FSDPModule):
+            part.set_gradient_divide_factor(1.0)  # sums, which the step divides by the units
+            part.set_force_sum_reduction_for_comms(True)  # gloo knows no sum with a factor
+    shards = dict(model.task.named_parameters(remove_duplicate=False))
+    own = {id(parameter): shards[name] for name, parameter in before.items()}
+    for part in task.modules():
+        for name, parameter in list(part.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(part, name, own[id(parameter)])
+    _give_shards(optimizer, own)
+    if optimizer.defaults.get("fused") and not _steps(optimizer, mesh):
+        say(f"fsdp: torch has no fused {type(optimizer).__name__} for shards: it takes its other form (foreach)")
+        for options in (optimizer.defaults, *optimizer.param_groups):
+            options.update(fused=None, foreach=True)
+    return model
+
+
+def _give_shards(optimizer: Optimizer, own: Mapping[int, nn.Parameter]) -> None:
+    """Replaces the parameters of an optimizer, and what it keeps of each, by shards, found by the parameter's id."""
+    state = dict(optimizer.state)
+    optimizer.state.clear()
+    for parameter, kept in state.items():
+        shard = own[id(parameter)]
+        optimizer.state[shard] = {
+            name: sharded_like(value, shard) if value.shape == parameter.shape else value
+            for name, value in kept.items()
+        }
+    for group in optimizer.param_groups:
+        group["params"] = [own[id(parameter)] for parameter in group["params"]]
+
+
+def _steps(optimizer: Optimizer, mesh: DeviceMesh) -> bool:
+    """Whether the optimizer's present form takes shards: tried on a number, as torch has no public list of them."""
+    from torch.distributed.tensor import DTensor, Shard
+
+    value, gradient = (DTensor.from_local(torch.zeros(1, device=mesh.device_type), mesh, [Shard(0)]) for _ in range(2))
+    probe = nn.Parameter(value)
+    probe.grad = gradient
+    build: Any = type(optimizer)
+    try:
+        build([{**optimizer.param_groups[0], "params": [probe]}]).step()
+    except RuntimeError:
+        return False
+    return True

@@ -1,0 +1,125 @@
+"""Ranks with a share each of the weights learn what one process does, in a part of its memory (`--parallel fsdp`)."""
+
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from contract.rows import last_checkpoint, process, record
+from core.shards_job import CASES, REFUSED, held, learn, plain
+from ptapp_core.errors import UserError
+from ptapp_core.machine.runtime import Runtime
+from ptapp_core.settings.train import TrainSettings
+
+pytestmark = pytest.mark.slow
+
+INFINITE = "adamw infinite"
+
+
+def on_ranks(folder: Path, *names: str, ranks: int = 2, **options: Any) -> int:
+    """Runs cases of `shards_job`; returns the exit status."""
+    imports = ("core.shards_job", "torch.distributed.fsdp")
+    done = process([str(folder), *names], ranks=ranks, function="core.shards_job:main", imports=imports, **options)
+    assert not done.returncode or options, done.stderr
+    return done.returncode
+
+
+def assert_close(one: Path, other: Path, file: str) -> None:
+    expected, got = load_file(one / file), load_file(other / file)
+    assert expected.keys() == got.keys()
+    for key, value in expected.items():
+        if key.endswith("in_projection.bias"):
+            # What is added to all keys changes no attention: its gradient is rounding, which Adam makes a step of.
+            value, got[key] = (torch.cat(bias.chunk(3)[::2]) for bias in (value, got[key]))
+        torch.testing.assert_close(got[key], value, rtol=0, atol=1e-6, msg=f"{file}: {key}")
+
+
+def assert_learned_alike(one: Path, other: Path) -> None:
+    assert_close(one, other, "learned.safetensors")
+    assert_close(one, other, f"checkpoints/{last_checkpoint(one).name}/model.safetensors")
+    for before, after in zip(record(one), record(other), strict=True):
+        assert after == pytest.approx(before, rel=1e-4)
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where all cases were learned by two ranks."""
+    folder = tmp_path_factory.mktemp("two")
+    on_ranks(folder, *CASES, INFINITE, *REFUSED)
+    return folder
+
+
+def share_of(folder: Path, name: str, rank: int) -> Any:
+    return json.loads((folder / f"{name}-{rank}.json").read_text())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_ranks_with_a_share_each_learn_and_log_what_one_process_does(name: str, two: Path, tmp_path: Path) -> None:
+    learn(tmp_path / "one", name, sharded=False)
+    assert_learned_alike(tmp_path / "one", two / name)
+
+
+def test_a_share_is_a_part_of_the_memory(two: Path, tmp_path: Path) -> None:
+    whole = held(learn(tmp_path / "one", "adamw", sharded=False))
+    assert max(share_of(two, "adamw", rank)["held"] for rank in range(2)) <= 0.55 * whole
+    on_ranks(tmp_path, "adamw", ranks=4)
+    assert max(share_of(tmp_path, "adamw", rank)["held"] for rank in range(4)) <= 0.30 * whole
+    assert_learned_alike(tmp_path / "one", tmp_path / "adamw")
+
+
+def test_a_value_that_is_not_finite_on_one_rank_reaches_the_shards_of_none(two: Path) -> None:
+    for rank in (0, 1):
+        assert any(
+            "step 1: the loss or a gradient is not finite" in line for line in share_of(two, INFINITE, rank)["said"]
+        )
+    torch.manual_seed(0)
+    begun, got = plain(64).state_dict(), load_file(two / INFINITE / "learned.safetensors")
+    assert all(torch.equal(got[key], value) for key, value in begun.items())
+
+
+def test_an_optimizer_without_a_fused_form_for_shards_says_so(two: Path) -> None:
+    lines = {name: [line for line in share_of(two, name, 0)["said"] if line.startswith("fsdp: ")] for name in CASES}
+    assert [name for name in CASES if lines[name]] == ["sgd", "adagrad", "transformer sgd"]
+    assert lines["sgd"] == ["fsdp: torch has no fused SGD for shards: it takes its other form (foreach)"]
+
+
+def test_a_killed_job_ends_with_the_same_bytes_and_other_ranks_can_continue_it(two: Path, tmp_path: Path) -> None:
+    assert on_ranks(tmp_path, "adamw", signal_at=(11, signal.SIGKILL))
+    assert last_checkpoint(tmp_path / "adamw").name == "step-00000008"  # three steps after a line of the log
+    shutil.copytree(tmp_path / "adamw", tmp_path / "one", symlinks=True)
+    learn(tmp_path / "adagrad", "adagrad", sharded=False, steps=10)
+    on_ranks(tmp_path, "adamw", "adagrad")
+    whole, resumed = last_checkpoint(two / "adamw"), last_checkpoint(tmp_path / "adamw")
+    for name in ("model.safetensors", "state.pt", "rank0.pt", "rank1.pt"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
+    assert record(tmp_path / "adamw") == record(two / "adamw")
+    learn(tmp_path / "one", "adamw", sharded=False)
+    assert_learned_alike(two / "adamw", tmp_path / "one")
+    assert_close(two / "adagrad", tmp_path / "adagrad", "learned.safetensors")
+
+
+def test_a_network_that_cannot_be_shared_is_one_line(two: Path) -> None:
+    for rank in (0, 1):
+        assert "give its class a method blocks()" in share_of(two, "misused", rank)["said"][-1]
+        assert "model.factor has no dimension" in share_of(two, "scaled", rank)["said"][-1]
+
+
+def test_a_job_that_cannot_be_shared_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="--nproc 2 or more, or --parallel ddp"):
+        Runtime("cpu", sharded=True)
+    for options, said in (
+        ({"compile": "true"}, "--compile and --parallel fsdp"),
+        ({"qat": "runs/one"}, "--qat takes its ranges"),
+    ):
+        with pytest.raises(UserError, match=said):
+            TrainSettings.resolve(None, {"parallel": "fsdp", **options})
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    with pytest.raises(UserError, match="give bf16 or fp32"):
+        Runtime("cpu", "fp16", sharded=True)
