@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from contract.of_vision import write_images
 from serving import assert_alike
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -23,8 +24,11 @@ pytestmark = [
 ]
 
 
-def run_page(name: str, folder: Path) -> tuple[str, str, list[dict[str, Any]]]:
-    """Runs the blocks of a page in a folder with a photo: what they print on stdout and stderr, and the answers."""
+def run_page(name: str, folder: Path, *, more: str = "") -> tuple[str, str, list[dict[str, Any]]]:
+    """Runs the blocks of a page in a folder with a photo: what they print on stdout and stderr, and the answers.
+
+    `more` are options of `train` beside those of the page.
+    """
     blocks = re.findall(r"```bash\n(.*?)```", (DOCS / name).read_text(encoding="utf-8"), re.DOTALL)
     assert len(blocks) > 2
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -33,7 +37,7 @@ def run_page(name: str, folder: Path) -> tuple[str, str, list[dict[str, Any]]]:
     script = "\n".join(block.replace("8000", str(port)) for block in blocks)
     script = script.replace("curl ", "curl --fail ")
     script = re.sub(r"^(ptapp serve .*) &$", rf"\1 --port {port} --drain 0 &", script, flags=re.MULTILINE)
-    script = re.sub(r"^(ptapp vision train .*)$", r"\1 --threads 1", script, flags=re.MULTILINE)
+    script = re.sub(r"^(ptapp vision train .*)$", rf"\1 --threads 1 {more}", script, flags=re.MULTILINE)
     script = re.sub(r"^(ptapp vision train (?!.*--log-to).*)$", r"\1 --log-to none", script, flags=re.MULTILINE)
     script = "set -e -o pipefail\ntrap 'kill $SERVER 2> /dev/null || true' EXIT\n" + script
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -57,7 +61,7 @@ def test_every_command_of_serving_does_what_it_says(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow is not installed (the extra mlflow)")
 def test_every_command_of_the_registry_does_what_it_says(tmp_path: Path) -> None:
-    out, err, (answer,) = run_page("registry.md", tmp_path)
+    out, err, (answer,) = run_page("registry.md", tmp_path, more=f"--data {write_images(tmp_path / 'bars')}")
     assert (answer["model"], answer["version"]) == ("faces", "1")
     for version, alias in (("1", "champion"), ("2", "challenger")):
         assert re.search(rf"^faces: version {version} is .*, and {alias} points at it$", out, re.MULTILINE)
