@@ -75,6 +75,22 @@ def test_without_masks_a_forbidden_action_is_chosen(algo: str, monkeypatch: pyte
         learn(task, islice(source, 80))
 
 
+@pytest.mark.parametrize("vector", ["sync", "async"])
+def test_masks_that_come_with_steps_alone_are_refused(vector: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Doors.reset
+
+    def reset(self: Doors, **given: Any) -> Any:
+        observation, _ = whole(self, **given)
+        self.open[0] = True  # what the test opens
+        return observation, {}
+
+    monkeypatch.setattr(Doors, "reset", reset)
+    environments = Environments("DoorsInfo-v0", 1, seed=0, trial=False, vector=vector)
+    said = r"info\['action_mask'\] comes with a step \(frame 1\)"
+    with closing(environments), pytest.raises(UserError, match=said):
+        environments.step(np.ones(1, np.int64))
+
+
 @pytest.mark.parametrize("trial", [True, False])
 def test_a_reset_that_fails_once_does_not_leave_a_job_without_masks(
     trial: bool, monkeypatch: pytest.MonkeyPatch

@@ -61,6 +61,7 @@ class Shaped(gym.Env[Any, Any]):
 
 
 gym.register("Scaled-v0", Scaled)
+WRAPPER = "a wrapper of the environment"
 BOX = spaces.Box(-1, 1, (3,), np.float32)
 PAIR = spaces.Dict({"left": spaces.Box(-1, 1, (2,)), "right": spaces.Discrete(3)})
 
@@ -79,6 +80,11 @@ def large(monkeypatch: pytest.MonkeyPatch, **sizes: float) -> None:
         ({"reward": 1e9}, {}, ["rewards of Scaled-v0 reach 1e+09: --normalise-rewards scales them"]),
         ({"reward": -1e9}, {"algo": "a2c"}, ["rewards of Scaled-v0 reach 1e+09: --normalise-rewards scales them"]),
         ({"reward": 1e9}, {"normalise_rewards": True}, []),
+        (
+            {"reward": -1e9},
+            {"algo": "dqn"},
+            ["rewards of Scaled-v0 reach 1e+09: a wrapper of the environment scales them"],
+        ),
         ({"shown": 1e4, "reward": 1e4}, {}, []),
     ],
 )

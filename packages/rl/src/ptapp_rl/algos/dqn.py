@@ -172,9 +172,8 @@ class Experience(OffPolicy):
         runtime: Runtime,
         say: Callable[[str], None] = print,
     ) -> None:
-        super().__init__(config, task.model, environments, replay=replay, runtime=runtime, say=say)
+        super().__init__(config, task, environments, replay=replay, runtime=runtime, say=say)
         self._config: ExperienceConfig = config
-        self._task = task
         self._watched = task.model.categorical  # whether returns are compared with the atoms
         self._episodes: list[list[float]] = [[] for _ in range(environments.count)]  # their rewards so far
         self._drawn: Any = None  # the prioritised transitions whose errors are not yet taken back

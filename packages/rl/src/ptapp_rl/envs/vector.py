@@ -123,6 +123,7 @@ class Environments:
         )
         self.form = observation_form(self.observation_space, name, self.action_space if masked else None)
         self._mask = mask_of(self.form)
+        self._may_mask = masked and self._mask is None and isinstance(self.action_space, gym.spaces.Discrete)
         self._broken = False
         self._seed = (seed * 1_000_003 + first) % 2**31
         self.observations: Any = None
@@ -203,8 +204,13 @@ class Environments:
         except Exception as error:
             self._broken = True
             raise self._complaint(error) from error
-        self.observations, rewards, terminated, truncated, _ = result
+        self.observations, rewards, terminated, truncated, info = result
         self.frames += self.count
+        if self._may_mask and MASK in info:
+            raise UserError(
+                f"environment {self.name}: info[{MASK!r}] comes with a step (frame {self.frames:,}), and not with the "
+                "reset, which says whether there are masks: give it there too"
+            )
         self.raw_rewards = rewards
         self._running += rewards
         self._elapsed += ~self.over  # a step after the end is the reset

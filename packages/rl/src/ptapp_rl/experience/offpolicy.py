@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.states import refuse_unlike
@@ -41,25 +41,25 @@ class OffPolicy(ABC):
     """A Source that plays while the loop asks it for batches: `train_every` frames for each.
 
     Args:
-        model: its `encoder` sees the observations, and takes them into its statistics where it has any.
+        task: the `encoder` of its `model` sees the observations, and takes them into its statistics where it has any.
         say: takes a line for the user about what it observed.
     """
 
     def __init__(
         self,
         config: OffPolicyConfig,
-        model: nn.Module,
+        task: Any,
         environments: Environments,
         *,
         replay: Replay,
         runtime: Runtime,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._config, self._environments = config, environments
+        self._config, self._task, self._environments = config, task, environments
         self._replay, self._runtime, self._say = replay, runtime, say
         self._random = np.random.default_rng((config.seed, runtime.rank))
-        self._encoder: Any = model.encoder
-        self._normalises = any(isinstance(module, RunningNorm) for module in model.modules())
+        self._encoder: Any = task.model.encoder
+        self._normalises = any(isinstance(module, RunningNorm) for module in task.model.modules())
         self._given = 0
         self._pace = Pace(environments, runtime)
         replay.begin(environments.observations)
@@ -86,11 +86,14 @@ class OffPolicy(ABC):
             yield self._runtime.to_device(batch)
 
     def _note(self, observations: Observations) -> None:
-        """Says what of the first batch's observations a network cannot learn well."""
+        """Says what of the first batch's observations, and of the rewards so far, a network cannot learn well."""
         name = self._environments.name
+        rewards = float(np.abs(self._replay.rewards()[0]).max())
         if loses_digits(self._encoder, observations):
             self._say(digits_note(name))
         if note := size_note("observations", name, largest(self._encoder, observations), option="--normalise"):
+            self._say(note)
+        if note := size_note("rewards", name, rewards, option="a wrapper of the environment"):
             self._say(note)
         if note := bounds_note(self._environments.observation_space, observations, name):
             self._say(note)
@@ -167,19 +170,12 @@ class Explored(OffPolicy):
     A batch brings the noise that the task's loss takes, so that the loss is a function of the batch and the weights.
     """
 
-    def __init__(
-        self,
-        config: OffPolicyConfig,
-        task: Explorer,
-        environments: Environments,
-        *,
-        replay: Replay,
-        runtime: Runtime,
-        say: Callable[[str], None] = print,
-    ) -> None:
-        super().__init__(config, task.model, environments, replay=replay, runtime=runtime, say=say)
-        self._task = task
-        self._head: Bounded = task.model.head
+    _task: Explorer
+
+    @property
+    def _head(self) -> Bounded:
+        head: Bounded = self._task.model.head
+        return head
 
     def _choose(self) -> tuple[Any, Any]:
         count = self._environments.count
