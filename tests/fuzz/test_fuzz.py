@@ -112,7 +112,7 @@ def _reading(domain: Domain, folder: Path, random: Random, given: Path | None = 
     if chance < 0.15:
         runs = [["list", str(folder), "--json"], ["compare", run, run], ["best", str(folder), "--metric", "loss"]]
         return ["runs", *random.choice(runs)]
-    file = given or random.choice(sorted((folder / domain.data).glob("*/*.*")) or [folder])
+    file = given or random.choice(sorted((folder / domain.data).glob("*/*.*")) or [folder / domain.data])
     named = {"run": run, "input": str(file), "text": random.choice(_TEXTS)}
     return [domain.command, *(word.format(**named) for word in random.choice(domain.commands).split())]
 
@@ -165,6 +165,11 @@ def _wrong_answer(answer: dict[str, Any], line: str) -> str:
     """What is wrong with the answer for one target, which `line` has."""
     if "values" in answer:
         return "" if all(map(math.isfinite, answer["values"].values())) else f"not numbers: {line}\n"
+    if "tags" in answer:
+        right = len(answer["tags"]) == len(answer["words"])
+        return "" if right else f"not a tag for each word: {line}\n"
+    if "shares" in answer:
+        return "" if math.isclose(sum(answer["shares"].values()), 1, abs_tol=1e-3) else f"not shares: {line}\n"
     shares = answer["probabilities"].values()
     if "labels" in answer:
         right = set(answer["labels"]) <= answer["probabilities"].keys() and all(0 <= share <= 1 for share in shares)

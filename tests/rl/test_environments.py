@@ -306,9 +306,14 @@ def test_each_part_of_a_dictionary_has_statistics_of_its_own_whatever_its_name()
         ("IdentityImage", "--algo dqn --activation tanh", "error: --activation is not for images"),
         ("IdentityImage", "--normalise", "error: --normalise is for vectors"),
         ("IdentityDiscrete", "--monitor loss", "--monitor"),
+        (
+            "IdentityDiscrete",
+            "--hidden 8,2147483648",
+            "--hidden 8,2147483648: must be numbers of units from 1 to 1048576",
+        ),
     ],
 )
-def test_an_option_that_would_do_nothing_is_refused_before_the_job(
+def test_an_option_that_would_do_nothing_or_that_no_network_has_is_refused_before_the_job(
     env: str, options: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(f"rl train --env rl.games:{env} {options} --run-dir {tmp_path}".split()) == 2

@@ -41,6 +41,7 @@ _RELATED = {
 }
 """Algorithms that are not here, in lower case without marks, with what comes nearest to them in meaning."""
 
+_WIDEST = 2**20
 _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
     *("value_max", "quantiles", "noisy", "explore", "epsilon", "target_every"),
@@ -186,8 +187,8 @@ class TrainRL(JobSettings):
     @field_validator("hidden")
     @classmethod
     def _layers_have_units(cls, hidden: list[int]) -> list[int]:
-        if not all(units > 0 for units in hidden):
-            raise ValueError("must be numbers of units, as 64,64")
+        if not all(0 < units <= _WIDEST for units in hidden):
+            raise ValueError(f"must be numbers of units from 1 to {_WIDEST}, as 64,64")
         return hidden
 
     @field_validator("seeds")
