@@ -29,7 +29,8 @@ _JOBS = {  # some 30 steps each, a checkpoint every 8 and an evaluation every 10
     "--frames 220 --save-every 32 --eval-every 40 --buffer 150 --hidden 16,16 --n-step 3 --prioritised --dueling "
     "--atoms 11 --noisy --vector sync --target-every 7",
     "rainbow": "--env rl.games:Bits --envs 2 --train-every 4 --learning-starts 100 --frames 220 --save-every 32 "
-    "--eval-every 40 --buffer 150 --hidden 16,16 --atoms 11 --n-step 1 --hindsight 0.7 --target-every 7",
+    "--eval-every 40 --buffer 150 --hidden 16,16 --atoms 11 --n-step 1 --hindsight 0.7 --target-every 7 "
+    "--value-min -6 --value-max 0",
     "a2c": "--env Pendulum --envs 2 --rollout 16 --batch-size 32 --frames 960 --save-every 256 --eval-every 320",
     "sac": "--env rl.games:IdentityContinuous --stack 2 --normalise --envs 2 --train-every 2 --learning-starts 20 "
     "--frames 80 --save-every 16 --eval-every 20 --buffer 50 --hidden 16,16 --batch-size 16 --vector sync "
@@ -128,7 +129,11 @@ ROWS = [
     _row("td3", {"actions that do not fit": (["--env", "Acrobot"], "dqn, rainbow, reinforce, a2c, ppo")}),
 ]
 RESUMED = [
-    _row("rainbow", {}, quantiles="--no-noisy --atoms 1 --quantiles 5 --no-dueling --no-double"),
+    _row(
+        "rainbow",
+        {},
+        quantiles="--no-noisy --atoms 1 --value-min none --value-max none --quantiles 5 --no-dueling --no-double",
+    ),
     _row("a2c", {}, workers=ASYNC),
     _row("reinforce", {}, workers=ASYNC),
     _row("ddpg", {}),

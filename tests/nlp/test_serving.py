@@ -134,6 +134,7 @@ def test_texts_that_are_generated(model: str, per: str, tmp_path: Path) -> None:
         assert streamed(folder, prompts, **options) == expected
     if per == "line":
         assert served(folder, ["one\ntwo"]).startswith("sample 0: has a line break, and the model learned from texts")
+    assert served(folder, ["a"], stop=["x" * 101]) == "stop: String should have at most 100 characters"
     assert served(folder, ["a"], beam=3) == "beam: does nothing for this model; leave it out"
     for name, value in (("top_k", 20), ("top_p", 0.9), ("min_p", 0.1), ("seed", 0)):
         why = f"{name}: does nothing at temperature 0; leave it out"

@@ -37,6 +37,34 @@ class Odd(Bits):
         return {name: shown[name] for name in self.observation_space}
 
 
+class Unsaid(Bits):
+    """Its functions of goals do not answer as they should, once they are asked of other goals."""
+
+    def __init__(self, fault: str) -> None:
+        super().__init__()
+        self.fault = fault
+
+    def compute_reward(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
+        reward = super().compute_reward(achieved_goal, desired_goal, info)
+        if self.fault == "raises":
+            return reward + 0 * info["force"] if self.now is not achieved_goal else reward
+        return np.array([reward]) if self.fault == "array" and self.now is not achieved_goal else reward
+
+    def compute_terminated(self, achieved_goal: Any, desired_goal: Any, info: Any) -> Any:
+        arrived = super().compute_terminated(achieved_goal, desired_goal, info)
+        return None if self.fault == "nothing" and self.now is not achieved_goal else arrived
+
+
+class OwnVector(gym.vector.SyncVectorEnv):
+    """A vector that the game brings, and whose games are not asked."""
+
+    def __init__(self, num_envs: int) -> None:
+        super().__init__([Bits] * num_envs, autoreset_mode=gym.vector.AutoresetMode.NEXT_STEP)
+
+
+gym.register("BitsOwn-v0", Bits, vector_entry_point=OwnVector)
+for fault in ("raises", "array", "nothing"):
+    gym.register(f"Unsaid{fault.capitalize()}-v0", Unsaid, max_episode_steps=6, kwargs={"fault": fault})
 gym.register("BitsToll-v0", Bits, max_episode_steps=6, kwargs={"toll": 0.5})
 for fault in ("shape", "parts"):
     gym.register(f"Bits{fault.capitalize()}-v0", Odd, max_episode_steps=6, kwargs={"fault": fault})
@@ -111,6 +139,21 @@ def test_a_goal_is_one_that_a_later_step_of_the_same_episode_reached() -> None:
     assert not found.keys() & {3, 7, 50}  # a step from there is a reset
 
 
+def test_an_end_for_another_reason_than_the_goal_stays_an_end() -> None:
+    with closing(Environments("Clock-v0", 2, seed=0, trial=False)) as environments:
+        goals = Goals(1.0, environments, gamma=0.5)
+    achieved = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    batch = {
+        "observation": {"desired_goal": torch.tensor([[9.0], [9.0], [3.0], [9.0]])},
+        "following": {"achieved_goal": achieved, "desired_goal": torch.tensor([[9.0], [9.0], [3.0], [9.0]])},
+        "reward": torch.tensor([0.0, 0.0, 1.0, 0.0]),
+        "factor": torch.tensor([0.0, 0.0, 0.0, 0.5]),  # fallen, fallen, arrived, going on
+    }
+    goals.relabel(batch, np.arange(4), torch.tensor([[8.0], [2.0], [8.0], [4.0]]))
+    assert batch["reward"].tolist() == [0, 1, 0, 1]
+    assert batch["factor"].tolist() == [0, 0, 0.5, 0]
+
+
 def returns_of(share: float) -> float:
     """The mean return of a short job with such a share of other goals."""
     own = {"gamma": 0.8, "tau": 0.1, "explore": 1.0, "epsilon": 0.2, "batch_size": 128, "frames": 1600, "hidden": [64]}
@@ -151,9 +194,24 @@ def test_a_source_that_is_put_back_gives_the_same_goals() -> None:
         ("BitsParts-v0", {}, "BitsParts-v0 has no goals"),
         ("BitsShape-v0", {}, "achieved_goal and desired_goal of BitsShape-v0 have different shapes"),
         ("BitsToll-v0", {}, r"compute_reward of BitsToll-v0 gives -1 for a step that was given -1.5"),
-        ("Bits-v0", {"n_step": 3}, "give --n-step 1 and --stack 1"),
-        ("Bits-v0", {"stack": 2}, "give --n-step 1 and --stack 1"),
+        (
+            "UnsaidRaises-v0",
+            {},
+            "compute_reward of UnsaidRaises-v0: KeyError: 'force'; it must give a finite number for",
+        ),
+        (
+            "UnsaidArray-v0",
+            {},
+            r"compute_reward of UnsaidArray-v0 gives '\[-1.\]'; it must give a finite number for two",
+        ),
+        ("UnsaidNothing-v0", {}, "compute_terminated of UnsaidNothing-v0: TypeError: .*; it must give True or False"),
+        ("BitsOwn-v0", {}, "^--hindsight: BitsOwn-v0 is played in its own vector; give --vector sync$"),
+        ("Bits-v0", {"n_step": 3}, "single steps: give --n-step 1$"),
+        ("Bits-v0", {"stack": 2}, "single steps: give --stack 1$"),
+        ("Bits-v0", {"n_step": 3, "stack": 2}, "single steps: give --n-step 1 and --stack 1$"),
         ("Bits-v0", {"vector": "async"}, "give --vector sync"),
+        ("Bits-v0", {"atoms": 51}, "give --atoms a --value-min and a --value-max, or --atoms 1 --quantiles 50"),
+        ("Bits-v0", {"atoms": 51, "value_min": -6.0}, "give --atoms a --value-min and a --value-max"),
     ],
 )
 def test_what_has_no_goals_or_other_rewards_is_refused(env: str, options: dict[str, Any], says: str) -> None:

@@ -63,8 +63,12 @@ def test_each_draw_of_a_batch_is_heeded_and_the_deviations_learn(double: bool) -
     for name, parameter in task.model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
-    for name in task.noises:
-        assert task({**batch, name: -batch[name]})[0] != loss, name
+    with torch.no_grad():
+        for head in (task.model.advantage, task.model.value):
+            head.bias_deviation.zero_()  # so that what is heeded is the noise of the weights
+        loss = task(batch)[0]
+        for name in task.noises:
+            assert task({**batch, name: 10 * torch.randn_like(batch[name])})[0] != loss, name
 
 
 def chosen(source: Any) -> list[list[int]]:
@@ -115,6 +119,14 @@ def test_a_batch_brings_its_noise_and_a_source_that_is_put_back_draws_the_same()
         assert torch.equal(task(ours)[0], again(theirs)[0])
     assert source.figures()["noise"] == pytest.approx(0.5 / 32**0.5)
     assert "epsilon" not in source.figures()
+
+
+def test_the_size_of_the_noise_is_that_of_both_outputs() -> None:
+    _, task, source, _ = learner("CartPole-v1", algo="dqn", noisy=True, dueling=True)
+    with torch.no_grad():
+        task.model.advantage.weight_deviation.fill_(-1.0)
+        task.model.value.weight_deviation.fill_(4.0)
+    assert source.figures()["noise"] == pytest.approx((2 * 1 + 1 * 4) / 3)  # two actions, and one value
 
 
 @pytest.mark.parametrize("form", [{"atoms": 5, "dueling": True, "value_max": 2.0}, {"quantiles": 3}], ids=str)

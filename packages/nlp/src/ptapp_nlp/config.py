@@ -18,6 +18,7 @@ from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
+from ptapp_nlp.said import LONGEST_STOP
 
 SUPERVISED = ("classify", "multilabel", "regress", "multitask")
 """The kinds of target that each text has one of."""
@@ -342,8 +343,10 @@ class GenerateNLP(ComputeSettings):
     @field_validator("stop")
     @classmethod
     def _stops_are_texts(cls, stop: list[str]) -> list[str]:
-        if not all(text and is_unicode(text) for text in stop):
-            raise ValueError("empty, or not UTF-8 text")
+        if not all(map(is_unicode, stop)):
+            raise ValueError("not UTF-8 text")
+        if not all(0 < len(text) <= LONGEST_STOP for text in stop):
+            raise ValueError(f"must have 1 to {LONGEST_STOP} characters each")
         return stop
 
 

@@ -144,7 +144,7 @@ def measure(
         folder, place.split, found.figures, record=record, files=found.files, table=found.table, note=note, say=say
     )
     found.draw(folder, title)
-    lengths(part.texts.lengths, folder / "lengths.png", title=title)
+    lengths((part.whole if isinstance(part.texts, Stream) else part.texts).lengths, folder / "lengths.png", title=title)
     attention_map(model, part.texts, part.tokens, runtime=place.runtime, out=folder / "attention.png")
     say(f"report: {folder}")
 

@@ -86,10 +86,10 @@ class Predictor:
         likeliest with the share `top_p` (Holtzman et al. 2020), or those with `min_p` times the probability of the
         likeliest (Nguyen et al. 2025). The log-probability of a token that a text has already is multiplied by the
         `repetition_penalty`. A text ends before the first of the strings `stop`. `tell` is given the first text piece
-        by piece, as it is written. Raises UserError for a run that does not generate.
+        by piece, as it is written. Raises UserError for a run that does not generate, and for a `stop` that is empty or
+        of more than 100 characters.
         """
-        if self.task != "generate":
-            raise UserError(f"{self.run}: learned to {self.task}, not to generate; use `ptapp nlp predict`")
+        self._refuse_other_tasks()
         read = self.front.first(self.front.prompt(prompt, "--prompt"))
         first = torch.tensor([read] * number, device=self._runtime.device)
         said = [self.front.text_after(read[1:], stop, None if row else tell) for row in range(number)]
@@ -110,13 +110,18 @@ class Predictor:
         return [text.whole() for text in said]
 
     def notes_on(self, prompt: str) -> list[str]:
-        """What is lost of a prompt."""
+        """What is lost of a prompt; raises UserError for a run that does not generate."""
+        self._refuse_other_tasks()
         ids, notes = self.front.prompt(prompt, "--prompt"), []
         if self.front.tokens.unk in ids:
             notes.append("what the model does not know of the prompt is left out of the text")
         if len(ids) >= self.max_length:
             notes.append(f"only the last {self.max_length - 1} tokens of the prompt are read")
         return notes
+
+    def _refuse_other_tasks(self) -> None:
+        if self.task != "generate":
+            raise UserError(f"{self.run}: learned to {self.task}, not to generate; use `ptapp nlp predict`")
 
     def _checked(self, samples: Sequence[Any]) -> list[Text]:
         """The samples, pairs as tuples; raises UserError for single texts where pairs are read, or pairs where not."""

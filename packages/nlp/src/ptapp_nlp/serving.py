@@ -22,7 +22,7 @@ from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.data.words import places_between_blanks, places_of
 from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
-from ptapp_nlp.said import Said
+from ptapp_nlp.said import LONGEST_STOP, Said
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
@@ -98,7 +98,7 @@ class Writing(Typed, extra="forbid"):
     top_p: float | None = Field(None, gt=0, le=1)
     min_p: float | None = Field(None, gt=0, le=1)
     repetition_penalty: float = Field(1.0, ge=1, le=10)
-    stop: Listed[Annotated[str, Field(min_length=1)]] = Field((), max_length=_STOPS)
+    stop: Listed[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]] = Field((), max_length=_STOPS)
     seed: int = Field(0, ge=0, lt=2**32)
 
     @field_validator("top_k", "top_p", "min_p", "seed")

@@ -241,10 +241,16 @@ class TrainRL(JobSettings):
             )
         if self.buffer // self.envs < self.n_step + self.stack + 1:
             raise ValueError(f"--buffer {self.buffer} is too small for --envs {self.envs}: give more frames")
-        if self.hindsight and (self.n_step, self.stack) != (1, 1):
-            raise ValueError("--hindsight changes single steps: give --n-step 1 and --stack 1")
+        if self.hindsight and (several := [name for name in ("n_step", "stack") if getattr(self, name) > 1]):
+            single = " and ".join(f"{flag(name)} 1" for name in several)
+            raise ValueError(f"--hindsight changes single steps: give {single}")
         if self.hindsight and self.vector == "async":
             raise ValueError("--hindsight asks an environment of this process for rewards: give --vector sync")
+        if self.hindsight and self.atoms > 1 and None in (self.value_min, self.value_max):
+            raise ValueError(
+                "--hindsight makes returns that the first rewards do not show: give --atoms a --value-min and a "
+                "--value-max, or --atoms 1 --quantiles 50, which need no range"
+            )
         if self.algo in CONTINUOUS and self.tau is None:
             raise ValueError(f"--tau none: --algo {self.algo} has no copies of its networks; give a share, as 0.005")
         if self.atoms == 1 and (self.value_min, self.value_max) != (None, None):

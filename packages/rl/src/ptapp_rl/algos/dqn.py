@@ -290,7 +290,8 @@ class Experience(OffPolicy):
 
     def figures(self) -> dict[str, float]:
         """Return and length of the latest episodes, frames a second, and epsilon or the size of the noise."""
-        head = self._task.model.advantage
-        if isinstance(head, NoisyLinear):
-            return super().figures() | {"noise": float(head.weight_deviation.detach().abs().mean())}
+        heads = [layer for layer in self._task.model.modules() if isinstance(layer, NoisyLinear)]
+        if heads:
+            deviations = torch.cat([head.weight_deviation.detach().flatten() for head in heads])
+            return super().figures() | {"noise": float(deviations.abs().mean())}
         return super().figures() | {"epsilon": self._chance}

@@ -164,7 +164,7 @@ class Environments:
         Raises UserError where they are played in a vector of their own.
         """
         if self._own:
-            raise UserError(f"--vector auto: {self.name} is played in its own vector; give --vector sync")
+            raise UserError(f"{self.name} is played in its own vector; give --vector sync")
         return self._vector.envs[0].env
 
     def begin_again(self) -> None:
