@@ -10,6 +10,7 @@ from torch import nn
 
 from contract.rows import FIRST, Row, command, last_checkpoint, only_run, process
 from contract.spoil import spoil
+from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.checkpoint import Checkpoints, verify
 
@@ -195,6 +196,15 @@ def test_a_link_in_the_place_of_an_unfinished_checkpoint_is_removed_and_not_foll
     assert not verify(saved)
     assert [path.name for path in folder.iterdir()] == [saved.name]
     assert (other / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("ranks", [2, 10**9])
+def test_more_ranks_than_have_left_a_file_are_refused_in_a_line(ranks: int, tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path, Runtime("cpu", "fp32"))
+    manifest = checkpoints.save(9, {}, {}) / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"ranks": 1', f'"ranks": {ranks}'))
+    with pytest.raises(UserError, match=f"manifest.json: says {ranks:,} ranks and names no rank1.pt; it was changed"):
+        checkpoints.restore({}, {})
 
 
 def test_pruning_leaves_strangers_alone(stopped: tuple[list[str], Path]) -> None:

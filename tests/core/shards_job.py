@@ -58,6 +58,39 @@ def plain(width: int = 9) -> nn.Module:
     return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 5))
 
 
+class Twice(nn.Module):
+    """Numbers (N, 4) to a word (N, 5), by a layer that stands twice in a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.Linear(4, 4)
+        self.layers, self.out = nn.ModuleList([layer, layer]), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x).tanh()
+        logits: Tensor = self.out(x)
+        return logits
+
+
+class Tied(nn.Module):
+    """Numbers (N, 4) to a word (N, 5), by two layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.out = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 5)
+        self.other.weight = self.one.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.out(self.other(self.one(x).tanh()))
+        return logits
+
+
+def resting(rate: float) -> nn.Module:
+    """As `plain`, with dropout, in eval mode, as a network with downloaded weights may be."""
+    return nn.Sequential(nn.Linear(4, 9), nn.Dropout(rate), nn.Linear(9, 5)).eval()
+
+
 class Misused(nn.Module):
     """Numbers (N, 4) to a word (N, 5), by the weights of a part that is not called."""
 
@@ -99,14 +132,22 @@ CASES = {
     "recurrent": Case(Recurrent, accumulate=2),
     "transformer sgd": Case(Attentive, "sgd", blocks=lambda network: list(network.stack.layers), clip=0.5),
     "transformer": Case(Attentive, blocks=lambda network: list(network.stack.layers)),
+    "twice": Case(Twice, blocks=lambda network: [*network.layers, network.out]),
+    "begun in eval": Case(lambda: resting(1.0)),  # which drops everything, on any number of ranks
 }
-
-REFUSED = {"misused": Case(Misused, blocks=lambda network: [network.part]), "scaled": Case(Scaled)}
+RANDOM = {"dropout": Case(lambda: resting(0.5))}
+"""Those that learn something else with another number of ranks."""
+REFUSED = {
+    "misused": Case(Misused, blocks=lambda network: [network.part]),
+    "scaled": Case(Scaled),
+    "tied parts": Case(Tied, blocks=lambda network: [network.one, network.other]),
+    "tied outside": Case(Tied, blocks=lambda network: [network.one]),
+}
 
 
 def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None) -> Optimizer:
     """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end."""
-    case = {**CASES, **REFUSED}[name.removesuffix(" infinite")]
+    case = {**CASES, **RANDOM, **REFUSED}[name.removesuffix(" infinite")]
     runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded).set_up_process()
     torch.manual_seed(0)
     network = case.network()

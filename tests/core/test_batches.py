@@ -30,6 +30,8 @@ def test_a_size_that_would_fill_the_memory_is_not_tried() -> None:
     assert not beyond(tried, 33e6, 64)
     assert beyond(tried, 32.9e6, 64) == "64 samples would take 33 MB, and 33 MB may be taken"
     assert beyond(tried, 1e12, 63) == "there are 63 training samples"
+    assert beyond(tried[::2], 33e6, 63) == "there are 63 training samples"
+    assert not beyond(tried[::2], 33e6, 64)  # where 16 was not trained
     assert beyond(tried[:1], 4e6, 64)  # of one size it is known that two of it take no less
 
 
@@ -56,6 +58,12 @@ def test_a_table_a_picture_and_a_size_are_left(tmp_path: Path, capsys: pytest.Ca
     assert "suggested: --batch-size " in said
 
 
+def found_of(size: int, **other: Any) -> dict[str, Any]:
+    """What a process finds of a size."""
+    found = {"seconds": 0.1, "peak": 10**8, "device_peak": None, "device_free": None, "samples": 1000, "batch": size}
+    return {**found, **other}
+
+
 def test_a_size_that_fails_ends_the_search_and_keeps_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +73,7 @@ def test_a_size_that_fails_ends_the_search_and_keeps_the_others(
         given.append(changes)
         if changes["batch_size"] in failing:
             return {"reason": "it was killed by signal 9, as happens when memory is short"}
-        return {"seconds": 0.1, "peak": 10**8, "device_peak": None, "device_memory": None, "samples": 1000}
+        return found_of(changes["batch_size"])
 
     monkeypatch.setattr(batches, "train_in", train_in)
     failing = [32, 64]
@@ -78,6 +86,46 @@ def test_a_size_that_fails_ends_the_search_and_keeps_the_others(
     assert command(job(tmp_path, "--name", "none")) == 2
     assert "it was killed by signal 9" in capsys.readouterr().err
     assert not list((tmp_path / "runs" / "nlp-find-batch").glob("*none*"))
+
+
+ALONE = "--batch-size {} leaves one of 33 training samples alone in a micro-batch; give --batch-size 11"
+LARGER = "--batch-size {} is larger than the training set of 33 samples; make it smaller"
+
+
+@pytest.mark.parametrize(
+    ("found", "tried", "said", "code"),
+    [
+        ({8: {"batch": 11, "samples": 33}}, [8, 16], ALONE.format(8), 0),
+        ({8: {"reason": "--batch-size 8 is too small for --accumulate 16 micro-batches"}}, [8, 16], "too small", 0),
+        ({8: {"batch": 2, "samples": 5}}, [8], "the training set of 5 samples", 2),
+        ({8: {"reason": LARGER.format(8)}}, [8], LARGER.format(8), 2),
+        ({8: {"reason": "any --batch-size leaves one of 3"}}, [8], "any --batch-size leaves one of 3", 2),
+        ({8: {"reason": ALONE.format(8)}, 16: {"reason": ALONE.format(16)}}, [8, 16], f"error: find-batch: {ALONE}", 2),
+    ],
+)
+def test_a_size_that_was_not_trained_is_said_and_tried_again_larger_where_that_may_do(
+    found: dict[int, dict[str, Any]],
+    tried: list[int],
+    said: str,
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given: list[int] = []
+
+    def train_in(domain: Any, settings: Any, changes: dict[str, int], *, steps: int) -> dict[str, Any]:
+        given.append(changes["batch_size"])
+        return found_of(given[-1], **found.get(given[-1], {}))
+
+    monkeypatch.setattr(batches, "train_in", train_in)
+    assert command(job(tmp_path, "--largest", "16")) == code
+    assert given == tried
+    captured = capsys.readouterr()
+    assert said.format(16) in (captured.err if code else captured.out)
+    if not code:
+        (folder,) = (tmp_path / "runs" / "nlp-find-batch").iterdir()
+        assert [row[0] for row in csv.reader((folder / "batches.csv").read_text().splitlines())] == ["batch", "16"]
 
 
 def test_sizes_that_do_not_rise_and_options_without_effect_are_refused(

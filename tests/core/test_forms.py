@@ -7,13 +7,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from contract.of_tabular import write_table
 from contract.rows import command, only_run
+from ptapp_core.tune import form_worker
 from ptapp_core.tune.forms import FORMS, Row, impossible, job_of, table
 from ptapp_nlp.config import TrainNLP
+from ptapp_tabular.domain import TABULAR
 from ptapp_vision.config import TrainVision
 from ptapp_vision.domain import VISION
 
@@ -27,6 +31,7 @@ def job(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_plain_form_learns_what_train_does_and_what_is_left_out_has_a_reason(
     job: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,10 +55,38 @@ def test_the_plain_form_learns_what_train_does_and_what_is_left_out_has_a_reason
     assert "add --compile" in found["left_out"]["compile"]
 
 
-def test_sigterm_leaves_no_process_behind(job: Path) -> None:
+def test_memory_is_that_of_training_and_what_was_free_before_it(
+    job: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    evaluation = TABULAR.evaluation
+
+    def noted(*args: Any) -> Any:
+        measure = evaluation(*args)
+        return lambda model: order.append("evaluation") or measure(model)
+
+    def most(device: Any) -> int:
+        order.append("most")
+        return 7
+
+    monkeypatch.setattr(TABULAR, "evaluation", noted, raising=False)
+    monkeypatch.setattr(form_worker, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (order.append("free") or 5, 9))
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", most)
+    settings = TABULAR.settings.resolve(job, {})
+    found = form_worker.measured(TABULAR, settings, 10, folder=tmp_path)
+    assert order == ["free", "most", "evaluation"]
+    assert (found["device_free"], found["device_peak"]) == (5, 7)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_leaves_no_process_and_no_folder_behind(number: signal.Signals, job: Path, tmp_path: Path) -> None:
     ptapp = "import sys; from ptapp_core.cli.main import main; sys.exit(main())"
     words = [sys.executable, "-c", ptapp, "tabular", "benchmark", str(job), "--train", "--train-steps", "1000000"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(temporary)}
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment) as process:
         try:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
@@ -62,13 +95,20 @@ def test_sigterm_leaves_no_process_behind(job: Path) -> None:
             while not (child := [each for each in children.read_text().split() if b"form_worker" in words_of(each)]):
                 assert process.poll() is None
                 time.sleep(0.1)
-            process.send_signal(signal.SIGTERM)
+            while not list(temporary.glob("*/run/meta.json")):  # it trains, and would save itself
+                time.sleep(0.1)
+            process.send_signal(number)
             assert process.stderr
-            assert b"benchmark was stopped" in process.stderr.read()
+            said = process.stderr.read()
         finally:
             process.kill()
-    assert process.returncode == 2
-    assert not words_of(child[0])
+    if number == signal.SIGTERM:
+        assert b"error: stopped, and nothing is kept" in said
+        assert process.returncode == 2
+        assert not words_of(child[0])
+    while words_of(child[0]):
+        time.sleep(0.1)
+    assert not list(temporary.glob("ptapp-benchmark-*"))
 
 
 def words_of(process: str) -> bytes:

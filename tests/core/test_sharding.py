@@ -13,7 +13,10 @@ from safetensors.torch import load_file
 from contract.rows import last_checkpoint, process, record
 from core.shards_job import CASES, REFUSED, held, learn, plain
 from ptapp_core.errors import UserError
+from ptapp_core.kinds.kind import Supervised
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.sharding import Sharded
+from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.settings.train import TrainSettings
 
 pytestmark = pytest.mark.slow
@@ -92,21 +95,54 @@ def test_a_killed_job_ends_with_the_same_bytes_and_other_ranks_can_continue_it(t
     assert on_ranks(tmp_path, "adamw", signal_at=(11, signal.SIGKILL))
     assert last_checkpoint(tmp_path / "adamw").name == "step-00000008"  # three steps after a line of the log
     shutil.copytree(tmp_path / "adamw", tmp_path / "one", symlinks=True)
-    learn(tmp_path / "adagrad", "adagrad", sharded=False, steps=10)
-    on_ranks(tmp_path, "adamw", "adagrad")
+    for name in ("adagrad", "dropout"):
+        learn(tmp_path / name, name, sharded=False, steps=10)
+        shutil.rmtree(last_checkpoint(tmp_path / name))  # goes on three steps after a line of the log
+    on_ranks(tmp_path, "adamw", "adagrad", "dropout")
     whole, resumed = last_checkpoint(two / "adamw"), last_checkpoint(tmp_path / "adamw")
     for name in ("model.safetensors", "state.pt", "rank0.pt", "rank1.pt"):
         assert (whole / name).read_bytes() == (resumed / name).read_bytes(), name
     assert record(tmp_path / "adamw") == record(two / "adamw")
     learn(tmp_path / "one", "adamw", sharded=False)
     assert_learned_alike(two / "adamw", tmp_path / "one")
-    assert_close(two / "adagrad", tmp_path / "adagrad", "learned.safetensors")
+    assert_learned_alike(two / "adagrad", tmp_path / "adagrad")
+    own = [torch.load(last_checkpoint(tmp_path / "dropout") / f"rank{rank}.pt")["random"]["torch"] for rank in (0, 1)]
+    assert [torch.Generator().set_state(state).initial_seed() for state in own] == [0, 1_000_003]
 
 
 def test_a_network_that_cannot_be_shared_is_one_line(two: Path) -> None:
     for rank in (0, 1):
         assert "give its class a method blocks()" in share_of(two, "misused", rank)["said"][-1]
         assert "model.factor has no dimension" in share_of(two, "scaled", rank)["said"][-1]
+        for name in ("tied parts", "tied outside"):
+            (line,) = share_of(two, name, rank)["said"]
+            assert "model.one.weight is in several parts" in line
+            assert "out of blocks()" in line
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that other ranks cannot read where it is."""
+
+    def cpu(self, *_: Any) -> torch.Tensor:  # type: ignore[override]
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_share_that_other_ranks_compute_reaches_them_by_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Runtime("cpu")
+    sent: list[Any] = []
+
+    def gather(batch: Any) -> list[Any]:
+        sent.append(batch)
+        return [batch, None]
+
+    monkeypatch.setattr(runtime, "total", lambda lacking: [1.0])
+    monkeypatch.setattr(runtime, "gather", gather)
+    batch = {"input": torch.zeros(3, 4).as_subclass(OnDevice), "target": torch.zeros(3, dtype=torch.int64), "mean": 0.5}
+    loss, units, _ = Sharded(Supervised(plain(), CrossEntropy()), runtime)(batch)
+    assert units == 3
+    assert loss.item() > 0
+    assert type(sent[0]["input"]) is torch.Tensor
+    assert sent[0]["mean"] == 0.5
 
 
 def test_a_job_that_cannot_be_shared_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,21 @@ def test_what_goes_wrong_midway_is_the_last_line(server: Running) -> None:
         {"sample": 0, "piece": "to be, "},
         {"error": "nothing can be said of zeros"},
     ]
+    line = until(lambda: [line for line in server.log if "zeros" in line.get("reason", "")])[0]
+    assert line["status"] == 400
+
+
+def test_a_fault_midway_is_counted_and_found_by_the_id_that_the_client_was_told(server: Running) -> None:
+    body, headers = {"texts": ["7 7 7"], "stream": True}, {"x-request-id": "sevens"}
+    answer = server.post("/models/text/predict", json=body, headers=headers)
+    assert json.loads(answer.text.splitlines()[-1]) == {
+        "error": "a fault of the server, which its log describes (request sevens)"
+    }
+    (line,) = until(lambda: [line for line in server.log if line.get("request_id") == "sevens"])
+    assert line["status"] == 500
+    (fault,) = [line for line in server.log if "a fault of the toy" in line.get("traceback", "")]
+    assert fault["message"].startswith("request sevens: ")
+    assert server.metric("ptapp_inference_requests_total", model="text", code="500") == 1
 
 
 @pytest.mark.parametrize(

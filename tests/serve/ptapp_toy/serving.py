@@ -41,7 +41,7 @@ class Front:
         return [self._answer([round(value) if rounded else value for value in row]) for row in rows]
 
     def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
-        """Tells a piece before the front is let go, and one after; of zeros only the first."""
+        """Tells a piece before the front is let go, and one after; of zeros, and of sevens, only the first."""
         if self.takes != "text":
             raise UserError("the toy tells of texts alone")
         answers = []
@@ -50,6 +50,8 @@ class Front:
             answers += self.answers(compute, [numbers], **options)
             if not any(numbers):
                 raise UserError("nothing can be said of zeros")
+            if set(numbers) == {7}:
+                raise RuntimeError("a fault of the toy")
             tell(place, "or not")
         return answers
 

@@ -39,6 +39,7 @@ def fit(
         Interrupted: on SIGTERM, SIGHUP, SIGUSR1 or Ctrl-C, after saving at the next step boundary.
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
+    task.train()  # first: the copy of a task that is sharded has modes of its own
     model = shard(task, optimizer, runtime, say=run.say) if runtime.sharded else runtime.parallel(task)
     update, averaging, meter = Update(optimizer, runtime, plan.clip), Averaging(task, plan), Meter(runtime)
     loop = Loop(
@@ -54,7 +55,6 @@ def fit(
     )
     milestones = Milestones(loop)
     progress = milestones.progress
-    task.train()
     with run.locked() as stop:
         done = milestones.restore()
         with run.recording(plan.steps, done), run.profiler(plan.profile) as profiler:

@@ -298,6 +298,7 @@ class ActSettings(OfRun):
 class TuneRL(TuneSettings, TrainRL):
     """`ptapp rl tune`."""
 
+    left_out = TuneSettings.left_out | {"parallel"}  # runs of --seeds at a time
     job: ClassVar[type[TrainRL]] = TrainRL
     first: ClassVar[tuple[str, ...]] = (*TuneSettings.own, *TrainRL.first)
 

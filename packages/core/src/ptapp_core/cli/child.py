@@ -27,7 +27,7 @@ def run_child(parent: int, folder: str) -> int:
     Thread(target=end_with, args=(parent, folder), daemon=True).start()
     code = main()
     if os.getppid() != parent:
-        _remove(folder)
+        remove(folder)
     return code
 
 
@@ -39,14 +39,14 @@ def end_with(parent: int, folder: str) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # it has nothing to save yet
-        _remove(folder)
+        remove(folder)
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(_PATIENCE)
-    _remove(folder)
+    remove(folder)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _remove(folder: str) -> None:
+def remove(folder: str) -> None:
     """Removes the parent's folder, first its name: no child that ends later speaks there again (`cli.SAID`)."""
     if not folder:
         return

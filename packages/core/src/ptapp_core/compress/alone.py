@@ -28,7 +28,7 @@ def run_alone(words: Sequence[str], environment: Mapping[str, str]) -> subproces
                     out, err = child.communicate(timeout=_LOOK)
                     return subprocess.CompletedProcess(words, child.returncode, out, err)
                 if stop:
-                    raise UserError("benchmark was stopped, and keeps nothing: give the command again")
+                    raise UserError("stopped, and nothing is kept: give the command again")
         finally:  # a session of its own: loaders and compilers of the child go with it
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(child.pid, signal.SIGKILL)

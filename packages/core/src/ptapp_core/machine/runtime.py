@@ -165,7 +165,7 @@ class Runtime:
         """Moves every tensor in a tensor, dict, list or tuple; on the processor it returns the batch itself."""
         if self.device.type == "cpu":
             return batch
-        return _map_tensors(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
+        return map_tensors(batch, lambda tensor: tensor.to(self.device, non_blocking=True))
 
     def parallel(self, task: nn.Module) -> nn.Module:
         """The task as the loop calls it: itself, or under DistributedDataParallel, from where on ranks draw apart."""
@@ -340,11 +340,12 @@ def _nothing() -> None:
     """The part of the other ranks in what rank 0 does alone."""
 
 
-def _map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A tensor, dict, list or tuple with each tensor, of any shape and dtype, changed; what is none stays."""
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, dict):
-        return {key: _map_tensors(item, change) for key, item in value.items()}
+        return {key: map_tensors(item, change) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(_map_tensors(item, change) for item in value)
+        return type(value)(map_tensors(item, change) for item in value)
     return value

@@ -6,6 +6,7 @@ shard is a DTensor, cut along the first dimension: the last ranks may have fewer
 none.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
@@ -17,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.optim import Optimizer
 
 from ptapp_core.errors import UserError
-from ptapp_core.machine.runtime import Runtime
+from ptapp_core.machine.runtime import Runtime, map_tensors
 
 
 def is_shard(value: Any) -> bool:
@@ -107,7 +108,8 @@ class Sharded(nn.Module):
         (lacking,) = self._runtime.total(batch is None)
         if not lacking:
             return self._computed(batch)
-        share = next((share for share in self._runtime.gather(batch) if share is not None), None)
+        shares = self._runtime.gather(map_tensors(batch, lambda tensor: tensor.cpu()))  # they may be on other devices
+        share = next((share for share in shares if share is not None), None)
         if batch is not None:
             return self._computed(batch)
         if share is None:
@@ -144,9 +146,8 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
     for parameter in before.values():
         parameter.data = parameter.data.contiguous()  # the shards of channels_last would lie anyhow
     model = Sharded(task, runtime)
-    for block in model.task.blocks:
-        if type(block).forward is not nn.Module.forward:  # a mere container is never called
-            fully_shard(block, mesh=mesh)
+    for block in _gathered_alone(model.task):
+        fully_shard(block, mesh=mesh)
     fully_shard(model, mesh=mesh)
     for part in model.modules():
         if isinstance(part, FSDPModule):
@@ -163,6 +164,27 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
         for options in (optimizer.defaults, *optimizer.param_groups):
             options.update(fused=None, foreach=True)
     return model
+
+
+def _gathered_alone(task: Any) -> list[nn.Module]:
+    """The blocks of a task, each once, but for mere containers, which are never called.
+
+    Raises UserError, naming it, for a parameter that is in two of them, or in one and outside.
+    """
+    blocks = [block for block in dict.fromkeys(task.blocks) if type(block).forward is not nn.Module.forward]
+    inside = {part for block in blocks for part in block.modules()}
+    places = [
+        [parameter for part in task.modules() if part not in inside for parameter in part.parameters(recurse=False)]
+    ]
+    places += [list(block.parameters()) for block in blocks]
+    count = Counter(number for place in places for number in {id(parameter) for parameter in place})
+    for name, parameter in task.named_parameters():
+        if count[id(parameter)] > 1:
+            raise UserError(
+                f"--parallel fsdp gathers the weights of each part of the network apart, and {name} is in several "
+                "parts: leave those that have it out of blocks(), a method that the network's class may have"
+            )
+    return blocks
 
 
 def _give_shards(optimizer: Optimizer, own: Mapping[int, nn.Parameter]) -> None:

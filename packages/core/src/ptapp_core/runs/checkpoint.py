@@ -123,7 +123,7 @@ class Checkpoints:
             part.mkdir(parents=True)
 
         def write() -> None:
-            _write_torch(part / f"rank{runtime.rank}.pt", states_of(own))
+            _write_torch(part / _of_rank(runtime.rank), states_of(own))
             if runtime.is_main:
                 for name, state in weights.items():
                     _write_weights(part / f"{name}.safetensors", state)
@@ -176,6 +176,11 @@ class Checkpoints:
             self._say(f"{problem}; going back to {folder.name}")
         manifest = manifest_of(folder)
         rank, world, ranks = self._runtime.rank, self._runtime.world, manifest.ranks
+        if lacking := next((name for name in map(_of_rank, range(ranks)) if name not in manifest.files), None):
+            raise UserError(
+                f"{folder / 'manifest.json'}: says {counted(ranks, 'rank')} and names no {lacking}; it was changed: "
+                f"delete {folder.name} to continue from one before it"
+            )
         if ranks != world:
             if not all(isinstance(value, OfRanks) for value in own.values()):
                 raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
@@ -187,8 +192,10 @@ class Checkpoints:
         for name, module in modules_in(shared).items():
             load_weights(module, folder / f"{name}.safetensors")
         restore_states([folder / "state.pt"], shared)
-        files = [folder / f"rank{number}.pt" for number in ([rank] if ranks == world else range(ranks))]
-        restore_states(files, own, rank=rank)
+        if ranks == world:
+            restore_states([folder / _of_rank(rank)], own)
+        else:
+            restore_states([folder / _of_rank(number) for number in range(ranks)], own, rank=rank)
         return manifest.step
 
     def _finish_replacing(self) -> None:
@@ -279,6 +286,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if name := first_not_finite(found.items()):
         raise UserError(f"{path}: {name} is not finite: no model can be made of it; use another checkpoint")
     model.load_state_dict({key: sharded_like(value, wanted[key]) for key, value in found.items()})
+
+
+def _of_rank(number: int) -> str:
+    """The file of what a rank has of its own."""
+    return f"rank{number}.pt"
 
 
 def _write_torch(path: Path, state: dict[str, Any]) -> None:

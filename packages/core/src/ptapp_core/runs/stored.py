@@ -71,11 +71,11 @@ def _canonical(state: Any) -> Any:
     return sys.intern(state) if isinstance(state, str) else state
 
 
-def restore_states(files: Sequence[Path], objects: Mapping[str, Stateful], *, rank: int = 0) -> None:
-    """Restores those that are no modules from a file, or this rank's (`OfRanks`) from the files of another number of
-    ranks.
+def restore_states(files: Sequence[Path], objects: Mapping[str, Stateful], *, rank: int | None = None) -> None:
+    """Restores those that are no modules from a file, or from the files of another number of ranks.
 
-    Raises UserError, naming a file, where they do not fit.
+    `rank` is given where another number of ranks left the files, one or many: that of this process, whose part
+    `OfRanks` makes of them. Raises UserError, naming a file, where they do not fit.
     """
     states = [load_plain(path) for path in files]
     for name, value in objects.items():
@@ -86,7 +86,7 @@ def restore_states(files: Sequence[Path], objects: Mapping[str, Stateful], *, ra
                 raise UserError(f"{path}: holds no {name}; it was saved by another kind of job")
         try:
             found = [state[name] for state in states]
-            state = value.of_ranks(found, rank) if len(found) > 1 and isinstance(value, OfRanks) else found[0]
+            state = value.of_ranks(found, rank) if rank is not None and isinstance(value, OfRanks) else found[0]
             if isinstance(value, Optimizer):
                 state = fitted_to(value, state)
             elif isinstance(value, torch.amp.GradScaler):

@@ -174,10 +174,11 @@ async def _not_possible(request: Request, error: Exception) -> Response:
 
 
 def _reason(request: Request, error: Exception) -> str:
-    """What the client is told of an error; the log has more."""
+    """What the client is told of an error; the log has more, and a status that may come after that of the answer."""
     exchange = Exchange.of(request)
+    exchange.status = 400 if isinstance(error, UserError) else 500
     if not isinstance(error, UserError):
-        log.error("a fault while an answer was given piece by piece", exc_info=error)
+        log.error("request %s: a fault while its answer was given piece by piece", exchange.id, exc_info=error)
         return _FAULT.format(exchange.id)
     cause = one_line(error.__cause__) if error.__cause__ else ""
     exchange.reason = str(error) if cause in str(error) else f"{error}: {cause}"  # it may name files

@@ -18,7 +18,7 @@ from ptapp_core.serve.session import Model
 _JSON, _FORM, _BYTES = "application/json", "multipart/form-data", "application/octet-stream"
 _LISTS = {"text": "texts", "pair": "pairs", "observation": "observations"}
 _PAIR = ("text", "pair")
-"""The two texts of a pair, as `predict` prints them."""
+"""The keys of the two texts of a pair that is given as an object."""
 _NAME_LENGTH = 100
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ class Size(NamedTuple):
     speed: float
     """Samples a second."""
     memory: int
-    """Bytes that the process took at most; on a GPU those that it reserved there."""
+    """Bytes that the process took at most; on a GPU those that its tensors took there."""
 
 
 def find_batch(domain: AnyDomain, settings: Any) -> None:
@@ -51,23 +51,24 @@ def find_batch(domain: AnyDomain, settings: Any) -> None:
     job = kind.model_validate({name: getattr(settings, name) for name in kind.model_fields})
     sizes: list[Size] = []
     print(f"{'batch':>7}  {'s/step':>8}  {'samples/s':>10}  {'peak MB':>8}", flush=True)
-    batch, end = settings.smallest, ""
+    batch, end, reason = settings.smallest, "", ""
     while not end:
         found = train_in(domain, job, {"batch_size": batch}, steps=settings.steps)
-        if reason := found.get("reason"):
-            print(f"{batch:>7}  {reason}")
-            end = "" if "--batch-size" in reason else reason  # of this size alone, which another one may mend
+        if failed := found.get("reason") or other_size(batch, found):
+            print(f"{batch:>7}  {failed}", flush=True)
+            reason = failed
+            end = "" if may_mend(failed) else failed
         else:
             on_device = found["device_peak"] is not None
             memory = found["device_peak"] if on_device else found["peak"]
             sizes.append(Size(batch, found["seconds"], batch / found["seconds"], memory))
             print(line_of(sizes[-1]), flush=True)
-            room = (1 - settings.head_room) * (found["device_memory"] if on_device else free_memory())
+            room = (1 - settings.head_room) * (found["device_free"] if on_device else free_memory())
             end = beyond(sizes, room, found["samples"])
         batch *= 2
         end = end or (f"--largest is {settings.largest}" if batch > settings.largest else "")
     if not sizes:
-        raise UserError(f"find-batch: {end}")
+        raise UserError(f"find-batch: {reason}")
     folder.mkdir(parents=True)
     write_table(sizes, folder / "batches.csv")
     chosen = suggestion(sizes)
@@ -77,15 +78,34 @@ def find_batch(domain: AnyDomain, settings: Any) -> None:
     print(f"suggested: --batch-size {chosen.batch}, {why}; its rate is for find-lr")
 
 
+def other_size(batch: int, found: Mapping[str, Any]) -> str:
+    """Why what was found is not of this size: the default one gives way to another where the data needs it."""
+    trained, samples = found["batch"], found["samples"]
+    if batch > samples:
+        return f"--batch-size {batch} is larger than the training set of {samples} samples; make it smaller"
+    alone = f"--batch-size {batch} leaves one of {samples} training samples alone in a micro-batch"
+    return "" if trained == batch else f"{alone}; give --batch-size {trained}"
+
+
+def may_mend(reason: str) -> bool:
+    """Whether the reason why a size was not trained is of this size alone, and a larger one may do."""
+    of_all = "any --batch-size" in reason or "larger than the training set" in reason
+    return "--batch-size" in reason and not of_all
+
+
 def beyond(sizes: Sequence[Size], room: float, samples: int) -> str:
     """Why the next size, twice the last one, is not tried; empty where it is.
 
-    Memory is a constant and a share for each sample, which two sizes tell; `room` is in bytes.
+    Memory is a constant and a share for each sample, which two sizes tell; `room` is in bytes. A size between them may
+    be lacking.
     """
     last = sizes[-1]
     if 2 * last.batch > samples:
         return f"there are {samples:,} training samples"
-    expected = last.memory + 2 * (last.memory - sizes[-2].memory) if len(sizes) > 1 else last.memory
+    expected: float = last.memory
+    if len(sizes) > 1:
+        before = sizes[-2]
+        expected += last.batch * (last.memory - before.memory) / (last.batch - before.batch)
     if expected > room:
         return f"{2 * last.batch} samples would take {expected / 1e6:,.0f} MB, and {room / 1e6:,.0f} MB may be taken"
     return ""

@@ -25,7 +25,7 @@ class TuneSettings(Settings):
 
     own: ClassVar[tuple[str, ...]] = ("space", "trials", "storage", "prune", "monitor")
     """What `--help` shows first."""
-    left_out = frozenset(("resume", "test", "folds", "fold", "seeds", "parallel", "began_with"))
+    left_out = frozenset(("resume", "test", "folds", "fold", "seeds", "began_with"))
     """Settings of `train` that a study decides itself, or that make several runs of one job."""
     job: ClassVar[type[JobSettings]]
     """The settings of `train`."""

@@ -5,6 +5,7 @@
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -18,13 +19,14 @@ import torch
 from torch import nn
 
 from ptapp_core.cli.app import load_object
-from ptapp_core.cli.child import end_with
+from ptapp_core.cli.child import end_with, remove
 from ptapp_core.compress.worker import peak
 from ptapp_core.domain import AnyDomain, begun
-from ptapp_core.errors import UserError, one_line
+from ptapp_core.errors import Interrupted, UserError, one_line
 from ptapp_core.fit import fit
 from ptapp_core.jobs import schedule_of
 from ptapp_core.machine.inplace import compile_in_place
+from ptapp_core.machine.runtime import choose_device
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run, read_json
 
@@ -41,6 +43,8 @@ def main(folder: Path) -> None:
         found = measured(domain, settings, job["steps"], folder=folder)
     except (UserError, RuntimeError, MemoryError) as error:  # RuntimeErrors are torch's, of its compiler or of memory
         found = {"reason": one_line(error)}
+    except Interrupted:  # by whoever ends this process, or because the command has ended
+        found = {"reason": "its process was asked to stop"}
     (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
 
 
@@ -52,11 +56,13 @@ def measured(domain: AnyDomain, settings: Any, steps: int, *, folder: Path) -> d
         first: seconds of the first step.
         epoch: steps an epoch.
         peak: bytes that this process has taken at most until the last step.
-        device: where it computed; device_peak: bytes that tensors took there at most, None on a processor;
-            device_memory: bytes that it has.
+        device: where it computed; device_peak: bytes that tensors took there at most until the last step, None on a
+            processor; device_free: bytes that were free there before.
         samples: those of the training split.
         figure, value: the figure that chooses a checkpoint; None where the data has no validation split.
     """
+    device = choose_device(settings.device)
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
     job, loader, _ = begun(domain, settings.model_copy(update={"steps": steps}))
     runtime, loss, figures = job.runtime, domain.loss(job), domain.figures(job)
     has_val = len(job.parts["val"]) > 0
@@ -74,13 +80,13 @@ def measured(domain: AnyDomain, settings: Any, steps: int, *, folder: Path) -> d
     task.register_forward_pre_hook(begin)
     if settings.compile:
         compile_in_place(job.model, print)
-    peaks: list[int] = []
+    peaks: list[tuple[int, int | None]] = []
     evaluation = domain.evaluation(job, loss) if has_val else None
     found: dict[str, float] = {}
 
     def evaluate(model: nn.Module) -> Mapping[str, float]:
         assert evaluation
-        peaks.append(peak())  # of training, before the evaluation takes memory of its own
+        peaks.append(peaks_on(device))  # of training, before the evaluation takes memory of its own
         found.update(evaluation(model))
         return found
 
@@ -96,23 +102,30 @@ def measured(domain: AnyDomain, settings: Any, steps: int, *, folder: Path) -> d
             evaluate=evaluate if evaluation else None,
         )
     taken = np.diff(np.array(begins[:: plan.accumulate]))
-    on_cuda = runtime.device.type == "cuda"
+    own, on_device = peaks[0] if peaks else peaks_on(device)
     return {
         "seconds": float(np.median(taken[WARM_UP:])),
         "first": float(taken[0]),
         "epoch": loader.steps_per_epoch,
         "batch": job.settings.batch_size,
-        "peak": peaks[0] if peaks else peak(),
-        "device": str(runtime.device),
-        "device_peak": torch.cuda.max_memory_allocated(runtime.device) if on_cuda else None,
-        "device_memory": torch.cuda.get_device_properties(runtime.device).total_memory if on_cuda else None,
+        "peak": own,
+        "device": str(device),
+        "device_peak": on_device,
+        "device_free": free,
         "samples": len(job.parts["train"]),
         "figure": plan.monitor,
         "value": found[plan.monitor] if has_val else None,
     }
 
 
+def peaks_on(device: torch.device) -> tuple[int, int | None]:
+    """The greatest memory so far in bytes: of this process, and of its tensors on a GPU."""
+    return peak(), torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 if __name__ == "__main__":
-    parent, place = sys.argv[1:]
-    Thread(target=end_with, args=(int(parent), place), daemon=True).start()
+    parent, place = int(sys.argv[1]), sys.argv[2]
+    Thread(target=end_with, args=(parent, place), daemon=True).start()
     main(Path(place))
+    if os.getppid() != parent:
+        remove(place)
