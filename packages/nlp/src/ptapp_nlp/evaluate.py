@@ -21,7 +21,16 @@ from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
-from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_spelled, encode_tagged, fallback_tag, with_targets
+from ptapp_nlp.data.encode import (
+    Cut,
+    cut_of,
+    encode,
+    encode_spelled,
+    encode_tagged,
+    fallback_tag,
+    with_known_tags,
+    with_targets,
+)
 from ptapp_nlp.data.pairs import in_words, size_of
 from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.stream import Places, Stream
@@ -105,6 +114,8 @@ def prepare(
         rows = tokens.encode(examples.source, sys.maxsize)
         stream = Stream([tokens.begin("file"), *chain.from_iterable(rows)], limit)
         return Measured(stream, Places(len(stream.tokens)), tokens, examples, Cut([], limit), card)
+    if task == "tag":
+        examples = with_known_tags(examples, card.classes)
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: size_of(examples.source[row])))
     if kind is not None:
