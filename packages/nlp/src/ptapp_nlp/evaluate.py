@@ -43,7 +43,8 @@ from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figur
 from ptapp_nlp.pictures import attention_map, lengths
 
 _WORST = 50
-UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", "bits_per_character": "bits a character"}
+BITS = "bits_per_character"
+UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", BITS: "bits a character"}
 """What the figures of a model that writes are in."""
 
 
@@ -91,13 +92,18 @@ class Measured:
         rows = [[classes[number] for number in row] for row in predicted]
         return rows if self.card.scheme is None else [to_bio(row) for row in rows]
 
+    @cached_property
+    def unknown(self) -> tuple[int, int]:
+        """Of a generator: how many tokens are the unknown one, and how many bytes of the texts these stand for."""
+        return self.tokens.unknown(self.examples.source)
+
     def character_bits(self, loss: float) -> float:
         """The loss of a token in nats as bits of a character, of which the end of a text is one; it compares
-        tokenizers."""
+        tokenizers. What an unknown token stands for is spelled at 8 bits a byte, or it would cost nothing."""
         assert self.whole.units is not None
         end = int(self.card.text_per == "line")  # a line of running text has its line break
         characters = sum(len(text) + end for text in self.examples.source)
-        return loss * float(self.whole.units.sum()) / characters / log(2)
+        return (loss * float(self.whole.units.sum()) / log(2) + 8 * self.unknown[1]) / characters
 
     @property
     def true(self) -> Sequence[Sequence[str]]:
@@ -216,7 +222,11 @@ def _generation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, 
     plain = build_loss("cross-entropy")
     figures = token_figures(model, OUTPUTS["generate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
     bits = part.character_bits(figures["loss"])
-    return Result({**figures, "bits_per_character": bits}, {"units": UNITS}, {}, said_of_units())
+    assert part.whole.units is not None
+    share = part.unknown[0] / float(part.whole.units.sum())
+    spelled = f"\nunknown tokens: {share:.2%}, spelled at 8 bits a byte in {BITS}" if share else ""
+    record = {"units": UNITS, "unknown_tokens": share}
+    return Result({**figures, BITS: bits}, record, {}, said_of_units() + spelled)
 
 
 def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
