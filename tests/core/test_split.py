@@ -113,6 +113,25 @@ def test_a_class_that_falls_into_no_split_is_refused_and_exact_is_named() -> Non
         assign(samples(["a", "b"]), Known("here", [0, 0], ("many",)), Division())
 
 
+@pytest.mark.parametrize(
+    ("contents", "groups", "said"),
+    [
+        ("abc", "", "3 samples, too few"),
+        ("aab", "", "3 samples, 2 of them different, too few"),
+        ("aaa", "", "3 samples that are all the same, too few"),
+        ("abc", "ggh", "3 samples in 2 groups, too few"),
+        ("abc", "ggg", "3 samples in 1 group, too few"),
+    ],
+)
+def test_a_class_of_copies_or_of_few_groups_is_refused_with_their_number(contents: str, groups: str, said: str) -> None:
+    names = [f"f:{row}" for row in range(43)]
+    own = [*map(str, range(40)), *contents]
+    all_groups = [*map(str, range(40)), *groups] if groups else ()
+    known = Known("here", [0] * 40 + [1] * 3, ("many", "few"), ["train"] * 40 + ["test"] * 3)
+    with pytest.raises(UserError, match=f"^here: class 'few' has {said}"):
+        assign(Samples(names, own, own, all_groups), known, Division(how="exact"))
+
+
 def test_copies_on_two_sides_are_counted_and_refused() -> None:
     names = ["train/a.png", "train/b.png", "test/c.png", "test/d.png"]
     known = Samples(names, names, ["1", "2", "1", "3"])

@@ -146,6 +146,10 @@ def test_tags_of_words_and_entities(
     assert all(0.5 < span["score"] <= 1 for span in answer["spans"])
     assert nothing == {"text": " ", "words": [], "tags": [], "spans": []}
     assert "texts that the program made" in output.err
+    (tmp_path / "other.conll").write_text("Ada B-PER\n\nBasel B-CITY\n")
+    assert command(["nlp", "evaluate", str(run), "--data", str(tmp_path / "other.conll"), "--device", "cpu"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "other.conll:3: the data has a tag 'B-CITY' that the model was not trained on" in line
 
 
 def test_entities_count_whole_and_other_tags_by_the_word_under_another_name() -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ import ptapp
 from contract.rows import command, last_checkpoint
 from nlp.jobs import COMMON, train
 from nlp.test_encoders import config_of, save
+from ptapp_core.data.listing import AUTO
 from ptapp_core.data.split import Division
 from ptapp_core.errors import UserError
 from ptapp_core.runs.run import read_json
@@ -184,6 +186,80 @@ def test_duplicates_are_rows_of_which_both_texts_are_the_same(tmp_path: Path) ->
     write(tmp_path / "train.csv", "premise,hypothesis,label", [*rows, ("a\tb", "c", "yes")])
     write(tmp_path / "test.csv", "premise,hypothesis,label", [("a", "b\tc", "yes")])
     read(tmp_path)
+
+
+def split_by_text(splits: Any, *places: int) -> dict[str, set[str]]:
+    """The splits in which each text stands, of those at the `places` of its pairs."""
+    found: dict[str, set[str]] = {}
+    for name in ("train", "val", "test"):
+        for pair in splits.part(name).source:
+            for place in places:
+                found.setdefault(pair[place], set()).add(name)
+    return found
+
+
+@settings(derandomize=True, deadline=None, max_examples=30)
+@given(st.sampled_from(["hash", "exact"]), st.booleans(), st.integers(0, 99), st.randoms(use_true_random=False))
+def test_pairs_that_share_a_text_are_in_one_split(how: Any, turned: bool, seed: int, random: Any) -> None:
+    rows = [(f"premise {n // 3}", f"hypothesis {n}", "ab"[n % 2]) for n in range(180)]
+    rows += [(f"single {n}", f"alone {n}", "ab"[n % 2]) for n in range(60)]
+    rows += [(other, one, label) for one, other, label in rows if turned]
+    random.shuffle(rows)
+    with tempfile.TemporaryDirectory() as folder:
+        file = write(Path(folder) / "a.csv", "premise,hypothesis,label", rows)
+        divided = load(str(file), Reading("classify"), division=Division(seed, how))
+        apart = load(str(file), Reading("classify", Columns(group=None)), division=Division(seed, how))
+    assert all(len(own) == 1 for own in split_by_text(divided, 0, 1).values())
+    (note,) = divided.notes
+    count, many = (480, 480) if turned else (180, 240)
+    assert f"the texts of {count} of {many} pairs are in other pairs, too: pairs that share a text are kept" in note
+    assert not apart.notes
+    assert any(len(own) > 1 for own in split_by_text(apart, 0, 1).values())
+    single = {text: own for text, own in split_by_text(divided, 0).items() if text.startswith("single")}
+    if not turned and how == "hash":  # a pair of its own is where it was
+        assert single == {text: split_by_text(apart, 0)[text] for text in single}
+
+
+@pytest.mark.parametrize(("common", "kept"), [(0, "hypothesis"), (1, "premise")])
+def test_a_text_of_most_pairs_does_not_make_one_group_of_them(common: int, kept: str, tmp_path: Path) -> None:
+    rows = []
+    for n in range(240):
+        texts = ["everywhere" if n % 3 == 0 else f"rare {n}", f"text {n // 3}"]
+        rows.append((texts[common], texts[1 - common], "ab"[n % 2]))
+    splits = load(str(write(tmp_path / "a.csv", "premise,hypothesis,label", rows)), Reading("classify"))
+    assert all(len(own) == 1 for own in split_by_text(splits, 1 - common).values())
+    (note,) = splits.notes
+    assert f"pairs of the same {kept} are kept in one split; texts that nearly all pairs have in common" in note
+
+
+def test_texts_that_cannot_be_kept_together_are_said(tmp_path: Path) -> None:
+    rows = [(f"one {n % 5}", f"other {n % 7}{n // 35}", "ab"[n % 2]) for n in range(105)]
+    rows = [(one, other[:7], label) for one, other, label in rows[:35]]
+    splits = read(write(tmp_path / "a.csv", "premise,hypothesis,label", rows))
+    assert not splits.train.groups
+    (note,) = splits.notes
+    assert "the texts of 35 of 35 pairs are in other pairs, too: texts that nearly all pairs have in common" in note
+
+
+def test_pairs_of_the_datas_own_splits_that_share_a_text_are_said(tmp_path: Path) -> None:
+    header = "premise,hypothesis,label"
+    for place, split in enumerate(("train", "val", "test")):
+        rows = [(f"p{n // 6}, {split}", f"h{n}", "ab"[n // 3 % 2]) for n in range(place, 60, 3)]
+        write(tmp_path / f"{split}.csv", header, rows)
+    assert not read(tmp_path).notes
+    write(tmp_path / "test.csv", header, [("new", "p0, train", "a"), ("new", "x", "b")])
+    (note,) = read(tmp_path).notes
+    assert "a text, such as train.csv:2 (train) and test.csv:2 (test), are in two splits of the data" in note
+
+
+def test_a_run_that_was_divided_without_groups_goes_on_so(tmp_path: Path) -> None:
+    rows = [(f"premise {n // 3}", f"hypothesis {n}", "ab"[n % 2]) for n in range(180)]
+    file = write(tmp_path / "a.csv", "premise,hypothesis,label", rows)
+    before, now = (load(str(file), Reading("classify", Columns(group=group))) for group in (None, AUTO))
+    for old, grouped in ((before, False), (now, True)):
+        again = load(str(file), Reading("classify"), division=Division(before=old.members))
+        assert again.members == old.members
+        assert bool(again.notes) == grouped == bool(again.train.groups)
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)

@@ -5,6 +5,8 @@ from dataclasses import replace
 from functools import cache
 from math import log
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -12,24 +14,28 @@ from hypothesis import given
 from hypothesis import strategies as some
 from torch.nn import functional
 
+from contract.rows import record
 from nlp.cards import card_for
+from nlp.jobs import train
 from ptapp_core.data.split import SPLITS
 from ptapp_core.domain import Place
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.log import lower_is_better
+from ptapp_core.tune.space import read_space
 from ptapp_nlp.card import card_of
 from ptapp_nlp.config import GenerateNLP, TrainNLP
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import IGNORED
 from ptapp_nlp.data.recognise import Reading, load
-from ptapp_nlp.data.splits import Splits
+from ptapp_nlp.data.splits import Examples, Splits
 from ptapp_nlp.data.stream import Places, Stream
 from ptapp_nlp.data.tokens import Tokens, learn
 from ptapp_nlp.evaluate import Measured, measure, prepare
 from ptapp_nlp.models import build
 from ptapp_nlp.models.tasks import generated
 from ptapp_nlp.said import Said
+from ptapp_nlp.train import logs_bits
 
 PLAY = "ROMEO:\nWhat light? Café \u2603\n\nJULIET:\nAy me!\n\n" * 40
 sizes = some.integers(1, 60)
@@ -137,6 +143,68 @@ def test_the_lengths_of_a_report_are_those_of_the_windows_that_are_measured(
     measure(build(part.card), part, part.card, place=place)
     assert drawn == [part.whole.lengths.tolist()]
     assert len(drawn[0]) > len(part.texts)  # for they overlap
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "size"), [("char", 4, 8), ("word", 3, 8), ("wordpiece", 2, 8), ("bpe", 0, 0)]
+)
+def test_what_an_unknown_token_stands_for_costs_8_bits_a_byte(kind: str, count: int, size: int) -> None:
+    tokens = learn(kind, ["a cat", "a dog"], 300, lower=False, least=1)
+    texts = ["a \u2603\u2603 zz", "a cat"]
+    assert tokens.unknown(texts) == (count, size)
+    card = card_for("generate", "lstm", vocab=tokens.size)
+    part = prepare(card, Examples(texts, [None] * 2, ["f:1", "f:2"]), tokens)
+    assert part.whole.units is not None
+    characters, units = 7 + 1 + 5 + 1, float(part.whole.units.sum())
+    assert part.character_bits(0.0) == pytest.approx(8 * size / characters)
+    assert part.character_bits(log(2)) == pytest.approx((units + 8 * size) / characters)
+
+
+def test_random_letters_are_not_cheap_for_a_vocabulary_of_few_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    random = Random(0)
+    lines = ["".join(random.choices("abcdefghijklmnopqrstuvwxyz", k=8)) for _ in range(200)]
+    (tmp_path / "a.txt").write_text("".join(f"{line} the\n" for line in lines))
+    words = ["--task", "generate", "--data", str(tmp_path / "a.txt"), "--tokenizer", "word", "--least", "2"]
+    small = ["--model", "gru", "--dim", "8", "--steps", "6", "--eval-every", "0.5", "--max-length", "8"]
+    run = train(tmp_path, *words, *small, "--monitor", "bits_per_character")
+    report = json.loads((run / "report" / "metrics.json").read_text())
+    assert report["unknown_tokens"] == pytest.approx(1 / 3)  # word, `the` and the end of the text
+    assert report["test"]["bits_per_character"] > 8 * 8 / 13
+    assert "unknown tokens: 33.33%, spelled at 8 bits a byte" in capsys.readouterr().out
+    assert "val/bits_per_character" in set().union(*record(run))
+
+
+def test_a_run_that_was_begun_without_bits_goes_on_so(tmp_path: Path) -> None:
+    settings = TrainNLP(task="generate", resume=tmp_path)
+    log_of = tmp_path / "metrics.jsonl"
+    assert logs_bits(settings)
+    for lines, expected in (
+        ([{"step": 1, "loss": 1.0}], True),
+        ([{"step": 1, "loss": 1.0}, {"step": 2, "val/loss": 1.0}], False),
+        ([{"step": 2, "val/loss": 1.0, "val/bits_per_character": 1.0}], True),
+    ):
+        log_of.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        assert logs_bits(settings) == expected
+    assert not logs_bits(TrainNLP(task="translate"))
+
+
+@pytest.mark.parametrize("name", ["tokenizer=char,bpe", "vocab=300..900", "lower=true,false", "least=1..3"])
+@pytest.mark.parametrize("monitor", ["loss", "val/perplexity", "accuracy", "bits_per_character"])
+def test_tokenizers_are_not_compared_by_figures_of_tokens(name: str, monitor: str) -> None:
+    def space(task: str) -> Any:
+        tokens = {} if "tokenizer" in name else {"tokenizer": "char"}
+        return read_space([name], TrainNLP, {"task": task, "monitor": monitor, **tokens})
+
+    if monitor == "bits_per_character":
+        assert [*space("generate")] == [name.partition("=")[0]]
+        return
+    with pytest.raises(UserError, match=r"changes the tokens, .* give --monitor bits_per_character"):
+        space("generate")
+    with pytest.raises(UserError, match=r"changes the tokens, .* compare their bleu and chrf"):
+        space("translate")
+    assert [*space("classify")] == [name.partition("=")[0]]
 
 
 def test_a_run_that_cut_its_text_into_blocks_goes_on_so(tmp_path: Path) -> None:

@@ -297,6 +297,20 @@ def test_texts_are_tagged_many_at_a_time_and_have_the_answers_that_they_have_alo
     assert [shape[1] for shape in batches] == sorted(shape[1] for shape in batches)
 
 
+@pytest.mark.parametrize("name", ["lstm", "lstm-crf"])
+@pytest.mark.parametrize("place", range(3))
+def test_a_tag_that_the_model_does_not_know_is_named_with_its_row(name: str, place: int) -> None:
+    tokens, classes = learn_words([["a"]], 300, lower=False, least=1), ("O", "d\u00e9t")
+    card = card_for("tag", name, vocab=tokens.size, classes=classes)
+    rows = [["O"] * 3, ["O", "de\u0301t", "d\u00e9t"]]  # an accent may be a character of its own
+    examples = Examples([["a"] * 3] * 2, rows, ["f.conll:1", "f.conll:5"])
+    part = prepare(card, examples, tokens)
+    assert [*map(list, part.true)] == [["O"] * 3, ["O", "d\u00e9t", "d\u00e9t"]]
+    rows[1][place] = "B-PER"
+    with pytest.raises(UserError, match=r"^f.conll:5: the data has a tag 'B-PER' that the model was not trained on"):
+        prepare(card, examples, tokens)
+
+
 def test_an_export_of_other_letters_is_refused() -> None:
     tokens = learn_words([["a"]], 300, lower=False, least=1)
     with pytest.raises(UserError, match=f"letters: is 16, and a word is read with {LETTERS} bytes"):

@@ -121,6 +121,54 @@ def test_two_texts_are_a_pair_by_their_names_or_refused_until_they_are_chosen(
         assert sources(read(form, rows, text=name)) == {row[name] for row in rows}
 
 
+BESIDE = ["comment", "explanation", "title", "reason", "content", "sentence1_parse"]
+
+
+@few
+@given(FORMS, st.sampled_from(PAIRS), st.lists(st.sampled_from(BESIDE), min_size=1, unique=True), st.data(), SEEDS)
+def test_a_pair_by_its_names_goes_before_other_texts_which_are_said_to_be_unread(
+    form: str, names: tuple[str, str], beside: list[str], data: Any, seed: int
+) -> None:
+    random = Random(seed)
+    order = data.draw(st.permutations([*names, *beside, "label", "id"]))
+    rows = []
+    for number in range(60):
+        cells = {name: text(random) + " and more" * (name in beside) for name in order}
+        rows.append({**cells, "label": random.choice(["yes", "no"]), "id": str(number)})
+    splits = read(form, rows)
+    assert sources(splits) == {(row[names[0]], row[names[1]]) for row in rows}
+    (note,) = splits.notes
+    unread = note.partition("not read: the text of column ")[2].partition(", beside the pair")[0]
+    assert sorted(unread.split(", ")) == sorted(beside)
+
+
+MNLI = "index,promptID,pairID,genre,{parses},sentence1,sentence2,label1,gold_label"
+SNLI = "gold_label,{parses},sentence1,sentence2,captionID,pairID,label1,label2,label3,label4,label5"
+PARSES = "sentence1_binary_parse,sentence2_binary_parse,sentence1_parse,sentence2_parse"
+
+
+@pytest.mark.parametrize("header", [MNLI, SNLI])
+def test_the_sentences_of_published_pairs_are_found_beside_their_parses(header: str) -> None:
+    random, rows = Random(0), []
+    for number in range(60):
+        row: Row = dict.fromkeys(header.format(parses=PARSES).split(","), random.choice("abc"))
+        row |= {"index": str(number)} if "index" in row else {}
+        row |= {"pairID": f"{number}e", "gold_label": ("entailment", "neutral", "contradiction")[number % 3]}
+        for which in ("sentence1", "sentence2"):
+            row[which] = text(random)
+            row[f"{which}_binary_parse"] = row[f"{which}_parse"] = f"( ROOT ( {row[which].replace(' ', ' ) ( ')} ) )"
+        rows.append(row)
+    splits = read("tsv", rows)
+    assert splits.pair_columns == ("sentence1", "sentence2")
+    assert sources(splits) == {(row["sentence1"], row["sentence2"]) for row in rows}
+    assert splits.classes == ("contradiction", "entailment", "neutral")
+
+
+def test_columns_that_are_called_as_a_pair_and_hold_no_texts_are_none() -> None:
+    rows = [{"text": text(Random(n)), "q1": str(n % 5), "q2": str(n % 7), "label": "ab"[n % 2]} for n in range(40)]
+    assert sources(read("csv", rows)) == {row["text"] for row in rows}
+
+
 @few
 @given(FORMS, NAMES, st.sampled_from([",", ", ", ";", "|", "/", "list", "tuple"]), SEEDS)
 def test_several_classes_in_a_cell_are_refused(form: str, names: list[str], between: str, seed: int) -> None:

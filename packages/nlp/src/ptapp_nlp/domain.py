@@ -33,14 +33,14 @@ from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import figure_of
-from ptapp_nlp.evaluate import Measured, measure, prepare, said_of_units
+from ptapp_nlp.evaluate import BITS, Measured, measure, prepare, said_of_units
 from ptapp_nlp.export import example_of
 from ptapp_nlp.models import SentenceTagger, build
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
-from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, tokens_of
+from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, logs_bits, tokens_of
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]
 _LONGEST = 100_000  # the greatest --max-length
@@ -141,12 +141,12 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         if job.settings.task not in TOKENS:
             return super().figures(job)
         tags = (figure_of(job.data.classes), "loss", "accuracy")
-        bits = () if job.card.overlap is None else ("bits_per_character",)
+        bits = (BITS,) if logs_bits(job.settings) else ()
         return tags if job.settings.task == "tag" else ("loss", "accuracy", "perplexity", *bits)
 
     def evaluation(self, job: TextJob, loss: nn.Module) -> Evaluate:
         """The figures of the validation texts."""
-        return evaluation(job.card, job.parts["val"], loss, runtime=job.runtime)
+        return evaluation(job.card, job.parts["val"], loss, runtime=job.runtime, bits=logs_bits(job.settings))
 
     def lines(self, job: TextJob, loader: Loader) -> list[str]:
         """The tokens, the texts that are cut, and the model."""

@@ -21,7 +21,16 @@ from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.run import json_lines
 from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
-from ptapp_nlp.data.encode import Cut, cut_of, encode, encode_spelled, encode_tagged, fallback_tag, with_targets
+from ptapp_nlp.data.encode import (
+    Cut,
+    cut_of,
+    encode,
+    encode_spelled,
+    encode_tagged,
+    fallback_tag,
+    with_known_tags,
+    with_targets,
+)
 from ptapp_nlp.data.pairs import in_words, size_of
 from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.stream import Places, Stream
@@ -34,7 +43,8 @@ from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figur
 from ptapp_nlp.pictures import attention_map, lengths
 
 _WORST = 50
-UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", "bits_per_character": "bits a character"}
+BITS = "bits_per_character"
+UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", BITS: "bits a character"}
 """What the figures of a model that writes are in."""
 
 
@@ -82,13 +92,18 @@ class Measured:
         rows = [[classes[number] for number in row] for row in predicted]
         return rows if self.card.scheme is None else [to_bio(row) for row in rows]
 
+    @cached_property
+    def unknown(self) -> tuple[int, int]:
+        """Of a generator: how many tokens are the unknown one, and how many bytes of the texts these stand for."""
+        return self.tokens.unknown(self.examples.source)
+
     def character_bits(self, loss: float) -> float:
         """The loss of a token in nats as bits of a character, of which the end of a text is one; it compares
-        tokenizers."""
+        tokenizers. What an unknown token stands for is spelled at 8 bits a byte, or it would cost nothing."""
         assert self.whole.units is not None
         end = int(self.card.text_per == "line")  # a line of running text has its line break
         characters = sum(len(text) + end for text in self.examples.source)
-        return loss * float(self.whole.units.sum()) / characters / log(2)
+        return (loss * float(self.whole.units.sum()) / log(2) + 8 * self.unknown[1]) / characters
 
     @property
     def true(self) -> Sequence[Sequence[str]]:
@@ -105,6 +120,8 @@ def prepare(
         rows = tokens.encode(examples.source, sys.maxsize)
         stream = Stream([tokens.begin("file"), *chain.from_iterable(rows)], limit)
         return Measured(stream, Places(len(stream.tokens)), tokens, examples, Cut([], limit), card)
+    if task == "tag":
+        examples = with_known_tags(examples, card.classes)
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: size_of(examples.source[row])))
     if kind is not None:
@@ -205,7 +222,11 @@ def _generation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, 
     plain = build_loss("cross-entropy")
     figures = token_figures(model, OUTPUTS["generate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
     bits = part.character_bits(figures["loss"])
-    return Result({**figures, "bits_per_character": bits}, {"units": UNITS}, {}, said_of_units())
+    assert part.whole.units is not None
+    share = part.unknown[0] / float(part.whole.units.sum())
+    spelled = f"\nunknown tokens: {share:.2%}, spelled at 8 bits a byte in {BITS}" if share else ""
+    record = {"units": UNITS, "unknown_tokens": share}
+    return Result({**figures, BITS: bits}, record, {}, said_of_units() + spelled)
 
 
 def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:

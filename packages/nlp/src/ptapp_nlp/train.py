@@ -11,6 +11,7 @@ from ptapp_core.data.loader import Batch
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.runs.log import EVALUATED, records
 from ptapp_core.runs.run import read_json
 from ptapp_nlp.card import Card
 from ptapp_nlp.config import SPELLED, TOKENS, TrainNLP
@@ -19,7 +20,7 @@ from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
-from ptapp_nlp.evaluate import Measured, tag_loss
+from ptapp_nlp.evaluate import BITS, Measured, tag_loss
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
 
 
@@ -82,8 +83,19 @@ def hide_words(share: float, tokens: Tokens) -> Callable[[Batch, Draws], Batch]:
     return transform
 
 
-def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime) -> Evaluate:
-    """What measures the model on a split while it learns, by the loss that it learns from."""
+def logs_bits(settings: TrainNLP) -> bool:
+    """Whether a job logs bits per character: one that writes, unless its run was begun without them."""
+    if settings.task != "generate":
+        return False
+    try:
+        evaluated = [] if settings.resume is None else records(settings.resume / "metrics.jsonl", only=f'"{EVALUATED}')
+        return f"{EVALUATED}{BITS}" in next(iter(evaluated), (f"{EVALUATED}{BITS}",))
+    except OSError:  # it has no record yet
+        return True
+
+
+def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime, bits: bool = False) -> Evaluate:
+    """What measures the model on a split while it learns, by the loss that it learns from; `bits` per character too."""
 
     def supervised(model: nn.Module) -> Mapping[str, float]:
         return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
@@ -93,8 +105,7 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime)
             own = tag_loss(model, part, card, loss=loss, runtime=runtime)
             return {"loss": own, **part.tag_figures(model, card.classes, runtime)}
         found = token_figures(model, OUTPUTS[card.task], part.whole, loss=loss, runtime=runtime, pad=card.pad)
-        bits = {} if card.overlap is None else {"bits_per_character": part.character_bits(log(found["perplexity"]))}
-        return {**found, **bits}
+        return {**found, **({BITS: part.character_bits(log(found["perplexity"]))} if bits else {})}
 
     return of_tokens if card.task in TOKENS else supervised
 

@@ -300,8 +300,11 @@ class _Dividing:
     def _in_groups(self, label: int, total: int) -> str:
         """` in 2 groups` where samples of a class stay together, as copies do."""
         keys = {self.samples.key(row) for row in range(len(self.samples)) if self.known.label(row) == label}
-        what = "group" if any(self.samples.groups) else "different one"
-        return f" in {counted(len(keys), what)}" if len(keys) < total else ""
+        if len(keys) == total:
+            return ""
+        if any(self.samples.groups):
+            return f" in {counted(len(keys), 'group')}"
+        return f", {len(keys):,} of them different" if len(keys) > 1 else " that are all the same"
 
     def refuse_split_groups(self) -> None:
         """Refuses a group in two splits."""

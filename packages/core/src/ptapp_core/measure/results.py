@@ -12,7 +12,7 @@ from ptapp_core.errors import UserError, nearest
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.runs.run import write_json, write_text
 
-_SINGLE = {"classes": "class", "labels": "label", "targets": "target"}
+_SINGLE = {"classes": "class", "labels": "label", "targets": "target", "tags": "tag"}
 
 
 def write_results(
@@ -45,7 +45,7 @@ def write_results(
 def class_numbers(found: Sequence[str], known: Sequence[str], called: str = "classes") -> list[int]:
     """The number that a model gives each class of the data; raises UserError for one that it was not trained on.
 
-    `called` is what they are in the message: classes, labels, targets.
+    `called` is what they are in the message: classes, labels, targets, tags.
     """
     written = [normalize("NFC", name) for name in known]  # `é` may be one character or two, and looks the same
     for name in found:

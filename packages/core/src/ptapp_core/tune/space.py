@@ -25,6 +25,12 @@ _WHAT = frozenset(
     )
 )
 _IN_THE_LOSS = frozenset(("loss", "task_weights", "label_smoothing", "balance"))
+_IN_THE_TOKENS = frozenset(("tokenizer", "vocab", "lower", "least"))
+_OF_TOKENS = {
+    "generate": "give --monitor bits_per_character",
+    "translate": "train a run for each, and compare their bleu and chrf",
+}
+"""The tasks whose figures are by token, and what compares tokenizers there."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,13 @@ def _tunable(name: str, job: type[JobSettings], given: Mapping[str, Any]) -> Kin
         raise UserError(f"unknown setting {name!r}{nearest(name, job.model_fields)}")
     if name in job.may_change | _WHAT or group_of(field) in _NOT_HOW:
         raise UserError(f"{name} cannot be tuned: it says what, where or how long a job learns, not how")
-    if name in _IN_THE_LOSS and str(given.get("monitor")).rpartition("/")[2] == "loss":
+    monitor, task = str(given.get("monitor")).rpartition("/")[2], given.get("task")
+    if name in _IN_THE_TOKENS and task in _OF_TOKENS and monitor in ("loss", "accuracy", "perplexity"):
+        raise UserError(
+            f"{name} changes the tokens, of which --monitor {monitor} is the mean, so trials could not be compared: "
+            f"{_OF_TOKENS[task]}"
+        )
+    if name in _IN_THE_LOSS and monitor == "loss":
         raise UserError(f"{name} changes what --monitor loss measures, so trials could not be compared")
     return kind(field)
 

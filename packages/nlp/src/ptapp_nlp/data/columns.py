@@ -17,7 +17,9 @@ _TEXTS = (
     "text", "sentence", "review", "content", "comment", "document", "body", "comment_text", "source", "src",
     "description", "title",
 )  # fmt: skip
-LABELS = ("label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating")
+LABELS = (
+    "label", "gold_label", "class", "category", "sentiment", "target", "labels", "tgt", "topic", "score", "rating",
+)  # fmt: skip
 _BESIDE = ("title", "headline", "subject", "summary")  # texts that often stand beside the one that is meant
 _PASSAGES = ("context", "passage", "paragraph", "article", "story", "document")
 _ANSWERS = ("answer", "answers", "answer_text", "answer_start")
@@ -161,6 +163,8 @@ def places(file: object, columns: Columns, header: list[str], *, rows: Sequence[
         raise UserError(f"{file}: has no label column (its columns: {', '.join(header)}); --label-column takes one")
     if text is None or label is None:
         raise UserError(f"{file}: which column is the text, which the label? Give --text-column and --label-column")
+    if header and columns.text is None and not columns.both_texts:
+        text = _first_of_pair(full, header[:width], (text, label))
     return text, label
 
 
@@ -168,7 +172,8 @@ def refuse_unlearned(
     file: object, columns: Columns, header: list[str], *, rows: Sequence[Cells], chosen: tuple[int, int]
 ) -> str | None:
     """Refuses a table of two texts that are no pair by their names, of several labels a row, or of questions and
-    answers, unless its columns were asked for. Returns a note where another text of the row is left unread.
+    answers, unless its columns were asked for. Returns a note where another text of the row, beside one or beside a
+    pair, is left unread.
 
     `chosen`: the positions of text and label.
 
@@ -187,10 +192,14 @@ def refuse_unlearned(
                 f"{file}: the columns {names} hold only 0 and 1: give --task multilabel to learn all of them; "
                 f"--label-column {as_option(header, flags[0])} takes one of them"
             )
-    others = [place for place in range(width) if place not in chosen]
-    if columns.text is not None or pair_in(header, chosen):
+    if columns.text is not None:
         return None
-    unread = [place for place in others if _is_text(full, place)]
+    paired = pair_in(header, chosen) or ()
+    unread = [place for place in range(width) if place not in (*chosen, *paired) and _is_text(full, place)]
+    names = ", ".join(title_of(header, place) for place in unread)
+    if paired:
+        pair = BETWEEN.join(as_option(header, place) for place in paired)
+        return f"{file}: not read: the text of column {names}, beside the pair {pair}" if unread else None
     partner = next((place for place in unread if header and re.split(r"[ _-]", header[place])[-1] not in _BESIDE), None)
     if partner is not None:
         found = sorted((text, partner))
@@ -200,7 +209,6 @@ def refuse_unlearned(
             f"{file}: the columns {one} and {other} are two texts; --text-column {pair} reads them as a pair, in that "
             f"order, and --text-column {as_option(header, text)} takes one of them"
         )
-    names = ", ".join(title_of(header, place) for place in unread)
     together = JOINS.join(as_option(header, place) for place in sorted((text, *unread)))
     return f"{file}: not read: the text of column {names} (--text-column {together} joins them)" if unread else None
 
@@ -210,6 +218,16 @@ def pair_in(header: list[str], chosen: tuple[int, int]) -> tuple[int, int] | Non
     text = chosen[0]
     others = [place for place in range(len(header)) if place not in chosen]
     return named_pair(header, text, others) if text < len(header) else None
+
+
+def _first_of_pair(rows: Sequence[Cells], header: list[str], chosen: tuple[int, int]) -> int:
+    """The position of the text that was `chosen` (with the label), or, where it is none of a pair by its name and two
+    others are, texts among them, that of the first of these."""
+    others = [place for place in range(len(header)) if place not in chosen]
+    if pair_in(header, chosen):
+        return chosen[0]
+    pairs = filter(None, (named_pair(header, place, others) for place in others))
+    return next((pair[0] for pair in pairs if any(_is_text(rows, place) for place in pair)), chosen[0])
 
 
 def group_and_id(

@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, placed
+from ptapp_core.measure.results import class_numbers
 from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.spelling import spelled
 from ptapp_nlp.data.splits import Examples, TextPer
@@ -41,6 +42,21 @@ def encode(
 def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:
     """Texts or pairs with a target each, int64 (N,) or float32 (N, K), as a data set."""
     return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
+
+
+def with_known_tags(examples: Examples, classes: Sequence[str]) -> Examples:
+    """Sentences whose tags are written as the model writes them: an accent may be one character or two.
+
+    Raises UserError, naming the file and the row in which the sentence begins, for a tag that is none of `classes`.
+    """
+    written = {tag: tag for tag in classes}
+    for row, name in zip(examples.target, examples.names, strict=True):
+        for tag in row:
+            if tag not in written:
+                with placed(name):
+                    (number,) = class_numbers([tag], classes, "tags")
+                written[tag] = classes[number]
+    return replace(examples, target=[[written[tag] for tag in row] for row in examples.target])
 
 
 def encode_spelled(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ptapp_core.data.layout import split_of
+from ptapp_core.data.listing import AUTO
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
 from ptapp_core.data.targets import CLASSIFY, MULTILABEL, MULTITASK, REGRESS, Wanted, note_on_single, refuse_single
@@ -28,6 +29,7 @@ from ptapp_nlp.data.pairs import Text, in_words, texts_of
 from ptapp_nlp.data.parallel import by_language, language_of, read_languages
 from ptapp_nlp.data.rows import form_of, suffix_of
 from ptapp_nlp.data.sentences import read_plain
+from ptapp_nlp.data.shared import keep_together
 from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.data.tables import Labelled, Table, join_texts, labelled, read_tables
 from ptapp_nlp.data.targets import reader
@@ -272,12 +274,24 @@ def _divided(
             f"{next(iter(grouped))} {shown(shared)} is in two splits of the data, so its figures may be too good"
         )
         parts = {name: part if name == "train" else replace(part, groups=()) for name, part in parts.items()}
+    pair_columns = next(iter(tables.values())).pair_columns
+    if pair_columns is not None and _keeps_texts_together(reading, parts, division):
+        parts, of_texts = keep_together(parts, pair_columns)
+        notes += of_texts
     classes = _named(path, labels, reading, bad, division) if path.exists() and reading.task == CLASSIFY else labels
     done = divide(parts, classes, where=path, what=what, division=division, skipped=bad.reasons, kind=reading.task)
     if division is not None and reading.task in (MULTILABEL, REGRESS, MULTITASK):
         refuse_single(path, reading.task, done.train.target, names=classes)
         notes += note_on_single(reading.task, done.train.target)
-    return replace(done, notes=tuple(notes), pair_columns=next(iter(tables.values())).pair_columns)
+    return replace(done, notes=tuple(notes), pair_columns=pair_columns)
+
+
+def _keeps_texts_together(reading: Reading, parts: Mapping[SplitName, Examples], division: Division | None) -> bool:
+    """Whether pairs that share a text are a group: of data that is divided and has no other groups, unless the run that
+    is resumed or evaluated was divided without any."""
+    if division is None or reading.columns.group != AUTO or any(part.groups for part in parts.values()):
+        return False
+    return division.before is None or any(member.group for member in division.before.rows)
 
 
 def _class_of(label: str, known: Mapping[str, int]) -> int | str:

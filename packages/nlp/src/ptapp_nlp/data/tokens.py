@@ -174,6 +174,15 @@ class Tokens:
         rows = [encoding.ids for encoding in self._cutting(limit - bos - eos).encode_batch_fast(list(texts))]
         return [[BOS] * bos + (row or [self.unk] * (not eos)) + [EOS] * eos for row in rows]
 
+    def unknown(self, texts: Sequence[str]) -> tuple[int, int]:
+        """How many tokens of the texts are the unknown one, and for how many bytes of UTF-8 these stand."""
+        count = size = 0
+        for text, encoding in zip(texts, self._cutting(sys.maxsize).encode_batch(list(texts)), strict=True):
+            for number, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True):
+                if number == self.unk:
+                    count, size = count + 1, size + len(text[start:stop].encode())
+        return count, size
+
     def encode_words(self, sentence: Sequence[str], limit: int) -> tuple[list[int], list[int]]:
         """Token numbers of words, and the place of each word's first token: -1 for a word beyond the limit, or of no
         token, such as a lone control character."""
