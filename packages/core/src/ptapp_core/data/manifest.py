@@ -301,7 +301,11 @@ class _Manifest:
         if any(row.span for row in rows):
             # From the manifest, which stays the same wherever the data lies and however its path is given.
             return [os.path.relpath(row.file, self.where.parent) for row in rows], ""
-        pieces = pieces_of([row.name for row in rows], [(row.label, row.split) for row in rows])
+        # Labels and numbers tell apart no classes, in which a stem could be the only one.
+        classes = [row.label if self.target.kind == CLASSIFY else "" for row in rows]
+        pieces = pieces_of(
+            [row.name for row in rows], [(own, row.split) for own, row in zip(classes, rows, strict=True)]
+        )
         return pieces, note_on_pieces(pieces) if pieces else ""
 
 
