@@ -60,7 +60,8 @@ def load(
     table = read_named(where, skip_bad=skip_bad) if source else make(settings.task)
     wanted = wanted_of(settings, card.label_columns if card else ())
     apart: dict[str, Any] = {"drop": settings.drop, "group": settings.group_column} if learns else {}
-    rows = TableRows(where, table, wanted, **apart)
+    named = [column.name for column in card.columns] if card else settings.category
+    rows = TableRows(where, table, wanted, **apart, inputs=named)
     columns: Sequence[Column] = card.columns if card else _columns(rows, settings.category)
     divided, cells = rows.divide(
         [column.name for column in columns],
