@@ -10,7 +10,7 @@ from ptapp_core.data.listing import AUTO
 from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Divided, Splits
 from ptapp_core.data.split import BY_HASH, Division
-from ptapp_core.data.table_rows import TableRows, cells_in, is_missing, read_named
+from ptapp_core.data.table_rows import TableRows, cells_in, is_missing, offset_of, read_named, tell_of_unseen
 from ptapp_core.data.targets import Wanted, numbers
 from ptapp_core.errors import UserError
 
@@ -162,9 +162,10 @@ def test_which_column_was_taken_as_the_target_is_said_where_several_could_be(tmp
     file = table_of(tmp_path, "x,y,target", [f"{row},{row % 4},{'xy'[row % 2]}" for row in range(60)])
     rows = rows_of(file)
     assert rows.inputs == ["x", "y"]
+    assert "numbers: x, y" in divide(rows).notes
     assert any("column target is taken as the target, and y as an input" in note for note in divide(rows).notes)
-    assert not divide(rows_of(file, drop=["y"])).notes
-    assert not divide(rows_of(file, Wanted(columns=("y",)))).notes
+    for other in (rows_of(file, drop=["y"]), rows_of(file, Wanted(columns=("y",)))):
+        assert not any("is taken as the target" in note for note in divide(other).notes)
 
 
 @pytest.mark.parametrize(
@@ -203,9 +204,51 @@ def test_a_table_without_names_or_rows_is_refused(text: str, message: str, tmp_p
 
 def test_a_column_holds_numbers_where_all_cells_but_missing_ones_do(tmp_path: Path) -> None:
     rows = rows_of(table_of(tmp_path, "a,b,c,d,e,f", ["1,?,,x,1e3,y", "NA,2,,1,inf,y", "-3.5,4,,2,5,y"]))
-    assert [name for name in rows.inputs if rows.holds_numbers(name)] == ["a", "b"]
+    assert (rows.numbers, rows.categories) == (["a", "b"], ["c", "d", "e"])
     assert is_missing("NaN")
     assert not is_missing("0")
+
+
+@pytest.mark.parametrize("cell", ["1,5", "-", "inf", "1_0", "unknown"])
+def test_a_cell_that_is_no_number_among_many_is_refused_and_makes_no_categories(cell: str, tmp_path: Path) -> None:
+    lines = [f"{row};{row};{'xy'[row % 2]}" for row in range(40)]
+    lines[20] = f"1;{cell};x"
+    file = table_of(tmp_path, "a;b;c", lines)
+    rows = rows_of(file)
+    assert rows.numbers == ["a", "b"]
+
+    def check(cells: Sequence[str]) -> None:
+        numbers(cells, ["b"])
+
+    says = rf"t.csv:22: column b: '{cell}' is no number.* --skip-bad, or make categories of .* --category b"
+    with pytest.raises(UserError, match=says):
+        rows.divide(["b"], EXACT, check=check)
+    assert "1 bad row left out" in rows.divide(["b"], EXACT, check=check, skip_bad=True)[0].about
+    named = rows_of(file, inputs=["b"])
+    assert (named.numbers, named.categories) == (["a"], ["b"])
+
+
+def test_cells_of_categories_that_were_not_seen_are_counted_by_column(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"colour": ["red", "7"], "place": {"wood": 1}}
+    tell_of_unseen([["1", "red", "wood"], ["2", "7", ""], ["3", "?", "wood"]], ["a", "colour", "place"], known)
+    tell_of_unseen([], ["a", "colour", "place"], known)
+    assert capsys.readouterr() == ("", "")
+    tell_of_unseen([["1", "7.0", "wood"], ["2", "blue", "sea"]], ["a", "colour", "place"], known)
+    said = "2 cells of column colour (the first is '7.0'), 1 cell of column place (the first is 'sea')"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("begin", "step"), [(1.7e9, 0.25), (-1e12, 3.0), (1.0, 1e-5), (45_000.5, 0.1)])
+def test_numbers_far_from_nought_keep_in_float32_what_differs(begin: float, step: float) -> None:
+    cells = [repr(begin + step * row) for row in range(40)]
+    offset = offset_of([*cells, "", "NA"])
+    kept = torch.tensor([float(cell) - offset for cell in cells], dtype=torch.float32).double()
+    assert torch.allclose(kept.diff(), torch.full((39,), step, dtype=torch.float64), rtol=1e-2)
+
+
+def test_other_numbers_are_left_as_they_are() -> None:
+    for cells in (["1", "2", "3"], ["2001", "2020", "1980"], ["1.7e9"] * 3, ["", "?"], [], ["3e38", "-3e38"]):
+        assert offset_of(cells) == 0
 
 
 def test_the_cells_of_a_table_come_in_the_order_asked_for(tmp_path: Path) -> None:

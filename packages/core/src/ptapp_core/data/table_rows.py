@@ -1,8 +1,12 @@
 """A table whose rows are the samples: what each column is, and the targets, splits and groups of its rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import torch
 
 from ptapp_core.data.columns import groups_among, named
 from ptapp_core.data.listing import AUTO
@@ -28,6 +32,8 @@ USUAL = ("target", "label", "labels", "class", "y")
 """Names of the target's column, the likeliest first; where there is none of them it is the last."""
 MISSING = ("", "?", "na", "n/a", "nan", "null")
 """What a cell that holds nothing is written like, in small letters."""
+_NEARLY = 0.9  # the share of numbers that makes a column one of numbers: the other cells are refused, by row
+_FAR = 1000.0  # deviations from 0, from which on float32 holds too few digits of what differs
 
 
 def is_missing(cell: str) -> bool:
@@ -98,7 +104,7 @@ class TableRows:
         wanted: what is to be learned; without columns the target has a usual name, or is the last.
         drop: columns that are no input.
         group: the column of what stays in one split, which is no input either; AUTO: one of a usual name.
-        inputs: columns that are inputs, whatever they are called.
+        inputs: columns that are inputs, whatever they are called: of categories, or those of a trained run.
     """
 
     def __init__(
@@ -113,12 +119,13 @@ class TableRows:
     ) -> None:
         self.where, self.table, self.kind = where, table, wanted.kind
         asked = [group] if group not in (AUTO, None) else []
-        places_of(table.header, [*drop, *asked, *inputs], f"{where}:1")
+        places_of(table.header, [*drop, *asked], f"{where}:1")
         self._divides = SplitColumns(table, leave=(*inputs, *wanted.columns))
         others = {table.header[place] for place in self._divides.places}
         free = [name for name in table.header if name and name not in others]
         groups = groups_among({name: self._cells(name) for name in free if name not in inputs}) if group == AUTO else []
         self._notes: list[str] = []
+        self._named = inputs
         wanted = wanted if wanted.columns else Wanted(wanted.kind, (self._usual(free, [*drop, *asked], groups),))
         every = range(len(table.header))  # for columns of 0 and 1 beside the target are inputs, and no labels
         self.target = columns_of(where, table, wanted, taken=every)
@@ -129,6 +136,7 @@ class TableRows:
         """The columns beside those, in the order of the table."""
         if not self.inputs:
             raise UserError(f"{where}:1: there is no column beside the target {self.target.titles[0]}")
+        places_of(self.inputs, inputs, f"{where}:1")
         self.group = next(iter([*asked, *groups]), None)
         """The column of what stays in one split."""
         self._group_note = _note_on_groups(groups)
@@ -152,10 +160,18 @@ class TableRows:
         place = self.table.header.index(name)
         return [cells[place] for _, cells in self.table.rows]
 
-    def holds_numbers(self, name: str) -> bool:
-        """Whether all cells of a column are numbers, but for those that are missing; False without any."""
-        cells = {*self._cells(name)}
-        return not cells <= {*MISSING} and all(is_missing(cell) or is_number(cell) for cell in cells)
+    @cached_property
+    def numbers(self) -> list[str]:
+        """The inputs that hold numbers, but for those that were named as inputs.
+
+        Nearly all of their cells that are not missing are numbers: another one is a mistake there, and no category.
+        """
+        return [name for name in self.inputs if name not in self._named and _are_numbers(self._cells(name))]
+
+    @property
+    def categories(self) -> list[str]:
+        """The other inputs."""
+        return [name for name in self.inputs if name not in self.numbers]
 
     def divide(
         self,
@@ -187,7 +203,9 @@ class TableRows:
                 kept.append(_Row(line, text, target, split=split, fold=fold, group=group, content=content))
             except UserError as error:
                 if not skip_bad:
-                    raise UserError(f"{error}; leave such rows out with --skip-bad") from error
+                    odd = next((name for name in self.numbers if f"column {name}:" in str(error)), None)
+                    how = f", or make categories of all its cells with --category {odd}" if odd else ""
+                    raise UserError(f"{error}; leave such rows out with --skip-bad{how}") from error
                 skipped.append(str(error))
         if not kept:
             raise UserError(f"{self.where}: no row that can be used (the first: {skipped[0]})")
@@ -211,7 +229,10 @@ class TableRows:
             assigned = assign(samples, known, division)
         except UserError as error:
             raise UserError(f"{error} ({self._group_note})" if self._group_note else str(error)) from error
-        notes = [note for note in (self.target.note, *self._notes, self._group_note, self._note_on_splits()) if note]
+        kinds = self._note_on_inputs() if division is not None and division.before is None else ""
+        notes = [
+            note for note in (kinds, self.target.note, *self._notes, self._group_note, self._note_on_splits()) if note
+        ]
         if division is not None and not labels:
             learned = [own for row in assigned.rows("train") if isinstance(own := targets[row], tuple)]
             refuse_single(self.where, self.kind, learned, names=names)
@@ -230,6 +251,11 @@ class TableRows:
             notes=notes,
         )
 
+    def _note_on_inputs(self) -> str:
+        """A line on which inputs are numbers, and which categories."""
+        kinds = (("numbers", self.numbers), ("categories", self.categories))
+        return "; ".join(f"{kind}: {named(names)}" for kind, names in kinds if names)
+
     def _note_on_splits(self) -> str:
         """A line on columns that divide the rows, where they are not called `split`."""
         found = [name for place in self._divides.places if (name := self.table.header[place]).lower() != "split"]
@@ -239,6 +265,42 @@ class TableRows:
         """The group of a row; a row without one is alone."""
         cell = cells[self.table.header.index(self.group)] if self.group else ""
         return "" if is_missing(cell) else cell
+
+
+def tell_of_unseen(rows: Iterable[Sequence[str]], columns: Sequence[str], known: Mapping[str, Collection[str]]) -> None:
+    """Prints a line to stderr where cells hold a category which is not among those that are known of their column.
+
+    Args:
+        rows: the cells of each row, in these columns.
+        columns: their names.
+        known: the categories of each column that has any.
+    """
+    said = []
+    for name, cells in zip(columns, zip(*rows, strict=True), strict=False):  # without rows there are no cells
+        unseen = [cell for cell in cells if name in known and not is_missing(cell) and cell not in known[name]]
+        if unseen:
+            said.append(f"{counted(len(unseen), 'cell')} of column {name} (the first is {unseen[0]!r})")
+    if said:
+        print(f"note: categories that were not there in training say nothing: {', '.join(said)}", file=sys.stderr)
+
+
+def offset_of(cells: Iterable[str]) -> float:
+    """What to subtract from the numbers in these cells before they are float32; 0 where nothing has to be.
+
+    float32 has 7 digits: where the mean is more than 1,000 deviations from 0, as of times in seconds since 1970, too
+    few of them would be left for what differs between the rows.
+    """
+    found = torch.tensor([float(cell) for cell in cells if not is_missing(cell)], dtype=torch.float64)
+    if not len(found):
+        return 0.0
+    mean = found.mean().item()
+    return mean if 0 < _FAR * found.std(correction=0).item() < abs(mean) else 0.0
+
+
+def _are_numbers(cells: Iterable[str]) -> bool:
+    """Whether nearly all cells that are not missing are numbers; False without any."""
+    held = [cell for cell in cells if not is_missing(cell)]
+    return bool(held) and sum(map(is_number, held)) >= _NEARLY * len(held)
 
 
 def _note_on_groups(groups: Sequence[str]) -> str:
