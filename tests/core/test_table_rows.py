@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from ptapp_core.data.listing import AUTO
 from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Divided, Splits
 from ptapp_core.data.split import BY_HASH, Division
-from ptapp_core.data.table_rows import TableRows, cells_in, is_missing, read_named
+from ptapp_core.data.table_rows import TableRows, cells_in, is_missing, offset_of, read_named, tell_of_unseen
 from ptapp_core.data.targets import Wanted, numbers
 from ptapp_core.errors import UserError
 
@@ -32,7 +33,17 @@ def divide(rows: TableRows, division: Division | None = EXACT) -> Divided:
 
 @pytest.mark.parametrize(
     ("header", "target"),
-    [("a,b,c", "c"), ("a,Label,c", "Label"), ("y,b,c", "y"), ("a,b,split", "b"), ("a,,c", "c"), ("split;a;b", "b")],
+    [
+        *[
+            ("a,b,c", "c"),
+            ("a,Label,c", "Label"),
+            ("y,b,c", "y"),
+            ("a,b,split", "b"),
+            ("a,,c", "c"),
+            ("split;a;b", "b"),
+        ],
+        *[("x,y,target", "target"), ("y,Class,x", "Class")],
+    ],
 )
 def test_the_target_has_a_usual_name_or_is_the_last_column(header: str, target: str, tmp_path: Path) -> None:
     separator = ";" if ";" in header else ","
@@ -86,10 +97,81 @@ def test_groups_and_splits_are_those_of_their_columns(tmp_path: Path) -> None:
     assert divided.rows("val") == list(range(1, 80, 3))
 
 
+@pytest.mark.parametrize("name", ["patient", "Speaker ID", "subject", "group", "source", "session", "video-id"])
+def test_a_column_that_is_called_as_groups_are_is_the_group_and_no_input(name: str, tmp_path: Path) -> None:
+    lines = [f"{row},{row // 4},{'xy'[row % 2]}" for row in range(80)]
+    file = table_of(tmp_path, f"a,{name},b", lines)
+    rows = rows_of(file, group=AUTO)
+    divided = divide(rows)
+    assert (rows.inputs, rows.group) == (["a"], name)
+    assert len(set(zip(divided.samples.groups, divided.splits, strict=True))) == 20
+    assert f"grouped by {name}" in divided.about
+    assert any(f"column {name} is taken as the group" in note for note in divided.notes)
+    for overruled in (rows_of(file), rows_of(file, group=AUTO, inputs=[name])):
+        assert (overruled.inputs, overruled.group, divide(overruled).samples.groups) == (["a", name], None, ())
+    assert rows_of(file, Wanted(columns=(name,)), group=AUTO).inputs == ["a", "b"]
+    assert rows_of(file, group=AUTO, drop=[name]).group == name
+
+
+def test_of_several_groups_one_is_taken_and_none_is_an_input(tmp_path: Path) -> None:
+    lines = [f"{row},{row // 40},{row // 4},{'xy'[row % 2]},{'' if row % 7 else 'u'}" for row in range(80)]
+    rows = rows_of(table_of(tmp_path, "a,session,patient,b,lesion", lines), group=AUTO)
+    assert (rows.inputs, rows.group, rows.target.titles) == (["a"], "patient", ["b"])
+    assert any("and session, lesion as no input" in note for note in divide(rows).notes)
+    lesions = rows_of(rows.where, group="lesion")
+    assert {*divide(lesions).samples.groups} == {"u", ""}  # rows without one are alone
+    assert rows_of(table_of(tmp_path, "a,group", ["1,x", "2,y"]), group=AUTO).target.titles == ["group"]
+    lines = [f"{row},1,{row % 2},{row % 4}" for row in range(80)]
+    few = rows_of(table_of(tmp_path, "a,site,source,b", lines), group=AUTO)
+    with pytest.raises(UserError, match=r"none of which fell into .*column source is taken as the group"):
+        divide(few, BY_HASH)
+
+
+@pytest.mark.parametrize(
+    ("header", "cells"),
+    [
+        ("a,subset,b", ("Training", "dev", "test")),
+        ("a,Partition,b", ("train", "val", "test")),
+        ("a,is_val,is_test,b", ("no,no", "yes,no", "no,yes")),
+        ("a,is_val,is_test,b", ("0,0", "1,0", "0,1")),
+    ],
+)
+def test_splits_are_read_as_manifests_say_them(header: str, cells: Sequence[str], tmp_path: Path) -> None:
+    lines = [f"{row},{cells[row % 3]},{'xy'[row // 3 % 2]}" for row in range(60)]
+    rows = rows_of(table_of(tmp_path, header, lines))
+    divided = divide(rows)
+    assert divided.splits == ["train", "val", "test"] * 20
+    names = header.split(",")[1:-1]
+    assert any(f"{', '.join(names)}: taken as splits or folds" in note for note in divided.notes)
+    assert rows.inputs == ["a"]
+    assert rows_of(rows.where, inputs=names).inputs == ["a", *names]
+
+
+def test_folds_are_read_as_manifests_say_them(tmp_path: Path) -> None:
+    lines = [f"{row},fold{row % 4 + 1},{'xy'[row // 4 % 2]}" for row in range(80)]
+    rows = rows_of(table_of(tmp_path, "a,fold,b", lines))
+    assert rows.inputs == ["a"]
+    divided = divide(rows, Division(folds=4, fold=3))
+    assert {row % 4 for row in divided.rows("test")} == {2}
+    assert len(divided.rows("test")) == 20
+    other = table_of(tmp_path, "a,subset,b", [f"{row},{'ab'[row % 2]},x" for row in range(9)])
+    assert rows_of(other).inputs == ["a", "subset"]  # not all of it are splits
+
+
+def test_which_column_was_taken_as_the_target_is_said_where_several_could_be(tmp_path: Path) -> None:
+    file = table_of(tmp_path, "x,y,target", [f"{row},{row % 4},{'xy'[row % 2]}" for row in range(60)])
+    rows = rows_of(file)
+    assert rows.inputs == ["x", "y"]
+    assert "numbers: x, y" in divide(rows).notes
+    assert any("column target is taken as the target, and y as an input" in note for note in divide(rows).notes)
+    for other in (rows_of(file, drop=["y"]), rows_of(file, Wanted(columns=("y",)))):
+        assert not any("is taken as the target" in note for note in divide(other).notes)
+
+
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        ("a,b,split", ["1,x,train", "2,y,later"], r"t.csv:3: column split: 'later' is none of train, val, test"),
+        ("a,b,split", ["1,x,train", "2,y,later"], r"t.csv:3: split 'later' is none of train, val, test"),
         ("a,b", ["1,x", "2,"], r"t.csv:3: column b has no class"),
         ("a,b", ["1,x", "z,y"], r"t.csv:3: column a: 'z' is no number"),
         ("a,b", ["1,x", "2,y,3"], r"t.csv:3: 3 cells where the header has 2 columns"),
@@ -122,9 +204,51 @@ def test_a_table_without_names_or_rows_is_refused(text: str, message: str, tmp_p
 
 def test_a_column_holds_numbers_where_all_cells_but_missing_ones_do(tmp_path: Path) -> None:
     rows = rows_of(table_of(tmp_path, "a,b,c,d,e,f", ["1,?,,x,1e3,y", "NA,2,,1,inf,y", "-3.5,4,,2,5,y"]))
-    assert [name for name in rows.inputs if rows.holds_numbers(name)] == ["a", "b"]
+    assert (rows.numbers, rows.categories) == (["a", "b"], ["c", "d", "e"])
     assert is_missing("NaN")
     assert not is_missing("0")
+
+
+@pytest.mark.parametrize("cell", ["1,5", "-", "inf", "1_0", "unknown"])
+def test_a_cell_that_is_no_number_among_many_is_refused_and_makes_no_categories(cell: str, tmp_path: Path) -> None:
+    lines = [f"{row};{row};{'xy'[row % 2]}" for row in range(40)]
+    lines[20] = f"1;{cell};x"
+    file = table_of(tmp_path, "a;b;c", lines)
+    rows = rows_of(file)
+    assert rows.numbers == ["a", "b"]
+
+    def check(cells: Sequence[str]) -> None:
+        numbers(cells, ["b"])
+
+    says = rf"t.csv:22: column b: '{cell}' is no number.* --skip-bad, or make categories of .* --category b"
+    with pytest.raises(UserError, match=says):
+        rows.divide(["b"], EXACT, check=check)
+    assert "1 bad row left out" in rows.divide(["b"], EXACT, check=check, skip_bad=True)[0].about
+    named = rows_of(file, inputs=["b"])
+    assert (named.numbers, named.categories) == (["a"], ["b"])
+
+
+def test_cells_of_categories_that_were_not_seen_are_counted_by_column(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"colour": ["red", "7"], "place": {"wood": 1}}
+    tell_of_unseen([["1", "red", "wood"], ["2", "7", ""], ["3", "?", "wood"]], ["a", "colour", "place"], known)
+    tell_of_unseen([], ["a", "colour", "place"], known)
+    assert capsys.readouterr() == ("", "")
+    tell_of_unseen([["1", "7.0", "wood"], ["2", "blue", "sea"]], ["a", "colour", "place"], known)
+    said = "2 cells of column colour (the first is '7.0'), 1 cell of column place (the first is 'sea')"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("begin", "step"), [(1.7e9, 0.25), (-1e12, 3.0), (1.0, 1e-5), (45_000.5, 0.1)])
+def test_numbers_far_from_nought_keep_in_float32_what_differs(begin: float, step: float) -> None:
+    cells = [repr(begin + step * row) for row in range(40)]
+    offset = offset_of([*cells, "", "NA"])
+    kept = torch.tensor([float(cell) - offset for cell in cells], dtype=torch.float32).double()
+    assert torch.allclose(kept.diff(), torch.full((39,), step, dtype=torch.float64), rtol=1e-2)
+
+
+def test_other_numbers_are_left_as_they_are() -> None:
+    for cells in (["1", "2", "3"], ["2001", "2020", "1980"], ["1.7e9"] * 3, ["", "?"], [], ["3e38", "-3e38"]):
+        assert offset_of(cells) == 0
 
 
 def test_the_cells_of_a_table_come_in_the_order_asked_for(tmp_path: Path) -> None:

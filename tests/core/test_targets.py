@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -240,18 +241,47 @@ def test_lists_as_numpy_and_people_write_them(cell: str, labels: list[str]) -> N
     assert Lists([cell, "[]"]).of(cell) == labels
 
 
-def test_pieces_of_a_scan_stay_together_whatever_their_labels(tmp_path: Path) -> None:
-    files = {
-        f"{'ab'[piece % 2]}/scan{scan}_{piece}.bin": f"{scan} {piece}".encode()
-        for scan in range(4)
-        for piece in range(4)
-    }
-    found = as_wanted(folders(tmp_path, files), Wanted("multilabel"))
+def scans_of(found: Listing) -> dict[str, set[str]]:
+    """The groups of each scan."""
     assert found.groups is not None
-    scans = {name.rpartition("/")[2].partition("_")[0]: set() for name in found.names}
+    scans: dict[str, set[str]] = {}
     for name, group in zip(found.names, found.groups, strict=True):
-        scans[name.rpartition("/")[2].partition("_")[0]].add(group)
+        scans.setdefault(name.rpartition("/")[2].partition("_")[0], set()).add(group)
+    return scans
+
+
+@pytest.mark.parametrize(
+    ("task", "place"),
+    [
+        ("classify", lambda scan, piece: scan % 2),
+        ("multilabel", lambda scan, piece: piece % 2),
+        ("regress", lambda scan, piece: scan + 0.5),
+        ("regress", lambda scan, piece: 4 * scan + piece),
+    ],
+)
+@pytest.mark.parametrize("form", ["manifest", "folders"])
+def test_pieces_of_a_scan_stay_together_whatever_their_targets(
+    task: str, place: Callable[[int, int], float], form: str, tmp_path: Path
+) -> None:
+    pieces = [(scan, piece, place(scan, piece)) for scan in range(4) for piece in range(4)]
+    if form == "folders":
+        files = {f"{own}/scan{scan}_{piece}.bin": f"{scan} {piece}".encode() for scan, piece, own in pieces}
+        found = as_wanted(folders(tmp_path, files), Wanted(task))
+    else:
+        for scan, piece, _ in pieces:
+            (tmp_path / f"scan{scan}_{piece}.bin").touch()
+        lines = [f"scan{scan}_{piece}.bin,{own}" for scan, piece, own in pieces]
+        (tmp_path / "list.csv").write_text("\n".join(["file,label", *lines]) + "\n")
+        found = listing(tmp_path / "list.csv", task, "label")
+    scans = scans_of(found)
+    assert len(set.union(*scans.values())) == len(scans) == 4
     assert all(len(groups) == 1 for groups in scans.values())
+    assert any("pieces are kept in one split" in line for line in found.said)
+
+
+def test_files_that_are_numbered_in_each_folder_of_a_number_are_no_pieces(tmp_path: Path) -> None:
+    files = {f"{number}/img_{place}.bin": f"{number} {place}".encode() for number in range(4) for place in range(4)}
+    assert as_wanted(folders(tmp_path, files), Wanted("regress")).groups is None
 
 
 def test_columns_of_flags_that_never_change_are_named(tmp_path: Path) -> None:

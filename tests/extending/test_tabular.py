@@ -160,6 +160,37 @@ def test_predict_and_load_and_the_export_give_the_same_answers(
     assert len(capsys.readouterr().out.splitlines()) >= len(rows) + 1
 
 
+@pytest.mark.slow
+def test_times_far_from_nought_are_learned_and_the_export_says_what_it_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runtime = pytest.importorskip("onnxruntime")
+    random = np.random.default_rng(0)
+    away = random.uniform(-20, 20, 240).round(3)
+    rows = [[1_700_000_000 + own, "red", "late" if own > 0 else "early"] for own in away]
+    table = write(tmp_path / "t.csv", ["time", "colour", "label"], [[repr(float(row[0])), *row[1:]] for row in rows])
+    run = train(tmp_path, table, "--epochs", "20", "--allow-duplicates")
+    assert figures(run)["accuracy"] > 0.8
+    assert "note: numbers: time; categories: colour" in capsys.readouterr().out
+
+    other = write(tmp_path / "new.csv", ["time", "colour"], [["1700000019", "red"], ["1699999981.0", "violet"]])
+    assert command(["tabular", "predict", str(run), str(other), "--json", "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert [answer["class"] for answer in answers] == ["late", "early"]
+    assert "1 cell of column colour (the first is 'violet')" in err
+
+    assert command(["tabular", "export", str(run)]) == 0
+    card = json.loads((run / "export" / "model.onnx.json").read_text())
+    assert "less" in card["number"]
+    inputs = np.array(
+        [[1_700_000_019 - card["less"]["time"], 2], [1_699_999_981 - card["less"]["time"], 0]], np.float32
+    )
+    (given,) = runtime.InferenceSession(str(run / "export" / "model.onnx")).run(None, {"input": inputs})
+    wanted = [[*answer["probabilities"].values()] for answer in answers]
+    np.testing.assert_allclose(given, wanted, rtol=1e-3, atol=1e-5)
+
+
 def test_missing_and_unknown_cells() -> None:
     torch.manual_seed(0)
     kind = Classify(["a", "b"])

@@ -25,7 +25,6 @@ class TrainTabular(SupervisedSettings):
     model: str = option("mlp", "mlp, or module:Class of your own", group="Model", short="-m")
     epochs: float = 50.0
     lr: float = 2e-3
-    group_column: str | None = option(None, "column of what stays in one split; it is no input", group="Data")
     drop: list[str] = option([], "columns that are no input, such as an id", group="Data")
     category: list[str] = option([], "columns of numbers that stand for categories", group="Data")
     hide: float = option(0.0, "share of the cells that are hidden in training", group="Augmentation", ge=0, lt=1)

@@ -11,7 +11,7 @@ import torch
 from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Splits
 from ptapp_core.data.table import Table
-from ptapp_core.data.table_rows import TableRows, is_missing, places_of, read_named
+from ptapp_core.data.table_rows import TableRows, is_missing, offset_of, read_named
 from ptapp_core.jobs import Trained, division_of
 from ptapp_core.kinds.known import wanted_of
 from ptapp_core.machine.runtime import Runtime
@@ -60,8 +60,11 @@ def load(
     table = read_named(where, skip_bad=skip_bad) if source else make(settings.task)
     wanted = wanted_of(settings, card.label_columns if card else ())
     apart: dict[str, Any] = {"drop": settings.drop, "group": settings.group_column} if learns else {}
-    rows = TableRows(where, table, wanted, **apart)
-    columns: Sequence[Column] = card.columns if card else _columns(rows, settings.category)
+    named = [column.name for column in card.columns] if card else settings.category
+    rows = TableRows(where, table, wanted, **apart, inputs=named)
+    found = [Column(name=name, words=None) for name in rows.numbers]
+    found += [Column(name=name, words={}) for name in rows.categories]  # which are not known yet
+    columns: Sequence[Column] = card.columns if card else found
     divided, cells = rows.divide(
         [column.name for column in columns],
         division_of(settings, before) if learns else None,
@@ -70,21 +73,14 @@ def load(
     )
     if card is None:
         training = zip(*(cells[row] for row in divided.rows("train")), strict=True)
-        columns = [_with_words(column, own) for column, own in zip(columns, training, strict=True)]
+        columns = [_measured(column, own) for column, own in zip(columns, training, strict=True)]
     inputs = torch.tensor([encode(columns, row) for row in cells], dtype=torch.float32)
     return Cells(divided, inputs, source is None, columns=columns, label_columns=rows.target.titles)
 
 
-def _columns(rows: TableRows, category: Sequence[str]) -> list[Column]:
-    """The inputs, those of numbers first; of the others the categories are not known yet."""
-    places_of(rows.inputs, category, f"{rows.where}:1")
-    numbers = [name for name in rows.inputs if name not in category and rows.holds_numbers(name)]
-    columns = [Column(name=name, words=None if name in numbers else {}) for name in rows.inputs]
-    return sorted(columns, key=lambda column: column.words is not None)
-
-
-def _with_words(column: Column, cells: Sequence[str]) -> Column:
-    """The column with the categories of the training cells, if it has any."""
+def _measured(column: Column, cells: Sequence[str]) -> Column:
+    """The column with what its training cells say: the categories, or what to subtract from its numbers."""
+    if column.words is None:
+        return column.model_copy(update={"less": less}) if (less := offset_of(cells)) else column
     words = sorted({cell for cell in cells if not is_missing(cell)})
-    numbered = {word: number for number, word in enumerate(words, start=FIRST)}
-    return column if column.words is None else Column(name=column.name, words=numbered)
+    return Column(name=column.name, words={word: number for number, word in enumerate(words, start=FIRST)})

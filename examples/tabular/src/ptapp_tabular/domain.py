@@ -52,11 +52,13 @@ class Tabular(InMemory[TrainTabular, Cells, Network, Card]):
 
     def use(self, card: Card) -> dict[str, Any]:
         """The columns, and the numbers of their categories."""
-        words = {column.name: column.words for column in card.columns}
-        columns = ", ".join(f"{name} ({'number' if own is None else 'category'})" for name, own in words.items())
+        words = {column.name: column.words for column in card.columns if column.words is not None}
+        less = {column.name: column.less for column in card.columns if column.less}
+        columns = ", ".join(f"{each.name} ({'number' if each.words is None else 'category'})" for each in card.columns)
         return {
-            "input": f"float32 (batch, {len(words)}): {columns}; NaN is a missing cell",
-            "categories": {name: own for name, own in words.items() if own is not None},
+            "input": f"float32 (batch, {len(card.columns)}): {columns}; NaN is a missing cell",
+            "categories": words,
+            **({"less": less, "number": "its cell less what is in `less`, in float64"} if less else {}),
             "category": f"its number in `categories`; {MISSING} is a missing one, {UNKNOWN} any other",
         }
 

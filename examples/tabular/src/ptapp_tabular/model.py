@@ -26,6 +26,7 @@ class Column(Typed):
 
     name: str
     words: dict[str, int] | None
+    less: float = 0.0  # subtracted from its numbers, where float32 would hold too few of their digits
 
     def number(self, cell: str) -> float:
         """What the model takes of a cell, NaN for a missing one; raises UserError where it should be a number."""
@@ -33,7 +34,7 @@ class Column(Typed):
             return nan
         if self.words is not None:
             return self.words.get(cell, UNKNOWN)
-        return numbers([cell], [self.name])[0]
+        return numbers([cell], [self.name])[0] - self.less
 
 
 class Card(KindCard):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 
 from ptapp_core.cli.answers import answers_of
-from ptapp_core.data.table_rows import cells_in, cells_of
+from ptapp_core.data.table_rows import cells_in, cells_of, tell_of_unseen
 from ptapp_core.errors import placed
 from ptapp_core.in_memory import Answering
 from ptapp_core.jobs import Which
@@ -52,3 +52,5 @@ def predict(settings: PredictTabular) -> None:
     answer = answers_of(settings, model.kind, [at for at, _ in rows])
     for (at, _), values in zip(rows, model.answers(rows), strict=True):
         answer(at, values)
+    known = {column.name: column.words for column in model.columns if column.words is not None}
+    tell_of_unseen([cells for _, cells in rows], model.names, known)

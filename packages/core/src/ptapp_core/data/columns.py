@@ -1,7 +1,7 @@
 """What the columns of a manifest are called, and what is said of those that are not known."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ptapp_core.data.files import visible
@@ -37,6 +37,12 @@ _SHOWN, _WIDE = 12, 24  # columns that a message names, and characters of each
 def plain(name: str) -> str:
     """A column's name without case, blanks and units: `begin_time` for `Begin Time (s)`."""
     return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
+
+
+def groups_among(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """The columns, cells by name, that are called as groups are and have several values; the likeliest first."""
+    titles = {plain(title): title for title in columns}
+    return [titles[name] for name in GROUP if name in titles and len(set(columns[titles[name]])) > 1]
 
 
 def fits(header: Sequence[str], wanted: Wanted = CLASSES) -> bool:

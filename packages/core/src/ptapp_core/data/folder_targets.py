@@ -35,7 +35,10 @@ def _numbered(listing: Listing) -> Listing:
     except UserError as error:
         raise UserError(f"{listing.where}: {error}: name the folders by numbers, or write {MANIFEST}") from None
     labels = [value[label] for label in listing.class_numbers]
-    return replace(listing, labels=labels, classes=(_NUMBER,), kind=REGRESS, what="a folder per number")
+    found = replace(listing, labels=labels, classes=(_NUMBER,), kind=REGRESS, what="a folder per number")
+    names = [Path(name).name for name in listing.names]
+    # Names that come again in other folders number the files of a folder, which tells its own pieces.
+    return found if len(set(names)) < len(names) else _in_pieces(found)
 
 
 def _labelled(listing: Listing) -> Listing:
@@ -49,14 +52,12 @@ def _labelled(listing: Listing) -> Listing:
     labels = [tuple(float(label in mine) for label in range(len(listing.classes))) for mine in own.values()]
     several = sum(len(mine) > 1 for mine in own.values())
     note = f"{counted(several, 'file')} in several folders, with the label of each"
-    splits = kept.parts or ["train"] * len(labels)
-    groups = pieces_of([Path(name).name for name in kept.names], [("", split) for split in splits])
-    return replace(
-        kept,
-        labels=labels,
-        kind=MULTILABEL,
-        what="a folder per label",
-        notes=(*kept.notes, note),
-        groups=groups,
-        group_note=note_on_pieces(groups) if groups else "",
-    )
+    notes = (*kept.notes, note)
+    return _in_pieces(replace(kept, labels=labels, kind=MULTILABEL, what="a folder per label", notes=notes))
+
+
+def _in_pieces(listing: Listing) -> Listing:
+    """The samples with the recordings that their names are pieces of, whatever their folders."""
+    splits = listing.parts or ["train"] * len(listing.files)
+    groups = pieces_of([Path(name).name for name in listing.names], [("", split) for split in splits])
+    return replace(listing, groups=groups, group_note=note_on_pieces(groups) if groups else "")

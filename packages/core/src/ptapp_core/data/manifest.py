@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from ptapp_core.data.columns import FILE, FOLD, GROUP, LABEL, SPLIT, fits, named, plain, what_lacks
+from ptapp_core.data.columns import FILE, FOLD, GROUP, LABEL, SPLIT, fits, groups_among, named, plain, what_lacks
 from ptapp_core.data.files import visible
-from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import Listing, Span
 from ptapp_core.data.pieces import note_on_pieces, pieces_of
 from ptapp_core.data.several_columns import columns_of
 from ptapp_core.data.split import SplitName
+from ptapp_core.data.split_columns import SplitColumns
 from ptapp_core.data.table import Table, header_of, read_table
 from ptapp_core.data.target_columns import several_flags
 from ptapp_core.data.targets import CLASSES, CLASSIFY, Target, Wanted
 from ptapp_core.data.unread import FileType
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, placed
 
 START = ("start", "onset", "begin", "start_time", "begin_time", "start_s", "start_sec", "onset_s")
 END = ("end", "offset", "stop", "end_time", "stop_time", "end_s", "end_sec", "offset_s")
@@ -28,8 +28,6 @@ FILE_OFFSET = ("file_offset",)
 """Raven's column for where a segment begins in its file; its others count from the first of several files."""
 _OTHER_TIMES = re.compile(r"(start|end|onset|offset|begin|stop)_(time_)?(ms|msec|samples?|frames?|index|minutes?)")
 _OF_A_RECORDING = "fsid"  # with UrbanSound8K's column, start and end are of the recording, not of the file
-_YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
-_FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
 _NEAR = ("audio", "images")  # folders beside a manifest, or beside its folder, that may hold its files
 
 
@@ -88,8 +86,8 @@ class _Manifest:
     def __init__(self, where: Path, table: Table, kind: FileType, wanted: Wanted, *, segments: bool) -> None:
         self.where, self.table, self.kind = where, table, kind
         self.names = list(map(plain, table.header))
-        columns = {name: self._find(known) for name, known in (("file", FILE), ("fold", FOLD))}
-        self.columns: dict[str, int | None] = {**columns, "split": self._split()}
+        self.divides = SplitColumns(table)
+        self.columns: dict[str, int | None] = {"file": self._find(FILE)}
         if not fits(table.header, wanted):
             raise UserError(f"{where}:1: not a manifest: {self._what_it_lacks(wanted)}")
         if segments and _OF_A_RECORDING not in self.names:
@@ -100,7 +98,12 @@ class _Manifest:
     def _taken(self) -> set[int]:
         """The positions of the columns that say something else than the target."""
         known = {place for place, name in enumerate(self.names) if name in (*FILE, *FOLD, *SPLIT, *GROUP)}
-        return known | {place for place in (*self.columns.values(), *self.flags) if place is not None}
+        return known | self._read
+
+    @property
+    def _read(self) -> set[int]:
+        """The positions of those that are read."""
+        return {place for place in (*self.columns.values(), *self.divides.places) if place is not None}
 
     def _find(self, known: Sequence[str]) -> int | None:
         return next((self.names.index(name) for name in known if name in self.names), None)
@@ -108,27 +111,6 @@ class _Manifest:
     def _what_it_lacks(self, wanted: Wanted) -> str:
         hot = several_flags(self.table, self._taken) if self.columns["file"] is not None else ""
         return hot or what_lacks(self.table.header, wanted)
-
-    def _split(self) -> int | None:
-        """The column of the splits; one of another name than `split` only where all that it holds are splits."""
-        for name in SPLIT:
-            if name in self.names:
-                place = self.names.index(name)
-                if name == "split" or all(split_of(cells[place]) for _, cells in self.table.rows):
-                    return place
-        return None
-
-    @cached_property
-    def flags(self) -> dict[int, SplitName]:
-        """The columns such as `is_test` that hold nothing but yes and no, with the split of a yes."""
-        if self._split() is not None:
-            return {}
-        found = {place: split_of(name[3:]) for place, name in enumerate(self.names) if name.startswith("is_")}
-        return {
-            place: split
-            for place, split in found.items()
-            if split and all(cells[place].lower() in (*_YES, *_NO) for _, cells in self.table.rows)
-        }
 
     def _find_times(self) -> None:
         known = {"start": START, "end": END, "duration": DURATION, "file_offset": FILE_OFFSET}
@@ -151,11 +133,11 @@ class _Manifest:
             place = self.columns.get(name)
             return cells[place] if place is not None else ""
 
-        at, name, fold = f"{self.where}:{number}", cell("file"), _FOLD.fullmatch(cell("fold"))
+        at, name = f"{self.where}:{number}", cell("file")
         path = self._resolve(at, name)
         label, target = self.target.read(number, cells, name)
-        if self.columns["fold"] is not None and fold is None:
-            raise UserError(f"{at}: fold {cell('fold')!r} is not a number")
+        with placed(at):
+            split, fold = self.divides.split_of_row(cells), self.divides.fold_of_row(cells)
         span = _span(at, cell("start"), cell("end"), cell("duration"), cell("file_offset"))
         return _Row(
             number,
@@ -163,28 +145,11 @@ class _Manifest:
             _named(name, span),
             label,
             target,
-            self._split_of(at, cells),
-            int(fold[1]) if fold else None,
+            split,
+            fold,
             span,
             cells,
         )
-
-    def _split_of(self, at: str, cells: list[str]) -> SplitName | None:
-        """The split of a row, by its name or by flags; None where the table has no splits."""
-        place = self.columns["split"]
-        if place is not None:
-            if (split := split_of(cells[place])) is None:
-                raise UserError(f"{at}: split {cells[place]!r} is none of train, val, test")
-            return split
-        if not self.flags:
-            return None
-        flagged = {split for place, split in self.flags.items() if cells[place].lower() in _YES}
-        known = set(self.flags.values())
-        others: set[SplitName] = {"train"} if "train" not in known else {"test"} if known == {"train"} else set()
-        if len(found := flagged or others) != 1:
-            which = named([self.table.header[place] for place in self.flags])
-            raise UserError(f"{at}: {which} say {len(flagged)} splits for this row, and a sample is in one")
-        return found.pop()
 
     def _resolve(self, at: str, name: str) -> Path:
         if not name:
@@ -228,7 +193,7 @@ class _Manifest:
     def listing(self, rows: Sequence[_Row]) -> Listing:
         """The samples, with groups by a column whose name is that of one, by segments of a file, or by pieces."""
         classes, labels = self._targets(rows)
-        taken = {place for place in (*self.columns.values(), *self.flags, *self.target.places) if place is not None}
+        taken = {*self._read, *self.target.places}
         columns = {
             title: [row.cells[place] for row in rows]
             for place, title in enumerate(self.table.header)
@@ -245,7 +210,7 @@ class _Manifest:
             labels,
             classes,
             [split for split in splits if split] if all(splits) else None,
-            [row.fold for row in rows if row.fold is not None] if self.columns["fold"] is not None else None,
+            [row.fold for row in rows if row.fold is not None] if self.divides.fold is not None else None,
             groups,
             spans=spans if any(spans) else None,
             columns=columns,
@@ -291,8 +256,7 @@ class _Manifest:
         )
 
     def _groups(self, rows: Sequence[_Row], columns: dict[str, list[str]]) -> tuple[list[str] | None, str]:
-        titles = {plain(title): title for title in columns}
-        known = [titles[name] for name in GROUP if name in titles and len(set(columns[titles[name]])) > 1]
+        known = groups_among(columns)
         if known:
             others = f", not {' or '.join(known[1:])}: --group-column chooses" if known[1:] else ""
             note = f"column {known[0]} is taken as the group that stays in one split{others}"
@@ -301,7 +265,11 @@ class _Manifest:
         if any(row.span for row in rows):
             # From the manifest, which stays the same wherever the data lies and however its path is given.
             return [os.path.relpath(row.file, self.where.parent) for row in rows], ""
-        pieces = pieces_of([row.name for row in rows], [(row.label, row.split) for row in rows])
+        # Labels and numbers tell apart no classes, in which a stem could be the only one.
+        classes = [row.label if self.target.kind == CLASSIFY else "" for row in rows]
+        pieces = pieces_of(
+            [row.name for row in rows], [(own, row.split) for own, row in zip(classes, rows, strict=True)]
+        )
         return pieces, note_on_pieces(pieces) if pieces else ""
 
 

@@ -1,14 +1,20 @@
-"""A table whose rows are the samples: which column is the target, and the targets, splits and groups of its rows."""
+"""A table whose rows are the samples: what each column is, and the targets, splits and groups of its rows."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ptapp_core.data.layout import split_of
+import torch
+
+from ptapp_core.data.columns import groups_among, named
+from ptapp_core.data.listing import AUTO
 from ptapp_core.data.loader import target_tensor
 from ptapp_core.data.rows import Divided
 from ptapp_core.data.several_columns import columns_of
 from ptapp_core.data.split import SPLITS, Division, Known, Samples, SplitName, assign, digest
+from ptapp_core.data.split_columns import SplitColumns
 from ptapp_core.data.table import Table, read_table
 from ptapp_core.data.targets import (
     CLASSIFY,
@@ -23,10 +29,11 @@ from ptapp_core.data.targets import (
 from ptapp_core.errors import UserError, counted, nearest, placed
 
 USUAL = ("target", "label", "labels", "class", "y")
-"""Names of the target's column; where there is none of them it is the last."""
+"""Names of the target's column, the likeliest first; where there is none of them it is the last."""
 MISSING = ("", "?", "na", "n/a", "nan", "null")
 """What a cell that holds nothing is written like, in small letters."""
-_SPLIT = "split"
+_NEARLY = 0.9  # the share of numbers that makes a column one of numbers: the other cells are refused, by row
+_FAR = 1000.0  # deviations from 0, from which on float32 holds too few digits of what differs
 
 
 def is_missing(cell: str) -> bool:
@@ -80,7 +87,8 @@ class _Row(NamedTuple):
     line: int
     text: str
     target: Target | None
-    split: SplitName
+    split: SplitName | None
+    fold: int | None
     group: str
     content: list[str]
 
@@ -88,42 +96,82 @@ class _Row(NamedTuple):
 class TableRows:
     """A table whose rows are the samples.
 
-    A column `split` says which split a row is in. A column without a name is left out.
+    Columns of splits, folds and groups are found by the names that they have in manifests, and are no inputs. A column
+    without a name is left out.
 
     Args:
         where: the table, for messages.
         wanted: what is to be learned; without columns the target has a usual name, or is the last.
         drop: columns that are no input.
-        group: the column of what stays in one split, which is no input either.
+        group: the column of what stays in one split, which is no input either; AUTO: one of a usual name.
+        inputs: columns that are inputs, whatever they are called: of categories, or those of a trained run.
     """
 
     def __init__(
-        self, where: Path, table: Table, wanted: Wanted, *, drop: Sequence[str] = (), group: str | None = None
+        self,
+        where: Path,
+        table: Table,
+        wanted: Wanted,
+        *,
+        drop: Sequence[str] = (),
+        group: str | None = None,
+        inputs: Sequence[str] = (),
     ) -> None:
         self.where, self.table, self.kind = where, table, wanted.kind
-        header = table.header
-        beside = [*drop, *([group] if group else [])]
-        places_of(header, beside, f"{where}:1")
-        inputs = [name for name in header if name and name.lower() != _SPLIT and name not in beside]
-        usual = [name for name in inputs if name.lower() in USUAL] or inputs[-1:]
-        if not usual:
-            raise UserError(f"{where}:1: has no column for a target")
-        wanted = wanted if wanted.columns else Wanted(wanted.kind, (usual[0],))
-        every = range(len(header))  # for columns of 0 and 1 beside the target are inputs, and no labels
+        asked = [group] if group not in (AUTO, None) else []
+        places_of(table.header, [*drop, *asked], f"{where}:1")
+        self._divides = SplitColumns(table, leave=(*inputs, *wanted.columns))
+        others = {table.header[place] for place in self._divides.places}
+        free = [name for name in table.header if name and name not in others]
+        groups = groups_among({name: self._cells(name) for name in free if name not in inputs}) if group == AUTO else []
+        self._notes: list[str] = []
+        self._named = inputs
+        wanted = wanted if wanted.columns else Wanted(wanted.kind, (self._usual(free, [*drop, *asked], groups),))
+        every = range(len(table.header))  # for columns of 0 and 1 beside the target are inputs, and no labels
         self.target = columns_of(where, table, wanted, taken=every)
         self.target.refuse_what_is_no_class()
-        self.inputs = [name for name in inputs if name not in self.target.titles]
+        groups = [name for name in groups if name not in self.target.titles]
+        beside = [*self.target.titles, *drop, *asked, *groups]
+        self.inputs = [name for name in free if name not in beside]
         """The columns beside those, in the order of the table."""
         if not self.inputs:
             raise UserError(f"{where}:1: there is no column beside the target {self.target.titles[0]}")
-        self._split = next((place for place, name in enumerate(header) if name.lower() == _SPLIT), None)
-        self._group = header.index(group) if group else None
+        places_of(self.inputs, inputs, f"{where}:1")
+        self.group = next(iter([*asked, *groups]), None)
+        """The column of what stays in one split."""
+        self._group_note = _note_on_groups(groups)
 
-    def holds_numbers(self, name: str) -> bool:
-        """Whether all cells of a column are numbers, but for those that are missing; False without any."""
+    def _usual(self, free: Sequence[str], beside: Sequence[str], groups: Sequence[str]) -> str:
+        """The column of the target where its user names none, and a note where several are called as it may be."""
+        free = [name for name in free if name not in beside]
+        by_name = {name.lower(): name for name in reversed(free)}
+        usual = [by_name[name] for name in USUAL if name in by_name]
+        if usual[1:]:
+            self._notes.append(
+                f"column {usual[0]} is taken as the target, and {' and '.join(usual[1:])} as an input: --label-column "
+                "chooses, --drop leaves out"
+            )
+        measured = [name for name in free if name not in groups]
+        if not (found := usual or (measured if measured[1:] else free)[-1:]):
+            raise UserError(f"{self.where}:1: has no column for a target")
+        return found[0]
+
+    def _cells(self, name: str) -> list[str]:
         place = self.table.header.index(name)
-        cells = {cells[place] for _, cells in self.table.rows}
-        return not cells <= {*MISSING} and all(is_missing(cell) or is_number(cell) for cell in cells)
+        return [cells[place] for _, cells in self.table.rows]
+
+    @cached_property
+    def numbers(self) -> list[str]:
+        """The inputs that hold numbers, but for those that were named as inputs.
+
+        Nearly all of their cells that are not missing are numbers: another one is a mistake there, and no category.
+        """
+        return [name for name in self.inputs if name not in self._named and _are_numbers(self._cells(name))]
+
+    @property
+    def categories(self) -> list[str]:
+        """The other inputs."""
+        return [name for name in self.inputs if name not in self.numbers]
 
     def divide(
         self,
@@ -150,11 +198,14 @@ class TableRows:
                 text, target = self.target.read(line, cells, f"column {'+'.join(self.target.titles)}")
                 with placed(f"{self.where}:{line}"):
                     check(content)
-                    split, group = self._split_of(cells), self._group_of(cells)
-                    kept.append(_Row(line, text, target, split=split, group=group, content=content))
+                    split, fold = self._divides.split_of_row(cells), self._divides.fold_of_row(cells)
+                group = self._group_of(cells)
+                kept.append(_Row(line, text, target, split=split, fold=fold, group=group, content=content))
             except UserError as error:
                 if not skip_bad:
-                    raise UserError(f"{error}; leave such rows out with --skip-bad") from error
+                    odd = next((name for name in self.numbers if f"column {name}:" in str(error)), None)
+                    how = f", or make categories of all its cells with --category {odd}" if odd else ""
+                    raise UserError(f"{error}; leave such rows out with --skip-bad{how}") from error
                 skipped.append(str(error))
         if not kept:
             raise UserError(f"{self.where}: no row that can be used (the first: {skipped[0]})")
@@ -163,23 +214,32 @@ class TableRows:
 
     def _divided(self, rows: Sequence[_Row], division: Division | None, left_out: str) -> Divided:
         digests = [digest("\x1f".join(row.content).encode()) for row in rows]
-        groups = [row.group for row in rows] if self._group is not None else ()
+        groups = [row.group for row in rows] if self.group else ()
         samples = Samples([f"{self.where.name}:{row.line}" for row in rows], digests, digests, groups)
-        splits = [row.split for row in rows] if self._split is not None else ()
+        splits = [row.split for row in rows if row.split]
+        folds = [row.fold for row in rows if row.fold is not None]
         names, targets, labels = self.target.names, [row.target for row in rows if row.target is not None], []
         if self.kind == CLASSIFY:
             names = in_order(row.text for row in rows)
             places = {name: number for number, name in enumerate(names)}
             labels = [places[row.text] for row in rows]
         same = "rows of the same cells"
-        known = Known(self.where, labels, names if labels else (), splits, same=same, one_class_each=False)
-        assigned, notes = assign(samples, known, division), [self.target.note] if self.target.note else []
+        known = Known(self.where, labels, names if labels else (), splits, folds, same=same, one_class_each=False)
+        try:
+            assigned = assign(samples, known, division)
+        except UserError as error:
+            raise UserError(f"{error} ({self._group_note})" if self._group_note else str(error)) from error
+        kinds = self._note_on_inputs() if division is not None and division.before is None else ""
+        notes = [
+            note for note in (kinds, self.target.note, *self._notes, self._group_note, self._note_on_splits()) if note
+        ]
         if division is not None and not labels:
             learned = [own for row in assigned.rows("train") if isinstance(own := targets[row], tuple)]
             refuse_single(self.where, self.kind, learned, names=names)
             notes += note_on_single(self.kind, learned)
         sizes = ", ".join(f"{len(assigned.rows(split)):,} {split}" for split in SPLITS if assigned.rows(split))
         about = f"{self.where.name}: {sizes}; {said_of(self.kind, names)} in {'+'.join(self.target.titles)}"
+        about += f"; grouped by {self.group}" if self.group else ""
         about += (f"; {assigned.note}" if assigned.note else "") + left_out
         return Divided(
             target_tensor(labels or targets),
@@ -191,12 +251,64 @@ class TableRows:
             notes=notes,
         )
 
-    def _split_of(self, cells: Sequence[str]) -> SplitName:
-        if self._split is None:
-            return "train"
-        if (found := split_of(cells[self._split])) is None:
-            raise UserError(f"column {_SPLIT}: {cells[self._split]!r} is none of train, val, test")
-        return found
+    def _note_on_inputs(self) -> str:
+        """A line on which inputs are numbers, and which categories."""
+        kinds = (("numbers", self.numbers), ("categories", self.categories))
+        return "; ".join(f"{kind}: {named(names)}" for kind, names in kinds if names)
+
+    def _note_on_splits(self) -> str:
+        """A line on columns that divide the rows, where they are not called `split`."""
+        found = [name for place in self._divides.places if (name := self.table.header[place]).lower() != "split"]
+        return f"{named(found)}: taken as splits or folds of the table, and no input" if found else ""
 
     def _group_of(self, cells: Sequence[str]) -> str:
-        return "" if self._group is None else cells[self._group]
+        """The group of a row; a row without one is alone."""
+        cell = cells[self.table.header.index(self.group)] if self.group else ""
+        return "" if is_missing(cell) else cell
+
+
+def tell_of_unseen(rows: Iterable[Sequence[str]], columns: Sequence[str], known: Mapping[str, Collection[str]]) -> None:
+    """Prints a line to stderr where cells hold a category which is not among those that are known of their column.
+
+    Args:
+        rows: the cells of each row, in these columns.
+        columns: their names.
+        known: the categories of each column that has any.
+    """
+    said = []
+    for name, cells in zip(columns, zip(*rows, strict=True), strict=False):  # without rows there are no cells
+        unseen = [cell for cell in cells if name in known and not is_missing(cell) and cell not in known[name]]
+        if unseen:
+            said.append(f"{counted(len(unseen), 'cell')} of column {name} (the first is {unseen[0]!r})")
+    if said:
+        print(f"note: categories that were not there in training say nothing: {', '.join(said)}", file=sys.stderr)
+
+
+def offset_of(cells: Iterable[str]) -> float:
+    """What to subtract from the numbers in these cells before they are float32; 0 where nothing has to be.
+
+    float32 has 7 digits: where the mean is more than 1,000 deviations from 0, as of times in seconds since 1970, too
+    few of them would be left for what differs between the rows.
+    """
+    found = torch.tensor([float(cell) for cell in cells if not is_missing(cell)], dtype=torch.float64)
+    if not len(found):
+        return 0.0
+    mean = found.mean().item()
+    return mean if 0 < _FAR * found.std(correction=0).item() < abs(mean) else 0.0
+
+
+def _are_numbers(cells: Iterable[str]) -> bool:
+    """Whether nearly all cells that are not missing are numbers; False without any."""
+    held = [cell for cell in cells if not is_missing(cell)]
+    return bool(held) and sum(map(is_number, held)) >= _NEARLY * len(held)
+
+
+def _note_on_groups(groups: Sequence[str]) -> str:
+    """A line on the columns that are called as groups are, the first of which is the group."""
+    if not groups:
+        return ""
+    others = f", and {named(groups[1:])} as no input" if groups[1:] else ""
+    return (
+        f"column {groups[0]} is taken as the group that stays in one split{others}: --group-column chooses another, or "
+        "none, which makes inputs of them"
+    )
