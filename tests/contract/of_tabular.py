@@ -98,6 +98,7 @@ ROWS = [
             "no such column": (["--label-column", "specis"], "species"),
             "no column to drop": (["--drop", "id"], "flowers.csv:1: column id"),
             "no column of categories": (["--category", "hight"], "height"),
+            "the target as a category": (["--category", "species"], "column species"),
             "no column of groups": (["--group-column", "owner"], "column owner"),
             "a measurement as a class": (["--label-column", "width"], "--task regress"),
             "out of bounds": (["--hide", "1"], "--hide"),

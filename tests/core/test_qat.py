@@ -346,6 +346,18 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert not (runs[0].parent / "none").exists()
 
 
+@pytest.mark.parametrize("place", ["", "checkpoints/STEP", "checkpoints/STEP/model.safetensors"])
+def test_the_weights_of_such_a_run_are_refused_with_the_run_that_it_began_with(
+    place: str, runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, rounded = runs
+    source = rounded / place.replace("STEP", max(path.name for path in (rounded / "checkpoints").glob("step-*")))
+    assert command(train(plain.parent, "--weights", str(source), "--run-dir", str(plain.parent / "none"))) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--weights {source}: was trained with --qat" in line
+    assert f"give the run that it began with, {plain}, and" in line
+
+
 def test_the_run_that_it_began_with_may_be_moved_but_not_denied(
     runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_loss_that_still_falls_where_it_is_not_finite_any_more_says_enough() -
         ([2.0] * 40, "falls at no rate from 0.0001 to .*; give more --steps"),
         ([2.0] * 20 + [9.0] * 20, "falls at no rate"),
         ([2.0 - 0.04 * step for step in range(40)], "still falls at the highest rate, .*; give a greater --highest"),
+        ([2.0 - 0.1 * step for step in range(12)], "still falls at the highest rate, .*; give more --steps"),
         ([2.0] * 5, "finite for 5 steps only; give a smaller --lowest"),
         ([0.0] * 40, "falls at no rate"),
     ],
@@ -119,7 +120,8 @@ def test_a_domain_leaves_a_table_and_a_picture(row: Row, tmp_path: Path, capsys:
     assert header == ["lr", "loss", "smoothed"]
     assert len(rows) == 40
     said = capsys.readouterr()
-    assert "suggested: --lr" in said.out or "find-lr: the loss" in said.err
+    refused = "find-lr: the loss" in said.err and f"drawn in {folder / 'rates.png'}" in said.err
+    assert "suggested: --lr" in said.out or refused
     assert command([domain, "find-lr", *options, "--lowest", "1"]) == 2
     assert "--lowest 1 must be less than --highest 1" in capsys.readouterr().err
     assert command([domain, "find-lr", *options, "--epochs", "2"]) == 2

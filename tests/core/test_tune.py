@@ -168,6 +168,16 @@ def test_three_failures_without_a_success_end_the_study(tmp_path: Path, capsys: 
     assert [row["state"] for row in table(tmp_path)] == ["fail"] * 3
 
 
+def test_a_figure_that_there_is_not_ends_the_study_with_the_first_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(tmp_path, "--monitor", "acc")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    study = tmp_path / "toytune-tune" / "study"
+    assert f"--monitor acc: the evaluation has no such figure; known: accuracy (first remove {study})" in line
+    assert [row["state"] for row in table(tmp_path)] == ["fail"]
+
+
 def test_settings_that_do_not_go_together_fail_without_a_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +205,8 @@ REFUSED = [
     (["--space", "hidden=8,16"], "its values are lists, which a TOML file can give: hidden = [[64, 64], [256]]"),
     (["--space", "epochs=1,2"], "epochs cannot be tuned: it says what, where or how long a job learns, not how"),
     (["--space", "seed=1..9"], "seed cannot be tuned"),
+    (["--space", "folds=2,3"], "folds cannot be tuned"),
+    (["--space", "fold=1..3"], "fold cannot be tuned"),
     (["--space", "device=cpu,cuda"], "device cannot be tuned"),
     (["--space", "patience=1,2"], "patience cannot be tuned"),
     (["--space", "absent.toml"], "absent.toml: cannot read the settings"),

@@ -55,6 +55,9 @@ def train(settings: TrainToy) -> None:
     _status(run, "running")
     with (run / "starts").open("a") as file:
         file.write("resume\n" if settings.resume else "new\n")
+    if settings.monitor not in (None, "accuracy"):
+        _status(run, "failed")
+        raise UserError(f"--monitor {settings.monitor}: the evaluation has no such figure; known: accuracy")
     if settings.lr > 0.5:
         _status(run, "failed")
         raise UserError("step 1: the loss is not finite")

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError, counted
 from ptapp_core.jobs import Trained
 from ptapp_core.nn.widths import Widths, set_widths
+from ptapp_core.runs.reading import Record
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, checked
 
@@ -74,8 +75,8 @@ def read_weights(path: Path, form: type[W], *, domain: str, about: type[Meta[Any
             begin so.
 
     Raises:
-        UserError: the file is missing, damaged, no state dict, or a pickle that would run code, or a weight is not a
-            finite number.
+        UserError: the file is missing, damaged, no state dict, or a pickle that would run code, a weight is not a
+            finite number, or the run was trained with `--qat`.
     """
     source, file = f"--weights {path}", _file_of(path, domain, about)
     state, left_out, others, card = _read_state(file), "", {}, None
@@ -90,7 +91,7 @@ def read_weights(path: Path, form: type[W], *, domain: str, about: type[Meta[Any
             and all(any(_matches(name, each) for name in rest) for each in beside)
             and all(any(_matches(name, each) for each in beside) for name in rest)
         ):
-            state, others, card = own, rest, _card_of(file, about)
+            state, others, card = own, rest, _card_of(source, file, about)
         parts = {name.partition(".")[0] for name in state}
         if not (len(parts) == 1 and parts <= _WRAPPERS and all("." in name for name in state)):
             break
@@ -108,10 +109,21 @@ def _matches(name: str, each: str) -> bool:
     return name == each or (each.endswith(".") and name.startswith(each))
 
 
-def _card_of(checkpoint: Path, about: type[Meta[Any]]) -> Any:
-    """The card of the run of a checkpoint's file; None for a file elsewhere."""
-    meta = checkpoint.resolve().parent.parent.parent / "meta.json"
-    return checked(meta, read_json(meta), about).model if meta.is_file() else None
+def _card_of(source: str, checkpoint: Path, about: type[Meta[Any]]) -> Any:
+    """The card of the run of a checkpoint's file; None for a file elsewhere.
+
+    Raises UserError, which begins with `source`, where the run was trained with `--qat`.
+    """
+    run = checkpoint.resolve().parent.parent.parent
+    meta = run / "meta.json"
+    if not meta.is_file():
+        return None
+    found = checked(meta, read_json(meta), about)
+    if found.qat:
+        began = Record(run).config.get("qat")
+        remedy = f"give the run that it began with, {began}, and train with --qat after that"
+        raise UserError(f"{source}: was trained with --qat, and has the ranges of its layers besides: {remedy}")
+    return found.model
 
 
 def _file_of(path: Path, domain: str, about: type[Meta[Any]]) -> Path:

@@ -35,6 +35,7 @@ _KEPT = 0.9
 _SHARE = 0.1
 """The rate that is suggested, as a share of that of the least loss, beyond which training becomes unstable."""
 _ENOUGH = 10  # steps, whose smoothed loss is what it began with
+_MANY = 4 * _ENOUGH  # fewer steps are over before the smoothed loss has followed a rise
 _RISE = 0.1
 """By what share the smoothed loss may exceed that before training is called unstable."""
 _FALL = 0.05
@@ -76,9 +77,9 @@ def find_lr(domain: AnyDomain, settings: Any) -> None:
     write_table(points, folder / "rates.csv")
     try:
         suggested = suggestion(points, plan.steps)
-    except UserError:
-        draw(points, None, folder / "rates.png")
-        raise
+    except UserError as error:
+        drawn = draw(points, None, folder / "rates.png")
+        raise UserError(f"{error}; the losses are drawn in {drawn}") from error
     draw(points, suggested, folder / "rates.png")
     factor = job.settings.lr_factor
     scaled = f", which --lr-scale multiplies by {factor:.3g}" if factor != 1 else ""
@@ -136,7 +137,8 @@ def suggestion(points: Sequence[Point], steps: int) -> float:
             f"find-lr: the loss falls at no rate from {points[0].lr:.2g} to {stable[-1].lr:.2g}; give more --steps"
         )
     if least == points[-1] and len(points) == steps:
-        raise UserError(f"find-lr: the loss still falls at the highest rate, {least.lr:.2g}; give a greater --highest")
+        remedy = "more --steps" if steps < _MANY else "a greater --highest"
+        raise UserError(f"find-lr: the loss still falls at the highest rate, {least.lr:.2g}; give {remedy}")
     return _SHARE * least.lr
 
 

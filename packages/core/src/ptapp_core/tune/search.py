@@ -70,6 +70,8 @@ def _work(domain: str, settings: TuneSettings, study: Study, stop: StopRequest) 
                 raise Interrupted(f"trial {claimed.number} was stopped; continue with the same command")
             return
         _close(settings, study, claimed, outcome)
+        if f"--monitor {study.monitor}:" in outcome.note:  # which no trial will mend
+            raise UserError(f"{outcome.note} (first remove {study.folder})")
         failed = failed + 1 if outcome.state == TrialState.FAIL else 0
         if failed == _HOPELESS and not study.trials(*_TRIED):
             raise UserError(f"{failed} trials failed and none succeeded; trial {claimed.number}: {outcome.note}")

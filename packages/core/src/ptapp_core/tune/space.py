@@ -21,7 +21,7 @@ _WHAT = frozenset(
     (
         *("data", "skip_bad", "split", "allow_duplicates", "group_column", "label_column", "text_column", "task"),
         *("encoding", "pair", "text_per", "val", "split_by", "cache", "env", "trial", "max_episode_steps"),
-        *("patience", "monitor"),
+        *("patience", "monitor", "folds", "fold", "seeds"),
     )
 )
 _IN_THE_LOSS = frozenset(("loss", "task_weights", "label_smoothing", "balance"))
