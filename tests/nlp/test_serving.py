@@ -67,7 +67,9 @@ def test_pairs(model: str, tmp_path: Path) -> None:
     rows = [f"{one} word{n},{other} word{n},{one == other}" for n in range(15) for one in CD for other in CD]
     (tmp_path / "t.csv").write_text("\n".join(["premise,hypothesis,label", *rows]) + "\n")
     encoder = ["--pretrained", str(save(config_of("bert"), tmp_path / "bert")), "--batch-size", "8"]
-    run = trained(tmp_path, tmp_path / "t.csv", "--model", model, *(encoder if model == "bert" else SMALL))
+    run = trained(
+        tmp_path, tmp_path / "t.csv", "--split", "exact", "--model", model, *(encoder if model == "bert" else SMALL)
+    )
     folder, asked = export(run), [*PAIRS, ("cat", "dog")]
     answers = served(folder, [*map(list, PAIRS), "cat\tdog"])
     assert_alike(answers, ptapp.load(run, device="cpu").predict(asked))
