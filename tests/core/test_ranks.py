@@ -123,7 +123,7 @@ def test_ranks_whose_launcher_was_killed_say_once_why_they_stop(
         raise Interrupted("stopped and saved")
 
     monkeypatch.setattr(child, "main", lambda: run(app, ["train"]))
-    monkeypatch.setattr(child, "_end_with", lambda *_: None)
+    monkeypatch.setattr(child, "end_with", lambda *_: None)
     for rank in "102":
         monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(logs / "attempt" / rank / "error.json"))
         if rank == "1":  # the first to end; the folder goes with it
