@@ -32,19 +32,19 @@ def on_ranks(folder: Path, *names: str, ranks: int = 2, **options: Any) -> int:
     return done.returncode
 
 
-def assert_close(one: Path, other: Path, file: str) -> None:
+def assert_close(one: Path, other: Path, file: str, *, within: float) -> None:
     expected, got = load_file(one / file), load_file(other / file)
     assert expected.keys() == got.keys()
     for key, value in expected.items():
         if key.endswith("in_projection.bias"):
             # What is added to all keys changes no attention: its gradient is rounding, which Adam makes a step of.
             value, got[key] = (torch.cat(bias.chunk(3)[::2]) for bias in (value, got[key]))
-        torch.testing.assert_close(got[key], value, rtol=0, atol=1e-6, msg=f"{file}: {key}")
+        torch.testing.assert_close(got[key], value, rtol=0, atol=within, msg=f"{file}: {key}")
 
 
-def assert_learned_alike(one: Path, other: Path) -> None:
-    assert_close(one, other, "learned.safetensors")
-    assert_close(one, other, f"checkpoints/{last_checkpoint(one).name}/model.safetensors")
+def assert_learned_alike(one: Path, other: Path, *, within: float = 1e-6) -> None:
+    assert_close(one, other, "learned.safetensors", within=within)
+    assert_close(one, other, f"checkpoints/{last_checkpoint(one).name}/model.safetensors", within=within)
     for before, after in zip(record(one), record(other), strict=True):
         assert after == pytest.approx(before, rel=1e-4)
 
@@ -72,7 +72,8 @@ def test_a_share_is_a_part_of_the_memory(two: Path, tmp_path: Path) -> None:
     assert max(share_of(two, "adamw", rank)["held"] for rank in range(2)) <= 0.55 * whole
     on_ranks(tmp_path, "adamw", ranks=4)
     assert max(share_of(tmp_path, "adamw", rank)["held"] for rank in range(4)) <= 0.30 * whole
-    assert_learned_alike(tmp_path / "one", tmp_path / "adamw")
+    # Adam divides a small gradient by its own size, and so makes more of how it was rounded.
+    assert_learned_alike(tmp_path / "one", tmp_path / "adamw", within=5e-6)
 
 
 def test_a_value_that_is_not_finite_on_one_rank_reaches_the_shards_of_none(two: Path) -> None:
