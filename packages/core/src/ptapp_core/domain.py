@@ -44,6 +44,7 @@ from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 from ptapp_core.runs.typed import Meta, Typed
 from ptapp_core.settings.after_training import BenchmarkSettings, EvaluateSettings, ExportSettings, OfRun
+from ptapp_core.settings.auto import continued
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import short_name
 from ptapp_core.settings.supervised import SupervisedSettings
@@ -282,8 +283,9 @@ def about_of(domain: AnyDomain, job: AnyJob) -> dict[str, Any]:
 
 def train_once(domain: AnyDomain, settings: Any) -> Path | None:
     """Leaves a run directory with record, weights and report; None where other processes did the work."""
-    if relaunch(settings.nproc):
+    if relaunch(settings.ranks):
         return None
+    settings = continued(settings, domain.job_name(settings))
     job, loader, why_batch = begun(domain, settings)
     runtime, data, model = job.runtime, job.data, job.model
     loss, measured = domain.loss(job), len(job.parts["val"]) > 0

@@ -11,6 +11,7 @@ from ptapp_core.settings.after_training import ExportSettings, OfRun
 from ptapp_core.settings.fields import flag, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import full_name
+from ptapp_core.settings.ranks import machines
 from ptapp_core.settings.train import JobSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
@@ -207,6 +208,11 @@ class TrainRL(JobSettings):
 
     @model_validator(mode="after")
     def _numbers_fit_together(self) -> Self:
+        least, most = machines(self.nnodes)
+        if least < most:
+            raise ValueError(
+                f"--nnodes {self.nnodes}: each rank has environments of its own, so their number stays: give --nnodes N"
+            )
         if self.envs % self.nproc or self.batch_size % self.nproc:
             raise ValueError(f"--envs and --batch-size must be multiples of --nproc {self.nproc}")
         if self.algo in OFF_POLICY:

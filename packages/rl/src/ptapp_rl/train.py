@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ptapp_core.cli.ranks import relaunch
+from ptapp_core.errors import UserError
 from ptapp_core.fit import fit
 from ptapp_core.jobs import run_of, runtime_of, schedule_of
 from ptapp_core.loop.milestones import Evaluate
@@ -16,6 +17,7 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.terminal import tell
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import checked
+from ptapp_core.settings.auto import continued
 from ptapp_rl.algos.build import build, exploration_note, frames_per_step, plan_of, task_and_source, tuning
 from ptapp_rl.card import About, card_of
 from ptapp_rl.config import TrainRL
@@ -36,8 +38,9 @@ def train(settings: TrainRL) -> None:
 
 def train_once(settings: TrainRL) -> None:
     """Leaves a run directory with record, weights and report."""
-    if relaunch(settings.nproc):
+    if relaunch(settings.ranks):
         return
+    settings = continued(settings, f"rl-{settings.algo}")
     runtime = runtime_of(settings)
     if settings.resume is not None:
         refuse_code_of(settings.resume, settings.env)
@@ -45,6 +48,8 @@ def train_once(settings: TrainRL) -> None:
             say_code_of(settings.env, tell)
     before = {} if settings.resume is None else read_json(settings.resume / "meta.json")
     name = resolve(settings.env, before.get("env"))
+    if settings.envs % runtime.world or settings.batch_size % runtime.world:
+        raise UserError(f"--envs and --batch-size must be multiples of the {runtime.world} ranks")
     count = settings.envs // runtime.world
     if settings.trial and runtime.is_main:
         tell(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)")

@@ -157,7 +157,8 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         if "DataLoader worker" in str(error):  # torch raises it wherever the job is when a worker dies
             text = "a process that loads data was killed, as happens when memory is short: give fewer --workers"
             return _stop(f"ptapp: error: {text}", error, debug)
-        if "RANK" not in os.environ or "by peer" not in str(error) or debug:
+        gone = any(words in str(error) for words in ("by peer", "connectFullMesh failed"))  # gloo, of another rank
+        if "RANK" not in os.environ or not gone or debug:
             raise
         time.sleep(10)  # the launcher ends this rank when it has seen the failed one; only that one's code counts
         return 1

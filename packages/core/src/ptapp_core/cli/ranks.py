@@ -1,8 +1,9 @@
-"""Several processes of one job on this machine: `--nproc N` is torchrun on a free port."""
+"""Several processes of one job: `--nproc`, `--nnodes` and `--max-restarts` are torchrun within this command."""
 
 import logging
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,10 +13,14 @@ from ptapp_core.cli.app import SAID
 from ptapp_core.cli.child import child_command
 from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import STOPS
+from ptapp_core.settings.ranks import Ranks, machines
+
+_LAST_CALL = 10  # seconds that the machines wait for more, where as many as they need are there
+_MEETING = 900  # seconds that they wait for those
 
 
-def relaunch(nproc: int, *, remedy: str = "continue from the last checkpoint with --resume") -> bool:
-    """Runs this command again as `nproc` ranks and returns True when they are done; False if there is no need to.
+def relaunch(ranks: Ranks, *, remedy: str = "continue from the last checkpoint with --resume") -> bool:
+    """Runs this command again as several ranks and returns True when they are done; False if there is no need to.
 
     The ranks are processes of torch's elastic launcher, which is what `torchrun` starts: under torchrun itself, on one
     or many nodes, the ranks are there already and the job simply begins.
@@ -25,31 +30,37 @@ def relaunch(nproc: int, *, remedy: str = "continue from the last checkpoint wit
 
     Raises:
         SystemExit: with the exit code of the ranks, of which one has said why.
-        UserError: a rank was killed.
+        UserError: a rank was killed, or the machines did not meet.
     """
-    if nproc == 1 or "WORLD_SIZE" in os.environ:
+    if ranks.one or "WORLD_SIZE" in os.environ:
         return False
     with TemporaryDirectory(prefix="ptapp-") as logs:
-        _launch(nproc, logs, remedy)
+        _launch(ranks, logs, remedy)
     return True
 
 
-def _launch(nproc: int, logs: str, remedy: str) -> None:
+def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // nproc)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks.nproc)))
+    # Else ranks that start again read in torch's store where the ranks before them were, and wait for those.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
     # One that is ignored, as SIGHUP is under `nohup`, stays so.
     handled = [number.name for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
+    least, most = machines(ranks.nnodes)
     config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=nproc,
-        run_id=uuid4().hex,
+        min_nodes=least,
+        max_nodes=most,
+        nproc_per_node=ranks.nproc,
+        run_id=ranks.job if ranks.rdzv else uuid4().hex,
         rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
+        rdzv_endpoint=ranks.rdzv or "localhost:0",
+        rdzv_configs={"timeout": _MEETING, "last_call_timeout": _LAST_CALL},
+        local_addr=_address_towards(ranks.rdzv) if ranks.rdzv else None,
+        max_restarts=ranks.max_restarts,
         logs_specs=DefaultLogsSpecs(log_dir=logs),
         signals_to_handle=",".join(handled),
     )
@@ -65,11 +76,29 @@ def _launch(nproc: int, logs: str, remedy: str) -> None:
             raise SystemExit(code) from None
         _, failure = error.get_first_failure()
         raise UserError(f"a rank ended with exit code {failure.exitcode}; {remedy}") from None
+    except RendezvousError as error:
+        first = str(error).partition("\n")[0].rstrip(".")
+        raise UserError(f"--rdzv {ranks.rdzv}: {least} machines do not meet there ({first}); {remedy}") from None
     finally:
         logging.disable(logged)
 
 
+def _address_towards(meeting: str) -> str:
+    """The address of this machine from which it reaches HOST:PORT, which is where the others reach it.
+
+    (A name of its own may mean 127.0.1.1.) Raises UserError where nothing leads there.
+    """
+    host, _, port = meeting.rpartition(":")
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((host, int(port)))  # of a datagram socket: no packet is sent
+            return str(probe.getsockname()[0])
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--rdzv {meeting}: cannot be reached ({error})") from None
+
+
 def _said(logs: str) -> int | None:
-    """The exit code of the rank that said why it stopped."""
-    file = next(Path(logs).rglob(SAID), None)
-    return int(file.read_text()) if file else None
+    """The exit code of the rank that said why it stopped, in the last of the attempts."""
+    attempts = Path(logs).glob("*/attempt_*")
+    last = max(attempts, key=lambda folder: int(folder.name.rpartition("_")[2]), default=None)
+    return int((last / SAID).read_text()) if last is not None and (last / SAID).exists() else None

@@ -11,10 +11,12 @@ from pydantic.fields import FieldInfo
 
 from ptapp_core.errors import UserError, install, nearest
 from ptapp_core.runs.formats import refuse_other_format, settings_kept
+from ptapp_core.settings.auto import is_auto, refuse_unnamed
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, option
 from ptapp_core.settings.idle import OF_ANY_JOB, OF_DATA, Only, refuse_idle
 from ptapp_core.settings.own import full_name, is_own, short_name
+from ptapp_core.settings.ranks import MACHINES, MEETING, OF_MACHINES, Ranks
 from ptapp_core.settings.toml import toml_value
 
 _PLACES = frozenset(("data", "weights", "qat", "env"))
@@ -25,7 +27,7 @@ class JobSettings(Settings):
     """The settings of any job that trains: how it optimises, where it runs, what it leaves."""
 
     may_change: ClassVar[frozenset[str]] = frozenset(
-        ("device", "nproc", "threads", "log_to", "keep", "run_dir", "profile")
+        ("device", "nproc", *OF_MACHINES, "threads", "log_to", "keep", "run_dir", "profile")
     )
     """What `--resume` may change: how long, where and how visibly the job runs, never what it computes."""
     only: ClassVar[tuple[Only, ...]] = OF_ANY_JOB
@@ -66,13 +68,20 @@ class JobSettings(Settings):
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group="Device")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = option("auto", "number format to compute in", group="Device")
     nproc: int = option(1, "processes on this machine, one for each device", group="Device", ge=1, le=1024)
+    nnodes: str = option("1", MACHINES, group="Device")
+    rdzv: str | None = option(None, MEETING, group="Device")
+    max_restarts: int = option(
+        0, "how often the ranks of a machine are started again when one fails", group="Device", ge=0, le=1000
+    )
     deterministic: bool = option(False, "same bits on every run of a GPU too, at some speed", group="Device")
     threads: int | None = option(None, "CPU threads per process; none: torch decides", group="Device", ge=1, le=1024)
 
     seed: int = option(0, "seed of weights, order and augmentation", group="Run", ge=0, lt=2**32)
     run_dir: Path = option(Path("runs"), "directory for runs", group="Run")
     name: str | None = option(None, "name of this run, in place of the data's", group="Run")
-    resume: Path | None = option(None, "run directory to continue, exactly", group="Run")
+    resume: Path | None = option(
+        None, "run directory to continue, exactly; or auto: the last of this --name, if any", group="Run"
+    )
     log_every: int = option(50, "optimizer steps between logged losses", group="Run", ge=1)
     keep: int = option(2, "checkpoints to keep, besides the best", group="Run", ge=1)
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = option(
@@ -126,19 +135,26 @@ class JobSettings(Settings):
         refuse_idle(self, self.only, self.usual())
         if self.nproc > 1 and (self.device == "mps" or ":" in self.device):
             raise ValueError(f"--device {self.device} is one device: --nproc {self.nproc} needs cpu, cuda or auto")
+        _ = self.ranks  # which refuses what does not go together
         return self
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that do the job together."""
+        return Ranks(self.nproc, self.nnodes, self.rdzv, self.max_restarts, self.name or "ptapp")
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
         """Resolves as all settings do; with `resume` among the options, the settings of that run (see `resumed`)."""
         run = options.get("resume")
-        if run not in (None, "none"):
+        if run not in (None, "none") and not is_auto(Path(str(run))):
             if config is not None:
                 raise UserError("--resume continues with the run's own settings: leave --config out")
             return cls.resumed(Path(str(run)), options)
         settings = super().resolve(config, options)
-        if settings.resume is not None:
+        if settings.resume is not None and run is None:
             raise UserError(f"{config}: resume is for the command line: give --resume {settings.resume}")
+        refuse_unnamed(settings)
         return settings
 
     @classmethod
@@ -282,8 +298,8 @@ class TrainSettings(JobSettings):
                 f"--patience {self.patience} needs evaluations, but --eval-every {self.eval_every:g} is beyond "
                 f"--epochs {self.epochs:g}: make it smaller"
             )
-        if self.folds is not None and self.fold is None and self.nproc > 1:
-            raise ValueError(f"--folds runs one job after the other in this process: leave --nproc {self.nproc} out")
+        if self.folds is not None and self.fold is None and not self.ranks.one:
+            raise ValueError("--folds runs one job after the other in this process: leave --nproc and --nnodes out")
         if self.folds is not None and not self.test:
             raise ValueError("--folds measures each fold as the test: leave --no-test out")
         if self.compile and self.activation_checkpointing:

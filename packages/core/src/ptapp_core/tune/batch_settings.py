@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 from ptapp_core.errors import UserError
 from ptapp_core.settings.fields import option
+from ptapp_core.settings.ranks import OF_MACHINES
 from ptapp_core.tune.some_steps import SomeSteps
 
 _SIZES = "Sizes"
@@ -24,7 +25,7 @@ class BatchSettings(SomeSteps):
         (
             *("batch_size", "lr", "backbone_lr", "lr_scale", "lr_base_batch", "schedule", "warmup", "milestones"),
             *("lr_gamma", "power", "epochs", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
-            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", "parallel"),
+            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel"),
             *("sync_batchnorm", "began_with"),
         )
     )

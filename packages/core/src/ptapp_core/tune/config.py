@@ -9,6 +9,7 @@ from pydantic import PrivateAttr, field_validator
 from ptapp_core.errors import UserError
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import option
+from ptapp_core.settings.ranks import OF_MACHINES
 from ptapp_core.settings.toml import read_toml
 from ptapp_core.settings.train import JobSettings
 
@@ -25,7 +26,7 @@ class TuneSettings(Settings):
 
     own: ClassVar[tuple[str, ...]] = ("space", "trials", "storage", "prune", "monitor")
     """What `--help` shows first."""
-    left_out = frozenset(("resume", "test", "folds", "fold", "seeds", "began_with"))
+    left_out = frozenset(("resume", "test", "folds", "fold", "seeds", "began_with", *OF_MACHINES))
     """Settings of `train` that a study decides itself, or that make several runs of one job."""
     job: ClassVar[type[JobSettings]]
     """The settings of `train`."""

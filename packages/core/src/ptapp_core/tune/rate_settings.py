@@ -6,6 +6,7 @@ from typing import ClassVar, Self
 
 from ptapp_core.errors import UserError
 from ptapp_core.settings.fields import option
+from ptapp_core.settings.ranks import OF_MACHINES
 from ptapp_core.tune.some_steps import SomeSteps
 
 _RATES = "Rates"
@@ -24,7 +25,7 @@ class RateSettings(SomeSteps):
         (
             *("lr", "backbone_lr", "schedule", "warmup", "milestones", "lr_gamma", "power"),
             *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep"),
-            *("log_every", "resume", "test", "log_to", "profile", "folds", "fold", "nproc", "parallel"),
+            *("log_every", "resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel"),
             *("sync_batchnorm", "compile", "began_with"),
         )
     )

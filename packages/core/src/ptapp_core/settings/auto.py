@@ -1,0 +1,67 @@
+"""`--resume auto`: the same command begins a run, and continues it when it is given again.
+
+It is what a scheduler needs that starts a stopped job anew (Slurm's requeue, Kubernetes, torchrun): it knows the
+command and no run directory.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from ptapp_core.errors import UserError
+from ptapp_core.settings.ranks import machines
+
+if TYPE_CHECKING:
+    from ptapp_core.settings.train import JobSettings
+
+S = TypeVar("S", bound="JobSettings")
+_AUTO = Path("auto")
+
+
+def is_auto(resume: Path | None) -> bool:
+    """Whether `--resume` is the word `auto`, and not a run directory that has this name."""
+    return resume == _AUTO and not (_AUTO / "config.toml").exists()
+
+
+def refuse_unnamed(settings: "JobSettings") -> None:
+    """Raises UserError where `--resume auto` cannot know the run, and where ranks start again and have none."""
+    if is_auto(settings.resume):
+        if settings.name is None:
+            raise UserError("--resume auto continues the last run of that --name: give --name NAME")
+        for several in ("folds", "seeds"):
+            if getattr(settings, several, None) is not None:
+                raise UserError(f"--resume auto continues one run: leave --{several} out")
+    elif settings.resume is None:
+        least, most = machines(settings.nnodes)
+        again = f"--max-restarts {settings.max_restarts}" if settings.max_restarts else f"--nnodes {settings.nnodes}"
+        if settings.max_restarts or least < most:
+            raise UserError(f"{again} starts the ranks again, to continue their run: give --resume auto --name NAME")
+
+
+def continued(settings: S, job: str) -> S:
+    """The settings of the run that `--resume auto` continues, or of a new one where there is none.
+
+    Other settings are returned as they are. The run is the last in `run_dir/JOB` that has the same name and seed.
+
+    Raises:
+        UserError: the settings would compute something else than that run (see `JobSettings.resumed`).
+    """
+    if not is_auto(settings.resume):
+        return settings
+    form = re.compile(rf"[0-9]{{8}}-[0-9]{{6}}-{re.escape(str(settings.name))}-s{settings.seed}(-[0-9]+)?")
+    folder = settings.run_dir / job.replace("/", "-")
+    runs = [run for run in folder.glob("*") if form.fullmatch(run.name) and (run / "config.toml").is_file()]
+    given = settings.model_fields_set - {"resume"}
+    full = settings.with_full_paths()
+    if not runs:
+        return settings.model_copy(update={"resume": None})
+    options = {name: getattr(full, name) for name in given}
+    if options.get("precision") == "auto":  # the run has what it was on the machine that began it
+        del options["precision"]
+    return type(settings).resumed(max(runs, key=_order), options)
+
+
+def _order(run: Path) -> tuple[str, int]:
+    """Sorts the runs of one name: those of the same second have a number, which is not written with zeros."""
+    stamp, number = run.name[:15], re.search(r"-s[0-9]+-([0-9]+)$", run.name)
+    return stamp, int(number[1]) if number else 1
