@@ -59,7 +59,7 @@ def test_a_fault_names_the_collective_and_the_rank_in_one_line(fault: str, said:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--nproc", "1"], "--nproc 1: must be greater than or equal to 2"),
+        (["--nproc", "1"], "--nproc 1: a single rank has no other to reach: give at least 2"),
         (["--out", "times.pdf"], "--out times.pdf: must end in .png"),
     ],
 )

@@ -25,7 +25,7 @@ class Ranks:
     Args:
         nproc: on each machine.
         nnodes: machines, as `machines` reads it.
-        rdzv: where they meet, HOST:PORT; None: this machine is the only one.
+        rdzv: where they meet, HOST:PORT; None: at a free port of this machine, which is the only one.
         max_restarts: how often the ranks of a machine are started again after one of them failed.
         job: what distinguishes the job from others that meet there.
     """
@@ -41,15 +41,13 @@ class Ranks:
         most = machines(self.nnodes).most
         if most > 1 and self.rdzv is None:
             raise ValueError(f"--nnodes {self.nnodes}: say where the machines meet: give --rdzv HOST:PORT")
-        if self.rdzv is not None and most == 1:
-            raise ValueError(f"--rdzv {self.rdzv} is for several machines: give --nnodes N, or leave it out")
         if self.rdzv is not None and not re.fullmatch(r"[\w.-]+:[0-9]{1,5}", self.rdzv):
             raise ValueError(f"--rdzv {self.rdzv}: must be HOST:PORT, such as 10.0.0.1:29400")
 
     @property
     def one(self) -> bool:
         """Whether this process is the only one, so that nothing has to be started."""
-        return self.nproc == 1 and machines(self.nnodes).most == 1 and not self.max_restarts
+        return self.nproc == 1 and machines(self.nnodes).most == 1 and not self.max_restarts and self.rdzv is None
 
 
 def machines(nnodes: str) -> Range:
