@@ -79,9 +79,7 @@ class JobSettings(Settings):
     seed: int = option(0, "seed of weights, order and augmentation", group="Run", ge=0, lt=2**32)
     run_dir: Path = option(Path("runs"), "directory for runs", group="Run")
     name: str | None = option(None, "name of this run, in place of the data's", group="Run")
-    resume: Path | None = option(
-        None, "run directory to continue, exactly; or auto: the last of this --name, if any", group="Run"
-    )
+    resume: Path | None = option(None, "run to continue, exactly; auto: that of --name", group="Run")
     log_every: int = option(50, "optimizer steps between logged losses", group="Run", ge=1)
     keep: int = option(2, "checkpoints to keep, besides the best", group="Run", ge=1)
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = option(
