@@ -274,7 +274,9 @@ def test_every_domain_has_the_settings_of_its_jobs_less_those_of_several_runs(na
     domain, kind = name.split(".")
     tuned = getattr(import_module(f"ptapp_{domain}.config"), kind)
     shown = {field: info for fields in tuned.groups().values() for field, info in fields.items()}
-    apart = {"resume", "test", "folds", "fold", "seeds", "began_with"} | ({"parallel"} if domain == "rl" else set())
+    apart = {"resume", "test", "folds", "fold", "seeds", "began_with", *OF_MACHINES} | (
+        {"parallel"} if domain == "rl" else set()
+    )
     assert shown.keys() == tuned.job.model_fields.keys() - apart | {"space", "trials", "storage", "prune"}
     for field in shown.keys() & tuned.job.model_fields.keys():
         assert shown[field].default == tuned.job.model_fields[field].default, field
