@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ptapp_core.data.columns import groups_among, named
+from ptapp_core.data.columns import GROUP, groups_among, named, plain
 from ptapp_core.data.listing import AUTO
 from ptapp_core.data.loader import target_tensor
 from ptapp_core.data.rows import Divided
@@ -123,7 +123,8 @@ class TableRows:
         self._divides = SplitColumns(table, leave=(*inputs, *wanted.columns))
         others = {table.header[place] for place in self._divides.places}
         free = [name for name in table.header if name and name not in others]
-        groups = groups_among({name: self._cells(name) for name in free if name not in inputs}) if group == AUTO else []
+        likely = [name for name in free if group == AUTO and plain(name) in GROUP and name not in inputs]
+        groups = groups_among({name: self._cells(name) for name in likely})
         self._notes: list[str] = []
         self._named = inputs
         wanted = wanted if wanted.columns else Wanted(wanted.kind, (self._usual(free, [*drop, *asked], groups),))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_swa_multi_avg_fn
 
-from ptapp_core.machine.sharding import local, sharded_like
+from ptapp_core.machine.sharding import is_shard, local, sharded_like
 from ptapp_core.machine.torch_private import copy_each, lerp_each
 from ptapp_core.plan import Plan
 from ptapp_core.runs.states import refuse_unlike
@@ -27,7 +27,9 @@ class Averaging:
         self._first_step = plan.swa_start + 1 if plan.average == "swa" else 1
         if plan.average != "none":
             rule = self._ema if plan.average == "ema" else get_swa_multi_avg_fn()
-            self._average = AveragedModel(task.model, multi_avg_fn=_of_floats(rule), use_buffers=True)
+            rule = _of_floats(rule)
+            rule = _of_shards(rule) if any(map(is_shard, task.model.parameters())) else rule
+            self._average = AveragedModel(task.model, multi_avg_fn=rule, use_buffers=True)
 
     @property
     def shipped(self) -> nn.Module:
@@ -82,10 +84,18 @@ def _of_floats(rule: Callable[..., None]) -> Callable[..., None]:
     """The rule for what has a mean; integers (the batches that batch normalisation counted) are the latest."""
 
     def update(averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
-        averages, latest = [local(tensor) for tensor in averages], [local(tensor) for tensor in latest]
         if averages[0].is_floating_point() or averages[0].is_complex():
             rule(averages, latest, count)
         else:
             copy_each(averages, latest)
+
+    return update
+
+
+def _of_shards(rule: Callable[..., None]) -> Callable[..., None]:
+    """The rule for what this rank has of each tensor."""
+
+    def update(averages: list[Tensor], latest: list[Tensor], count: Tensor) -> None:
+        rule([local(tensor) for tensor in averages], [local(tensor) for tensor in latest], count)
 
     return update

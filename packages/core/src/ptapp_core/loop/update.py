@@ -49,7 +49,9 @@ class Update:
         `loss` is a float scalar, of which only matters whether it is finite.
         """
         self._steps += 1
-        gradients = [local(p.grad) for p in self._parameters if p.grad is not None]
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if self._runtime.sharded:
+            gradients = [local(gradient) for gradient in gradients]
         if self.scaler.is_enabled():
             gradients[0].add_(loss.detach() * 0.0)  # a not-finite loss is a not-finite gradient, which GradScaler skips
             self.scaler.unscale_(self._optimizer)

@@ -38,14 +38,14 @@ def gathered(state: Any, *, keep: bool) -> Any:
 
     Where a rank does not `keep` them it has None in their place, and the memory of one of them at a time.
     """
-    if is_shard(state):
-        tensor = state.detach().full_tensor()
-        return tensor.cpu() if keep else None
-    if isinstance(state, Mapping):
-        return {name: gathered(value, keep=keep) for name, value in state.items()}
-    if isinstance(state, (list, tuple)):
-        return type(state)(gathered(value, keep=keep) for value in state)
-    return state
+
+    def whole_of(tensor: Any) -> Any:
+        if not is_shard(tensor):
+            return tensor
+        found = tensor.detach().full_tensor()
+        return found.cpu() if keep else None
+
+    return map_tensors(state, whole_of)
 
 
 def sharded_like(tensor: Tensor, like: Tensor) -> Tensor:

@@ -72,12 +72,6 @@ class Settings(BaseModel):
         return {group: fields for group, fields in grouped.items() if fields}
 
     @classmethod
-    def unused(cls) -> dict[str, Any]:
-        """The defaults of the settings that the command does not have, for a file of another command that has them."""
-        fields = cls.model_fields
-        return {name: fields[name].get_default(call_default_factory=True) for name in fields.keys() & cls.left_out}
-
-    @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
         """Defaults, overridden by the TOML file `config`, overridden by `options` (field name -> value or its text).
 

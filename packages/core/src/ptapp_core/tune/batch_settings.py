@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from ptapp_core.errors import UserError
-from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import option
+from ptapp_core.tune.some_steps import SomeSteps
 
 _SIZES = "Sizes"
 
 
-class BatchSettings(Settings):
+class BatchSettings(SomeSteps):
     """What a search for a size of batches adds to the settings of `train`; a domain's class inherits it first.
 
     class BatchesVision(BatchSettings, TrainVision):
@@ -37,13 +37,8 @@ class BatchSettings(Settings):
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
-        """Resolves as `train` does, but for the steps of a file, which are those of its job.
-
-        Raises UserError where the sizes do not rise.
-        """
+        """Resolves as `SomeSteps` does; raises UserError where the sizes do not rise."""
         settings = super().resolve(config, options)
-        steps = settings.steps if "steps" in options else cls.model_fields["steps"].get_default()
-        settings = settings.model_copy(update={**cls.unused(), "steps": steps})
         if settings.smallest > settings.largest:
             raise UserError(f"--smallest {settings.smallest} must be at most --largest {settings.largest}")
         return settings

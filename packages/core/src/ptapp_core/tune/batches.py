@@ -1,9 +1,7 @@
 """`find-batch`: how quick training is and how much memory it takes, by the size of a batch."""
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,8 +15,9 @@ from ptapp_core.jobs import data_name
 from ptapp_core.machine.memory import free_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.report import BLUE, ORANGE, save
-from ptapp_core.runs.run import new_path, write_text
+from ptapp_core.runs.run import new_path
 from ptapp_core.tune.forms import train_in
+from ptapp_core.tune.rates import write_table
 
 _NEAR = 0.95
 """The smallest size with this share of the greatest speed is suggested: a smaller batch makes more of an epoch."""
@@ -70,7 +69,7 @@ def find_batch(domain: AnyDomain, settings: Any) -> None:
     if not sizes:
         raise UserError(f"find-batch: {reason}")
     folder.mkdir(parents=True)
-    write_table(sizes, folder / "batches.csv")
+    write_table(Size._fields, sizes, folder / "batches.csv")
     chosen = suggestion(sizes)
     draw(sizes, chosen, folder / "batches.png")
     why = f"the smallest with {_NEAR:.0%} of the greatest speed"
@@ -122,13 +121,6 @@ def line_of(size: Size) -> str:
     return f"{size.batch:>7}  {size.seconds:8.4f}  {size.speed:10.1f}  {size.memory / 1e6:8.0f}"
 
 
-def write_table(sizes: Sequence[Size], file: Path) -> None:
-    """Writes a row for each size."""
-    text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([Size._fields, *sizes])
-    write_text(file, text.getvalue())
-
-
 def draw(sizes: Sequence[Size], chosen: Size, out: Path) -> Path:
     """Draws speed and memory over the sizes, and the size that is suggested."""
     figure = Figure(figsize=(6.4, 3.8), layout=ConstrainedLayoutEngine())
@@ -137,7 +129,7 @@ def draw(sizes: Sequence[Size], chosen: Size, out: Path) -> Path:
         (121, "samples a second", [size.speed for size in sizes]),
         (122, "memory in MB", [size.memory / 1e6 for size in sizes]),
     ):
-        axes = figure.add_subplot(place, xlabel="samples of a batch", ylabel=label, xscale="log", ylim=(0, None))
+        axes = figure.add_subplot(place, xlabel="samples of a batch", ylabel=label, xscale="log")
         axes.plot(batches, values, "o-", color=BLUE)
         axes.set_ylim(0, 1.1 * max(values))
         axes.set_xticks(batches, [str(batch) for batch in batches], rotation=60)

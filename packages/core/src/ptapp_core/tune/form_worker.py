@@ -1,7 +1,7 @@
 """A process of its own that trains a job for some steps in one form, and says how quick, how large and how good it was.
 
 `python -m ptapp_core.tune.form_worker PARENT FOLDER`: the folder has `job.json` (`domain`, `given`, `steps`) and
-`base.toml`, and gets `found.json`, which is a `Found`, or the `reason` why there is none.
+`base.toml`, and gets `found.json`, which is what `measured` returns, or the `reason` why there is none.
 """
 
 import json

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 from ptapp_core.errors import UserError
-from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import option
+from ptapp_core.tune.some_steps import SomeSteps
 
 _RATES = "Rates"
-_STEPS = 200
 
 
-class RateSettings(Settings):
+class RateSettings(SomeSteps):
     """What a test of rates adds to the settings of `train`; a domain's class inherits from this one first.
 
     class RatesVision(RateSettings, TrainVision):
@@ -33,17 +32,12 @@ class RateSettings(Settings):
 
     lowest: float = option(1e-6, "learning rate of the first step", group=_RATES, gt=0)
     highest: float = option(1.0, "learning rate of the last step", group=_RATES, gt=0)
-    steps: int | None = option(_STEPS, "steps from the lowest rate to the highest", group=_RATES, ge=10, le=10**6)
+    steps: int | None = option(200, "steps from the lowest rate to the highest", group=_RATES, ge=10, le=10**6)
 
     @classmethod
     def resolve(cls, config: Path | None, options: Mapping[str, object]) -> Self:
-        """Resolves as `train` does, but for the steps of a file, which are those of its job.
-
-        Raises UserError where the rates do not rise.
-        """
+        """Resolves as `SomeSteps` does; raises UserError where the rates do not rise."""
         settings = super().resolve(config, options)
-        steps = settings.steps if "steps" in options else _STEPS
-        settings = settings.model_copy(update={**cls.unused(), "steps": steps})
         if settings.lowest >= settings.highest:
             raise UserError(f"--lowest {settings.lowest:g} must be less than --highest {settings.highest:g}")
         return settings

@@ -6,7 +6,7 @@ The range test of Smith 2017, "Cyclical Learning Rates for Training Neural Netwo
 import csv
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from itertools import takewhile
 from pathlib import Path
@@ -74,7 +74,7 @@ def find_lr(domain: AnyDomain, settings: Any) -> None:
         optimizer=domain.optimizer(job),
         factor=settings.highest / settings.lowest,
     )
-    write_table(points, folder / "rates.csv")
+    write_table(Point._fields, points, folder / "rates.csv")
     try:
         suggested = suggestion(points, plan.steps)
     except UserError as error:
@@ -142,10 +142,10 @@ def suggestion(points: Sequence[Point], steps: int) -> float:
     return _SHARE * least.lr
 
 
-def write_table(points: Sequence[Point], file: Path) -> None:
-    """Writes a row for each step."""
+def write_table(header: Sequence[str], rows: Iterable[Sequence[object]], file: Path) -> None:
+    """Writes the rows under their header."""
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([Point._fields, *points])
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     write_text(file, text.getvalue())
 
 

@@ -11,6 +11,12 @@ OLD_GYM = (
 )
 
 
+def fault_in(error: Exception) -> str:
+    """An error of an environment's own code, for a line: its kind, and the first line of its message."""
+    text = (str(error).strip().splitlines() or ["no message"])[0]
+    return f"{type(error).__name__}: {text}"
+
+
 def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
     """Resets an environment; raises UserError where it has another interface than Gymnasium's."""
     try:

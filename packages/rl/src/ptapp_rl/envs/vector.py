@@ -30,6 +30,7 @@ from ptapp_core.runs.log import FRAMES
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_rl.envs.capture import Resumable, Way, plain_state, restore_plain, way_of
 from ptapp_rl.envs.forms import MASK, fault_of, forbidden, mask_of
+from ptapp_rl.envs.interface import fault_in
 from ptapp_rl.envs.names import has_own_vector, make, make_own_vector
 from ptapp_rl.envs.spaces import Observations, each, observation_form, refuse_odd
 
@@ -314,8 +315,7 @@ class Environments:
             return UserError(f"{where}: a worker did not answer for {_PATIENCE:.0f} s (frame {self.frames:,})")
         if self._wait and isinstance(error, (EOFError, ConnectionError)):
             return UserError(f"{where}: a worker process died (frame {self.frames:,})")
-        text = (str(error).strip().splitlines() or ["no message"])[0]
-        return UserError(f"{where}: {type(error).__name__}: {text} (frame {self.frames:,})")
+        return UserError(f"{where}: {fault_in(error)} (frame {self.frames:,})")
 
 
 class Pace:

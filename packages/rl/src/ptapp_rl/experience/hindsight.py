@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError
+from ptapp_rl.envs.interface import fault_in
 from ptapp_rl.envs.vector import Environments
 
 ACHIEVED, DESIRED = "achieved_goal", "desired_goal"
@@ -82,9 +83,7 @@ class Goals:
             if np.ndim(answer) == 0 and isfinite(number := float(answer)):
                 return number
         except Exception as error:  # whatever the user's code does
-            text = (str(error).strip().splitlines() or ["no message"])[0]
-            fault = f"{type(error).__name__}: {text}"
-            raise UserError(f"--hindsight: {function} of {self._name}: {fault}; {must}") from error
+            raise UserError(f"--hindsight: {function} of {self._name}: {fault_in(error)}; {must}") from error
         raise UserError(f"--hindsight: {function} of {self._name} gives {str(answer)!r}; {must}")
 
     def _compare(self, batch: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from ptapp_core.errors import UserError
 from ptapp_rl.algos.build import build
 from ptapp_rl.config import PlayRL, RecordRL
+from ptapp_rl.envs.interface import fault_in
 from ptapp_rl.envs.names import limit_of, make
 from ptapp_rl.envs.spaces import each, reward_of
 from ptapp_rl.evaluate import APART, Policy, find, policy_of, refuse_other_spaces
@@ -88,9 +89,8 @@ def _picture(env: gym.Env[Any, Any], width: int, total: float) -> Image.Image:
     try:
         pixels: Any = env.render()
     except Exception as error:  # libraries of pictures fail in many ways
-        text = (str(error).strip().splitlines() or ["no message"])[0]
         name = env.spec.id if env.spec else str(env)
-        raise UserError(f"{name}: cannot be drawn: {type(error).__name__}: {text}") from error
+        raise UserError(f"{name}: cannot be drawn: {fault_in(error)}") from error
     picture = Image.fromarray(np.asarray(pixels))
     picture = picture.resize((width, round(picture.height * width / picture.width)))
     ImageDraw.Draw(picture).text((6, 4), f"return {total:.1f}", fill="white", stroke_width=1, stroke_fill="black")
