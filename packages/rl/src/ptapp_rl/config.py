@@ -46,7 +46,7 @@ _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
     *("value_max", "quantiles", "noisy", "explore", "epsilon", "target_every"),
 )
-_OF_ROLLOUTS = ("rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
+_OF_ROLLOUTS = ("lstm", "rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
 
 ONLY_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_OF_DQN, VALUES),
@@ -94,6 +94,9 @@ class TrainRL(JobSettings):
 
     hidden: list[int] = option([64, 64], "units of the hidden layers", group="Model")
     activation: Literal["tanh", "relu"] = option("tanh", "of the hidden layers", group="Model")
+    lstm: int | None = option(
+        None, "units of an LSTM that remembers the episode; none: no memory", group="Model", ge=1, le=_WIDEST
+    )
 
     batch_size: int = option(
         256, "transitions an optimizer step, over all ranks", group="Optimisation", short="-b", ge=1
@@ -225,11 +228,25 @@ class TrainRL(JobSettings):
                 f"--algo {self.algo} learns from a rollout at once: give --batch-size {self.envs * self.rollout} "
                 f"(--envs {self.envs} times --rollout {self.rollout})"
             )
+        if self.lstm is not None:
+            self._sequences_fit()
         if self.one_instance and self.vector == "async":
             raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
             raise ValueError("--resume continues with one run: leave --seeds out")
         return self
+
+    def _sequences_fit(self) -> None:
+        if self.rollout == 1:
+            raise ValueError("--lstm learns what to remember from one frame to the next: give --rollout at least 2")
+        sequences = self.rollout * self.nproc
+        if self.batch_size % sequences:
+            frames = self.envs * self.rollout
+            whole = (size for size in range(sequences, frames + 1, sequences) if frames % size == 0)
+            raise ValueError(
+                f"--batch-size {self.batch_size}: --lstm learns from whole sequences of --rollout {self.rollout} "
+                f"frames: give --batch-size {min(whole, key=lambda size: abs(size - self.batch_size))}"
+            )
 
     def _replay_fits(self) -> None:
         if self.frames <= self.learning_starts:

@@ -20,6 +20,7 @@ from ptapp_rl.envs.spaces import refuse_other_shape
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
+gym.register("ptapp/Recall-v0", "ptapp_rl.envs.recall:Recall", max_episode_steps=10)
 LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own is 2,000
 
 
