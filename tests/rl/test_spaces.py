@@ -20,7 +20,7 @@ from ptapp_rl.config import CONTINUOUS, OFF_POLICY
 from ptapp_rl.envs.forms import Image
 from ptapp_rl.envs.spaces import TAKES, action_form, action_note, reward_of
 from ptapp_rl.envs.vector import Environments
-from ptapp_rl.evaluate import play
+from ptapp_rl.evaluate import play, policy_of
 from ptapp_rl.models.actor import Gaussian
 from ptapp_rl.models.networks import NatureCNN
 from rl.cards import card_for
@@ -176,7 +176,7 @@ def plays(algo: str, stack: int, normalise: bool) -> None:
         assert loss.isfinite()
         loss.backward()
     with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, trial=False)) as environments:
-        play(model, environments, 2, runtime=RUNTIME)
+        play(policy_of(model, False, seed=0), environments, 2, runtime=RUNTIME)
 
 
 KINDS = {

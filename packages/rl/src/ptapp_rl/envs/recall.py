@@ -1,4 +1,4 @@
-"""A game that only a memory solves, as `memory_len` of bsuite (Osband et al. 2020): say at the end what was shown first."""
+"""A game that only a memory solves, as `memory_len` of bsuite (Osband et al. 2020)."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ Frame = tuple[np.ndarray[Any, np.dtype[np.float32]], float, bool, bool, dict[str
 
 
 class Recall(gym.Env[Any, Any]):
-    """One of two cues is shown in the first of `frames`; the last asks for it, and its action is 1 point or -1.
+    """One of two cues is shown in the first of `frames`; the last asks for it: 1 point for the right action, else -1.
 
     Other actions do nothing, and none changes what is shown, so that a policy without memory has 0 points in the mean.
     An observation is float32 (3,): 1 for a cue, -1 for the other and 0 for none; 1 where the cue is asked for; and how
