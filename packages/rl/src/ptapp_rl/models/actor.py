@@ -253,6 +253,6 @@ class ActorCritic(Networks):
         return self.worth(self.encoder(observations))
 
     def both(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """As described above; a row is a raw `observation`, (n, ...), by itself."""
+        """Parameters, float (n, P), and values, float (n,), of rows that have a raw `observation`, (n, ...), each."""
         features = self.encoder(batch["observation"])
         return self.distribution(features, batch["observation"]), self.worth(features)
