@@ -257,6 +257,7 @@ def test_a_run_evaluates_resumes_and_exports_with_masks(tmp_path: Path, capsys: 
     ("given", "meant"),
     [
         ("trpo", "ppo"),
+        ("RecurrentPPO", "ppo --lstm 64"),
         ("A3C", "a2c"),
         ("vpg", "reinforce"),
         ("double-dqn", "dqn --double"),

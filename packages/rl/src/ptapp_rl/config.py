@@ -25,6 +25,8 @@ OFF_POLICY = (*VALUES, *CONTINUOUS)
 
 _RELATED = {
     **dict.fromkeys(("trpo", "impala", "appo", "ppg"), "ppo"),
+    **dict.fromkeys(("recurrentppo", "ppolstm", "lstm", "drqn", "r2d2"), "ppo --lstm 64"),
+    **dict.fromkeys(("recurrenta2c", "a2clstm"), "a2c --lstm 64"),
     **dict.fromkeys(("a3c", "acktr", "acer"), "a2c"),
     **dict.fromkeys(("vpg", "pg", "policygradient"), "reinforce"),
     **dict.fromkeys(("sarsa", "qlearning", "nfq"), "dqn"),
@@ -97,6 +99,7 @@ class TrainRL(JobSettings):
     lstm: int | None = option(
         None, "units of an LSTM that remembers the episode; none: no memory", group="Model", ge=1, le=_WIDEST
     )
+    weights: Path | None = option(None, "start from the weights of another run's policy", group="Model")
 
     batch_size: int = option(
         256, "transitions an optimizer step, over all ranks", group="Optimisation", short="-b", ge=1

@@ -23,7 +23,9 @@ from ptapp_rl.envs.forms import MASK
 from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve, say_code_of
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
+from ptapp_rl.hints import nothing_learned
 from ptapp_rl.seeds import train_seeds
+from ptapp_rl.weights import begin_with
 
 
 def train(settings: TrainRL) -> None:
@@ -63,6 +65,9 @@ def train_once(settings: TrainRL) -> None:
     torch.manual_seed(settings.seed)
     with within_memory():
         model = build(card)
+    begins = ""
+    if settings.weights is not None and settings.resume is None:
+        begins = begin_with(model, card, settings.weights)
     model = model.to(runtime.device)
     plan = plan_of(settings)
     optimizer = build_optimizer(
@@ -86,6 +91,8 @@ def train_once(settings: TrainRL) -> None:
         if note := limit_note(name, settings.max_episode_steps):
             run.say(f"{note}; an evaluation begins no more of them once it took as many frames as training before it")
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        if begins:
+            run.say(begins)
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")
         with within_memory("what a rollout or replay keeps"):
@@ -116,6 +123,9 @@ def train_once(settings: TrainRL) -> None:
                 returns = play(policy, tested, episodes, runtime=runtime, budget=budget)
             drawn = settings.stochastic_eval
             report(returns, run.path / "report", stochastic=drawn, asked=episodes, say=run.say)
+            note = nothing_learned(settings.algo, run.path / "metrics.jsonl", returns)
+            if note and settings.weights is None:  # which may have been those of a policy that is perfect
+                run.say(note)
     runtime.close()
 
 

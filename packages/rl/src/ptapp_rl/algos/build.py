@@ -219,7 +219,12 @@ def tuning(settings: TrainRL) -> str:
     """The options that the environment set, and the user did not change; empty where there are none."""
     tuned = tuned_for(settings.algo, settings.env)
     kept = {name: value for name, value in tuned.items() if getattr(settings, name) == value}
-    return _options(kept).replace("\N{NO-BREAK SPACE}", " ")
+    return typed(kept)
+
+
+def typed(values: dict[str, Any]) -> str:
+    """Options with these values as they are typed."""
+    return _options(values).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _options(values: dict[str, Any]) -> str:
@@ -228,7 +233,8 @@ def _options(values: dict[str, Any]) -> str:
 
 def _option(name: str, value: Any) -> str:
     """An option as it is typed; a line is not broken inside it."""
+    value = "none" if value is None else value
     if isinstance(value, bool):
         return flag(name) if value else flag(name).replace("--", "--no-", 1)
-    shown = ",".join(map(str, value)) if isinstance(value, list) else value
+    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
     return f"{flag(name)}\N{NO-BREAK SPACE}{shown}"
