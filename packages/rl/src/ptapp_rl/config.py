@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 from ptapp_core.settings.after_training import ExportSettings, OfRun
 from ptapp_core.settings.fields import flag, option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import full_name
+from ptapp_core.settings.own import full_name, is_own
 from ptapp_core.settings.train import JobSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_rl.envs.tuned import DEFAULTS, tuned_for
@@ -80,6 +80,9 @@ class TrainRL(JobSettings):
     lengths: ClassVar[tuple[str, ...]] = ("frames",)
 
     env: str = option("CartPole", "environment: a name, module:Name or file.py:Name", group="Environment")
+    wrap: str | None = option(
+        None, "function that wraps the environment: module:name or file.py:name", group="Environment"
+    )
     algo: Algorithm = option("ppo", "algorithm", group="Environment")
     frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
     envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
@@ -160,9 +163,14 @@ class TrainRL(JobSettings):
     seeds: str | None = option(None, "train a run for each, as 0-9 or 0,3,5, in place of --seed", group="Run")
     parallel: int = option(1, "runs of --seeds at a time, each in a process", group="Run", ge=1)
 
+    def own_code(self) -> dict[str, str]:
+        """The environment, and the function that wraps it, where these are of the user's own."""
+        found = {"env": self.env, "wrap": self.wrap}
+        return {name: value for name, value in found.items() if value is not None and is_own(value)}
+
     def with_full_paths(self) -> Self:
-        """The path of a file that brings the environment."""
-        return self.model_copy(update={"env": full_name(self.env)})
+        """The paths of the files that bring the environment and what wraps it."""
+        return self.model_copy(update={name: full_name(value) for name, value in self.own_code().items()})
 
     @property
     def one_instance(self) -> bool:

@@ -58,9 +58,9 @@ def find(settings: OfRun) -> tuple[Trained[About], TrainRL, str]:
         raise UserError(f"{run}: holds the runs of --seeds, {len(runs)} of them: give one, as {runs[0].parent}")
     trained = Trained.find(run, "rl", About, which=settings.checkpoint)
     job = TrainRL.of_run(run)
-    refuse_code_of(run, job.env)
-    say_code_of(job.env, print)
-    return trained, job, resolve(job.env, trained.about.env)
+    refuse_code_of(run, **job.own_code())
+    say_code_of(print, **job.own_code())
+    return trained, job, resolve(job.env, trained.about.env, wrap=job.wrap)
 
 
 def evaluation_environments(

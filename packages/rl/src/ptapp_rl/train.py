@@ -42,11 +42,11 @@ def train_once(settings: TrainRL) -> None:
         return
     runtime = runtime_of(settings)
     if settings.resume is not None:
-        refuse_code_of(settings.resume, settings.env)
+        refuse_code_of(settings.resume, **settings.own_code())
         if runtime.is_main:
-            say_code_of(settings.env, tell)
+            say_code_of(tell, **settings.own_code())
     before = {} if settings.resume is None else read_json(settings.resume / "meta.json")
-    name = resolve(settings.env, before.get("env"))
+    name = resolve(settings.env, before.get("env"), wrap=settings.wrap)
     count = settings.envs // runtime.world
     if settings.trial and runtime.is_main:
         tell(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)")
