@@ -44,7 +44,20 @@ SETTINGS = {
 ELSEWHERE = {
     *(TrainSettings.may_change | {"frames", "vector", "parallel", "resume", "name", "run_dir", "deterministic"}),
     *("precision", "compile", "activation_checkpointing", "sync_batchnorm", "channels_last", "cache"),
-    *("data", "model", "task", "algo", "env", "pretrained", "weights", "folds", "fold", "seeds", "allow_duplicates"),
+    *(
+        "data",
+        "model",
+        "task",
+        "algo",
+        "env",
+        "wrap",
+        "pretrained",
+        "weights",
+        "folds",
+        "fold",
+        "seeds",
+        "allow_duplicates",
+    ),
     *("skip_bad", "eval_episodes", "test_episodes", "freeze", "channels", "split", "text_column", "label_column"),
     *("group_column", "split_by", "began_with", "qat", "trial", "stochastic_eval", "double"),
 }

@@ -101,11 +101,13 @@ ROWS = [
             "unknown algorithm": (["--algo", "poo"], "ppo"),
             "another algorithm's option": (["--double", "--dueling"], "--dueling is an option of dqn, rainbow"),
             "batch that does not divide": (["--batch-size", "30"], "--batch-size 30"),
+            "batch that cuts a sequence": (["--lstm", "8", "--batch-size", "8"], "give --batch-size 16"),
             "not a run": (["--resume", "."], "config.toml"),
             "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
             "seeds from greater to less": (["--seeds", "3-1"], "3 is greater than 1"),
         },
         workers=ASYNC,
+        memory="--lstm 8 --target-kl 0.01",
     ),
     _row(
         "dqn",
@@ -134,7 +136,7 @@ RESUMED = [
         {},
         quantiles="--no-noisy --atoms 1 --value-min none --value-max none --quantiles 5 --no-dueling --no-double",
     ),
-    _row("a2c", {}, workers=ASYNC),
+    _row("a2c", {}, workers=ASYNC, memory="--lstm 8"),
     _row("reinforce", {}, workers=ASYNC),
     _row("ddpg", {}),
 ]

@@ -17,6 +17,7 @@ from contract.of_vision import write_images
 from core.tune_toy import TrainToy, install
 from ptapp_core.cli.main import main
 from ptapp_core.runs.log import records
+from ptapp_core.settings.ranks import OF_MACHINES
 
 pytestmark = pytest.mark.slow
 

@@ -101,7 +101,8 @@ def learner(env: str, **options: Any) -> tuple[Any, Any, Any, list[str]]:
         "dqn": {"learning_starts": 64, "train_every": 4, "hidden": [32], "n_step": 1},
     }
     of_replay = {"learning_starts": 64, "train_every": 4, "hidden": [32], "buffer": 10_000}
-    own |= {algorithm: of_replay for algorithm in CONTINUOUS}
+    own |= dict.fromkeys(CONTINUOUS, of_replay)
+    own["rainbow"] = own["dqn"]
     usual = own.get(options.get("algo", "ppo"), {"rollout": 16, "batch_size": 64})
     job = TrainRL.resolve(None, {"env": env, "envs": 4, **usual, **options})
     environments = Environments(env, job.envs, seed=0, vector=job.vector, stack=job.stack)

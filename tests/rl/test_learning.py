@@ -16,7 +16,7 @@ from ptapp_rl.card import card_of
 from ptapp_rl.config import TrainRL
 from ptapp_rl.envs.spaces import TAKES
 from ptapp_rl.envs.vector import Environments
-from ptapp_rl.evaluate import play
+from ptapp_rl.evaluate import play, policy_of
 from ptapp_rl.experience import rollout
 from ptapp_rl.experience.replay import Replay
 
@@ -91,7 +91,7 @@ def trained(algorithm: str, game: str, folder: Path, **more: Any) -> float:
             optimizer=optimizer,
             evaluate=lambda model: {"return": 0.0},
         )
-    returns = play(model, Environments(game, 8, seed=99), 32, runtime=runtime)
+    returns = play(policy_of(model, False, seed=0), Environments(game, 8, seed=99), 32, runtime=runtime)
     return sum(returns) / len(returns)
 
 

@@ -22,7 +22,7 @@ from ptapp_rl.envs.forms import Discrete, Mask, Numbers, Parts
 from ptapp_rl.envs.names import resolve
 from ptapp_rl.envs.spaces import each, observation_form
 from ptapp_rl.envs.vector import Environments
-from ptapp_rl.evaluate import play
+from ptapp_rl.evaluate import play, policy_of
 from ptapp_rl.models import actor, qnetwork
 from rl.cards import card_for
 from rl.games import Doors
@@ -40,6 +40,7 @@ WAYS: list[dict[str, Any]] = [
     {"algo": "ppo", "stack": 2, "normalise_rewards": True},
     {"algo": "a2c", "entropy": 0.01},
     {"algo": "reinforce"},
+    {"algo": "ppo", "lstm": 8, "entropy": 0.01},
     {"algo": "dqn", "n_step": 3},
     {"algo": "dqn", "double": False, "stack": 2},
     {"algo": "dqn", "atoms": 11, "double": False},
@@ -60,8 +61,8 @@ def test_an_action_that_is_forbidden_is_never_chosen(env: str, way: dict[str, An
     model, task, source = job(env, way)
     learn(task, islice(source, 80))  # a shut door raises; DQN's source has no end
     assert all(parameter.isfinite().all() for parameter in model.parameters())
-    policies = [model] if way["algo"] == "dqn" else [model, lambda seen: model.drawn(seen, np.random.default_rng(0))]
-    for policy in policies:
+    for stochastic in (False,) if way["algo"] == "dqn" else (False, True):
+        policy = policy_of(model, stochastic, seed=0)
         with closing(Environments(env, 4, seed=9, stack=way.get("stack", 1), trial=False)) as environments:
             assert len(play(policy, environments, 8, runtime=RUNTIME)) == 8
 
@@ -139,7 +140,7 @@ def test_learning_sees_the_parameters_that_playing_drew_from(algo: str) -> None:
     model, _, source = job("DoorsInfo-v0", {"algo": algo})
     seen = next(iter(source))["observation"]
     with torch.no_grad():
-        learned, played = model.both(seen)[0], model.parameters_of(seen)
+        learned, played = model.both({"observation": seen})[0], model.parameters_of(seen)
     torch.testing.assert_close(learned, played, rtol=0, atol=0)
     assert (learned.softmax(1)[seen["action_mask"] == 0] == 0).all()
 
@@ -256,6 +257,7 @@ def test_a_run_evaluates_resumes_and_exports_with_masks(tmp_path: Path, capsys: 
     ("given", "meant"),
     [
         ("trpo", "ppo"),
+        ("RecurrentPPO", "ppo --lstm 64"),
         ("A3C", "a2c"),
         ("vpg", "reinforce"),
         ("double-dqn", "dqn --double"),

@@ -161,7 +161,7 @@ def test_a_dotted_name_does_not_reach_code_in_a_run(env: str, tmp_path: Path, mo
         (folder / "evil.py").write_text("raise SystemExit('it ran')")
     monkeypatch.chdir(tmp_path if env.startswith("runs") else run)
     with pytest.raises(UserError, match="is code in the run directory itself"):
-        refuse_code_of(run, env)
+        refuse_code_of(run, env=env)
 
 
 def test_code_beside_a_run_is_not_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,11 +169,11 @@ def test_code_beside_a_run_is_not_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "mine.py").write_text("")
     monkeypatch.chdir(tmp_path)
     for env in ("mine:Maze", "mine.py:Maze", "CartPole", "rl.games:Plain"):
-        refuse_code_of(tmp_path / "runs" / "one", env)
+        refuse_code_of(tmp_path / "runs" / "one", env=env)
 
 
 def test_a_registered_name_is_no_code_wherever_the_command_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refuse_code_of(tmp_path, "CartPole")
+    refuse_code_of(tmp_path, env="CartPole")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -20,7 +20,7 @@ from ptapp_rl.config import CONTINUOUS, OFF_POLICY
 from ptapp_rl.envs.forms import Image
 from ptapp_rl.envs.spaces import TAKES, action_form, action_note, reward_of
 from ptapp_rl.envs.vector import Environments
-from ptapp_rl.evaluate import play
+from ptapp_rl.evaluate import play, policy_of
 from ptapp_rl.models.actor import Gaussian
 from ptapp_rl.models.networks import NatureCNN
 from rl.cards import card_for
@@ -165,10 +165,10 @@ ANY = st.recursive(
 )
 
 
-def plays(algo: str, stack: int, normalise: bool) -> None:
+def plays(algo: str, stack: int, normalise: bool, lstm: int | None = None) -> None:
     """A few steps of a job on the game of this moment, and an evaluation."""
     replay: dict[str, Any] = {"frames": 24, "learning_starts": 8, "buffer": 100, "hidden": [16]}
-    own = replay if algo in OFF_POLICY else {"frames": 16, "rollout": 4}
+    own = replay if algo in OFF_POLICY else {"frames": 16, "rollout": 4, "lstm": lstm}
     options = own | {"batch_size": 8, "algo": algo, "envs": 2, "vector": "sync"}
     model, task, source, _ = learner("Drawn-v0", stack=stack, normalise=normalise, **options)
     for _, batch in zip(range(2), source, strict=False):
@@ -176,7 +176,7 @@ def plays(algo: str, stack: int, normalise: bool) -> None:
         assert loss.isfinite()
         loss.backward()
     with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, trial=False)) as environments:
-        play(model, environments, 2, runtime=RUNTIME)
+        play(policy_of(model, False, seed=0), environments, 2, runtime=RUNTIME)
 
 
 KINDS = {
@@ -219,6 +219,25 @@ def test_any_space_works_or_is_one_line(seen: Any, taken: Any, algo: str, stack:
     assert len(refused) <= 1
     if refused and must_work(seen, taken, algo):
         assert " values, of which a network takes " in refused[0] or "--normalise is for vectors" in refused[0]
+
+
+PLAIN = SIMPLE.filter(lambda space: isinstance(space, tuple(KINDS)) and held(space))
+SHOWN = st.one_of(
+    PLAIN,
+    st.dictionaries(st.sampled_from(["left", "right", "a.b", "c/d"]), PLAIN, min_size=1, max_size=3).map(spaces.Dict),
+)
+
+
+@given(SHOWN, PLAIN, st.data())
+@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+def test_every_space_that_is_documented_trains_with_each_algorithm_that_takes_it(
+    seen: Any, taken: Any, data: st.DataObject
+) -> None:
+    algorithms = [algo for algo in TAKES if must_work(seen, taken, algo)]
+    assume(algorithms)
+    Drawn.seen, Drawn.taken = seen, taken
+    lstm = data.draw(st.sampled_from([None, 4]), label="units of an LSTM, of an algorithm that takes it")
+    plays(data.draw(st.sampled_from(algorithms)), data.draw(st.sampled_from([1, 2])), False, lstm)
 
 
 class Odd(gym.Env[Any, Any]):

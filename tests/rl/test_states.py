@@ -21,6 +21,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "ppo": {"env": "CartPole-v1", "normalise": True, "normalise_rewards": True},
     "a2c": {"env": "IdentityContinuous-v0", "algo": "a2c", "envs": 2, "rollout": 32, "normalise": True},
     "ppo of a dictionary": {"env": "IdentityDict-v0", "envs": 2, "rollout": 32, "normalise": True},
+    "memory": {"env": "IdentityDict-v0", "envs": 2, "lstm": 4, "batch_size": 16, "normalise": True},
     "reinforce": {"env": "Opaque-v0", "algo": "reinforce", "envs": 2, "rollout": 32},
     "dqn": {"env": "Opaque-v0", "algo": "dqn", "envs": 2, "buffer": 90},
     "sac": {"env": "IdentityContinuous-v0", "algo": "sac", "envs": 2, "buffer": 90, "normalise": True},

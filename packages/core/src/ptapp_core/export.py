@@ -74,17 +74,18 @@ def export(
     about: Mapping[str, Any],
     free: Sequence[Sequence[str]] = (("batch",),),
     names: Sequence[str] = ("input",),
+    outputs: Sequence[str] = ("output",),
     most: Mapping[str, int] | None = None,
     recurrent: bool = False,
     tolerance: float = 1e-4,
 ) -> tuple[Path, float]:
-    """Writes a model of one output, whose batch dimension is free like its inputs', and `export.json` beside it.
+    """Writes a model whose batch dimension is free in inputs and outputs, and `export.json` beside it.
 
     The file is read back and run on real samples at batch 1, 2 and 7, and at half their length where that is free; it
     stays only if every output is within `tolerance` of the model's own.
 
     Args:
-        model: takes the samples to a tensor (N, ...); its preprocessing is part of it.
+        model: takes the samples to a tensor (N, ...), or to a tuple of these; its preprocessing is part of it.
         samples: at least 7 real inputs, (N, ...) of the dtypes that the file will take; one tensor for each argument of
             the model. A dictionary is one argument that holds them by name: pt2 and TorchScript take it whole, ONNX
             its parts as inputs of their names.
@@ -94,6 +95,7 @@ def export(
         free: for each input the names of its first dimensions, those of any size: ("batch",), or ("batch", "length");
             one entry for all parts of a dictionary.
         names: the inputs' names in ONNX; those of a dictionary are its own.
+        outputs: the outputs' names in ONNX.
         most: the largest size of a free dimension, of those that have one.
         recurrent: an LSTM or GRU reads along a free dimension, where it becomes a loop (else it is unrolled).
 
@@ -110,7 +112,8 @@ def export(
     if isinstance(samples, dict):
         names, free, samples = tuple(samples), tuple(free) * len(samples), tuple(samples.values())
     samples = tuple(part.cpu() for part in (samples if isinstance(samples, tuple) else (samples,)))
-    form = _Form(tuple(dict(enumerate(dims)) for dims in free), tuple(names), most or {}, recurrent, keyed)
+    dimensions = tuple(dict(enumerate(dims)) for dims in free)
+    form = _Form(dimensions, tuple(names), tuple(outputs), most or {}, recurrent, keyed)
     folder.mkdir(parents=True, exist_ok=True)
     final = folder / FILES[format]
     part = folder / f".part-{final.name}"
@@ -120,7 +123,8 @@ def export(
             example = form.arguments([sample[:2].contiguous() for sample in samples])
             content = _EXPORTERS[format](model, example, form)
             part.write_bytes(_with_metadata(content, about) if format == "onnx" else content)
-            difference = _greatest_difference(model, READERS[format](part), samples, form)
+            read = _onnx_outputs if format == "onnx" else READERS[format]
+            difference = _greatest_difference(model, read(part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
         raise
@@ -149,6 +153,7 @@ class _Form:
     free: tuple[dict[int, str], ...]
     """Dimension -> its name, of each input."""
     names: tuple[str, ...]
+    outputs: tuple[str, ...]
     most: Mapping[str, int]
     """The largest size, of the free dimensions that have one."""
     recurrent: bool
@@ -168,7 +173,9 @@ class _Form:
 _Call = Callable[..., Tensor]
 
 
-def _greatest_difference(model: nn.Module, exported: _Call, samples: tuple[Tensor, ...], form: _Form) -> float:
+def _greatest_difference(
+    model: nn.Module, exported: Callable[..., Any], samples: tuple[Tensor, ...], form: _Form
+) -> float:
     inputs = []
     for size in _BATCHES:
         for start in (0, len(samples[0]) - size):
@@ -184,11 +191,15 @@ def _greatest_difference(model: nn.Module, exported: _Call, samples: tuple[Tenso
     differences = []
     for batch in inputs:
         arguments = form.arguments([part.contiguous() for part in batch])
-        expected, got = model(*arguments), exported(*arguments)
-        if expected.shape != got.shape:
-            raise ValueError(f"output of shape {tuple(got.shape)} where the model gives {tuple(expected.shape)}")
-        differences.append((expected - got).abs().max().item())
+        for expected, got in zip(_each(model(*arguments)), _each(exported(*arguments)), strict=True):
+            if expected.shape != got.shape:
+                raise ValueError(f"output of shape {tuple(got.shape)} where the model gives {tuple(expected.shape)}")
+            differences.append((expected - got).abs().max().item())
     return torch.tensor(differences).max().item()  # which does not lose a NaN
+
+
+def _each(output: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (output,) if isinstance(output, Tensor) else output
 
 
 def _pt2(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
@@ -211,7 +222,7 @@ def _onnx(model: nn.Module, example: tuple[Any, ...], form: _Form) -> bytes:
         (*example, {}),  # or a dictionary in the last place would pass for keyword arguments
         dynamo=True,
         input_names=list(form.names),
-        output_names=["output"],
+        output_names=list(form.outputs),
         dynamic_shapes=form.dimensions(),
         verbose=False,
     )
@@ -228,8 +239,8 @@ def _onnx_by_tracing(model: nn.Module, example: tuple[Any, ...], form: _Form) ->
         buffer,  # type: ignore[arg-type]  # which it takes, whatever its types say
         dynamo=False,
         input_names=list(form.names),
-        output_names=["output"],
-        dynamic_axes={**dict(zip(form.names, form.free, strict=True)), "output": {0: "batch"}},
+        output_names=list(form.outputs),
+        dynamic_axes={**dict(zip(form.names, form.free, strict=True)), **{name: {0: "batch"} for name in form.outputs}},
     )
     return buffer.getvalue()
 
@@ -246,19 +257,25 @@ def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
 
 
 def read_onnx(path: Path, provider: str = "CPUExecutionProvider") -> Callable[..., Tensor]:
-    """An ONNX file of one output as a function of tensors on the CPU, (N, ...) of its dtypes, or a dictionary of them.
+    """The first output of an ONNX file as a function of tensors on the CPU, (N, ...) of its dtypes, or a dictionary.
 
     `provider`: what of onnxruntime computes it.
     """
+    outputs = _onnx_outputs(path, provider)
+    return lambda *batch: outputs(*batch)[0]
+
+
+def _onnx_outputs(path: Path, provider: str = "CPUExecutionProvider") -> Callable[..., tuple[Tensor, ...]]:
+    """As `read_onnx`, with all outputs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=[provider])
     names = [each.name for each in session.get_inputs()]
 
-    def call(*batch: Any) -> Tensor:
+    def call(*batch: Any) -> tuple[Tensor, ...]:
         parts = batch[0] if isinstance(batch[0], dict) else dict(zip(names, batch, strict=True))
         values = {name: part.numpy() for name, part in parts.items()}
-        return torch.from_numpy(session.run(None, values)[0])
+        return tuple(map(torch.from_numpy, session.run(None, values)))
 
     return call
 

@@ -9,7 +9,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.machine.runtime import choose_device
 from ptapp_core.runs.typed import Listed, Meta, Size, Typed
 from ptapp_core.settings.fields import flag
-from ptapp_rl.config import CONTINUOUS, VALUES, Algorithm, TrainRL
+from ptapp_rl.config import CONTINUOUS, OFF_POLICY, VALUES, Algorithm, TrainRL
 from ptapp_rl.envs.forms import Action, Discrete, Mask, Observation, Parts, mask_of
 from ptapp_rl.envs.spaces import FAMILIES, TAKES, action_form
 from ptapp_rl.envs.vector import Environments
@@ -31,6 +31,7 @@ class Card(Typed):
     value_max: float | None = None
     quantiles: Size = 1
     noisy: bool = False
+    lstm: Size | None = None
 
     @property
     def masked(self) -> bool:
@@ -55,6 +56,8 @@ class Card(Typed):
             raise ValueError("atoms is missing")
         if self.atoms > 1 and self.quantiles > 1:
             raise ValueError("a distribution has atoms or quantiles")
+        if self.lstm is not None and self.algo in OFF_POLICY:
+            raise ValueError(f"{self.algo} has no memory")
         if self.action.kind not in TAKES[self.algo]:
             raise ValueError(f"{self.algo} takes no {FAMILIES[self.action.kind]} actions")
         return self
@@ -76,7 +79,9 @@ def card_of(settings: TrainRL, environments: Environments) -> Card:
         )
     of_values = ("atoms", "dueling", "value_min", "value_max") if settings.algo in VALUES else ()
     # the cards of runs from before these lack them
-    later = [name for name in ("quantiles", "noisy") if getattr(settings, name) != Card.model_fields[name].default]
+    later = [
+        name for name in ("quantiles", "noisy", "lstm") if getattr(settings, name) != Card.model_fields[name].default
+    ]
     return Card(
         algo=settings.algo,
         observation=environments.form,

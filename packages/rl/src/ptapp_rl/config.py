@@ -10,7 +10,7 @@ from pydantic import field_validator, model_validator
 from ptapp_core.settings.after_training import ExportSettings, OfRun
 from ptapp_core.settings.fields import flag, option
 from ptapp_core.settings.idle import Only
-from ptapp_core.settings.own import full_name
+from ptapp_core.settings.own import full_name, is_own
 from ptapp_core.settings.ranks import machines
 from ptapp_core.settings.train import JobSettings
 from ptapp_core.tune.config import TuneSettings
@@ -26,6 +26,8 @@ OFF_POLICY = (*VALUES, *CONTINUOUS)
 
 _RELATED = {
     **dict.fromkeys(("trpo", "impala", "appo", "ppg"), "ppo"),
+    **dict.fromkeys(("recurrentppo", "ppolstm", "lstm", "drqn", "r2d2"), "ppo --lstm 64"),
+    **dict.fromkeys(("recurrenta2c", "a2clstm"), "a2c --lstm 64"),
     **dict.fromkeys(("a3c", "acktr", "acer"), "a2c"),
     **dict.fromkeys(("vpg", "pg", "policygradient"), "reinforce"),
     **dict.fromkeys(("sarsa", "qlearning", "nfq"), "dqn"),
@@ -47,7 +49,7 @@ _OF_DQN = (
     *("double", "dueling", "n_step", "prioritised", "priority_exponent", "priority_correction", "atoms", "value_min"),
     *("value_max", "quantiles", "noisy", "explore", "epsilon", "target_every"),
 )
-_OF_ROLLOUTS = ("rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
+_OF_ROLLOUTS = ("lstm", "rollout", "gae", "value_loss", "entropy", "normalise_advantage", "normalise_rewards")
 
 ONLY_OF: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(_OF_DQN, VALUES),
@@ -79,6 +81,9 @@ class TrainRL(JobSettings):
     lengths: ClassVar[tuple[str, ...]] = ("frames",)
 
     env: str = option("CartPole", "environment: a name, module:Name or file.py:Name", group="Environment")
+    wrap: str | None = option(
+        None, "function that wraps the environment: module:name or file.py:name", group="Environment"
+    )
     algo: Algorithm = option("ppo", "algorithm", group="Environment")
     frames: int = option(100_000, "frames to learn from, over all environments and ranks", group="Environment", ge=1)
     envs: int = option(8, "environments stepped at once, over all ranks", group="Environment", ge=1)
@@ -95,6 +100,10 @@ class TrainRL(JobSettings):
 
     hidden: list[int] = option([64, 64], "units of the hidden layers", group="Model")
     activation: Literal["tanh", "relu"] = option("tanh", "of the hidden layers", group="Model")
+    lstm: int | None = option(
+        None, "units of an LSTM that remembers the episode; none: no memory", group="Model", ge=1, le=_WIDEST
+    )
+    weights: Path | None = option(None, "start from the weights of another run's policy", group="Model")
 
     batch_size: int = option(
         256, "transitions an optimizer step, over all ranks", group="Optimisation", short="-b", ge=1
@@ -155,9 +164,14 @@ class TrainRL(JobSettings):
     seeds: str | None = option(None, "train a run for each, as 0-9 or 0,3,5, in place of --seed", group="Run")
     parallel: int = option(1, "runs of --seeds at a time, each in a process", group="Run", ge=1)
 
+    def own_code(self) -> dict[str, str]:
+        """The environment, and the function that wraps it, where these are of the user's own."""
+        found = {"env": self.env, "wrap": self.wrap}
+        return {name: value for name, value in found.items() if value is not None and is_own(value)}
+
     def with_full_paths(self) -> Self:
-        """The path of a file that brings the environment."""
-        return self.model_copy(update={"env": full_name(self.env)})
+        """The paths of the files that bring the environment and what wraps it."""
+        return self.model_copy(update={name: full_name(value) for name, value in self.own_code().items()})
 
     @property
     def one_instance(self) -> bool:
@@ -231,11 +245,25 @@ class TrainRL(JobSettings):
                 f"--algo {self.algo} learns from a rollout at once: give --batch-size {self.envs * self.rollout} "
                 f"(--envs {self.envs} times --rollout {self.rollout})"
             )
+        if self.lstm is not None:
+            self._sequences_fit()
         if self.one_instance and self.vector == "async":
             raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
             raise ValueError("--resume continues with one run: leave --seeds out")
         return self
+
+    def _sequences_fit(self) -> None:
+        if self.rollout == 1:
+            raise ValueError("--lstm learns what to remember from one frame to the next: give --rollout at least 2")
+        sequences = self.rollout * self.nproc
+        if self.batch_size % sequences:
+            frames = self.envs * self.rollout
+            whole = (size for size in range(sequences, frames + 1, sequences) if frames % size == 0)
+            raise ValueError(
+                f"--batch-size {self.batch_size}: --lstm learns from whole sequences of --rollout {self.rollout} "
+                f"frames: give --batch-size {min(whole, key=lambda size: abs(size - self.batch_size))}"
+            )
 
     def _replay_fits(self) -> None:
         if self.frames <= self.learning_starts:

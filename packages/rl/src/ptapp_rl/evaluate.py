@@ -24,8 +24,9 @@ from ptapp_rl.envs.names import LONGEST, is_endless, limit_note, limit_of, refus
 from ptapp_rl.envs.spaces import action_form, each, observation_form
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.models.actor import ActorCritic
+from ptapp_rl.models.recurrent import Recurrent, Remembering
 
-Policy = Callable[[Any], Tensor]
+Policy = Callable[[Any], Tensor] | Remembering
 """Observations, (N, ...), to actions, (N, ...), as the environment takes them."""
 APART = 500_000_003  # evaluation seeds begin here, far from those of training
 _AT_ONCE = 32
@@ -57,9 +58,9 @@ def find(settings: OfRun) -> tuple[Trained[About], TrainRL, str]:
         raise UserError(f"{run}: holds the runs of --seeds, {len(runs)} of them: give one, as {runs[0].parent}")
     trained = Trained.find(run, "rl", About, which=settings.checkpoint)
     job = TrainRL.of_run(run)
-    refuse_code_of(run, job.env)
-    say_code_of(job.env, print)
-    return trained, job, resolve(job.env, trained.about.env)
+    refuse_code_of(run, **job.own_code())
+    say_code_of(print, **job.own_code())
+    return trained, job, resolve(job.env, trained.about.env, wrap=job.wrap)
 
 
 def evaluation_environments(
@@ -120,17 +121,22 @@ def budget_of(settings: TrainRL, name: str, every: int | None = None) -> int | N
 def policy_of(model: nn.Module, stochastic: bool, seed: int) -> Policy:
     """What plays: the model, which takes the likeliest actions, or draws from its distribution by a seeded generator.
 
+    One with a memory is for episodes that begin with the first call.
+
     Raises:
         UserError: the model has no distribution over actions.
     """
-    if not stochastic:
+    random = np.random.default_rng((APART, seed)) if stochastic else None
+    if isinstance(model, Recurrent):
+        return Remembering(model, random)
+    if random is None:
         return model
     if not isinstance(model, (ActorCritic, SoftPolicy)):
         raise UserError(
             "--stochastic: DQN, TD3 and DDPG have one action for each observation, and no distribution to draw from: "
             "leave it out"
         )
-    return partial(model.drawn, random=np.random.default_rng((APART, seed)))
+    return partial(model.drawn, random=random)
 
 
 @torch.inference_mode()
@@ -139,6 +145,8 @@ def play(
 ) -> list[float]:
     """The returns of so many episodes; each environment plays its share, so that short ones count no more.
 
+    The environments begin their episodes.
+
     They are fewer where the frames reach the `budget`: what is being played then is the last of each environment.
     """
     quotas = np.array([len(share) for share in np.array_split(np.arange(episodes), environments.count)])
@@ -146,8 +154,10 @@ def play(
     running, frames = np.zeros(len(quotas)), 0
     plays = quotas > 0
     while plays.any():
-        seen = runtime.to_device(each(environments.observations, torch.from_numpy))
+        seen, ended = runtime.to_device(each(environments.observations, torch.from_numpy)), environments.over
         environments.step(policy(seen).cpu().numpy())
+        if isinstance(policy, Remembering):
+            policy.forget(ended)
         running += environments.raw_rewards
         frames += environments.count
         for index in environments.over.nonzero()[0]:

@@ -16,10 +16,11 @@ from ptapp_core.settings.after_training import BenchmarkSettings
 from ptapp_rl.algos.build import build
 from ptapp_rl.card import About
 from ptapp_rl.config import ExportRL, TrainRL
-from ptapp_rl.envs.forms import MASK, Action, Box
+from ptapp_rl.envs.forms import MASK, NEXT, STATE, Action, Box
 from ptapp_rl.envs.spaces import Observations, each, unscaled
 from ptapp_rl.envs.vector import Environments
-from ptapp_rl.evaluate import evaluation_environments, find, refuse_other_spaces
+from ptapp_rl.evaluate import evaluation_environments, find, policy_of, refuse_other_spaces
+from ptapp_rl.models.recurrent import Recurrent, Remembering
 
 _SAMPLES = 16  # observations that an export is compared on
 _MEASURED = 1_000  # observations that an int8 form is measured on
@@ -28,14 +29,25 @@ _NEAR = 0.01
 
 def export(settings: ExportRL) -> None:
     """Writes `export/model.*` in the run directory, compared with the policy on observations that it met."""
-    write_exports(example_of(*find(settings)), settings)
+    trained, job, name = find(settings)
+    recurrent = trained.about.model.lstm is not None
+    lossy = [option for option in ("quantize", "precision") if getattr(settings, option) not in ("none", "fp32")]
+    if lossy and recurrent:
+        raise UserError(
+            f"--{lossy[0]}: {settings.run} has a memory (--lstm), in which the errors of such a form add up over an "
+            "episode: leave it out"
+        )
+    write_exports(example_of(trained, job, name), settings)
 
 
 def benchmark(settings: BenchmarkSettings) -> None:
     """Times and measures the forms of a policy that are at hand; raises UserError for those of its training."""
     if settings.train:
         raise UserError("--train compares seconds an epoch, and an environment has no epochs: leave it out")
-    run_benchmark(example_of(*find(settings)), settings)
+    trained, job, name = find(settings)
+    if trained.about.model.lstm is not None:
+        raise UserError(f"benchmark: {settings.run} has a memory (--lstm), and such policies are not timed")
+    run_benchmark(example_of(trained, job, name), settings)
 
 
 def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
@@ -65,6 +77,11 @@ def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
         "algorithm": card.algo,
         "checkpoint": trained.checkpoint.name,
     }
+    options: dict[str, Any] = {"tolerance": 1e-4 * _widest(card.action)}
+    if isinstance(model, Recurrent):
+        about[STATE] = f"zeros where an episode begins, else {NEXT} of the step before, the second output"
+        options["outputs"] = ("output", NEXT)
+        model = _Step(model, keyed=card.observation.kind == "dict")
     if card.masked:
         about[MASK] = f"1 for each action that may be chosen, else 0, as {name} says in its observation or its info"
     return Example(
@@ -73,8 +90,24 @@ def example_of(trained: Trained[About], job: TrainRL, name: str) -> Example:
         about,
         split=split,
         judge=lambda: OfActions(_near(card.action)),
-        options={"tolerance": 1e-4 * _widest(card.action)},
+        options=options,
     )
+
+
+class _Step(nn.Module):
+    """A step of a policy with a memory, whose observation and state are in one dictionary.
+
+    An observation that is a dictionary itself is `keyed`; any other is its part `input`.
+    """
+
+    def __init__(self, policy: Recurrent, *, keyed: bool) -> None:
+        super().__init__()
+        self.policy, self._keyed = policy, keyed
+
+    def forward(self, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Parts (N, ...) with states, float32 (N, 2, units), to actions, (N, ...), and the next states."""
+        seen = {name: part for name, part in given.items() if name != STATE}
+        return self.policy(seen if self._keyed else seen["input"], given[STATE])
 
 
 def _measured(split: str, model: nn.Module, observations: Observations) -> Inputs:
@@ -123,11 +156,19 @@ def _widest(action: Action) -> float:
 
 @torch.inference_mode()
 def _played(model: nn.Module, environments: Environments, count: int) -> Observations:
-    """Observations that the policy met, (N, ...), at least so many."""
+    """Observations that the policy met, (N, ...), at least so many; with a memory also the states that it had."""
     seen: list[Any] = []
+    policy = policy_of(model, stochastic=False, seed=0)
     while len(seen) * environments.count < count:
-        seen.append(each(environments.observations, lambda part: torch.from_numpy(part.copy())))
-        environments.step(model(seen[-1]).numpy())
+        shown = each(environments.observations, lambda part: torch.from_numpy(part.copy()))
+        seen.append(shown)
+        if isinstance(policy, Remembering):
+            parts = shown if isinstance(shown, dict) else {"input": shown}
+            seen[-1] = {**parts, STATE: policy.state_for(shown).clone()}
+        ended = environments.over
+        environments.step(policy(shown).numpy())
+        if isinstance(policy, Remembering):
+            policy.forget(ended)
     if isinstance(seen[0], Tensor):
         return torch.cat(seen).clone()
     return {name: torch.cat([one[name] for one in seen]).clone() for name in seen[0]}

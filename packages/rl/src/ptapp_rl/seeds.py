@@ -32,7 +32,7 @@ def train_seeds(settings: TrainRL) -> None:
     """
     assert settings.seeds is not None
     seeds = seed_list(settings.seeds)
-    name = resolve(settings.env)
+    name = resolve(settings.env, wrap=settings.wrap)
     short = f"{name.rpartition('/')[2].lower()}-seeds"
     folder = new_path(
         settings.run_dir, f"rl-{settings.algo}", settings.name or short, seed=seeds[0], runtime=Runtime("cpu", "fp32")

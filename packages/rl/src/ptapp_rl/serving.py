@@ -12,7 +12,7 @@ from ptapp_core.errors import UserError, placed
 from ptapp_core.kinds.wording import refuse_not_finite
 from ptapp_core.runs.typed import Typed, checked
 from ptapp_core.serve.front import CARD, Compute
-from ptapp_rl.envs.forms import Observation, Parts, Shape, batch_of
+from ptapp_rl.envs.forms import NEXT, STATE, Observation, Parts, Shape, batch_of
 
 
 class _Input(Typed):
@@ -42,6 +42,11 @@ class Front:
         Raises UserError, which begins with `name`, for one of another form, or with values that the policy cannot take.
         """
         with placed(name):
+            if STATE in self._inputs:
+                raise UserError(
+                    "this policy has a memory, which a server does not keep: send tensors to /v2/models/NAME/infer, "
+                    f"with {STATE} (zeros where an episode begins, else {NEXT} of the step before)"
+                )
             if not isinstance(self._form, Parts):
                 observation: Any = _array(content, self._inputs["input"], "an observation")
             else:

@@ -25,7 +25,9 @@ from ptapp_rl.envs.forms import MASK
 from ptapp_rl.envs.names import limit_note, refuse_code_of, resolve, say_code_of
 from ptapp_rl.envs.vector import Environments
 from ptapp_rl.evaluate import budget_of, evaluation_environments, figures, play, policy_of, report
+from ptapp_rl.hints import nothing_learned
 from ptapp_rl.seeds import train_seeds
+from ptapp_rl.weights import begin_with
 
 
 def train(settings: TrainRL) -> None:
@@ -43,11 +45,11 @@ def train_once(settings: TrainRL) -> None:
     settings = continued(settings, f"rl-{settings.algo}")
     runtime = runtime_of(settings)
     if settings.resume is not None:
-        refuse_code_of(settings.resume, settings.env)
+        refuse_code_of(settings.resume, **settings.own_code())
         if runtime.is_main:
-            say_code_of(settings.env, tell)
+            say_code_of(tell, **settings.own_code())
     before = {} if settings.resume is None else read_json(settings.resume / "meta.json")
-    name = resolve(settings.env, before.get("env"))
+    name = resolve(settings.env, before.get("env"), wrap=settings.wrap)
     if settings.envs % runtime.world or settings.batch_size % runtime.world:
         raise UserError(f"--envs and --batch-size must be multiples of the {runtime.world} ranks")
     count = settings.envs // runtime.world
@@ -68,6 +70,9 @@ def train_once(settings: TrainRL) -> None:
     torch.manual_seed(settings.seed)
     with within_memory():
         model = build(card)
+    begins = ""
+    if settings.weights is not None and settings.resume is None:
+        begins = begin_with(model, card, settings.weights)
     model = model.to(runtime.device)
     plan = plan_of(settings)
     optimizer = build_optimizer(
@@ -91,6 +96,8 @@ def train_once(settings: TrainRL) -> None:
         if note := limit_note(name, settings.max_episode_steps):
             run.say(f"{note}; an evaluation begins no more of them once it took as many frames as training before it")
         run.say(f"model: {settings.algo}, {sum(p.numel() for p in model.parameters()):,} parameters; {runtime}")
+        if begins:
+            run.say(begins)
         if tuned := tuning(settings):
             run.say(f"tuned for {name}: {tuned}")
         with within_memory("what a rollout or replay keeps"):
@@ -121,6 +128,9 @@ def train_once(settings: TrainRL) -> None:
                 returns = play(policy, tested, episodes, runtime=runtime, budget=budget)
             drawn = settings.stochastic_eval
             report(returns, run.path / "report", stochastic=drawn, asked=episodes, say=run.say)
+            note = nothing_learned(settings.algo, run.path / "metrics.jsonl", returns)
+            if note and settings.weights is None:  # which may have been those of a policy that is perfect
+                run.say(note)
     runtime.close()
 
 

@@ -10,21 +10,21 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.task import Task
-from ptapp_rl.models.actor import ActorCritic
+from ptapp_rl.models.actor import Networks
 
 
 class A2C(Task):
     """-log p(a) A + value_loss (V - R)^2 - entropy H; A and R are those of the rollout and have no gradient."""
 
-    model: ActorCritic
+    model: Networks
 
-    def __init__(self, model: ActorCritic, *, value_loss: float = 0.5, entropy: float = 0.0) -> None:
+    def __init__(self, model: Networks, *, value_loss: float = 0.5, entropy: float = 0.0) -> None:
         super().__init__()
         self.model, self.value_loss, self.entropy = model, value_loss, entropy
 
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
         """The loss of a minibatch of `Rollouts`, a float32 scalar; units are its transitions."""
-        parameters, value = self.model.both(batch["observation"])
+        parameters, value = self.model.both(batch)
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         error = functional.mse_loss(value, batch["target"], reduction="sum")
         bonus = entropy.sum()

@@ -26,9 +26,11 @@ from ptapp_rl.experience.hindsight import Goals
 from ptapp_rl.experience.offpolicy import Explored, OffPolicy, OffPolicyConfig
 from ptapp_rl.experience.replay import Replay, bytes_needed, check_memory
 from ptapp_rl.experience.rollout import RolloutConfig, Rollouts
+from ptapp_rl.experience.sequences import Sequences
 from ptapp_rl.models.actor import ActorCritic
 from ptapp_rl.models.continuous import Deterministic
 from ptapp_rl.models.qnetwork import QNetwork
+from ptapp_rl.models.recurrent import Recurrent
 
 ABOUT = {
     "dqn": "Q-learning from replay (Mnih et al. 2015); double, dueling, n-step, prioritised, C51, QR-DQN and noisy "
@@ -53,7 +55,7 @@ def build(card: Card) -> nn.Module:
         case "td3" | "ddpg":
             return Deterministic(card, critics=2 if card.algo == "td3" else 1)
         case _:
-            return ActorCritic(card)
+            return ActorCritic(card) if card.lstm is None else Recurrent(card)
 
 
 def frames_per_step(settings: TrainRL) -> float:
@@ -138,7 +140,7 @@ def task_and_source(
         scale_rewards=settings.normalise_rewards,
         seed=settings.seed,
     )
-    source = Rollouts(config, model, environments, runtime=runtime, say=say)
+    source = (Rollouts if settings.lstm is None else Sequences)(config, model, environments, runtime=runtime, say=say)
     coefficients = {"value_loss": settings.value_loss, "entropy": settings.entropy}
     if ppo:
         return PPO(model, clip_ratio=settings.clip_ratio, clip_value=settings.clip_value, **coefficients), source
@@ -217,7 +219,12 @@ def tuning(settings: TrainRL) -> str:
     """The options that the environment set, and the user did not change; empty where there are none."""
     tuned = tuned_for(settings.algo, settings.env)
     kept = {name: value for name, value in tuned.items() if getattr(settings, name) == value}
-    return _options(kept).replace("\N{NO-BREAK SPACE}", " ")
+    return typed(kept)
+
+
+def typed(values: dict[str, Any]) -> str:
+    """Options with these values as they are typed."""
+    return _options(values).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _options(values: dict[str, Any]) -> str:
@@ -226,7 +233,8 @@ def _options(values: dict[str, Any]) -> str:
 
 def _option(name: str, value: Any) -> str:
     """An option as it is typed; a line is not broken inside it."""
+    value = "none" if value is None else value
     if isinstance(value, bool):
         return flag(name) if value else flag(name).replace("--", "--no-", 1)
-    shown = ",".join(map(str, value)) if isinstance(value, list) else value
+    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
     return f"{flag(name)}\N{NO-BREAK SPACE}{shown}"

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.task import Task
-from ptapp_rl.models.actor import ActorCritic
+from ptapp_rl.models.actor import Networks
 
 
 class PPO(Task):
@@ -24,11 +24,11 @@ class PPO(Task):
         entropy: weight of the bonus.
     """
 
-    model: ActorCritic
+    model: Networks
 
     def __init__(
         self,
-        model: ActorCritic,
+        model: Networks,
         *,
         clip_ratio: float = 0.2,
         clip_value: float | None = None,
@@ -43,7 +43,7 @@ class PPO(Task):
     def forward(self, batch: dict[str, Any]) -> tuple[Tensor, int, dict[str, Tensor]]:
         """The loss of a minibatch of `Rollouts`, a float32 scalar; units are its transitions."""
         advantage = batch["advantage"]
-        parameters, value = self.model.both(batch["observation"])
+        parameters, value = self.model.both(batch)
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         log_ratio = log_prob - batch["log_prob"]
         ratio = log_ratio.exp()

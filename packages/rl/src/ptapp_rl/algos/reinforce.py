@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from ptapp_core.task import Task
-from ptapp_rl.models.actor import ActorCritic
+from ptapp_rl.models.actor import Networks
 
 
 class Reinforce(Task):
     """-log p(a) (G - b) - entropy H, and the baseline's squared error."""
 
-    model: ActorCritic
+    model: Networks
 
-    def __init__(self, model: ActorCritic, *, value_loss: float = 0.5, entropy: float = 0.0) -> None:
+    def __init__(self, model: Networks, *, value_loss: float = 0.5, entropy: float = 0.0) -> None:
         super().__init__()
         self.model, self.value_loss, self.entropy = model, value_loss, entropy
 
@@ -30,7 +30,7 @@ class Reinforce(Task):
 
         The batch is that of `Rollouts` with gae = 1, whose advantage is the return less the baseline.
         """
-        parameters, baseline = self.model.both(batch["observation"])
+        parameters, baseline = self.model.both(batch)
         log_prob, entropy = self.model.head.score(parameters, batch["action"])
         gain = (log_prob * batch["advantage"]).sum()
         error = functional.mse_loss(baseline, batch["target"], reduction="sum")

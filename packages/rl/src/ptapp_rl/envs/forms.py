@@ -40,6 +40,10 @@ MASK = "action_mask"
 """The part of observations, and the entry of `info`, that says which actions may be chosen."""
 
 
+STATE, NEXT = "lstm_state", "next_lstm_state"
+"""What an export of a policy with a memory calls the state that it takes, and the one that it gives."""
+
+
 class Mask(Typed):
     """1 for each action that may be chosen, else 0: the part `MASK`, (n,) for n actions, or (k, n) of k frames."""
 

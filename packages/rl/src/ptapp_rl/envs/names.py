@@ -5,6 +5,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from ptapp_rl.envs.spaces import refuse_other_shape
 
 _EXTRAS = {"Box2D": "box2d", "box2d": "box2d", "mujoco": "mujoco", "ale": "atari", "pygame": "classic"}
 _SKIPPED = ("phys2d/", "tabular/", "GymV21", "GymV26")  # twins of others that need JAX, and adapters for old code
+gym.register("ptapp/Recall-v0", "ptapp_rl.envs.recall:Recall", max_episode_steps=10)
+_CALLED = {"env": "environment", "wrap": "wrapper"}
 LONGEST = 10_000  # steps of an evaluated episode; the longest time limit of Gymnasium's own is 2,000
 
 
@@ -35,15 +38,18 @@ def names() -> list[str]:
     return sorted(newest.values())
 
 
-def resolve(name: str, of_run: str | None = None) -> str:
+def resolve(name: str, of_run: str | None = None, *, wrap: str | None = None) -> str:
     """The registered name that is meant: itself, or the newest version of a bare one.
 
     `module:Name` and `file.py:Name` import first; there the name may be that of a class or function too.
 
     `of_run` is the name that a run began with, as its `meta.json` has it: a newer version is another environment.
+    `wrap`, `module:function` or `file.py:function`, makes it another one, which is registered here.
 
     Raises UserError with the nearest known name.
     """
+    if wrap is not None:
+        return _wrapped(name, of_run, wrap)
     if own_code.is_own(name):
         name = _brought(name)
     name = name if of_run is None else str(of_run)
@@ -68,15 +74,55 @@ def _is(registered: str, name: str) -> bool:
     return registered == name or name.lower() in (bare, bare.rpartition("/")[2])
 
 
-def refuse_code_of(run: Path, env: str) -> None:
-    """Refuses an environment of a run that is not to be run (see `settings.own`); raises UserError, naming the file."""
-    own_code.refuse_code_of(run, env, "environment", remedy=f"as env in {run / 'config.toml'}")
+def refuse_code_of(run: Path, **brought: str) -> None:
+    """Refuses code of a run, its `env` or `wrap`, that is not to be run (see `settings.own`).
+
+    Raises UserError, naming the file.
+    """
+    for key, name in brought.items():
+        own_code.refuse_code_of(run, name, _CALLED[key], remedy=f"as {key} in {run / 'config.toml'}")
 
 
-def say_code_of(env: str, say: Callable[[str], None]) -> None:
-    """Says which code the environment of a run imports, if it does: a line before it runs."""
-    if code := own_code.code_of(env):
-        say(f"environment {env}: imports {', '.join(str(file.resolve()) for file in code)}")
+def say_code_of(say: Callable[[str], None], **brought: str) -> None:
+    """Says which code the `env` and `wrap` of a run import, if they do: a line each before it runs."""
+    for key, name in brought.items():
+        if code := own_code.code_of(name):
+            say(f"{_CALLED[key]} {name}: imports {', '.join(str(file.resolve()) for file in code)}")
+
+
+def _wrapped(env: str, of_run: str | None, wrap: str) -> str:
+    """Registers what a function of the user's own makes of an environment; returns its name.
+
+    That is the name of the environment, in a namespace that is called after the function.
+    """
+    inner = resolve(env)
+    if of_run is not None:
+        kept = of_run.rpartition("/")[2]
+        inner = next((known for known in gym.registry if known.replace("/", ".") == kept), inner)
+    if inner.startswith("ALE/"):
+        raise UserError(
+            f"--wrap {wrap}: {inner} has the preprocessing of Atari games, and takes no other: leave it out"
+        )
+    _, function = own_code.bring(wrap, "--wrap", "the function")
+    place, _, last = wrap.rpartition(":")
+    if not callable(function):
+        raise UserError(f"--wrap {wrap}: {place} has no function {last}")
+    space = re.sub(r"[^a-zA-Z0-9_]", "-", f"{Path(place).stem}-{last}")
+    name = of_run or f"{space}/{inner.replace('/', '.')}"
+    gym.registry.pop(name, None)  # it may be of another file of this name
+    entry = partial(_wrap, inner, function, wrap)
+    gym.register(name, entry_point=entry, max_episode_steps=gym.spec(inner).max_episode_steps)
+    return name
+
+
+def _wrap(inner: str, function: Callable[[Any], Any], wrap: str, **options: Any) -> gym.Env[Any, Any]:
+    """An environment in the wrapper; the time limit, which is in steps of an agent, is around it."""
+    env = function(gym.make(inner, max_episode_steps=-1, disable_env_checker=True, **options))
+    if not isinstance(env, gym.Env):
+        raise UserError(
+            f"--wrap {wrap}: returned {type(env).__name__}: it takes an environment and returns the wrapped one"
+        )
+    return env
 
 
 def _brought(env: str) -> str:
@@ -129,6 +175,8 @@ def make(
                 env = env if limit is None else gym.wrappers.TimeLimit(env, limit)
     except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise UserError(f"--env {name}: a library is missing ({error}){_remedy(str(error))}") from None
+    except UserError:
+        raise
     except Exception as error:
         hint = f"; as {OLD_GYM}" if "incompatible with Gymnasium" in str(error) else ""
         raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}{hint}") from error

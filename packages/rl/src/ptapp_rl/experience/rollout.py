@@ -15,7 +15,7 @@ from ptapp_rl.envs.normalise import Moments, RewardScale, digits_note, size_note
 from ptapp_rl.envs.spaces import Observations, bounds_note, each, empty, parts_of, pick, refuse_odd, rows_of, store
 from ptapp_rl.envs.vector import Environments, Pace
 from ptapp_rl.experience.returns import advantages
-from ptapp_rl.models.actor import ActorCritic, Gaussian
+from ptapp_rl.models.actor import Gaussian, Networks
 from ptapp_rl.models.networks import has_seen_nothing, largest, loses_digits, moments_of, take_in
 
 Batch = dict[str, Any]
@@ -63,7 +63,7 @@ class Rollouts:
     def __init__(
         self,
         config: RolloutConfig,
-        model: ActorCritic,
+        model: Networks,
         environments: Environments,
         *,
         runtime: Runtime,
@@ -114,7 +114,8 @@ class Rollouts:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues with the next minibatch."""
-        self._environments.load_state_dict(state["environments"])
+        if not self._environments.load_state_dict(state["environments"]):
+            self._forget()
         self._refuse_other_state(state)
         self._random = decode_generator(state["random"])
         if self._scale:
@@ -128,6 +129,10 @@ class Rollouts:
     def begin_again(self) -> None:
         """Begins a new episode with the next rollout, where somebody else has played in the environment."""
         self._environments.begin_again()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Called where episodes begin anew, whatever was played before."""
 
     def clock(self) -> dict[str, float]:
         """Frames of all environments and ranks."""
@@ -181,7 +186,7 @@ class Rollouts:
             for t in range(self._config.length):
                 store(self._observations, t, environments.observations)
                 now = self._runtime.to_device(pick(self._observations, t))
-                played.append(self._model.parameters_of(now))
+                played.append(self._model.distribution(self._features(t, now), now))
                 actions = head.sample(played[t], noise[t])
                 self._actions[t] = actions
                 taken = head.in_space(actions).cpu().numpy()
@@ -190,18 +195,33 @@ class Rollouts:
             store(self._observations, self._config.length, environments.observations)
         return torch.cat(played)
 
+    def _features(self, t: int, now: Observations) -> Tensor:
+        """What the policy sees, float (N, F), in the observations, (N, ...), of frame `t` of the rollout."""
+        return self._model.encoder(now)
+
+    def _values(self) -> Tensor:
+        """The values of the rollout's observations, float (T + 1, N)."""
+        seen = each(self._observations, lambda part: part.flatten(0, 1))
+        values = self._judge(lambda shown: self._model.worth(self._model.encoder(shown)), seen)
+        return values.view(self._config.length + 1, -1)
+
+    def _rows(self) -> Tensor:
+        """The transitions to learn from, int64 (n,), as rows of the rollout's frames, (T N,)."""
+        return torch.from_numpy(~self._over[:-1]).flatten().nonzero().squeeze(1)
+
+    def _beside(self, rows: Tensor) -> Batch:
+        """Further columns of these transitions."""
+        return {}
+
     @torch.no_grad()
     def _finished(self, parameters: Tensor) -> Batch:
         """The rollout as columns of the transitions to learn from; `parameters` of the policy that played them."""
-        shape = self._rewards.shape
         rewards = self._scale(self._rewards, self._over[1:]) if self._scale else self._rewards
         seen = each(self._observations, lambda part: part.flatten(0, 1))
-        values = self._judge(self._model.values, seen)
-        rows = self._runtime.to_device(torch.from_numpy(~self._over[:-1]).flatten().nonzero().squeeze(1))
+        values, rows = self._values(), self._runtime.to_device(self._rows())
         tensors = [torch.as_tensor(a, dtype=t) for a, t in ((rewards, torch.float32), (self._terminated, torch.bool))]
         rewarded, terminated = self._runtime.to_device(tensors)
         over = self._runtime.to_device(torch.from_numpy(self._over[1:]))
-        values = values.view(shape[0] + 1, shape[1])
         gamma, gae = self._config.gamma, self._config.gae
         estimate = advantages(rewarded, values, terminated, over=over, gamma=gamma, gae=gae)
         actions = self._runtime.to_device(self._actions).flatten(0, 1)
@@ -224,7 +244,7 @@ class Rollouts:
         }
         chosen: Batch = {name: column.index_select(0, rows) for name, column in columns.items()}
         self._explained = _explained_variance(chosen["value"], chosen["target"])
-        return chosen | {"observation": rows_of(taken, rows)}
+        return chosen | {"observation": rows_of(taken, rows)} | self._beside(rows)
 
     def _judge(self, judge: Callable[[Any], Tensor], observations: Any) -> Tensor:
         """Applies a part of the model to many observations, in forward passes of a bounded size."""
@@ -236,18 +256,31 @@ class Rollouts:
         """The next minibatch of the rollout."""
         minibatches = self._config.minibatches
         place = self._given % minibatches
-        size = len(self._columns["advantage"])
         self._given += 1
         if minibatches == 1:
             batch = dict(self._columns)  # a sum over all, in whatever order
         else:
             if place == 0:
-                self._order = torch.from_numpy(self._random.permutation(size))
-            rows = self._runtime.to_device(self._order.tensor_split(minibatches)[place])
+                self._order = torch.from_numpy(self._random.permutation(self._shuffled(self._columns)))
+            rows = self._runtime.to_device(self._transitions(self._order.tensor_split(minibatches)[place]))
             batch = {name: rows_of(column, rows) for name, column in self._columns.items()}
         if self._config.normalise_advantage:
             batch["advantage"] = self._normalised(batch["advantage"])
         return batch
+
+    def _shuffled(self, columns: Batch) -> int:
+        """How many things of a rollout with these columns the order of minibatches is of."""
+        return len(columns["advantage"])
+
+    def _transitions(self, chosen: Tensor) -> Tensor:
+        """The rows of the columns, int64 (n,), that a minibatch of these things, int64, holds."""
+        return chosen
+
+    def _parameters(self) -> Tensor:
+        """Those of the policy's distribution for all transitions, as it is now, float (n, P)."""
+        return self._judge(
+            lambda seen: self._model.distribution(self._model.encoder(seen), seen), self._columns["observation"]
+        )
 
     def _normalised(self, advantage: Tensor) -> Tensor:
         """Scales advantages (n,) to mean 0 and deviation 1 over all ranks' shares of the minibatch."""
@@ -268,8 +301,7 @@ class Rollouts:
         target_kl = self._config.target_kl
         if target_kl is None:
             return False
-        parameters = self._judge(self._model.parameters_of, self._columns["observation"])
-        log_ratio = self._model.head.score(parameters, self._columns["action"])[0] - self._columns["log_prob"]
+        log_ratio = self._model.head.score(self._parameters(), self._columns["action"])[0] - self._columns["log_prob"]
         divergence = log_ratio.expm1() - log_ratio
         total, count = self._runtime.total(divergence.sum().item(), len(divergence))
         return total / count > 1.5 * target_kl
@@ -285,6 +317,7 @@ class Rollouts:
         head, numbers = self._model.head, ("log_prob", "advantage", "target", "value")
         of_one = {name: torch.zeros(()) for name in numbers} | _by_name(pick(self._observations, (0, 0)))
         of_one["action"] = torch.zeros(head.action_shape, dtype=head.dtype)
+        of_one |= self._one_beside()
         like["columns"] = {name: one.expand(size, *one.shape) for name, one in of_one.items()} if columns else {}
         refuse_unlike({name: state[name] for name in like}, like)
         if any(
@@ -297,14 +330,19 @@ class Rollouts:
             )
         minibatches = self._config.minibatches
         begun = unused and minibatches > 1 and state["given"] % minibatches
-        if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != size):
-            raise ValueError(f"order must be one of the {size} transitions")
+        parts = self._shuffled(columns) if size else 0
+        if not torch.equal(order.sort().values, torch.arange(len(order))) or (begun and len(order) != parts):
+            raise ValueError(f"order must be one of {parts} parts of the rollout")
         if size:
             refuse_odd(_from_names(columns)["observation"], self._environments.form)
         if size and not isinstance(head, Gaussian):
             taken, count = columns["action"], torch.tensor(getattr(head, "sizes", head.noise_size))
             if not ((taken >= 0) & (taken < count)).all():
                 raise ValueError("actions must be those of the environment")
+
+    def _one_beside(self) -> dict[str, Tensor]:
+        """Of one transition what `_beside` gives."""
+        return {}
 
     def _named(self) -> dict[str, Tensor]:
         """The columns by name."""

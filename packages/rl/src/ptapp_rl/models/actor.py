@@ -5,7 +5,10 @@ whole rollout into actions, `score` gives log-probability and entropy at once. B
 counts them: from 0, and within -1 and 1 where an action is bounded. `in_space` makes them the environment's.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from math import e, inf, log, pi
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,17 +190,18 @@ def head_of(action: Action, features: int) -> Head:
             return Gaussian(features, action)
 
 
-class ActorCritic(nn.Module):
-    """A policy and the value of states. As a module it is the policy alone: raw observations to its likeliest actions.
+class Networks(nn.Module, ABC):
+    """The networks of an actor-critic: an encoder of observations, layers for the policy and for the value of states.
 
-    Vectors have a network each for actor and critic; an image's convolutions, the costly part, are shared. Where
-    observations have a mask of actions, the distribution is over those that it permits.
+    Vectors have layers each for actor and critic; an image's convolutions, the costly part, are shared. Where
+    observations have a mask of actions, the distribution is over those that it permits. The layers take `size` numbers,
+    or those that the encoder gives.
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: Card, size: int | None = None) -> None:
         super().__init__()
         self.encoder, self._masked = encoder(card.observation, card.normalise), card.masked
-        sizes, activation = [width(self.encoder), *card.hidden], card.activation
+        sizes, activation = [size or width(self.encoder), *card.hidden], card.activation
         if card.observation.kind == "image":
             sizes = sizes[:1]  # its encoder ends in a hidden layer
         self.actor = Layers(sizes, activation)
@@ -206,30 +210,49 @@ class ActorCritic(nn.Module):
         self.head = head_of(card.action, sizes[-1])
         self.value = orthogonal(nn.Linear(sizes[-1], 1), 1.0)
 
-    def forward(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the likeliest actions, (N, ...) of the dtype that the environment takes."""
-        return self.head.in_space(self.head.likeliest(self.parameters_of(observations)))
+    @abstractmethod
+    def both(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """The parameters of the distribution, float (n, P), and the values, float (n,), of the n rows of a batch."""
 
-    def drawn(self, observations: Observations, random: np.random.Generator) -> Tensor:
-        """Raw observations (N, ...) to actions drawn from the policy, of the shape and dtype of `forward`."""
-        parameters = self.parameters_of(observations)
+    def distribution(self, features: Tensor, observations: Observations) -> Tensor:
+        """Parameters of distributions over actions, float (N, P), from features, float (N, F), of observations."""
+        parameters = self.head(self.actor(features))
+        return only_permitted(parameters, observations) if self._masked else parameters
+
+    def worth(self, features: Tensor) -> Tensor:
+        """From the features of states, float (N, F), to their values, float (N,)."""
+        return self.value(self.critic(features)).squeeze(-1)
+
+    def drawn_from(self, parameters: Tensor, random: np.random.Generator) -> Tensor:
+        """Actions drawn from distributions, float (N, P): (N, ...) of the dtype that the environment takes."""
         noise = self.head.noise(random, len(parameters)).to(parameters.device)
         return self.head.in_space(self.head.sample(parameters, noise))
 
+    def likeliest_of(self, parameters: Tensor) -> Tensor:
+        """The likeliest actions of distributions, float (N, P): (N, ...) of the dtype that the environment takes."""
+        return self.head.in_space(self.head.likeliest(parameters))
+
+
+class ActorCritic(Networks):
+    """A policy and the value of states. As a module it is the policy: raw observations to the likeliest actions."""
+
+    def forward(self, observations: Observations) -> Tensor:
+        """Raw observations (N, ...) to the likeliest actions, (N, ...) of the dtype that the environment takes."""
+        return self.likeliest_of(self.parameters_of(observations))
+
+    def drawn(self, observations: Observations, random: np.random.Generator) -> Tensor:
+        """Raw observations (N, ...) to actions drawn from the policy, of the shape and dtype of `forward`."""
+        return self.drawn_from(self.parameters_of(observations), random)
+
     def parameters_of(self, observations: Observations) -> Tensor:
         """Raw observations (N, ...) to the parameters of the distribution over actions, float (N, P)."""
-        return self._permitted(self.encoder(observations), observations)
+        return self.distribution(self.encoder(observations), observations)
 
     def values(self, observations: Observations) -> Tensor:
         """Raw observations (N, ...) to the values of these states, float (N,)."""
-        return self.value(self.critic(self.encoder(observations))).squeeze(-1)
+        return self.worth(self.encoder(observations))
 
-    def both(self, observations: Observations) -> tuple[Tensor, Tensor]:
-        """The parameters of the distribution, float (N, P), and the values, float (N,), of raw observations."""
-        features = self.encoder(observations)
-        return self._permitted(features, observations), self.value(self.critic(features)).squeeze(-1)
-
-    def _permitted(self, features: Tensor, observations: Observations) -> Tensor:
-        """Those of the distribution, float (N, P), from features, float (N, F), of these observations."""
-        parameters = self.head(self.actor(features))
-        return only_permitted(parameters, observations) if self._masked else parameters
+    def both(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """Parameters, float (n, P), and values, float (n,), of rows that have a raw `observation`, (n, ...), each."""
+        features = self.encoder(batch["observation"])
+        return self.distribution(features, batch["observation"]), self.worth(features)

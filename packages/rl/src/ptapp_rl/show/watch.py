@@ -18,6 +18,7 @@ from ptapp_rl.envs.interface import fault_in
 from ptapp_rl.envs.names import limit_of, make
 from ptapp_rl.envs.spaces import each, reward_of
 from ptapp_rl.evaluate import APART, Policy, find, policy_of, refuse_other_spaces
+from ptapp_rl.models.recurrent import Remembering
 from ptapp_rl.show.movie import check_writer, write
 
 
@@ -74,6 +75,8 @@ def _has_screen() -> bool:
 def _episode(policy: Policy, env: gym.Env[Any, Any], seed: int, length: int | None = None) -> Iterator[float]:
     """The return so far at each observation of one episode, or of its first `length`; the first is 0."""
     observation, _ = env.reset(seed=APART + seed)
+    if isinstance(policy, Remembering):
+        policy.forget()
     total, over = 0.0, False
     yield total
     while not over and (length is None or (length := length - 1)):
