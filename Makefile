@@ -8,7 +8,8 @@ EDITABLE := $(foreach project,core $(filter-out core,$(notdir $(wildcard package
 	$(foreach project,$(wildcard examples/*/pyproject.toml),--editable $(dir $(project)))
 
 # make fuzz: 10,000 changed inputs (make test: 300). make version TO=0.2.0: the version of all distributions.
-.PHONY: train test quick cover lint fuzz bench version clean
+# make docs: the documentation as a site, in site/ (`python3 -m http.server -d site` shows it, search included).
+.PHONY: train test quick cover lint docs fuzz bench version clean
 
 train: $(VENV)/ready
 	$(BIN)/ptapp vision train --epochs 6 --name demo
@@ -26,6 +27,9 @@ lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 fuzz: $(VENV)/ready
 	PTAPP_FUZZ=10000 $(BIN)/python -m pytest tests/fuzz --numprocesses auto --dist worksteal

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = Path(__file__).resolve().parents[1] / "packages"
-EXAMPLES = PACKAGES.parent / "examples"
-DOMAINS = tuple(sorted({path.name for path in PACKAGES.iterdir() if path.is_dir()} - {"core"}))
-CORE = PACKAGES / "core" / "src" / "ptapp_core"
+from import_graph import CORE, DOMAINS, PACKAGES, files, imports, module_name, rooms, source, within
+
 # Which rooms of core, and which of the modules beside them, a room may import, besides itself and `errors`.
 ROOMS = {
     "machine": set(),
@@ -101,42 +99,6 @@ SERVED = (
 )
 
 
-def source(module: str) -> Path | None:
-    """The file of a module of ours; None for another's and for a package without code of its own."""
-    package, *rest = module.split(".")
-    name = package.removeprefix("ptapp_")
-    bases = [place.joinpath(name, "src", package, *rest) for place in (PACKAGES, EXAMPLES)]
-    paths = [path for base in bases for path in (base.with_suffix(".py"), base / "__init__.py")]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def module_name(path: Path) -> str:
-    place = EXAMPLES if path.is_relative_to(EXAMPLES) else PACKAGES
-    parts = path.relative_to(place).with_suffix("").parts[2:]
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def imports(path: Path, *, on_loading: bool) -> Iterator[str]:
-    """Dotted names that a file imports: anywhere in it, or only what loading it imports."""
-    return _imports(ast.parse(path.read_text(encoding="utf-8")), module_name(path), path.stem == "__init__", on_loading)
-
-
-def _imports(node: ast.AST, module: str, is_package: bool, on_loading: bool) -> Iterator[str]:
-    for child in ast.iter_child_nodes(node):
-        if on_loading and isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            continue
-        if on_loading and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        if isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            up = module.split(".")[: len(module.split(".")) - child.level + is_package] if child.level else []
-            base = ".".join([*up, *([child.module] if child.module else [])])
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in child.names)  # a name may be a module
-        yield from _imports(child, module, is_package, on_loading)
-
-
 def loaded_by(module: str) -> dict[str, list[str]]:
     """All that importing a module of ours imports, each with the way there; it looks into our own modules alone."""
     ways = {module: [module]}
@@ -153,10 +115,6 @@ def loaded_by(module: str) -> dict[str, list[str]]:
     return ways
 
 
-def files() -> list[Path]:
-    return sorted([*PACKAGES.glob("*/src/**/*.py"), *EXAMPLES.glob("*/src/**/*.py")])
-
-
 def test_imports_run_from_domain_to_core_alone() -> None:
     for path in files():
         own = module_name(path).split(".")[0]
@@ -167,15 +125,10 @@ def test_imports_run_from_domain_to_core_alone() -> None:
 
 def test_no_text_has_the_marks_of_a_merge_that_was_not_finished() -> None:
     root = PACKAGES.parent
-    places = ("*.md", "docs/*.md", "packages/**/*.md", "tests/**/*.md", "tests/**/*.py")
+    places = ("*.md", "docs/**/*.md", "packages/**/*.md", "tests/**/*.md", "tests/**/*.py")
     for path in [*(path for place in places for path in root.glob(place)), *files()]:
         marks = re.findall(r"^(?:<{7} |>{7} )", path.read_text(encoding="utf-8"), re.MULTILINE)
         assert not marks, path.relative_to(root)
-
-
-def room(module: str) -> str:
-    """The room of a module of core; a module beside the rooms is one of its own."""
-    return module.split(".")[1]
 
 
 def test_every_room_of_core_says_what_is_in_it() -> None:
@@ -205,13 +158,8 @@ def test_imports_between_the_rooms_of_core_run_one_way() -> None:
         ready = {name for name in waiting if ROOMS[name] <= done}
         assert ready, f"a circle among {', '.join(sorted(waiting))}"
         done |= ready
-    for path in CORE.glob("**/*.py"):
-        if path.parent == CORE and path.stem in ("__init__", "errors"):
-            continue
-        own = room(module_name(path))
-        modules = [name for name in imports(path, on_loading=False) if name.startswith("ptapp_core.")]
-        taken = {room(name) for name in modules} - {own, "errors"}
-        assert taken <= ROOMS[own], f"{path.relative_to(CORE)} imports {', '.join(sorted(taken - ROOMS[own]))}"
+    for own, taken in rooms().items():
+        assert taken <= ROOMS[own], f"{own} imports {', '.join(sorted(taken - ROOMS[own]))}"
 
 
 @pytest.mark.parametrize(
@@ -279,9 +227,9 @@ def test_these_rules_can_fail(tmp_path: Path) -> None:
         "class A:\n    import mlflow\n    def late(self):\n        from torchvision import models\n"
     )
     tree = ast.parse(file.read_text())
-    loading = set(_imports(tree, "sample", False, True))
+    loading = set(within(tree, "sample", False, True))
     assert loading == {"torch.nn", "ptapp_vision", "ptapp_vision.cli", "wandb", "mlflow"}
-    assert set(_imports(tree, "sample", False, False)) - loading == {"onnx", "torchvision", "torchvision.models"}
+    assert set(within(tree, "sample", False, False)) - loading == {"onnx", "torchvision", "torchvision.models"}
     assert "torch" in loaded_by("ptapp_core.fit")
     assert "torch" not in loaded_by("ptapp_core.errors")
 

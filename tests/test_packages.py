@@ -56,7 +56,7 @@ def test_an_example_needs_core_alone_and_is_found_by_its_entry_point(example: Pa
 
 
 def test_no_message_tells_a_user_to_install_a_name_that_is_on_no_index() -> None:
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*/*/README.md")]
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("*/*/README.md")]
     for path in [*ROOT.glob("packages/*/src/**/*.py"), *ROOT.glob("examples/*/src/**/*.py"), *pages]:
         assert not re.search(r"pip install [^\n]*ptapp-", path.read_text(encoding="utf-8")), path
 

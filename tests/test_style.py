@@ -4,7 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from test_layering import files, module_name
+from import_graph import files, module_name
 
 # A tuple with an axis of one letter or number, with "...", with a single axis, or behind a dtype; or these words.
 _AXIS = r"(?:[A-Za-z]|\d+)(?: [*+/-] \w+)*"

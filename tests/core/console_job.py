@@ -64,7 +64,7 @@ def job(folder: Path) -> int:
             fit(plan, runtime, run, task=task, source=loader, optimizer=optimizer, evaluate=lambda model: {"loss": 1.0})
             run.say("it is done")
 
-    ptapp_core.cli.main._root = lambda: app
+    ptapp_core.cli.main.command_line = lambda: app
     return main(["train"])
 
 

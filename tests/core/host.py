@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from test_layering import PACKAGES, imports, module_name
+from import_graph import PACKAGES, imports, module_name
 
 
 def state() -> dict[str, Any]:

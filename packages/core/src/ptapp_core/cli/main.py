@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="ptapp")
-    return run(_root(), argv)
+    return run(command_line(), argv)
 
 
 def _open_streams() -> None:
@@ -90,7 +90,8 @@ def required_name(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
 
 
-def _root() -> typer.Typer:
+def command_line() -> typer.Typer:
+    """The app of `ptapp` with the commands of every installed domain, none of which is imported yet."""
     app = domain("Train, measure and ship models for images, text, audio and reinforcement learning.")
 
     @app.callback(invoke_without_command=True)

@@ -40,7 +40,10 @@ class _SettingsCommand(TyperCommand):
             raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
-        return ["[OPTIONS]", *(_left(param) for param in self.get_params(ctx) if param.param_type_name == "argument")]
+        return [
+            "[OPTIONS]",
+            *(spelled(param) for param in self.get_params(ctx) if param.param_type_name == "argument"),
+        ]
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)
@@ -57,18 +60,20 @@ class _SettingsCommand(TyperCommand):
             group = getattr(param, "rich_help_panel", None) or _OTHER
             if self.first and group != _OTHER and param.name not in self.first:
                 continue
-            sections.setdefault(group, []).append((_left(param).ljust(_LEFT_COLUMN), getattr(param, "help", "")))
+            sections.setdefault(group, []).append((spelled(param).ljust(_LEFT_COLUMN), getattr(param, "help", "")))
         for group, rows in sections.items():
             with formatter.section(group):
                 formatter.write_dl(rows, col_max=_LEFT_COLUMN)
 
 
-def _left(param: Any) -> str:
-    """The left column of help: `RUN`, `--lr FLOAT`, `--[no-]compile`."""
+def spelled(param: Any) -> str:
+    """How a parameter is written, the left column of help: `RUN`, `--lr FLOAT`, `--[no-]compile`."""
     if param.param_type_name == "argument":
-        return str(param.metavar)
-    if param.secondary_opts:
+        return str(param.metavar or param.name.upper())
+    if param.secondary_opts == [f"--no-{param.opts[0][2:]}"]:
         return f"--[no-]{param.opts[0][2:]}"
+    if param.secondary_opts:
+        return " / ".join([*param.opts, *param.secondary_opts])
     return f"{', '.join(sorted(param.opts, key=len))} {param.metavar or ''}".rstrip()
 
 
