@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import processors
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, processors
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
@@ -125,6 +125,18 @@ def test_a_tokenizer_without_padding_of_its_own_is_refused(tmp_path: Path) -> No
             bert.pretrained_tokens(str(save(config_of("bert"), tmp_path / f"pad{pad}", pad)))
     other = bert.pretrained_tokens(str(save(config_of("bert"), tmp_path / "other", "word1")))
     assert other.pad == other.tokenizer.token_to_id("word1") == type(other).read(other.json()).pad != 0
+
+
+def test_a_tokenizer_that_fills_each_text_up_is_taken_without_that(tmp_path: Path) -> None:
+    plain, filling = save(config_of("bert"), tmp_path / "plain"), save(config_of("bert"), tmp_path / "filling")
+    own = Tokenizer.from_file(str(filling / "tokenizer.json"))
+    own.enable_padding(length=12, pad_id=own.token_to_id("[PAD]"), pad_token="[PAD]")
+    own.enable_truncation(12)
+    own.save(str(filling / "tokenizer.json"))
+    assert AutoTokenizer.from_pretrained(filling).backend_tokenizer.padding["length"] == 12
+    texts = ["cat", "dog " * 20]
+    expected = bert.pretrained_tokens(str(plain)).encode(texts, 99)
+    assert bert.pretrained_tokens(str(filling)).encode(texts, 99) == expected
 
 
 def test_an_encoder_without_its_tokenizer_is_refused(tmp_path: Path) -> None:

@@ -179,6 +179,7 @@ def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
         )
     if tokenizer.pad_token is None:
         raise UserError(f"--pretrained {source}: its tokenizer has no padding token; name one in tokenizer_config.json")
+    backend.no_padding()  # the file of a sentence encoder may fill each text up
     if tokenizer.pad_token_id in backend.encode("a").ids:
         raise UserError(
             f"--pretrained {source}: its tokenizer pads with {tokenizer.pad_token!r}, which each text has too; name "
