@@ -95,6 +95,7 @@ _ONLY = (
     Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
     Only(("label_smoothing",), lambda job: job.model != SPELLED, "models other than lstm-crf"),
     Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("weights",), lambda job: job.pretrained is not None, "models with --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
     Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
@@ -161,6 +162,7 @@ class TrainNLP(SupervisedSettings):
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
     pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
+    weights: Path | None = option(None, "start from a run or checkpoint of the same --pretrained", group=_MODEL)
     lora: int | None = option(None, "rank of LoRA, for bert, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
 
@@ -234,8 +236,10 @@ class TrainNLP(SupervisedSettings):
         return self.tokenizer in ("bpe", "char")
 
     def with_full_paths(self) -> Self:
-        """The encoder's folder too, and the one that `hub:` names, if it is there."""
+        """Those of the first weights too, and the one that `hub:` names, if it is there."""
         settings = super().with_full_paths()
+        if settings.weights is not None:
+            settings = settings.model_copy(update={"weights": settings.weights.expanduser().resolve()})
         name, mark, configuration = (settings.data or "").removeprefix(PREFIX).partition(":")
         if settings.data is not None and settings.data.startswith(PREFIX) and Path(name).is_dir():
             data = f"{PREFIX}{Path(name).resolve()}{mark}{configuration}"
