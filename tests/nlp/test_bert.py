@@ -19,6 +19,7 @@ from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.tokens import learn
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.models.optimise import depths, optimizer_of
+from ptapp_nlp.models.pretrained import merge_lora
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +103,7 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
     trained = Trained.find(run, "nlp", About)
     model, merged = trained.load(build), trained.load(build)
-    bert.merge_lora(merged)
+    merge_lora(merged)
     assert not any("lora_" in name for name in merged.state_dict())
     ids = torch.tensor([[5, 6, 7, 8], [9, 6, 0, 0]])
     torch.testing.assert_close(merged(ids), model(ids))

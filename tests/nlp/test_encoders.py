@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, processors
+from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from contract.of_nlp import write_texts
@@ -98,6 +99,25 @@ def test_every_encoder_reads_texts_up_to_its_last_position(kind: str, tmp_path: 
     assert states.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_states_are_those_of_transformers_and_no_text_depends_on_the_others(kind: str, tmp_path: Path) -> None:
+    folder = save(config_of(kind), tmp_path / kind)
+    pad = config_of(kind).pad_token_id
+    model = bert.PretrainedEncoder(bert.describe(str(folder)), str(folder), pad).eval()
+    theirs = AutoModel.from_pretrained(folder).eval()
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(5, 40, (length,), generator=draw) for length in (1, 3, 8, 17)]
+    with torch.no_grad():
+        alone = [model(row[None])[0] for row in rows]
+        for own, row in zip(alone, rows, strict=True):
+            expected = theirs(input_ids=row[None], attention_mask=torch.ones(1, len(row))).last_hidden_state
+            torch.testing.assert_close(own, expected[0], atol=1e-6, rtol=1e-5)
+        for length in (17, 18, 22):
+            ids = torch.stack([functional.pad(row, (0, length - len(row)), value=pad) for row in rows])
+            for own, found in zip(alone, model(ids), strict=True):
+                torch.testing.assert_close(found[: len(own)], own, atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [*DECODERS, *BOTH])
 def test_what_is_no_encoder_is_refused_by_its_name(kind: str, tmp_path: Path) -> None:
     config_of(kind).save_pretrained(tmp_path / kind)  # seen before the weights are looked for
@@ -143,7 +163,7 @@ def test_an_encoder_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = save(config_of("bert"), tmp_path / "bert")
     for file in folder.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(UserError, match=r"bert: has no tokenizer; put the encoder's own tokenizer.json beside"):
+    with pytest.raises(UserError, match=r"bert: has no tokenizer; put the model's own tokenizer.json beside"):
         bert.pretrained_tokens(str(folder))
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]))
     assert bert.pretrained_tokens(str(folder)).size == 6

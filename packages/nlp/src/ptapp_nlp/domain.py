@@ -72,7 +72,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             return replace(data, tokens=tokens_of(settings, data, runtime))
         data = load_for(settings, before=Members.read(trained.run), other=other, skip_bad=skip_bad)
         _refuse_other_texts(trained, data)
-        return replace(data, tokens=Tokens.load(trained.run / "tokenizer.json", trained.about.tokenizer))
+        return replace(data, tokens=_tokens_of(trained))
 
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, Card]:
         """The model with the weights of its encoder, if it has one, and its card."""
@@ -82,7 +82,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
         if settings.weights is not None:
-            begin_with(model, settings.weights, card, _tokens(data))
+            begin_with(model, settings.weights, card=card, tokens=_tokens(data))
         if settings.activation_checkpointing:
             recompute_activations(blocks_of(model))
         return model, card
@@ -212,6 +212,11 @@ def _refuse_other_texts(trained: Trained[About], data: Splits) -> None:
     if (own is None) != (given is None):
         reads, has = ("pairs of texts", "single texts") if given is None else ("single texts", "pairs of texts")
         raise UserError(f"{trained.run}: reads {reads}, and the data has {has} ({data.about}); give data of its form")
+
+
+def _tokens_of(trained: Trained[About]) -> Tokens:
+    about = trained.about
+    return Tokens.load(trained.run / "tokenizer.json", about.tokenizer, marks=about.model.marks)
 
 
 def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:
