@@ -181,9 +181,7 @@ class TrainNLP(SupervisedSettings):
     bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
-    pretrained: str | None = option(
-        None, "folder or hub name of an encoder for bert, a decoder for causal", group=_MODEL
-    )
+    pretrained: str | None = option(None, "folder or hub name, for bert and causal", group=_MODEL)
     weights: Path | None = option(None, "start from a run or checkpoint of the same --pretrained", group=_MODEL)
     lora: int | None = option(None, "rank of LoRA, for bert and causal, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(

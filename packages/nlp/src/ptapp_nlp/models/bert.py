@@ -98,12 +98,12 @@ def refuse_decoder(config: Any, source: str) -> None:
     causal = kind in _CAUSAL and kind not in both_ways and not getattr(config, "use_bidirectional_attention", False)
     learned_causally = kind in _MASKED and names & (set(_CAUSAL.values()) - set(_MASKED.values()))
     if config.is_encoder_decoder:
-        what = f"an encoder-decoder ({kind})"
-    elif causal or learned_causally or getattr(config, "is_decoder", False):
-        what = f"a decoder ({kind}), whose tokens see only those before them"
-    else:
-        return
-    raise UserError(f"--pretrained {source}: {what}; --model bert needs an encoder, such as bert or roberta")
+        raise UserError(f"--pretrained {source}: an encoder-decoder ({kind}); give an encoder, such as bert or roberta")
+    if causal or learned_causally or getattr(config, "is_decoder", False):
+        raise UserError(
+            f"--pretrained {source}: a decoder ({kind}), whose tokens see only those before them; take --model causal, "
+            "or give an encoder, such as bert or roberta"
+        )
 
 
 # What transformers has a masked language model, a model of choices, or a causal language model for, by model type. An
