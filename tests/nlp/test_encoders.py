@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer, processors
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
@@ -116,6 +116,21 @@ def test_states_are_those_of_transformers_and_no_text_depends_on_the_others(kind
             ids = torch.stack([functional.pad(row, (0, length - len(row)), value=pad) for row in rows])
             for own, found in zip(alone, model(ids), strict=True):
                 torch.testing.assert_close(found[: len(own)], own, atol=1e-6, rtol=1e-5)
+
+
+def test_a_unigram_tokenizer_reads_a_text_as_transformers_does(tmp_path: Path) -> None:
+    own, names = Tokenizer(models.Unigram()), ["<s>", "<pad>", "</s>", "<unk>"]
+    own.pre_tokenizer, texts = pre_tokenizers.Metaspace(), ["the cat sleeps", "a dog", "zwölf 象"]
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=names, unk_token="<unk>", show_progress=False)
+    own.train_from_iterator(["the cat sleeps and a dog sleeps"] * 5, trainer)
+    marks = [("<s>", 0), ("</s>", 2)]
+    own.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=marks)
+    fast = PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", unk_token="<unk>")
+    fast.save_pretrained(tmp_path)
+    config_of("xlm-roberta").save_pretrained(tmp_path)
+    tokens = bert.pretrained_tokens(str(tmp_path))
+    assert tokens.encode(texts, 99) == [fast(text).input_ids for text in texts]
+    assert (tokens.pad, tokens.unk) == (1, 3)
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, *BOTH])
