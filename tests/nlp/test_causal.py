@@ -7,7 +7,8 @@ import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from tokenizers import Tokenizer, models, trainers
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 import ptapp
 from contract.of_nlp import write_texts
@@ -185,6 +186,13 @@ def test_what_is_no_decoder_is_refused_in_one_line(tmp_path: Path, capsys: pytes
     (endless / "tokenizer_config.json").write_text(named.replace('"eos_token"', '"other_token"'))
     with pytest.raises(UserError, match="no token for the end of a text; name its eos_token"):
         causal.causal_tokens(str(endless), writes=True)
+    taken = save("gpt2", tmp_path / "taken")
+    own, marks = Tokenizer(models.Unigram()), ["</s>", "<unk>"]
+    trainer = trainers.UnigramTrainer(special_tokens=marks, unk_token="<unk>", show_progress=False)
+    own.train_from_iterator(TEXTS, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=own, eos_token="</s>").save_pretrained(taken)
+    with pytest.raises(UserError, match="its tokenizer takes </s> in a text for its end"):
+        causal.causal_tokens(str(taken), writes=True)
     small = save("gpt2", tmp_path / "small", vocab_size=200)
     with pytest.raises(UserError, match="its tokenizer has a token 299, and the weights end at 199"):
         causal.causal_tokens(str(small), writes=True)

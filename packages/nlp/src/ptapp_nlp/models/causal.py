@@ -135,7 +135,8 @@ def most_tokens(config: Mapping[str, Any]) -> int | None:
 def causal_tokens(source: str, *, writes: bool) -> Tokens:
     """The decoder's own tokenizer, with padding that no text has; where it `writes`, without marks around a text.
 
-    Raises UserError where it has no token for the end of a text, or more tokens than the decoder.
+    Raises UserError where it has no token for the end of a text, or takes its name within a text for it, or has more
+    tokens than the decoder.
     """
     tokenizer, backend = own_tokenizer(source)
     end = tokenizer.eos_token_id
@@ -150,6 +151,9 @@ def causal_tokens(source: str, *, writes: bool) -> Tokens:
             f"--pretrained {source}: its tokenizer has a token {most}, and the weights end at {size - 1}; "
             "give the tokenizer that they learned with"
         )
+    backend.encode_special_tokens = True  # a text may say the name of a mark
+    if end in backend.encode(tokenizer.eos_token, add_special_tokens=False).ids:
+        raise UserError(f"--pretrained {source}: its tokenizer takes {tokenizer.eos_token} in a text for its end")
     marks = backend.encode("").ids
     begin = marks[0] if marks and marks[0] == tokenizer.bos_token_id else end
     pad = tokenizer.pad_token
