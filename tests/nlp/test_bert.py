@@ -19,6 +19,7 @@ from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.tokens import learn
 from ptapp_nlp.models import bert, build
 from ptapp_nlp.models.optimise import depths, optimizer_of
+from ptapp_nlp.models.pretrained import merge_lora
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,28 @@ def test_a_frozen_part_of_bert_stays_and_it_reads_no_more_than_its_positions(
     assert "reads at most 512 tokens" in capsys.readouterr().err
 
 
+def test_the_head_learns_alone_and_then_all_from_there(
+    encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_texts(tmp_path / "texts")
+    words = ["--model", "bert", "--pretrained", str(encoder), "--data", str(data), "--pool", "mean"]
+    head = train(tmp_path / "head", *words, "--freeze", "encoder", "--epochs", "1", "--batch-size", "16")
+    still = ["--steps", "1", "--lr", "1e-12", "--weight-decay", "0"]
+    run = train(tmp_path / "all", *words, *still, "--weights", str(head))
+    before, after = (load_file(last_checkpoint(each) / "model.safetensors") for each in (head, run))
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, msg=name)
+    assert f"weights: --weights {head}" in capsys.readouterr().out
+    other = tmp_path / "other"
+    shutil.copytree(encoder, other)
+    (other / "tokenizer.json").write_text((encoder / "tokenizer.json").read_text().replace('"cat"', '"cot"'))
+    refused = ["nlp", "train", *COMMON, "--run-dir", str(tmp_path / "no"), "--weights", str(head)]
+    assert command([*refused, *words[:3], str(other), *words[4:]]) == 2
+    assert "reads other tokens; give the --pretrained that it began with" in capsys.readouterr().err
+    assert command([*refused, "--data", str(data)]) == 2
+    assert "--weights does nothing here: it is for models with --pretrained" in capsys.readouterr().err
+
+
 def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_merged(
     encoder: Path, tmp_path: Path
 ) -> None:
@@ -80,7 +103,7 @@ def test_lora_learns_its_matrices_alone_resumes_exactly_and_leaves_the_program_m
     assert {file.name: file.read_bytes() for file in last.iterdir()} == whole
     trained = Trained.find(run, "nlp", About)
     model, merged = trained.load(build), trained.load(build)
-    bert.merge_lora(merged)
+    merge_lora(merged)
     assert not any("lora_" in name for name in merged.state_dict())
     ids = torch.tensor([[5, 6, 7, 8], [9, 6, 0, 0]])
     torch.testing.assert_close(merged(ids), model(ids))

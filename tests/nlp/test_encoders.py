@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import processors
-from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from torch.nn import functional
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedTokenizerFast
 
 from contract.of_nlp import write_texts
 from contract.rows import command, only_run
@@ -98,6 +99,40 @@ def test_every_encoder_reads_texts_up_to_its_last_position(kind: str, tmp_path: 
     assert states.isfinite().all()
 
 
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_states_are_those_of_transformers_and_no_text_depends_on_the_others(kind: str, tmp_path: Path) -> None:
+    folder = save(config_of(kind), tmp_path / kind)
+    pad = config_of(kind).pad_token_id
+    model = bert.PretrainedEncoder(bert.describe(str(folder)), str(folder), pad).eval()
+    theirs = AutoModel.from_pretrained(folder).eval()
+    draw = torch.Generator().manual_seed(0)
+    rows = [torch.randint(5, 40, (length,), generator=draw) for length in (1, 3, 8, 17)]
+    with torch.no_grad():
+        alone = [model(row[None])[0] for row in rows]
+        for own, row in zip(alone, rows, strict=True):
+            expected = theirs(input_ids=row[None], attention_mask=torch.ones(1, len(row))).last_hidden_state
+            torch.testing.assert_close(own, expected[0], atol=1e-6, rtol=1e-5)
+        for length in (17, 18, 22):
+            ids = torch.stack([functional.pad(row, (0, length - len(row)), value=pad) for row in rows])
+            for own, found in zip(alone, model(ids), strict=True):
+                torch.testing.assert_close(found[: len(own)], own, atol=1e-6, rtol=1e-5)
+
+
+def test_a_unigram_tokenizer_reads_a_text_as_transformers_does(tmp_path: Path) -> None:
+    own, names = Tokenizer(models.Unigram()), ["<s>", "<pad>", "</s>", "<unk>"]
+    own.pre_tokenizer, texts = pre_tokenizers.Metaspace(), ["the cat sleeps", "a dog", "zwölf 象"]
+    trainer = trainers.UnigramTrainer(vocab_size=60, special_tokens=names, unk_token="<unk>", show_progress=False)
+    own.train_from_iterator(["the cat sleeps and a dog sleeps"] * 5, trainer)
+    marks = [("<s>", 0), ("</s>", 2)]
+    own.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=marks)
+    fast = PreTrainedTokenizerFast(tokenizer_object=own, pad_token="<pad>", unk_token="<unk>")
+    fast.save_pretrained(tmp_path)
+    config_of("xlm-roberta").save_pretrained(tmp_path)
+    tokens = bert.pretrained_tokens(str(tmp_path))
+    assert tokens.encode(texts, 99) == [fast(text).input_ids for text in texts]
+    assert (tokens.pad, tokens.unk) == (1, 3)
+
+
 @pytest.mark.parametrize("kind", [*DECODERS, *BOTH])
 def test_what_is_no_encoder_is_refused_by_its_name(kind: str, tmp_path: Path) -> None:
     config_of(kind).save_pretrained(tmp_path / kind)  # seen before the weights are looked for
@@ -127,11 +162,23 @@ def test_a_tokenizer_without_padding_of_its_own_is_refused(tmp_path: Path) -> No
     assert other.pad == other.tokenizer.token_to_id("word1") == type(other).read(other.json()).pad != 0
 
 
+def test_a_tokenizer_that_fills_each_text_up_is_taken_without_that(tmp_path: Path) -> None:
+    plain, filling = save(config_of("bert"), tmp_path / "plain"), save(config_of("bert"), tmp_path / "filling")
+    own = Tokenizer.from_file(str(filling / "tokenizer.json"))
+    own.enable_padding(length=12, pad_id=own.token_to_id("[PAD]"), pad_token="[PAD]")
+    own.enable_truncation(12)
+    own.save(str(filling / "tokenizer.json"))
+    assert AutoTokenizer.from_pretrained(filling).backend_tokenizer.padding["length"] == 12
+    texts = ["cat", "dog " * 20]
+    expected = bert.pretrained_tokens(str(plain)).encode(texts, 99)
+    assert bert.pretrained_tokens(str(filling)).encode(texts, 99) == expected
+
+
 def test_an_encoder_without_its_tokenizer_is_refused(tmp_path: Path) -> None:
     folder = save(config_of("bert"), tmp_path / "bert")
     for file in folder.glob("tokenizer*"):
         file.unlink()
-    with pytest.raises(UserError, match=r"bert: has no tokenizer; put the encoder's own tokenizer.json beside"):
+    with pytest.raises(UserError, match=r"bert: has no tokenizer; put the model's own tokenizer.json beside"):
         bert.pretrained_tokens(str(folder))
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]))
     assert bert.pretrained_tokens(str(folder)).size == 6

@@ -12,12 +12,13 @@ from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
-from ptapp_nlp.config import MODELS, SPELLED, SUPERVISED, TrainNLP
+from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SPELLED, SUPERVISED, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
 
-_BERT_LENGTH = 128  # tokens, where the user chose none and the encoder reads so many
+_USUAL_LENGTH = 128  # tokens, where the user chose none and the pretrained model reads so many
+_AT_ONCE = 64  # texts that are measured at once; of a decoder, whose vocabulary is large, an eighth
 
 
 class Options(Typed):
@@ -60,6 +61,14 @@ class Card(KindCard, _Inputs):
     segment_mark: int | None = Field(None, ge=0)
     """The number whose first occurrence ends the first segment of a pair, for an encoder that reads segments."""
 
+    marks: Annotated[tuple[int, int], Field(strict=False)] | None = None
+    """The numbers of the marks before and after a text that a pretrained decoder writes; None: [EOS] is both."""
+
+    @property
+    def at_once(self) -> int:
+        """How many texts are measured at once, so that the logits of a large vocabulary fit into memory."""
+        return _AT_ONCE // 8 if self.name == CAUSAL else _AT_ONCE
+
     @property
     def spelled(self) -> bool:
         """Whether the model reads each word as a row of numbers, its letters among them."""
@@ -76,8 +85,10 @@ class Card(KindCard, _Inputs):
             raise ValueError(f"name is {self.name}, which cannot {self.task}")
         if self.task in SUPERVISED and self.task != self.kind and not is_own(self.kind):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
-        if (self.encoder is None) == (self.name == "bert"):
-            raise ValueError("encoder is there for bert alone")
+        if (self.encoder is None) == (self.name in PRETRAINED):
+            raise ValueError("encoder is there for bert and causal alone")
+        if (self.marks is None) == (self.name == CAUSAL) or any(mark >= self.vocab for mark in self.marks or ()):
+            raise ValueError("marks are there for causal alone, and within the vocabulary")
         if self.overlap is not None and (self.text_per != "file" or self.overlap >= self.max_length):
             raise ValueError("overlap is for running text, and less than max_length")
         if self.pair_columns is not None and self.task not in SUPERVISED:
@@ -110,9 +121,9 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
     """What it takes to build the model again, and to use it; `kind` is that of a task with a target for each text."""
     others: dict[str, Any] = {}
     if settings.pretrained is not None:
-        from ptapp_nlp.models.bert import describe
-
-        others["encoder"] = describe(settings.pretrained)
+        others["encoder"] = _described(settings.model, settings.pretrained)
+    if tokens.marks is not None:
+        others["marks"] = tokens.marks
     if data.scheme is not None:
         others["scheme"] = data.scheme
     limit = _length(settings, others.get("encoder"), tokens.pad)
@@ -133,6 +144,14 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
         options=Options(**{name: getattr(settings, name) for name in Options.model_fields}),
         **others,
     )
+
+
+def _described(model: str, source: str) -> dict[str, Any]:
+    if model == CAUSAL:
+        from ptapp_nlp.models.causal import describe
+    else:
+        from ptapp_nlp.models.bert import describe
+    return describe(source)
 
 
 def _cuts_blocks(resumed: Path | None) -> bool:
@@ -162,12 +181,12 @@ def _marks(settings: TrainNLP, encoder: Mapping[str, Any] | None, tokens: Tokens
 
 def _length(settings: TrainNLP, encoder: Mapping[str, Any] | None, pad: int) -> int:
     """Tokens that the model reads: as many as the user says, or as an `encoder` of this configuration can read."""
-    wanted = settings.max_length or _BERT_LENGTH
+    wanted = settings.max_length or _USUAL_LENGTH
     if encoder is None:
         return wanted
-    from ptapp_nlp.models.bert import most_tokens
+    from ptapp_nlp.models import bert, causal
 
-    most = most_tokens(encoder, pad)
+    most = causal.most_tokens(encoder) if settings.model == CAUSAL else bert.most_tokens(encoder, pad)
     if most is None or wanted <= most:
         return wanted
     if settings.max_length is None:

@@ -26,11 +26,15 @@ TOKENS = ("tag", "translate", "generate")
 """The tasks with a target for each token."""
 SPELLED = "lstm-crf"
 """The model that reads whole words with their letters."""
+CAUSAL = "causal"
+"""A pretrained decoder."""
+PRETRAINED = ("bert", CAUSAL)
+"""The models that begin with the weights of `--pretrained`."""
 MODELS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert")),
+    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", *PRETRAINED)),
     "tag": (SPELLED, "lstm", "gru", "transformer", "bert"),
     "translate": ("transformer",),
-    "generate": ("transformer", "lstm", "gru"),
+    "generate": ("transformer", "lstm", "gru", CAUSAL),
 }
 _PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2, "hidden": None, "pool": "max"}
 _TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
@@ -58,6 +62,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     **{(task, model): {} for task in SUPERVISED for model in ("lstm", "gru")},
     **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
     **{(task, "bert"): _BERT for task in SUPERVISED},
+    **{(task, CAUSAL): {**_BERT, "pool": "last"} for task in SUPERVISED},
     ("tag", SPELLED): _SPELLED,
     ("tag", "lstm"): {**_RECURRENT, "lower": False},
     ("tag", "gru"): {**_RECURRENT, "lower": False},
@@ -67,6 +72,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("generate", "transformer"): {**_TRANSFORMER, **_GENERATE, "dropout": 0.1, "lr": 1e-3, "layers": 4},
     ("generate", "lstm"): {**_RECURRENT, **_WRITE},
     ("generate", "gru"): {**_RECURRENT, **_WRITE},
+    ("generate", CAUSAL): {**_BERT, "lr": 5e-5, "batch_size": 8, "pool": "mean", "bidirectional": False},
 }
 """What each task and model changes of the defaults, which are those of classification by an lstm."""
 
@@ -90,11 +96,22 @@ _ONLY = (
     Only(("text_per",), lambda job: job.data is not None and job.task == "generate", "--data of --task generate"),
     Only(("encoding",), lambda job: job.data is not None and not job.data.startswith(PREFIX), "files (--data)"),
     Only(("workers",), lambda job: False, "images that do not fit in memory, and texts do"),
-    Only(("vocab", "lower", "least"), lambda job: job.model != "bert", "models without --pretrained"),
-    Only(("tokenizer",), lambda job: job.model not in ("bert", SPELLED), "models other than bert and lstm-crf"),
+    Only(("vocab", "lower", "least"), lambda job: job.model not in PRETRAINED, "models without --pretrained"),
+    Only(
+        ("tokenizer",),
+        lambda job: job.model not in (*PRETRAINED, SPELLED),
+        "models other than bert, causal and lstm-crf",
+    ),
+    Only(("word_dropout",), lambda job: job.model != CAUSAL, "models other than causal, whose tokens are all known"),
+    Only(
+        ("dropout",),
+        lambda job: (job.task, job.model) != ("generate", CAUSAL),
+        "models with layers of their own; a decoder has its own shares",
+    ),
     Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
     Only(("label_smoothing",), lambda job: job.model != SPELLED, "models other than lstm-crf"),
-    Only(("dim", "hidden", "layers"), lambda job: job.model != "bert", "models without --pretrained"),
+    Only(("dim", "hidden", "layers"), lambda job: job.model not in PRETRAINED, "models without --pretrained"),
+    Only(("weights",), lambda job: job.pretrained is not None, "models with --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
     Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
@@ -145,7 +162,11 @@ class TrainNLP(SupervisedSettings):
     least: int = option(1, "times that a word must be seen to count (word, char)", group=_DATA, ge=1)
     lower: bool = option(True, "small letters alone (lstm-crf reads the others beside them)", group=_DATA)
     max_length: int | None = option(
-        256, "tokens (lstm-crf: words) read at once; none: 128, or the most of bert", group=_DATA, ge=4, le=100_000
+        256,
+        "tokens (lstm-crf: words) read at once; none: 128, or the most of --pretrained",
+        group=_DATA,
+        ge=4,
+        le=100_000,
     )
     word_dropout: float = option(
         0.3, "share of the tokens hidden in training (lstm-crf: of words seen once)", group=_DATA, ge=0, lt=1
@@ -160,9 +181,12 @@ class TrainNLP(SupervisedSettings):
     bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
-    pretrained: str | None = option(None, "folder or hub name of an encoder, for bert", group=_MODEL)
-    lora: int | None = option(None, "rank of LoRA, for bert, whose weights then stay", group=_MODEL, ge=1)
-    layer_decay: float = option(1.0, "learning rate of each lower layer of bert, relative", group=_BEST, gt=0, le=1)
+    pretrained: str | None = option(None, "folder or hub name, for bert and causal", group=_MODEL)
+    weights: Path | None = option(None, "start from a run or checkpoint of the same --pretrained", group=_MODEL)
+    lora: int | None = option(None, "rank of LoRA, for bert and causal, whose weights then stay", group=_MODEL, ge=1)
+    layer_decay: float = option(
+        1.0, "learning rate of each lower layer of bert or causal, relative", group=_BEST, gt=0, le=1
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -202,14 +226,7 @@ class TrainNLP(SupervisedSettings):
             if any(self.model in models for models in MODELS.values()):
                 raise ValueError(f"--model {self.model} cannot {self.task}; take {' or '.join(known)}")
             raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}; your own is module:Class")
-        if (self.model == "bert") != (self.pretrained is not None):
-            if self.pretrained is not None:
-                raise ValueError(f"--pretrained is for --model bert, not for {self.model}")
-            raise ValueError("--model bert needs --pretrained: a folder with an encoder, or its name on the hub")
-        if self.max_length is None and self.model != "bert":
-            raise ValueError(f"--max-length none is for --model bert, not for {self.model}: give a number")
-        if self.lora is not None and self.model != "bert":
-            raise ValueError(f"--lora is for --model bert, not for {self.model}")
+        self._fits_pretrained()
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
             raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
         if self.activation_checkpointing and self.model != "transformer" and not is_own(self.model):
@@ -228,14 +245,30 @@ class TrainNLP(SupervisedSettings):
             raise ValueError("--balance and --folds are for --task classify, multilabel and regress")
         return self
 
+    def _fits_pretrained(self) -> None:
+        """Raises ValueError where pretrained weights, or what is for them alone, do not fit the model."""
+        if self.model not in PRETRAINED:
+            given = {"--pretrained": self.pretrained, "--lora": self.lora}
+            for name in (name for name, value in given.items() if value is not None):
+                raise ValueError(f"{name} is for --model {' and '.join(PRETRAINED)}, not for {self.model}")
+            if self.max_length is None:
+                raise ValueError(f"--max-length none is for --model bert, not for {self.model}: give a number")
+        elif self.pretrained is None:
+            what = "a decoder" if self.model == CAUSAL else "an encoder"
+            raise ValueError(f"--model {self.model} needs --pretrained: a folder with {what}, or its name on the hub")
+        if self.model == CAUSAL and self.pool == "first":
+            raise ValueError("--pool first is for encoders: the first token of a decoder sees no other; take last")
+
     @property
     def keeps_line_breaks(self) -> bool:
-        """Whether a line break is a token."""
-        return self.tokenizer in ("bpe", "char")
+        """Whether a line break is a token; of a decoder its own tokenizer tells."""
+        return self.tokenizer in ("bpe", "char") or self.model == CAUSAL
 
     def with_full_paths(self) -> Self:
-        """The encoder's folder too, and the one that `hub:` names, if it is there."""
+        """Those of the first weights too, and the one that `hub:` names, if it is there."""
         settings = super().with_full_paths()
+        if settings.weights is not None:
+            settings = settings.model_copy(update={"weights": settings.weights.expanduser().resolve()})
         name, mark, configuration = (settings.data or "").removeprefix(PREFIX).partition(":")
         if settings.data is not None and settings.data.startswith(PREFIX) and Path(name).is_dir():
             data = f"{PREFIX}{Path(name).resolve()}{mark}{configuration}"

@@ -1,7 +1,7 @@
 """Models at work on a batch of texts, token by token, for the `search` of what they say."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,13 @@ from ptapp_nlp.models import LanguageModel, RecurrentLanguageModel, Translator
 
 Advance = Callable[[Tensor], Tensor]
 """Next tokens (M, S) -> logits (M, V) of the token after them."""
+
+
+class Session(Protocol):
+    """A language model at work on prompts."""
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Logits, float (M, V), after these further tokens, int64 (M, S)."""
 
 
 class TranslatorSession:
@@ -135,9 +142,13 @@ def translations(
     return said
 
 
-def session_of(model: nn.Module, window: int) -> LanguageSession | RecurrentSession:
+def session_of(model: nn.Module, window: int) -> Session:
     """A language model at work, which learned from `window` tokens at a time."""
     if isinstance(model, LanguageModel):
         return LanguageSession(model, window)
-    assert isinstance(model, RecurrentLanguageModel)
-    return RecurrentSession(model)
+    if isinstance(model, RecurrentLanguageModel):
+        return RecurrentSession(model)
+    from ptapp_nlp.models.causal import CausalLanguageModel, CausalSession  # transformers takes seconds to import
+
+    assert isinstance(model, CausalLanguageModel)
+    return CausalSession(model, window)

@@ -40,6 +40,7 @@ from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
+from ptapp_nlp.models.weights import begin_with
 from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, logs_bits, tokens_of
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]
@@ -71,7 +72,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             return replace(data, tokens=tokens_of(settings, data, runtime))
         data = load_for(settings, before=Members.read(trained.run), other=other, skip_bad=skip_bad)
         _refuse_other_texts(trained, data)
-        return replace(data, tokens=Tokens.load(trained.run / "tokenizer.json", trained.about.tokenizer))
+        return replace(data, tokens=_tokens_of(trained))
 
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, Card]:
         """The model with the weights of its encoder, if it has one, and its card."""
@@ -80,6 +81,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         card = card_of(settings, data, _tokens(data), kind=kind)
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
+        if settings.weights is not None:
+            begin_with(model, settings.weights, card=card, tokens=_tokens(data))
         if settings.activation_checkpointing:
             recompute_activations(blocks_of(model))
         return model, card
@@ -152,13 +155,14 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """The tokens, the texts that are cut, and the model."""
         tokens, most = _tokens(job.data), positions_of(job.model) or _LONGEST
         texts, source = job.parts["train"].texts, job.parts["train"].examples.source
+        weights = [f"weights: --weights {job.settings.weights}"] if job.settings.weights else []
         if isinstance(texts, Stream):
             units = [about_stream(texts, tokens, sum(map(len, source))), said_of_units()]
-            return [*units, *super().lines(job, loader)]
+            return [*units, *super().lines(job, loader), *weights]
         about = about_tokens(texts, tokens, job.settings.batch_size)
         whole = () if job.card.task != "tag" else ("val", "test")  # whose long sentences are in windows
         cut = (part.cut.line(f"{name} ", most) for name, part in job.parts.items() if name not in whole)
-        return [about, *(f"note: {line}" for line in cut if line), *super().lines(job, loader)]
+        return [about, *(f"note: {line}" for line in cut if line), *super().lines(job, loader), *weights]
 
     def begin(self, run: Run, data: Splits) -> None:
         """Leaves the tokens; a resumed job has them, unless it was killed before this."""
@@ -208,6 +212,11 @@ def _refuse_other_texts(trained: Trained[About], data: Splits) -> None:
     if (own is None) != (given is None):
         reads, has = ("pairs of texts", "single texts") if given is None else ("single texts", "pairs of texts")
         raise UserError(f"{trained.run}: reads {reads}, and the data has {has} ({data.about}); give data of its form")
+
+
+def _tokens_of(trained: Trained[About]) -> Tokens:
+    about = trained.about
+    return Tokens.load(trained.run / "tokenizer.json", about.tokenizer, marks=about.model.marks)
 
 
 def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:

@@ -117,7 +117,9 @@ def prepare(
     """A split as numbers; `kind` is that of a task with a target for each text, `names` those of the targets."""
     task, limit = card.task, card.max_length
     if card.overlap is not None:
-        rows = tokens.encode(examples.source, sys.maxsize)
+        # The tokens of a decoder may differ where a line stands alone.
+        lines = examples.source if tokens.marks is None else ["".join(examples.source)]
+        rows = tokens.encode(lines, sys.maxsize)
         stream = Stream([tokens.begin("file"), *chain.from_iterable(rows)], limit)
         return Measured(stream, Places(len(stream.tokens)), tokens, examples, Cut([], limit), card)
     if task == "tag":
@@ -220,7 +222,9 @@ def said_of_units() -> str:
 def _generation(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     """The loss is in nats a token, perplexity that of a token."""
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["generate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
+    figures = token_figures(
+        model, OUTPUTS["generate"], part.whole, loss=plain, runtime=runtime, pad=card.pad, batch_size=card.at_once
+    )
     bits = part.character_bits(figures["loss"])
     assert part.whole.units is not None
     share = part.unknown[0] / float(part.whole.units.sum())

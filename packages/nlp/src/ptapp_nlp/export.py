@@ -10,11 +10,11 @@ from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import Answers, kind_in
 from ptapp_core.measure.judge import OfClasses
 from ptapp_nlp.card import About, Card
-from ptapp_nlp.config import SUPERVISED
+from ptapp_nlp.config import CAUSAL, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED, fallback_tag
 from ptapp_nlp.data.spelling import LETTERS, WIDTH
 from ptapp_nlp.data.splits import Splits
-from ptapp_nlp.data.tokens import BOS, EOS, Tokens
+from ptapp_nlp.data.tokens import BOS, Tokens
 from ptapp_nlp.entities import ENDS, Scheme
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
@@ -58,7 +58,7 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
     card, tokens = trained.about.model, data.tokens
     assert tokens is not None
     if card.options.lora is not None:
-        from ptapp_nlp.models.bert import merge_lora
+        from ptapp_nlp.models.pretrained import merge_lora
 
         merge_lora(model)
     positions = positions_of(model)
@@ -119,7 +119,7 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
 
     The tokenizer puts the marks around a text and cuts it; what a model writes needs its marks and limits here.
     """
-    limit, end = card.max_length, {"end": EOS, "not_text": tokens.special}
+    limit, end = card.max_length, {"end": tokens.end, "not_text": tokens.special}
     common = {"pad": tokens.pad, "max_length": limit}
     match card.task:
         case "classify" | "multilabel" | "regress" | "multitask":
@@ -140,7 +140,7 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
                 "without `not_text`, and stripped of blanks"
             )
             return {**common, "begin": BOS, **end, "longer": LONGER, "more": MORE, "use": use}
-    window = limit if card.name == "transformer" else None
+    window = limit if card.name in ("transformer", CAUSAL) else None
     use = (
         "input is the prompt as tokenizer.json gives it (an empty one: `begin` alone); the next number is chosen after "
         "the last one, until `end`, from the last `window` numbers alone, where it is given; the text is decoded "
@@ -148,6 +148,8 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     )
     line = card.text_per == "line"
     of_file = "its first character, the line break of `begin`, is left out; no number of `not_text` is chosen"
+    if tokens.marks is not None:
+        of_file = "blanks around it stay; no number of `not_text` is chosen"
     use += "stripped of blanks" if line else of_file
     begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}

@@ -43,7 +43,7 @@ class Predictor:
         """The names of the two columns of texts that a model of pairs learned from."""
         self.model = trained.load(build).to(runtime.device)
         """Token numbers, int64 (N, T) -> logits, or what the kind of target takes."""
-        tokens = Tokens.load(run / "tokenizer.json", trained.about.tokenizer)
+        tokens = Tokens.load(run / "tokenizer.json", trained.about.tokenizer, marks=card.marks)
         self.front = Front({**card.stored(), **use_of(card, tokens)}, run, tokens=tokens)
         """What makes numbers of texts, and answers of what a model of tokens gives."""
         self._runtime = runtime
@@ -104,6 +104,7 @@ class Predictor:
                 min_p=min_p,
                 repetition_penalty=repetition_penalty,
                 seed=seed,
+                end=self.front.end,
                 never=self.front.never,
                 ends=lambda row, token: said[row].take(token),
             )

@@ -48,6 +48,7 @@ def sample(
     min_p: float | None = None,
     repetition_penalty: float = 1.0,
     seed: int = 0,
+    end: int = EOS,
     never: Sequence[int] = (),
     ends: Callable[[int, int], bool] = lambda row, token: False,
 ) -> list[list[int]]:
@@ -60,7 +61,8 @@ def sample(
         repetition_penalty: multiplies the log-probability of each token that a row has after the mark that it begins
             with, before the temperature (Keskar et al. 2019, "CTRL", whose logits depend on an offset; probabilities do
             not, and an export has no more).
-        never: tokens that are not chosen.
+        end: the end mark.
+        never: tokens that are not chosen; padding may be none that the model has.
         ends: is told each row and its next token as they come, and says whether the row ends with it.
     """
     rows: list[list[int]] = [[] for _ in first]
@@ -71,7 +73,7 @@ def sample(
         logits = refuse_not_finite(advance(tokens))
         if never:
             logits = logits.copy()
-            logits[:, list(never)] = -np.inf
+            logits[:, [number for number in never if number < logits.shape[1]]] = -np.inf
         if repetition_penalty != 1:
             logits = _penalised(logits, had, repetition_penalty)
         if temperature == 0:
@@ -80,13 +82,13 @@ def sample(
             points = upper(bits_of(keys, f"token {place}", np.array([1]))) * 2.0**-24
             scaled = np.divide(logits, temperature, dtype=np.float32)
             chosen = _drawn(scaled, points, top_k=top_k, top_p=top_p, min_p=min_p)
-        ended |= chosen == EOS
+        ended |= chosen == end
         for number in (~ended).nonzero()[0].tolist():
             rows[number].append(int(chosen[number]))
             ended[number] = ends(number, int(chosen[number]))
         if ended.all():
             break
-        tokens = np.where(ended, EOS, chosen)[:, None]
+        tokens = np.where(ended, end, chosen)[:, None]
         had = np.concatenate([had, tokens], 1) if repetition_penalty != 1 else had
     return rows
 

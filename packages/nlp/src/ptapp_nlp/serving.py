@@ -18,7 +18,7 @@ from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.spelling import LETTERS
-from ptapp_nlp.data.tokens import BOS, Tokens, whole_lengths
+from ptapp_nlp.data.tokens import BOS, EOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.data.words import places_between_blanks, places_of
 from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
@@ -80,6 +80,7 @@ class _Writer(Typed):
     begin: int
     text_per: Literal["line", "file"]
     window: Size | None
+    end: int = EOS
 
 
 class Translating(Typed, extra="forbid"):
@@ -254,6 +255,11 @@ class Front:
         """The numbers that a model does not write: in running text, which has no end, those that are no text."""
         return self.tokens.special if self._writer.text_per == "file" else ()
 
+    @property
+    def end(self) -> int:
+        """The mark after a text."""
+        return self._writer.end
+
     def text_after(self, prompt: Sequence[int], stop: Sequence[str], tell: Callable[[str], None] | None = None) -> Said:
         """What becomes the text that begins with the tokens of a prompt."""
         return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per != "file", tell=tell)
@@ -317,6 +323,7 @@ class Front:
             advance,
             np.array([first]),
             how.length,
+            end=self.end,
             never=self.never,
             ends=lambda _, token: said.take(token),
             **options,

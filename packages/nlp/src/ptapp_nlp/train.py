@@ -8,13 +8,14 @@ from torch import nn
 
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
+from ptapp_core.errors import UserError
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.log import EVALUATED, records
 from ptapp_core.runs.run import read_json
 from ptapp_nlp.card import Card
-from ptapp_nlp.config import SPELLED, TOKENS, TrainNLP
+from ptapp_nlp.config import CAUSAL, SPELLED, TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
@@ -27,7 +28,10 @@ from ptapp_nlp.models.tasks import OUTPUTS, token_figures
 def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     """Those of the run that is resumed, or of the pretrained encoder, or learned from the training split by rank 0."""
     if settings.resume is not None and (kept := settings.resume / "tokenizer.json").exists():
-        return Tokens.load(kept, str(read_json(settings.resume / "meta.json").get("tokenizer")))
+        marks = _of_decoder(settings, data).marks if settings.model == CAUSAL else None
+        return Tokens.load(kept, str(read_json(settings.resume / "meta.json").get("tokenizer")), marks=marks)
+    if settings.model == CAUSAL:
+        return _of_decoder(settings, data)
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import pretrained_tokens
 
@@ -47,6 +51,18 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
         return tokens.json()
 
     return Tokens.read(runtime.on_main(learned))
+
+
+def _of_decoder(settings: TrainNLP, data: Splits) -> Tokens:
+    from ptapp_nlp.models.causal import causal_tokens
+
+    assert settings.pretrained is not None
+    tokens = causal_tokens(settings.pretrained, writes=settings.task == "generate")
+    if data.pair_columns is not None:
+        tokens.mark_pairs()
+    if data.text_per == "file" and tokens.decode(tokens.encode(["a\nb"], 9)) != ["a\nb"]:
+        raise UserError(f"--pretrained {settings.pretrained}: its tokenizer has no line breaks; give --text-per line")
+    return tokens
 
 
 def hide_rare_words(share: float, tokens: Tokens, texts: Texts) -> Callable[[Batch, Draws], Batch]:
@@ -104,7 +120,9 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime,
         if card.task == "tag":
             own = tag_loss(model, part, card, loss=loss, runtime=runtime)
             return {"loss": own, **part.tag_figures(model, card.classes, runtime)}
-        found = token_figures(model, OUTPUTS[card.task], part.whole, loss=loss, runtime=runtime, pad=card.pad)
+        found = token_figures(
+            model, OUTPUTS[card.task], part.whole, loss=loss, runtime=runtime, pad=card.pad, batch_size=card.at_once
+        )
         return {**found, **({BITS: part.character_bits(log(found["perplexity"]))} if bits else {})}
 
     return of_tokens if card.task in TOKENS else supervised

@@ -32,8 +32,10 @@ def encode(
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
-        rows = tokens.encode(examples.source, sys.maxsize, eos=per == "line")
-        blocks = cut(rows, limit, begin=tokens.begin(per))
+        rows, begin = tokens.encode(examples.source, sys.maxsize, eos=per == "line"), tokens.begin(per)
+        if per == "line" and begin != tokens.end:  # a decoder's own mark goes before each text
+            rows = [*rows[:1], *([begin, *row] for row in rows[1:])]
+        blocks = cut(rows, limit, begin=begin)
         stream = Ragged(blocks, tokens.pad)
         return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
     raise ValueError(task)

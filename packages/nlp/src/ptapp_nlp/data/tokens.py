@@ -25,16 +25,27 @@ _LOCK = Lock()
 class Tokens:
     """A tokenizer, and what the models must know of it."""
 
-    def __init__(self, tokenizer: Tokenizer, *, unk: int | None = None, special: Sequence[int] | None = None) -> None:
-        """`unk` and `special` are the numbers of those tokens, where the tokenizer does not tell them itself."""
-        self.tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        unk: int | None = None,
+        special: Sequence[int] | None = None,
+        marks: tuple[int, int] | None = None,
+    ) -> None:
+        """`unk` and `special` are the numbers of those tokens, where the tokenizer does not tell them itself.
+
+        `marks` are those before and after a written text, of a pretrained decoder; None: [EOS] is both.
+        """
+        self.tokenizer, self.marks = tokenizer, marks
         padding = tokenizer.padding
         self.pad = padding["pad_id"] if padding else self._number("[PAD]", "<pad>", other=PAD)
         own = getattr(tokenizer.model, "unk_token", None)
-        named = self._number(*([own] if own else []), "[UNK]", "<unk>", "[MASK]", "<mask>", other=self.pad)
+        other = self.pad if marks is None else self.end  # a text without a token is read as that
+        named = self._number(*([own] if own else []), "[UNK]", "<unk>", "[MASK]", "<mask>", other=other)
         self.unk = named if unk is None else unk
         added = tokenizer.get_added_tokens_decoder().items()
-        own_special = {self.pad, self.unk, *(number for number, token in added if token.special)}
+        own_special = {self.pad, self.unk, *(marks or ()), *(number for number, token in added if token.special)}
         self.special = sorted(own_special) if special is None else list(special)
         """The numbers of padding, of the unknown token, and of the marks around a text."""
         tokenizer.no_padding()
@@ -48,7 +59,7 @@ class Tokens:
         return next((number for number in found if number is not None), other)
 
     @classmethod
-    def load(cls, path: Path, digest: str) -> "Tokens":
+    def load(cls, path: Path, digest: str, *, marks: tuple[int, int] | None = None) -> "Tokens":
         """Reads a `tokenizer.json` of this SHA-256; raises UserError for any other file."""
         try:
             content = path.read_bytes()
@@ -57,7 +68,7 @@ class Tokens:
         if sha256(content).hexdigest() != digest:
             raise UserError(f"{path}: not the one that the model was trained with (SHA-256 differs); restore it")
         try:
-            return cls.read(content.decode())
+            return cls.read(content.decode(), marks=marks)
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from error
 
@@ -78,9 +89,14 @@ class Tokens:
         return cls(tokenizer, unk=about.get("empty"), special=about.get("not_text"))
 
     @classmethod
-    def read(cls, text: str) -> "Tokens":
+    def read(cls, text: str, *, marks: tuple[int, int] | None = None) -> "Tokens":
         """Makes tokens again from the text that `json` returned."""
-        return cls(Tokenizer.from_str(text))
+        return cls(Tokenizer.from_str(text), marks=marks)
+
+    @property
+    def end(self) -> int:
+        """The mark after a text."""
+        return EOS if self.marks is None else self.marks[1]
 
     @property
     def size(self) -> int:
@@ -104,10 +120,16 @@ class Tokens:
         return sha256(self.json().encode()).hexdigest()
 
     def mark_pairs(self) -> None:
-        """Puts an end mark, which no text has, between the two texts of a pair; single texts stay as they are."""
-        end = self.tokenizer.id_to_token(EOS)
+        """Puts an end mark, which no text has, between the two texts of a pair; what stands before a text stays
+        there, and single texts are as they were."""
+        before = self.tokenizer.encode("").ids[:1]
+        marks = [
+            {"id": f"MARK{number}", "ids": [number], "tokens": [self.tokenizer.id_to_token(number)]}
+            for number in {*before, self.end}
+        ]
+        begin = "".join(f"MARK{number} " for number in before)
         self.tokenizer.post_processor = processors.TemplateProcessing(
-            single="$A", pair=f"$A {end} $B:1", special_tokens=[(end, EOS)]
+            single=f"{begin}$A", pair=f"{begin}$A MARK{self.end} $B:1", special_tokens=marks
         )
 
     def pair_marks(self) -> tuple[int, int | None]:
@@ -134,7 +156,10 @@ class Tokens:
         return whose.count(None), between[-1] if any(kinds) else None
 
     def begin(self, per: str) -> int:
-        """The token that a written text begins after: the end of another, or in running text (per `file`) of a line."""
+        """The token that a written text begins after: the end of another, or in running text (per `file`) of a line; a
+        decoder has a mark for it."""
+        if self.marks is not None:
+            return self.marks[0]
         if per == "line":
             return EOS
         return self.encode(["\n"], 1)[0][0]
@@ -151,7 +176,7 @@ class Tokens:
         """
         own = Tokenizer.from_str(self.json())
         if eos or begin is not None:
-            number = EOS if begin is None else begin
+            number = self.end if begin is None else begin
             mark = {"id": "MARK", "ids": [number], "tokens": [own.id_to_token(number)]}
             single = "$A MARK" if begin is None else "MARK $A"
             own.post_processor = processors.TemplateProcessing(single=single, special_tokens=[mark])
@@ -172,7 +197,7 @@ class Tokens:
         Of a pair that is cut, the longer text loses tokens until both are of one length.
         """
         rows = [encoding.ids for encoding in self._cutting(limit - bos - eos).encode_batch_fast(list(texts))]
-        return [[BOS] * bos + (row or [self.unk] * (not eos)) + [EOS] * eos for row in rows]
+        return [[BOS] * bos + (row or [self.unk] * (not eos)) + [self.end] * eos for row in rows]
 
     def unknown(self, texts: Sequence[str]) -> tuple[int, int]:
         """How many tokens of the texts are the unknown one, and for how many bytes of UTF-8 these stand."""

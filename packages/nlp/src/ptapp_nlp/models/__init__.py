@@ -8,7 +8,7 @@ from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of
 from ptapp_core.settings.own import is_own
 from ptapp_nlp.card import Card
-from ptapp_nlp.config import SUPERVISED
+from ptapp_nlp.config import CAUSAL, SUPERVISED
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
@@ -41,6 +41,12 @@ def _built(card: Card, outputs: int, pretrained: bool) -> nn.Module:
         return Translator(card.vocab, options.dim, options.heads, **_rest(card))
     if task == "generate" and card.name == "transformer":
         return LanguageModel(card.vocab, options.dim, options.heads, **_rest(card))
+    if task == "generate" and card.name == CAUSAL:
+        from ptapp_nlp.models.causal import CausalLanguageModel  # transformers takes seconds to import
+
+        assert card.encoder is not None
+        source = card.pretrained if pretrained else None
+        return CausalLanguageModel(card.encoder, source, card.pad, vocab=card.vocab, lora=options.lora)
     if task == "generate":
         return RecurrentLanguageModel(
             cast(Cell, card.name),
@@ -61,6 +67,11 @@ def _built(card: Card, outputs: int, pretrained: bool) -> nn.Module:
 
 def _encoder(card: Card, pretrained: bool) -> Encoder:
     options = card.options
+    if card.name == CAUSAL:
+        from ptapp_nlp.models.causal import CausalEncoder
+
+        assert card.encoder is not None
+        return CausalEncoder(card.encoder, card.pretrained if pretrained else None, card.pad, lora=options.lora)
     if card.name == "bert":
         from ptapp_nlp.models.bert import PretrainedEncoder  # transformers takes seconds to import
 

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from tokenizers import normalizers
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel
 from transformers.models.auto import modeling_auto
 
-from ptapp_core.errors import UserError, install
-from ptapp_core.machine.hub import is_local, quiet_transformers
+from ptapp_core.errors import UserError
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.encoder import Encoder
+from ptapp_nlp.models.pretrained import add_lora, as_plain, configuration, known_positions, loaded, own_tokenizer
 
 
 class PretrainedEncoder(Encoder):
@@ -43,9 +43,9 @@ class PretrainedEncoder(Encoder):
         if source is None:
             self.model = AutoModel.from_config(shape)  # type: ignore[no-untyped-call]
         else:
-            self.model = _loaded(AutoModel, source, "its weights", use_safetensors=True)
+            self.model = loaded(AutoModel, source, "its weights", use_safetensors=True)
         self.model.float()
-        self.positions = _positions(self.model)
+        self.positions = known_positions(self.model)
         if source is not None:
             self._refuse_unfit(f"--pretrained {source}: a {shape.model_type}")
         if getattr(self.model, "pooler", None) is not None:
@@ -98,12 +98,12 @@ def refuse_decoder(config: Any, source: str) -> None:
     causal = kind in _CAUSAL and kind not in both_ways and not getattr(config, "use_bidirectional_attention", False)
     learned_causally = kind in _MASKED and names & (set(_CAUSAL.values()) - set(_MASKED.values()))
     if config.is_encoder_decoder:
-        what = f"an encoder-decoder ({kind})"
-    elif causal or learned_causally or getattr(config, "is_decoder", False):
-        what = f"a decoder ({kind}), whose tokens see only those before them"
-    else:
-        return
-    raise UserError(f"--pretrained {source}: {what}; --model bert needs an encoder, such as bert or roberta")
+        raise UserError(f"--pretrained {source}: an encoder-decoder ({kind}); give an encoder, such as bert or roberta")
+    if causal or learned_causally or getattr(config, "is_decoder", False):
+        raise UserError(
+            f"--pretrained {source}: a decoder ({kind}), whose tokens see only those before them; take --model causal, "
+            "or give an encoder, such as bert or roberta"
+        )
 
 
 # What transformers has a masked language model, a model of choices, or a causal language model for, by model type. An
@@ -113,44 +113,10 @@ _CHOICE: Mapping[str, Any] = modeling_auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAM
 _CAUSAL: Mapping[str, Any] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
-def _positions(model: nn.Module) -> int | None:
-    """The most tokens that a model has positions for; None where it knows only how far apart two tokens are."""
-    most = getattr(model.config, "max_position_embeddings", None)
-    named = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
-    tables = [module for name, module in named if name in ("position_embeddings", "embed_positions", "wpe")]
-    if not tables and not any("rotary" in name for name, _ in named):
-        return None
-    # RoBERTa and its like count from the number after that of padding.
-    offsets = [padding + 1 for table in tables if (padding := getattr(table, "padding_idx", None)) is not None]
-    sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
-    return min(size for size in (most, *sizes) if size is not None) - max(offsets, default=0)
-
-
 def most_tokens(config: Mapping[str, Any], pad: int) -> int | None:
     """The most tokens that an encoder of such a configuration reads; None where nothing limits them."""
     with torch.device("meta"):
         return PretrainedEncoder(config, None, pad).positions
-
-
-def add_lora(model: nn.Module, rank: int) -> None:
-    """A product of two matrices of a rank beside each linear layer, in place, which alone learn (Hu et al. 2021, "LoRA:
-    Low-rank adaptation of large language models"); at first they add nothing."""
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError as error:
-        raise UserError(f"--lora needs peft: {install('ptapp-nlp', 'lora')}") from error
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear), model)
-
-
-def merge_lora(model: nn.Module) -> None:
-    """Adds each product to its weights, in place, and leaves the plain layers."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, BaseTunerLayer):
-            module.merge()
-            model.set_submodule(name, module.get_base_layer())
 
 
 def describe(source: str) -> dict[str, Any]:
@@ -158,10 +124,9 @@ def describe(source: str) -> dict[str, Any]:
 
     Raises UserError where there is none, or it is not of an encoder.
     """
-    loaded = _loaded(AutoConfig, source, "its configuration")
-    refuse_decoder(loaded, source)
-    config: dict[str, Any] = json.loads(loaded.to_json_string(use_diff=False))
-    return {key: value for key, value in config.items() if key not in ("_name_or_path", "transformers_version")}
+    found = configuration(source)
+    refuse_decoder(found, source)
+    return as_plain(found)
 
 
 def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
@@ -169,14 +134,7 @@ def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
 
     Raises UserError where it knows no token of texts, has no padding token, or pads with one that texts have.
     """
-    tokenizer = _loaded(AutoTokenizer, source, "its tokenizer")
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        raise UserError(f"--pretrained {source}: has no tokenizer.json, which is needed")
-    if set(backend.get_vocab()) <= set(tokenizer.all_special_tokens):  # which transformers makes up where it finds none
-        raise UserError(
-            f"--pretrained {source}: has no tokenizer; put the encoder's own tokenizer.json beside its weights"
-        )
+    tokenizer, backend = own_tokenizer(source)
     if tokenizer.pad_token is None:
         raise UserError(f"--pretrained {source}: its tokenizer has no padding token; name one in tokenizer_config.json")
     if tokenizer.pad_token_id in backend.encode("a").ids:
@@ -190,17 +148,3 @@ def pretrained_tokens(source: str, *, words: bool = False) -> Tokens:
         backend.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
     backend.enable_padding(pad_id=tokenizer.pad_token_id, pad_token=tokenizer.pad_token)
     return Tokens.read(backend.to_str())
-
-
-def _loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
-    """Loads from a folder or the hub; where that does not answer, what was fetched before, without its many retries."""
-    local = is_local(source)
-    try:
-        with quiet_transformers():
-            return kind.from_pretrained(source, local_files_only=local, **options)
-    except Exception as error:  # whatever it raises, it cannot be had
-        reason = " ".join(str(error).split())[:100]
-        raise UserError(
-            f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "
-            "config.json, model.safetensors and tokenizer.json"
-        ) from error

@@ -2,8 +2,6 @@
 
 from torch import nn
 
-from ptapp_nlp.models.own import OwnNetwork
-
 
 class Encoder(nn.Module):
     """Takes token numbers (N, L), padded on the right, to states (N, L, dim)."""
@@ -18,6 +16,6 @@ class Encoder(nn.Module):
 
 
 def positions_of(model: nn.Module) -> int | None:
-    """The most tokens that a model's encoder can read, where something limits them."""
-    reading = model if isinstance(model, OwnNetwork) else getattr(model, "encoder", None)
-    return reading.positions if isinstance(reading, Encoder | OwnNetwork) else None
+    """The most tokens that a model, or its encoder, can read, where something limits them."""
+    positions: int | None = getattr(getattr(model, "encoder", model), "positions", None)
+    return positions

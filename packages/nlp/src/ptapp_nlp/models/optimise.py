@@ -11,6 +11,7 @@ from ptapp_core.nn.transformer import Layer
 from ptapp_nlp.config import SPELLED, TrainNLP
 from ptapp_nlp.models.own import OwnNetwork
 
+_EMBEDDING = re.compile(r"embed(?!_out)|\bw[tp]e\b")
 _LAYER = re.compile(r"\.(?:layer|layers|h|block|albert_layers)\.(\d+)\.")
 
 
@@ -47,4 +48,4 @@ def depths(model: nn.Module) -> dict[int, int]:
     names = dict(model.named_parameters())
     layers = {name: int(found[1]) + 1 for name in names if (found := _LAYER.search(name))}
     top = max(layers.values(), default=0) + 1
-    return {id(p): layers.get(name, 0 if "embedding" in name else top) for name, p in names.items()}
+    return {id(p): layers.get(name, 0 if _EMBEDDING.search(name) else top) for name, p in names.items()}

@@ -1,0 +1,92 @@
+"""What all models of transformers have here: how they and their tokenizers are read, their positions, and LoRA."""
+
+import json
+from typing import Any
+
+from tokenizers import Tokenizer
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer
+from transformers.pytorch_utils import Conv1D
+
+from ptapp_core.errors import UserError, install
+from ptapp_core.machine.hub import is_local, quiet_transformers
+
+
+def loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
+    """Loads from a folder or the hub; where that does not answer, what was fetched before, without its many retries."""
+    local = is_local(source)
+    try:
+        with quiet_transformers():
+            return kind.from_pretrained(source, local_files_only=local, **options)
+    except Exception as error:  # whatever it raises, it cannot be had
+        reason = " ".join(str(error).split())[:100]
+        raise UserError(
+            f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "
+            "config.json, model.safetensors and tokenizer.json"
+        ) from error
+
+
+def configuration(source: str) -> Any:
+    """The configuration of the model in a folder or on the hub; raises UserError where there is none."""
+    return loaded(AutoConfig, source, "its configuration")
+
+
+def as_plain(config: Any) -> dict[str, Any]:
+    """A configuration as plain data, from which `AutoConfig.for_model` makes it again."""
+    plain: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    return {key: value for key, value in plain.items() if key not in ("_name_or_path", "transformers_version")}
+
+
+def own_tokenizer(source: str) -> tuple[Any, Tokenizer]:
+    """The tokenizer of a model, as transformers has it, and the fast one within it, which neither pads nor cuts.
+
+    Raises UserError where it is not a fast one, or knows no token of texts.
+    """
+    tokenizer = loaded(AutoTokenizer, source, "its tokenizer")
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise UserError(f"--pretrained {source}: has no tokenizer.json, which is needed")
+    if set(backend.get_vocab()) <= set(tokenizer.all_special_tokens):  # which transformers makes up where it finds none
+        raise UserError(
+            f"--pretrained {source}: has no tokenizer; put the model's own tokenizer.json beside its weights"
+        )
+    backend.no_padding()  # the file of a sentence encoder may fill each text up
+    backend.no_truncation()
+    return tokenizer, backend
+
+
+def known_positions(model: nn.Module) -> int | None:
+    """The most tokens that a model has positions for; None where it knows only how far apart two tokens are."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    named = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
+    tables = [module for name, module in named if name in ("position_embeddings", "embed_positions", "wpe")]
+    if not tables and not any("rotary" in name for name, _ in named):
+        return None
+    # RoBERTa and its like count from the number after that of padding.
+    offsets = [padding + 1 for table in tables if (padding := getattr(table, "padding_idx", None)) is not None]
+    sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
+    return min(size for size in (most, *sizes) if size is not None) - max(offsets, default=0)
+
+
+def add_lora(model: nn.Module, rank: int, *, above: nn.Module | None = None) -> None:
+    """A product of two matrices of a rank beside each linear layer but `above`, in place, which alone learn (Hu et al.
+    2021, "LoRA: Low-rank adaptation of large language models"); at first they add nothing."""
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError as error:
+        raise UserError(f"--lora needs peft: {install('ptapp-nlp', 'lora')}") from error
+    within = {name: module for name, module in model.named_modules() if module is not above}
+    linear = [name for name, module in within.items() if isinstance(module, nn.Linear | Conv1D)]
+    transposed = any(isinstance(module, Conv1D) for module in within.values())  # the linear layers of GPT-2
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=linear, fan_in_fan_out=transposed)
+    inject_adapter_in_model(config, model)
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Adds each product to its weights, in place, and leaves the plain layers."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for name, module in list(model.named_modules()):
+        if isinstance(module, BaseTunerLayer):
+            module.merge()
+            model.set_submodule(name, module.get_base_layer())
