@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from safetensors.torch import load_file
 
 from contract.rows import FIRST, Row, last_checkpoint, only_run, process, record
 from contract.test_3_resume import assert_same_job
+from ptapp_core.cli.ranks import _address_towards
 from ptapp_core.errors import UserError
 from ptapp_core.runs.formats import FORMAT
 from ptapp_core.settings.auto import continued
@@ -28,26 +30,30 @@ AUTO = ["--name", "night", "--resume", "auto"]
 
 
 class Launched:
-    """A command in processes of its own, as a terminal or a scheduler starts it."""
+    """A command in processes of its own, as a terminal or a scheduler starts it; they end with the block."""
 
-    def __init__(self, words: list[str], folder: Path) -> None:
+    def __init__(self, words: list[str], folder: Path, **environment: str) -> None:
         self.said = folder / "said.txt"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+        given = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **environment}
+        command = words if environment else [sys.executable, "-m", "ptapp_core.cli.main", *words]
         with self.said.open("a") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ptapp_core.cli.main", *words],
-                stdout=file,
-                stderr=file,
-                env=environment,
-                start_new_session=True,
+                command, stdout=file, stderr=file, env={**os.environ, **given}, start_new_session=True
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            for number in (*self.ranks(), self.process.pid):
+                os.kill(number, signal.SIGKILL)
+            self.process.wait()
 
     def ranks(self) -> list[int]:
         """The processes that it started."""
-        return [
-            int(number)
-            for number in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        ]
+        number = self.process.pid
+        return [int(each) for each in Path(f"/proc/{number}/task/{number}/children").read_text().split()]
 
     def wait_for(self, there: Callable[[], bool]) -> None:
         """Until something is there; fails where the command ends before."""
@@ -81,12 +87,13 @@ def steps_of(folder: Path) -> int:
 def test_a_job_whose_ranks_are_killed_ends_with_the_bytes_of_one_that_was_left_alone(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert process([*VISION.train(whole), "--epochs", "30"], ranks=2).returncode == 0
-    job = Launched([*VISION.train(killed), "--epochs", "30", "--nproc", "2", "--max-restarts", "3", *AUTO], killed)
+    words = [*VISION.train(killed), "--epochs", "30", "--nproc", "2", "--max-restarts", "3", *AUTO]
     chosen = random.Random(0)
-    for _ in range(3):
-        job.wait_for_more(killed)
-        os.kill(chosen.choice(job.ranks()), signal.SIGKILL)
-    assert job.ends() == 0, job.said.read_text()
+    with Launched(words, killed) as job:
+        for _ in range(3):
+            job.wait_for_more(killed)
+            os.kill(chosen.choice(job.ranks()), signal.SIGKILL)
+        assert job.ends() == 0, job.said.read_text()
     assert job.said.read_text().count("continuing from step") == 3
     assert "Traceback" not in job.said.read_text()
     assert_same_job(only_run(whole), only_run(killed))
@@ -99,15 +106,12 @@ def test_a_machine_that_comes_and_one_that_dies_change_the_ranks_and_not_the_sam
     assert process([*TABULAR.train(whole), *longer]).returncode == 0
     elastic = ["--nnodes", "1:2", "--rdzv", f"localhost:{free_port()}", "--max-restarts", "3", *AUTO]
     words = [*TABULAR.train(shared), *longer, *elastic]
-    first = Launched(words, shared)
-    first.wait_for_more(shared)
-    second = Launched(words, tmp_path)
-    first.wait_for(lambda: "2 ranks" in first.said.read_text())
-    first.wait_for_more(shared)
-    for number in (*second.ranks(), second.process.pid):  # the machine loses its power
-        os.kill(number, signal.SIGKILL)
-    second.ends()
-    assert first.ends() == 0, first.said.read_text()
+    with Launched(words, shared) as first:
+        first.wait_for_more(shared)
+        with Launched(words, tmp_path):
+            first.wait_for(lambda: "2 ranks" in first.said.read_text())
+            first.wait_for_more(shared)
+        assert first.ends() == 0, first.said.read_text()  # though the other machine has lost its power
     said = first.said.read_text()
     assert "saved by 1 rank, continued by 2" in said
     assert "saved by 2 ranks, continued by 1" in said
@@ -127,26 +131,23 @@ def test_a_job_for_slurm_saves_itself_before_its_time_is_up_and_is_queued_again(
         tool.parent.mkdir(exist_ok=True)
         tool.write_text(f"#!/bin/bash\n{line}\n")
         tool.chmod(0o755)
-    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    given = {"SLURM_JOB_NAME": "night", "SLURM_JOB_NODELIST": "localhost", "SLURM_NNODES": "1", "SLURM_JOB_ID": "7"}
-    environment = {**os.environ, **given, "PATH": path, "SLURM_GPUS_ON_NODE": "2", "OMP_NUM_THREADS": "1"}
+    given = {
+        "PATH": f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **{"SLURM_JOB_NAME": "night", "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_ID": "7"},
+        **{"SLURM_NNODES": "1", "SLURM_GPUS_ON_NODE": "2"},
+    }
     script = Path(__file__).parents[2] / "examples" / "distributed" / "job.sbatch"
+    text = script.read_text().replace(":29400", f":{free_port()}")
     words = [*TABULAR.train(tmp_path), "--epochs", "300", "--save-every", "20"]
-
-    def start() -> "subprocess.Popen[bytes]":
-        port = free_port()
-        text = script.read_text().replace(":29400", f":{port}")
-        return subprocess.Popen(["bash", "-c", text, "job.sbatch", *words], env=environment)
-
-    job = start()
-    end = time.monotonic() + 200
-    while not steps_of(tmp_path) and time.monotonic() < end:
-        time.sleep(0.02)
-    (launcher,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    os.kill(int(launcher), signal.SIGUSR1)
-    assert job.wait(timeout=200) == 75
+    command = ["bash", "-c", text, "job.sbatch", *words]
+    with Launched(command, tmp_path, **given) as job:
+        job.wait_for_more(tmp_path)
+        (launcher,) = job.ranks()
+        os.kill(launcher, signal.SIGUSR1)
+        assert job.ends() == 75
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
-    assert start().wait(timeout=300) == 0
+    with Launched(command, tmp_path, **given) as job:
+        assert job.ends() == 0
     assert (tmp_path / "asked").read_text() == "requeue 7\n"
     only_run(tmp_path)
 
@@ -194,6 +195,35 @@ def test_the_last_run_of_the_same_name_and_seed_is_continued(tmp_path: Path) -> 
         continued(auto(tmp_path, lr=0.5), "toy/m")
 
 
+def test_what_small_data_made_of_the_usual_batch_and_where_the_job_ran_are_no_other_settings(tmp_path: Path) -> None:
+    folder = tmp_path / "toy" / "20260101-101010-night-s0"
+    folder.mkdir(parents=True)
+    begun = auto(tmp_path, nnodes=2, rdzv="a:1", max_restarts=3, batch_size=10, precision="fp32")
+    (folder / "config.toml").write_text(begun.to_toml())
+    (folder / "meta.json").write_text(f'{{"format": {FORMAT}}}')
+    settings = continued(auto(tmp_path, batch_size=64, precision="auto"), "toy")
+    assert (settings.batch_size, settings.precision, settings.ranks.one) == (10, "fp32", True)
+    with pytest.raises(UserError, match="--batch-size cannot change"):
+        continued(auto(tmp_path, batch_size=65), "toy")
+    again = TrainSettings.resolve(folder / "config.toml", {})  # another run with the same settings
+    assert again.ranks.one
+
+
+@pytest.mark.slow
+def test_sequences_that_ranks_would_cut_are_refused(tmp_path: Path) -> None:
+    words = "rl train --env CartPole --algo ppo --lstm 4 --envs 2 --rollout 16 --batch-size 16 --device cpu"
+    done = process([*words.split(), "--run-dir", str(tmp_path / "runs")], ranks=2)
+    assert done.returncode == 2
+    assert "whole sequences of --rollout 16 frames on 2 ranks: give a multiple of 32" in done.stderr
+
+
+def test_a_machine_that_knows_itself_by_its_name_alone_is_reached_by_this_name() -> None:
+    assert _address_towards("127.0.0.1:29400") == "127.0.0.1"
+    assert _address_towards("localhost:29400") == "localhost"
+    with pytest.raises(UserError, match="cannot be reached"):
+        _address_towards("no.such.host.invalid:29400")
+
+
 def test_a_run_directory_of_the_name_auto_is_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "auto").mkdir()
@@ -210,8 +240,11 @@ def test_a_run_directory_of_the_name_auto_is_a_run_directory(tmp_path: Path, mon
         ({"resume": "auto", "name": "n", "folds": "3"}, "leave --folds out"),
         ({"max_restarts": "3"}, "--max-restarts 3 starts the ranks again.* give --resume auto --name NAME"),
         ({"nnodes": "1:2", "rdzv": "a:1"}, "--nnodes 1:2 starts the ranks again.* give --resume auto --name NAME"),
+        ({"nnodes": "1:2", "rdzv": "a:1", "resume": "auto", "name": "n"}, "--nnodes 1:2: .* give --max-restarts"),
         ({"nnodes": "2"}, "--nnodes 2: say where the machines meet: give --rdzv HOST:PORT"),
         ({"nnodes": "2", "rdzv": "a"}, "--rdzv a: must be HOST:PORT"),
+        ({"nnodes": "2", "rdzv": "a:0"}, "--rdzv a:0: must be HOST:PORT"),
+        ({"nnodes": "2", "rdzv": "a:65536"}, "--rdzv a:65536: must be HOST:PORT"),
         ({"nnodes": "two"}, "--nnodes two: must be N or LEAST:MOST"),
     ],
 )

@@ -103,3 +103,10 @@ def test_what_wraps_nothing_is_one_line(wrap: str, says: str) -> None:
     with pytest.raises(UserError) as wrong:
         make(resolve("CartPole", wrap=wrap))
     assert str(wrong.value).startswith(says)
+
+
+@pytest.mark.parametrize("kept", ["evil:CartPole-v1", "places-without_speeds/CartPole-v7", "CartPole-v1"])
+def test_a_run_of_another_environment_than_the_wrapped_one_is_refused(kept: str) -> None:
+    Path("evil.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match="makes places-without_speeds/CartPole-v1 here, and the run was of"):
+        resolve("CartPole-v1", kept, wrap="places.py:without_speeds")

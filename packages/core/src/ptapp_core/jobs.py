@@ -33,8 +33,11 @@ S = TypeVar("S", bound=TrainSettings)
 
 
 def runtime_of(settings: JobSettings) -> Runtime:
-    """The device, precision and seeds that the settings ask for, of which this process is given what is global."""
-    return Runtime(
+    """The device, precision and seeds that the settings ask for, of which this process is given what is global.
+
+    Raises UserError where the ranks do not continue the same run.
+    """
+    runtime = Runtime(
         settings.device,
         settings.precision,
         seed=settings.seed,
@@ -42,6 +45,9 @@ def runtime_of(settings: JobSettings) -> Runtime:
         threads=settings.threads,
         sharded=isinstance(settings, TrainSettings) and settings.parallel == "fsdp",
     ).set_up_process()
+    if len(set(runtime.gather(str(settings.resume)))) > 1:
+        raise UserError("--resume auto: the ranks see different runs: --run-dir must be a disk that all machines share")
+    return runtime
 
 
 def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str | tuple[str, ...] = "") -> Optimizer:

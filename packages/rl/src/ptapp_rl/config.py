@@ -251,6 +251,8 @@ class TrainRL(JobSettings):
             raise ValueError("--vector async is for many: one environment without a trial is played in this process")
         if self.seeds is not None and self.resume is not None:
             raise ValueError("--resume continues with one run: leave --seeds out")
+        if self.seeds is not None and self.rdzv is not None:
+            raise ValueError("--seeds are jobs of one machine: leave --nnodes and --rdzv out")
         return self
 
     def _sequences_fit(self) -> None:

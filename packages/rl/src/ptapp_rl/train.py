@@ -52,6 +52,11 @@ def train_once(settings: TrainRL) -> None:
     name = resolve(settings.env, before.get("env"), wrap=settings.wrap)
     if settings.envs % runtime.world or settings.batch_size % runtime.world:
         raise UserError(f"--envs and --batch-size must be multiples of the {runtime.world} ranks")
+    if settings.lstm is not None and settings.batch_size % (settings.rollout * runtime.world):
+        raise UserError(
+            f"--batch-size {settings.batch_size}: --lstm learns from whole sequences of --rollout {settings.rollout} "
+            f"frames on {runtime.world} ranks: give a multiple of {settings.rollout * runtime.world}"
+        )
     count = settings.envs // runtime.world
     if settings.trial and runtime.is_main:
         tell(f"trial: two of {name} are played, to see how it resumes (--no-trial leaves this out)")

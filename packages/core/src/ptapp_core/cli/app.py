@@ -157,10 +157,13 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         if "DataLoader worker" in str(error):  # torch raises it wherever the job is when a worker dies
             text = "a process that loads data was killed, as happens when memory is short: give fewer --workers"
             return _stop(f"ptapp: error: {text}", error, debug)
-        gone = any(words in str(error) for words in ("by peer", "connectFullMesh failed"))  # gloo, of another rank
-        if "RANK" not in os.environ or not gone or debug:
+        unreached = "connectFullMesh failed" in str(error)
+        if "RANK" not in os.environ or not (unreached or "by peer" in str(error)) or debug:
             raise
         time.sleep(10)  # the launcher ends this rank when it has seen the failed one; only that one's code counts
+        if unreached:
+            text = f"this rank cannot reach another one ({str(error).rpartition('] ')[2]}); see `ptapp dist check`"
+            return _stop(f"ptapp: error: {text}", error, debug, code=1)
         return 1
 
 

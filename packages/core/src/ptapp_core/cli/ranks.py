@@ -11,12 +11,14 @@ from uuid import uuid4
 
 from ptapp_core.cli.app import SAID
 from ptapp_core.cli.child import child_command
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.runtime import STOPS
+from ptapp_core.machine.terminal import tell
 from ptapp_core.settings.ranks import Ranks, machines
 
-_LAST_CALL = 10  # seconds that the machines wait for more, where as many as they need are there
-_MEETING = 900  # seconds that they wait for those
+_MEETING = 900  # seconds that machines wait for as many as they need
+_LAST_CALL = 10  # seconds that they wait for more
+_SAVING = 120  # seconds that ranks have to end their step or evaluation, and save, when they are asked to stop
 
 
 def relaunch(ranks: Ranks, *, remedy: str = "continue from the last checkpoint with --resume") -> bool:
@@ -42,7 +44,7 @@ def relaunch(ranks: Ranks, *, remedy: str = "continue from the last checkpoint w
 def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.elastic.rendezvous import RendezvousError
+    from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousTimeoutError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks.nproc)))
@@ -58,12 +60,15 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
         run_id=ranks.job if ranks.rdzv else uuid4().hex,
         rdzv_backend="c10d",
         rdzv_endpoint=ranks.rdzv or "localhost:0",
-        rdzv_configs={"timeout": _MEETING, "last_call_timeout": _LAST_CALL},
+        rdzv_configs={"join_timeout": _MEETING, "last_call_timeout": _LAST_CALL},
         local_addr=_address_towards(ranks.rdzv) if ranks.rdzv else None,
         max_restarts=ranks.max_restarts,
+        shutdown_timeout=_SAVING,
         logs_specs=DefaultLogsSpecs(log_dir=logs),
         signals_to_handle=",".join(handled),
     )
+    if ranks.rdzv:
+        tell(f"waiting at {ranks.rdzv} for {counted(least, 'machine')}")
     logged = logging.root.manager.disable
     logging.disable(logging.ERROR)  # the launcher would report each signal and exit code at length
     try:
@@ -76,9 +81,19 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
             raise SystemExit(code) from None
         _, failure = error.get_first_failure()
         raise UserError(f"a rank ended with exit code {failure.exitcode}; {remedy}") from None
-    except RendezvousError as error:
-        first = str(error).partition("\n")[0].rstrip(".")
-        raise UserError(f"--rdzv {ranks.rdzv}: {least} machines do not meet there ({first}); {remedy}") from None
+    except RendezvousTimeoutError:
+        raise UserError(
+            f"--rdzv {ranks.rdzv}: fewer than {counted(least, 'machine')} came within {_MEETING} s; start the same "
+            "command on all of them"
+        ) from None
+    except RendezvousError:
+        raise UserError(
+            f"--rdzv {ranks.rdzv}: cannot be reached, or has ended; look there, and start all machines again"
+        ) from None
+    except AttributeError as error:  # torch has no result where the job ended without this machine
+        if "is_failed" not in str(error):
+            raise
+        tell(f"the job at {ranks.rdzv} has ended without this machine")
     finally:
         logging.disable(logged)
 
@@ -86,15 +101,16 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
 def _address_towards(meeting: str) -> str:
     """The address of this machine from which it reaches HOST:PORT, which is where the others reach it.
 
-    (A name of its own may mean 127.0.1.1.) Raises UserError where nothing leads there.
+    Raises UserError where nothing leads there.
     """
     host, _, port = meeting.rpartition(":")
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, int(port)))  # of a datagram socket: no packet is sent
-            return str(probe.getsockname()[0])
+            own = str(probe.getsockname()[0])
     except (OSError, OverflowError) as error:
         raise UserError(f"--rdzv {meeting}: cannot be reached ({error})") from None
+    return host if own.startswith("127.") else own  # a machine may know its own name as 127.0.1.1
 
 
 def _said(logs: str) -> int | None:

@@ -183,7 +183,7 @@ class Checkpoints:
             )
         if ranks != world:
             if not all(isinstance(value, OfRanks) for value in own.values()):
-                raise UserError(f"{folder} was saved by {ranks} ranks; resume with --nproc {ranks}")
+                raise UserError(f"{folder} was saved by {ranks} ranks; resume with as many (--nproc {ranks})")
             self._say(
                 f"saved by {counted(ranks, 'rank')}, continued by {world}: the samples of each step are the same; what "
                 "ranks draw themselves, such as dropout, is not"

@@ -25,6 +25,7 @@ def is_auto(resume: Path | None) -> bool:
 
 def refuse_unnamed(settings: "JobSettings") -> None:
     """Raises UserError where `--resume auto` cannot know the run, and where ranks start again and have none."""
+    least, most = machines(settings.nnodes)
     if is_auto(settings.resume):
         if settings.name is None:
             raise UserError("--resume auto continues the last run of that --name: give --name NAME")
@@ -32,16 +33,18 @@ def refuse_unnamed(settings: "JobSettings") -> None:
             if getattr(settings, several, None) is not None:
                 raise UserError(f"--resume auto continues one run: leave --{several} out")
     elif settings.resume is None:
-        least, most = machines(settings.nnodes)
         again = f"--max-restarts {settings.max_restarts}" if settings.max_restarts else f"--nnodes {settings.nnodes}"
         if settings.max_restarts or least < most:
             raise UserError(f"{again} starts the ranks again, to continue their run: give --resume auto --name NAME")
+    if least < most and not settings.max_restarts:
+        raise UserError(f"--nnodes {settings.nnodes}: a machine that goes ends the ranks of all: give --max-restarts")
 
 
 def continued(settings: S, job: str) -> S:
     """The settings of the run that `--resume auto` continues, or of a new one where there is none.
 
-    Other settings are returned as they are. The run is the last in `run_dir/JOB` that has the same name and seed.
+    Other settings are returned as they are. The run is the last in `run_dir/JOB` that has the same name and seed. A
+    batch size that is the usual one is the run's, for small data makes another of it.
 
     Raises:
         UserError: the settings would compute something else than that run (see `JobSettings.resumed`).
@@ -55,9 +58,11 @@ def continued(settings: S, job: str) -> S:
     full = settings.with_full_paths()
     if not runs:
         return settings.model_copy(update={"resume": None})
-    options = {name: getattr(full, name) for name in given}
-    if options.get("precision") == "auto":  # the run has what it was on the machine that began it
-        del options["precision"]
+    options = {name: getattr(full, name) for name in given - {"began_with"}}
+    usual = {"precision": "auto", "batch_size": type(settings).model_fields["batch_size"].default, **settings.usual()}
+    for name in ("precision", "batch_size"):  # which the run has as they were chosen when it began
+        if options.get(name) == usual.get(name):
+            options.pop(name, None)
     return type(settings).resumed(max(runs, key=_order), options)
 
 

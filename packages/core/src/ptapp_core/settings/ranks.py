@@ -7,6 +7,7 @@ from typing import NamedTuple
 MACHINES = "machines that each run this command: N, or LEAST:MOST, which may join and leave"
 MEETING = "HOST:PORT at which the machines of --nnodes meet: a free port of one of them"
 
+_PLACE = re.compile(r"[A-Za-z0-9][\w.-]*:[0-9]{1,5}")
 OF_MACHINES = ("nnodes", "rdzv", "max_restarts")
 """The settings of several machines and of ranks that start again; some commands have none of them."""
 
@@ -41,7 +42,7 @@ class Ranks:
         most = machines(self.nnodes).most
         if most > 1 and self.rdzv is None:
             raise ValueError(f"--nnodes {self.nnodes}: say where the machines meet: give --rdzv HOST:PORT")
-        if self.rdzv is not None and not re.fullmatch(r"[\w.-]+:[0-9]{1,5}", self.rdzv):
+        if self.rdzv is not None and not (_PLACE.fullmatch(self.rdzv) and 0 < int(self.rdzv.split(":")[1]) < 2**16):
             raise ValueError(f"--rdzv {self.rdzv}: must be HOST:PORT, such as 10.0.0.1:29400")
 
     @property

@@ -88,6 +88,11 @@ class JobSettings(Settings):
     profile: bool = option(False, "record a few steps with torch.profiler", group="Run")
     began_with: dict[str, int | float] = option({}, "length of the job that its schedules keep to", group=RECORD)
 
+    @field_validator("nnodes", mode="before")
+    @classmethod
+    def _one_number_is_a_range(cls, nnodes: Any) -> Any:
+        return str(nnodes) if isinstance(nnodes, int) else nnodes
+
     @field_validator("device")
     @classmethod
     def _device_has_a_known_form(cls, device: str) -> str:
@@ -223,8 +228,10 @@ class JobSettings(Settings):
         return self.model_copy(update={**dict.fromkeys(self.lengths), **self.began_with}) if self.began_with else self
 
     def to_toml(self) -> str:
-        """The settings as TOML, less `resume`: the file describes the job, not the call that continued it."""
-        return super(JobSettings, self.model_copy(update={"resume": None})).to_toml()
+        """The settings as TOML, less those of the call: which run it continued, on which machines, how often."""
+        of_call = ("resume", *OF_MACHINES)
+        plain = {name: type(self).model_fields[name].default for name in of_call}
+        return super(JobSettings, self.model_copy(update=plain)).to_toml()
 
     @classmethod
     def groups(cls) -> dict[str, dict[str, FieldInfo]]:

@@ -108,7 +108,9 @@ def _wrapped(env: str, of_run: str | None, wrap: str) -> str:
     if not callable(function):
         raise UserError(f"--wrap {wrap}: {place} has no function {last}")
     space = re.sub(r"[^a-zA-Z0-9_]", "-", f"{Path(place).stem}-{last}")
-    name = of_run or f"{space}/{inner.replace('/', '.')}"
+    name = f"{space}/{inner.replace('/', '.')}"
+    if of_run not in (None, name):
+        raise UserError(f"--wrap {wrap}: makes {name} here, and the run was of {of_run}: install what it was made with")
     gym.registry.pop(name, None)  # it may be of another file of this name
     entry = partial(_wrap, inner, function, wrap)
     gym.register(name, entry_point=entry, max_episode_steps=gym.spec(inner).max_episode_steps)
