@@ -24,10 +24,10 @@ def observed(places: list[int]) -> torch.Tensor:
     return nn.functional.one_hot(torch.tensor(places), LENGTH).float()
 
 
-def learn(with_target: bool) -> torch.Tensor:
+def learn(with_target: bool, seed: int) -> torch.Tensor:
     """The values (LENGTH - 1, 2) that a network has learned from playing."""
-    random.seed(0)
-    torch.manual_seed(0)
+    random.seed(seed)
+    torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(LENGTH, 32), nn.ReLU(), nn.Linear(32, 2))
     target = copy.deepcopy(network) if with_target else network
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
@@ -67,8 +67,12 @@ for _ in range(100):
             exact[place, action] = reward + DISCOUNT * (0 if over else exact[after].max())
 
 print(f"{'place':<24}" + "".join(f"{place:7}" for place in range(LENGTH - 1)))
-values = learn(with_target=True)
-for name, table in {"exact": exact[:-1], "DQN": values, "without target": learn(False)}.items():
+learned = {name: [learn(name == "DQN", seed) for seed in range(3)] for name in ("DQN", "without target")}
+for name, table in ({"exact": exact[:-1]} | {name: tables[0] for name, tables in learned.items()}).items():
     for action, word in enumerate(("left", "right")):
         print(f"{name + ', ' + word:<24}" + "".join(f"{value:7.2f}" for value in table[:, action].tolist()))
-print("greedy:", " ".join("right" if right else "left" for right in (values[:, 1] > values[:, 0]).tolist()))
+for name, tables in learned.items():
+    errors = [(table - exact[:-1]).abs().max().item() for table in tables]
+    print(f"largest errors of 3 seeds, {name}:" + "".join(f"{error:6.2f}" for error in errors))
+best = learned["DQN"][0].argmax(1).tolist()
+print("greedy:", " ".join("right" if action else "left" for action in best))

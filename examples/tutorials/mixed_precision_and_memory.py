@@ -19,7 +19,10 @@ print(f"a step of 0.001 from 1: fp32 {(weight + 0.001).item():.4f}, bf16 {(weigh
 
 
 def kept(model: nn.Module, step: Callable[[], Tensor]) -> float:
-    """MB that autograd keeps from the forward pass for the backward pass, each storage once and no weights."""
+    """MB that autograd keeps from the forward pass for the backward pass, each storage once.
+
+    The weights of `model` do not count; copies of them in another format, which autocast makes, do.
+    """
     own = {each.untyped_storage().data_ptr() for each in model.parameters()}
     sizes: dict[int, int] = {}
 

@@ -57,4 +57,5 @@ for scaled in (False, True):
     print(f"{name}: {(answers == test_kind).float().mean():.1%} of quiet test sounds right")
     if scaled:
         for number, word in enumerate(CLASSES):
-            print(f"  {word:<6}", torch.bincount(answers[test_kind == number], minlength=3).tolist())
+            shares = torch.bincount(answers[test_kind == number], minlength=3) / (test_kind == number).sum()
+            print(f"  {word:<6}" + "".join(f"{share:6.2f}" for share in shares.tolist()))

@@ -50,7 +50,7 @@ def test_a_program_prints_what_its_page_says(name: str, folder: Path) -> None:
     got = re.sub(r"^step .*\n", "", printed(name, folder), flags=re.MULTILINE)  # fit's line has its speed
     assert re.sub(r" *" + NUMBER.pattern, " #", got) == re.sub(r" *" + NUMBER.pattern, " #", expected)
     numbers = [float(text) for text in NUMBER.findall(expected)]
-    # What training ends with depends on how a processor rounds.
+    # What training ends with depends on how a processor rounds: programs print shares of answers, not their numbers.
     assert [float(text) for text in NUMBER.findall(got)] == pytest.approx(numbers, rel=0.1, abs=0.03)
 
 
