@@ -23,7 +23,7 @@ from ptapp_nlp.models import causal
 from ptapp_nlp.serving import Front
 
 pytestmark = pytest.mark.slow
-FAMILIES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gpt_neox", "opt", "bloom")
+FAMILIES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gpt_neox", "opt", "bloom", "openai-gpt", "rwkv")
 
 
 def write_lines(folder: Path) -> Path:
@@ -38,7 +38,8 @@ def test_its_logits_and_what_it_writes_are_those_of_transformers(kind: str, tmp_
     config, tokens = causal.describe(folder), causal.causal_tokens(folder, writes=False)
     model = causal.CausalLanguageModel(config, folder, tokens.pad, vocab=tokens.size).eval()
     theirs, fast = AutoModelForCausalLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    assert causal.most_tokens(config) == (None if kind == "bloom" else POSITIONS)
+    assert causal.most_tokens(config) == (None if kind in ("bloom", "rwkv") else POSITIONS)
+    assert model.caches is (kind not in ("openai-gpt", "rwkv"))  # whose memory is none, or has another form
     for text in TEXTS:
         (row,) = tokens.encode([text], POSITIONS)
         assert row == fast(text).input_ids
@@ -80,6 +81,40 @@ def test_a_window_that_moves_forgets_what_is_before_it(tmp_path: Path) -> None:
         for end in range(1, 15):
             found = session.advance(ids[:, end - 1 : end])
             torch.testing.assert_close(found, model(ids[:, max(end - 6, 0) : end])[:, -1], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [("gptj", {"rotary_dim": 4}), ("openai-gpt", {}), ("ctrl", {"dff": 24})])
+def test_a_decoder_reads_as_many_tokens_as_its_table_of_positions_has(
+    kind: str, sizes: dict[str, int], tmp_path: Path
+) -> None:
+    folder = str(save(kind, tmp_path / kind, **sizes))
+    config = causal.describe(folder)
+    assert causal.most_tokens(config) == POSITIONS
+    model = causal.CausalEncoder(config, folder, 300).eval()
+    with torch.no_grad():
+        assert model(torch.ones(1, POSITIONS, dtype=torch.int64)).isfinite().all()
+        with pytest.raises((IndexError, RuntimeError)):
+            model(torch.ones(1, POSITIONS + 1, dtype=torch.int64))
+
+
+def test_the_width_of_a_decoder_is_that_of_its_states(tmp_path: Path) -> None:
+    folder = str(save("opt", tmp_path / "opt", word_embed_proj_dim=8))
+    for source in (folder, None):
+        model = causal.CausalEncoder(causal.describe(folder), source, 300)
+        assert model.dim == model(torch.tensor([[1, 2, 3]])).shape[2] == 8
+
+
+def test_a_decoder_that_cannot_keep_its_memory_here_writes_as_without_one(tmp_path: Path) -> None:
+    sizes = {"lru_width": 16, "attention_window_size": 16}
+    folder = str(save("recurrent_gemma", tmp_path / "griffin", **sizes))
+    model = causal.CausalLanguageModel(causal.describe(folder), folder, 300, vocab=300).eval()
+    assert not model.caches
+    session = causal.CausalSession(model, POSITIONS)
+    ids = torch.tensor([[5, 9, 17, 30, 4, 8]])
+    with torch.no_grad():
+        for end in range(2, 7):
+            found = session.advance(ids[:, :2] if end == 2 else ids[:, end - 1 : end])
+            torch.testing.assert_close(found, model(ids[:, :end])[:, -1])
 
 
 @pytest.mark.parametrize("more", ["", "--lora 2"])
@@ -176,6 +211,9 @@ def test_what_is_no_decoder_is_refused_in_one_line(tmp_path: Path, capsys: pytes
     both_ways = str(save_encoder(config_of("bert"), tmp_path / "bert"))
     with pytest.raises(UserError, match="first token sees the last; give --model bert"):
         causal.CausalEncoder(causal.describe(both_ways), both_ways, 0)
+    scans = str(save("mamba", tmp_path / "mamba", state_size=4))
+    with pytest.raises(UserError, match=r"a mamba does not read token numbers alone \(.+\); give a decoder"):
+        causal.CausalLanguageModel(causal.describe(scans), scans, 300, vocab=300)
     body = save("llama", tmp_path / "body")
     weights = {name: w for name, w in load_file(body / "model.safetensors").items() if not name.startswith("lm_head")}
     save_file(weights, body / "model.safetensors", {"format": "pt"})
