@@ -130,8 +130,13 @@ class _Tied(nn.Module):
         self.bias = bias
         self.__dict__["embedding"] = embedding  # no part of this module: its weights have their name already
 
+    @property
+    def weight(self) -> Tensor:
+        """That of the embedding, whose dtype Mamba asks for."""
+        return self.embedding.weight
+
     def forward(self, states: Tensor) -> Tensor:
-        return functional.linear(states, self.embedding.weight, self.bias)
+        return functional.linear(states, self.weight, self.bias)
 
 
 def describe(source: str) -> dict[str, Any]:
