@@ -106,6 +106,19 @@ def test_an_export_that_differs_is_not_written(form: str, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+class Loud(nn.Module):
+    """Cannot be exported, and says so in colours."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("\x1b[96mno such thing\x1b[0m")
+
+
+def test_a_refusal_has_no_colours_of_a_terminal(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such thing") as refused:
+        export(Loud(), torch.rand(8, 3), tmp_path, format="pt2", about={})
+    assert "\x1b" not in str(refused.value)
+
+
 class Between(nn.Module):
     """Two inputs, of lengths of their own: (N, A) and (N, B) -> (N, A, B)."""
 

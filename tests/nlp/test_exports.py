@@ -79,7 +79,7 @@ class Files:
 
     def generate(self, prompt: str, length: int) -> str:
         numbers = self.ids(prompt) or [self.card["begin"]]
-        never = self.card["not_text"] if self.card["text_per"] == "file" else []
+        never = self.card["not_text"] if self.card["text_per"] == "file" else [self.card["pad"]]
         for _ in range(length):
             shares = self.model(numbers[-(self.card["window"] or len(numbers)) :])[0, -1].copy()
             shares[never] = 0

@@ -1,5 +1,6 @@
 """A job starts from another run's policy, and says where it had nothing to learn from."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,20 @@ def test_a_job_starts_from_the_weights_of_another_run(algo: str, run: Path, tmp_
     for name, value in before.items():
         torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
     assert main(["rl", "train", "--resume", str(later), "--frames", "512"]) == 0  # with weights of its own
+
+
+def test_a_job_that_was_killed_before_its_first_checkpoint_begins_with_the_weights_again(
+    run: Path, tmp_path: Path
+) -> None:
+    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --lr 1e-30 --seed 5 --run-dir {tmp_path}"
+    assert main([*words.split(), "--weights", str(run)]) == 0
+    (later,) = tmp_path.glob("*/*")
+    shutil.rmtree(later / "checkpoints")
+    assert main(["rl", "train", "--resume", str(later)]) == 0
+    before = load_file(run / "checkpoints" / "best" / "model.safetensors")
+    after = load_file(later / "checkpoints" / "best" / "model.safetensors")
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(

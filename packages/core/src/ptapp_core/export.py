@@ -1,6 +1,7 @@
 """A trained model leaves the program: torch.export, ONNX or TorchScript, proven equal or not written (contract 8)."""
 
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -21,6 +22,7 @@ Format = Literal["pt2", "onnx", "torchscript"]
 FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "torchscript": "model.torchscript.pt"}
 """The file of each form."""
 _BATCHES = (1, 2, 7)
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")  # colours and the like of a terminal, which torch puts into its messages
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def export(
         raise
     except Exception as error:  # the exporters fail in many ways; each means that this model has no such form
         part.unlink(missing_ok=True)
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+        reason = _STYLE.sub("", str(error)).strip().splitlines() or [type(error).__name__]
         fixed = "Constraints violated (batch)" in reason[0]
         hint = "; its code fixes the size of a batch: take x.shape[0] in place of len(x)" if fixed else ""
         raise UserError(f"export --format {format}: this model cannot be exported so ({reason[0]}){hint}") from error

@@ -252,7 +252,9 @@ class TrainNLP(SupervisedSettings):
             for name in (name for name, value in given.items() if value is not None):
                 raise ValueError(f"{name} is for --model {' and '.join(PRETRAINED)}, not for {self.model}")
             if self.max_length is None:
-                raise ValueError(f"--max-length none is for --model bert, not for {self.model}: give a number")
+                raise ValueError(
+                    f"--max-length none is for --model {' and '.join(PRETRAINED)}, not for {self.model}: give a number"
+                )
         elif self.pretrained is None:
             what = "a decoder" if self.model == CAUSAL else "an encoder"
             raise ValueError(f"--model {self.model} needs --pretrained: a folder with {what}, or its name on the hub")

@@ -22,6 +22,7 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import recompute_activations
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
+from ptapp_core.runs.checkpoint import has_checkpoint
 from ptapp_core.runs.run import Run, write_text
 from ptapp_core.settings.idle import Only
 from ptapp_core.task import Task
@@ -81,7 +82,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         card = card_of(settings, data, _tokens(data), kind=kind)
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
-        if settings.weights is not None:
+        if settings.weights is not None and not has_checkpoint(settings.resume):
             begin_with(model, settings.weights, card=card, tokens=_tokens(data))
         if settings.activation_checkpointing:
             recompute_activations(blocks_of(model))

@@ -150,7 +150,7 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     of_file = "its first character, the line break of `begin`, is left out; no number of `not_text` is chosen"
     if tokens.marks is not None:
         of_file = "blanks around it stay; no number of `not_text` is chosen"
-    use += "stripped of blanks" if line else of_file
+    use += "stripped of blanks; `pad` is not chosen" if line else of_file
     begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}
 
@@ -181,4 +181,6 @@ def _form(card: Card, part: Measured) -> tuple[tuple[Tensor, ...], _Free, str]:
         "tag": "probabilities (batch, length, tags)" + (", those of the likeliest path alone" if card.spelled else ""),
         "generate": "probabilities of the next token (batch, length, vocabulary)",
     }.get(card.task, "")
-    return (batch["input"],), {"input": ("batch", "length")}, output
+    # The last token of a block is a target alone: a model of as many positions as the block has targets cannot read it.
+    ids = batch["input"][:, :-1] if card.task == "generate" else batch["input"]
+    return (ids,), {"input": ("batch", "length")}, output

@@ -252,8 +252,8 @@ class Front:
 
     @property
     def never(self) -> Sequence[int]:
-        """The numbers that a model does not write: in running text, which has no end, those that are no text."""
-        return self.tokens.special if self._writer.text_per == "file" else ()
+        """The numbers that a model does not write: padding, and in running text, which has no end, all of no text."""
+        return self.tokens.special if self._writer.text_per == "file" else (self.pad,)
 
     @property
     def end(self) -> int:

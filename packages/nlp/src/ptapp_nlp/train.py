@@ -54,9 +54,10 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
 
 
 def _of_decoder(settings: TrainNLP, data: Splits) -> Tokens:
-    from ptapp_nlp.models.causal import causal_tokens
+    from ptapp_nlp.models.causal import causal_tokens, describe
 
     assert settings.pretrained is not None
+    describe(settings.pretrained)  # which says what is no decoder, whatever its tokenizer lacks
     tokens = causal_tokens(settings.pretrained, writes=settings.task == "generate")
     if data.pair_columns is not None:
         tokens.mark_pairs()

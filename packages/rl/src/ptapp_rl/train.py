@@ -15,6 +15,7 @@ from ptapp_core.loop.optim import build_optimizer
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.terminal import tell
+from ptapp_core.runs.checkpoint import has_checkpoint
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import checked
 from ptapp_core.settings.auto import continued
@@ -76,7 +77,7 @@ def train_once(settings: TrainRL) -> None:
     with within_memory():
         model = build(card)
     begins = ""
-    if settings.weights is not None and settings.resume is None:
+    if settings.weights is not None and not has_checkpoint(settings.resume):
         begins = begin_with(model, card, settings.weights)
     model = model.to(runtime.device)
     plan = plan_of(settings)

@@ -239,6 +239,11 @@ def steps_in(checkpoints: Path) -> list[Path]:
     return sorted(p for p in checkpoints.glob("step-*") if _STEP.fullmatch(p.name) and p.is_dir())
 
 
+def has_checkpoint(run: Path | None) -> bool:
+    """Whether a job that resumes this run, if any, goes on from a checkpoint, and not from its beginning."""
+    return run is not None and bool(steps_in(run / "checkpoints"))
+
+
 def verify(folder: Path) -> str:
     """What is wrong with a checkpoint, in a line; empty if it is as it was written."""
     manifest = folder / "manifest.json"

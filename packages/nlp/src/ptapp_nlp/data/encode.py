@@ -37,8 +37,18 @@ def encode(
             rows = [*rows[:1], *([begin, *row] for row in rows[1:])]
         blocks = cut(rows, limit, begin=begin)
         stream = Ragged(blocks, tokens.pad)
-        return Texts({"input": stream}, stream.lengths - 1), [f"block {number}" for number in range(1, len(blocks) + 1)]
+        if per == "line" and begin != tokens.end:
+            # The mark of a beginning follows every end: it is read and given, and nobody has to predict it.
+            targets = [[IGNORED if number == begin else number for number in block] for block in blocks]
+            units = torch.tensor([sum(number != IGNORED for number in row[1:]) for row in targets])
+            columns = {"input": stream, "target": Ragged(targets, IGNORED)}
+            return Texts(columns, units), _named(blocks)
+        return Texts({"input": stream}, stream.lengths - 1), _named(blocks)
     raise ValueError(task)
+
+
+def _named(blocks: Sequence[object]) -> list[str]:
+    return [f"block {number}" for number in range(1, len(blocks) + 1)]
 
 
 def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:

@@ -120,17 +120,20 @@ class Tokens:
         return sha256(self.json().encode()).hexdigest()
 
     def mark_pairs(self) -> None:
-        """Puts an end mark, which no text has, between the two texts of a pair; what stands before a text stays
-        there, and single texts are as they were."""
-        before = self.tokenizer.encode("").ids[:1]
+        """Puts an end mark, which no text has, between the two texts of a pair; what stands before and after a text
+        stays there, and single texts are as they were."""
+        encoding = self.tokenizer.encode("a")
+        text = [place for place, whose in enumerate(encoding.sequence_ids) if whose is not None]
+        before, after = encoding.ids[: text[0]], encoding.ids[text[-1] + 1 :]
         marks = [
             {"id": f"MARK{number}", "ids": [number], "tokens": [self.tokenizer.id_to_token(number)]}
-            for number in {*before, self.end}
+            for number in {*before, *after, self.end}
         ]
-        begin = "".join(f"MARK{number} " for number in before)
+        begin, end = "".join(f"MARK{number} " for number in before), "".join(f" MARK{number}" for number in after)
         self.tokenizer.post_processor = processors.TemplateProcessing(
-            single=f"{begin}$A", pair=f"{begin}$A MARK{self.end} $B:1", special_tokens=marks
+            single=f"{begin}$A{end}", pair=f"{begin}$A MARK{self.end} $B:1{end}", special_tokens=marks
         )
+        self._copies.clear()
 
     def pair_marks(self) -> tuple[int, int | None]:
         """How many marks a pair has, and the one whose first occurrence ends the first text and its segment; None where

@@ -5,6 +5,7 @@ one of its own, beyond the vocabulary where the tokenizer has none, and never re
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.pretrained import add_lora, as_plain, configuration, known_positions, loaded, own_tokenizer
 
 _CAUSAL: Mapping[str, Any] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+_ALIKE = 0.02  # of the spread of the logits: more than rounding (TF32 too), and far less than a token that is dropped
 
 
 class CausalEncoder(Encoder):
@@ -35,9 +37,10 @@ class CausalEncoder(Encoder):
     def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, *, lora: int | None = None) -> None:
         super().__init__()
         self.model, self.pad = _model(AutoModel, config, source), pad
-        self.dim, self.positions = int(self.model.config.hidden_size), known_positions(self.model)
+        self.positions = known_positions(self.model)
         if source is not None:
             _refuse_unfit(self, pad, f"--pretrained {source}: a {self.model.config.model_type}")
+        self.dim = _width(self.model)
         if lora is not None:
             add_lora(self.model, lora)
 
@@ -79,16 +82,33 @@ class CausalLanguageModel(nn.Module):
         found: Tensor = self.model(input_ids=ids, **cache).logits
         return found[:, :, : self.vocab]
 
+    @cached_property
+    def caches(self) -> bool:
+        """Whether kept keys and values stand for the tokens that they are of; some families drop them in silence."""
+        device = self.model.get_input_embeddings().weight.device
+        first, second, *rest = (torch.full((1, 1), number, device=device) for number in (1, 2, 3, 4) * 2)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            whole = self.logits(torch.cat([first, second, *rest], 1), use_cache=False)[:, -1]
+            session = CausalSession(self, len(rest) + 2, cached=True)
+            try:
+                session.advance(torch.cat([first, second], 1))
+                *_, kept = [session.advance(token) for token in rest]
+            except Exception:  # whatever it raises, it has another kind of memory
+                return False
+        return bool((kept - whole).abs().max() < _ALIKE * whole.std())
+
 
 class CausalSession:
     """A decoder that continues prompts of one length: it keeps the keys and values of the last `window` tokens.
 
-    Beyond that many, every position moves with every token, and nothing can be kept.
+    Beyond that many, every position moves with every token, and nothing can be kept. `cached` is whether anything is
+    kept at all; None: where the model can use it.
     """
 
-    def __init__(self, model: CausalLanguageModel, window: int, *, cached: bool = True) -> None:
+    def __init__(self, model: CausalLanguageModel, window: int, *, cached: bool | None = None) -> None:
         self.model, self.window, self.past = model, window, torch.empty(0)
-        self.cache = DynamicCache(config=model.model.config) if cached else None
+        kept = model.caches if cached is None else cached
+        self.cache = DynamicCache(config=model.model.config) if kept else None
 
     def advance(self, tokens: Tensor) -> Tensor:
         """Logits, float (M, V), after these further tokens, int64 (M, S)."""
@@ -110,8 +130,13 @@ class _Tied(nn.Module):
         self.bias = bias
         self.__dict__["embedding"] = embedding  # no part of this module: its weights have their name already
 
+    @property
+    def weight(self) -> Tensor:
+        """That of the embedding, whose dtype Mamba asks for."""
+        return self.embedding.weight
+
     def forward(self, states: Tensor) -> Tensor:
-        return functional.linear(states, self.embedding.weight, self.bias)
+        return functional.linear(states, self.weight, self.bias)
 
 
 def describe(source: str) -> dict[str, Any]:
@@ -145,7 +170,7 @@ def causal_tokens(source: str, *, writes: bool) -> Tokens:
             f"--pretrained {source}: its tokenizer has no token for the end of a text; name its eos_token in "
             "tokenizer_config.json"
         )
-    size = configuration(source).vocab_size
+    size = configuration(source).get_text_config().vocab_size
     if (most := max(backend.get_vocab().values())) >= size:
         raise UserError(
             f"--pretrained {source}: its tokenizer has a token {most}, and the weights end at {size - 1}; "
@@ -186,6 +211,13 @@ def _readable(ids: Tensor, pad: int) -> Tensor:
 
 
 @torch.no_grad()
+def _width(model: Any) -> int:
+    """The width of a decoder's states, which need not be the one within its layers (OPT-350m)."""
+    ids = torch.zeros(1, 1, dtype=torch.int64)
+    return int(model.eval()(input_ids=ids, use_cache=False).last_hidden_state.shape[-1])
+
+
+@torch.no_grad()
 def _refuse_unfit(model: nn.Module, pad: int, what: str) -> None:
     """Raises UserError where a token sees those behind it, or none before it."""
     first, second, third, other = [number for number in range(5) if number != pad][:4]
@@ -194,7 +226,8 @@ def _refuse_unfit(model: nn.Module, pad: int, what: str) -> None:
         texts = torch.tensor([[first, second, third], [first, second, other], [other, second, third]])
         states, last, begun = model(texts)
     except Exception as error:  # whatever it raises, it is no decoder of token numbers
-        raise UserError(f"{what} does not read token numbers alone; give a decoder such as gpt2") from error
+        reason = " ".join(str(error).split())[:100] or type(error).__name__
+        raise UserError(f"{what} does not read token numbers alone ({reason}); give a decoder such as gpt2") from error
     if not torch.allclose(states[:2], last[:2], rtol=1e-4, atol=1e-4):
         raise UserError(f"{what} whose first token sees the last; give --model bert, or a decoder such as gpt2")
     if torch.equal(states[2], begun[2]):

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from torch import nn
 from torch.optim import Optimizer
 
+from ptapp_core.errors import UserError
 from ptapp_core.jobs import optimizer_of as plain_optimizer
 from ptapp_core.nn.transformer import Layer
 from ptapp_nlp.config import SPELLED, TrainNLP
 from ptapp_nlp.models.own import OwnNetwork
 
 _EMBEDDING = re.compile(r"embed(?!_out)|\bw[tp]e\b")
-_LAYER = re.compile(r"\.(?:layer|layers|h|block|albert_layers)\.(\d+)\.")
+_LAYER = re.compile(r"\.(?:layer|layers|h|block|blocks|albert_layers)\.(\d+)\.")
 
 
 def blocks_of(model: nn.Module) -> Iterator[nn.Module]:
@@ -37,6 +38,8 @@ def _by_layer(optimizer: Optimizer, model: nn.Module, decay: float) -> Iterator[
     """The groups, each divided by depth: layer i of n at decay^(n - i) of the rate, embeddings at decay^(n + 1)."""
     depth = depths(model)
     top = max(depth.values())
+    if top == 1:
+        raise UserError("--layer-decay: the names of this model's weights tell no layers: leave it out")
     for group in optimizer.param_groups:
         for level in sorted({depth[id(p)] for p in group["params"]}):
             own = [p for p in group["params"] if depth[id(p)] == level]

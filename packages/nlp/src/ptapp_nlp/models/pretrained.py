@@ -4,12 +4,15 @@ import json
 from typing import Any
 
 from tokenizers import Tokenizer
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from ptapp_core.errors import UserError, install
 from ptapp_core.machine.hub import is_local, quiet_transformers
+
+_TABLES = ("position_embeddings", "embed_positions", "positions_embed", "pos_encoding", "wpe")
+"""What families call their tables of positions, which are modules, or buffers (GPT-J, CTRL)."""
 
 
 def loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
@@ -57,14 +60,23 @@ def own_tokenizer(source: str) -> tuple[Any, Tokenizer]:
 
 def known_positions(model: nn.Module) -> int | None:
     """The most tokens that a model has positions for; None where it knows only how far apart two tokens are."""
-    most = getattr(model.config, "max_position_embeddings", None)
-    named = [(name.rpartition(".")[2], module) for name, module in model.named_modules()]
-    tables = [module for name, module in named if name in ("position_embeddings", "embed_positions", "wpe")]
+    config: Any = model.config
+    try:
+        most = getattr(config.get_text_config(), "max_position_embeddings", None)
+    except NotImplementedError:  # as XLNet says that nothing limits it
+        return None
+    named = [
+        (name.rpartition(".")[2], part)
+        for parts in (model.named_modules, model.named_buffers)
+        for name, part in parts()
+    ]
+    tables = [table for name, table in named if name in _TABLES]
     if not tables and not any("rotary" in name for name, _ in named):
         return None
     # RoBERTa and its like count from the number after that of padding.
     offsets = [padding + 1 for table in tables if (padding := getattr(table, "padding_idx", None)) is not None]
     sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
+    sizes += [len(table) for table in tables if isinstance(table, Tensor)]
     return min(size for size in (most, *sizes) if size is not None) - max(offsets, default=0)
 
 

@@ -12,6 +12,7 @@ from ptapp_nlp.card import About, Card
 from ptapp_nlp.data.tokens import Tokens
 
 _KIND = "kind."  # thresholds and the like, of which new data has its own
+_LORA = ".lora_"
 
 
 def begin_with(model: nn.Module, path: Path, *, card: Card, tokens: Tokens) -> None:
@@ -31,4 +32,8 @@ def begin_with(model: nn.Module, path: Path, *, card: Card, tokens: Tokens) -> N
     own = {name: value for name, value in model.state_dict().items() if name.startswith(_KIND)}
     read = named_as(model, weights.state)
     given = {name: value for name, value in read.items() if not name.startswith(_KIND)}
+    if not any(_LORA in name for name in given):  # what --lora adds beside the weights begins as it is
+        own |= {name: value for name, value in model.state_dict().items() if _LORA in name}
+        inner = {name.replace(".base_layer.", "."): name for name in model.state_dict()}
+        given = {inner.get(name, name): value for name, value in given.items()}
     copy_weights(model, {**given, **own}, source=weights.source, head="head." if card.has_outputs else None)
