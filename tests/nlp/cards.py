@@ -22,9 +22,10 @@ def card_for(
 ) -> Card:
     """The card of a model of 12 tokens and three classes, but for its `shape` and other `changes`.
 
-    The configuration of an `encoder` is for a bert.
+    The configuration of an `encoder` is for a bert, and that of a decoder for a causal model.
     """
-    changes |= {"encoder": encoder} if name == "bert" else {}
+    changes |= {"encoder": encoder} if name in ("bert", "causal") else {}
+    changes |= {"marks": (1, 2)} if name == "causal" else {}
     tiny = {"vocab": 12, "pad": 0, "classes": ("a", "b", "c"), "max_length": 128, "text_per": "line"}
     if task == "multilabel":
         tiny |= {"kind": task, "labels": tiny.pop("classes")}

@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 from ptapp_core.cli.app import SAID
@@ -42,33 +43,18 @@ def relaunch(ranks: Ranks, *, remedy: str = "continue from the last checkpoint w
 
 
 def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous import RendezvousError, RendezvousTimeoutError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    from torch.distributed.launcher.api import elastic_launch
 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks.nproc)))
     # Else ranks that start again read in torch's store where the ranks before them were, and wait for those.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    # One that is ignored, as SIGHUP is under `nohup`, stays so.
-    handled = [number.name for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
-    least, most = machines(ranks.nnodes)
-    config = LaunchConfig(
-        min_nodes=least,
-        max_nodes=most,
-        nproc_per_node=ranks.nproc,
-        run_id=ranks.job if ranks.rdzv else uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint=ranks.rdzv or "localhost:0",
-        rdzv_configs={"join_timeout": _MEETING, "last_call_timeout": _LAST_CALL},
-        local_addr=_address_towards(ranks.rdzv) if ranks.rdzv else None,
-        max_restarts=ranks.max_restarts,
-        shutdown_timeout=_SAVING,
-        logs_specs=DefaultLogsSpecs(log_dir=logs),
-        signals_to_handle=",".join(handled),
-    )
+    needed = counted(machines(ranks.nnodes).least, "machine")
+    config = _configuration(ranks, logs)
     if ranks.rdzv:
-        tell(f"waiting at {ranks.rdzv} for {counted(least, 'machine')}")
+        tell(f"waiting at {ranks.rdzv} for {needed}")
     logged = logging.root.manager.disable
     logging.disable(logging.ERROR)  # the launcher would report each signal and exit code at length
     try:
@@ -83,8 +69,7 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
         raise UserError(f"a rank ended with exit code {failure.exitcode}; {remedy}") from None
     except RendezvousTimeoutError:
         raise UserError(
-            f"--rdzv {ranks.rdzv}: fewer than {counted(least, 'machine')} came within {_MEETING} s; start the same "
-            "command on all of them"
+            f"--rdzv {ranks.rdzv}: fewer than {needed} came within {_MEETING} s; start the same command on all of them"
         ) from None
     except RendezvousError:
         raise UserError(
@@ -96,6 +81,30 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
         tell(f"the job at {ranks.rdzv} has ended without this machine")
     finally:
         logging.disable(logged)
+
+
+def _configuration(ranks: Ranks, logs: str) -> Any:
+    """What torch's launcher is told."""
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    # One that is ignored, as SIGHUP is under `nohup`, stays so.
+    handled = [number.name for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
+    least, most = machines(ranks.nnodes)
+    return LaunchConfig(
+        min_nodes=least,
+        max_nodes=most,
+        nproc_per_node=ranks.nproc,
+        run_id=ranks.job if ranks.rdzv else uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint=ranks.rdzv or "localhost:0",
+        rdzv_configs={"join_timeout": _MEETING, "last_call_timeout": _LAST_CALL},
+        local_addr=_address_towards(ranks.rdzv) if ranks.rdzv else None,
+        max_restarts=ranks.max_restarts,
+        shutdown_timeout=_SAVING,
+        logs_specs=DefaultLogsSpecs(log_dir=logs),
+        signals_to_handle=",".join(handled),
+    )
 
 
 def _address_towards(meeting: str) -> str:
