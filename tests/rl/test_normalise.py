@@ -96,7 +96,7 @@ def test_before_the_first_step_of_a_rollout_the_policy_is_that_which_played_it(e
     given = 0
     for number, batch in enumerate(source):
         if number % (6 if algo == "ppo" else 1) == 0:
-            parameters, values = model.both(batch["observation"])
+            parameters, values = model.both(batch)
             log_prob = model.head.score(parameters, batch["action"])[0]
             torch.testing.assert_close(log_prob, batch["log_prob"], rtol=0, atol=1e-5)
             torch.testing.assert_close(values, batch["value"], rtol=0, atol=1e-4)

@@ -85,6 +85,6 @@ def test_two_forms_of_a_distribution_are_refused() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"quantiles": 5}, {"noisy": True}])
-def test_the_card_of_a_plain_job_is_that_of_runs_before_quantiles_and_noise(options: Any) -> None:
+def test_the_card_of_a_plain_job_is_that_of_runs_before_quantiles_noise_and_memory(options: Any) -> None:
     card = card_of(TrainRL(algo="dqn", **options), Environments("CartPole-v1", 1, seed=0, trial=False))
-    assert Card.model_fields.keys() - card.stored().keys() == {"quantiles", "noisy"} - options.keys()
+    assert Card.model_fields.keys() - card.stored().keys() == {"quantiles", "noisy", "lstm"} - options.keys()
