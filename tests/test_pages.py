@@ -17,8 +17,7 @@ import pytest
 from typer import Exit, TyperException
 from typer.main import get_command
 
-from commands import leaves
-from ptapp_core.cli.app import Lazy
+from commands import leaves, real
 from ptapp_core.cli.main import command_line
 from ptapp_core.errors import UserError
 
@@ -57,11 +56,7 @@ def commands(block: str) -> Iterator[list[str]]:
 @cache
 def found(*words: str) -> Any:
     """The command, or the group of commands, that these words call."""
-    command: Any = get_command(command_line()) if not words else found(*words[:-1]).commands.get(words[-1])
-    while isinstance(command, Lazy):
-        assert command.callback is not None
-        command = command.callback()
-    return command
+    return real(get_command(command_line()) if not words else found(*words[:-1]).commands.get(words[-1]))
 
 
 def split(words: list[str]) -> tuple[list[str], list[str]]:

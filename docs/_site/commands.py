@@ -28,11 +28,17 @@ def _page(name: str, command: Any) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def leaves(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
-    """Each command that does something, with the words that call it."""
+def real(command: Any) -> Any:
+    """The command that a lazy one stands for; any other is itself."""
     while isinstance(command, Lazy):
         assert command.callback is not None
         command = command.callback()
+    return command
+
+
+def leaves(words: list[str], command: Any) -> Iterator[tuple[list[str], Any]]:
+    """Each command that does something, with the words that call it."""
+    command = real(command)
     if not hasattr(command, "commands"):
         yield words, command
         return

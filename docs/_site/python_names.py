@@ -4,9 +4,10 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+from architecture import DOMAINS
+
 DOCS = Path(__file__).resolve().parents[1]
 CORE = ("fit", "task", "plan", "domain", "export", "errors")
-DOMAINS = ("vision", "nlp", "audio", "rl")
 
 
 def python_pages() -> dict[str, str]:

@@ -26,16 +26,16 @@ from ptapp_core.settings.ranks import Ranks, machines
 from ptapp_core.settings.train import TrainSettings
 
 VISION, TABULAR, RL = (next(row for row in FIRST if row.name.startswith(name)) for name in ("vision", "tabular", "rl"))
+PTAPP = [sys.executable, "-m", "ptapp_core.cli.main"]
 AUTO = ["--name", "night", "--resume", "auto"]
 
 
 class Launched:
     """A command in processes of its own, as a terminal or a scheduler starts it; they end with the block."""
 
-    def __init__(self, words: list[str], folder: Path, **environment: str) -> None:
+    def __init__(self, command: list[str], folder: Path, **environment: str) -> None:
         self.said = folder / "said.txt"
         given = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", **environment}
-        command = words if environment else [sys.executable, "-m", "ptapp_core.cli.main", *words]
         with self.said.open("a") as file:
             self.process = subprocess.Popen(
                 command, stdout=file, stderr=file, env={**os.environ, **given}, start_new_session=True
@@ -89,7 +89,7 @@ def test_a_job_whose_ranks_are_killed_ends_with_the_bytes_of_one_that_was_left_a
     assert process([*VISION.train(whole), "--epochs", "30"], ranks=2).returncode == 0
     words = [*VISION.train(killed), "--epochs", "30", "--nproc", "2", "--max-restarts", "3", *AUTO]
     chosen = random.Random(0)
-    with Launched(words, killed) as job:
+    with Launched([*PTAPP, *words], killed) as job:
         for _ in range(3):
             job.wait_for_more(killed)
             os.kill(chosen.choice(job.ranks()), signal.SIGKILL)
@@ -106,9 +106,9 @@ def test_a_machine_that_comes_and_one_that_dies_change_the_ranks_and_not_the_sam
     assert process([*TABULAR.train(whole), *longer]).returncode == 0
     elastic = ["--nnodes", "1:2", "--rdzv", f"localhost:{free_port()}", "--max-restarts", "3", *AUTO]
     words = [*TABULAR.train(shared), *longer, *elastic]
-    with Launched(words, shared) as first:
+    with Launched([*PTAPP, *words], shared) as first:
         first.wait_for_more(shared)
-        with Launched(words, tmp_path):
+        with Launched([*PTAPP, *words], tmp_path):
             first.wait_for(lambda: "2 ranks" in first.said.read_text())
             first.wait_for_more(shared)
         assert first.ends() == 0, first.said.read_text()  # though the other machine has lost its power

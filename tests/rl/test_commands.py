@@ -14,19 +14,14 @@ from ptapp_core.cli.main import main
 from ptapp_core.settings import own
 from ptapp_rl.envs.names import resolve
 from rl.games import Counted
+from rl.runs import TINY, trained
 
 pytestmark = pytest.mark.slow
-
-TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {folder}"
-    assert main(words.split()) == 0
-    (found,) = folder.glob("*/*")
-    return found
+    return trained(tmp_path_factory.mktemp("runs"))
 
 
 def test_evaluate_plays_other_episodes_and_leaves_the_jobs_own_report(run: Path) -> None:

@@ -8,19 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from ptapp_core.cli.main import main
+from rl.runs import TINY, trained
 
 pytestmark = pytest.mark.slow
-
-TINY = "--frames 256 --rollout 16 --batch-size 64 --passes 1 --eval-episodes 4 --test-episodes 8 --log-to none"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    words = f"rl train --env rl.games:IdentityDiscrete {TINY} --run-dir {folder}"
-    assert main(words.split()) == 0
-    (found,) = folder.glob("*/*")
-    return found
+    return trained(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.mark.parametrize("algo", ["ppo --batch-size 64", "a2c --batch-size 128"])

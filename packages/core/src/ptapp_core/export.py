@@ -125,8 +125,7 @@ def export(
             example = form.arguments([sample[:2].contiguous() for sample in samples])
             content = _EXPORTERS[format](model, example, form)
             part.write_bytes(_with_metadata(content, about) if format == "onnx" else content)
-            read = _onnx_outputs if format == "onnx" else READERS[format]
-            difference = _greatest_difference(model, read(part), samples, form)
+            difference = _greatest_difference(model, READERS[format](part), samples, form)
     except OSError:  # the place is to blame, not the model
         part.unlink(missing_ok=True)
         raise
@@ -258,26 +257,21 @@ def _with_metadata(content: bytes, about: Mapping[str, Any]) -> bytes:
     return bytes(program.SerializeToString())
 
 
-def read_onnx(path: Path, provider: str = "CPUExecutionProvider") -> Callable[..., Tensor]:
-    """The first output of an ONNX file as a function of tensors on the CPU, (N, ...) of its dtypes, or a dictionary.
+def read_onnx(path: Path, provider: str = "CPUExecutionProvider") -> _Call:
+    """An ONNX file as a function of tensors on the CPU, (N, ...) of its dtypes, or of a dictionary of them.
 
-    `provider`: what of onnxruntime computes it.
+    It returns the output, or a tuple of several. `provider`: what of onnxruntime computes it.
     """
-    outputs = _onnx_outputs(path, provider)
-    return lambda *batch: outputs(*batch)[0]
-
-
-def _onnx_outputs(path: Path, provider: str = "CPUExecutionProvider") -> Callable[..., tuple[Tensor, ...]]:
-    """As `read_onnx`, with all outputs."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=[provider])
     names = [each.name for each in session.get_inputs()]
 
-    def call(*batch: Any) -> tuple[Tensor, ...]:
+    def call(*batch: Any) -> Any:
         parts = batch[0] if isinstance(batch[0], dict) else dict(zip(names, batch, strict=True))
         values = {name: part.numpy() for name, part in parts.items()}
-        return tuple(map(torch.from_numpy, session.run(None, values)))
+        outputs = tuple(map(torch.from_numpy, session.run(None, values)))
+        return outputs if len(outputs) > 1 else outputs[0]
 
     return call
 

@@ -14,7 +14,8 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.log import EVALUATED, records
 from ptapp_core.runs.run import read_json
-from ptapp_nlp.card import Card
+from ptapp_core.runs.typed import checked
+from ptapp_nlp.card import About, Card
 from ptapp_nlp.config import CAUSAL, SPELLED, TOKENS, TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.pairs import texts_of
@@ -28,8 +29,10 @@ from ptapp_nlp.models.tasks import OUTPUTS, token_figures
 def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     """Those of the run that is resumed, or of the pretrained encoder, or learned from the training split by rank 0."""
     if settings.resume is not None and (kept := settings.resume / "tokenizer.json").exists():
-        marks = _of_decoder(settings, data).marks if settings.model == CAUSAL else None
-        return Tokens.load(kept, str(read_json(settings.resume / "meta.json").get("tokenizer")), marks=marks)
+        meta = settings.resume / "meta.json"
+        before = read_json(meta)
+        marks = checked(meta, before, About).model.marks if settings.model == CAUSAL else None
+        return Tokens.load(kept, str(before.get("tokenizer")), marks=marks)
     if settings.model == CAUSAL:
         return _of_decoder(settings, data)
     if settings.pretrained is not None:

@@ -134,8 +134,8 @@ def train_once(settings: TrainRL) -> None:
                 returns = play(policy, tested, episodes, runtime=runtime, budget=budget)
             drawn = settings.stochastic_eval
             report(returns, run.path / "report", stochastic=drawn, asked=episodes, say=run.say)
-            note = nothing_learned(settings.algo, run.path / "metrics.jsonl", returns)
-            if note and settings.weights is None:  # which may have been those of a policy that is perfect
+            learns_anew = settings.weights is None  # else the policy may have been perfect
+            if learns_anew and (note := nothing_learned(settings.algo, run.path / "metrics.jsonl", returns)):
                 run.say(note)
     runtime.close()
 

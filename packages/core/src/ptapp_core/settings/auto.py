@@ -54,11 +54,10 @@ def continued(settings: S, job: str) -> S:
     form = re.compile(rf"[0-9]{{8}}-[0-9]{{6}}-{re.escape(str(settings.name))}-s{settings.seed}(-[0-9]+)?")
     folder = settings.run_dir / job.replace("/", "-")
     runs = [run for run in folder.glob("*") if form.fullmatch(run.name) and (run / "config.toml").is_file()]
-    given = settings.model_fields_set - {"resume"}
-    full = settings.with_full_paths()
     if not runs:
         return settings.model_copy(update={"resume": None})
-    options = {name: getattr(full, name) for name in given - {"began_with"}}
+    full = settings.with_full_paths()
+    options = {name: getattr(full, name) for name in settings.model_fields_set - {"resume", "began_with"}}
     usual = {"precision": "auto", "batch_size": type(settings).model_fields["batch_size"].default, **settings.usual()}
     for name in ("precision", "batch_size"):  # which the run has as they were chosen when it began
         if options.get(name) == usual.get(name):

@@ -35,8 +35,7 @@ FORMS: dict[str, Mapping[str, Any]] = {
 _PLAINLY = {"precision": "fp32", "compile": False, "channels_last": False, "activation_checkpointing": False}
 _ONE_JOB: Mapping[str, Any] = {
     **dict.fromkeys(("resume", "folds", "fold", "steps", "patience")),
-    **{"nproc": 1, "nnodes": "1", "rdzv": None, "max_restarts": 0},
-    **{"parallel": "ddp", "log_to": [], "profile": False, "began_with": {}},
+    **{"nproc": 1, "parallel": "ddp", "log_to": [], "profile": False, "began_with": {}},
 }
 """A single job of this process, whose steps alone are timed."""
 

@@ -33,11 +33,12 @@ def encode(
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
         rows, begin = tokens.encode(examples.source, sys.maxsize, eos=per == "line"), tokens.begin(per)
-        if per == "line" and begin != tokens.end:  # a decoder's own mark goes before each text
+        marked = per == "line" and begin != tokens.end
+        if marked:  # a decoder's own mark goes before each text
             rows = [*rows[:1], *([begin, *row] for row in rows[1:])]
         blocks = cut(rows, limit, begin=begin)
         stream = Ragged(blocks, tokens.pad)
-        if per == "line" and begin != tokens.end:
+        if marked:
             # The mark of a beginning follows every end: it is read and given, and nobody has to predict it.
             targets = [[IGNORED if number == begin else number for number in block] for block in blocks]
             units = torch.tensor([sum(number != IGNORED for number in row[1:]) for row in targets])

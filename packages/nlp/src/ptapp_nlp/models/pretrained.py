@@ -61,10 +61,7 @@ def own_tokenizer(source: str) -> tuple[Any, Tokenizer]:
 def known_positions(model: nn.Module) -> int | None:
     """The most tokens that a model has positions for; None where it knows only how far apart two tokens are."""
     config: Any = model.config
-    try:
-        most = getattr(config.get_text_config(), "max_position_embeddings", None)
-    except NotImplementedError:  # as XLNet says that nothing limits it
-        return None
+    most = getattr(config.get_text_config(), "max_position_embeddings", None)
     named = [
         (name.rpartition(".")[2], part)
         for parts in (model.named_modules, model.named_buffers)

@@ -248,10 +248,6 @@ class ActorCritic(Networks):
         """Raw observations (N, ...) to the parameters of the distribution over actions, float (N, P)."""
         return self.distribution(self.encoder(observations), observations)
 
-    def values(self, observations: Observations) -> Tensor:
-        """Raw observations (N, ...) to the values of these states, float (N,)."""
-        return self.worth(self.encoder(observations))
-
     def both(self, batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Parameters, float (n, P), and values, float (n,), of rows that have a raw `observation`, (n, ...), each."""
         features = self.encoder(batch["observation"])
