@@ -103,6 +103,8 @@ class Runtime:
         if self._grouped:
             # Control messages (counts, stop flags, metrics) are host numbers: gloo carries them without a device sync.
             dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
+            if self.device.type != "cuda":  # NCCL would wait here for the other ranks
+                atexit.register(_leave_group)
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.seed = seed
@@ -245,8 +247,14 @@ class Runtime:
         """Leaves the process group that this runtime joined, when all ranks are done with it."""
         if self._grouped:
             self.barrier()
-            gc.collect()  # DistributedDataParallel holds on to the group in a cycle, and its threads must end first
-            dist.destroy_process_group()
+            _leave_group()
+
+
+def _leave_group() -> None:
+    """Ends the threads of the process group, if there is one: a rank that fails would end with a complaint of C++."""
+    if dist.is_initialized():
+        gc.collect()  # DistributedDataParallel holds on to the group in a cycle, and its threads must end first
+        dist.destroy_process_group()
 
 
 class _Share(nn.Module):
