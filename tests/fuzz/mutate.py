@@ -29,7 +29,7 @@ WORDS = [
     "0.5",
 ]
 """Values that an option may be given."""
-LENGTHS = {"--steps", "--passes"}
+LENGTHS = {"--steps", "--passes", "--frames"}
 """Options with which one may rightly ask for a job that does not end here."""
 
 

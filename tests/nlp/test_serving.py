@@ -157,8 +157,7 @@ def test_a_translation_is_not_told_piece_by_piece(translator: Path) -> None:
     folder = translator / "export"
     model = open_model((folder if (folder / "model.onnx").exists() else export(translator)) / "model.onnx")
     assert isinstance(model.front, Streaming)
-    with pytest.raises(UserError, match='"stream" is for models that generate texts; leave it out'):
-        model.front.streamed(model.compute, ["one"], lambda place, piece: None)
+    assert not model.front.streams
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,21 @@
 """An export of a policy answers observations in JSON without torch as its run does."""
 
 import json
+import shutil
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
+from PIL import Image
 
 import ptapp
 from contract.rows import command, only_run
+from ptapp_core.errors import UserError
+from ptapp_core.serve.front import Playing
+from ptapp_core.serve.session import open_model
 from serving import assert_alike, export, served
 
 pytestmark = pytest.mark.slow
@@ -102,6 +108,46 @@ def test_what_is_no_observation_is_one_line(content: Any, why: str, policy: Path
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The export of a policy that takes four numbers."""
     return export(trained(tmp_path_factory.mktemp("policy"), f"--env CartPole {PPO}"))
+
+
+def test_an_episode_on_the_page_is_that_of_the_policy_in_gymnasium(policy: Path) -> None:
+    model = open_model(policy / "model.onnx")
+    assert isinstance(model.front, Playing)
+    assert model.front.plays
+    shown: list[tuple[bytes, float, float]] = []
+    end = model.front.played(model.compute, lambda *step: shown.append(step), seed=3)
+    decide, environment = ptapp.load(policy.parent, device="cpu").predict, gymnasium.make("CartPole-v1")
+    observation, over, total = environment.reset(seed=3)[0], False, 0.0
+    while not over:
+        observation, reward, terminated, truncated, _ = environment.step(decide([observation])[0])
+        total, over = total + float(reward), terminated or truncated
+    assert end == {"return": total, "steps": int(total)}
+    assert [each[1] for each in shown] == [float(step) for step in range(int(total) + 1)]
+    assert Image.open(BytesIO(shown[-1][0])).size == (480, 320)
+
+
+@pytest.mark.parametrize(
+    ("words", "plays"), [(f"--env Pendulum {PPO}", True), (f"--env rl.games:Identity {PPO}", False)]
+)
+def test_environments_of_gymnasium_itself_are_shown(words: str, plays: bool, tmp_path: Path) -> None:
+    folder = export(trained(tmp_path, words))
+    model = open_model(folder / "model.onnx")
+    assert isinstance(model.front, Playing)
+    assert model.front.plays == plays
+    if plays:
+        assert model.front.played(model.compute, lambda *step: None, seed=0)["steps"] == 200
+
+
+def test_an_environment_that_is_not_here_is_one_line(policy: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(policy, tmp_path / "export")
+    card = json.loads((folder / "model.onnx.json").read_text())
+    (folder / "model.onnx.json").write_text(json.dumps({**card, "environment": "Nowhere-v3"}))
+    model = open_model(folder / "model.onnx")
+    assert isinstance(model.front, Playing)
+    with pytest.raises(UserError, match="Nowhere-v3 cannot be shown by this server: NameNotFound"):
+        model.front.played(model.compute, lambda *step: None, seed=0)
+    (folder / "model.onnx.json").write_text(json.dumps({**card, "environment": "os:path-v0"}))
+    assert not open_model(folder / "model.onnx").front.plays  # its module would be imported
 
 
 def test_parts_and_whole_numbers_are_checked(tmp_path: Path) -> None:

@@ -64,6 +64,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         write_model(
             folder / "models" / takes / str(place + 1), takes=takes, input="three numbers", model="toy", **names
         )
+    write_model(folder / "models" / "story" / "1", takes="text", streams=True)
+    write_model(folder / "models" / "game" / "1", takes="observation", plays=True)
     write_model(folder / "models" / "text" / "9", takes="text", scale=-1.0, classes=["<b>x</b>", "y", "z"])
     with serving(folder, folder / "models", "--split", "text=3:90,9:10") as running:
         yield running
@@ -128,6 +130,29 @@ def test_an_observation_is_json(page: Page) -> None:
     page.find("observation").clear()
     page.find("observation").send_keys("[1, 5", Keys.TAB, Keys.ENTER)
     assert "JSON" in until(lambda: page.text("error"))
+
+
+def test_a_text_that_is_written_piece_by_piece_ends_as_it_is_answered_at_once(page: Page) -> None:
+    page.choose("story")
+    page.find("text").send_keys("1 2 9", Keys.TAB, Keys.ENTER)
+    until(lambda: page.text("status") == "The text is written.")
+    assert page.said() == "to be, or not"
+    assert "story, version 1" in page.answers()[0]
+    page.find("text").clear()
+    page.find("text").send_keys("0 0 0", Keys.TAB, Keys.ENTER)
+    assert until(lambda: page.text("error")) == "nothing can be said of zeros"
+
+
+def test_an_episode_of_a_policy_is_watched(page: Page) -> None:
+    page.choose("observation")
+    assert not page.shown("play")
+    page.choose("game")
+    page.find("play").click()
+    until(lambda: page.text("status") == "An episode of 2 steps.")
+    picture = page.browser.find_element(By.CSS_SELECTOR, "#answers img")
+    assert picture.accessible_name == "The episode that the policy plays"
+    assert page.browser.execute_script("return arguments[0].naturalWidth", picture) == 8
+    assert page.said() == "Return 2.0"
 
 
 def test_both_texts_of_a_pair_are_typed_under_the_names_of_their_columns(page: Page) -> None:

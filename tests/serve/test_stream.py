@@ -22,9 +22,9 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, gate: Path) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("stream")
-    write_model(folder / "models" / "held" / "1", takes="text", gate=str(gate))
+    write_model(folder / "models" / "held" / "1", takes="text", streams=True, gate=str(gate))
     for takes in ("text", "pair", "observation"):
-        write_model(folder / "models" / takes / "1", takes=takes)
+        write_model(folder / "models" / takes / "1", takes=takes, streams=takes == "text")
     with serving(folder, folder / "models", "--threads", "1") as running:
         yield running
 
@@ -87,7 +87,7 @@ def test_a_fault_midway_is_counted_and_found_by_the_id_that_the_client_was_told(
         ("text", {"texts": ["1 2"], "stream": True}, "texts[0]: not three finite numbers"),
         ("text", {"texts": ["1 2 3"], "stream": 1}, '"stream" must be true or false'),
         ("text", {"texts": ["1 2 3"], "stream": True, "options": {"x": 1}}, "unknown option 'x'"),
-        ("observation", {"observations": [[1, 2, 3]], "stream": True}, "the toy tells of texts alone"),
+        ("observation", {"observations": [[1, 2, 3]], "stream": True}, '"stream": the answers of this model'),
     ],
 )
 def test_what_is_wrong_before_the_first_piece_is_refused(

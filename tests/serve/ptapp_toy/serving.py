@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ptapp_core.errors import UserError
-from ptapp_core.serve.front import Compute, Tell
+from ptapp_core.serve.front import Compute, Show, Tell
 
 MAGIC = b"TOY"
 
@@ -18,6 +20,8 @@ class Front:
         self.takes = about["takes"]
         self._classes = about["classes"]
         self._gate = Path(about["gate"]) if about.get("gate") else None
+        self.streams = about.get("streams", False)
+        self.plays = about.get("plays", False)
 
     def read(self, content: Any, name: str) -> Any:
         if self.takes in ("image", "audio"):
@@ -42,8 +46,6 @@ class Front:
 
     def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
         """Tells a piece before the front is let go, and one after; of zeros, and of sevens, only the first."""
-        if self.takes != "text":
-            raise UserError("the toy tells of texts alone")
         answers = []
         for place, numbers in enumerate(samples):
             tell(place, "to be, ")
@@ -55,7 +57,19 @@ class Front:
             tell(place, "or not")
         return answers
 
+    def played(self, compute: Compute, show: Show, *, seed: int) -> dict[str, Any]:
+        """An episode of three steps, of which the second is shown when the front is let go; that of seed 7 has none."""
+        if seed == 7:
+            raise UserError("the world of the toy is away")
+        for step in range(3):
+            file = BytesIO()
+            Image.new("L", (8, 8), 100 * step).save(file, "JPEG")
+            show(file.getvalue(), float(step), 50.0)
+            self.answers(compute, [[1.0, 2.0, 9.0]])
+        return {"return": 2.0, "steps": 2}
+
     def _answer(self, row: list[float]) -> dict[str, Any]:
         best = max(range(len(row)), key=row.__getitem__)
         probabilities = dict(zip(self._classes, row, strict=True))
-        return {"class": self._classes[best], "confidence": row[best], "probabilities": probabilities}
+        text = {"text": "to be, or not"} if self.streams else {}
+        return text | {"class": self._classes[best], "confidence": row[best], "probabilities": probabilities}

@@ -198,13 +198,13 @@ class Front:
         blocks = (samples[start : start + _AT_ONCE] for start in range(0, len(samples), _AT_ONCE))
         return [one for texts in blocks for one in self.worded(texts, lambda full: self.said(compute, full))]
 
-    def streamed(self, compute: Compute, samples: Sequence[str], tell: Tell, **options: Any) -> list[dict[str, Any]]:
-        """As `answers` of a model that generates texts; `tell` is given the pieces of each, the prompt first.
+    @property
+    def streams(self) -> bool:
+        """Whether it generates texts."""
+        return self.task == "generate"
 
-        Raises UserError for a model of another task.
-        """
-        if self.task != "generate":
-            raise UserError('"stream" is for models that generate texts; leave it out')
+    def streamed(self, compute: Compute, samples: Sequence[str], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """As `answers` of a model that generates texts; `tell` is given the pieces of each, the prompt first."""
         how = _options(Writing, {name: value for name, value in options.items() if value is not None})
         return [
             {"text": self._written(compute, text, how, tell=partial(tell, place))} for place, text in enumerate(samples)

@@ -11,8 +11,9 @@ from pydantic import Field
 from ptapp_core.errors import UserError, placed
 from ptapp_core.kinds.wording import refuse_not_finite
 from ptapp_core.runs.typed import Typed, checked
-from ptapp_core.serve.front import CARD, Compute
-from ptapp_rl.envs.forms import NEXT, STATE, Observation, Parts, Shape, batch_of
+from ptapp_core.serve.front import CARD, Compute, Show
+from ptapp_rl.envs.forms import NEXT, STATE, Observation, Parts, Shape, batch_of, mask_of
+from ptapp_rl.show.served import is_plain, play
 
 
 class _Input(Typed):
@@ -25,6 +26,7 @@ class _About(Typed):
 
     inputs: dict[str, _Input]
     observation: Annotated[Observation, Field(discriminator="kind")]
+    environment: str
 
 
 class Front:
@@ -34,7 +36,7 @@ class Front:
 
     def __init__(self, about: Mapping[str, Any], folder: Path) -> None:
         found = checked(folder / CARD, about, _About)
-        self._inputs, self._form = found.inputs, found.observation
+        self._inputs, self._form, self._environment = found.inputs, found.observation, found.environment
 
     def read(self, content: Any, name: str) -> Any:
         """An observation as JSON has it (numbers, lists of them, or an object of parts), as arrays of its own dtypes.
@@ -69,6 +71,19 @@ class Front:
         batch = batch_of(samples, self._form)
         actions = compute(batch if isinstance(batch, dict) else {"input": batch})
         return [{"action": action.tolist()} for action in refuse_not_finite(actions)]
+
+    @property
+    def plays(self) -> bool:
+        """Whether Gymnasium itself may have the environment, with observations as the policy takes them."""
+        return STATE not in self._inputs and mask_of(self._form) is None and is_plain(self._environment)
+
+    def played(self, compute: Compute, show: Show, *, seed: int) -> dict[str, Any]:
+        """Plays an episode by the likeliest actions; see `ptapp_core.serve.front.Playing`."""
+
+        def policy(observation: Any) -> Any:
+            return self.answers(compute, [observation])[0]["action"]
+
+        return play(self._environment, policy, show, seed=seed)
 
 
 def _array(value: Any, form: _Input, of: str) -> npt.NDArray[Any]:

@@ -1,12 +1,13 @@
 """The addresses of the server, and what each of them answers."""
 
 import asyncio
+import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from ptapp_core.errors import UserError, nearest, one_line
 from ptapp_core.serve import predicting, protocol
 from ptapp_core.serve.body import Bodies
-from ptapp_core.serve.front import Tell
+from ptapp_core.serve.front import Playing, Tell
 from ptapp_core.serve.metrics import Metrics
 from ptapp_core.serve.openapi import described
 from ptapp_core.serve.outside import Exchange, Outside
@@ -28,15 +29,18 @@ from ptapp_core.serve.shadow import Shadows, numbers_of
 from ptapp_core.serve.store import Served, Store
 from ptapp_core.serve.stream import LINES, Pieces
 
+T = TypeVar("T")
+
 log = logging.getLogger("ptapp.serve")
 _FAULT = "a fault of the server, which its log describes (request {})"
 
 
 @dataclass
 class State:
-    """Whether the server welcomes requests."""
+    """Whether the server welcomes requests, and whether somebody watches a policy."""
 
     draining: bool = False
+    watched: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,10 +135,27 @@ class Service:
                 return Response(noted(await self.pool.run(compute)), media_type="application/json")
             pieces = Pieces()
             job = asyncio.create_task(self.pool.run(lambda: compute(pieces.tell)))
-            if not await pieces.begun(job):
-                return Response(noted(await job), media_type="application/json")
-            lines = pieces.lines(job, whole=noted, refused=lambda error: _reason(request, error))
-            return StreamingResponse(lines, media_type=LINES)
+            return await _as_they_come(request, pieces, job, noted)
+
+    async def play(self, request: Request) -> Response:
+        """An episode of a policy: a picture a line, while it is played. One client at a time may watch."""
+        _, _, model = self._found(request)
+        front = model.front
+        async with self.bodies.of(request) as body:
+            seed = predicting.seed_of(body)
+        if not (isinstance(front, Playing) and front.plays):
+            raise UserError("this server cannot show how this model plays")
+        if self.state.watched:
+            raise Full
+        self.state.watched = True
+        pieces = Pieces()
+        # A thread of its own, for an episode is long, and those of the pool are for answers.
+        job = asyncio.create_task(asyncio.to_thread(front.played, model.compute, pieces.show, seed=seed))
+        job.add_done_callback(self._unwatched)
+        return await _as_they_come(request, pieces, job, lambda episode: json.dumps(episode).encode() + b"\n")
+
+    def _unwatched(self, job: "asyncio.Task[Any]") -> None:
+        self.state.watched = False
 
     async def models(self, request: Request) -> Response:
         """All models with their versions and cards, for the page."""
@@ -167,6 +188,16 @@ class Service:
             raise HTTPException(404, f"{name} has no version {version!r}{known}")
         exchange.model, exchange.version = name, version
         return served, version, served.versions[version]
+
+
+async def _as_they_come(
+    request: Request, pieces: Pieces, job: "asyncio.Task[T]", whole: Callable[[T], bytes]
+) -> Response:
+    """The pieces that a job tells, each as soon as it is there, and the `whole` of what it returns."""
+    if not await pieces.begun(job):
+        return Response(whole(await job), media_type="application/json")
+    lines = pieces.lines(job, whole=whole, refused=lambda error: _reason(request, error))
+    return StreamingResponse(lines, media_type=LINES)
 
 
 async def _not_possible(request: Request, error: Exception) -> Response:
@@ -244,6 +275,7 @@ def routes(service: Service) -> list[Route]:
             Route(f"/v2/models/{place}/ready", service.model_ready),
             Route(f"/v2/models/{place}/infer", service.infer, methods=["POST"]),
             Route(f"/models/{place}/predict", service.predict, methods=["POST"]),
+            Route(f"/models/{place}/play", service.play, methods=["POST"]),
         ]
     return found
 

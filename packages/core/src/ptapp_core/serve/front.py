@@ -40,12 +40,32 @@ class Front(Protocol):
         """An answer for each sample, the same as `predict --json` gives (JSON values only)."""
 
 
+Show = Callable[[bytes, float, float], None]
+"""Takes a picture of a world (a JPEG file), the return so far, and how many such pictures a second are."""
+
+
 @runtime_checkable
 class Streaming(Protocol):
     """A `Front` whose answers can be told while they are computed."""
 
-    def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
-        """As `answers`, after `tell` was given the pieces of each sample's text, which together are the text.
+    @property
+    def streams(self) -> bool:
+        """Whether this model answers piece by piece; if not, `streamed` is not to be called."""
 
-        Raises UserError before the first piece where this model answers at once.
+    def streamed(self, compute: Compute, samples: Sequence[Any], tell: Tell, **options: Any) -> list[dict[str, Any]]:
+        """As `answers`, after `tell` was given the pieces of each sample's text, which together are the text."""
+
+
+@runtime_checkable
+class Playing(Protocol):
+    """A `Front` of policies, whose episodes can be shown."""
+
+    @property
+    def plays(self) -> bool:
+        """Whether the world of this policy can be shown here; if not, `played` is not to be called."""
+
+    def played(self, compute: Compute, show: Show, *, seed: int) -> dict[str, Any]:
+        """Plays an episode, of which `show` is given each picture: its `return` and its `steps`.
+
+        Raises UserError before the first picture where the environment is not installed, or cannot be drawn.
         """

@@ -64,6 +64,7 @@ def _paths() -> dict[str, Any]:
             f"{model}/ready": _get(f"Whether {whose} is ready", {"schema": {"type": "object"}}, *known, also=("404",)),
             f"{model}/infer": _post(f"Tensors through {whose}", "Inferred", _tensors(), *parameters, _LENGTH),
             f"/models/{{name}}{place}/predict": _post(f"Answers of {whose}", "Answers", _people(), *parameters),
+            f"/models/{{name}}{place}/play": _post(f"An episode of {whose}", "Episode", _seed(), *parameters),
         }
     return paths
 
@@ -83,7 +84,7 @@ def _get(summary: str, answer: dict[str, Any], *parameters: Any, also: tuple[str
 
 
 def _post(summary: str, answer: str, body: dict[str, Any], *parameters: Any) -> dict[str, Any]:
-    streamed = {LINES: {"schema": {"type": "string"}}} if answer == "Answers" else {}
+    streamed = {LINES: {"schema": {"type": "string"}}} if answer in ("Answers", "Episode") else {}
     content = {"application/json": _ref(answer), **streamed}
     operation = _operation(summary, content, *parameters, also=tuple(_FAILURES))
     return {"post": {**operation, "requestBody": {"required": True, "content": body}}}
@@ -116,6 +117,12 @@ def _people() -> dict[str, Any]:
     }
 
 
+def _seed() -> dict[str, Any]:
+    seed = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    schema = {"type": "object", "properties": {"seed": seed}, "additionalProperties": False}
+    return {"application/json": {"schema": schema}}
+
+
 def _tensors() -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
     return {"application/json": _ref("Tensors"), "application/octet-stream": binary}
@@ -141,5 +148,6 @@ def _schemas() -> dict[str, Any]:
         ),
         "Tensors": request,
         "Inferred": fixed(model_name=text, model_version=text, outputs=tensors),
+        "Episode": {"type": "object", "properties": {"return": {"type": "number"}, "steps": number}},
         "Answers": fixed(model=text, version=text, answers={"type": "array", "items": {"type": "object"}}),
     }

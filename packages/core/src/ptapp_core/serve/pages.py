@@ -8,9 +8,10 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from ptapp_core.serve.front import Playing, Streaming
 from ptapp_core.serve.store import Served
 
-OPEN = ("/", "/page/index.html", "/page/page.css", "/page/page.js", "/page/show.js", "/page/devices.js")
+OPEN = ("/", "/page/index.html", "/page/page.css", *(f"/page/{name}.js" for name in ("page", "ask", "show", "devices")))
 """What is given without a token, for the page asks for it."""
 _FOLDER = Path(__file__).parent / "page"
 _POLICY = "default-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; frame-ancestors 'none'"
@@ -37,4 +38,12 @@ def shown(served: Served) -> dict[str, Any]:
         for version, model in served.versions.items()
     }
     main = max(served.versions, key=lambda version: served.shares.get(version, 0))
-    return {"name": served.name, "takes": served.versions[main].front.takes, "main": main, "versions": versions}
+    front = served.versions[main].front
+    return {
+        "name": served.name,
+        "takes": front.takes,
+        "streams": isinstance(front, Streaming) and front.streams,
+        "plays": isinstance(front, Playing) and front.plays,
+        "main": main,
+        "versions": versions,
+    }

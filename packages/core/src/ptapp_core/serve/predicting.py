@@ -152,6 +152,18 @@ def check_options(options: dict[str, Any], front: Front) -> None:
             raise UserError(f"unknown option {name!r}" + (nearest(name, known) if known else ": this model has none"))
 
 
+def seed_of(body: bytes) -> int:
+    """The seed of the episode that a body asks for, `{"seed": 0}`; an empty body asks for that of 0.
+
+    Raises UserError for another body.
+    """
+    value = parsed(body) if body else {}
+    seed = value.get("seed", 0) if isinstance(value, dict) and value.keys() <= {"seed"} else None
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise UserError('the body must be {"seed": a whole number from 0 to 2147483647}')
+    return seed
+
+
 def may_stream(body: bytes) -> bool:
     """Whether a body may ask for an answer piece by piece; whether it does, `read_contents` says."""
     return b'"stream"' in body
@@ -166,7 +178,7 @@ def answer(model: Model, content_type: str, body: bytes, *, tell: Tell | None = 
     check_options(contents.options, model.front)
     samples = [model.front.read(content, name) for name, content in contents.samples]
     if contents.stream:
-        if not isinstance(model.front, Streaming):
+        if not (isinstance(model.front, Streaming) and model.front.streams):
             raise UserError('"stream": the answers of this model come at once; leave it out')
         if tell:
             return model.front.streamed(model.compute, samples, tell, **contents.options)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, TypeVar
@@ -17,7 +18,10 @@ class Left(Exception):
 
 
 class Pieces:
-    """What a thread tells of an answer while it computes it. All but `tell` belongs to the thread of the event loop."""
+    """What a thread tells of an answer while it computes it.
+
+    All but `tell` and `show` belongs to the thread of the event loop.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -27,9 +31,11 @@ class Pieces:
 
     def tell(self, sample: int, piece: str) -> None:
         """Passes on what comes next of the answer to a sample; raises Left where the client has left."""
-        if self._left:
-            raise Left
-        self._loop.call_soon_threadsafe(self._add, _line({"sample": sample, "piece": piece}))
+        self._pass_on({"sample": sample, "piece": piece})
+
+    def show(self, picture: bytes, total: float, rate: float) -> None:
+        """Passes on the next picture of an episode (see `front.Show`); raises Left where the client has left."""
+        self._pass_on({"picture": b64encode(picture).decode(), "return": total, "rate": rate})
 
     async def begun(self, job: "asyncio.Task[Any]") -> bool:
         """Waits for a first piece, or for the end of the job; whether there is a piece."""
@@ -54,6 +60,11 @@ class Pieces:
         finally:
             self._left = True
             job.cancel()
+
+    def _pass_on(self, value: Mapping[str, Any]) -> None:
+        if self._left:
+            raise Left
+        self._loop.call_soon_threadsafe(self._add, _line(value))
 
     def _add(self, line: bytes) -> None:
         self._told.append(line)

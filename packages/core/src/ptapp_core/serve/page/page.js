@@ -1,22 +1,33 @@
 // The page of `ptapp serve`: sends what the user gives to the server, and shows its answers.
 
+import { ask, askLines, useToken } from "./ask.js";
 import { showAbout, showAnswer } from "./show.js";
 import { Recorder, takePicture } from "./devices.js";
 
 const at = (id) => document.getElementById(id);
 let models = [];
-let token = sessionStorage.getItem("token");
 
 const chosen = () => models.find((model) => model.name === at("model").value);
 
-/** The JSON that an address answers; an Error with the server's own line where it refuses. */
-async function ask(path, options = {}) {
-  const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
-  const response = await fetch(path, { ...options, headers });
-  const content = await response.json();
-  if (response.status === 401) at("ask-token").hidden = false;
-  if (!response.ok) throw new Error(content.error);
-  return content;
+/** The address of something that the chosen model does. */
+function address(what) {
+  const version = at("version").value;
+  return `models/${chosen().name}${version ? `/versions/${version}` : ""}/${what}`;
+}
+
+/** An entry above the earlier answers. */
+function newest(...elements) {
+  const item = document.createElement("li");
+  item.append(...elements);
+  at("answers").prepend(item);
+  return item;
+}
+
+function paragraph(className, text = "") {
+  const made = document.createElement("p");
+  made.className = className;
+  made.textContent = text;
+  return made;
 }
 
 /** Runs `work` and shows what went wrong in it. */
@@ -25,6 +36,7 @@ async function attempt(work) {
   try {
     await work();
   } catch (error) {
+    if (error.status === 401) at("ask-token").hidden = false;
     at("error").textContent = error.message;
     at("status").textContent = "";
   }
@@ -33,21 +45,13 @@ async function attempt(work) {
 /** Sends one body and puts its answers above the earlier ones. `sample` is an element that shows what was sent. */
 const predict = (body, type, sample) =>
   attempt(async () => {
-    const model = chosen();
-    const version = at("version").value;
-    const place = version ? `${model.name}/versions/${version}` : model.name;
     at("status").textContent = "The model is computing.";
     const began = performance.now();
-    const content = await ask(`models/${place}/predict`, { method: "POST", body, headers: { "content-type": type } });
+    const content = await ask(address("predict"), { method: "POST", body, headers: { "content-type": type } });
     const took = performance.now() - began;
     for (const answer of content.answers) {
-      const item = document.createElement("li");
-      item.append(sample, ...showAnswer(answer));
-      const note = document.createElement("p");
-      note.className = "note";
-      note.textContent = `${content.model}, version ${content.version}, ${took.toFixed(0)} ms`;
-      item.append(note);
-      at("answers").prepend(item);
+      const note = `${content.model}, version ${content.version}, ${took.toFixed(0)} ms`;
+      newest(sample, ...showAnswer(answer), paragraph("note", note));
     }
     at("status").textContent = `Answered in ${took.toFixed(0)} ms.`;
   });
@@ -69,11 +73,51 @@ async function sendAudio(blob) {
 }
 
 function sendJson(key, value) {
-  const sample = document.createElement("p");
-  sample.className = "note";
-  sample.textContent = typeof value === "string" ? value : JSON.stringify(value);
+  const sample = paragraph("note", typeof value === "string" ? value : JSON.stringify(value));
   return predict(JSON.stringify({ [key]: [value] }), "application/json", sample);
 }
+
+/** Shows the text that a model writes while it writes it; the prompt is its beginning. */
+const write = (prompt) =>
+  attempt(async () => {
+    at("status").textContent = "The model is writing.";
+    const [written, note] = [paragraph("said"), paragraph("note")];
+    const body = JSON.stringify({ texts: [prompt], stream: true });
+    const headers = { "content-type": "application/json" };
+    for await (const line of askLines(address("predict"), { method: "POST", body, headers })) {
+      if (!written.isConnected) newest(written, note);
+      if (line.piece !== undefined) written.textContent += line.piece;
+      else {
+        written.textContent = line.answers[0].text;
+        note.textContent = `${line.model}, version ${line.version}`;
+      }
+    }
+    at("status").textContent = "The text is written.";
+  });
+
+/** Shows an episode of a policy, as fast as its world goes. */
+const watch = () =>
+  attempt(async () => {
+    at("play").disabled = true;
+    try {
+      at("status").textContent = "The policy plays.";
+      const [picture, note] = [new Image(), paragraph("said")];
+      picture.className = "sample";
+      picture.alt = "The episode that the policy plays";
+      const body = JSON.stringify({ seed: Math.floor(Math.random() * 2 ** 31) });
+      const headers = { "content-type": "application/json" };
+      for await (const line of askLines(address("play"), { method: "POST", body, headers })) {
+        if (!picture.isConnected) newest(picture, note);
+        if (line.picture !== undefined) {
+          picture.src = `data:image/jpeg;base64,${line.picture}`;
+          note.textContent = `Return ${line.return.toFixed(1)}`;
+          await new Promise((resolve) => setTimeout(resolve, 1000 / line.rate));
+        } else at("status").textContent = `An episode of ${line.steps} steps.`;
+      }
+    } finally {
+      at("play").disabled = false;
+    }
+  });
 
 /** Files that are chosen or dropped are sent one after the other. */
 function takeFiles(input, send) {
@@ -104,6 +148,7 @@ function showModel() {
     ...Object.keys(model.versions).map((version) => new Option(version, version)),
   );
   for (const panel of document.querySelectorAll("[data-takes]")) panel.hidden = panel.dataset.takes !== model.takes;
+  at("play").hidden = !model.plays;
   at("input").hidden = false;
   at("error").textContent = "";
   at("status").textContent = "Nothing was asked yet.";
@@ -132,15 +177,15 @@ at("model").addEventListener("change", showModel);
 at("version").addEventListener("change", showVersion);
 at("ask-token").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = at("token").value;
-  sessionStorage.setItem("token", token);
+  useToken(at("token").value);
   begin();
 });
 takeFiles(at("photos"), sendImage);
 takeFiles(at("recordings"), sendAudio);
 at("texts").addEventListener("submit", (event) => {
   event.preventDefault();
-  sendJson("texts", at("text").value);
+  if (chosen().streams) write(at("text").value);
+  else sendJson("texts", at("text").value);
 });
 at("pairs").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -150,6 +195,8 @@ at("observations").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(() => sendJson("observations", JSON.parse(at("observation").value)));
 });
+
+at("play").addEventListener("click", watch);
 
 at("camera").addEventListener("click", () =>
   attempt(async () => {
