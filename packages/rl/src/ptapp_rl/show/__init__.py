@@ -1,1 +1,1 @@
-"""Watching a policy: films and windows."""
+"""Watching a policy: films, windows, and the page of a server."""
