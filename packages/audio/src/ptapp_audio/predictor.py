@@ -36,7 +36,7 @@ class Predictor:
         card = trained.about.model
         self.made = trained.about.made
         """Whether the model learned from audio that the program made."""
-        self.model = trained.load(rebuild).to(runtime.device)
+        self.model = runtime.place(trained.load(rebuild))
         """int16 (N, samples) -> what its kind of target takes, (N, K)."""
         self.kind = self.model.kind
         """What the K outputs stand for, and what is said of them."""

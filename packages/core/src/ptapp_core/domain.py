@@ -264,7 +264,7 @@ def begun(domain: AnyDomain, settings: Any) -> tuple[AnyJob, Loader, str]:
         rounding: Mapping[str, Rounding] = {}
         if settings.qat is not None:
             card, rounding = begin_qat(domain, model, card, settings=settings, members=data.members)
-    model = model.to(runtime.device)
+    model = runtime.place(model)
     parts: dict[str, Part] = {name: domain.prepare(data, name, model, card=card) for name in SPLITS}
     parts["train"] = domain.training(settings, parts["train"], model)
     job = Job(settings=settings, runtime=runtime, data=data, model=model, card=card, parts=parts, rounding=rounding)
@@ -346,7 +346,7 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
     job = domain.of_run(settings.run, card)
     settings.refuse_idle(job.data, *domain.idle(card))
     data = domain.load(job, runtime, trained=trained, other=settings.data, skip_bad=settings.skip_bad)
-    model = trained.load(domain.rebuild).to(runtime.device)
+    model = runtime.place(trained.load(domain.rebuild))
     split, _ = settings.chosen(data.part)
     what = f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}"
     print("\n".join([data.about, *data.lines(), what]))

@@ -138,7 +138,7 @@ class Answering(Generic[M, C]):
     def __init__(self, run: Path, checkpoint: Which, runtime: Runtime) -> None:
         trained = Trained.find(run, self.domain.name, self.domain.about, which=checkpoint)
         self.card: C = trained.about.model
-        self.model: M = trained.load(self.domain.rebuild).to(runtime.device)
+        self.model: M = runtime.place(trained.load(self.domain.rebuild))
         self.kind, self._runtime = kind_in(self.model), runtime
 
     @torch.no_grad()

@@ -41,7 +41,7 @@ class Predictor:
         """Tokens that the model reads."""
         self.pair_columns = card.pair_columns
         """The names of the two columns of texts that a model of pairs learned from."""
-        self.model = trained.load(build).to(runtime.device)
+        self.model = runtime.place(trained.load(build))
         """Token numbers, int64 (N, T) -> logits, or what the kind of target takes."""
         tokens = Tokens.load(run / "tokenizer.json", trained.about.tokenizer, marks=card.marks)
         self.front = Front({**card.stored(), **use_of(card, tokens)}, run, tokens=tokens)

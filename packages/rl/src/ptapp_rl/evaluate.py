@@ -36,7 +36,7 @@ def evaluate(settings: EvaluateRL) -> None:
     """Plays episodes with a run's policy, and leaves the figures in `evaluation/` of the run."""
     runtime = Runtime(settings.device, "fp32")
     trained, job, name = find(settings)
-    model = trained.load(build).to(runtime.device)
+    model = runtime.place(trained.load(build))
     masked = trained.about.model.masked
     environments = evaluation_environments(job, name, settings.episodes, seed=settings.seed + 1, masked=masked)
     refuse_other_spaces(trained, name, environments)

@@ -33,7 +33,7 @@ class Predictor:
         trained = Trained.find(run, "rl", About, which=checkpoint)
         self.card = trained.about.model
         """The forms of observations and actions, and the algorithm."""
-        self.model = trained.load(build).to(runtime.device)
+        self.model = runtime.place(trained.load(build))
         """Observations (N, ...) -> the likeliest actions (N, ...), as the environment takes them.
 
         One with a memory (`--lstm`) takes the states of N episodes as well, and gives the next ones.

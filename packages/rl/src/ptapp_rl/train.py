@@ -79,7 +79,7 @@ def train_once(settings: TrainRL) -> None:
     begins = ""
     if settings.weights is not None and not has_checkpoint(settings.resume):
         begins = begin_with(model, card, settings.weights)
-    model = model.to(runtime.device)
+    model = runtime.place(model)
     plan = plan_of(settings)
     optimizer = build_optimizer(
         model,

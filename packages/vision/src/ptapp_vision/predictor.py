@@ -40,7 +40,7 @@ class Predictor:
             raise UserError(f"{run}: an autoencoder has no classes; see its report, or export it")
         self.drawn = trained.about.drawn
         """Whether the model learned from pictures that the program drew."""
-        self.model = trained.load(rebuild).to(runtime.device)
+        self.model = runtime.place(trained.load(rebuild))
         """uint8 (N, channels, size, size) -> what its kind of target takes, (N, K), or of masks (N, K, size, size)."""
         self.kind = kind_in(self.model)
         """What the K outputs stand for, and what is said of them."""

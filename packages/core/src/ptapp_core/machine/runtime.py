@@ -24,6 +24,7 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """What asks a job to save itself and end: `kill`, Ctrl-C, a terminal that was closed, a scheduler before its limit."""
 
 T = TypeVar("T")
+M = TypeVar("M", bound=nn.Module)
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -162,6 +163,14 @@ class Runtime:
     def scaler(self) -> torch.amp.GradScaler:
         """Loss scaling for fp16, whose small gradients would round to zero; passes values through otherwise."""
         return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+    def place(self, model: M) -> M:
+        """The model on the device; raises UserError where a layer of it does not compute there in the precision."""
+        if self.precision == "fp16" and self.device.type == "cpu":
+            for name, layer in model.named_modules():
+                if isinstance(layer, nn.LSTM):  # oneDNN has it in fp32 and bf16
+                    raise UserError(f"--precision fp16: no processor computes the LSTM {name} in it; give bf16 or fp32")
+        return model.to(self.device)
 
     def to_device(self, batch: T) -> T:
         """Moves every tensor in a tensor, dict, list or tuple; on the processor it returns the batch itself."""
