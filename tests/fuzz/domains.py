@@ -9,6 +9,7 @@ from contract.of_audio import write_sounds
 from contract.of_nlp import write_texts
 from contract.of_tabular import write_table
 from contract.of_vision import write_images, write_manifest, write_masks
+from nlp import decoders
 from ptapp_core.cli.main import main
 
 _TRAIN = "--device cpu --threads 1 --log-to none --seed 0"
@@ -48,7 +49,13 @@ class Domain:
     def words(self, folder: Path, data: str = "") -> list[str]:
         """The command that trains on data of a folder."""
         named = ["--data", str(folder / (data or self.data))] if self.data else []
-        return [self.command, "train", *named, *self.train.split(), *_TRAIN.split()]
+        return [
+            self.command,
+            "train",
+            *named,
+            *(word.format(folder=folder) for word in self.train.split()),
+            *_TRAIN.split(),
+        ]
 
 
 def _images(folder: Path, name: str) -> None:
@@ -110,6 +117,11 @@ def _tags(folder: Path, name: str) -> None:
 
 def _lines(folder: Path, name: str) -> None:
     (folder / name).write_text("A cat sat on a mat.\nA dog ran to it.\n" * 30)
+
+
+def _lines_for_a_decoder(folder: Path, name: str) -> None:
+    _lines(folder, name)
+    decoders.save("gpt2", folder / "gpt2")
 
 
 _COMMON = ("--lr", "--batch-size", "--optimizer", "--schedule", "--warmup", "--clip", "--average", "--average-decay")
@@ -236,5 +248,25 @@ DOMAINS = [
         "--test-episodes 1 --vector sync --no-trial --hidden 8 --max-episode-steps 5",
         ("--algo", "--tau", "--buffer", "--learning-starts", "--train-every", "--hidden", "--gamma", "--frames"),
         ("evaluate {run} --episodes 1", "train --resume {run} --frames 60", "record {run} --length 4 --width 32"),
+    ),
+    Domain(
+        "rl memory",
+        "",
+        "--env Recall --algo ppo --lstm 8 --frames 64 --envs 2 --rollout 16 --batch-size 16 --passes 1 "
+        "--eval-episodes 1 --test-episodes 1 --vector sync --no-trial --hidden 8",
+        ("--lstm", "--algo", "--rollout", "--batch-size", "--envs", "--stack", "--normalise", "--weights", "--wrap"),
+        (
+            "evaluate {run} --episodes 1",
+            "train --resume {run} --frames 128",
+            "evaluate {run} --episodes 1 --stochastic",
+        ),
+    ),
+    Domain(
+        "nlp decoder",
+        "lines.txt",
+        "--task generate --model causal --pretrained {folder}/gpt2 --steps 1 --batch-size 4 --max-length 16",
+        (*_COMMON, "--pretrained", "--lora", "--max-length", "--stride", "--model", "--weights", "--freeze", "--dim"),
+        (*_READ, "generate {run} {text} --length 8", "generate {run} {text} --length 60 --seed 1"),
+        _lines_for_a_decoder,
     ),
 ]
