@@ -1,5 +1,6 @@
 """Pieces of one recording are told by their names, and mere numbering is not taken for them."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -35,6 +36,17 @@ def test_pieces_of_a_recording_are_one_group(
     found = pieces_of(names, labels)
     assert found is not None
     assert [found.index(group) for group in found] == [wanted.index(group) for group in wanted]
+
+
+@pytest.mark.parametrize(
+    "form", ["rec{} ({}).wav", "rec{}({}).wav", "XC{}_{}-{}s.wav", "rec{}-{}ms-{}ms.wav", "rec{}_{}s-{}s.wav"]
+)
+def test_pieces_are_numbered_in_brackets_or_by_the_time_that_they_cover(form: str) -> None:
+    names = [form.format(1000 + record, 5 * piece, 5 * piece + 5) for record in range(6) for piece in range(4)]
+    found = pieces_of(names, [record % 2 for record in range(6) for _ in range(4)])
+    assert found is not None
+    assert len(set(found)) == 6
+    assert all(len(set(found[start : start + 4])) == 1 for start in range(0, 24, 4))
 
 
 @few

@@ -1,7 +1,9 @@
 """Tables whose rows are the samples: which column is what, and what is refused."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,8 @@ from ptapp_core.data.listing import AUTO
 from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Divided, Splits
 from ptapp_core.data.split import BY_HASH, Division
-from ptapp_core.data.table_rows import TableRows, cells_in, is_missing, offset_of, read_named, tell_of_unseen
-from ptapp_core.data.targets import Wanted, numbers
+from ptapp_core.data.table_rows import TableRows, cells_in, offset_of, read_named, tell_of_unseen
+from ptapp_core.data.targets import Wanted, is_missing, numbers, odd_classes
 from ptapp_core.errors import UserError
 
 EXACT = Division(how="exact")
@@ -228,12 +230,44 @@ def test_a_cell_that_is_no_number_among_many_is_refused_and_makes_no_categories(
     assert (named.numbers, named.categories) == (["a"], ["b"])
 
 
+@pytest.mark.parametrize("cell", ["12,5", "1,234.5", "1 200", "12.3%", "12 %", "$5.20", "€ 3", "-0,5", "1'000"])
+def test_numbers_that_are_written_otherwise_make_no_categories(cell: str, tmp_path: Path) -> None:
+    lines = [f"{row};{cell if row % 3 else '7'};{'xy'[row % 2]}" for row in range(40)]
+    file = table_of(tmp_path, "a;b;c", lines)
+    says = rf"t.csv:3: column b: ['\"]{re.escape(cell)}['\"] is no number; .* or give --category b"
+    with pytest.raises(UserError, match=says):
+        rows_of(file).numbers  # noqa: B018
+    assert rows_of(file, inputs=["b"]).categories == ["b"]
+
+
+@pytest.mark.parametrize("cell", ["12-5", "3x", "A1", "1.2.3.4-b", "12:30", "2020-01-05"])
+def test_words_with_digits_are_categories(cell: str, tmp_path: Path) -> None:
+    file = table_of(tmp_path, "a;b;c", [f"{row};{cell};{'xy'[row % 2]}" for row in range(40)])
+    assert rows_of(file).categories == ["b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["patient_id", "Patient ID", "PatientID", "patientId", "SUBJECT", "SpeakerID", "user_id"]
+)
+def test_a_group_is_known_however_its_name_is_written(name: str, tmp_path: Path) -> None:
+    file = table_of(tmp_path, f"a;{name};c", [f"{row};p{row // 4};{'xy'[row % 2]}" for row in range(40)])
+    assert rows_of(file, group=AUTO).group == name
+
+
+def test_classes_that_are_written_as_missing_or_twice_as_one_number_are_named() -> None:
+    assert odd_classes(["a", "b", "1", "2"]) == []
+    (missing,) = odd_classes(["a", "NaN"])
+    assert missing.startswith("class 'NaN' is written as a missing label is")
+    (twice,) = odd_classes(["0", "1", "1.0"])
+    assert twice.startswith("classes '1' and '1.0' are one number")
+
+
 def test_cells_of_categories_that_were_not_seen_are_counted_by_column(capsys: pytest.CaptureFixture[str]) -> None:
-    known = {"colour": ["red", "7"], "place": {"wood": 1}}
-    tell_of_unseen([["1", "red", "wood"], ["2", "7", ""], ["3", "?", "wood"]], ["a", "colour", "place"], known)
-    tell_of_unseen([], ["a", "colour", "place"], known)
+    known: dict[str, Any] = {"a": None, "colour": ["red", "7"], "place": {"wood": 1}}
+    tell_of_unseen([["1", "red", "wood"], ["2", "7", ""], ["3", "?", "wood"]], known)
+    tell_of_unseen([], known)
     assert capsys.readouterr() == ("", "")
-    tell_of_unseen([["1", "7.0", "wood"], ["2", "blue", "sea"]], ["a", "colour", "place"], known)
+    tell_of_unseen([["1", "7.0", "wood"], ["2", "blue", "sea"]], known)
     said = "2 cells of column colour (the first is '7.0'), 1 cell of column place (the first is 'sea')"
     assert said in capsys.readouterr().err
 

@@ -295,6 +295,34 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_evaluate_tells_of_categories_that_it_does_not_know(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = "note: categories that were not there in training say nothing: "
+    for colours, expected in ((["red", "blue"], ""), (["Red", "Blue"], f"{known}20 cells of column colour")):
+        rows = [[number, colours[number % 2], "ab"[number % 2]] for number in range(20)]
+        table = write(tmp_path / "other.csv", ["height", "colour", "label"], rows)
+        capsys.readouterr()
+        assert command(["tabular", "evaluate", str(trained), "--data", str(table), "--device", "cpu"]) == 0
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(known)]
+        assert len(said) == bool(expected)
+        assert "".join(said).startswith(expected)
+
+
+@pytest.mark.slow
+def test_a_resumed_job_of_numbers_names_the_rows_that_changed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [[number, number % 7, 2.5 * number] for number in range(40)]
+    table = write(tmp_path / "t.csv", ["a", "b", "target"], rows)
+    run = train(tmp_path, table, "--task", "regress", "--epochs", "1", "--split", "exact")
+    write(table, ["a", "b", "target"], [[*rows[0][:2], 1.0], *rows[1:], [50, 3, 7.0]])
+    capsys.readouterr()
+    assert command(["tabular", "train", "--resume", str(run), "--epochs", "2"]) == 2
+    assert "the training samples changed: 1 " in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_table_is_one_line_that_names_file_row_and_column(
     case: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -31,6 +31,17 @@ def test_options_that_would_do_nothing_or_break_are_refused(options: dict[str, o
         TrainVision.resolve(None, options)
 
 
+@pytest.mark.parametrize(
+    ("task", "flip"), [("classify", True), ("multilabel", True), ("regress", False), ("classify,regress", False)]
+)
+def test_images_of_numbers_are_not_mirrored_unless_that_is_asked_for(task: str, flip: bool) -> None:
+    columns = {"label_column": "a,b"} if "," in task else {}
+    settings = TrainVision.resolve(None, {"task": task, "data": "m.csv", **columns})
+    assert settings.flip == flip
+    assert f"flip = {str(flip).lower()}" in settings.to_toml()
+    assert TrainVision.resolve(None, {"task": task, "data": "m.csv", "flip": True, **columns}).flip
+
+
 def test_options_of_the_resnets_are_theirs() -> None:
     settings = TrainVision.resolve(None, {"model": "resnet18", "stem": "small", "se": False})
     assert settings.network_options["se"] is False

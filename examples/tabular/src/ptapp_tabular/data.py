@@ -11,7 +11,8 @@ import torch
 from ptapp_core.data.members import Members
 from ptapp_core.data.rows import Splits
 from ptapp_core.data.table import Table
-from ptapp_core.data.table_rows import TableRows, is_missing, offset_of, read_named
+from ptapp_core.data.table_rows import TableRows, offset_of, read_named, tell_of_unseen
+from ptapp_core.data.targets import is_missing
 from ptapp_core.jobs import Trained, division_of
 from ptapp_core.kinds.known import wanted_of
 from ptapp_core.machine.runtime import Runtime
@@ -74,6 +75,8 @@ def load(
     if card is None:
         training = zip(*(cells[row] for row in divided.rows("train")), strict=True)
         columns = [_measured(column, own) for column, own in zip(columns, training, strict=True)]
+    elif runtime.is_main:
+        tell_of_unseen(cells, {column.name: column.words for column in columns})
     inputs = torch.tensor([encode(columns, row) for row in cells], dtype=torch.float32)
     return Cells(divided, inputs, source is None, columns=columns, label_columns=rows.target.titles)
 

@@ -9,8 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ptapp_core.data.table_rows import is_missing
-from ptapp_core.data.targets import numbers
+from ptapp_core.data.targets import is_missing, numbers
 from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of

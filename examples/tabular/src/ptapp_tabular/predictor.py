@@ -52,5 +52,4 @@ def predict(settings: PredictTabular) -> None:
     answer = answers_of(settings, model.kind, [at for at, _ in rows])
     for (at, _), values in zip(rows, model.answers(rows), strict=True):
         answer(at, values)
-    known = {column.name: column.words for column in model.columns if column.words is not None}
-    tell_of_unseen([cells for _, cells in rows], model.names, known)
+    tell_of_unseen([cells for _, cells in rows], {column.name: column.words for column in model.columns})

@@ -17,6 +17,7 @@ from ptapp_core.compress.qat import begin_qat
 from ptapp_core.data.loader import Loader
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS
+from ptapp_core.data.targets import odd_classes
 from ptapp_core.errors import counted
 from ptapp_core.export import Example
 from ptapp_core.fit import fit
@@ -32,6 +33,7 @@ from ptapp_core.jobs import (
     say_learned,
     schedule_of,
 )
+from ptapp_core.kinds.card import KindCard, OutputsCard
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import compile_in_place
@@ -199,7 +201,9 @@ class Domain(ABC, Generic[S, D, M, C]):
     def lines(self, job: Job[S, D, M, C], loader: Loader) -> list[str]:
         """What the console says of the model, and of what is done to the data."""
         parameters = sum(parameter.numel() for parameter in job.model.parameters())
-        return [f"model: {job.settings.model}, {parameters:,} parameters; {job.runtime}"]
+        kinds: list[OutputsCard] = [job.card, *job.card.tasks] if isinstance(job.card, KindCard) else []
+        odd = [f"note: {line}" for kind in kinds for line in odd_classes(kind.classes)]
+        return [*odd, f"model: {job.settings.model}, {parameters:,} parameters; {job.runtime}"]
 
     def notes(self, part: Part) -> list[str]:
         """What the console says of a split before it is measured."""

@@ -212,13 +212,13 @@ def run_of(
                 f"--resume {settings.resume}: was pruned, and has no training to continue: give "
                 f"--config {settings.resume / 'config.toml'} --weights {settings.resume}"
             )
+        if before is not None and members is not None:
+            before.refuse_changed_training(settings.resume, members)
         model = meta.get("model")
         if less_place(model) != less_place(about["model"]):
             raise UserError(
                 f"--resume {settings.resume}: the data gives another model now (its classes, size or names)"
             )
-        if before is not None and members is not None:
-            before.refuse_changed_training(settings.resume, members)
     path = settings.resume or new_path(
         settings.run_dir, job, settings.name or data, seed=settings.seed, runtime=runtime
     )

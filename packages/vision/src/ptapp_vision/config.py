@@ -17,8 +17,15 @@ from ptapp_core.tune.rate_settings import RateSettings
 
 _OF_RESNETS = ("stem", "se", "preactivation", "antialias", "stochastic_depth")
 _OF_UNETS = _OF_RESNETS[1:]
-_RECIPES: Mapping[str, Mapping[str, Any]] = {"segment": {"model": "unet", "batch_size": 16, "lr": 1e-3}}
-"""The defaults of a task that are not those of the others."""
+
+
+def _recipe_of(task: str) -> dict[str, Any]:
+    """The defaults of a task that are not those of the others."""
+    if task == "segment":
+        return {"model": "unet", "batch_size": 16, "lr": 1e-3}
+    # A place or an angle is another one in the mirror, and nobody but the user knows what a number means.
+    return {"flip": False} if "regress" in task.split(",") else {}
+
 
 _ONLY = (
     Only(("cache", "workers", "group_column"), lambda job: job.data is not None, "data of your own (--data)"),
@@ -87,11 +94,11 @@ class TrainVision(SupervisedSettings):
     @classmethod
     def _recipe(cls, values: Any) -> Any:
         """The defaults of the chosen task, beneath what is given."""
-        return {**_RECIPES.get(str(values.get("task")), {}), **values} if isinstance(values, Mapping) else values
+        return {**_recipe_of(str(values.get("task"))), **values} if isinstance(values, Mapping) else values
 
     def usual(self) -> Mapping[str, Any]:
         """The defaults of the task."""
-        return _RECIPES.get(self.task, {})
+        return _recipe_of(self.task)
 
     def with_full_paths(self) -> Self:
         """The paths of the data and of the first weights."""

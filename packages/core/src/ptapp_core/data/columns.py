@@ -27,8 +27,10 @@ FOLD = ("fold", "kfold")
 GROUP = (
     "group", "group_id", "patient", "patient_id", "subject", "subject_id", "speaker", "speaker_id", "client_id",
     "actor", "participant", "participant_id", "session", "session_id", "recording", "recording_id", "src_file",
-    "source_file", "source", "fsid", "video", "video_id", "lesion", "lesion_id",
+    "source_file", "source", "source_id", "fsid", "video", "video_id", "lesion", "lesion_id", "user_id",
+    "animal_id",
 )  # fmt: skip
+_GROUPS = tuple(dict.fromkeys(name.replace("_", "") for name in GROUP))
 _TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 _SYNONYMS = 5  # known names that a message gives
 _SHOWN, _WIDE = 12, 24  # columns that a message names, and characters of each
@@ -39,10 +41,19 @@ def plain(name: str) -> str:
     return re.sub(r"[-_ .]+", "_", re.sub(r"\(s\)|\[s\]", "", name.lower()).strip())
 
 
+def is_group(name: str) -> bool:
+    """Whether a column is called as groups are: `patient_id`, `Patient ID`, `PatientID`."""
+    return _joined(name) in _GROUPS
+
+
 def groups_among(columns: Mapping[str, Sequence[str]]) -> list[str]:
     """The columns, cells by name, that are called as groups are and have several values; the likeliest first."""
-    titles = {plain(title): title for title in columns}
-    return [titles[name] for name in GROUP if name in titles and len(set(columns[titles[name]])) > 1]
+    titles = {_joined(title): title for title in columns}
+    return [titles[name] for name in _GROUPS if name in titles and len(set(columns[titles[name]])) > 1]
+
+
+def _joined(name: str) -> str:
+    return plain(name).replace("_", "")
 
 
 def fits(header: Sequence[str], wanted: Wanted = CLASSES) -> bool:

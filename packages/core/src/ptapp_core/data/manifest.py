@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from ptapp_core.data.columns import FILE, FOLD, GROUP, LABEL, SPLIT, fits, groups_among, named, plain, what_lacks
+from ptapp_core.data.columns import FILE, FOLD, LABEL, SPLIT, fits, groups_among, is_group, named, plain, what_lacks
 from ptapp_core.data.files import visible
 from ptapp_core.data.listing import Listing, Span
 from ptapp_core.data.pieces import note_on_pieces, pieces_of
@@ -97,7 +97,7 @@ class _Manifest:
     @property
     def _taken(self) -> set[int]:
         """The positions of the columns that say something else than the target."""
-        known = {place for place, name in enumerate(self.names) if name in (*FILE, *FOLD, *SPLIT, *GROUP)}
+        known = {place for place, name in enumerate(self.names) if name in (*FILE, *FOLD, *SPLIT) or is_group(name)}
         return known | self._read
 
     @property
@@ -252,7 +252,7 @@ class _Manifest:
         return tuple(
             title
             for title, values in columns.items()
-            if title not in said and not (plain(title) in GROUP and len(set(values)) > 1)
+            if title not in said and not (is_group(title) and len(set(values)) > 1)
         )
 
     def _groups(self, rows: Sequence[_Row], columns: dict[str, list[str]]) -> tuple[list[str] | None, str]:

@@ -6,7 +6,10 @@ from collections.abc import Hashable, Sequence
 from math import gcd
 from pathlib import PurePosixPath
 
-_NUMBERED = re.compile(r"(.*[^-_. ])[-_. ]+(?:[a-z]{0,8})?(\d+)", re.IGNORECASE | re.DOTALL)
+_NUMBERED = re.compile(
+    r"(.*[^-_. ])(?:[-_. ]+(?:[a-z]{0,8})?| ?\()(\d+)(?:\)|(?:ms|s)?-\d+(?:ms|s)?)?", re.IGNORECASE | re.DOTALL
+)
+"""A name and a number: `rec7_1`, `rec7-part1`, `rec7 (1)`; or where a piece begins and ends: `rec7_5-10s`."""
 _PIECES = 3  # numbers that follow each other, from so many on
 
 

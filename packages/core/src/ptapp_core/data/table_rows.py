@@ -1,5 +1,6 @@
 """A table whose rows are the samples: what each column is, and the targets, splits and groups of its rows."""
 
+import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ptapp_core.data.columns import GROUP, groups_among, named, plain
+from ptapp_core.data.columns import groups_among, is_group, named
 from ptapp_core.data.listing import AUTO
 from ptapp_core.data.loader import target_tensor
 from ptapp_core.data.rows import Divided
@@ -21,6 +22,7 @@ from ptapp_core.data.targets import (
     Target,
     Wanted,
     in_order,
+    is_missing,
     is_number,
     note_on_single,
     refuse_single,
@@ -30,15 +32,10 @@ from ptapp_core.errors import UserError, counted, nearest, placed
 
 USUAL = ("target", "label", "labels", "class", "y")
 """Names of the target's column, the likeliest first; where there is none of them it is the last."""
-MISSING = ("", "?", "na", "n/a", "nan", "null")
-"""What a cell that holds nothing is written like, in small letters."""
 _NEARLY = 0.9  # the share of numbers that makes a column one of numbers: the other cells are refused, by row
+_WRITTEN = re.compile(r"[-+]?[$€£]? ?\d+([.,' ]\d+)*( ?[%$€£])?")
+"""A number as people write it."""
 _FAR = 1000.0  # deviations from 0, from which on float32 holds too few digits of what differs
-
-
-def is_missing(cell: str) -> bool:
-    """Whether a cell holds nothing."""
-    return cell.lower() in MISSING
 
 
 def read_named(file: Path, *, skip_bad: bool = False) -> Table:
@@ -123,7 +120,7 @@ class TableRows:
         self._divides = SplitColumns(table, leave=(*inputs, *wanted.columns))
         others = {table.header[place] for place in self._divides.places}
         free = [name for name in table.header if name and name not in others]
-        likely = [name for name in free if group == AUTO and plain(name) in GROUP and name not in inputs]
+        likely = [name for name in free if group == AUTO and is_group(name) and name not in inputs]
         groups = groups_among({name: self._cells(name) for name in likely})
         self._notes: list[str] = []
         self._named = inputs
@@ -167,7 +164,27 @@ class TableRows:
 
         Nearly all of their cells that are not missing are numbers: another one is a mistake there, and no category.
         """
-        return [name for name in self.inputs if name not in self._named and _are_numbers(self._cells(name))]
+        found = []
+        for name in self.inputs:
+            if name in self._named:
+                continue
+            cells = self._cells(name)
+            if _are_numbers(cells):
+                found.append(name)
+            else:
+                self._refuse_written_otherwise(name, cells)
+        return found
+
+    def _refuse_written_otherwise(self, name: str, cells: Sequence[str]) -> None:
+        """Raises UserError where nearly all cells are numbers to a reader alone: `12,5`, `1 200`, `12 %`, `$5`."""
+        held = [cell for cell in cells if not is_missing(cell)]
+        otherwise = [cell for cell in held if not is_number(cell) and _WRITTEN.fullmatch(cell)]
+        if otherwise and sum(map(is_number, held)) + len(otherwise) >= _NEARLY * len(held):
+            line = next(line for (line, _), cell in zip(self.table.rows, cells, strict=True) if cell == otherwise[0])
+            raise UserError(
+                f"{self.where}:{line}: column {name}: {otherwise[0]!r} is no number; write it without units and "
+                f"separators of thousands, and decimals with a point, or give --category {name}"
+            )
 
     @property
     def categories(self) -> list[str]:
@@ -268,17 +285,16 @@ class TableRows:
         return "" if is_missing(cell) else cell
 
 
-def tell_of_unseen(rows: Iterable[Sequence[str]], columns: Sequence[str], known: Mapping[str, Collection[str]]) -> None:
+def tell_of_unseen(rows: Iterable[Sequence[str]], known: Mapping[str, Collection[str] | None]) -> None:
     """Prints a line to stderr where cells hold a category which is not among those that are known of their column.
 
     Args:
-        rows: the cells of each row, in these columns.
-        columns: their names.
-        known: the categories of each column that has any.
+        rows: the cells of each row, in the columns of `known`.
+        known: the categories of each column; None of one that has numbers.
     """
     said = []
-    for name, cells in zip(columns, zip(*rows, strict=True), strict=False):  # without rows there are no cells
-        unseen = [cell for cell in cells if name in known and not is_missing(cell) and cell not in known[name]]
+    for (name, words), cells in zip(known.items(), zip(*rows, strict=True), strict=False):  # there may be no rows
+        unseen = [cell for cell in cells if words is not None and not is_missing(cell) and cell not in words]
         if unseen:
             said.append(f"{counted(len(unseen), 'cell')} of column {name} (the first is {unseen[0]!r})")
     if said:

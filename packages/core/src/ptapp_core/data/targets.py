@@ -122,6 +122,31 @@ def is_number(cell: str) -> bool:
         return False
 
 
+MISSING = ("", "?", "na", "n/a", "nan", "null")
+"""What a cell that holds nothing is written like, in small letters."""
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell holds nothing."""
+    return cell.lower() in MISSING
+
+
+def odd_classes(names: Sequence[str]) -> list[str]:
+    """A line for each class that is written as a missing label is, and for each two that are one number."""
+    missing = [
+        f"class {name!r} is written as a missing label is: leave such rows out, or give the class another name"
+        for name in names
+        if is_missing(name)
+    ]
+    first = {float(name): name for name in reversed(names) if is_number(name)}
+    twice = [
+        f"classes {first[float(name)]!r} and {name!r} are one number, and learned as two: write it in one way"
+        for name in names
+        if is_number(name) and first[float(name)] != name
+    ]
+    return missing + twice
+
+
 def numbers(cells: Sequence[str], columns: Sequence[str]) -> tuple[float, ...]:
     """The numbers of a row; raises UserError, naming the column, where a cell holds none, or one beyond float32."""
     for cell, column in zip(cells, columns, strict=True):
