@@ -6,7 +6,6 @@ morning; up to 8 fit in. Pieces that were bought cost nothing if they are sold, 
 
 import io
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
