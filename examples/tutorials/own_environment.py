@@ -66,7 +66,7 @@ if __name__ == "__main__":
         for stock in range(ROOM + 1):
             for order in range(5):
                 days = [after(stock, order, demand) for demand in range(5)]
-                table[stock, order] = DEMAND @ [reward + 0.99 * values[then] for then, reward in days]
+                table[stock, order] = DEMAND @ [reward + 0.98 * values[then] for then, reward in days]
         values = table.max(1)
 
     line = "rl train --env own_environment.py:Shop --algo ppo --frames 30000 --lr 1e-3"
