@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 import ptapp
 from contract import of_audio, of_nlp, of_tabular, of_vision
@@ -46,6 +47,8 @@ def test_it_is_trained_measured_asked_and_exported(
     run = only_run(place)
     card = read_json(run / "meta.json")["model"]
     assert card["kind"] == f"{place}/own_kinds.py:Median"
+    weights = load_file(last_checkpoint(run) / "model.safetensors")
+    assert weights["kind.middle"].all()  # what it took from the training targets
     monkeypatch.chdir(tmp_path)  # the file is found from anywhere
     forget()
     assert command([domain, "evaluate", str(run), "--device", "cpu"]) == 0

@@ -16,7 +16,7 @@ FORMS = ["eager, dynamic", "eager, static", "FX, static", "FX, QAT", "ptapp, sta
 def test_each_form_is_a_third_of_the_size_or_little_more_and_as_accurate() -> None:
     pytest.importorskip("torch.ao.quantization.quantize_fx", reason="this version of torch has no QConfig any more")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    words = [sys.executable, str(HOME / "examples" / "quantise_and_compare.py")]
+    words = [sys.executable, str(HOME / "examples" / "qconfig.py")]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     rows = {line[:22].strip(): line[22:].replace("%", "").split() for line in done.stdout.splitlines()[1:]}

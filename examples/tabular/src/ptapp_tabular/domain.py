@@ -29,14 +29,16 @@ class Tabular(InMemory[TrainTabular, Cells, Network, Card]):
     def build(self, settings: TrainTabular, data: Cells, runtime: Runtime) -> tuple[Network, Card]:
         """The model with the statistics of the training cells, and its card."""
         part = data.part("train")
+        kind = kind_for(settings.kind, data.classes, part.labels)
         card = Card(
             name=full_name(settings.model),
-            **kind_for(settings.kind, data.classes, part.labels).card(),
+            **kind.card(),
             columns=tuple(data.columns),
             label_columns=tuple(data.label_columns),
             **{name: getattr(settings, name) for name in ("hidden", "layers", "embedding", "dropout")},
         )
         model = rebuild(card)
+        model.kind = kind  # with the buffers that a kind of the user's own has from the targets, and no card
         model.measure(part.inputs)
         return model, card
 

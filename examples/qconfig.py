@@ -1,6 +1,6 @@
 """A small network in int8 by torch's QConfig (eager and FX; dynamic, static and QAT), and by ptapp's own way.
 
-    python examples/quantise_and_compare.py
+    python examples/qconfig.py
 
 It prints the accuracy on test images, the share of answers that equal those of fp32, and the size of each form.
 torch.ao.quantization is deprecated: the program ends with a line that says so where torch has it no more. See
