@@ -298,7 +298,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_evaluate_tells_of_categories_that_it_does_not_know(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    known = "note: categories that were not there in training say nothing: "
+    known = "ptapp: note: categories that were not there in training: "
     for colours, expected in ((["red", "blue"], ""), (["Red", "Blue"], f"{known}20 cells of column colour")):
         rows = [[number, colours[number % 2], "ab"[number % 2]] for number in range(20)]
         table = write(tmp_path / "other.csv", ["height", "colour", "label"], rows)

@@ -63,9 +63,8 @@ def load(
     apart: dict[str, Any] = {"drop": settings.drop, "group": settings.group_column} if learns else {}
     named = [column.name for column in card.columns] if card else settings.category
     rows = TableRows(where, table, wanted, **apart, inputs=named)
-    found = [Column(name=name, words=None) for name in rows.numbers]
-    found += [Column(name=name, words={}) for name in rows.categories]  # which are not known yet
-    columns: Sequence[Column] = card.columns if card else found
+    found: list[tuple[str, Any]] = [*((name, None) for name in rows.numbers), *((name, {}) for name in rows.categories)]
+    columns: Sequence[Column] = card.columns if card else [Column(name=name, words=words) for name, words in found]
     divided, cells = rows.divide(
         [column.name for column in columns],
         division_of(settings, before) if learns else None,
@@ -75,8 +74,7 @@ def load(
     if card is None:
         training = zip(*(cells[row] for row in divided.rows("train")), strict=True)
         columns = [_measured(column, own) for column, own in zip(columns, training, strict=True)]
-    elif runtime.is_main:
-        tell_of_unseen(cells, {column.name: column.words for column in columns})
+    tell_of_unseen(cells if card and runtime.is_main else [], {column.name: column.words for column in columns})
     inputs = torch.tensor([encode(columns, row) for row in cells], dtype=torch.float32)
     return Cells(divided, inputs, source is None, columns=columns, label_columns=rows.target.titles)
 

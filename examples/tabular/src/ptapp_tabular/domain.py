@@ -54,12 +54,11 @@ class Tabular(InMemory[TrainTabular, Cells, Network, Card]):
 
     def use(self, card: Card) -> dict[str, Any]:
         """The columns, and the numbers of their categories."""
-        words = {column.name: column.words for column in card.columns if column.words is not None}
         less = {column.name: column.less for column in card.columns if column.less}
         columns = ", ".join(f"{each.name} ({'number' if each.words is None else 'category'})" for each in card.columns)
         return {
             "input": f"float32 (batch, {len(card.columns)}): {columns}; NaN is a missing cell",
-            "categories": words,
+            "categories": {column.name: column.words for column in card.columns if column.words is not None},
             **({"less": less, "number": "its cell less what is in `less`, in float64"} if less else {}),
             "category": f"its number in `categories`; {MISSING} is a missing one, {UNKNOWN} any other",
         }

@@ -298,7 +298,7 @@ def tell_of_unseen(rows: Iterable[Sequence[str]], known: Mapping[str, Collection
         if unseen:
             said.append(f"{counted(len(unseen), 'cell')} of column {name} (the first is {unseen[0]!r})")
     if said:
-        print(f"note: categories that were not there in training say nothing: {', '.join(said)}", file=sys.stderr)
+        print(f"ptapp: note: categories that were not there in training: {', '.join(said)}", file=sys.stderr)
 
 
 def offset_of(cells: Iterable[str]) -> float:
