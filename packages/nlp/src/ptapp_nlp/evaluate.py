@@ -8,7 +8,7 @@ from itertools import chain
 from math import log
 from operator import eq
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import nn
 
@@ -36,9 +36,8 @@ from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.stream import Places, Stream
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.data.windows import Piece, pieces
-from ptapp_nlp.decode import translations
+from ptapp_nlp.decode import Translates, translations
 from ptapp_nlp.entities import tag_figures, to_bio
-from ptapp_nlp.models import Translator
 from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
 from ptapp_nlp.pictures import attention_map, lengths
 
@@ -238,14 +237,14 @@ def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime,
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    assert isinstance(model, Translator)
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["translate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
+    figures = token_figures(
+        model, OUTPUTS["translate"], part.whole, loss=plain, runtime=runtime, pad=card.pad, batch_size=card.at_once
+    )
     own = list(range(runtime.rank, len(part.examples), runtime.world))
     texts = [part.examples.source[row] for row in own]
-    said = translations(
-        model, texts, part.tokens, runtime=runtime, limit=card.max_length, width=beam[0], penalty=beam[1]
-    )
+    how: dict[str, Any] = {"limit": card.max_length, "width": beam[0], "penalty": beam[1]}
+    said = translations(cast(Translates, model), texts, part.tokens, runtime=runtime, **how)
     pairs = [pair for share in runtime.gather(list(zip(own, said, strict=True))) for pair in share]
     answers = [text for _, text in sorted(pairs)]
     bleu, chrf = BLEU(), CHRF()
