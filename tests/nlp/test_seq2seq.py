@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, NllbTokenizer
 
 import ptapp
 from contract.rows import command, last_checkpoint
@@ -194,7 +194,8 @@ def test_an_export_says_what_the_run_does(kind: str, tmp_path: Path) -> None:
     data, folder = write_pairs(tmp_path / "data"), save(kind, tmp_path / kind)
     words = ["--task", "translate", "--pretrained", str(folder), "--data", str(data), "--steps", "4", "--lora", "2"]
     run = train(tmp_path, *words, "--max-length", "40", "--lr", "1e-2")
-    assert command(["nlp", "export", str(run), "--format", "onnx"]) == 0
+    for form in ("pt2", "onnx", "torchscript"):
+        assert command(["nlp", "export", str(run), "--format", form]) == 0
     session = onnxruntime.InferenceSession(run / "export" / "model.onnx")
     front = Front(read_json(run / "export" / "model.onnx.json"), run / "export")
     answers = front.answers(lambda arrays: session.run(None, dict(arrays))[0], SOURCES, beam=2)
@@ -218,6 +219,10 @@ def test_what_is_no_encoder_decoder_is_refused_in_one_line(tmp_path: Path, capsy
     small = str(save("t5", tmp_path / "small", vocab_size=20))
     with pytest.raises(UserError, match="its tokenizer has a token 42, and the weights end at 19"):
         seq2seq.seq2seq_tokens(small)
+    languages = save("t5", tmp_path / "languages")
+    NllbTokenizer(vocab={"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4}, merges=[]).save_pretrained(languages)
+    with pytest.raises(UserError, match="its tokenizer marks languages, which are not known here"):
+        seq2seq.seq2seq_tokens(str(languages))
     words = ["nlp", "train", *COMMON, "--run-dir", str(tmp_path), "--task", "translate", "--model", "seq2seq"]
     for more, reason in (
         (["--pretrained", str(tmp_path / "bert")], "a bert; --model seq2seq needs an encoder-decoder"),

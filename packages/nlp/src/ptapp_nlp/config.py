@@ -187,7 +187,7 @@ class TrainNLP(SupervisedSettings):
     bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
-    pretrained: str | None = option(None, f"folder or hub name, for {_THOSE}", group=_MODEL)
+    pretrained: str | None = option(None, "folder or hub name of a pretrained model", group=_MODEL)
     weights: Path | None = option(None, "start from a run or checkpoint of the same --pretrained", group=_MODEL)
     lora: int | None = option(None, f"rank of LoRA, for {_THOSE}, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(

@@ -28,10 +28,10 @@ class Translates(Protocol):
     """A model that writes one text from another: `Translator`, which says what the methods do, or `Seq2Seq`."""
 
     def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
-        """States of the source and which of them are real."""
+        """Source, int64 (N, S), to states, float (N, S, dim), and which are real, (N, S) of bool or int64."""
 
     def decode(self, target: Tensor, memory: Tensor, memory_keep: Tensor, *, cache: Any = None) -> Tensor:
-        """Logits after each token of the target."""
+        """Target, int64 (N, T), to logits, float (N, T, V), after each of its tokens."""
 
     def new_cache(self) -> list[Any]:
         """What `decode` keeps of earlier tokens, whose parts have a `select`."""
