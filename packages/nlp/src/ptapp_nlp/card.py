@@ -91,6 +91,8 @@ class Card(KindCard, _Inputs):
             raise ValueError("encoder is there for bert, causal and seq2seq alone")
         if (self.marks is None) == (self.name in WRITERS) or any(mark >= self.vocab for mark in self.marks or ()):
             raise ValueError("marks are there for causal and seq2seq alone, and within the vocabulary")
+        if self.text_per == "answer" and (self.task, self.name) != ("generate", CAUSAL):
+            raise ValueError("text_per is answer for a causal that generates alone")
         if self.overlap is not None and (self.text_per != "file" or self.overlap >= self.max_length):
             raise ValueError("overlap is for running text, and less than max_length")
         if self.pair_columns is not None and self.task not in SUPERVISED:

@@ -94,15 +94,20 @@ class Measured:
     @cached_property
     def unknown(self) -> tuple[int, int]:
         """Of a generator: how many tokens are the unknown one, and how many bytes of the texts these stand for."""
-        return self.tokens.unknown(self.examples.source)
+        return self.tokens.unknown(self._said)
 
     def character_bits(self, loss: float) -> float:
         """The loss of a token in nats as bits of a character, of which the end of a text is one; it compares
         tokenizers. What an unknown token stands for is spelled at 8 bits a byte, or it would cost nothing."""
         assert self.whole.units is not None
-        end = int(self.card.text_per == "line")  # a line of running text has its line break
-        characters = sum(len(text) + end for text in self.examples.source)
+        end = int(self.card.text_per != "file")  # a line of running text has its line break
+        characters = sum(len(text) + end for text in self._said)
         return (loss * float(self.whole.units.sum()) / log(2) + 8 * self.unknown[1]) / characters
+
+    @property
+    def _said(self) -> Sequence[str]:
+        """What a generator learns to write: the texts, or of answers those alone."""
+        return self.examples.target if self.card.text_per == "answer" else self.examples.source
 
     @property
     def true(self) -> Sequence[Sequence[str]]:

@@ -154,7 +154,10 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     of_file = "its first character, the line break of `begin`, is left out; no number of `not_text` is chosen"
     if tokens.marks is not None:
         of_file = "blanks around it stay; no number of `not_text` is chosen"
-    use += "stripped of blanks; `pad` is not chosen" if line else of_file
+    if card.text_per == "answer":
+        use += "blanks around it stay; `pad` is not chosen"
+    else:
+        use += "stripped of blanks; `pad` is not chosen" if line else of_file
     begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}
 

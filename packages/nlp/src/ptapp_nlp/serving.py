@@ -82,7 +82,7 @@ class _Writer(Typed):
     """What it says of a model that generates texts."""
 
     begin: int
-    text_per: Literal["line", "file"]
+    text_per: Literal["line", "file", "answer"]
     window: Size | None
     end: int = EOS
 
@@ -243,7 +243,7 @@ class Front:
 
     def prompt(self, text: str, name: str) -> list[int]:
         """The tokens of a prompt; raises UserError, which begins with `name`, for a line break where none is known."""
-        running = self._writer.text_per == "file"
+        running = self._writer.text_per != "line"
         text = text if running else text.strip()
         if "\n" in text and not running:
             raise UserError(
@@ -268,7 +268,7 @@ class Front:
 
     def text_after(self, prompt: Sequence[int], stop: Sequence[str], tell: Callable[[str], None] | None = None) -> Said:
         """What becomes the text that begins with the tokens of a prompt."""
-        return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per != "file", tell=tell)
+        return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per == "line", tell=tell)
 
     def _tags(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Words, tags, and entities where the tags mark some; the score of one is that of its least certain word."""

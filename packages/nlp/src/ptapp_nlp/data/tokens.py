@@ -174,7 +174,7 @@ class Tokens:
         decoder has a mark for it."""
         if self.marks is not None:
             return self.marks[0]
-        if per == "line":
+        if per != "file":
             return EOS
         return self.encode(["\n"], 1)[0][0]
 
