@@ -97,6 +97,22 @@ def test_what_all_names_begin_with_may_be_left_out_of_a_prefix(wrapped: int) -> 
             build_optimizer(model, "sgd", lr=0.1, freeze=["bodi"])
 
 
+def test_a_part_is_frozen_or_a_head_with_the_weights_that_it_shares() -> None:
+    def tied() -> nn.ModuleDict:
+        model = nn.ModuleDict({"shared": nn.Linear(3, 3), "body": nn.Linear(3, 3), "head": nn.Linear(3, 3)})
+        model["head"].weight = model["shared"].weight
+        return model
+
+    model = tied()
+    build_optimizer(model, "sgd", lr=0.1, freeze=["head"])
+    learns = {name: p.requires_grad for name, p in model.named_parameters()}
+    assert [name for name, own in learns.items() if not own] == ["shared.weight", "head.bias"]
+    model = tied()
+    optimizer = build_optimizer(model, "sgd", lr=0.1, backbone_lr=0.01, head_prefix="head")
+    (head,) = (group["params"] for group in optimizer.param_groups if group["name"] == "head")
+    assert {id(p) for p in head} == {id(model["shared"].weight), id(model["head"].bias)}
+
+
 def test_a_module_that_is_frozen_as_a_whole_stays_in_eval_mode() -> None:
     model = nn.Sequential(
         nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout()), nn.BatchNorm1d(3), nn.Dropout()

@@ -63,7 +63,7 @@ def test_a_network_of_texts_goes_all_the_way(
         ("--model own_wrong:Needs", "needs the argument width, and is given vocab, classes, pad, length by name"),
         ("--dim 64", "--dim does nothing here: it is for networks of ptapp, not for your own"),
         ("--dropout 0.1", "--dropout does nothing here: it is for networks of ptapp, not for your own"),
-        ("--lora 2", "--lora is for --model bert and causal, not for own_texts.py:Net"),
+        ("--lora 2", "--lora is for --model bert, causal and seq2seq, not for own_texts.py:Net"),
         ("--loss own_wrong:mean", "--loss own_wrong:mean: is no sum over samples: "),
         ("--loss hinge", "--loss hinge: unknown value"),
         (

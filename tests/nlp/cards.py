@@ -3,6 +3,7 @@
 from typing import Any
 
 from ptapp_nlp.card import Card, Options
+from ptapp_nlp.config import PRETRAINED, WRITERS
 
 _OPTIONS = Options(
     dim=16,
@@ -22,10 +23,10 @@ def card_for(
 ) -> Card:
     """The card of a model of 12 tokens and three classes, but for its `shape` and other `changes`.
 
-    The configuration of an `encoder` is for a bert, and that of a decoder for a causal model.
+    The configuration of an `encoder` is for a bert, that of a decoder for a causal model, and that of both for seq2seq.
     """
-    changes |= {"encoder": encoder} if name in ("bert", "causal") else {}
-    changes |= {"marks": (1, 2)} if name == "causal" else {}
+    changes |= {"encoder": encoder} if name in PRETRAINED else {}
+    changes |= {"marks": (1, 2)} if name in WRITERS else {}
     tiny = {"vocab": 12, "pad": 0, "classes": ("a", "b", "c"), "max_length": 128, "text_per": "line"}
     if task == "multilabel":
         tiny |= {"kind": task, "labels": tiny.pop("classes")}

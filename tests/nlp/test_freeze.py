@@ -21,6 +21,11 @@ from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
 pytestmark = pytest.mark.slow
 
 GPT2 = {"model_type": "gpt2", "vocab_size": 12, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 128}
+BART = {
+    **{"model_type": "bart", "vocab_size": 12, "d_model": 16, "pad_token_id": 0, "max_position_embeddings": 16},
+    **dict.fromkeys(("encoder_layers", "decoder_layers", "encoder_attention_heads", "decoder_attention_heads"), 2),
+    **{"encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "dropout": 0.5},
+}
 IDS = torch.tensor([[4, 5, 6, 7, 8, 9], [7, 8, 9, 0, 0, 0], [5, 10, 0, 0, 0, 0], [6, 6, 11, 4, 0, 0]])
 OPTIONS = {"dim": 16, "hidden": 24, "layers": 2, "heads": 2, "dropout": 0.5, "bidirectional": True, "lora": None}
 BERT = {
@@ -51,7 +56,7 @@ CASES = [(task, name) for task, names in MODELS.items() for name in names if tas
 def test_a_frozen_part_is_the_same_function_after_training(task: str, name: str, chosen: st.DataObject) -> None:
     torch.manual_seed(0)
     shape = {"pool": chosen.draw(st.sampled_from(["mean", "attention"])), "norm": "pre", **OPTIONS}
-    card = card_for(task, name, shape, encoder=GPT2 if name == "causal" else BERT)
+    card = card_for(task, name, shape, encoder={"causal": GPT2, "seq2seq": BART}.get(name, BERT))
     kind = kind_for(task, ["a", "b", "c"], torch.eye(3, dtype=torch.float64)) if task in SUPERVISED else None
     model = build(card, kind=kind)
     frozen = some_parts(chosen, model)

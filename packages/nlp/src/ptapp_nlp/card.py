@@ -12,13 +12,15 @@ from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
-from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SPELLED, SUPERVISED, TrainNLP
+from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
 
 _USUAL_LENGTH = 128  # tokens, where the user chose none and the pretrained model reads so many
-_AT_ONCE = 64  # texts that are measured at once; of a decoder, whose vocabulary is large, an eighth
+_AT_ONCE = (
+    64  # texts that are measured at once; of a pretrained model that writes, whose vocabulary is large, an eighth
+)
 
 
 class Options(Typed):
@@ -62,12 +64,12 @@ class Card(KindCard, _Inputs):
     """The number whose first occurrence ends the first segment of a pair, for an encoder that reads segments."""
 
     marks: Annotated[tuple[int, int], Field(strict=False)] | None = None
-    """The numbers of the marks before and after a text that a pretrained decoder writes; None: [EOS] is both."""
+    """The numbers of the marks before and after a text that a pretrained model writes; None: those of `Tokens`."""
 
     @property
     def at_once(self) -> int:
         """How many texts are measured at once, so that the logits of a large vocabulary fit into memory."""
-        return _AT_ONCE // 8 if self.name == CAUSAL else _AT_ONCE
+        return _AT_ONCE // 8 if self.name in WRITERS else _AT_ONCE
 
     @property
     def spelled(self) -> bool:
@@ -86,9 +88,11 @@ class Card(KindCard, _Inputs):
         if self.task in SUPERVISED and self.task != self.kind and not is_own(self.kind):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name in PRETRAINED):
-            raise ValueError("encoder is there for bert and causal alone")
-        if (self.marks is None) == (self.name == CAUSAL) or any(mark >= self.vocab for mark in self.marks or ()):
-            raise ValueError("marks are there for causal alone, and within the vocabulary")
+            raise ValueError("encoder is there for bert, causal and seq2seq alone")
+        if (self.marks is None) == (self.name in WRITERS) or any(mark >= self.vocab for mark in self.marks or ()):
+            raise ValueError("marks are there for causal and seq2seq alone, and within the vocabulary")
+        if self.text_per == "answer" and (self.task, self.name) != ("generate", CAUSAL):
+            raise ValueError("text_per is answer for a causal that generates alone")
         if self.overlap is not None and (self.text_per != "file" or self.overlap >= self.max_length):
             raise ValueError("overlap is for running text, and less than max_length")
         if self.pair_columns is not None and self.task not in SUPERVISED:
@@ -149,6 +153,8 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
 def _described(model: str, source: str) -> dict[str, Any]:
     if model == CAUSAL:
         from ptapp_nlp.models.causal import describe
+    elif model == SEQ2SEQ:
+        from ptapp_nlp.models.seq2seq import describe
     else:
         from ptapp_nlp.models.bert import describe
     return describe(source)
@@ -184,9 +190,12 @@ def _length(settings: TrainNLP, encoder: Mapping[str, Any] | None, pad: int) -> 
     wanted = settings.max_length or _USUAL_LENGTH
     if encoder is None:
         return wanted
-    from ptapp_nlp.models import bert, causal
+    from ptapp_nlp.models import bert, causal, seq2seq
 
-    most = causal.most_tokens(encoder) if settings.model == CAUSAL else bert.most_tokens(encoder, pad)
+    if settings.model == CAUSAL:
+        most = causal.most_tokens(encoder)
+    else:
+        most = (seq2seq if settings.model == SEQ2SEQ else bert).most_tokens(encoder, pad)
     if most is None or wanted <= most:
         return wanted
     if settings.max_length is None:

@@ -146,6 +146,7 @@ FILE.conll .conllu .bio .iob .bioes .txt
                       tag: a word a line with its tag, then an empty line
 FILE.txt              generate: a text a line; with empty lines, or of one
                       line, one text with its line breaks
+FILE.jsonl .json      generate: rows with a prompt and an answer
 FOLDER                train, val and test of such files; train.en train.de ...;
                       classify: a folder of text files for each class
 hub:NAME[:CONFIG]     classify, translate: a table of the Hugging Face hub

@@ -28,12 +28,16 @@ SPELLED = "lstm-crf"
 """The model that reads whole words with their letters."""
 CAUSAL = "causal"
 """A pretrained decoder."""
-PRETRAINED = ("bert", CAUSAL)
+SEQ2SEQ = "seq2seq"
+"""A pretrained encoder-decoder."""
+WRITERS = (CAUSAL, SEQ2SEQ)
+"""The pretrained models whose tokens have marks around a text that is written."""
+PRETRAINED = ("bert", *WRITERS)
 """The models that begin with the weights of `--pretrained`."""
 MODELS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", *PRETRAINED)),
+    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert", CAUSAL)),
     "tag": (SPELLED, "lstm", "gru", "transformer", "bert"),
-    "translate": ("transformer",),
+    "translate": ("transformer", SEQ2SEQ),
     "generate": ("transformer", "lstm", "gru", CAUSAL),
 }
 _PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2, "hidden": None, "pool": "max"}
@@ -69,6 +73,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32, "lower": False},
     ("tag", "bert"): {**_BERT, "lr": 5e-5},
     ("translate", "transformer"): {**_TRANSFORMER, **_TRANSLATE},
+    ("translate", SEQ2SEQ): {**_BERT, "lr": 5e-5, "batch_size": 8, "pool": "mean"},
     ("generate", "transformer"): {**_TRANSFORMER, **_GENERATE, "dropout": 0.1, "lr": 1e-3, "layers": 4},
     ("generate", "lstm"): {**_RECURRENT, **_WRITE},
     ("generate", "gru"): {**_RECURRENT, **_WRITE},
@@ -78,6 +83,7 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
 
 _ESCAPES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")  # encodings of Python's that no file has
 _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
+_THOSE = f"{', '.join(PRETRAINED[:-1])} and {PRETRAINED[-1]}"
 
 
 _ONLY = (
@@ -100,13 +106,13 @@ _ONLY = (
     Only(
         ("tokenizer",),
         lambda job: job.model not in (*PRETRAINED, SPELLED),
-        "models other than bert, causal and lstm-crf",
+        "models other than bert, causal, seq2seq and lstm-crf",
     ),
     Only(("word_dropout",), lambda job: job.model != CAUSAL, "models other than causal, whose tokens are all known"),
     Only(
         ("dropout",),
-        lambda job: (job.task, job.model) != ("generate", CAUSAL),
-        "models with layers of their own; a decoder has its own shares",
+        lambda job: job.model not in WRITERS or job.task not in TOKENS,
+        "models with layers of their own; a decoder or encoder-decoder has its own shares",
     ),
     Only(("least",), lambda job: job.tokenizer in ("word", "char"), "--tokenizer word and char"),
     Only(("label_smoothing",), lambda job: job.model != SPELLED, "models other than lstm-crf"),
@@ -181,11 +187,11 @@ class TrainNLP(SupervisedSettings):
     bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
-    pretrained: str | None = option(None, "folder or hub name, for bert and causal", group=_MODEL)
+    pretrained: str | None = option(None, "folder or hub name of a pretrained model", group=_MODEL)
     weights: Path | None = option(None, "start from a run or checkpoint of the same --pretrained", group=_MODEL)
-    lora: int | None = option(None, "rank of LoRA, for bert and causal, whose weights then stay", group=_MODEL, ge=1)
+    lora: int | None = option(None, f"rank of LoRA, for {_THOSE}, whose weights then stay", group=_MODEL, ge=1)
     layer_decay: float = option(
-        1.0, "learning rate of each lower layer of bert or causal, relative", group=_BEST, gt=0, le=1
+        1.0, f"learning rate of each lower layer of {_THOSE}, relative", group=_BEST, gt=0, le=1
     )
 
     @model_validator(mode="before")
@@ -195,7 +201,9 @@ class TrainNLP(SupervisedSettings):
         if not isinstance(values, Mapping):
             return values
         task = _as_supervised(str(values.get("task", "classify")))
-        model = values.get("model", MODELS[task][0] if task in MODELS else "lstm")
+        known = MODELS.get(task, ("lstm",))
+        of_weights = [name for name in known if name in PRETRAINED] if values.get("pretrained") else []
+        model = values.get("model", of_weights[0] if len(of_weights) == 1 else known[0])
         rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
         return {"model": model, **RECIPES.get((task, str(model)), {}), **rate, **values}
 
@@ -250,13 +258,11 @@ class TrainNLP(SupervisedSettings):
         if self.model not in PRETRAINED:
             given = {"--pretrained": self.pretrained, "--lora": self.lora}
             for name in (name for name, value in given.items() if value is not None):
-                raise ValueError(f"{name} is for --model {' and '.join(PRETRAINED)}, not for {self.model}")
+                raise ValueError(f"{name} is for --model {_THOSE}, not for {self.model}")
             if self.max_length is None:
-                raise ValueError(
-                    f"--max-length none is for --model {' and '.join(PRETRAINED)}, not for {self.model}: give a number"
-                )
+                raise ValueError(f"--max-length none is for --model {_THOSE}, not for {self.model}: give a number")
         elif self.pretrained is None:
-            what = "a decoder" if self.model == CAUSAL else "an encoder"
+            what = {CAUSAL: "a decoder", SEQ2SEQ: "an encoder-decoder"}.get(self.model, "an encoder")
             raise ValueError(f"--model {self.model} needs --pretrained: a folder with {what}, or its name on the hub")
         if self.model == CAUSAL and self.pool == "first":
             raise ValueError("--pool first is for encoders: the first token of a decoder sees no other; take last")

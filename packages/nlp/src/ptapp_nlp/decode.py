@@ -10,8 +10,8 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_nlp import search
 from ptapp_nlp.data.batches import Ragged
-from ptapp_nlp.data.tokens import BOS, Tokens
-from ptapp_nlp.models import LanguageModel, RecurrentLanguageModel, Translator
+from ptapp_nlp.data.tokens import EOS, Tokens
+from ptapp_nlp.models import LanguageModel, RecurrentLanguageModel
 
 Advance = Callable[[Tensor], Tensor]
 """Next tokens (M, S) -> logits (M, V) of the token after them."""
@@ -24,6 +24,19 @@ class Session(Protocol):
         """Logits, float (M, V), after these further tokens, int64 (M, S)."""
 
 
+class Translates(Protocol):
+    """A model that writes one text from another: `Translator`, which says what the methods do, or `Seq2Seq`."""
+
+    def encode(self, source: Tensor) -> tuple[Tensor, Tensor]:
+        """Source, int64 (N, S), to states, float (N, S, dim), and which are real, (N, S) of bool or int64."""
+
+    def decode(self, target: Tensor, memory: Tensor, memory_keep: Tensor, *, cache: Any = None) -> Tensor:
+        """Target, int64 (N, T), to logits, float (N, T, V), after each of its tokens."""
+
+    def new_cache(self) -> list[Any]:
+        """What `decode` keeps of earlier tokens, whose parts have a `select`."""
+
+
 class TranslatorSession:
     """A translator at work on a batch: it keeps what it computed of the source and of the tokens so far.
 
@@ -32,10 +45,10 @@ class TranslatorSession:
         cached: keeps the keys and values of earlier tokens in place of computing them again.
     """
 
-    def __init__(self, model: Translator, source: Tensor, *, cached: bool = True) -> None:
+    def __init__(self, model: Translates, source: Tensor, *, cached: bool = True) -> None:
         self.model = model
         self.memory, self.keep = model.encode(source)
-        self.cache = model.decoder.new_cache() if cached else None
+        self.cache = model.new_cache() if cached else None
         self.past = source.new_empty(len(source), 0)
 
     def advance(self, tokens: Tensor) -> Tensor:
@@ -102,24 +115,35 @@ def sample(advance: Advance, first: Tensor, limit: int, **how: Any) -> list[list
 
 @torch.no_grad()
 def beam(
-    session: TranslatorSession, first: Tensor, limit: search.Numbers, *, width: int, penalty: float = 1.0
+    session: TranslatorSession,
+    first: Tensor,
+    limit: search.Numbers,
+    *,
+    width: int,
+    penalty: float = 1.0,
+    end: int = EOS,
+    never: Sequence[int] = (),
 ) -> tuple[list[list[int]], list[float]]:
-    """`search.beam` of a translator at work on a batch, whose texts begin with `first`, int64 (N, 1), on its device."""
+    """`search.beam` of a translator at work on a batch, whose texts begin with `first`, int64 (N, S), on its device.
+
+    `never` is as in `search.best_of`.
+    """
     device = first.device
 
     def rank(rows: search.Numbers, tokens: search.Numbers, scores: search.Floats) -> search.Best:
         session.select(torch.from_numpy(rows).to(device))
         logits = refuse_not_finite(session.advance(torch.from_numpy(tokens).to(device)).float())
         logs = logits.log_softmax(1).view(*scores.shape, -1)
+        logs[:, :, list(never)] = -torch.inf
         total, flat = (torch.from_numpy(scores).to(device)[:, :, None] + logs).flatten(1).topk(2 * width, 1)
         both = flat // logs.shape[2], flat % logs.shape[2]
         return search.Best(total.cpu().numpy(), *(each.cpu().numpy() for each in both))
 
-    return search.beam(rank, first.cpu().numpy(), limit, width=width, penalty=penalty)
+    return search.beam(rank, first.cpu().numpy(), limit, width=width, penalty=penalty, end=end)
 
 
 def translations(
-    model: Translator,
+    model: Translates,
     texts: Sequence[str],
     tokens: Tokens,
     *,
@@ -128,7 +152,9 @@ def translations(
     width: int = 4,
     penalty: float = 1.0,
 ) -> list[str]:
-    """The translation of each text, by beam search."""
+    """The translation of each text, by beam search; `limit` is the most tokens of a text."""
+    how: dict[str, Any] = {"width": width, "penalty": penalty, "end": tokens.end}
+    how["never"] = () if tokens.marks is None else (tokens.pad,)
     said: list[str] = []
     for part in search.in_parts(texts, width):
         rows = Ragged(tokens.encode(part, limit, eos=True), tokens.pad)
@@ -136,8 +162,8 @@ def translations(
         most = search.most_tokens(rows.lengths.tolist(), limit)
         with torch.no_grad(), runtime.autocast():
             session = TranslatorSession(model, source)
-            first = source.new_full((len(part), 1), BOS)
-            answers, _ = beam(session, first, most, width=width, penalty=penalty)
+            first = source.new_tensor([[tokens.start, *tokens.prefix]] * len(part))
+            answers, _ = beam(session, first, most, **how)
         said += tokens.decode(answers)
     return said
 

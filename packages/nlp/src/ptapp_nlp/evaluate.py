@@ -8,7 +8,7 @@ from itertools import chain
 from math import log
 from operator import eq
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import nn
 
@@ -36,9 +36,8 @@ from ptapp_nlp.data.splits import Examples, targets_of
 from ptapp_nlp.data.stream import Places, Stream
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.data.windows import Piece, pieces
-from ptapp_nlp.decode import translations
+from ptapp_nlp.decode import Translates, translations
 from ptapp_nlp.entities import tag_figures, to_bio
-from ptapp_nlp.models import Translator
 from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
 from ptapp_nlp.pictures import attention_map, lengths
 
@@ -95,15 +94,20 @@ class Measured:
     @cached_property
     def unknown(self) -> tuple[int, int]:
         """Of a generator: how many tokens are the unknown one, and how many bytes of the texts these stand for."""
-        return self.tokens.unknown(self.examples.source)
+        return self.tokens.unknown(self._said)
 
     def character_bits(self, loss: float) -> float:
         """The loss of a token in nats as bits of a character, of which the end of a text is one; it compares
         tokenizers. What an unknown token stands for is spelled at 8 bits a byte, or it would cost nothing."""
         assert self.whole.units is not None
-        end = int(self.card.text_per == "line")  # a line of running text has its line break
-        characters = sum(len(text) + end for text in self.examples.source)
+        end = int(self.card.text_per != "file")  # a line of running text has its line break
+        characters = sum(len(text) + end for text in self._said)
         return (loss * float(self.whole.units.sum()) / log(2) + 8 * self.unknown[1]) / characters
+
+    @property
+    def _said(self) -> Sequence[str]:
+        """What a generator learns to write: the texts, or of answers those alone."""
+        return self.examples.target if self.card.text_per == "answer" else self.examples.source
 
     @property
     def true(self) -> Sequence[Sequence[str]]:
@@ -238,14 +242,14 @@ def _translation(model: nn.Module, part: Measured, card: Card, runtime: Runtime,
     from sacrebleu.metrics.bleu import BLEU
     from sacrebleu.metrics.chrf import CHRF
 
-    assert isinstance(model, Translator)
     plain = build_loss("cross-entropy")
-    figures = token_figures(model, OUTPUTS["translate"], part.whole, loss=plain, runtime=runtime, pad=card.pad)
+    figures = token_figures(
+        model, OUTPUTS["translate"], part.whole, loss=plain, runtime=runtime, pad=card.pad, batch_size=card.at_once
+    )
     own = list(range(runtime.rank, len(part.examples), runtime.world))
     texts = [part.examples.source[row] for row in own]
-    said = translations(
-        model, texts, part.tokens, runtime=runtime, limit=card.max_length, width=beam[0], penalty=beam[1]
-    )
+    how: dict[str, Any] = {"limit": card.max_length, "width": beam[0], "penalty": beam[1]}
+    said = translations(cast(Translates, model), texts, part.tokens, runtime=runtime, **how)
     pairs = [pair for share in runtime.gather(list(zip(own, said, strict=True))) for pair in share]
     answers = [text for _, text in sorted(pairs)]
     bleu, chrf = BLEU(), CHRF()

@@ -14,7 +14,7 @@ from ptapp_nlp.config import CAUSAL, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED, fallback_tag
 from ptapp_nlp.data.spelling import LETTERS, WIDTH
 from ptapp_nlp.data.splits import Splits
-from ptapp_nlp.data.tokens import BOS, Tokens
+from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import ENDS, Scheme
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
@@ -135,11 +135,15 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
             return {**tagger, "use": f"{_WORDS}the tag of a word is that of its first token, or `no_token`"}
         case "translate":
             use = (
-                "target begins with `begin`; its next number is chosen after the last one, until `end` or as many as "
+                "target begins with `begin` and then `prefix`, where there is one; "
+                "its next number is chosen after the last one, until `end` or as many as "
                 "the least of `longer` * length of the source + `more` and `max_length` - 1; the text is decoded "
                 "without `not_text`, and stripped of blanks"
             )
-            return {**common, "begin": BOS, **end, "longer": LONGER, "more": MORE, "use": use}
+            own = {} if tokens.marks is None else {"prefix": tokens.prefix, "never": [tokens.pad]}
+            if own:
+                use += "; a number of `never` is not chosen"
+            return {**common, "begin": tokens.start, **own, **end, "longer": LONGER, "more": MORE, "use": use}
     window = limit if card.name in ("transformer", CAUSAL) else None
     use = (
         "input is the prompt as tokenizer.json gives it (an empty one: `begin` alone); the next number is chosen after "
@@ -150,7 +154,10 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     of_file = "its first character, the line break of `begin`, is left out; no number of `not_text` is chosen"
     if tokens.marks is not None:
         of_file = "blanks around it stay; no number of `not_text` is chosen"
-    use += "stripped of blanks; `pad` is not chosen" if line else of_file
+    if card.text_per == "answer":
+        use += "blanks around it stay; `pad` is not chosen"
+    else:
+        use += "stripped of blanks; `pad` is not chosen" if line else of_file
     begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}
 

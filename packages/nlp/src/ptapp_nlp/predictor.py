@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy.typing as npt
 import torch
@@ -17,9 +17,9 @@ from ptapp_core.serve.front import Arrays
 from ptapp_nlp.card import About
 from ptapp_nlp.data.pairs import Text
 from ptapp_nlp.data.tokens import Tokens
-from ptapp_nlp.decode import sample, session_of, translations
+from ptapp_nlp.decode import Translates, sample, session_of, translations
 from ptapp_nlp.export import use_of
-from ptapp_nlp.models import SentenceTagger, Translator, build
+from ptapp_nlp.models import SentenceTagger, build
 from ptapp_nlp.serving import Front
 
 
@@ -140,9 +140,8 @@ class Predictor:
         if self.task != "translate":
             kind = kind_in(self.model)
             return [kind.answer(row) for row in self.front.values(self._compute, texts).tolist()]
-        assert isinstance(self.model, Translator)
         said = translations(
-            self.model,
+            cast(Translates, self.model),
             texts,
             self.front.tokens,
             runtime=self._runtime,

@@ -33,7 +33,7 @@ class Best(NamedTuple):
 
 
 Rank = Callable[[Numbers, Numbers, Floats], Best]
-"""Takes the rows, (N * width,), of the batch before that are gone on with, their latest tokens, (N * width, 1), and the
+"""Takes the rows, (N * width,), of the batch before that are gone on with, their latest tokens, (N * width, S), and the
 sums so far, (N, width)."""
 
 
@@ -131,16 +131,18 @@ def _drawn(
     return chosen
 
 
-def best_of(logits: Floats, scores: Floats) -> Best:
+def best_of(logits: Floats, scores: Floats, never: Sequence[int] = ()) -> Best:
     """The best continuations by one token of open ones, N rows of `width`.
 
     Args:
         logits: (N * width, V).
         scores: the sum of the log-probabilities of each so far, (N, width).
+        never: tokens that none goes on with; the others keep their probabilities.
     """
     count, width = scores.shape
     shifted = logits - logits.max(1, keepdims=True)
     logs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    logs[:, list(never)] = -np.inf
     sums = (scores[:, :, None] + logs.reshape(count, width, -1)).reshape(count, -1)
     some = np.argpartition(-sums, 2 * width - 1, 1)[:, : 2 * width]
     flat = np.take_along_axis(some, (-np.take_along_axis(sums, some, 1)).argsort(1, kind="stable"), 1)
@@ -162,16 +164,17 @@ def in_parts(texts: Sequence[str], width: int) -> Iterator[Sequence[str]]:
 
 
 def beam(
-    rank: Rank, first: Numbers, limit: Numbers, *, width: int, penalty: float = 1.0
+    rank: Rank, first: Numbers, limit: Numbers, *, width: int, penalty: float = 1.0, end: int = EOS
 ) -> tuple[list[list[int]], list[float]]:
-    """The best continuation of each row of `first`, int64 (N, 1), and its score: log-probability / length^penalty.
+    """The best continuation of each row of `first`, int64 (N, S), and its score: log-probability / length^penalty.
 
+    What is behind the first number of a row is given, and belongs to each continuation. `end` is the end mark.
     `limit` (N,) int64 is the most tokens of each. A row is done at its limit, or once `width` continuations of it have
     ended and none that is open scores more, at its present length, than the worst of the best `width` (Wu et al. 2016,
     "Google's neural machine translation system", without coverage). With `penalty` > 0 an open one might still gain by
     growing longer; a row that is done takes no more answers, so that none depends on how long its neighbours continue.
     """
-    search = _Beam(first, limit, width=width, penalty=penalty)
+    search = _Beam(first, limit, width=width, penalty=penalty, end=end)
     while search.going:
         search.extend(rank(search.rows, search.tokens, search.scores))
     return search.best()
@@ -181,21 +184,22 @@ class _Beam:
     """A beam search over N rows: the `width` best open continuations of each row, and those that have ended.
 
     Attributes:
-        tokens: the latest token of each open continuation, int64 (N * width, 1).
+        tokens: the tokens of each open continuation since the batch before, int64 (N * width, S), S = 1 but at first.
         rows: for each open continuation the row of the batch before that it continues, int64 (N * width,).
         scores: the sum of the log-probabilities of each, float32 (N, width).
         going: the rows that are not done, each with the most tokens that it may have.
     """
 
-    def __init__(self, first: Numbers, limit: Numbers, *, width: int, penalty: float) -> None:
+    def __init__(self, first: Numbers, limit: Numbers, *, width: int, penalty: float, end: int) -> None:
         count = len(first)
         self.tokens = first.repeat(width, 0)
         self.rows = np.arange(count).repeat(width)
         self.scores = np.full((count, width), -np.inf, np.float32)
         self.scores[:, 0] = 0.0  # the beams of a row begin alike: one is enough
         self.going: dict[int, int] = dict(enumerate(limit.tolist()))
-        self._width, self._penalty, self._place = width, penalty, 0
-        self._history = np.empty((count, width, 0), np.int64)
+        self._width, self._penalty, self._end = width, penalty, end
+        self._history = first[:, None, 1:].repeat(width, 1)
+        self._place = self._history.shape[2]
         self._finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(count)]
 
     def extend(self, best: Best) -> None:
@@ -203,7 +207,7 @@ class _Beam:
         self._place += 1
         self._collect(best)
         # Of the 2·width best at most width end, so width of them stay open.
-        total = np.where(best.token == EOS, np.float32(-np.inf), best.total)
+        total = np.where(best.token == self._end, np.float32(-np.inf), best.total)
         kept = (-total).argsort(1, kind="stable")[:, : self._width]
         self.scores, origin, token = (np.take_along_axis(each, kept, 1) for each in (total, best.origin, best.token))
         before = np.take_along_axis(self._history, origin[:, :, None], 1)
@@ -224,10 +228,10 @@ class _Beam:
         for row, limit in self.going.items():
             for rank in range(self._width if self._place < limit else 2 * self._width):
                 score, token = sums[row][rank], tokens[row][rank]
-                if score == -np.inf or not (token == EOS or self._place == limit):
+                if score == -np.inf or not (token == self._end or self._place == limit):
                     continue
                 said: list[int] = self._history[row, beams[row][rank]].tolist()
-                self._finished[row].append((score / self._place**self._penalty, said + [token] * (token != EOS)))
+                self._finished[row].append((score / self._place**self._penalty, said + [token] * (token != self._end)))
 
     def _done(self, row: int, best_open: float) -> bool:
         """Whether `width` continuations have ended and none that is open scores more than the worst of the best."""

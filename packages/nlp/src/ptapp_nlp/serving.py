@@ -72,13 +72,17 @@ class _Translator(Typed):
 
     longer: int
     more: int
+    begin: int = Field(BOS, ge=0)
+    end: int = Field(EOS, ge=0)
+    never: Listed[int] = ()
+    """Tokens that it does not write; an export of an earlier version does not say them."""
 
 
 class _Writer(Typed):
     """What it says of a model that generates texts."""
 
     begin: int
-    text_per: Literal["line", "file"]
+    text_per: Literal["line", "file", "answer"]
     window: Size | None
     end: int = EOS
 
@@ -131,18 +135,20 @@ class Front:
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
         self._pair = form.pair
         self.takes = "text" if form.pair is None else "pair"
-        self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about)
         self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
+        marks = None
         match self.task:
             case "tag":
                 self._tagger = checked(card, about, _Tagger)
                 self._nothing = {**self._nothing, **({"spans": []} if mark_entities(self._tagger.classes) else {})}
             case "translate":
                 self._translator = checked(card, about, _Translator)
+                marks = (self._translator.begin, self._translator.end)
             case "generate":
                 self._writer = checked(card, about, _Writer)
             case _ if tokens is None:
                 self._outputs = Outputs(card, about)
+        self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about, marks=marks)
 
     def read(self, content: str | Sequence[str], name: str) -> Text:
         """The text, or the two of a pair, which may come as one text with a tab between them.
@@ -237,7 +243,7 @@ class Front:
 
     def prompt(self, text: str, name: str) -> list[int]:
         """The tokens of a prompt; raises UserError, which begins with `name`, for a line break where none is known."""
-        running = self._writer.text_per == "file"
+        running = self._writer.text_per != "line"
         text = text if running else text.strip()
         if "\n" in text and not running:
             raise UserError(
@@ -262,7 +268,7 @@ class Front:
 
     def text_after(self, prompt: Sequence[int], stop: Sequence[str], tell: Callable[[str], None] | None = None) -> Said:
         """What becomes the text that begins with the tokens of a prompt."""
-        return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per != "file", tell=tell)
+        return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per == "line", tell=tell)
 
     def _tags(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Words, tags, and entities where the tags mark some; the score of one is that of its least certain word."""
@@ -336,9 +342,9 @@ class Front:
             source = self.tokens.encode(part, self.max_length, eos=True)
             form = self._translator
             most = search.most_tokens(list(map(len, source)), self.max_length, longer=form.longer, more=form.more)
-            first = np.full((len(source), 1), BOS)
-            rank = _Ranking(compute, padded(source, self.pad))
-            rows, _ = search.beam(rank, first, most, width=how.beam, penalty=how.length_penalty)
+            first = np.array([[form.begin, *self.tokens.prefix]] * len(source))
+            rank = _Ranking(compute, padded(source, self.pad), form.never)
+            rows, _ = search.beam(rank, first, most, width=how.beam, penalty=how.length_penalty, end=form.end)
             said += self.tokens.decode(rows)
         return [{"translation": text} for text in said]
 
@@ -352,10 +358,11 @@ class _Ranking:
 
     Args:
         source: token numbers of the texts, int64 (N, S), padded on the right.
+        never: tokens that it does not write.
     """
 
-    def __init__(self, compute: Compute, source: search.Numbers) -> None:
-        self._compute, self._source = compute, source
+    def __init__(self, compute: Compute, source: search.Numbers, never: Sequence[int]) -> None:
+        self._compute, self._source, self._never = compute, source, never
         self._past = np.empty((len(source), 0), np.int64)
 
     def __call__(self, rows: search.Numbers, tokens: search.Numbers, scores: search.Floats) -> search.Best:
@@ -363,7 +370,7 @@ class _Ranking:
         self._source = self._source[rows]
         self._past = np.concatenate([self._past[rows], tokens], 1)
         logits = self._compute({"source": self._source, "target": self._past})[:, -1]
-        return search.best_of(refuse_not_finite(logits), scores)
+        return search.best_of(refuse_not_finite(logits), scores, self._never)
 
 
 def padded(rows: Sequence[Sequence[Any]], pad: int) -> search.Numbers:

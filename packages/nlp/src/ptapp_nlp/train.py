@@ -16,7 +16,7 @@ from ptapp_core.runs.log import EVALUATED, records
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import checked
 from ptapp_nlp.card import About, Card
-from ptapp_nlp.config import CAUSAL, SPELLED, TOKENS, TrainNLP
+from ptapp_nlp.config import CAUSAL, SEQ2SEQ, SPELLED, TOKENS, WRITERS, TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
@@ -31,10 +31,18 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
     if settings.resume is not None and (kept := settings.resume / "tokenizer.json").exists():
         meta = settings.resume / "meta.json"
         before = read_json(meta)
-        marks = checked(meta, before, About).model.marks if settings.model == CAUSAL else None
+        marks = checked(meta, before, About).model.marks if settings.model in WRITERS else None
         return Tokens.load(kept, str(before.get("tokenizer")), marks=marks)
+    if data.text_per == "answer" and settings.model != CAUSAL:
+        raise UserError(f"{settings.data}: prompts and answers are for --model causal, not for {settings.model}")
     if settings.model == CAUSAL:
         return _of_decoder(settings, data)
+    if settings.model == SEQ2SEQ:
+        from ptapp_nlp.models.seq2seq import describe, seq2seq_tokens
+
+        assert settings.pretrained is not None
+        describe(settings.pretrained)  # which says what is no encoder-decoder, whatever its tokenizer lacks
+        return seq2seq_tokens(settings.pretrained)
     if settings.pretrained is not None:
         from ptapp_nlp.models.bert import pretrained_tokens
 

@@ -135,10 +135,10 @@ def parameter_groups(
         raise UserError("backbone_lr needs head_prefix: this model does not say which of its parameters are the head")
     else:
         prefixes = (head_prefix,) if isinstance(head_prefix, str) else head_prefix
-        head = {name for prefix in prefixes for name in _under(model, prefix, "head_prefix")}
+        head = {id(p) for prefix in prefixes for p in _under(model, prefix, "head_prefix").values()}
         parts = [
-            ("backbone", backbone_lr, [p for name, p in learning.items() if name not in head]),
-            ("head", lr, [p for name, p in learning.items() if name in head]),
+            ("backbone", backbone_lr, [p for p in learning.values() if id(p) not in head]),
+            ("head", lr, [p for p in learning.values() if id(p) in head]),
         ]
     groups = []
     for name, rate, parameters in parts:
@@ -157,7 +157,7 @@ def _under(model: nn.Module, prefix: str, option: str) -> dict[str, nn.Parameter
 
     What all names of the model begin with (`network.net.`) may be left out of the prefix.
     """
-    names = dict(model.named_parameters())
+    names = dict(model.named_parameters(remove_duplicate=False))  # a part has those that it shares, too
     prefix = prefix.rstrip(".")
     shared = _shared_start(names)
     starts = ["".join(f"{part}." for part in shared[:count]) for count in range(len(shared) + 1)]

@@ -1,7 +1,7 @@
 """Examples as numbers: what each task's batches hold."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -32,6 +32,8 @@ def encode(
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
+        if per == "answer":
+            return _with_answers(examples, tokens, limit), examples.names
         rows, begin = tokens.encode(examples.source, sys.maxsize, eos=per == "line"), tokens.begin(per)
         marked = per == "line" and begin != tokens.end
         if marked:  # a decoder's own mark goes before each text
@@ -46,6 +48,25 @@ def encode(
             return Texts(columns, units), _named(blocks)
         return Texts({"input": stream}, stream.lengths - 1), _named(blocks)
     raise ValueError(task)
+
+
+def _with_answers(examples: Examples, tokens: Tokens, limit: int) -> Texts:
+    """Prompts with their answers, whose tokens alone are targets; a prompt that is too long loses its first tokens, and
+    an answer its last."""
+    rows, targets = [], []
+    for prompt, answer in _parts_of(examples, tokens):
+        said = answer[:limit]
+        read = [tokens.begin("answer"), *prompt[max(len(prompt) - limit + len(said), 0) :]]
+        rows.append([*read, *said])
+        targets.append([*[IGNORED] * len(read), *said])
+    units = torch.tensor([len(row) - row.count(IGNORED) for row in targets])
+    return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, units)
+
+
+def _parts_of(examples: Examples, tokens: Tokens) -> Iterator[tuple[list[int], list[int]]]:
+    """The tokens of each prompt, which may be none, and of its answer with its end."""
+    prompts = (tokens.encode([text], sys.maxsize)[0] if text else [] for text in examples.source)
+    return zip(prompts, tokens.encode(examples.target, sys.maxsize, eos=True), strict=True)
 
 
 def _named(blocks: Sequence[object]) -> list[str]:
@@ -136,9 +157,11 @@ class Cut:
 
 def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int) -> Cut:
     """How many of the examples that became `texts` are cut; a translation counts by its longer side, a generator's text
-    never."""
+    where it is an answer, with its prompt."""
     if task == "generate":
-        return Cut([], limit)
+        with_answers = isinstance(next(iter(examples.target), None), str)
+        parts = _parts_of(examples, tokens) if with_answers else ()
+        return Cut([len(prompt) + len(answer) for prompt, answer in parts], limit)
     longest = [0] * len(examples)
     for name, column in (("source", examples.source), ("target", examples.target)):
         ragged = texts.columns["input" if task != "translate" else name]

@@ -8,6 +8,7 @@ from ptapp_core.data.files import visible
 from ptapp_core.data.layout import split_of
 from ptapp_core.data.split import Division, SplitName
 from ptapp_core.errors import UserError
+from ptapp_nlp.data.answers import SUFFIXES as ANSWERS
 from ptapp_nlp.data.rows import SUFFIXES, form_of, suffix_of
 
 EXPECTED = {
@@ -28,7 +29,10 @@ EXPECTED = {
         SUFFIXES,
         "a folder with train.XX and train.YY, or a CSV, TSV or JSON file of two columns, or a folder of such files",
     ),
-    "generate": ((".txt", ".text", ".tokens"), "a text file, or a folder with train, val and test of it"),
+    "generate": (
+        (".txt", ".text", ".tokens", *ANSWERS),
+        "a text file, a JSON file of prompts and answers, or a folder with train, val and test of either",
+    ),
 }
 """The suffixes of each task, and what to say where there is no such file."""
 

@@ -35,7 +35,8 @@ class Tokens:
     ) -> None:
         """`unk` and `special` are the numbers of those tokens, where the tokenizer does not tell them itself.
 
-        `marks` are those before and after a written text, of a pretrained decoder; None: [EOS] is both.
+        `marks` are those before and after a written text, of a pretrained model that writes; None: [EOS] is both, and
+        a translation begins after [BOS].
         """
         self.tokenizer, self.marks = tokenizer, marks
         padding = tokenizer.padding
@@ -52,6 +53,10 @@ class Tokens:
         tokenizer.no_truncation()
         tokenizer.encode_special_tokens = True  # a text may say [PAD]; tokenizer.json does not keep this
         self._copies: dict[int, Tokenizer] = {}
+        around = tokenizer.encode("").ids
+        self._ends_texts = around[-1:] == [self.end]
+        self.prefix: list[int] = around[: len(around) - self._ends_texts]
+        """The marks that the tokenizer itself puts before a text."""
 
     def _number(self, *names: str, other: int) -> int:
         """The number of the first of these tokens that there is."""
@@ -73,10 +78,11 @@ class Tokens:
             raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]})") from error
 
     @classmethod
-    def of_export(cls, path: Path, about: Mapping[str, Any]) -> "Tokens":
+    def of_export(cls, path: Path, about: Mapping[str, Any], *, marks: tuple[int, int] | None = None) -> "Tokens":
         """Reads the `tokenizer.json` of an export, whose card is `about`; raises UserError for any other file.
 
-        The marks that `shipped` put around a text are left to whoever encodes one.
+        The mark that `shipped` put before the text of a generator is left to whoever encodes one; `marks` are those of
+        a translator.
         """
         try:
             tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
@@ -84,9 +90,9 @@ class Tokens:
             raise UserError(f"{path}: cannot be read ({error.strerror}); export the run again") from error
         except Exception as error:  # the library raises nothing more special
             raise UserError(f"{path}: not a tokenizer ({str(error).splitlines()[0]}); export the run again") from error
-        if "not_text" in about:
+        if marks is None and "not_text" in about:
             tokenizer.post_processor = None
-        return cls(tokenizer, unk=about.get("empty"), special=about.get("not_text"))
+        return cls(tokenizer, unk=about.get("empty"), special=about.get("not_text"), marks=marks)
 
     @classmethod
     def read(cls, text: str, *, marks: tuple[int, int] | None = None) -> "Tokens":
@@ -97,6 +103,11 @@ class Tokens:
     def end(self) -> int:
         """The mark after a text."""
         return EOS if self.marks is None else self.marks[1]
+
+    @property
+    def start(self) -> int:
+        """The mark that a translation begins after."""
+        return BOS if self.marks is None else self.marks[0]
 
     @property
     def size(self) -> int:
@@ -163,7 +174,7 @@ class Tokens:
         decoder has a mark for it."""
         if self.marks is not None:
             return self.marks[0]
-        if per == "line":
+        if per != "file":
             return EOS
         return self.encode(["\n"], 1)[0][0]
 
@@ -178,7 +189,7 @@ class Tokens:
             begin: this token goes before each text, which keeps its last tokens and not its first.
         """
         own = Tokenizer.from_str(self.json())
-        if eos or begin is not None:
+        if (eos and not self._ends_texts) or begin is not None:
             number = self.end if begin is None else begin
             mark = {"id": "MARK", "ids": [number], "tokens": [own.id_to_token(number)]}
             single = "$A MARK" if begin is None else "MARK $A"
@@ -195,12 +206,14 @@ class Tokens:
         return json.dumps(content, ensure_ascii=False, indent=1)
 
     def encode(self, texts: Sequence[Text], limit: int, *, eos: bool = False, bos: bool = False) -> list[list[int]]:
-        """Token numbers of each text or pair, at most `limit` of them, at least one; `bos` and `eos` go around them.
+        """Token numbers of each text or pair, at most `limit` of them, at least one; `start` and `end` go around them
+        with `bos` and `eos`.
 
         Of a pair that is cut, the longer text loses tokens until both are of one length.
         """
-        rows = [encoding.ids for encoding in self._cutting(limit - bos - eos).encode_batch_fast(list(texts))]
-        return [[BOS] * bos + (row or [self.unk] * (not eos)) + [self.end] * eos for row in rows]
+        added = eos and not self._ends_texts
+        rows = [encoding.ids for encoding in self._cutting(limit - bos - added).encode_batch_fast(list(texts))]
+        return [[self.start] * bos + (row or [self.unk] * (not eos)) + [self.end] * added for row in rows]
 
     def unknown(self, texts: Sequence[str]) -> tuple[int, int]:
         """How many tokens of the texts are the unknown one, and for how many bytes of UTF-8 these stand."""

@@ -8,7 +8,7 @@ from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of
 from ptapp_core.settings.own import is_own
 from ptapp_nlp.card import Card
-from ptapp_nlp.config import CAUSAL, SUPERVISED
+from ptapp_nlp.config import CAUSAL, SEQ2SEQ, SUPERVISED
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
@@ -37,6 +37,11 @@ def _built(card: Card, outputs: int, pretrained: bool) -> nn.Module:
     task, options = card.task, card.options
     if is_own(card.name):
         return own_network(card, outputs)
+    if card.name == SEQ2SEQ:
+        from ptapp_nlp.models.seq2seq import Seq2Seq  # transformers takes seconds to import
+
+        assert card.encoder is not None
+        return Seq2Seq(card.encoder, card.pretrained if pretrained else None, card.pad, lora=options.lora)
     if task == "translate":
         return Translator(card.vocab, options.dim, options.heads, **_rest(card))
     if task == "generate" and card.name == "transformer":

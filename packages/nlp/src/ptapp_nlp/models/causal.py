@@ -11,14 +11,22 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache
 from transformers.models.auto import modeling_auto
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.encoder import Encoder
-from ptapp_nlp.models.pretrained import add_lora, as_plain, configuration, known_positions, loaded, own_tokenizer
+from ptapp_nlp.models.pretrained import (
+    add_lora,
+    as_plain,
+    configuration,
+    known_positions,
+    loaded_whole,
+    own_tokenizer,
+    refuse_tokens_beyond,
+    tie_output,
+)
 
 _CAUSAL: Mapping[str, Any] = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 _ALIKE = 0.02  # of the spread of the logits: more than rounding (TF32 too), and far less than a token that is dropped
@@ -64,14 +72,11 @@ class CausalLanguageModel(nn.Module):
         super().__init__()
         self.model, self.pad, self.vocab = _model(AutoModelForCausalLM, config, source), pad, vocab
         self.positions = known_positions(self.model)
-        output, embedding = self.model.get_output_embeddings(), self.model.get_input_embeddings()
-        if output.weight is embedding.weight:
-            output = _Tied(embedding, output.bias)  # a weight that is stored once has one name
-            self.model.set_output_embeddings(output)
+        tie_output(self.model)
         if source is not None:
             _refuse_unfit(self, pad, f"--pretrained {source}: a {self.model.config.model_type}")
         if lora is not None:
-            add_lora(self.model, lora, above=output)
+            add_lora(self.model, lora, above=self.model.get_output_embeddings())
 
     def forward(self, ids: Tensor) -> Tensor:
         """Token numbers, int64 (N, L), padded on the right, to logits, float (N, L, vocab)."""
@@ -120,25 +125,6 @@ class CausalSession:
         return self.model.logits(tokens, past_key_values=self.cache, use_cache=True)[:, -1]
 
 
-class _Tied(nn.Module):
-    """An output layer that has the weights of the embedding (Press and Wolf 2017), and no copy of them."""
-
-    embedding: nn.Embedding
-
-    def __init__(self, embedding: nn.Embedding, bias: nn.Parameter | None) -> None:
-        super().__init__()
-        self.bias = bias
-        self.__dict__["embedding"] = embedding  # no part of this module: its weights have their name already
-
-    @property
-    def weight(self) -> Tensor:
-        """That of the embedding, whose dtype Mamba asks for."""
-        return self.embedding.weight
-
-    def forward(self, states: Tensor) -> Tensor:
-        return functional.linear(states, self.weight, self.bias)
-
-
 def describe(source: str) -> dict[str, Any]:
     """The configuration of a decoder, as plain data that the classes above build it from.
 
@@ -170,12 +156,7 @@ def causal_tokens(source: str, *, writes: bool) -> Tokens:
             f"--pretrained {source}: its tokenizer has no token for the end of a text; name its eos_token in "
             "tokenizer_config.json"
         )
-    size = configuration(source).get_text_config().vocab_size
-    if (most := max(backend.get_vocab().values())) >= size:
-        raise UserError(
-            f"--pretrained {source}: its tokenizer has a token {most}, and the weights end at {size - 1}; "
-            "give the tokenizer that they learned with"
-        )
+    refuse_tokens_beyond(configuration(source).get_text_config().vocab_size, backend, source)
     backend.encode_special_tokens = True  # a text may say the name of a mark
     if end in backend.encode(tokenizer.eos_token, add_special_tokens=False).ids:
         raise UserError(f"--pretrained {source}: its tokenizer takes {tokenizer.eos_token} in a text for its end")
@@ -198,9 +179,7 @@ def _model(form: Any, config: Mapping[str, Any], source: str | None) -> Any:
     if source is None:
         # No number of its own is padding: all rows of the embedding learn.
         return form.from_config(AutoConfig.for_model(**{**config, "pad_token_id": None})).float()
-    model, found = loaded(form, source, "its weights", use_safetensors=True, output_loading_info=True)
-    if lacking := sorted(found["missing_keys"]):
-        raise UserError(f"--pretrained {source}: its weights lack {lacking[0]}; give a folder with all of them")
+    model = loaded_whole(form, source)
     model.config.pad_token_id = None
     return model.float()
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
@@ -27,6 +28,14 @@ def loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
             f"--pretrained {source}: {what} cannot be loaded ({reason}); without a network give a local folder with "
             "config.json, model.safetensors and tokenizer.json"
         ) from error
+
+
+def loaded_whole(form: Any, source: str) -> Any:
+    """The model of a folder or the hub; raises UserError where the weights lack a part of it."""
+    model, found = loaded(form, source, "its weights", use_safetensors=True, output_loading_info=True)
+    if lacking := sorted(found["missing_keys"]):
+        raise UserError(f"--pretrained {source}: its weights lack {lacking[0]}; give a folder with all of them")
+    return model
 
 
 def configuration(source: str) -> Any:
@@ -58,6 +67,15 @@ def own_tokenizer(source: str) -> tuple[Any, Tokenizer]:
     return tokenizer, backend
 
 
+def refuse_tokens_beyond(size: int, backend: Tokenizer, source: str) -> None:
+    """Raises UserError where a tokenizer has more tokens than the weights."""
+    if (most := max(backend.get_vocab().values())) >= size:
+        raise UserError(
+            f"--pretrained {source}: its tokenizer has a token {most}, and the weights end at {size - 1}; "
+            "give the tokenizer that they learned with"
+        )
+
+
 def known_positions(model: nn.Module) -> int | None:
     """The most tokens that a model has positions for; None where it knows only how far apart two tokens are."""
     config: Any = model.config
@@ -75,6 +93,54 @@ def known_positions(model: nn.Module) -> int | None:
     sizes = [table.num_embeddings for table in tables if isinstance(table, nn.Embedding)]
     sizes += [len(table) for table in tables if isinstance(table, Tensor)]
     return min(size for size in (most, *sizes) if size is not None) - max(offsets, default=0)
+
+
+class _Tied(nn.Module):
+    """An output layer that has the weights of the embedding (Press and Wolf 2017), and no copy of them."""
+
+    embedding: nn.Embedding
+
+    def __init__(self, embedding: nn.Embedding, bias: nn.Parameter | None) -> None:
+        super().__init__()
+        self.bias = bias
+        self.__dict__["embedding"] = embedding  # no part of this module: its weights have their name already
+
+    @property
+    def weight(self) -> Tensor:
+        """That of the embedding, whose dtype Mamba asks for."""
+        return self.embedding.weight
+
+    def forward(self, states: Tensor) -> Tensor:
+        return functional.linear(states, self.weight, self.bias)
+
+
+def tie_output(model: Any) -> None:
+    """Gives an output layer that has the weights of the embedding no name of its own for them, in place."""
+    output, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    if output.weight is embedding.weight:
+        model.set_output_embeddings(_Tied(embedding, output.bias))
+
+
+def store_once(model: nn.Module) -> None:
+    """Leaves a weight that has several names one of them in the model's state, in which it is then once."""
+    first: dict[int, str] = {}
+    again: dict[str, str] = {}
+    for name, weight in model.named_parameters(remove_duplicate=False):
+        known = first.setdefault(id(weight), name)
+        if known != name:
+            again[name] = known
+
+    def leave_out(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+        for name in again:
+            state.pop(f"{prefix}{name}", None)
+
+    def put_in(module: nn.Module, state: dict[str, Any], prefix: str, *others: Any) -> None:
+        for name, known in again.items():
+            if f"{prefix}{known}" in state:
+                state[f"{prefix}{name}"] = state[f"{prefix}{known}"]
+
+    model.register_state_dict_post_hook(leave_out)
+    model.register_load_state_dict_pre_hook(put_in)
 
 
 def add_lora(model: nn.Module, rank: int, *, above: nn.Module | None = None) -> None:

@@ -154,6 +154,10 @@ class Translator(nn.Module):
         x = self.embedding(target, places)
         return self.embedding.logits(self.decoder(x, memory, memory_keep=memory_keep, causal=True, cache=cache))
 
+    def new_cache(self) -> list[Cache]:
+        """A cache for `decode` that has seen nothing."""
+        return self.decoder.new_cache()
+
     def maps(self, source: Tensor, target: Tensor) -> list[Tensor]:
         """What each layer of the decoder looks at in the source: attention weights, float (N, heads, T, S)."""
         memory, keep = self.encode(source)
