@@ -44,6 +44,7 @@ def runtime_of(settings: JobSettings) -> Runtime:
         deterministic=settings.deterministic,
         threads=settings.threads,
         sharded=isinstance(settings, TrainSettings) and settings.parallel == "fsdp",
+        timeout=settings.timeout,
     ).set_up_process()
     if len(set(runtime.gather(str(settings.resume)))) > 1:
         raise UserError("--resume auto: the ranks see different runs: --run-dir must be a disk that all machines share")

@@ -10,11 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from ptapp_core.cli.app import SAID
 from ptapp_core.cli.child import child_command
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.runtime import STOPS
-from ptapp_core.machine.terminal import tell
+from ptapp_core.machine.terminal import SAID, tell
 from ptapp_core.settings.ranks import Ranks, machines
 
 _MEETING = 900  # seconds that machines wait for as many as they need
