@@ -3,10 +3,11 @@
 import atexit
 import gc
 import os
+import platform
 import random
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
@@ -221,6 +222,20 @@ class Runtime:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def refuse_unequal(self, facts: Mapping[str, str], remedy: str) -> None:
+        """Raises UserError on all ranks where one of them has another fact than rank 0, and says which rank and fact.
+
+        `facts` are by what the message calls them.
+        """
+        (first, expected), *others = self.gather((platform.node(), facts))
+        for rank, (host, found) in enumerate(others, start=1):
+            for name in {**expected, **found}:
+                here, there = (of_rank.get(name, "not there") for of_rank in (expected, found))
+                if here != there:
+                    raise UserError(
+                        f"{name} is {here} on rank 0 ({first}) and {there} on rank {rank} ({host}): {remedy}"
+                    )
 
     def together(self, action: Callable[[], T]) -> list[T]:
         """What `action` returns on every rank; a UserError or OSError of one rank is raised on all of them."""
