@@ -1,6 +1,8 @@
 """A rank that hangs is named with the place where it is, and ends the job; a slow one is left alone."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -58,6 +60,35 @@ def test_a_rank_that_is_slow_and_ranks_that_do_not_wait_for_each_other_are_left_
     assert done.returncode == 0, done.stderr
     assert not (run / "stacks.txt").exists()
     assert status(run) == "finished"
+
+
+HANGS_ONCE = """import os, time
+from torch import nn
+class Net(nn.Linear):
+    def __init__(self, features, classes):
+        super().__init__(features, classes)
+        self.calls = 0
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 30 and os.environ["RANK"] == "1" and not os.path.exists("hung"):
+            open("hung", "w").close()
+            time.sleep(600)
+        return super().forward(x)
+"""
+
+
+def test_a_job_of_the_command_line_goes_on_after_a_hang_and_says_one_line_of_it(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(HANGS_ONCE)
+    words = "tabular train --model nets.py:Net --epochs 8 --nproc 2 --timeout 3 --device cpu --threads 1 --log-to none"
+    again = ["--name", "night", "--resume", "auto", "--max-restarts", "1"]
+    command = [sys.executable, "-m", "ptapp_core.cli.main", *words.split(), *again]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ptapp: error: rank 1 (")
+    assert "nets.py:11 in forward" in line
+    assert "continuing from step" in done.stdout
+    assert len(list(tmp_path.glob("runs/*/*/stacks.txt"))) == 1
 
 
 def test_a_limit_for_ranks_is_refused_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
