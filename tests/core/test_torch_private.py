@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 from torchvision.models import mnasnet0_5
 
@@ -144,3 +145,16 @@ def test_no_other_file_uses_a_private_name_of_torch() -> None:
                 words = ast.unparse(node).split(".")
             private = [word for word in words[1:] if re.fullmatch(r"_(?!_)\w+", word)]
             assert not (words[:1] in (["torch"], ["nn"]) and private), f"{path}:{node.lineno}: {'.'.join(words)}"
+
+
+def test_the_number_of_collectives_is_that_of_those_begun() -> None:
+    assert torch_private.collectives_made() == 0
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        assert torch_private.collectives_made() == 0
+        dist.all_reduce(torch.ones(1))
+        dist.all_gather_object([None], "word")  # the length, then the bytes
+        assert torch_private.collectives_made() == 3
+    finally:
+        dist.destroy_process_group()
+    assert torch_private.collectives_made() == 0

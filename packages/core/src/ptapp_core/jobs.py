@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -14,10 +15,11 @@ from torch.optim import Optimizer
 
 from ptapp_core.data.members import FILE as SAMPLES
 from ptapp_core.data.members import Member, Members
-from ptapp_core.data.split import Division
+from ptapp_core.data.split import SPLITS, Division
 from ptapp_core.errors import UserError, counted, one_line
 from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
 from ptapp_core.machine.memory import within_memory
+from ptapp_core.machine.reach import versions
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.torch_private import BatchNorm
 from ptapp_core.nn.rounding import begin_rounding
@@ -26,7 +28,9 @@ from ptapp_core.runs.checkpoint import card_digest, load_weights, manifest_of, s
 from ptapp_core.runs.formats import refuse_other_format
 from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Meta, checked
+from ptapp_core.settings.fields import flag
 from ptapp_core.settings.own import code_of, is_own, refuse_code_of, short_name
+from ptapp_core.settings.toml import toml_value
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
@@ -35,7 +39,7 @@ S = TypeVar("S", bound=TrainSettings)
 def runtime_of(settings: JobSettings) -> Runtime:
     """The device, precision and seeds that the settings ask for, of which this process is given what is global.
 
-    Raises UserError where the ranks do not continue the same run.
+    Raises UserError where the ranks do not continue the same run, or differ in their settings, versions or code.
     """
     runtime = Runtime(
         settings.device,
@@ -44,10 +48,28 @@ def runtime_of(settings: JobSettings) -> Runtime:
         deterministic=settings.deterministic,
         threads=settings.threads,
         sharded=isinstance(settings, TrainSettings) and settings.parallel == "fsdp",
+        timeout=settings.timeout,
     ).set_up_process()
     if len(set(runtime.gather(str(settings.resume)))) > 1:
         raise UserError("--resume auto: the ranks see different runs: --run-dir must be a disk that all machines share")
+    runtime.refuse_unequal(_facts(settings, runtime), "start the same command, with the same code, on all machines")
     return runtime
+
+
+def _facts(settings: JobSettings, runtime: Runtime) -> dict[str, str]:
+    """What the ranks of a job must have in common before they read its data, by what a message calls it."""
+    files = {name: [file for file in code_of(code) if file.is_file()] for name, code in settings.own_code().items()}
+    code = {name: sha256(b"".join(file.read_bytes() for file in found)) for name, found in files.items()}
+    beside = {
+        name: toml_value(getattr(settings, name)) for name in (*settings.lengths, "parallel") if hasattr(settings, name)
+    }
+    given = {**settings.kept(), **beside, "precision": runtime.precision}
+    return {
+        **versions(),
+        "the type of the device": runtime.device.type,
+        **{flag(name): value for name, value in given.items()},
+        **{f"the code of {flag(name)}": f"of digest {digest.hexdigest()[:12]}" for name, digest in code.items()},
+    }
 
 
 def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str | tuple[str, ...] = "") -> Optimizer:
@@ -204,6 +226,8 @@ def run_of(
     settings = settings.with_full_paths()
     if settings.precision == "auto":  # which may be another one on the machine that resumes the run
         settings = settings.model_copy(update={"precision": runtime.precision})
+    if members is not None:
+        runtime.refuse_unequal(_splits(members), "copy the same data to all machines")
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:
         meta = read_json(settings.resume / "meta.json")
@@ -240,6 +264,16 @@ def run_of(
     if isinstance(settings, TrainSettings) and settings.folds is not None:  # only now: the data may not have so many
         run.say(f"fold {settings.fold} of {settings.folds}")
     return run
+
+
+def _splits(members: Members) -> dict[str, str]:
+    """What the ranks of a job must have in common of its samples, by what a message calls it."""
+    parts = {f"the {name} split": Members(members.part(name)) for name in SPLITS}
+    digests = {name: sha256(part.text().encode(errors="surrogateescape")) for name, part in parts.items()}
+    return {
+        name: f"{counted(len(part.rows), 'sample')} of digest {digests[name].hexdigest()[:12]}"
+        for name, part in parts.items()
+    }
 
 
 def less_place(model: Any) -> Any:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -17,7 +16,7 @@ from typer.core import TyperCommand
 from typer.main import get_command
 
 from ptapp_core.errors import CheckFailed, Interrupted, UserError
-from ptapp_core.machine.terminal import silence, tell
+from ptapp_core.machine.terminal import silence, speaks_first, tell
 
 if TYPE_CHECKING:  # listing commands does without pydantic
     from ptapp_core.settings.base import Settings
@@ -157,12 +156,13 @@ def run(app: typer.Typer, argv: Sequence[str] | None = None) -> int:
         if "DataLoader worker" in str(error):  # torch raises it wherever the job is when a worker dies
             text = "a process that loads data was killed, as happens when memory is short: give fewer --workers"
             return _stop(f"ptapp: error: {text}", error, debug)
-        unreached = "connectFullMesh failed" in str(error)
-        if "RANK" not in os.environ or not (unreached or "by peer" in str(error)) or debug:
+        unreached, silent = "connectFullMesh failed" in str(error), "Timed out" in str(error)
+        if "RANK" not in os.environ or not (unreached or silent or "by peer" in str(error)) or debug:
             raise
         time.sleep(10)  # the launcher ends this rank when it has seen the failed one; only that one's code counts
-        if unreached:
-            text = f"this rank cannot reach another one ({str(error).rpartition('] ')[2]}); see `ptapp dist check`"
+        if unreached or silent:
+            what = "has lost" if silent else "cannot reach"
+            text = f"this rank {what} another one ({str(error).rpartition('] ')[2]}); see `ptapp dist check`"
             return _stop(f"ptapp: error: {text}", error, debug, code=1)
         return 1
 
@@ -183,28 +183,9 @@ def _stop(line: str, error: BaseException, debug: bool, code: int = 2) -> int:
         import traceback
 
         traceback.print_exception(error)
-    if _speaks_first(code):
+    if speaks_first(code):
         tell(line.replace("\n", " "), sys.stderr)
     return code
-
-
-SAID = "said"
-"""The file in which the rank that says why the job stops leaves its exit code, for `ranks`."""
-
-
-def _speaks_first(code: int) -> bool:
-    """Whether this rank prints the error: the first of several that fail, or the only one."""
-    own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # lies in a folder of this rank, in one that the ranks share
-    if own_file is None:
-        return code == 1 or os.environ.get("RANK", "0") == "0"  # what a check finds may concern this rank alone
-    try:
-        with (Path(own_file).parent.parent / SAID).open("x") as file:
-            file.write(str(code))
-    except (FileExistsError, FileNotFoundError):  # the folder goes with a rank that ended before (see `ranks`)
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _usage(error: typer.TyperException) -> str:

@@ -47,7 +47,7 @@ def end_with(parent: int, folder: str) -> None:
 
 
 def remove(folder: str) -> None:
-    """Removes the parent's folder, first its name: no child that ends later speaks there again (`cli.SAID`)."""
+    """Removes the parent's folder, first its name: no child that ends later speaks there again (`terminal.SAID`)."""
     if not folder:
         return
     gone = f"{folder}-gone"

@@ -10,11 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-from ptapp_core.cli.app import SAID
 from ptapp_core.cli.child import child_command
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.runtime import STOPS
-from ptapp_core.machine.terminal import tell
+from ptapp_core.machine.terminal import SAID, tell
 from ptapp_core.settings.ranks import Ranks, machines
 
 _MEETING = 900  # seconds that machines wait for as many as they need
@@ -51,6 +50,9 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks.nproc)))
     # Else ranks that start again read in torch's store where the ranks before them were, and wait for those.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
+    os.environ.setdefault(
+        "TORCH_CPP_LOG_LEVEL", "ERROR"
+    )  # else a rank warns, with its C++ frames, that another has gone
     needed = counted(machines(ranks.nnodes).least, "machine")
     config = _configuration(ranks, logs)
     if ranks.rdzv:

@@ -3,11 +3,13 @@
 import atexit
 import gc
 import os
+import platform
 import random
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -19,9 +21,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.machine.watch import Watch
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """What asks a job to save itself and end: `kill`, Ctrl-C, a terminal that was closed, a scheduler before its limit."""
+
+TIMEOUT = 1800.0
+"""Seconds that a rank may keep the others waiting: longer than it takes to measure or to save most models."""
 
 T = TypeVar("T")
 M = TypeVar("M", bound=nn.Module)
@@ -78,6 +84,7 @@ class Runtime:
         deterministic: refuse operations whose result may differ between two runs; slower on a GPU.
         threads: number of threads of this process; None keeps torch's choice.
         sharded: ranks keep a share each of the weights, gradients and optimizer state, and not all of them.
+        timeout: seconds that a rank may keep the others waiting (see `watch`).
 
     Raises:
         UserError: the device or the precision is not there, or nothing can be sharded.
@@ -92,6 +99,7 @@ class Runtime:
         deterministic: bool = False,
         threads: int | None = None,
         sharded: bool = False,
+        timeout: float = TIMEOUT,
     ) -> None:
         self.device = choose_device(device)
         if precision == "auto":
@@ -103,11 +111,15 @@ class Runtime:
         self._grouped = "WORLD_SIZE" in os.environ and not dist.is_initialized()
         if self._grouped:
             # Control messages (counts, stop flags, metrics) are host numbers: gloo carries them without a device sync.
-            dist.init_process_group("cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo")
+            # torch's own limit is beyond ours, which says more.
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout + 60)
+            )
             if self.device.type != "cuda":  # NCCL would wait here for the other ranks
                 atexit.register(_leave_group)
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.watch = Watch(timeout) if self._grouped and self.world > 1 else None
         self.seed = seed
         self.sharded = sharded
         if sharded and self.world == 1:
@@ -219,6 +231,20 @@ class Runtime:
         values: list[Any] = [None] * self.world
         dist.all_gather_object(values, value)
         return values
+
+    def refuse_unequal(self, facts: Mapping[str, str], remedy: str) -> None:
+        """Raises UserError on all ranks where one of them has another fact than rank 0, and says which rank and fact.
+
+        `facts` are by what the message calls them.
+        """
+        (first, expected), *others = self.gather((platform.node(), facts))
+        for rank, (host, found) in enumerate(others, start=1):
+            for name in {**expected, **found}:
+                here, there = (of_rank.get(name, "not there") for of_rank in (expected, found))
+                if here != there:
+                    raise UserError(
+                        f"{name} is {here} on rank 0 ({first}) and {there} on rank {rank} ({host}): {remedy}"
+                    )
 
     def together(self, action: Callable[[], T]) -> list[T]:
         """What `action` returns on every rank; a UserError or OSError of one rank is raised on all of them."""

@@ -5,6 +5,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TextIO
 
 
@@ -46,3 +47,22 @@ def folded(text: str, width: int) -> str:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a line on the stream can be overwritten; Python has no stream where the file was closed."""
     return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+SAID = "said"
+"""The file in which the rank that says why the job stops leaves its exit code, for `ranks`."""
+
+
+def speaks_first(code: int) -> bool:
+    """Whether this rank prints the error: the first of several that fail, or the only one."""
+    own_file = os.environ.get("TORCHELASTIC_ERROR_FILE")  # lies in a folder of this rank, in one that the ranks share
+    if own_file is None:
+        return code == 1 or os.environ.get("RANK", "0") == "0"  # what a check finds may concern this rank alone
+    try:
+        with (Path(own_file).parent.parent / SAID).open("x") as file:
+            file.write(str(code))
+    except (FileExistsError, FileNotFoundError):  # the folder goes with a rank that ended before (see `ranks`)
+        return False
+    except OSError:
+        return True
+    return True

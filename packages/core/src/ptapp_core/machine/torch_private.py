@@ -11,6 +11,7 @@ from types import MethodType
 from typing import Any, cast
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils import _python_dispatch
@@ -20,6 +21,7 @@ __all__ = [
     "ConvNd",
     "DispatchMode",
     "call_first",
+    "collectives_made",
     "copy_each",
     "keep_loops",
     "lerp_each",
@@ -105,3 +107,12 @@ def keep_loops() -> Iterator[None]:
 def load_any_version(net: nn.Module) -> None:
     """Lets a module that asks for torch.save's version numbers, as torchvision's MNASNet does, load without them."""
     net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)  # type: ignore[method-assign]
+
+
+def collectives_made() -> int:
+    """How many collectives this process has begun with all ranks of its job; 0 where it has left them.
+
+    On a GPU it is those of numbers on the processor, of which each step has one.
+    """
+    group: Any = dist.group.WORLD
+    return 0 if group is None else int(group._get_backend(torch.device("cpu"))._get_sequence_number_for_group())

@@ -93,6 +93,8 @@ class Run:
         if meta.exists() and not resume:
             raise UserError(f"{self.path} already holds a run; resume it or choose another directory")
         runtime.barrier()  # every rank has looked before rank 0 writes
+        if runtime.watch:
+            runtime.watch.note = self._note_hang
         self._config, self._described = config, False
         if runtime.is_main:
             created = read_json(meta).get("created") if meta.exists() else None
@@ -120,6 +122,13 @@ class Run:
                 self._status(status)
             if kind is None and "mlflow" in self._log_to:
                 log_report(self.path)
+
+    def _note_hang(self, stacks: str) -> str:
+        """Keeps where each rank was when one of them hung; returns what the message says of it."""
+        self._end(RuntimeError)
+        file = self.path / "stacks.txt"
+        write_text(file, stacks)
+        return f"; the stacks of all ranks are in {file}; continue it with --resume {self.path}"
 
     def say(self, text: str) -> None:
         """A line for the user, above the progress line if there is one."""

@@ -1,5 +1,6 @@
 """Options that would do nothing: each is for something, and is refused where a job has nothing of the kind."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -26,6 +27,9 @@ OF_ANY_JOB = (
         "--schedule step, multistep, exponential, cyclic and plateau",
     ),
     Only(("power",), lambda job: job.schedule == "polynomial", "--schedule polynomial"),
+    Only(
+        ("timeout",), lambda job: not job.ranks.one or "WORLD_SIZE" in os.environ, "several ranks (--nproc, --nnodes)"
+    ),
     Only(("average_decay",), lambda job: job.average == "ema", "--average ema"),
 )
 OF_DATA = (

@@ -8,8 +8,8 @@ MACHINES = "machines that each run this command: N, or LEAST:MOST, which may joi
 MEETING = "HOST:PORT at which the machines of --nnodes meet: a free port of one of them"
 
 _PLACE = re.compile(r"[A-Za-z0-9][\w.-]*:[0-9]{1,5}")
-OF_MACHINES = ("nnodes", "rdzv", "max_restarts")
-"""The settings of several machines and of ranks that start again; some commands have none of them."""
+OF_MACHINES = ("nnodes", "rdzv", "max_restarts", "timeout")
+"""The settings of several machines and of ranks that start again or hang; some commands have none of them."""
 
 
 class Range(NamedTuple):

@@ -73,6 +73,9 @@ class JobSettings(Settings):
     max_restarts: int = option(
         0, "how often the ranks of a machine are started again when one fails", group="Device", ge=0, le=1000
     )
+    timeout: float = option(
+        1800.0, "seconds that a rank may keep the others waiting; then the job ends", group="Device", ge=1, le=86400
+    )
     deterministic: bool = option(False, "same bits on every run of a GPU too, at some speed", group="Device")
     threads: int | None = option(None, "CPU threads per process; none: torch decides", group="Device", ge=1, le=1024)
 
