@@ -30,7 +30,7 @@ class Tabular(InMemory[TrainTabular, Cells, Network, Card]):
         """The model with the statistics of the training cells, and its card."""
         part = data.part("train")
         kind = kind_for(settings.kind, data.classes, part.labels)
-        columns = {"columns": tuple(data.columns), "label_columns": tuple(data.label_columns)}
+        columns: dict[str, Any] = {"columns": tuple(data.columns), "label_columns": tuple(data.label_columns)}
         shape = {name: getattr(settings, name) for name in ("hidden", "layers", "embedding", "dropout")}
         card = Card(name=full_name(settings.model), **kind.card(), **columns, **shape)
         model = rebuild(card)
