@@ -30,13 +30,9 @@ class Tabular(InMemory[TrainTabular, Cells, Network, Card]):
         """The model with the statistics of the training cells, and its card."""
         part = data.part("train")
         kind = kind_for(settings.kind, data.classes, part.labels)
-        card = Card(
-            name=full_name(settings.model),
-            **kind.card(),
-            columns=tuple(data.columns),
-            label_columns=tuple(data.label_columns),
-            **{name: getattr(settings, name) for name in ("hidden", "layers", "embedding", "dropout")},
-        )
+        columns: dict[str, Any] = {"columns": tuple(data.columns), "label_columns": tuple(data.label_columns)}
+        shape = {name: getattr(settings, name) for name in ("hidden", "layers", "embedding", "dropout")}
+        card = Card(name=full_name(settings.model), **kind.card(), **columns, **shape)
         model = rebuild(card)
         model.kind = kind  # with the buffers that a kind of the user's own has from the targets, and no card
         model.measure(part.inputs)
