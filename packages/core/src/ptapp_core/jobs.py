@@ -226,7 +226,7 @@ def run_of(
     settings = settings.with_full_paths()
     if settings.precision == "auto":  # which may be another one on the machine that resumes the run
         settings = settings.model_copy(update={"precision": runtime.precision})
-    if members is not None:
+    if members is not None and runtime.world > 1:  # the digests of many samples take a while
         runtime.refuse_unequal(_splits(members), "copy the same data to all machines")
     before = Members.read(settings.resume) if settings.resume is not None and members is not None else None
     if settings.resume is not None:

@@ -50,9 +50,7 @@ def _launch(ranks: Ranks, logs: str, remedy: str) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // ranks.nproc)))
     # Else ranks that start again read in torch's store where the ranks before them were, and wait for those.
     os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1")
-    os.environ.setdefault(
-        "TORCH_CPP_LOG_LEVEL", "ERROR"
-    )  # else a rank warns, with its C++ frames, that another has gone
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a rank shows its C++ frames where another has gone
     needed = counted(machines(ranks.nnodes).least, "machine")
     config = _configuration(ranks, logs)
     if ranks.rdzv:
