@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,9 @@ def status(run: Path) -> str:
 def test_a_rank_that_hangs_is_named_with_its_line_and_all_stacks_are_kept(
     case: str, place: str, tmp_path: Path
 ) -> None:
-    begun = time.monotonic()
     run = tmp_path / "run"
     done = process([case, str(run), "3"], ranks=3, function="core.hang_job:main", imports=IMPORTS)
     assert done.returncode == 1
-    assert time.monotonic() - begun < 100  # and not the 600 s of the nap, nor the minute more that torch would wait
     (line,) = [line for line in done.stderr.splitlines() if "ptapp" in line]
     assert line.startswith("ptapp: error: rank 1 (")
     assert "did not come to the other ranks within --timeout 3 s: it is at " in line

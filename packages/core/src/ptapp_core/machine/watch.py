@@ -114,12 +114,19 @@ class Watch:
                 late = {rank: known[rank][1] for rank, number in enumerate(made) if number == min(made)}
                 self._say(late, heard)
                 store.set("said", "")
-            until = time.monotonic() + _GRACE
-            while time.monotonic() < until and not store.check(["said"]):
-                time.sleep(self._pause)
+            self._wait_for(store, ["said"])
+            store.set(f"left/{self._place.rank}", "")
+            if self._place.rank == 0:  # the store goes with it, and those that have not judged by then would not end
+                self._wait_for(store, [f"left/{rank}" for rank in heard])
         for child in multiprocessing.active_children():
             child.kill()
         os._exit(1)  # the main thread waits in torch, or hangs, and hears of no exception
+
+    def _wait_for(self, store: Store, keys: list[str]) -> None:
+        """Until the keys are there, or the time is up that a rank has to answer."""
+        until = time.monotonic() + _GRACE
+        while time.monotonic() < until and not store.check(keys):
+            time.sleep(self._pause)
 
     def _say(self, late: Mapping[int, str], heard: Mapping[int, Where]) -> None:
         """Says which ranks are late, on which machines."""
