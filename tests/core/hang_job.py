@@ -53,7 +53,7 @@ class SlowData:
 
 NAPS: dict[str, Any] = {
     "module": lambda: time.sleep(FOR_EVER),
-    "busy": lambda: ctypes.PyDLL(None).sleep(25),  # which leaves other threads no turn
+    "busy": lambda: ctypes.PyDLL(None).sleep(40),  # which leaves other threads no turn
 }
 
 
@@ -68,7 +68,7 @@ def job(case: str, folder: Path, timeout: float) -> None:
 
     def evaluate(measured: nn.Module) -> dict[str, float]:
         if case == "slow" and runtime.is_main:
-            time.sleep(0.7 * timeout)
+            time.sleep(0.4 * timeout)
         if case == "alone":  # no rank waits for another one
             time.sleep(1.5 * timeout)
         return {"loss": runtime.total(1.0)[0]}

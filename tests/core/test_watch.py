@@ -25,11 +25,11 @@ def test_a_rank_that_hangs_is_named_with_its_line_and_all_stacks_are_kept(
     case: str, place: str, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    done = process([case, str(run), "3"], ranks=3, function="core.hang_job:main", imports=IMPORTS)
+    done = process([case, str(run), "8"], ranks=3, function="core.hang_job:main", imports=IMPORTS)
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if "ptapp" in line]
     assert line.startswith("ptapp: error: rank 1 (")
-    assert "did not come to the other ranks within --timeout 3 s: it is at " in line
+    assert "did not come to the other ranks within --timeout 8 s: it is at " in line
     assert "hang_job.py:" in line
     assert f"{place}; the stacks of all ranks are in {run}/stacks.txt; continue it with --resume {run}" in line
     assert "Traceback" not in done.stderr
@@ -42,18 +42,18 @@ def test_a_rank_that_hangs_is_named_with_its_line_and_all_stacks_are_kept(
 
 def test_a_rank_that_does_not_answer_is_named(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = process(["busy", str(run), "2"], ranks=2, function="core.hang_job:main", imports=IMPORTS)
+    done = process(["busy", str(run), "6"], ranks=2, function="core.hang_job:main", imports=IMPORTS)
     assert done.returncode
     assert "ptapp: error: rank 1 (" in done.stderr
     assert "it is stopped, cut off, or busy outside Python, for it does not answer" in done.stderr
 
 
-@pytest.mark.parametrize("case", ["slow", "alone"])
+@pytest.mark.parametrize(("case", "limit"), [("slow", "12"), ("alone", "5")])
 def test_a_rank_that_is_slow_and_ranks_that_do_not_wait_for_each_other_are_left_alone(
-    case: str, tmp_path: Path
+    case: str, limit: str, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    done = process([case, str(run), "4"], ranks=2, function="core.hang_job:main", imports=IMPORTS)
+    done = process([case, str(run), limit], ranks=2, function="core.hang_job:main", imports=IMPORTS)
     assert done.returncode == 0, done.stderr
     assert not (run / "stacks.txt").exists()
     assert status(run) == "finished"
@@ -76,7 +76,7 @@ class Net(nn.Linear):
 
 def test_a_job_of_the_command_line_goes_on_after_a_hang_and_says_one_line_of_it(tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(HANGS_ONCE)
-    words = "tabular train --model nets.py:Net --epochs 8 --nproc 2 --timeout 3 --device cpu --threads 1 --log-to none"
+    words = "tabular train --model nets.py:Net --epochs 8 --nproc 2 --timeout 20 --device cpu --threads 1 --log-to none"
     again = ["--name", "night", "--resume", "auto", "--max-restarts", "1"]
     command = [sys.executable, "-m", "ptapp_core.cli.main", *words.split(), *again]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
