@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from ptapp_core.errors import UserError
 from ptapp_core.serve.front import Compute, Show, Tell
@@ -59,6 +58,8 @@ class Front:
 
     def played(self, compute: Compute, show: Show, *, seed: int) -> dict[str, Any]:
         """An episode of three steps, of which the second is shown when the front is let go; that of seed 7 has none."""
+        from PIL import Image  # which a server of the toy needs for this alone
+
         if seed == 7:
             raise UserError("the world of the toy is away")
         for step in range(3):
