@@ -14,6 +14,12 @@ from serve.running import Running, install_toy, serving, until, write_model
 
 
 @pytest.fixture(scope="module")
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that is not there yet, for which a toy model waits that names it."""
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """One with two versions, for all tests of a file."""
     folder = tmp_path_factory.mktemp("toy")

@@ -12,11 +12,6 @@ from serve.running import Running, serving, until, write_model
 
 
 @pytest.fixture(scope="module")
-def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("gate") / "open"
-
-
-@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, gate: Path) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("play")
     write_model(folder / "models" / "held" / "1", takes="observation", plays=True, gate=str(gate))

@@ -18,9 +18,7 @@ from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
 
 _USUAL_LENGTH = 128  # tokens, where the user chose none and the pretrained model reads so many
-_AT_ONCE = (
-    64  # texts that are measured at once; of a pretrained model that writes, whose vocabulary is large, an eighth
-)
+_AT_ONCE = 64  # texts that are measured at once; of `WRITERS`, whose vocabularies are large, an eighth
 
 
 class Options(Typed):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from tokenizers import AddedToken
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, DynamicCache
+from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 from transformers.models.auto import modeling_auto
 
 from ptapp_core.errors import UserError
@@ -20,9 +20,9 @@ from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.pretrained import (
     add_lora,
     as_plain,
+    built,
     configuration,
     known_positions,
-    loaded_whole,
     own_tokenizer,
     refuse_tokens_beyond,
     tie_output,
@@ -176,12 +176,10 @@ def causal_tokens(source: str, *, writes: bool) -> Tokens:
 
 def _model(form: Any, config: Mapping[str, Any], source: str | None) -> Any:
     """The model of a configuration in fp32; raises UserError where the weights lack a part of it."""
-    if source is None:
-        # No number of its own is padding: all rows of the embedding learn.
-        return form.from_config(AutoConfig.for_model(**{**config, "pad_token_id": None})).float()
-    model = loaded_whole(form, source)
+    # No number of its own is padding: all rows of the embedding learn.
+    model = built(form, {**config, "pad_token_id": None}, source)
     model.config.pad_token_id = None
-    return model.float()
+    return model
 
 
 def _readable(ids: Tensor, pad: int) -> Tensor:

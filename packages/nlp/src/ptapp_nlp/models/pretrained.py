@@ -1,6 +1,7 @@
 """What all models of transformers have here: how they and their tokenizers are read, their positions, and LoRA."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -30,7 +31,17 @@ def loaded(kind: Any, source: str, what: str, **options: Any) -> Any:
         ) from error
 
 
-def loaded_whole(form: Any, source: str) -> Any:
+def built(form: Any, config: Mapping[str, Any], source: str | None) -> Any:
+    """The model of a class of transformers, float32: with random weights, or with those of a folder or the hub.
+
+    Raises UserError where the weights lack a part of it.
+    """
+    if source is None:
+        return form.from_config(AutoConfig.for_model(**config)).float()
+    return _loaded_whole(form, source).float()
+
+
+def _loaded_whole(form: Any, source: str) -> Any:
     """The model of a folder or the hub; raises UserError where the weights lack a part of it."""
     model, found = loaded(form, source, "its weights", use_safetensors=True, output_loading_info=True)
     if lacking := sorted(found["missing_keys"]):

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
+from transformers import AutoModelForSeq2SeqLM, DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.auto import modeling_auto
 
@@ -14,9 +14,9 @@ from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.pretrained import (
     add_lora,
     as_plain,
+    built,
     configuration,
     known_positions,
-    loaded_whole,
     own_tokenizer,
     refuse_tokens_beyond,
     store_once,
@@ -49,11 +49,7 @@ class Seq2Seq(nn.Module):
 
     def __init__(self, config: Mapping[str, Any], source: str | None, pad: int, *, lora: int | None = None) -> None:
         super().__init__()
-        if source is None:
-            self.model: Any = AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model(**config))  # type: ignore[no-untyped-call]
-        else:
-            self.model = loaded_whole(AutoModelForSeq2SeqLM, source)
-        self.model.float()
+        self.model = built(AutoModelForSeq2SeqLM, config, source)
         store_once(self)
         self.pad, self.positions = pad, known_positions(self.model)
         if source is not None:
