@@ -65,7 +65,8 @@ def _with_answers(examples: Examples, tokens: Tokens, limit: int) -> Texts:
 
 def _parts_of(examples: Examples, tokens: Tokens) -> Iterator[tuple[list[int], list[int]]]:
     """The tokens of each prompt, which may be none, and of its answer with its end."""
-    prompts = (tokens.encode([text], sys.maxsize)[0] if text else [] for text in examples.source)
+    read = tokens.encode(examples.source, sys.maxsize)
+    prompts = (prompt if text else [] for text, prompt in zip(examples.source, read, strict=True))
     return zip(prompts, tokens.encode(examples.target, sys.maxsize, eos=True), strict=True)
 
 
