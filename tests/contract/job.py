@@ -4,10 +4,11 @@ A line of stdin is a job, in JSON: the name of a function and the `words` it is 
 `err`; where it sends itself a signal: `step`, `signal`, `to_group`; and the number of the change of a file under the
 folder `within` before which it is killed: `change`. It is answered with a line, the exit status.
 The arguments are the modules to import, all domains unless some are given.
-(Importing takes most of a short job's time. A fork hashes as its parent does, so that jobs that are compared should
+(Importing takes most of a short job's time, also what torch imports at the first step of a job. A fork hashes as its parent does, so that jobs that are compared should
 come from different parents.)
 """
 
+import gc
 import importlib
 import importlib.util
 import json
@@ -27,6 +28,8 @@ from matplotlib.figure import Figure
 from ptapp_core.loop.milestones import Milestones
 
 SECONDS = 300
+AT_THE_FIRST_STEP = ("torch._dynamo", "torch.fx.experimental.symbolic_shapes")
+"""What torch itself imports only there, in ranks and in every backward pass."""
 
 
 def save_empty(figure: Figure, path: Path, **options: Any) -> None:
@@ -88,9 +91,10 @@ def domains() -> Iterator[str]:
 
 def serve() -> None:
     """Forks a process for each rank of each line; in that process, returns by way of `sys.exit`."""
-    for module in sys.argv[1:] or domains():
+    for module in (*AT_THE_FIRST_STEP, *(sys.argv[1:] or domains())):
         importlib.import_module(module)
     Figure.savefig = save_empty  # type: ignore[method-assign]
+    gc.freeze()  # else each process would search it all for cycles as it ends, and so copy it
     for line in sys.stdin:
         job = json.loads(line)
         children = []

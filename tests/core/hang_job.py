@@ -12,6 +12,7 @@ from ptapp_core.cli.app import domain, run
 from ptapp_core.data.loader import Loader
 from ptapp_core.fit import fit
 from ptapp_core.kinds.kind import Supervised
+from ptapp_core.machine import watch
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.plan import Plan
@@ -53,12 +54,13 @@ class SlowData:
 
 NAPS: dict[str, Any] = {
     "module": lambda: time.sleep(FOR_EVER),
-    "busy": lambda: ctypes.PyDLL(None).sleep(40),  # which leaves other threads no turn
+    "busy": lambda: ctypes.PyDLL(None).sleep(30),  # which leaves other threads no turn
 }
 
 
 def job(case: str, folder: Path, timeout: float) -> None:
     """Rank 1 hangs in its `data`, its `module`, or so that no thread of it runs; or rank 0 is `slow`."""
+    watch._GRACE = 4.0
     runtime = Runtime("cpu", "fp32", threads=1, timeout=timeout)
     other = runtime.rank == 1
     model = Sleepy(NAPS[case] if other and case in NAPS else lambda: None)
@@ -76,7 +78,7 @@ def job(case: str, folder: Path, timeout: float) -> None:
     task = Supervised(model, CrossEntropy())
     optimizer = torch.optim.SGD(task.parameters(), lr=0.1)
     with Run(folder, runtime) as record:
-        plan = Plan(6, eval_every=2, save_every=1)
+        plan = Plan(4, eval_every=4, save_every=1)
         fit(plan, runtime, record, task=task, source=source, optimizer=optimizer, evaluate=evaluate)
     runtime.close()
 

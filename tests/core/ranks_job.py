@@ -1,4 +1,4 @@
-"""Jobs that several ranks run for `test_ranks`, each as `python ranks_job.py CASE FOLDER` under torchrun."""
+"""Jobs that several ranks run for `test_ranks`; `python ranks_job.py start CASE FOLDER` under torchrun is one."""
 
 import os
 import signal
@@ -93,5 +93,10 @@ def start(case: str, folder: Path, steps: int = 7, resume: bool = False) -> None
     job(case, folder, steps, resume)
 
 
+def main(words: list[str] | None = None) -> int:
+    """Runs `start CASE FOLDER ...` (None: the words of the command)."""
+    return run(app, words)
+
+
 if __name__ == "__main__":
-    sys.exit(run(app))
+    sys.exit(main())

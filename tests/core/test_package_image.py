@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import venv
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from importlib import util
@@ -68,14 +69,46 @@ def do(told: list[tuple[str, str]], package: Path, app: Path, path: str) -> None
             assert done.returncode == 0, done.stderr
 
 
-def built(run: Path, folder: Path) -> tuple[list[str], Path, str]:
+PIP = """#!{python}
+import os, sys, zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+sys.path[:] = {path}
+site, names = Path({site!r}), sys.argv[4:]
+wheels = names[0].endswith(".whl")
+for line in [] if wheels else Path(names[1]).read_text().splitlines():
+    name, version = line.split("==")
+    assert distribution(name).version == version
+    for file in distribution(name).files:
+        if ".." not in file.parts:
+            (site / file).parent.mkdir(parents=True, exist_ok=True)
+            os.symlink(file.locate(), site / file)
+for name in names if wheels else []:
+    zipfile.ZipFile(name).extractall(site)
+program = Path(sys.argv[0]).with_name("ptapp")
+program.write_text("#!{environment}/bin/python\\nfrom ptapp_core.cli.main import main\\nraise SystemExit(main())\\n")
+program.chmod(0o755)
+"""
+
+
+def write_pip(environment: Path) -> None:
+    """A `pip` that links what is installed here, which has the versions that a package names, and unpacks wheels."""
+    (site,) = environment.glob("lib/*/site-packages")
+    script = PIP.format(python=sys.executable, path=sys.path, site=str(site), environment=environment)
+    (environment / "bin" / "pip").write_text(script)
+    (environment / "bin" / "pip").chmod(0o755)
+
+
+def built(run: Path, folder: Path, *, download: bool = True) -> tuple[list[str], Path, str]:
     """What the image of a run would be: its entry point, its folder, and the PATH of its environment."""
     package, app, environment = (folder / name for name in ("package", "app", "environment"))
     words = ["--target", "kubernetes", "--out", str(package), "--name", "m"]
     assert main(["package", str(run), *words]) == 0
     assert_fits((package / "models/m/config.pbtxt").read_text(), package / "models/m/1/model.onnx")
     app.mkdir()
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
+    venv.create(environment, with_pip=download)
+    if not download:
+        write_pip(environment)
     path = f"{environment / 'bin'}:/usr/bin:/bin"
     told = instructions(package / "Dockerfile")
     do(told, package, app, path)
@@ -113,7 +146,7 @@ def running(command: list[str], app: Path, path: str) -> Iterator[str]:
 def test_the_image_of_a_domain_has_what_serving_needs_and_no_torch(domain: str, tmp_path: Path) -> None:
     if util.find_spec(f"ptapp_{domain}.serving") is None:
         pytest.skip(f"ptapp {domain} cannot be served yet")
-    command, app, path = built(exported(domain, tmp_path), tmp_path)
+    command, app, path = built(exported(domain, tmp_path), tmp_path, download=domain == "vision")
     assert subprocess.run([command[0], "--version"], capture_output=True, cwd=app).returncode == 0
     python = Path(command[0]).with_name("python")
     assert subprocess.run([python, "-c", "import torch"], capture_output=True, cwd=app).returncode == 1
@@ -233,11 +266,12 @@ def test_the_workflow_crowns_the_first_model_and_keeps_it_against_its_equal(tmp_
 def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "shipping.md"
     blocks = re.findall(r"```bash\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    script = "set -e\n" + "".join(blocks).replace(" --name first", " --name first --log-to none --threads 1")
+    small = f"--data {of_vision.write_images(tmp_path / 'bars')} --name first --log-to none --threads 1"
+    script = "set -e\n" + "".join(blocks).replace("--name first", small)
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    made = {path.name for path in tmp_path.iterdir()} - {"runs"}
+    made = {path.name for path in tmp_path.iterdir()} - {"runs", "bars"}
     assert made == set(re.findall(r"--out (\w+)", script))
     assert re.findall(r"--target (\w+)", script) == list(TEMPLATES)
     assert all(any((tmp_path / name / "models" / "faces" / "1").iterdir()) for name in made)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from contract.rows import last_checkpoint, record
+from contract.rows import last_checkpoint, process, record
 from core.ranks_job import job
 from ptapp_core.cli import child
 from ptapp_core.cli.app import domain, run
@@ -23,20 +23,27 @@ from ptapp_core.runs.run import StopRequest
 pytestmark = pytest.mark.slow
 
 
-def on_ranks(case: str, folder: Path, *options: str, ranks: int = 2) -> str:
-    """What a case of `ranks_job` says on stderr; empty if it succeeds."""
+def run_ranks(case: str, folder: Path, *options: str, ranks: int = 2) -> None:
+    """A case of `ranks_job` that succeeds."""
+    words = ["start", case, str(folder), *options]
+    done = process(words, ranks=ranks, function="core.ranks_job:main", imports=("core.ranks_job",))
+    assert done.returncode == 0, done.stderr
+
+
+def failing(case: str, folder: Path) -> str:
+    """What a case of `ranks_job` that does not succeed says on stderr, under torchrun, which ends the other rank."""
     script = Path(__file__).with_name("ranks_job.py")
-    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", str(script)]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [*launched, "start", case, str(folder), *options], env=environment, capture_output=True, text=True, timeout=300
-    )
-    return done.stderr if done.returncode else ""
+    words = [*launched, "start", case, str(folder)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode
+    return done.stderr
 
 
 def test_a_figure_of_a_step_in_which_a_rank_had_no_sample_is_that_of_one_rank(tmp_path: Path) -> None:
     job("figures", tmp_path / "one")
-    assert not on_ranks("figures", tmp_path / "two")
+    run_ranks("figures", tmp_path / "two")
     expected, got = record(tmp_path / "one"), record(tmp_path / "two")
     assert [line["right"] for line in expected if "right" in line] == [
         pytest.approx(line["right"]) for line in got if "right" in line
@@ -45,16 +52,16 @@ def test_a_figure_of_a_step_in_which_a_rank_had_no_sample_is_that_of_one_rank(tm
 
 
 def test_a_resumed_job_of_three_ranks_sums_in_the_order_of_one_that_never_stopped(tmp_path: Path) -> None:
-    assert not on_ranks("wide", tmp_path / "whole", "--steps", "12", ranks=3)
-    assert not on_ranks("wide", tmp_path / "stopped", "--steps", "6", ranks=3)
-    assert not on_ranks("wide", tmp_path / "stopped", "--steps", "12", "--resume", ranks=3)
+    run_ranks("wide", tmp_path / "whole", "--steps", "12", ranks=3)
+    run_ranks("wide", tmp_path / "stopped", "--steps", "6", ranks=3)
+    run_ranks("wide", tmp_path / "stopped", "--steps", "12", "--resume", ranks=3)
     whole, got = (last_checkpoint(tmp_path / name) / "model.safetensors" for name in ("whole", "stopped"))
     assert whole.parent.name == got.parent.name == "step-00000012"
     assert whole.read_bytes() == got.read_bytes()
 
 
 def test_ranks_evaluate_the_same_batch_statistics(tmp_path: Path) -> None:
-    assert not on_ranks("batchnorm", tmp_path)
+    run_ranks("batchnorm", tmp_path)
     measured = [line["val/apart"] for line in record(tmp_path) if "val/apart" in line]
     assert measured == [0.0, 0.0, 0.0]
 
@@ -68,7 +75,7 @@ def test_ranks_evaluate_the_same_batch_statistics(tmp_path: Path) -> None:
     ],
 )
 def test_all_ranks_stop_where_one_must_and_one_line_says_why(case: str, said: str, tmp_path: Path) -> None:
-    stderr = on_ranks(case, tmp_path)
+    stderr = failing(case, tmp_path)
     assert stderr.count("ptapp: error: ") == 1
     assert said in stderr
     assert "gloo" not in stderr
@@ -76,7 +83,7 @@ def test_all_ranks_stop_where_one_must_and_one_line_says_why(case: str, said: st
 
 
 def test_a_killed_rank_ends_the_others_without_their_tracebacks(tmp_path: Path) -> None:
-    stderr = on_ranks("killed", tmp_path)
+    stderr = failing("killed", tmp_path)
     assert "SIGKILL" in stderr  # torchrun's report
     assert "gloo" not in stderr
     assert '"status": "failed"' in (tmp_path / "meta.json").read_text()
