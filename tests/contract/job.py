@@ -4,8 +4,8 @@ A line of stdin is a job, in JSON: the name of a function and the `words` it is 
 `err`; where it sends itself a signal: `step`, `signal`, `to_group`; and the number of the change of a file under the
 folder `within` before which it is killed: `change`. It is answered with a line, the exit status.
 The arguments are the modules to import, all domains unless some are given.
-(Importing takes most of a short job's time, also what torch imports at the first step of a job. A fork hashes as its parent does, so that jobs that are compared should
-come from different parents.)
+(Importing takes most of a short job's time, also what torch imports at the first step of a job. A fork hashes as its
+parent does, so that jobs that are compared should come from different parents.)
 """
 
 import gc

@@ -9,7 +9,6 @@ from torch import Tensor
 from ptapp_audio.config import PredictAudio
 from ptapp_audio.data.read import SOUNDS, Remarks, is_silent, read
 from ptapp_audio.data.unreadable import Unreadable
-from ptapp_audio.pictures import timeline
 from ptapp_audio.predictor import Predictor
 from ptapp_core.cli.answers import answers_of
 from ptapp_core.data.class_folders import files_named
@@ -59,6 +58,8 @@ def predict(settings: PredictAudio) -> None:
                 windows = [(start / rate, end / rate, is_silent(sound.samples[start:end])) for start, end in spans]
                 _print_line(str(file), windows, values, kind, settings.json_)
             if settings.picture:
+                from ptapp_audio.pictures import timeline  # all other answers do not wait for matplotlib
+
                 out = settings.picture / f"{file.stem}{f'-{number}' if len(files) > 1 else ''}.png"
                 timeline(samples, rate, times, width=window, values=values, kind=kind, out=out, title=file.name)
                 print(f"ptapp: {out}", file=sys.stderr)

@@ -40,7 +40,6 @@ from ptapp_core.machine.inplace import compile_in_place
 from ptapp_core.machine.memory import within_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.cross_validation import cross_validate
-from ptapp_core.measure.report import curves
 from ptapp_core.nn.rounding import Rounding
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
@@ -330,6 +329,8 @@ def train_once(domain: AnyDomain, settings: Any) -> Path | None:
             evaluate=evaluate,
         )
         if runtime.is_main:
+            from ptapp_core.measure.report import curves  # commands that draw nothing do not wait for matplotlib
+
             curves(run.path / "metrics.jsonl", run.path / "report" / "curves.png")
             domain.end(run, data)
         split = "test" if settings.test else "val"

@@ -39,7 +39,6 @@ from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.decode import Translates, translations
 from ptapp_nlp.entities import tag_figures, to_bio
 from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
-from ptapp_nlp.pictures import attention_map, lengths
 
 _WORST = 50
 BITS = "bits_per_character"
@@ -167,6 +166,8 @@ def measure(
         folder, place.split, found.figures, record=record, files=found.files, table=found.table, note=note, say=say
     )
     found.draw(folder, title)
+    from ptapp_nlp.pictures import attention_map, lengths  # predict does not wait for matplotlib
+
     lengths((part.whole if isinstance(part.texts, Stream) else part.texts).lengths, folder / "lengths.png", title=title)
     attention_map(model, part.texts, part.tokens, runtime=place.runtime, out=folder / "attention.png")
     say(f"report: {folder}")

@@ -8,8 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,7 +18,6 @@ from ptapp_core.kinds.kind import Kind, Predictions, name_width
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.judge import OfClasses
 from ptapp_core.measure.metrics import confusion
-from ptapp_core.measure.report import INK, clip, save
 from ptapp_core.measure.results import class_numbers
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import build_loss, wide
@@ -291,6 +288,11 @@ class Segmented(Predictions):
 
     def draw(self, names: Sequence[str], folder: Path, title: str) -> None:
         """`overlay.png`: the worst images, each with its true mask and the one that was said."""
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
+
+        from ptapp_core.measure.report import INK, clip, save
+
         figure = Figure(figsize=(7.5, 2.5 * len(self.worst) + 0.8), layout="constrained")
         figure.suptitle(f"{title}: the images of the lowest mean IoU", x=0.01, ha="left", fontsize=12, color=INK)
         grid = figure.subplots(len(self.worst), 3, squeeze=False)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ptapp_core.compress import worker
@@ -23,7 +22,6 @@ from ptapp_core.errors import UserError, counted
 from ptapp_core.export import FILES, READERS, Example, read_onnx
 from ptapp_core.machine.processor import TELLING, available_cores, flags
 from ptapp_core.machine.terminal import tell
-from ptapp_core.measure.report import BLUE, INK, ORANGE, save
 from ptapp_core.runs.run import read_json, write_json
 from ptapp_core.settings.after_training import BenchmarkSettings
 
@@ -171,6 +169,10 @@ def _table(rows: Sequence[Row]) -> list[str]:
 
 def _draw(rows: Sequence[Row], out: Path) -> None:
     """Samples a second of each form with one thread, by the size of the batch."""
+    from matplotlib.figure import Figure  # commands that draw nothing do not wait for it
+
+    from ptapp_core.measure.report import BLUE, INK, ORANGE, save
+
     shown = [row for row in rows if row.threads == 1]
     figure = Figure(figsize=(7.5, 0.5 * len(shown) + 1.4), layout="constrained")
     axes = figure.subplots()

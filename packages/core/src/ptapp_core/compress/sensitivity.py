@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from ptapp_core.compress.int8 import Quantisation, quantise
 from ptapp_core.compress.layers import Layer
 from ptapp_core.export import read_onnx
-from ptapp_core.measure.report import BLUE, GREY, INK, clip, save
 from ptapp_core.runs.run import write_json
 
 _MOST = 0.5  # the greatest share of the layers that stay in fp32
@@ -59,6 +57,10 @@ def write_damages(found: Sequence[Damage], kept: Sequence[Layer], folder: Path) 
         {"layer": layer.name, "operator": layer.op, "change": change, "kept": layer in kept} for layer, change in found
     ]
     write_json(folder / "sensitivity.json", {"layers": rows})
+    from matplotlib.figure import Figure  # commands that draw nothing do not wait for it
+
+    from ptapp_core.measure.report import BLUE, GREY, INK, clip, save
+
     figure = Figure(figsize=(7.5, 0.28 * len(found) + 1.2), layout="constrained")
     axes = figure.subplots()
     colours = [GREY if layer in kept else BLUE for layer, _ in found]

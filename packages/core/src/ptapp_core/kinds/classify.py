@@ -23,7 +23,6 @@ from ptapp_core.kinds.wording import best, class_answer
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.judge import OfClasses
 from ptapp_core.measure.metrics import classification_metrics, confusion, per_class
-from ptapp_core.measure.report import clip, confusion_matrix
 from ptapp_core.measure.results import class_numbers
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import classification_loss
@@ -164,6 +163,8 @@ class Predictions(VectorPredictions):
 
     def mistakes(self, names: Sequence[str]) -> list[Mistake]:
         """The samples of which another class is likelier than the true one, the surest first."""
+        from ptapp_core.measure.report import clip  # a command that draws nothing does not wait for matplotlib
+
         confidence, predicted = self.probabilities.max(1)
         wrong = (self.target != predicted).nonzero().flatten()
         order = wrong[torch.sort(confidence[wrong], descending=True, stable=True).indices].tolist()
@@ -176,6 +177,8 @@ class Predictions(VectorPredictions):
 
     def draw(self, names: Sequence[str], folder: Path, title: str) -> None:
         """`confusion.png`."""
+        from ptapp_core.measure.report import confusion_matrix
+
         confusion_matrix(self.confusion(), names, folder / "confusion.png", title=title)
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:

@@ -12,7 +12,6 @@ from ptapp_core.kinds.kind import Mistake, VectorKind, VectorPredictions, mean_b
 from ptapp_core.kinds.wording import given_labels, labels_answer
 from ptapp_core.measure.judge import OfLabels
 from ptapp_core.measure.label_metrics import best_thresholds, label_metrics, label_rows
-from ptapp_core.measure.report import clip
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.nn.losses import BCEWithLogits, BinaryFocal
 
@@ -171,6 +170,8 @@ class LabelPredictions(VectorPredictions):
 
     def mistakes(self, names: Sequence[str]) -> list[Mistake]:
         """The samples with a label too many or too few, those first whose probabilities are furthest from the truth."""
+        from ptapp_core.measure.report import clip  # a command that draws nothing does not wait for matplotlib
+
         wrong = (self.given != self.target.bool()).any(1)
         off = (self.probabilities - self.target).abs().amax(1)
         order = [row for row in off.argsort(descending=True, stable=True).tolist() if wrong[row]]
