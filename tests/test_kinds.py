@@ -11,7 +11,7 @@ import ptapp
 from contract import of_audio, of_nlp, of_vision
 from contract.rows import command, only_run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 SMALL = ["--epochs", "3", "--batch-size", "16", "--device", "cpu", "--threads", "1", "--log-to", "none"]
 TASKS = ["multilabel", "regress"]

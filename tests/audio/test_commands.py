@@ -106,6 +106,7 @@ def test_floats_in_the_range_of_int16_get_the_same_answer_and_a_note(
     assert "1 file of floats beyond full scale" in capsys.readouterr().err
 
 
+@pytest.mark.draws
 def test_a_long_recording_gets_a_time_line(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, long = only_run(trained), trained / "long.wav"
     time = np.arange(RATE) / RATE
@@ -197,6 +198,7 @@ def test_the_exported_model_says_what_predict_says(trained: Path, capsys: pytest
         assert got == pytest.approx([line["probabilities"][name] for name in card["classes"]], abs=1e-4)
 
 
+@pytest.mark.draws
 def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["audio", "features", str(trained / "tones" / "low" / "0.wav"), "--out", str(trained / "features")]
     assert command([*words, "--n-fft", "256", "--hop", "64", "--mels", "32"]) == 0

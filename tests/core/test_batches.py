@@ -42,6 +42,7 @@ def job(tmp_path: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.draws
 def test_a_table_a_picture_and_a_size_are_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(job(tmp_path, "--largest", "16")) == 0
     said = capsys.readouterr().out

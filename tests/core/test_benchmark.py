@@ -10,7 +10,7 @@ import pytest
 from contract.rows import FIRST, ROWS, Row, command, only_run
 from ptapp_core.compress import exports, half, worker
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 
 @pytest.mark.parametrize("row", FIRST, ids=str)

@@ -135,6 +135,7 @@ def test_the_fault_is_that_of_the_rank_that_caused_it(heard: list[str | None], s
     assert str(error.value).startswith(f"gather fails on {said}")
 
 
+@pytest.mark.draws
 def test_the_picture_is_a_png(tmp_path: Path) -> None:
     times = Times({8: 0.1, 64: 0.2}, {8: Bounds(0.1, 0.2), 64: Bounds(0.1, 0.2)})
     file = draw_times({"all_reduce": times, "barrier": Times({8: 0.1}, {8: Bounds(0, 0)})}, tmp_path / "a" / "t.png")

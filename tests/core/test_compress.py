@@ -240,6 +240,7 @@ def test_no_more_than_half_of_the_layers_stay_in_fp32() -> None:
     assert [len(each.fp32) for each in plans(tried[0], [])] == [0]
 
 
+@pytest.mark.draws
 def test_keep_auto_keeps_no_more_than_it_must_and_leaves_a_table_and_a_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

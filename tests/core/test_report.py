@@ -15,7 +15,7 @@ from PIL import Image
 from ptapp_core.measure import report
 from ptapp_core.measure.report import _fonts, clip, confusion_matrix, curves, save
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 
 @pytest.fixture

@@ -22,6 +22,12 @@ from ptapp_core.runs.states import refuse_other_optimizer
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(autouse=True)
+def without_git(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking it for the commit takes half of the time of such a short job."""
+    monkeypatch.setattr("ptapp_core.runs.run._git_commit", lambda: None)
+
+
 def learn(folder: Path, optimizer_name: str, schedule: str, steps: int) -> None:
     runtime = Runtime("cpu", "fp32")
     torch.manual_seed(0)

@@ -62,6 +62,7 @@ def wait_for(folder: Path, trial: str) -> Path:
     raise AssertionError(f"{trial} does not begin")
 
 
+@pytest.mark.draws
 def test_a_study_leaves_ordinary_runs_a_table_the_best_settings_and_pictures(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ from fuzz.domains import DOMAINS, Domain
 from fuzz.mutate import mutate, mutated_words
 from ptapp_core.cli.main import main
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 _COUNT = int(os.environ.get("PTAPP_FUZZ", "300"))
 _ONLY = os.environ.get("PTAPP_FUZZ_ONLY")

@@ -27,7 +27,7 @@ from ptapp_nlp.evaluate import measure, prepare
 from ptapp_nlp.models import build
 from ptapp_nlp.train import evaluation
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
 
 @pytest.fixture(scope="module")

@@ -223,6 +223,7 @@ def test_an_export_takes_the_dictionary_that_the_game_shows(tmp_path: Path) -> N
     assert "the latest 2 of them" in card["input"]
 
 
+@pytest.mark.draws
 def test_seeds_train_a_run_each_and_draw_their_curves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"rl train --seeds 3,5 --parallel 2 {TINY} --eval-every 128 --run-dir {tmp_path}"
     assert main(words.split()) == 0

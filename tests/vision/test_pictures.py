@@ -15,6 +15,8 @@ from ptapp_core.kinds.classify import Predictions
 from ptapp_vision import pictures
 from ptapp_vision.pictures import mistakes
 
+pytestmark = pytest.mark.draws
+
 FASHION = Path(__file__).resolve().parents[3] / "shared" / "data" / "fashion-mnist" / "FashionMNIST" / "raw"
 
 

@@ -29,6 +29,8 @@ from ptapp_vision.data.splits import IGNORED, Splits
 from ptapp_vision.kinds import PixelCrossEntropy, Segment, Segmented, confusions, mean_iou
 from ptapp_vision.models import build
 
+pytestmark = pytest.mark.draws
+
 MASKS = Wanted("segment")
 Numbers = npt.NDArray[np.uint8]
 
