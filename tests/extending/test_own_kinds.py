@@ -102,6 +102,7 @@ def test_a_job_that_is_resumed_ends_with_the_same_bytes(job: Callable[[Path], li
         ("--task own_kinds:Short", "--task own_kinds:Short: gives answers (4, 1) of outputs (4, 2): keep the shape"),
         ("--task own_kinds:Lacking", "--task own_kinds:Lacking: its predictions have no figure 'of'; "),
         ("--task own_kinds:Nameless", "--task own_kinds:Nameless: its `card` does not say its kind"),
+        ("--task own_kinds:Forgetful", "--task own_kinds:Forgetful: `largest` is "),
         ("--task own_kinds:Failing", "--task own_kinds:Failing: fails on outputs and targets: TypeError: "),
         ("--loss l1", "--loss l1 is of built-in kinds: --task own_kinds.py:Median has a loss of its own"),
         ("--balance weights", "--balance weights is for classes, not for --task own_kinds.py:Median"),

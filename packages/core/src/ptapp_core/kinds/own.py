@@ -1,9 +1,10 @@
 """A kind of target of the user's own: found by its name, and tried on a few random samples before it is trained."""
 
+import json
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ptapp_core.data.targets import CLASSIFY, MULTILABEL, REGRESS
 from ptapp_core.errors import UserError, nearest, one_line
@@ -41,7 +42,7 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
     """The kind of a name for some data, tried on it: `names` of its outputs, and the training targets.
 
     The targets are classes, int64 (N,), or labels or numbers, float64 (N, K). Raises UserError where it fails, where
-    its loss is no sum over samples, or where it lacks one of its figures.
+    its loss is no sum over samples, where it lacks one of its figures, or where its card does not bring back a value.
     """
     where, found = f"--task {name}", own_kind(name)
     try:
@@ -54,7 +55,7 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         card = kind.card()
         if card.get("kind") != kind.name:
             raise UserError(f"{where}: its `card` does not say its kind: begin it with super().card()")
-        found.of_card(KindCard(**card))
+        again = found.of_card(KindCard.model_validate_json(json.dumps(card)))
     except UserError:
         raise
     except Exception as error:  # whatever the user's code does
@@ -65,5 +66,26 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         )
     if lacking := [figure for figure in kind.figures if figure not in figures]:
         raise UserError(f"{where}: its predictions have no figure {lacking[0]!r}{nearest(lacking[0], figures)}")
+    _refuse_lost(kind, again, where)
     make_loss(loss, where, (kind.outputs,), targets=lambda count, draw: [target], device=torch.device("cpu"))
     return kind
+
+
+def _refuse_lost(kind: VectorKind, again: VectorKind, where: str) -> None:
+    """Raises UserError where the kind that its card builds lacks a value that it has: a loaded run would be another."""
+    for name in vars(kind).keys() - vars(nn.Module()).keys() - {"name"}:
+        own, other = _plain(vars(kind)[name]), _plain(vars(again).get(name))
+        if own != other:
+            raise UserError(
+                f"{where}: `{name}` is {own} in training and {other} in a run that is loaded: "
+                "write it in `card` and read it in `of_card`, or make it a buffer named in `measured`"
+            )
+
+
+def _plain(value: object) -> str:
+    """A value as JSON has it; of what has no such form, its type."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return type(value).__name__
