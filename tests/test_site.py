@@ -17,6 +17,7 @@ pytest.importorskip("mkdocs", reason="MkDocs is not installed (the extra docs)")
 pytest.importorskip("mkdocstrings", reason="mkdocstrings is not installed (the extra docs)")
 
 from architecture import picture
+from charts import TABLE, bars, chart
 from commands import leaves
 from python_names import promised
 
@@ -89,3 +90,24 @@ def test_an_import_that_follows_from_others_has_no_arrow() -> None:
     chain = {"high": {"middle", "low"}, "middle": {"low"}, "low": set[str]()}
     assert picture(chain, ()).count("marker-end") == 2
     assert picture({"high": {"middle", "low"}}, ()).count("marker-end") == 2
+
+
+def test_each_table_of_the_benchmarks_has_a_chart(site: Path) -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    tables = list(TABLE.finditer(page))
+    assert len(tables) > 20
+    for found in tables:
+        assert bars(found["table"], found["column"], found["by"])
+    assert (site / "benchmarks.html").read_text(encoding="utf-8").count(" of each row of the table") == len(tables)
+
+
+def test_a_chart_draws_what_the_table_says() -> None:
+    table = "| job | seeds | ratio |\n|---|---|---|\n| `a` | 1 | 1,200, 1,000 ms (goal 1) |\n| | 2 | -2.5 |\n"
+    table += "| b & c | 3 | |\n"
+    assert bars(table, "ratio", "job, seeds") == [("a, 1", 1100.0, "1,200, 1,000"), ("a, 2", -2.5, "-2.5")]
+    drawn = chart(table.replace("| |\n", "| 3 |\n"), "ratio")
+    widths = [float(text) for text in re.findall(r'width="([\d.]+)"', drawn)]
+    assert widths == pytest.approx([1100 * 360 / 1102.5, 2.5 * 360 / 1102.5, 3 * 360 / 1102.5], abs=0.1)
+    assert "b &amp; c: 3" in drawn
+    with pytest.raises(ValueError, match="seeds: fewer than two"):
+        bars(table.replace("| 2 |", "| |").replace("| 3 |", "| |"), "seeds")

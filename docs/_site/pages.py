@@ -14,6 +14,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from architecture import CORE, architecture
+from charts import with_charts
 from commands import command_pages
 from python_names import python_pages
 
@@ -47,7 +48,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turns the links of a page to files of the repository into links to pages of the site."""
+    """Turns the links of a page to files of the repository into links to pages of the site, and draws its charts."""
     uri = page.file.src_uri
     home = PurePosixPath(uri).parent
 
@@ -55,7 +56,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         path = normpath(PurePosixPath(origin(uri)).parent / found[1])
         return relpath(place(path), home) + found[2] if (ROOT / path).exists() else found[0]
 
-    return LINK.sub(moved, markdown)
+    return with_charts(LINK.sub(moved, markdown))
 
 
 def origin(uri: str) -> str:
