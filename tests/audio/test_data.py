@@ -215,3 +215,14 @@ def test_files_that_are_not_centred_get_a_line_where_they_are_many(offset: float
     about = load(str(tmp_path), division=EXACT).about
     said = abs(offset) > 0.05 and count > 2
     assert (f"{count} files whose samples are not centred on 0" in about) == said
+
+
+def test_a_class_that_the_form_of_its_samples_tells_apart_gets_a_line(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, form in (("a", "PCM_U8"), ("b", "PCM_16"), ("c", "PCM_16")):
+        (tmp_path / label).mkdir()
+        for number in range(10):
+            sound = random.uniform(-0.5, 0.5, 800)
+            soundfile.write(tmp_path / label / f"{number}.wav", sound, 8_000, subtype=form)
+    (line,) = load(str(tmp_path)).notes
+    assert line.startswith("class 'a' alone has samples that are stored as PCM_U8, in all its files: the model may ")

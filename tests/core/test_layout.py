@@ -18,8 +18,8 @@ from ptapp_core.errors import UserError
 
 WORDS: dict[SplitName, list[str]] = {
     "train": ["train", "training"],
-    "val": ["val", "valid", "validation", "dev"],
-    "test": ["test", "testing", "eval", "evaluation"],
+    "val": ["val", "valid", "validation", "dev", "publictest", "Public_Test"],
+    "test": ["test", "testing", "eval", "evaluation", "privatetest", "Private-Test"],
 }
 few = settings(derandomize=True, deadline=None, max_examples=60)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from ptapp_core.errors import UserError
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.log import (
     Console,
     JsonLines,
@@ -25,6 +26,7 @@ from ptapp_core.runs.log import (
     lower_is_better,
     records,
 )
+from ptapp_core.runs.run import Run
 
 
 def steps(path: Path) -> list[int]:
@@ -340,3 +342,12 @@ def test_a_console_may_be_closed_twice() -> None:
     console = Console(10, stream=Terminal())
     console.close()
     console.close()
+
+
+def test_a_run_directory_that_tensorboard_cannot_write_to_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "caf\udce9"
+    with pytest.raises(UserError, match="--log-to: TensorBoard cannot write to .* is not UTF-8; use --log-to none"):
+        Run(path, Runtime(), log_to=["tensorboard"])
+    assert not list(tmp_path.iterdir())
+    with Run(path, Runtime(), log_to=[]):
+        assert path.exists()

@@ -180,9 +180,11 @@ def test_a_table_of_other_bytes_is_refused_with_what_to_do(tmp_path: Path) -> No
     [
         (("Training", "validation", "TEST"), ["train", "val", "test"]),
         (("train_set", "dev", "eval"), ["train", "val", "test"]),
+        (("Training", "PublicTest", "PrivateTest"), ["train", "val", "test"]),
+        (("trn", "devel", "tst"), ["train", "val", "test"]),
     ],
 )
-@pytest.mark.parametrize("column", ["split", "subset", "Partition"])
+@pytest.mark.parametrize("column", ["split", "subset", "Partition", "Usage"])
 def test_splits_are_called_as_folders_are(
     column: str, values: tuple[str, ...], expected: list[str], tmp_path: Path
 ) -> None:
@@ -190,8 +192,10 @@ def test_splits_are_called_as_folders_are(
     assert read(table(tmp_path, f"filename,label,{column}", *rows)).parts == expected
 
 
-def test_a_column_of_another_name_is_the_split_only_where_all_of_it_is(tmp_path: Path) -> None:
+def test_a_column_of_another_name_is_the_split_only_where_most_of_it_are_splits(tmp_path: Path) -> None:
     assert read(table(tmp_path, "filename,label,subset", "a,x,train", "b,y,outdoor")).parts is None
+    file = table(tmp_path, "filename,label,subset", "a,x,train", "b,y,outdoor", "c,y,test")
+    assert "m.csv:3: split 'outdoor' is none of train, val, test" in refusal(file)
     file = table(tmp_path, "filename,label,split", "a,x,train", "b,y,outdoor")
     assert "m.csv:3: split 'outdoor' is none of train, val, test" in refusal(file)
 

@@ -113,3 +113,17 @@ def test_two_classes_of_one_moment_are_refused_naming_both_rows(
         assert ("is there twice" in refusal(file)) == same_class
     else:
         assert len(read(file).files) == 3
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("t_min", "t_max"), ("begin_time", "end_time"), ("onset", "offset"), ("xmin", "xmax")]
+)
+def test_columns_of_times_by_other_names_are_segments(start: str, end: str, tmp_path: Path) -> None:
+    listing = read(table(tmp_path, f"filename,label,{start},{end}", "a,x,0.5,1", "b,y,1,2.5", "c,x,,"))
+    assert listing.spans == [(0.5, 1.0), (1.0, 2.5), None]
+
+
+@pytest.mark.parametrize("names", ["event_start_ms,event_end_ms", "clip_start,clip_end", "start_idx,stop_idx"])
+def test_columns_that_may_be_times_are_refused_and_never_passed_over(names: str, tmp_path: Path) -> None:
+    told = refusal(table(tmp_path, f"filename,label,{names}", "a,x,0,1", "b,y,1,2"))
+    assert "segments are read from columns start and end, in seconds; rename or remove it" in told

@@ -258,3 +258,22 @@ def test_a_changed_training_set_is_named() -> None:
     with pytest.raises(UserError, match="in another order"):
         before.refuse_changed_training(run, members(known.take([1, 0]), Assigned(["train", "train"])))
     assert before.learned(members(known, Assigned(["test"] * 4)).part("test")) == 2
+
+
+def test_rows_that_their_content_alone_tells_apart_are_named_by_where_they_stand() -> None:
+    def rows(content: str) -> Members:
+        names = [f"a.csv:{number}" for number in range(2, 2 + len(content))]
+        known = Samples.of_rows(names, [digest(each.encode()) for each in content])
+        return members(known, Assigned(["train"] * len(content)), list("x" * len(content)))
+
+    run, before = Path("runs/x"), rows("abcd")
+    before.refuse_changed_training(run, rows("abcd"))
+    for content, said in (
+        ("abzd", r"1 missing (below a.csv:3), 1 new (a.csv:4)"),
+        ("bcd", r"1 missing (above the first)"),
+        ("abcde", r"1 new (a.csv:6)"),
+        ("zbyd", r"2 missing (above the first, below a.csv:3), 2 new (a.csv:2, a.csv:4)"),
+    ):
+        with pytest.raises(UserError) as caught:
+            before.refuse_changed_training(run, rows(content))
+        assert f"the training samples changed: {said}; restore" in str(caught.value)

@@ -236,7 +236,9 @@ def test_a_column_of_splits_divides_the_rows_of_a_single_table(tmp_path: Path) -
     assert [list(part.source) for part in (data.val, data.test)] == [["text 6", "text 7"], ["text 8", "text 9"]]
     assert len(data.train) == 6
     assert "its own splits" in data.about
-    (tmp_path / "a.csv").write_text("text,label,set\n" + "\n".join([*rows, "text 10,x,red"]) + "\n")
+    (tmp_path / "a.csv").write_text(
+        "text,label,set\n" + "\n".join([*rows, *(f"text {n},x,red" for n in range(10, 20))]) + "\n"
+    )
     assert "its own splits" not in load(str(tmp_path / "a.csv"), Reading("classify"), division=None).about
 
 
@@ -246,3 +248,15 @@ def test_a_row_with_fewer_cells_than_targets_is_refused_by_its_number(columns: s
     reading = Reading("regress", Columns(label=columns, kind="regress"))
     with pytest.raises(UserError, match=r"a\.csv:14: "):
         load(str(tmp_path / "a.csv"), reading, division=None)
+
+
+def test_a_row_of_no_split_is_named_where_the_others_have_theirs(tmp_path: Path) -> None:
+    words = ["Training"] * 20 + ["PublicTest"] * 4 + ["PrivateTest"] * 4
+    rows = [f"text number {row},{'ab'[row % 2]},{word}" for row, word in enumerate(words)]
+    file = tmp_path / "a.csv"
+    file.write_text("text,label,Usage\n" + "\n".join(rows) + "\n")
+    assert [len(load(str(file), Reading("classify")).part(split)) for split in ("train", "val", "test")] == [20, 4, 4]
+    file.write_text("text,label,Usage\n" + "\n".join(rows).replace("Training", "Trainng", 1) + "\n")
+    with pytest.raises(UserError, match=r"a\.csv:2: split 'Trainng' is none of train, val, test; fix it"):
+        load(str(file), Reading("classify"))
+    assert "its own splits" in load(str(file), Reading("classify"), skip_bad=True).about

@@ -331,3 +331,61 @@ def test_a_dictionary_in_a_dictionary_is_refused_by_name() -> None:
     inner = gym.spaces.Dict({"a": gym.spaces.Box(0, 1, (1,))})
     with pytest.raises(UserError, match="the part 'inner' of an observation is a dictionary"):
         observation_form(gym.spaces.Dict({"inner": inner}), "Mine-v0")
+
+
+class Told(gym.Env[Any, Any]):
+    """Gives what it is told to."""
+
+    observation_space = gym.spaces.Box(-1, 1, (2,))
+    action_space = gym.spaces.Discrete(2)
+
+    def __init__(self, reset: Any, step: Any) -> None:
+        self._reset, self._step = reset, step
+
+    def reset(self, **options: Any) -> Any:
+        return self._reset
+
+    def step(self, action: Any) -> Any:
+        return self._step
+
+
+SEEN = np.zeros(2, np.float32)
+
+
+@pytest.mark.parametrize("flag", [True, np.True_, 1, np.array(True), np.array([True])])
+@pytest.mark.parametrize("info", [{}, None])
+@pytest.mark.parametrize("reward", [1, np.float64(1), np.array([1.0])])
+def test_what_old_environments_give_is_taken(flag: Any, info: Any, reward: Any) -> None:
+    told = Told((SEEN, info), (SEEN, reward, flag, False, info))
+    with closing(Environments("told", 1, seed=0, vector="sync", trial=False, instance=told)) as environments:
+        rewards, terminated, truncated = environments.step(np.zeros(1, np.int64))
+    assert (rewards[0], terminated[0], truncated[0]) == (1.0, True, False)
+    assert list(environments.returns) == [1.0]
+
+
+@pytest.mark.parametrize("trial", [True, False])
+@pytest.mark.parametrize(
+    ("begun", "stepped", "says"),
+    [
+        (None, None, "its reset is not as"),
+        (SEEN, None, "its reset is not as"),
+        ((SEEN,), None, "its reset is not as"),
+        ((SEEN, [], {}), None, "its reset is not as"),
+        ((SEEN, "info"), None, "its reset is not as"),
+        ((SEEN, {}), None, "its step is not as"),
+        ((SEEN, {}), (SEEN, 1.0, False, {}), "its step is not as"),
+        ((SEEN, {}), (SEEN, 1.0, False, False, {}, {}), "its step is not as"),
+        ((SEEN, {}), (SEEN, 1.0, False, False, "info"), "its step is not as"),
+        ((SEEN, {}), (SEEN, 1.0, None, False, {}), "its step gives None for terminated"),
+        ((SEEN, {}), (SEEN, 1.0, False, "False", {}), "its step gives 'False' for truncated"),
+        ((SEEN, {}), (SEEN, 1.0, 0.5, False, {}), "its step gives 0.5 for terminated"),
+        ((SEEN, {}), (SEEN, None, False, False, {}), "reward"),
+        ((SEEN, {}), (SEEN, np.zeros(2), False, False, {}), "reward"),
+    ],
+)
+def test_another_interface_is_one_line(begun: Any, stepped: Any, says: str, trial: bool) -> None:
+    told = Told(begun, stepped)
+    with pytest.raises(UserError) as caught:
+        Environments("told", 1, seed=0, vector="sync", trial=trial, instance=told).step(np.zeros(1, np.int64))
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -136,3 +136,13 @@ def test_a_class_that_the_size_of_its_images_tells_apart_gets_a_line(tmp_path: P
         picture(tmp_path / "dog" / f"{number}q.png", size=(12, 9), value=number)
     notes = load(str(tmp_path), division=EXACT).notes
     assert notes[0].startswith("class 'cat' alone has a size of 8x8 pixels, in all its files (and 1 class more")
+
+
+@pytest.mark.parametrize(("mode", "said"), [("RGB", "colour"), ("I;16", "grey of more than 8 bits")])
+def test_a_class_that_the_mode_of_its_images_tells_apart_gets_a_line(mode: str, said: str, tmp_path: Path) -> None:
+    for label, own in (("cat", "L"), ("cow", "L"), ("dog", mode)):
+        (tmp_path / label).mkdir()
+        for number in range(10):
+            Image.new(own, (8, 8), (number, 1, 2) if own == "RGB" else number).save(tmp_path / label / f"{number}q.png")
+    (line,) = (note for note in load(str(tmp_path), division=EXACT).notes if note.startswith("class "))
+    assert line.startswith(f"class 'dog' alone has images that are stored as {said}, in all its files: the model may ")

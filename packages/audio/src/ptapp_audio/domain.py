@@ -27,6 +27,7 @@ from ptapp_core.jobs import Trained, optimizer_of
 from ptapp_core.kinds.kind import Answers, write_report
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
+from ptapp_core.weights import first_weights
 
 AudioJob = Job[TrainAudio, Splits, Waveform, Card]
 _FEW_OF = 10  # windows that clips fill: where an epoch hears less than one of so many, it is said
@@ -54,7 +55,8 @@ class Audio(Domain[TrainAudio, Splits, Waveform, Card]):
     ) -> Splits:
         """The recordings of a job, or of a trained run at the rate of its model."""
         if trained is None:
-            weights = read_weights(settings.weights) if settings.weights else None
+            begins = first_weights(settings.weights, settings.resume)
+            weights = read_weights(begins) if begins else None
             return replace(load_for(settings), weights=weights)
         rate, before = trained.about.model.rate, Members.read(trained.run)
         return load_for(settings, rate=rate, before=before, other=other, skip_bad=skip_bad)

@@ -356,7 +356,7 @@ def evaluate(domain: AnyDomain, settings: EvaluateSettings, **options: Any) -> N
     what = f"{trained.checkpoint.name} of {settings.run}, on {split}, in {runtime.precision}"
     print("\n".join([data.about, *data.lines(), what]))
     before = Members.read(settings.run)
-    say_learned(settings.run, before, data.members.part(split), of_run=None if settings.data else split)
+    say_learned(settings.run, before, data.members, split=split, of_run=None if settings.data else split)
     place = Place(settings.folder(split), split, bool(getattr(data, domain.made)), runtime)
     part = domain.prepare(data, split, model, card=card)
     for note in domain.notes(part):

@@ -1,7 +1,7 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ptapp_core.data.members import FILE as SAMPLES
-from ptapp_core.data.members import Member, Members
+from ptapp_core.data.members import Members
 from ptapp_core.data.split import SPLITS, Division
 from ptapp_core.errors import UserError, counted, one_line
 from ptapp_core.loop.optim import Schedule, build_optimizer, build_schedule
@@ -186,20 +186,22 @@ def division_of(settings: TrainSettings, before: Members | None = None, *, val: 
     )
 
 
-def say_learned(run: Path, before: Members | None, measured: Sequence[Member], *, of_run: str | None) -> None:
+def say_learned(run: Path, before: Members | None, data: Members, *, split: str, of_run: str | None) -> None:
     """Prints how many of the measured samples the run has learned from, or has under another label, if any.
 
+    `data`, `split`: the samples of which this split is measured.
     `before`: the samples of the run, None where it was stopped before it wrote them.
     `of_run`: the split of the run's own data that they are, and then how many of them are not those that the run had in
     it, which makes other figures than it left; None: they are other data.
     """
     if before is None:
         return
+    measured = data.part(split)
     if learned := before.learned(measured):
         print(f"{learned:,} of these {counted(len(measured), 'sample')} are in the training split of {run}")
     if other := before.relabelled(measured):
         what = f"{len(other):,} of these {counted(len(measured), 'sample')} have another label than in {run}"
-        print(f"note: {what} (the first is {other[0].id})")
+        print(f"note: {what} (the first is {data.place_of(other[0])})")
     if of_run is not None:
         new, gone = before.changed(of_run, measured)
         if new:

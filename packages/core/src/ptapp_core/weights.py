@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ptapp_core.errors import UserError, counted
 from ptapp_core.jobs import Trained
 from ptapp_core.nn.widths import Widths, set_widths
+from ptapp_core.runs.checkpoint import has_checkpoint
 from ptapp_core.runs.reading import Record
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, checked
@@ -58,6 +59,15 @@ class Weights(Generic[C]):
                 f"{self.source}: was pruned with {counted(before, 'output')}, and this data asks for {now}: train the "
                 "run that it was pruned from on this data, and prune that"
             )
+
+
+def first_weights(weights: Path | None, resumed: Path | None) -> Path | None:
+    """Where the weights are that a job begins with: `--weights`, if it has such.
+
+    A checkpoint of the run that is resumed overwrites them, and where they have been moved the run stands for them.
+    """
+    moved = weights is not None and not weights.exists()
+    return resumed if moved and has_checkpoint(resumed) else weights
 
 
 def read_weights(path: Path, form: type[W], *, domain: str, about: type[Meta[Any]], beside: tuple[str, ...]) -> W:

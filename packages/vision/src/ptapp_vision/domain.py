@@ -19,6 +19,7 @@ from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.inplace import synchronise_batchnorm
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.run import Run
+from ptapp_core.weights import first_weights
 from ptapp_vision.card import About, Card
 from ptapp_vision.config import TrainVision
 from ptapp_vision.data.recognise import Form, Images, Splits, load_for
@@ -54,7 +55,8 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
         if trained is not None:
             form, before = Form.of(trained.about.model), Members.read(trained.run)
             return load_for(settings, form, before=before, other=other, skip_bad=skip_bad)
-        weights = read_weights(settings.weights) if settings.weights else None
+        begins = first_weights(settings.weights, settings.resume)
+        weights = read_weights(begins) if begins else None
         size = settings.size or usual_size(settings.model, weights, settings.pretrained)
         data = load_for(settings, Form(size, {"auto": None, "grey": 1, "rgb": 3}[settings.channels]))
         return replace(data, weights=weights)

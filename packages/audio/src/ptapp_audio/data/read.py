@@ -81,6 +81,15 @@ def look(file: Path) -> tuple[int, float]:
         raise Unreadable(_reason(file, error)) from error
 
 
+def stored_as(file: Path) -> str:
+    """What libsndfile calls the form of the samples, `PCM_16` or `MPEG_LAYER_III`; the suffix where it reads none."""
+    try:
+        with file.open("rb", buffering=0) as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
+            return str(sound.subtype)
+    except (soundfile.SoundFileError, OSError):
+        return file.suffix.lower()
+
+
 def opens(file: Path) -> bool:
     """Whether the header is that of audio, whatever the file's name."""
     try:

@@ -14,7 +14,7 @@ from ptapp_audio.data.clips import Clips, Store
 from ptapp_audio.data.folder import has_lists, read_folder, read_lists
 from ptapp_audio.data.known import NO_MANIFEST, read_known, without_fold
 from ptapp_audio.data.manifest import read_manifest
-from ptapp_audio.data.read import SOUNDS, Remarks, look, read_files, usual
+from ptapp_audio.data.read import SOUNDS, Remarks, look, read_files, stored_as, usual
 from ptapp_audio.data.splits import Splits
 from ptapp_core.data.class_folders import files_below
 from ptapp_core.data.files import file_digests, visible
@@ -256,7 +256,7 @@ def _digests(listing: Listing) -> list[str]:
 
 
 def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
-    """Lines on classes that the rate of their files or the length of their clips gives away."""
+    """Lines on classes that the rate or form of their files or the length of their clips gives away."""
     counts = Counter[int]()
     rows: list[int] = []
     for row, label in enumerate(listing.class_numbers):
@@ -265,9 +265,11 @@ def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
             rows.append(row)
     labels = [listing.class_numbers[row] for row in rows]
     rates = [f"{look(listing.files[row])[0]:,}" for row in rows]
+    forms = [stored_as(listing.files[row]) for row in rows]
     lengths = [f"{length / rate:.2f}" for length in clips.lengths.tolist()]
     found = (
         telltale(labels, rates, listing.classes, what="a rate of {} Hz"),
+        telltale(labels, forms, listing.classes, what="samples that are stored as {}"),
         telltale(listing.class_numbers, lengths, listing.classes, what="a length of {} s"),
     )
     return [line for line in found if line]

@@ -12,8 +12,9 @@ from ptapp_core.errors import UserError
 
 _WORDS: dict[str, SplitName] = {
     **dict.fromkeys(("train", "training", "trainval", "trn"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development"), "val"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "devel", "development", "publictest"), "val"),
     **dict.fromkeys(("test", "testing", "tst", "eval", "evaluation", "evaluate", "holdout", "heldout"), "test"),
+    "privatetest": "test",  # with publictest the words of FER-2013
 }
 _TAILS = "sets?|data|dataset|split|samples|files|folder|images?|imgs?|photos|pictures|audio|sounds|clips|wavs?"
 _SPLIT = re.compile(f"({'|'.join(_WORDS)})({_TAILS})?")

@@ -1,7 +1,6 @@
 """A manifest: a table with a row per sample, with its file, its class, and where there are any its split and group."""
 
 import os
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,12 +20,21 @@ from ptapp_core.data.targets import CLASSES, CLASSIFY, Target, Wanted
 from ptapp_core.data.unread import FileType
 from ptapp_core.errors import UserError, placed
 
-START = ("start", "onset", "begin", "start_time", "begin_time", "start_s", "start_sec", "onset_s")
-END = ("end", "offset", "stop", "end_time", "stop_time", "end_s", "end_sec", "offset_s")
+START = (
+    "start", "onset", "begin", "start_time", "begin_time", "start_s", "start_sec", "start_seconds", "onset_s", "t_min",
+    "tmin", "xmin", "t_start", "time_start", "segment_start",
+)  # fmt: skip
+END = (
+    "end", "offset", "stop", "end_time", "stop_time", "end_s", "end_sec", "end_seconds", "offset_s", "t_max", "tmax",
+    "xmax", "t_end", "time_end", "segment_end",
+)  # fmt: skip
 DURATION = ("duration", "duration_s", "length_s")
 FILE_OFFSET = ("file_offset",)
 """Raven's column for where a segment begins in its file; its others count from the first of several files."""
-_OTHER_TIMES = re.compile(r"(start|end|onset|offset|begin|stop)_(time_)?(ms|msec|samples?|frames?|index|minutes?)")
+_ENDS = frozenset(("start", "end", "onset", "offset", "begin", "stop"))
+_OF_TIMES = _ENDS | set("time t s sec secs seconds ms msec us sample samples frame frames index idx minutes".split())  # noqa: SIM905
+_OF_TIMES |= {"segment", "clip", "event", "call", "audio", "pos", "position", "milliseconds"}
+"""Words of which the name of a column consists that may say where a segment begins or ends."""
 _OF_A_RECORDING = "fsid"  # with UrbanSound8K's column, start and end are of the recording, not of the file
 _NEAR = ("audio", "images")  # folders beside a manifest, or beside its folder, that may hold its files
 
@@ -116,7 +124,8 @@ class _Manifest:
         known = {"start": START, "end": END, "duration": DURATION, "file_offset": FILE_OFFSET}
         places = {name: self._find(names) for name, names in known.items()}
         start, end = places["start"], places["end"]
-        strange = [name for name in self.names if _OTHER_TIMES.fullmatch(name)]
+        others = set(range(len(self.names))) - set(places.values())
+        strange = [self.names[place] for place in sorted(others) if _may_be_times(self.names[place])]
         if start is None and end is not None and self.names[end].startswith("offset"):
             strange.append(self.names[end])  # of its beginning or its end?
         if strange and (start is None or end is None):
@@ -271,6 +280,11 @@ class _Manifest:
             [row.name for row in rows], [(own, row.split) for own, row in zip(classes, rows, strict=True)]
         )
         return pieces, note_on_pieces(pieces) if pieces else ""
+
+
+def _may_be_times(name: str) -> bool:
+    words = set(name.split("_"))
+    return words <= _OF_TIMES and not words.isdisjoint(_ENDS)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -2,8 +2,8 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -39,10 +39,19 @@ class Members:
     """The samples of a run, each split in the order of the data."""
 
     rows: Sequence[Member]
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """`FILE:ROW` by id of the samples whose content is their id; empty for those that were read from a run."""
 
     @classmethod
     def of(cls, parts: Iterable[tuple[SplitName, Samples, Sequence[str]]]) -> Self:
         """The samples of each split with their labels, for which an empty sequence may stand."""
+        parts = list(parts)
+        places = {
+            samples.ids[row]: samples.names[row]
+            for _, samples, _ in parts
+            for row in range(len(samples))
+            if samples.digests and samples.ids[row] == samples.digests[row]
+        }
         return cls(
             [
                 Member(
@@ -54,7 +63,8 @@ class Members:
                 )
                 for split, samples, labels in parts
                 for row in range(len(samples))
-            ]
+            ],
+            places,
         )
 
     @classmethod
@@ -112,7 +122,7 @@ class Members:
         if before is None:
             return self
         known = {row.id for row in self.rows}
-        return Members([*self.rows, *(row for row in before.rows if row.id not in known)])
+        return Members([*self.rows, *(row for row in before.rows if row.id not in known)], self.places)
 
     def learned(self, rows: Iterable[Member]) -> int:
         """How many of the samples are among those that this run trains on, by their content."""
@@ -134,6 +144,20 @@ class Members:
         now, then = (Counter(row.digest or row.id for row in each) for each in (rows, self.part(split)))
         return (now - then).total(), (then - now).total()
 
+    def place_of(self, row: Member, before: "Members | None" = None) -> str:
+        """What a user can find a sample by: its id, or `FILE:ROW` for one that its content alone tells apart.
+
+        One of those that is there no more is named by the row which stood above it in `before`, and still does.
+        """
+        if row.id != row.digest or row.id in self.places or not self.places:
+            return self.places.get(row.id, row.id)
+        above: str | None = None
+        for each in before.part(row.split) if before else ():
+            if each == row:
+                break
+            above = self.places.get(each.id, above)
+        return f"below {above}" if above else "above the first"
+
     def refuse_changed_training(self, run: Path, now: "Members") -> None:
         """Raises UserError, naming what changed, where the training samples of now are not those of this run."""
         old, new = self.part("train"), now.part("train")
@@ -150,7 +174,12 @@ class Members:
             "of other content": changed,
             "with another label": relabelled,
         }
-        said = [f"{len(ids):,} {what} ({', '.join(ids[:_SHOWN])})" for what, ids in found.items() if ids]
+        of_id = {row.id: row for row in (*old, *new)}
+        said = [
+            f"{len(ids):,} {what} ({', '.join(now.place_of(of_id[id], self) for id in ids[:_SHOWN])})"
+            for what, ids in found.items()
+            if ids
+        ]
         if not said and [row.id for row in old] != [row.id for row in new]:
             said = ["the same samples, in another order"]
         if said:

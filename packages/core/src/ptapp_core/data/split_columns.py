@@ -1,7 +1,7 @@
 """The columns of a table that say which split and which fold a row is in."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from ptapp_core.data.columns import FOLD, SPLIT, named, plain
 from ptapp_core.data.layout import split_of
@@ -11,6 +11,12 @@ from ptapp_core.errors import UserError
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
+
+
+def say_splits(cells: Iterable[str]) -> bool:
+    """Whether more than half of the cells of a column are splits: another one is a mistake there."""
+    found = [split_of(cell) is not None for cell in cells]
+    return 2 * sum(found) > len(found)
 
 
 class SplitColumns:
@@ -37,11 +43,11 @@ class SplitColumns:
         return [place for place in (self.split, *self.flags, self.fold) if place is not None]
 
     def _split(self) -> int | None:
-        """The column of the splits; one of another name than `split` only where all that it holds are splits."""
+        """The column of the splits; one of another name than `split` only where most of it are splits."""
         for name in SPLIT:
             if name in self._names:
                 place = self._names.index(name)
-                if name == "split" or all(split_of(cells[place]) for _, cells in self._table.rows):
+                if name == "split" or say_splits(cells[place] for _, cells in self._table.rows):
                     return place
         return None
 

@@ -130,8 +130,6 @@ class TensorBoard:
     def __init__(self, folder: Path, resume_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        if not is_text(str(folder)):
-            raise UserError(f"--log-to: TensorBoard cannot write to {folder}, which is not UTF-8; use --log-to none")
         # TensorBoard purges from the given step on; the figures of the step resumed from still stand.
         purge = None if resume_step is None else resume_step + 1
         self._events = SummaryWriter(str(folder), purge_step=purge)
@@ -204,6 +202,12 @@ def _optional(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise UserError(f"--log-to {name}: {error}; install it with: {install('ptapp-core', name)}") from error
+
+
+def refuse_unwritable(names: Sequence[str], run_path: Path) -> None:
+    """Raises UserError where one of these writers cannot write to the directory of a run."""
+    if "tensorboard" in names and not is_text(str(run_path)):
+        raise UserError(f"--log-to: TensorBoard cannot write to {run_path}, which is not UTF-8; use --log-to none")
 
 
 def build_trackers(names: Sequence[str], run_path: Path, resume_step: int | None = None) -> list[Writer]:

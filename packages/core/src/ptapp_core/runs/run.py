@@ -34,7 +34,7 @@ from ptapp_core.machine.runtime import STOPS, Runtime
 from ptapp_core.machine.terminal import folded, is_terminal, is_text, tell
 from ptapp_core.runs.checkpoint import Checkpoints
 from ptapp_core.runs.formats import FORMAT
-from ptapp_core.runs.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record
+from ptapp_core.runs.log import FRAMES, Console, JsonLines, Writer, build_trackers, last_record, refuse_unwritable
 from ptapp_core.runs.reading import is_alive
 from ptapp_core.runs.states import refuse_unlike
 from ptapp_core.runs.tracking import log_report
@@ -92,6 +92,7 @@ class Run:
         meta = self.path / "meta.json"
         if meta.exists() and not resume:
             raise UserError(f"{self.path} already holds a run; resume it or choose another directory")
+        refuse_unwritable(self._log_to, self.path)
         runtime.barrier()  # every rank has looked before rank 0 writes
         if runtime.watch:
             runtime.watch.note = self._note_hang

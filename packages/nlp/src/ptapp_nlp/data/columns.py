@@ -7,8 +7,8 @@ from dataclasses import KW_ONLY, dataclass
 from shlex import quote
 
 from ptapp_core.data.columns import SPLIT
-from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import AUTO
+from ptapp_core.data.split_columns import say_splits
 from ptapp_core.data.targets import CLASSIFY, Wanted
 from ptapp_core.errors import UserError, nearest
 from ptapp_nlp.data.pairs import BETWEEN, are_pair, named_pair
@@ -265,9 +265,9 @@ def group_and_id(
 
 
 def split_column(header: list[str], rows: Sequence[Cells], chosen: Sequence[int]) -> int | None:
-    """The position of the column that says the split of each row, which all of its cells do; None without one."""
+    """The position of the column that says the split of each row, which most of its cells do; None without one."""
     named = (header.index(name) for name in SPLIT if name in header and header.index(name) not in chosen)
-    return next((p for p in named if all(len(cells) > p and split_of(cells[p]) for cells in rows)), None)
+    return next((p for p in named if say_splits(cells[p] if len(cells) > p else "" for cells in rows)), None)
 
 
 def asked_for(file: object, option: str, name: str | None, *, header: list[str], width: int) -> int | None:

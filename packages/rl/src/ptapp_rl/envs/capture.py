@@ -58,7 +58,7 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
             self._actions.append(np.array(action))
         observation, reward, terminated, truncated, info = step(self.env, action)
         self._over = bool(terminated or truncated)
-        return observation, reward_of(reward), terminated, truncated, info
+        return observation, reward_of(reward), bool(terminated), bool(truncated), info
 
     def rewind(self) -> None:
         """Makes the next reset begin the first episode again."""

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from ptapp_core.data.files import opened
+from ptapp_core.data.layout import split_of
 from ptapp_core.data.split import BY_HASH, Division, Samples, SplitName
 from ptapp_core.errors import UserError, nearest
 from ptapp_vision.data.splits import Images, Splits, digests, divide
 
 CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SIDE = 48
-_USAGES: dict[str, SplitName] = {"training": "train", "publictest": "val", "privatetest": "test"}
 _MARGIN = b' \t\r\n"'
 
 
@@ -125,11 +125,11 @@ def _parse(line: bytes, columns: list[str]) -> tuple[SplitName, int, bytes]:
     row = dict(zip(columns, fields, strict=True))
     if row["emotion"] not in (b"0", b"1", b"2", b"3", b"4", b"5", b"6"):
         raise _BadRow(f"column 'emotion': {_show(row['emotion'])} is no label from 0 to 6")
-    usage = row.get("usage", b"training").decode("ascii", "backslashreplace").lower()
-    if usage not in _USAGES:
-        hint = nearest(usage, ["Training", "PublicTest", "PrivateTest"])
+    usage = row.get("usage", b"training").decode("ascii", "backslashreplace")
+    if (split := split_of(usage)) is None:
+        hint = nearest(usage.lower(), ["Training", "PublicTest", "PrivateTest"])
         raise _BadRow(f"column 'Usage': {_show(row['usage'])} is no known split{hint}")
-    return _USAGES[usage], int(row["emotion"]), _pixels(row["pixels"])
+    return split, int(row["emotion"]), _pixels(row["pixels"])
 
 
 def _pixels(text: bytes) -> bytes:

@@ -19,7 +19,7 @@ from ptapp_core.data.unread import left_out
 from ptapp_core.errors import UserError, counted
 from ptapp_core.machine.memory import free_memory
 from ptapp_vision.data.decode import OnDisk, look_at_all, read_files, readable, span_of
-from ptapp_vision.data.image import IMAGES, Span
+from ptapp_vision.data.image import IMAGES, Header, Span
 from ptapp_vision.data.splits import Images, Splits, divide
 
 Cache = Literal["auto", "memory", "disk"]
@@ -73,22 +73,23 @@ def read_listing(
     about = f"{seen.about}, {'in memory' if in_memory else 'read from disk'}"
     if seen.deep and span:
         about += f", {counted(len(seen.deep), 'image')} of more than 8 bits scaled from {span[0]:,g} to {span[1]:,g}"
-    what = f"{listing.where}, {listing.what} ({about})"
+    described = f"{listing.where}, {listing.what} ({about})"
     with listing.explained():
         data = divide(
             parts,
             listing.classes,
             where=listing.where,
-            what=what,
+            what=described,
             division=division,
             skipped=skipped,
             folds=folds,
             kind=listing.kind,
         )
-    marked = None
+    marked: list[str | None] = []
     if listing.kind == CLASSIFY:
-        marked = telltale(listing.class_numbers, seen.sizes, listing.classes, what="a size of {} pixels")
-    return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, marked, *data.notes))))
+        for values, what in ((seen.sizes, "a size of {} pixels"), (seen.forms, "images that are stored as {}")):
+            marked.append(telltale(listing.class_numbers, values, listing.classes, what=what))
+    return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, *marked, *data.notes))))
 
 
 class _Seen:
@@ -97,6 +98,7 @@ class _Seen:
     def __init__(self, files: Sequence[Path]) -> None:
         headers = look_at_all(files)
         self.sizes = [f"{header.width}x{header.height}" if header else "unknown" for header in headers]
+        self.forms = [_form(header) if header else "unknown" for header in headers]
         self.deep = [file for file, header in zip(files, headers, strict=True) if header and header.deep]
         seen = [header for header in headers if header]
         self.note = ""
@@ -116,6 +118,10 @@ class _Seen:
         self.channels = 1 if seen and grey == len(seen) else 3
         mixed = f"{grey:,} grey and {len(seen) - grey:,} colour" if grey else "colour"
         self.about = f"{origin}, {'all grey' if self.channels == 1 else mixed}"
+
+
+def _form(header: Header) -> str:
+    return "grey of more than 8 bits" if header.deep else "grey" if header.grey else "colour"
 
 
 def _read(
