@@ -114,7 +114,7 @@ def collectives_made() -> int:
 
     On a GPU it is those of numbers on the processor, of which each step has one.
     """
-    groups: list[Any] = list(dist.distributed_c10d._world.pg_map)  # type: ignore[attr-defined]
+    groups: list[Any] = list(dist.distributed_c10d._world.pg_map)
     processor = torch.device("cpu")
     own = [group._get_backend(processor) for group in groups if processor in group._device_types]
     return sum(int(backend._get_sequence_number_for_group()) for backend in own)
