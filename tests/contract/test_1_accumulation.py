@@ -79,6 +79,8 @@ def test_ranks_with_a_share_each_have_the_job_of_as_many_with_all(
     whole, gathered = (load_file(last_checkpoint(run) / "model.safetensors") for run in (expected, got))
     assert whole.keys() == gathered.keys()
     for key, value in whole.items():
+        if key.endswith("in_projection.bias"):  # that of the keys has a gradient of rounding alone
+            value, gathered[key] = (torch.cat(bias.chunk(3)[::2]) for bias in (value, gathered[key]))
         torch.testing.assert_close(gathered[key], value, rtol=1e-3, atol=1e-4, msg=key)
     assert command([row.train(tmp_path / "shares")[0], "evaluate", str(got)]) == 0
 
