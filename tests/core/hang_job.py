@@ -54,14 +54,19 @@ class SlowData:
 
 NAPS: dict[str, Any] = {
     "module": lambda: time.sleep(FOR_EVER),
+    "pairs": lambda: time.sleep(FOR_EVER),
     "busy": lambda: ctypes.PyDLL(None).sleep(30),  # which leaves other threads no turn
 }
 
 
 def job(case: str, folder: Path, timeout: float) -> None:
-    """Rank 1 hangs in its `data`, its `module`, or so that no thread of it runs; or rank 0 is `slow`."""
+    """Rank 1 hangs in its `data`, its `module`, or so that no thread of it runs; or rank 0 is `slow`.
+
+    In the case `pairs` it hangs in its module, and each two ranks share a copy of the weights.
+    """
     watch._GRACE = 4.0
-    runtime = Runtime("cpu", "fp32", threads=1, timeout=timeout)
+    pairs = case == "pairs"
+    runtime = Runtime("cpu", "fp32", threads=1, timeout=timeout, sharded=pairs, shard_ranks=2 if pairs else None)
     other = runtime.rank == 1
     model = Sleepy(NAPS[case] if other and case in NAPS else lambda: None)
     data = {"input": torch.randn(32, 4), "target": torch.zeros(32, dtype=torch.int64)}

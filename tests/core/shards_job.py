@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,10 +146,15 @@ REFUSED = {
 }
 
 
-def learn(folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None) -> Optimizer:
-    """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end."""
+def learn(
+    folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None, group: int | None = None
+) -> Optimizer:
+    """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end.
+
+    Of the ranks that are `sharded`, each `group` share a copy of the weights, or all do.
+    """
     case = {**CASES, **RANDOM, **REFUSED}[name.removesuffix(" infinite")]
-    runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded).set_up_process()
+    runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded, shard_ranks=group).set_up_process()
     torch.manual_seed(0)
     network = case.network()
     task = Supervised(network, CrossEntropy())
@@ -195,18 +201,29 @@ def held(optimizer: Optimizer) -> int:
     return sum(tensor.nbytes for tensor in (*weights, *kept))
 
 
+def digest(optimizer: Optimizer) -> str:
+    """What differs where a bit of a rank's weights does."""
+    own = [local(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+    return sha256(b"".join(tensor.numpy().tobytes() for tensor in own)).hexdigest()
+
+
 def main(words: list[str]) -> int:
-    """Runs cases in folders of their names, each rank with its share, and leaves what each rank held and said."""
-    folder, names = Path(words[0]), words[1:]
+    """Runs cases in folders of their names, and leaves what each rank held and said.
+
+    Each rank has a share, of all that there is, or of the copy of its pair of ranks where the first word is `pairs`.
+    """
+    pairs = words[0] == "pairs"
+    folder, *names = words[pairs:]
     rank = Runtime("cpu").rank
     for name in names:
         said: list[str] = []
-        bytes_held = 0
+        kept: dict[str, Any] = {}
         try:
-            bytes_held = held(learn(folder / name, name, sharded=True, say=said.append))
+            optimizer = learn(Path(folder, name), name, sharded=True, say=said.append, group=2 if pairs else None)
+            kept = {"held": held(optimizer), "digest": digest(optimizer)}
         except UserError as error:
             said.append(str(error))
-        (folder / f"{name}-{rank}.json").write_text(json.dumps({"held": bytes_held, "said": said}))
+        Path(folder, f"{name}-{rank}.json").write_text(json.dumps({**kept, "said": said}))
     return 0
 
 

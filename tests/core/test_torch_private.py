@@ -155,6 +155,8 @@ def test_the_number_of_collectives_is_that_of_those_begun() -> None:
         dist.all_reduce(torch.ones(1))
         dist.all_gather_object([None], "word")  # the length, then the bytes
         assert torch_private.collectives_made() == 3
+        dist.all_reduce(torch.ones(1), group=dist.new_group([0]))
+        assert torch_private.collectives_made() == 4
     finally:
         dist.destroy_process_group()
     assert torch_private.collectives_made() == 0

@@ -40,6 +40,15 @@ def test_a_rank_that_hangs_is_named_with_its_line_and_all_stacks_are_kept(
     assert status(run) == "failed"
 
 
+def test_a_rank_that_hangs_is_named_where_the_others_wait_in_groups_of_ranks(tmp_path: Path) -> None:
+    run, imports = tmp_path / "run", (*IMPORTS, "torch.distributed.fsdp")
+    done = process(["pairs", str(run), "12"], ranks=4, function="core.hang_job:main", imports=imports)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if "ptapp" in line]
+    assert line.startswith("ptapp: error: rank 1 (")
+    assert "in <lambda>; the stacks of all ranks are in" in line
+
+
 def test_a_rank_that_does_not_answer_is_named(tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = process(["busy", str(run), "6"], ranks=2, function="core.hang_job:main", imports=IMPORTS)

@@ -1,5 +1,6 @@
 """From the settings of a command to the engine's objects, and from a run directory back to a trained model."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from ptapp_core.runs.run import Run, new_path, read_json, write_text
 from ptapp_core.runs.typed import Meta, checked
 from ptapp_core.settings.fields import flag
 from ptapp_core.settings.own import code_of, is_own, refuse_code_of, short_name
+from ptapp_core.settings.ranks import machines
 from ptapp_core.settings.toml import toml_value
 from ptapp_core.settings.train import JobSettings, TrainSettings
 
@@ -47,13 +49,27 @@ def runtime_of(settings: JobSettings) -> Runtime:
         seed=settings.seed,
         deterministic=settings.deterministic,
         threads=settings.threads,
-        sharded=isinstance(settings, TrainSettings) and settings.parallel == "fsdp",
+        sharded=isinstance(settings, TrainSettings) and settings.parallel != "ddp",
+        shard_ranks=_shard_ranks(settings),
         timeout=settings.timeout,
     ).set_up_process()
     if len(set(runtime.gather(str(settings.resume)))) > 1:
         raise UserError("--resume auto: the ranks see different runs: --run-dir must be a disk that all machines share")
     runtime.refuse_unequal(_facts(settings, runtime), "start the same command, with the same code, on all machines")
+    least, most = machines(settings.nnodes)
+    if _shard_ranks(settings) == runtime.world and least == most:  # of a range, one machine may be left for a while
+        raise UserError(
+            f"--parallel hsdp: all {runtime.world} ranks share one copy of the weights: give a smaller --shard-ranks "
+            f"that divides {runtime.world}, or --parallel fsdp"
+        )
     return runtime
+
+
+def _shard_ranks(settings: JobSettings) -> int | None:
+    """The ranks that share a copy of the weights with `--parallel hsdp`; None for any other job."""
+    if not isinstance(settings, TrainSettings) or settings.parallel != "hsdp":
+        return None
+    return settings.shard_ranks or int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def _facts(settings: JobSettings, runtime: Runtime) -> dict[str, str]:
@@ -67,6 +83,7 @@ def _facts(settings: JobSettings, runtime: Runtime) -> dict[str, str]:
     return {
         **versions(),
         "the type of the device": runtime.device.type,
+        "the number of ranks that share the weights": str(runtime.shard_ranks),
         **{flag(name): value for name, value in given.items()},
         **{f"the code of {flag(name)}": f"of digest {digest.hexdigest()[:12]}" for name, digest in code.items()},
     }
@@ -85,7 +102,7 @@ def optimizer_of(settings: TrainSettings, model: nn.Module, head_prefix: str | t
         head_prefix=head_prefix,
         freeze=settings.freeze,
         averaged=settings.average != "none",
-        ranks=dist.get_world_size() if settings.parallel == "fsdp" else 1,
+        ranks=1 if settings.parallel == "ddp" else _shard_ranks(settings) or dist.get_world_size(),
     )
 
 

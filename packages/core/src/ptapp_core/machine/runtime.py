@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
+from ptapp_core.machine.groups import ranks_of_a_copy
 from ptapp_core.machine.watch import Watch
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -84,6 +85,7 @@ class Runtime:
         deterministic: refuse operations whose result may differ between two runs; slower on a GPU.
         threads: number of threads of this process; None keeps torch's choice.
         sharded: ranks keep a share each of the weights, gradients and optimizer state, and not all of them.
+        shard_ranks: how many ranks, one after the other, share a copy of all that; None: all. It divides their number.
         timeout: seconds that a rank may keep the others waiting (see `watch`).
 
     Raises:
@@ -99,6 +101,7 @@ class Runtime:
         deterministic: bool = False,
         threads: int | None = None,
         sharded: bool = False,
+        shard_ranks: int | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
         self.device = choose_device(device)
@@ -122,13 +125,7 @@ class Runtime:
         self.watch = Watch(timeout) if self._grouped and self.world > 1 else None
         self.seed = seed
         self.sharded = sharded
-        if sharded and self.world == 1:
-            raise UserError(
-                "--parallel fsdp gives each rank a share, and there is one rank: give --nproc 2 or more, or "
-                "--parallel ddp"
-            )
-        if sharded and precision == "fp16":
-            raise UserError("--parallel fsdp does not scale the loss, as --precision fp16 must: give bf16 or fp32")
+        self.shard_ranks = ranks_of_a_copy(self.world, shard_ranks, precision) if sharded else 1
         self.random = RandomState(self.device)
 
     def set_up_process(self) -> Self:
@@ -163,7 +160,8 @@ class Runtime:
 
     def __str__(self) -> str:
         ranks = f", {self.world} ranks" if self.world > 1 else ""
-        ranks += " that share the weights" if self.sharded else ""
+        whose = "that" if self.shard_ranks == self.world else f"of which each {self.shard_ranks}"
+        ranks += f" {whose} share the weights" if self.sharded else ""
         return f"{self.device} {self.precision}{ranks}"
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -215,7 +213,8 @@ class Runtime:
         """The norm, float (), of what has the norm `own` on this rank: `own` itself, unless each rank has a share."""
         if not self.sharded:
             return own
-        squares = own.square()
+        # Of all ranks, and not of a group that shares a copy, so that all scale their copies by the same bits.
+        squares = own.square() * (self.shard_ranks / self.world)
         dist.all_reduce(squares)
         return squares.sqrt()
 

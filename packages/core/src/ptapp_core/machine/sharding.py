@@ -3,7 +3,7 @@
 It is torch's `fully_shard` (FSDP2; Zhao et al. 2023, "PyTorch FSDP"; Rajbhandari et al. 2020, "ZeRO"): the weights of a
 block are gathered before it computes and forgotten after it, and its gradients are summed where their shards are. A
 shard is a DTensor, cut along the first dimension: the last ranks may have fewer rows of a weight than the first, or
-none.
+none. Where groups of ranks have a copy each, gradients are then summed over the ranks with the same shard.
 """
 
 from collections import Counter
@@ -124,8 +124,8 @@ class Sharded(nn.Module):
             if "mixed torch.Tensor and DTensor" not in str(error):
                 raise
             raise UserError(
-                "--parallel fsdp gathers the weights of a part of the network as it is called, and this network uses "
-                "them in another way: give its class a method blocks() that returns the parts to gather, or []"
+                "--parallel fsdp and hsdp gather the weights of a part of the network as it is called, and this one "
+                "uses them in another way: give its class a method blocks() that returns the parts to gather, or []"
             ) from error
 
 
@@ -139,10 +139,10 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     torch.manual_seed(runtime.seed + 1_000_003 * runtime.rank)
-    mesh = init_device_mesh(runtime.device.type, (runtime.world,))
+    mesh = _mesh(runtime)
     before = dict(task.named_parameters(remove_duplicate=False))
     if scalar := next((name for name, parameter in before.items() if not parameter.ndim), None):
-        raise UserError(f"--parallel fsdp: {scalar} has no dimension to cut it along: make it one of shape (1,)")
+        raise UserError(f"--parallel fsdp and hsdp: {scalar} has no dimension to cut: make it one of shape (1,)")
     for parameter in before.values():
         parameter.data = parameter.data.contiguous()  # the shards of channels_last would lie anyhow
     model = Sharded(task, runtime)
@@ -160,10 +160,18 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
             setattr(part, name, own[id(parameter)])
     _give_shards(optimizer, own)
     if optimizer.defaults.get("fused") and not _steps(optimizer, mesh):
-        say(f"fsdp: torch has no fused {type(optimizer).__name__} for shards: it takes its other form (foreach)")
+        say(f"note: torch has no fused {type(optimizer).__name__} for shards: it takes its other form (foreach)")
         for options in (optimizer.defaults, *optimizer.param_groups):
             options.update(fused=None, foreach=True)
     return model
+
+
+def _mesh(runtime: Runtime) -> DeviceMesh:
+    """The ranks in a row, or in rows that share a copy each: torch sums gradients along a row, then over the rows."""
+    copies = runtime.world // runtime.shard_ranks
+    if copies == 1:
+        return init_device_mesh(runtime.device.type, (runtime.world,))
+    return init_device_mesh(runtime.device.type, (copies, runtime.shard_ranks), mesh_dim_names=("copies", "shares"))
 
 
 def _gathered_alone(task: Any) -> list[nn.Module]:
@@ -181,8 +189,8 @@ def _gathered_alone(task: Any) -> list[nn.Module]:
     for name, parameter in task.named_parameters():
         if count[id(parameter)] > 1:
             raise UserError(
-                f"--parallel fsdp gathers the weights of each part of the network apart, and {name} is in several "
-                "parts: leave those that have it out of blocks(), a method that the network's class may have"
+                f"--parallel fsdp and hsdp gather the weights of each part of the network apart, and {name} is in "
+                "several parts: leave those that have it out of blocks(), a method that the network's class may have"
             )
     return blocks
 
@@ -203,9 +211,10 @@ def _give_shards(optimizer: Optimizer, own: Mapping[int, nn.Parameter]) -> None:
 
 def _steps(optimizer: Optimizer, mesh: DeviceMesh) -> bool:
     """Whether the optimizer's present form takes shards: tried on a number, as torch has no public list of them."""
-    from torch.distributed.tensor import DTensor, Shard
+    from torch.distributed.tensor import DTensor, Replicate, Shard
 
-    value, gradient = (DTensor.from_local(torch.zeros(1, device=mesh.device_type), mesh, [Shard(0)]) for _ in range(2))
+    places = [Replicate(), Shard(0)][-mesh.ndim :]
+    value, gradient = (DTensor.from_local(torch.zeros(1, device=mesh.device_type), mesh, places) for _ in range(2))
     probe = nn.Parameter(value)
     probe.grad = gradient
     build: Any = type(optimizer)

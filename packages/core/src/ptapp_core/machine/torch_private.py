@@ -110,9 +110,11 @@ def load_any_version(net: nn.Module) -> None:
 
 
 def collectives_made() -> int:
-    """How many collectives this process has begun with all ranks of its job; 0 where it has left them.
+    """How many collectives this process has begun in all groups that it is in; 0 where it has left its job.
 
     On a GPU it is those of numbers on the processor, of which each step has one.
     """
-    group: Any = dist.group.WORLD
-    return 0 if group is None else int(group._get_backend(torch.device("cpu"))._get_sequence_number_for_group())
+    groups: list[Any] = list(dist.distributed_c10d._world.pg_map)
+    processor = torch.device("cpu")
+    own = [group._get_backend(processor) for group in groups if processor in group._device_types]
+    return sum(int(backend._get_sequence_number_for_group()) for backend in own)

@@ -1,8 +1,9 @@
 """A rank for which the others wait too long ends the job, which says which rank it is and where each of them is.
 
-The ranks of a job make the same collectives in the same order, and torch counts them. So a rank that has made fewer
-than another one is what that one waits for, whatever the two are doing. A thread of each rank compares these counts
-through the job's store, as the main thread of a rank that waits, or hangs, can do nothing.
+The ranks of a job make the same collectives in the same order, each in its own group where only some take part, and
+torch counts them. So none that has made the fewest waits for another, and those that have made more wait for one of
+these in the end, whatever they are doing. A thread of each rank compares the counts through the job's store, as the
+main thread of a rank that waits, or hangs, can do nothing.
 """
 
 import faulthandler

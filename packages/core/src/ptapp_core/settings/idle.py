@@ -34,6 +34,7 @@ OF_ANY_JOB = (
 )
 OF_DATA = (
     Only(("skip_bad", "split", "allow_duplicates"), lambda job: job.data is not None, "data of your own (--data)"),
+    Only(("shard_ranks",), lambda job: job.parallel == "hsdp", "--parallel hsdp"),
     Only(("lr_base_batch",), lambda job: job.lr_scale != "none", "--lr-scale linear and sqrt"),
 )
 

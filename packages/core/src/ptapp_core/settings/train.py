@@ -250,7 +250,9 @@ class JobSettings(Settings):
 class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
-    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {"epochs", "steps", "workers", "test", "parallel"}
+    may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {
+        *("epochs", "steps", "workers", "test", "parallel", "shard_ranks")
+    }
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "data", "split", "folds", "model", "epochs", "patience")
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
@@ -278,8 +280,11 @@ class TrainSettings(JobSettings):
         None, "train on from the best weights of this run, rounded as int8 is (export --quantize qat)", group="Model"
     )
 
-    parallel: Literal["ddp", "fsdp"] = option(
-        "ddp", "ranks have the whole model each (ddp), or a share of its weights and optimizer state", group="Device"
+    parallel: Literal["ddp", "fsdp", "hsdp"] = option(
+        "ddp", "ranks have the whole model (ddp), a share of it (fsdp), or groups of ranks do (hsdp)", group="Device"
+    )
+    shard_ranks: int | None = option(
+        None, "ranks that share a copy of the model; none: those of a machine", group="Device", ge=2
     )
 
     epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
@@ -314,14 +319,14 @@ class TrainSettings(JobSettings):
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         if self.qat is not None:
             self._fits_qat()
-        if self.parallel == "fsdp":
+        if self.parallel != "ddp":
             self._fits_shards()
         return self
 
     def _fits_shards(self) -> None:
         """Raises ValueError for what a job whose ranks have a share each of the weights cannot do."""
         if self.compile:
-            raise ValueError("--compile and --parallel fsdp do not work together: leave one of them out")
+            raise ValueError(f"--compile and --parallel {self.parallel} do not work together: leave one of them out")
         if self.qat is not None:
             raise ValueError("--qat takes its ranges from rank 0, which has all weights with --parallel ddp alone")
 
@@ -370,6 +375,8 @@ class TrainSettings(JobSettings):
         if config is not None and options.get("qat") not in (None, "none"):
             beginning = {"weights": None} if "weights" in cls.model_fields else {}
             options = {"precision": "fp32", **beginning, **options}
+        if options.get("parallel", "hsdp") != "hsdp":  # whatever the file or the run had
+            options = {"shard_ranks": None, **options}
         settings = super().resolve(config, options)
         if "epochs" in options and settings.steps is not None:
             remedy = "leave one of them out" if "steps" in options else "add --steps none to go by epochs"

@@ -34,7 +34,7 @@ FORMS: dict[str, Mapping[str, Any]] = {
 """What each form changes in the plain one."""
 _PLAINLY = {"precision": "fp32", "compile": False, "channels_last": False, "activation_checkpointing": False}
 _ONE_JOB: Mapping[str, Any] = {
-    **dict.fromkeys(("resume", "folds", "fold", "steps", "patience")),
+    **dict.fromkeys(("resume", "folds", "fold", "steps", "patience", "shard_ranks")),
     **{"nproc": 1, "parallel": "ddp", "log_to": [], "profile": False, "began_with": {}},
 }
 """A single job of this process, whose steps alone are timed."""
