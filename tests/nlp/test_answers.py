@@ -113,4 +113,4 @@ def test_what_is_no_answer_is_refused_in_one_line(tmp_path: Path, capsys: pytest
     run = train(tmp_path, "--task", "generate", "--pretrained", str(folder), "--data", str(data), "--steps", "1")
     (tmp_path / "lines.txt").write_text("a line\n\nanother\n")
     assert command(["nlp", "evaluate", str(run), "--data", str(tmp_path / "lines.txt")]) == 2
-    assert "is plain text, and the run answers prompts" in capsys.readouterr().err
+    assert "is plain text, and the run learned from prompts and answers" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.own import full_name, is_own
+from ptapp_nlp.chat import ChatForm
 from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS, TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
@@ -64,6 +65,9 @@ class Card(KindCard, _Inputs):
     marks: Annotated[tuple[int, int], Field(strict=False)] | None = None
     """The numbers of the marks before and after a text that a pretrained model writes; None: those of `Tokens`."""
 
+    chat: ChatForm | None = None
+    """How messages become the tokens of a chat, where the model answers chats."""
+
     @property
     def at_once(self) -> int:
         """How many texts are measured at once, so that the logits of a large vocabulary fit into memory."""
@@ -89,8 +93,10 @@ class Card(KindCard, _Inputs):
             raise ValueError("encoder is there for bert, causal and seq2seq alone")
         if (self.marks is None) == (self.name in WRITERS) or any(mark >= self.vocab for mark in self.marks or ()):
             raise ValueError("marks are there for causal and seq2seq alone, and within the vocabulary")
-        if self.text_per == "answer" and (self.task, self.name) != ("generate", CAUSAL):
-            raise ValueError("text_per is answer for a causal that generates alone")
+        if self.text_per in ("answer", "chat") and (self.task, self.name) != ("generate", CAUSAL):
+            raise ValueError(f"text_per is {self.text_per} for a causal that generates alone")
+        if (self.chat is None) == (self.text_per == "chat"):
+            raise ValueError("chat is there for text_per chat alone")
         if self.overlap is not None and (self.text_per != "file" or self.overlap >= self.max_length):
             raise ValueError("overlap is for running text, and less than max_length")
         if self.pair_columns is not None and self.task not in SUPERVISED:
@@ -126,6 +132,11 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
         others["encoder"] = _described(settings.model, settings.pretrained)
     if tokens.marks is not None:
         others["marks"] = tokens.marks
+    if data.text_per == "chat":
+        from ptapp_nlp.models.causal import chat_form
+
+        assert settings.pretrained is not None, "a decoder alone reads chats"
+        others["chat"] = chat_form(settings.pretrained, tokens)
     if data.scheme is not None:
         others["scheme"] = data.scheme
     limit = _length(settings, others.get("encoder"), tokens.pad)

@@ -106,7 +106,7 @@ class Measured:
     @property
     def _said(self) -> Sequence[str]:
         """What a generator learns to write: the texts, or of answers those alone."""
-        return self.examples.target if self.card.text_per == "answer" else self.examples.source
+        return self.examples.target if self.card.text_per in ("answer", "chat") else self.examples.source
 
     @property
     def true(self) -> Sequence[Sequence[str]]:
@@ -138,8 +138,8 @@ def prepare(
         begun = [[Piece(*tokens.encode_words(words, limit))] for words in examples.source]
         texts, called = encode_tagged(begun, examples.target, card.classes, pad=tokens.pad), examples.names
     else:
-        texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per)
-    cut = Cut([], limit) if card.spelled else cut_of(task, examples, texts, tokens=tokens, limit=limit)
+        texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per, chat=card.chat)
+    cut = Cut([], limit) if card.spelled else cut_of(task, examples, texts, tokens=tokens, limit=limit, chat=card.chat)
     return Measured(texts, called, tokens, examples, cut, card)
 
 

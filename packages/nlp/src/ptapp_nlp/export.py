@@ -41,6 +41,13 @@ _PAIR = (
     "marks between and around them, and cuts the longer text until all are `max_length` tokens"
 )
 
+_CHAT = (
+    "input is the text that the Jinja template `chat.template` makes of `messages`, `chat.names` and "
+    "`add_generation_prompt` = true, as tokenizer.json reads it without adding marks; of more than `max_length` "
+    "numbers it is the first and the last ones; the next number is chosen after the last one, until `end`, from the "
+    "last `window` numbers alone; the answer is decoded without `not_text`, and stripped of blanks; `pad` is not chosen"
+)
+
 
 class _Probabilities(nn.Module):
     """A model with a softmax over its last dimension."""
@@ -80,7 +87,8 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
         model = _Probabilities(model).eval()
     generates, translates = card.task == "generate", card.task == "translate"
     begin = tokens.begin(card.text_per) if generates else None
-    shipped = tokens.shipped(card.max_length, eos=translates, begin=begin)
+    # The text of a chat template has the names of marks, which its tokenizer must know.
+    shipped = tokens.json() if card.chat else tokens.shipped(card.max_length, eos=translates, begin=begin)
     options = {
         "free": list(form.values()),
         "names": list(form),
@@ -144,6 +152,7 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
             if own:
                 use += "; a number of `never` is not chosen"
             return {**common, "begin": tokens.start, **own, **end, "longer": LONGER, "more": MORE, "use": use}
+    begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     window = limit if card.name in ("transformer", CAUSAL) else None
     use = (
         "input is the prompt as tokenizer.json gives it (an empty one: `begin` alone); the next number is chosen after "
@@ -154,11 +163,13 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     of_file = "its first character, the line break of `begin`, is left out; no number of `not_text` is chosen"
     if tokens.marks is not None:
         of_file = "blanks around it stay; no number of `not_text` is chosen"
+    if card.chat is not None:
+        chat = {"chat": card.chat.stored(), "end": card.chat.end}
+        return {**common, **begin, **end, **chat, "window": window, "use": _CHAT}
     if card.text_per == "answer":
         use += "blanks around it stay; `pad` is not chosen"
     else:
         use += "stripped of blanks; `pad` is not chosen" if line else of_file
-    begin = {"begin": tokens.begin(card.text_per), "text_per": card.text_per}
     return {**common, **begin, **end, "window": window, "use": use}
 
 

@@ -23,7 +23,7 @@ def predict(settings: PredictNLP, task: str | None = None) -> None:
     Raises UserError where the run is of another task than `task`, or writes texts of its own.
     """
     model = Predictor(settings.run, settings.checkpoint, Runtime(settings.device, settings.precision))
-    if model.task == "generate":
+    if model.task == "generate" and not model.front.chats:
         raise UserError(f"{settings.run}: writes texts of its own; use `ptapp nlp generate`")
     if task is not None and model.task != task:
         raise UserError(f"{settings.run}: learned to {model.task}, not to {task}; use `ptapp nlp predict`")

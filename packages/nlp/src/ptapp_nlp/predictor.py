@@ -55,14 +55,20 @@ class Predictor:
         `probabilities`; regress: `values` by name; several targets: `targets`, the answer of each by its name; tag:
         `words`, `tags`, and where these mark entities `spans`, each with its `start` and `end` in the text, its `type`
         and the `score` of its least certain word; translate: `translation`, by a search of width `beam` (Wu et al. 2016
-        have the length penalty).
+        have the length penalty); a run that learned from chats: `answer`, the likeliest next turn of the assistant,
+        token by token and of at most `max_length` tokens, to a message of the user, or to `{"messages": [...]}`.
         A text that the model does not read whole has `tokens`, its length, and `read`, how many of them were. Raises
         UserError for a run that generates texts.
         """
-        if self.task == "generate":
+        if self.task == "generate" and not self.front.chats:
             raise UserError(f"{self.run}: learned to generate texts; call `generate`")
         if isinstance(texts, str):
             raise UserError("`predict` takes a list: give [text] for a single one")
+        if self.front.chats:
+            length = self.max_length
+            return [
+                {"answer": self.generate(str(text), length=length, temperature=0)[0]} for text in self._checked(texts)
+            ]
         return self.front.worded(self._checked(texts), lambda full: self._said(full, beam, length_penalty))
 
     def generate(
@@ -80,7 +86,8 @@ class Predictor:
         seed: int = 0,
         tell: Callable[[str], None] | None = None,
     ) -> list[str]:
-        """So many texts that begin with the prompt, each with at most `length` tokens more.
+        """So many texts that begin with the prompt, each with at most `length` tokens more; of a run that learned from
+        chats answers to the prompt, which is read as by `predict`.
 
         Temperature 0 takes the likeliest token, else one is drawn among the `top_k` likeliest (Fan et al. 2018), the
         likeliest with the share `top_p` (Holtzman et al. 2020), or those with `min_p` times the probability of the
@@ -92,7 +99,7 @@ class Predictor:
         self._refuse_other_tasks()
         read = self.front.first(self.front.prompt(prompt, "--prompt"))
         first = torch.tensor([read] * number, device=self._runtime.device)
-        said = [self.front.text_after(read[1:], stop, None if row else tell) for row in range(number)]
+        said = [self.front.text_after(read, stop, None if row else tell) for row in range(number)]
         with torch.no_grad(), self._runtime.autocast():
             sample(
                 session_of(self.model, self.max_length).advance,
@@ -114,9 +121,9 @@ class Predictor:
         """What is lost of a prompt; raises UserError for a run that does not generate."""
         self._refuse_other_tasks()
         ids, notes = self.front.prompt(prompt, "--prompt"), []
-        if self.front.tokens.unk in ids:
+        if self.front.tokens.unk in ids and not self.front.chats:
             notes.append("what the model does not know of the prompt is left out of the text")
-        if len(ids) >= self.max_length:
+        if len(ids) - self.front.chats >= self.max_length:
             notes.append(f"only the last {self.max_length - 1} tokens of the prompt are read")
         return notes
 

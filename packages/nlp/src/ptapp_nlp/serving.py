@@ -4,25 +4,27 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, placed
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Listed, Names, Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute, Tell
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
+from ptapp_nlp.answering import Reading, Translating, Writing, options_of
+from ptapp_nlp.chat import ChatForm, asked_by
 from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.spelling import LETTERS
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.data.words import places_between_blanks, places_of
 from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
-from ptapp_nlp.said import LONGEST_STOP, Said
+from ptapp_nlp.said import Said
 
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
@@ -33,7 +35,6 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "translate": {"translation": ""},
 }
 """The answer to a text without a character to read: a model would make one up."""
-_STOPS = 16  # strings that end a text
 _AT_ONCE = 32  # texts, or windows of them, that are computed at a time
 
 
@@ -82,43 +83,11 @@ class _Writer(Typed):
     """What it says of a model that generates texts."""
 
     begin: int
-    text_per: Literal["line", "file", "answer"]
+    text_per: Literal["line", "file", "answer", "chat"]
     window: Size | None
     end: int = EOS
-
-
-class Translating(Typed, extra="forbid"):
-    """The options of a translation, as `ptapp nlp translate` has them."""
-
-    beam: int = Field(4, ge=1, le=64)
-    length_penalty: float = Field(1.0, ge=0, le=10)
-
-
-class Writing(Typed, extra="forbid"):
-    """The options of a text that is generated, as `ptapp nlp generate` has them."""
-
-    length: int = Field(60, ge=1, le=1000)
-    temperature: float = Field(0.8, ge=0)
-    top_k: int | None = Field(None, ge=1)
-    top_p: float | None = Field(None, gt=0, le=1)
-    min_p: float | None = Field(None, gt=0, le=1)
-    repetition_penalty: float = Field(1.0, ge=1, le=10)
-    stop: Listed[Annotated[str, Field(min_length=1, max_length=LONGEST_STOP)]] = Field((), max_length=_STOPS)
-    seed: int = Field(0, ge=0, lt=2**32)
-
-    @field_validator("top_k", "top_p", "min_p", "seed")
-    @classmethod
-    def _something_is_drawn(cls, value: float | None, info: ValidationInfo) -> float | None:
-        if info.data.get("temperature") == 0:
-            raise ValueError("does nothing at temperature 0; leave it out")
-        return value
-
-
-class Reading(Typed, extra="forbid"):
-    """The other tasks have no options."""
-
-
-Options = TypeVar("Options", Translating, Writing, Reading)
+    chat: ChatForm | None = None
+    """How a model that answers chats reads them."""
 
 
 class Front:
@@ -195,12 +164,12 @@ class Front:
         }  # fmt: skip
         given = {name: value for name, value in given.items() if value is not None}
         if self.task == "generate":
-            writing = _options(Writing, given)
+            writing = options_of(Writing, given)
             return [{"text": self._written(compute, text, writing)} for text in samples]
         if self.task == "translate":
-            translating = _options(Translating, given)
+            translating = options_of(Translating, given)
             return self.worded(samples, lambda texts: self._translated(compute, texts, translating))
-        _options(Reading, given)
+        options_of(Reading, given)
         blocks = (samples[start : start + _AT_ONCE] for start in range(0, len(samples), _AT_ONCE))
         return [one for texts in blocks for one in self.worded(texts, lambda full: self.said(compute, full))]
 
@@ -211,7 +180,7 @@ class Front:
 
     def streamed(self, compute: Compute, samples: Sequence[str], tell: Tell, **options: Any) -> list[dict[str, Any]]:
         """As `answers` of a model that generates texts; `tell` is given the pieces of each, the prompt first."""
-        how = _options(Writing, {name: value for name, value in options.items() if value is not None})
+        how = options_of(Writing, {name: value for name, value in options.items() if value is not None})
         return [
             {"text": self._written(compute, text, how, tell=partial(tell, place))} for place, text in enumerate(samples)
         ]
@@ -242,7 +211,11 @@ class Front:
         return self._computed(compute, self.tokens.encode(texts, self.max_length))
 
     def prompt(self, text: str, name: str) -> list[int]:
-        """The tokens of a prompt; raises UserError, which begins with `name`, for a line break where none is known."""
+        """The tokens of a prompt, or of a chat up to its next answer; raises UserError, which begins with `name`, for a
+        line break where none is known, and for what is no chat."""
+        if self._writer.chat is not None:
+            with placed(name):
+                return self._writer.chat.prompt(asked_by(text), self.tokens)
         running = self._writer.text_per != "line"
         text = text if running else text.strip()
         if "\n" in text and not running:
@@ -253,8 +226,15 @@ class Front:
         return self.tokens.encode([text], sys.maxsize)[0] if text else []
 
     def first(self, prompt: Sequence[int]) -> list[int]:
-        """What the model reads of a prompt: its last tokens, after the mark that a text begins after."""
-        return [self._writer.begin, *prompt[max(len(prompt) - self.max_length + 1, 0) :]]
+        """What the model reads of a prompt: its last tokens, after the mark that a text begins after; of a chat they
+        come after its first token."""
+        begin, *rest = prompt if self.chats else [self._writer.begin, *prompt]
+        return [begin, *rest[max(len(rest) - self.max_length + 1, 0) :]]
+
+    @property
+    def chats(self) -> bool:
+        """Whether it answers chats."""
+        return self.task == "generate" and self._writer.chat is not None
 
     @property
     def never(self) -> Sequence[int]:
@@ -266,9 +246,10 @@ class Front:
         """The mark after a text."""
         return self._writer.end
 
-    def text_after(self, prompt: Sequence[int], stop: Sequence[str], tell: Callable[[str], None] | None = None) -> Said:
-        """What becomes the text that begins with the tokens of a prompt."""
-        return Said(self.tokens, prompt, stop=stop, strip=self._writer.text_per == "line", tell=tell)
+    def text_after(self, read: Sequence[int], stop: Sequence[str], tell: Callable[[str], None] | None = None) -> Said:
+        """What becomes the text that begins with the prompt that is `read`, or the answer to a chat."""
+        prompt, strip = () if self.chats else read[1:], self._writer.text_per in ("line", "chat")
+        return Said(self.tokens, prompt, stop=stop, strip=strip, tell=tell)
 
     def _tags(self, compute: Compute, texts: Sequence[str]) -> list[dict[str, Any]]:
         """Words, tags, and entities where the tags mark some; the score of one is that of its least certain word."""
@@ -324,7 +305,7 @@ class Front:
             return np.log(shares.clip(min=np.finfo(np.float32).tiny), dtype=np.float32)
 
         first, options = self.first(prompt), how.model_dump(exclude={"length", "stop"})
-        said = self.text_after(first[1:], how.stop, tell)
+        said = self.text_after(first, how.stop, tell)
         search.sample(
             advance,
             np.array([first]),
@@ -379,14 +360,3 @@ def padded(rows: Sequence[Sequence[Any]], pad: int) -> search.Numbers:
     for place, row in enumerate(rows):
         batch[place, : len(row)] = row
     return batch
-
-
-def _options(kind: type[Options], given: Mapping[str, Any]) -> Options:
-    try:
-        return kind.model_validate(given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name, fault = first["loc"][0], first["msg"].replace("Input should be", "must be")
-        unknown = first["type"] == "extra_forbidden"
-        fault = "does nothing for this model; leave it out" if unknown else fault.removeprefix("Value error, ")
-        raise UserError(f"{name}: {fault}") from None

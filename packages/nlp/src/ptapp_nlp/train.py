@@ -33,8 +33,9 @@ def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
         before = read_json(meta)
         marks = checked(meta, before, About).model.marks if settings.model in WRITERS else None
         return Tokens.load(kept, str(before.get("tokenizer")), marks=marks)
-    if data.text_per == "answer" and settings.model != CAUSAL:
-        raise UserError(f"{settings.data}: prompts and answers are for --model causal, not for {settings.model}")
+    if data.text_per in ("answer", "chat") and settings.model != CAUSAL:
+        what = "chats" if data.text_per == "chat" else "prompts and answers"
+        raise UserError(f"{settings.data}: {what} are for --model causal, not for {settings.model}")
     if settings.model == CAUSAL:
         return _of_decoder(settings, data)
     if settings.model == SEQ2SEQ:

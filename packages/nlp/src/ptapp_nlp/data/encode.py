@@ -1,14 +1,17 @@
 """Examples as numbers: what each task's batches hold."""
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError, placed
 from ptapp_core.measure.results import class_numbers
+from ptapp_nlp.chat import ChatForm
 from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.spelling import spelled
 from ptapp_nlp.data.splits import Examples, TextPer
@@ -21,19 +24,25 @@ IGNORED = -100
 
 
 def encode(
-    task: str, examples: Examples, tokens: Tokens, *, limit: int, per: TextPer = "line"
+    task: str,
+    examples: Examples,
+    tokens: Tokens,
+    *,
+    limit: int,
+    per: TextPer = "line",
+    chat: ChatForm | None = None,
 ) -> tuple[Texts, Sequence[str]]:
     """Examples to translate, or to learn writing from in blocks, as a data set, and what each of its samples is called.
 
-    `per` is as in `Splits.text_per`.
+    `per` is as in `Splits.text_per`, and `chat` the form of chats.
     """
     if task == "translate":
         source = Ragged(tokens.encode(examples.source, limit, eos=True), tokens.pad)
         target = Ragged(tokens.encode(examples.target, limit, bos=True, eos=True), tokens.pad)
         return Texts({"source": source, "target": target}, target.lengths - 1), examples.names
     if task == "generate":
-        if per == "answer":
-            return _with_answers(examples, tokens, limit), examples.names
+        if per in ("answer", "chat"):
+            return _with_answers(examples, tokens, limit, chat=chat), examples.names
         rows, begin = tokens.encode(examples.source, sys.maxsize, eos=per == "line"), tokens.begin(per)
         marked = per == "line" and begin != tokens.end
         if marked:  # a decoder's own mark goes before each text
@@ -50,24 +59,49 @@ def encode(
     raise ValueError(task)
 
 
-def _with_answers(examples: Examples, tokens: Tokens, limit: int) -> Texts:
-    """Prompts with their answers, whose tokens alone are targets; a prompt that is too long loses its first tokens, and
-    an answer its last."""
+class _Told(NamedTuple):
+    """A prompt with its answer, or a chat."""
+
+    numbers: list[int]
+    targets: list[int]
+    """The numbers that are answers, and `IGNORED` for the others, of which the first is one."""
+    last: int
+    """Where the last answer begins."""
+
+
+def _with_answers(examples: Examples, tokens: Tokens, limit: int, *, chat: ChatForm | None) -> Texts:
+    """Prompts with their answers, or chats, of which the tokens of answers alone are targets. What is too long loses
+    the tokens after its first one, and if its last answer is too long, the end of that."""
     rows, targets = [], []
-    for prompt, answer in _parts_of(examples, tokens):
-        said = answer[:limit]
-        read = [tokens.begin("answer"), *prompt[max(len(prompt) - limit + len(said), 0) :]]
-        rows.append([*read, *said])
-        targets.append([*[IGNORED] * len(read), *said])
+    for numbers, target, last in _told(examples, tokens, chat):
+        stop = last + min(len(numbers) - last, limit)
+        start = 1 + max(stop - limit - 1, 0)
+        rows.append([numbers[0], *numbers[start:stop]])
+        targets.append([IGNORED, *target[start:stop]])
     units = torch.tensor([len(row) - row.count(IGNORED) for row in targets])
     return Texts({"input": Ragged(rows, tokens.pad), "target": Ragged(targets, IGNORED)}, units)
 
 
-def _parts_of(examples: Examples, tokens: Tokens) -> Iterator[tuple[list[int], list[int]]]:
-    """The tokens of each prompt, which may be none, and of its answer with its end."""
-    read = tokens.encode(examples.source, sys.maxsize)
-    prompts = (prompt if text else [] for text, prompt in zip(examples.source, read, strict=True))
-    return zip(prompts, tokens.encode(examples.target, sys.maxsize, eos=True), strict=True)
+def _told(examples: Examples, tokens: Tokens, chat: ChatForm | None) -> Iterator[_Told]:
+    """Each prompt, which may be empty, with its answer and its end, or each chat; raises UserError for a chat that the
+    template does not take."""
+    if chat is None:
+        begin, read = tokens.begin("answer"), tokens.encode(examples.source, sys.maxsize)
+        said = tokens.encode(examples.target, sys.maxsize, eos=True)
+        for text, prompt, answer in zip(examples.source, read, said, strict=True):
+            before = [begin, *(prompt if text else [])]
+            yield _Told([*before, *answer], [*[IGNORED] * len(before), *answer], len(before))
+        return
+    for row, name in zip(examples.source, examples.names, strict=True):
+        with placed(name):
+            numbers, mine = chat.answers(json.loads(row), tokens)
+            begins = [place for place in range(1, len(mine)) if mine[place] and not mine[place - 1]]
+            if not begins:
+                raise UserError("the chat template shows no answer of the assistant; leave the row out")
+        targets = [
+            number if own and place else IGNORED for place, (number, own) in enumerate(zip(numbers, mine, strict=True))
+        ]
+        yield _Told(numbers, targets, begins[-1])
 
 
 def _named(blocks: Sequence[object]) -> list[str]:
@@ -156,13 +190,15 @@ class Cut:
         return f"{said}; give --max-length {min(longest, most)} to keep {'all' if longest <= most else 'more'}"
 
 
-def cut_of(task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int) -> Cut:
+def cut_of(
+    task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int, chat: ChatForm | None = None
+) -> Cut:
     """How many of the examples that became `texts` are cut; a translation counts by its longer side, a generator's text
-    where it is an answer, with its prompt."""
+    where it is an answer or a chat, with all that is read before it."""
     if task == "generate":
         with_answers = isinstance(next(iter(examples.target), None), str)
-        parts = _parts_of(examples, tokens) if with_answers else ()
-        return Cut([len(prompt) + len(answer) for prompt, answer in parts], limit)
+        told = _told(examples, tokens, chat) if with_answers else ()
+        return Cut([len(sample.numbers) - 1 for sample in told], limit)
     longest = [0] * len(examples)
     for name, column in (("source", examples.source), ("target", examples.target)):
         ragged = texts.columns["input" if task != "translate" else name]

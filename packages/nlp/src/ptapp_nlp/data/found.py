@@ -31,7 +31,7 @@ EXPECTED = {
     ),
     "generate": (
         (".txt", ".text", ".tokens", *ANSWERS),
-        "a text file, a JSON file of prompts and answers, or a folder with train, val and test of either",
+        "a text file, a JSON file of prompts and answers or of chats, or a folder with train, val and test of either",
     ),
 }
 """The suffixes of each task, and what to say where there is no such file."""

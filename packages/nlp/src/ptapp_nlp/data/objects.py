@@ -15,7 +15,7 @@ _KEYS = 4  # that a message names
 def read_objects(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> Iterator[tuple[int, list[str]]]:
     """A header of the first object's keys, then the values in its order, empty where an object lacks one."""
     keys: list[str] = []
-    for number, row in _objects(file, encoding, bad):
+    for number, row in objects(file, encoding, bad):
         if not isinstance(row, dict):
             bad.row(file, number, "not a JSON object, of which there must be one a line, or a list in all")
             continue
@@ -30,7 +30,7 @@ def read_objects(file: Path, columns: Columns, encoding: str, *, bad: Bad) -> It
         yield number, [text_of(row.get(key)) for key in keys]
 
 
-def _objects(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, object]]:
+def objects(file: Path, encoding: str, bad: Bad) -> Iterator[tuple[int, object]]:
     """The values of a file: those of its lines, numbered as they are, or those of its list, numbered from 1."""
     source = ((number, line) for number, line in lines(file, encoding, bad) if line.strip())
     first = next(source, None)

@@ -17,7 +17,7 @@ from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
 from ptapp_nlp.config import SPELLED, SUPERVISED, TOKENS, TrainNLP
-from ptapp_nlp.data.answers import holds_answers, read_answers
+from ptapp_nlp.data.answers import KINDS, holds_answers, read_told
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
 from ptapp_nlp.data.conll import note_on_length, read_conll
@@ -47,7 +47,8 @@ class Reading:
     pair: str | None = None
     """Languages of a translation, "en-de"."""
     text_per: TextPer | Literal["auto"] = "auto"
-    """What a text to learn writing from is; auto: an answer in JSON, or a file, if it has empty lines or one line."""
+    """What a text to learn writing from is; auto: JSON has answers or chats, and plain text is one
+    file if it has empty lines or one line."""
     bio: bool = False
     """Whether tags of entities are read as BIO, whatever their scheme."""
 
@@ -118,17 +119,12 @@ def _plain(
     """Texts to learn writing from: a text a line, or one running text, which is known by its empty lines or is one
     line."""
     if any(map(holds_answers, files.values())):
-        if reading.text_per not in ("auto", "answer"):
-            raise UserError(
-                f"{path}: holds prompts and answers, and --text-per {reading.text_per} is for plain text; give such a "
-                "file, or leave the option out"
-            )
-        answers = {name: read_answers(file, reading.encoding, bad) for name, file in files.items()}
-        what = f"{path.name}, prompts and answers"
-        found = divide(answers, (), where=path, what=what, division=division, skipped=bad.reasons)
-        return replace(found, text_per="answer")
-    if reading.text_per == "answer":
-        raise UserError(f"{path}: is plain text, and the run answers prompts; give a JSON file of prompts and answers")
+        form, told = read_told(path, files, reading.text_per, encoding=reading.encoding, bad=bad)
+        what = f"{path.name}, {KINDS[form]}"
+        return replace(divide(told, (), where=path, what=what, division=division, skipped=bad.reasons), text_per=form)
+    if reading.text_per in KINDS:
+        what = KINDS[reading.text_per]
+        raise UserError(f"{path}: is plain text, and the run learned from {what}; give a JSON file of {what}")
     read = {name: read_plain(file, reading.encoding, bad) for name, file in files.items()}
     empty = sum(part.empty for part in read.values())
     one_line = division is not None and sum(len(part.lines) for part in read.values()) == 1

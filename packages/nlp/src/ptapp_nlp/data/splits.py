@@ -16,7 +16,7 @@ from ptapp_core.errors import UserError, counted
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
 
-TextPer = Literal["line", "file", "answer"]
+TextPer = Literal["line", "file", "answer", "chat"]
 _PIECES = 100  # of running text that has too few lines to divide
 _SHOWN = 20  # rows left out that the console names
 _SAME = "samples of the same text"
@@ -28,7 +28,7 @@ class Examples:
 
     classify: `source` holds texts, or pairs (first, second), and `target` class numbers; tag: lists of words and of
     tags; translate: texts and texts; generate: texts and None, or the lines of one text, which end in line breaks, or
-    prompts and answers.
+    prompts and answers, or the messages of chats as JSON and their answers, one a line.
     """
 
     source: Sequence[Any]
@@ -110,7 +110,7 @@ class Splits:
     """Which example is in which split."""
     text_per: TextPer = "line"
     """For texts that a model learns to write: each line is a text, all lines are one text with line breaks,
-    or each sample is the answer to a prompt."""
+    each sample is the answer to a prompt, or a chat."""
     notes: tuple[str, ...] = ()
     """Lines about the data that a user should read."""
 

@@ -3,12 +3,13 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Encoding, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from ptapp_core.errors import UserError
 from ptapp_nlp.data.pairs import Text
@@ -108,6 +109,12 @@ class Tokens:
     def start(self) -> int:
         """The mark that a translation begins after."""
         return BOS if self.marks is None else self.marks[0]
+
+    @cached_property
+    def special_names(self) -> list[str]:
+        """The names of the tokens that are no text."""
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return [token.content for token in added if token.special]
 
     @property
     def size(self) -> int:
@@ -214,6 +221,14 @@ class Tokens:
         added = eos and not self._ends_texts
         rows = [encoding.ids for encoding in self._cutting(limit - bos - added).encode_batch_fast(list(texts))]
         return [[self.start] * bos + (row or [self.unk] * (not eos)) + [self.end] * added for row in rows]
+
+    def encode_marked(self, text: str) -> Encoding:
+        """A text, without marks around it, in which the name of a mark is that mark, as in the text of a template."""
+        return self._marked.encode(text, add_special_tokens=False)
+
+    @cached_property
+    def _marked(self) -> Tokenizer:
+        return Tokenizer.from_str(self.tokenizer.to_str())
 
     def unknown(self, texts: Sequence[str]) -> tuple[int, int]:
         """How many tokens of the texts are the unknown one, and for how many bytes of UTF-8 these stand."""

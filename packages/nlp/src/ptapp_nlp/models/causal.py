@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 from transformers.models.auto import modeling_auto
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, placed
+from ptapp_nlp.chat import ChatForm, form_of
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.pretrained import (
@@ -172,6 +173,24 @@ def causal_tokens(source: str, *, writes: bool) -> Tokens:
         backend.post_processor = None
     backend.enable_padding(pad_id=backend.token_to_id(pad), pad_token=pad)
     return Tokens.read(backend.to_str(), marks=(begin, end))
+
+
+def chat_form(source: str, tokens: Tokens) -> ChatForm:
+    """How the chat template of a decoder's own tokenizer turns messages into `tokens`.
+
+    Raises UserError where it has none, or one that cannot be learned from.
+    """
+    tokenizer, _ = own_tokenizer(source)
+    try:
+        template = tokenizer.get_chat_template()
+    except ValueError as error:
+        raise UserError(
+            f"--pretrained {source}: its tokenizer has no chat template; give rows with prompt and answer, or put the "
+            "chat_template.jinja of its like beside it"
+        ) from error
+    names = {name: text for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    with placed(f"--pretrained {source}"):
+        return form_of(template, names, tokens)
 
 
 def _model(form: Any, config: Mapping[str, Any], source: str | None) -> Any:
