@@ -346,7 +346,7 @@ def test_a_console_may_be_closed_twice() -> None:
 
 def test_a_run_directory_that_tensorboard_cannot_write_to_is_refused_before_it_is_made(tmp_path: Path) -> None:
     path = tmp_path / "caf\udce9"
-    with pytest.raises(UserError, match="--log-to: TensorBoard cannot write to .* is not UTF-8; use --log-to none"):
+    with pytest.raises(UserError, match=r"--log-to: TensorBoard cannot write to .* is not UTF-8; use --log-to none"):
         Run(path, Runtime(), log_to=["tensorboard"])
     assert not list(tmp_path.iterdir())
     with Run(path, Runtime(), log_to=[]):
