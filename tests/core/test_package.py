@@ -181,6 +181,22 @@ def test_requirements_are_what_serving_needs_as_it_is_installed() -> None:
     assert found["starlette"] == metadata.version("starlette")
 
 
+def test_libraries_that_some_models_need_are_in_their_images_alone() -> None:
+    usual, chats = (pinned(["ptapp-core", "ptapp-nlp"], more) for more in ((), ["chat"]))
+    assert set(usual) < set(chats)
+    added = {line.partition("==")[0] for line in set(chats) - set(usual)}
+    assert {"jinja2", "transformers"} <= added
+    assert "torch" not in added
+
+
+@pytest.mark.parametrize("extras", ["chat", [1], {}])
+def test_extras_of_another_form_are_one_line(
+    extras: Any, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_card(run, {**CARD, "extras": extras})
+    assert "`extras` is no list of names" in refused(capsys, package(run, tmp_path / "out"))
+
+
 def test_libraries_that_are_missing_are_named(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

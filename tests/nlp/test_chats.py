@@ -135,7 +135,9 @@ def test_a_decoder_learns_chats_resumes_exactly_and_answers_as_its_weights_and_i
     assert command(["nlp", "evaluate", str(run), "--data", str(data)]) == 0
     assert command(["nlp", "export", str(run), "--format", "onnx"]) == 0
     session = onnxruntime.InferenceSession(run / "export" / "model.onnx")
-    front = Front(read_json(run / "export" / "model.onnx.json"), run / "export")
+    about = read_json(run / "export" / "model.onnx.json")
+    assert about["extras"] == ["chat"]
+    front = Front(about, run / "export")
     (told,) = front.answers(lambda arrays: session.run(None, dict(arrays))[0], ["a"], temperature=0, length=9)
     assert [told["text"]] == expected
 

@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, install
 from ptapp_core.runs.typed import Typed
 from ptapp_nlp.data.lines import is_unicode
 
@@ -129,6 +130,13 @@ def form_of(template: str, names: Mapping[str, str], tokens: "Tokens") -> ChatFo
             "put {% endgeneration %} behind it"
         )
     return form
+
+
+def refuse_missing() -> None:
+    """Raises UserError where a library is not installed that turns messages into text."""
+    for name in ("jinja2", "transformers"):
+        if find_spec(name) is None:
+            raise UserError(f"a chat needs {name}, which is not installed: {install('ptapp-nlp', 'chat')}")
 
 
 def fault_of(messages: object) -> str | None:

@@ -164,7 +164,7 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
     if tokens.marks is not None:
         of_file = "blanks around it stay; no number of `not_text` is chosen"
     if card.chat is not None:
-        chat = {"chat": card.chat.stored(), "end": card.chat.end}
+        chat = {"chat": card.chat.stored(), "end": card.chat.end, "extras": ["chat"]}
         return {**common, **begin, **end, **chat, "window": window, "use": _CHAT}
     if card.text_per == "answer":
         use += "blanks around it stay; `pad` is not chosen"

@@ -17,7 +17,7 @@ from ptapp_core.serve.front import CARD, Compute, Tell
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.answering import Reading, Translating, Writing, options_of
-from ptapp_nlp.chat import ChatForm, asked_by
+from ptapp_nlp.chat import ChatForm, asked_by, refuse_missing
 from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.spelling import LETTERS
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens, whole_lengths
@@ -115,6 +115,8 @@ class Front:
                 marks = (self._translator.begin, self._translator.end)
             case "generate":
                 self._writer = checked(card, about, _Writer)
+                if self._writer.chat is not None:
+                    refuse_missing()
             case _ if tokens is None:
                 self._outputs = Outputs(card, about)
         self.tokens = tokens or Tokens.of_export(folder / "tokenizer.json", about, marks=marks)

@@ -45,6 +45,14 @@ class Exported:
         """The ONNX file."""
         return self.folder / FILE
 
+    @property
+    def extras(self) -> list[str]:
+        """The extras of the domain's distribution that a server of this model needs beside `serve`."""
+        found = self.about.get("extras", [])
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise UserError(f"{self.folder / CARD}: `extras` is no list of names; export the run again")
+        return found
+
     def files(self) -> list[Path]:
         """The model, its card and what lies beside them, such as a tokenizer; exports of other forms stay out."""
         beside = [path for path in sorted(self.folder.iterdir()) if not path.name.startswith((".", "model."))]

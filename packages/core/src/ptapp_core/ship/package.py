@@ -73,7 +73,8 @@ def _write(folder: Path, settings: PackageSettings, exported: Exported, values: 
             (folder / place / watched).write_bytes(content)
     if "image" in TEMPLATES[settings.target]:
         distributions = ["ptapp-core", _distribution(exported.domain)]
-        (folder / "requirements.txt").write_text("\n".join(pinned(distributions)) + "\n", encoding="utf-8")
+        lines = pinned(distributions, exported.extras)
+        (folder / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
         shutil.copyfile(settings.run / "config.toml", folder / "train.toml")
         wheels.build(distributions, folder / "wheels")
 

@@ -13,10 +13,11 @@ _LINUX = {"os_name": "posix", "sys_platform": "linux", "platform_system": "Linux
 """Where an image runs, wherever it is packaged."""
 
 
-def pinned(distributions: Sequence[str]) -> list[str]:
+def pinned(distributions: Sequence[str], more: Sequence[str] = ()) -> list[str]:
     """`starlette==1.10.0` for each library that the distributions' extra `serve` needs, as it is installed here.
 
     The extra is complete: the other requirements of a distribution, such as torch, are for training, and left out.
+    `more` are further extras, which some models of a distribution need.
 
     Raises:
         UserError: a distribution has no such extra, or a library is not installed.
@@ -26,7 +27,8 @@ def pinned(distributions: Sequence[str]) -> list[str]:
         if EXTRA not in (metadata.metadata(distribution).get_all("Provides-Extra") or []):
             raise UserError(f"{distribution} cannot be served: it has no extra {EXTRA!r}; use --target triton")
         base = _required(distribution)
-        waiting = [line for line in _required(distribution, EXTRA) if line not in base]
+        needed = [line for extra in (EXTRA, *more) for line in _required(distribution, extra)]
+        waiting = [line for line in needed if line not in base]
         while waiting:
             requirement = waiting.pop()
             name = canonicalize_name(requirement.name)
