@@ -100,7 +100,9 @@ class Reader(nn.Module):
 """
 KINDS = """
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -199,6 +201,38 @@ class Forgetful(Median):
         kind = super().of(names, targets)
         kind.largest = round(targets.max().item(), 3)
         return kind
+
+class Losing(Median):
+    @classmethod
+    def of(cls, names, targets):
+        kind = super().of(names, targets)
+        kind.parts = {"least": [targets.min(0).values]}
+        return kind
+
+    @classmethod
+    def of_card(cls, card):
+        kind = super().of_card(card)
+        kind.parts = {"least": [torch.zeros(2)]}
+        return kind
+
+class Keeping(Median):
+    seen = 0
+
+    def __init__(self, names):
+        super().__init__(names)
+        self.low, self.parts = np.zeros(2, np.float32), {"a": [np.float32(0.1)]}
+
+    @cached_property
+    def spread(self):
+        return float(self.middle.sum())
+
+    def loss(self, name, targets, *, weighed, label_smoothing):
+        self.weight = targets.mean().item() + self.spread
+        return super().loss(name, targets, weighed=weighed, label_smoothing=label_smoothing)
+
+    def forward(self, outputs):
+        self.seen += 1
+        return super().forward(outputs)
 
 class Failing(Median):
     def gathered(self, outputs, target):

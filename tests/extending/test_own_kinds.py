@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import ptapp
@@ -13,6 +14,8 @@ from contract import of_audio, of_nlp, of_tabular, of_vision
 from contract.rows import command, last_checkpoint, only_run, process, record
 from extending.own import error_of, forget
 from ptapp_audio import pictures
+from ptapp_core.errors import UserError
+from ptapp_core.kinds.own import make_kind
 from ptapp_core.runs.run import read_json
 
 pytestmark = pytest.mark.slow
@@ -115,6 +118,14 @@ def test_one_that_does_not_fit_is_refused_in_one_line(
 ) -> None:
     assert says in error_of([*images(place), *options.split()], capsys)
     assert not (place / "runs").exists()
+
+
+@pytest.mark.usefixtures("place")
+def test_what_a_kind_keeps_for_itself_while_it_learns_is_no_reason_to_refuse_it() -> None:
+    targets = torch.rand(8, 2, dtype=torch.float64) + 1
+    assert make_kind("own_kinds.py:Keeping", ["a", "b"], targets).outputs == 2
+    with pytest.raises(UserError, match=r"`parts` is .* in training and .* in a run that is loaded"):
+        make_kind("own_kinds.py:Losing", ["a", "b"], targets)
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -16,7 +16,7 @@ from nlp.jobs import COMMON, resumes, train
 from ptapp_core.errors import UserError
 from ptapp_core.runs.run import read_json
 from ptapp_nlp.chat import ASSISTANT, ChatForm, asked_by
-from ptapp_nlp.data.answers import read_chats
+from ptapp_nlp.data.answers import form_of_answers, read_chats
 from ptapp_nlp.data.encode import IGNORED, encode
 from ptapp_nlp.data.lines import Bad
 from ptapp_nlp.data.tokens import Tokens
@@ -158,6 +158,53 @@ def test_a_decoder_learns_chats_resumes_exactly_and_answers_as_its_weights_and_i
 def test_a_template_that_cannot_be_learned_from_is_refused(template: str | None, reason: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=reason):
         form_of(save_chats(tmp_path / "gpt2", template))
+
+
+OPENED = (
+    "{% for message in messages %}{{ message.role + ' ' }}"
+    "{% if message.role == 'assistant' %}{{ '<|start|>' }}{% endif %}"
+    "{{ message.content + '<|end|> ' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant ' }}{% endif %}"
+)
+
+
+def test_the_mark_after_an_answer_is_behind_it_also_where_another_one_opens_it(tmp_path: Path) -> None:
+    form, tokens = form_of(save_chats(tmp_path / "gpt2", OPENED))
+    assert form.end == tokens.tokenizer.token_to_id("<|end|>")
+    ids, said = form.answers(chat("a", "word"), tokens)
+    learned = tokens.tokenizer.decode(
+        [one for one, own in zip(ids, said, strict=True) if own], skip_special_tokens=False
+    )
+    assert learned == "<|start|>word<|end|>"
+    with pytest.raises(UserError, match="writes no special token after an answer"):
+        form_of(save_chats(tmp_path / "open", OPENED.replace("+ '<|end|> '", "")))
+
+
+def test_a_pad_token_that_the_template_writes_is_refused(tmp_path: Path) -> None:
+    folder = save_chats(tmp_path / "gpt2")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = "<|end|>"
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(UserError, match="writes the pad token"):
+        form_of(folder)
+
+
+@pytest.mark.parametrize("fault", ["1 / 0", "''.split('')", "range(10 ** 9) | list", "messages[9].role.x", "[][3].a"])
+def test_whatever_fails_in_a_template_is_one_line(fault: str, tmp_path: Path) -> None:
+    template = PLAIN + "{% if messages[0].content == 'fail' %}{{ " + fault + " }}{% endif %}"
+    form, tokens = form_of(save_chats(tmp_path / "gpt2", template))
+    with pytest.raises(UserError, match="the chat template does not take these messages") as caught:
+        form.prompt(chat("fail"), tokens)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_holds_nothing_is_no_reason_to_refuse_a_chat(tmp_path: Path) -> None:
+    said = chat("a", "b")
+    said[1] |= {"tool_calls": [], "name": "", "refusal": None}  # type: ignore[dict-item]
+    file = tmp_path / "chats.jsonl"
+    file.write_text((json.dumps({"messages": [{"role": "system", "content": ""}, *said]}) + "\n") * 2)
+    assert read_chats(file, "utf-8", Bad()).target == ("b", "b")
+    file.write_text((json.dumps({"prompt": "p", "answer": "q", "messages": said}) + "\n") * 2)
+    assert form_of_answers(file, "utf-8") == "answer"
 
 
 def test_a_chat_that_cannot_be_read_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

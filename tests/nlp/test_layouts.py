@@ -260,3 +260,11 @@ def test_a_row_of_no_split_is_named_where_the_others_have_theirs(tmp_path: Path)
     with pytest.raises(UserError, match=r"a\.csv:2: split 'Trainng' is none of train, val, test; fix it"):
         load(str(file), Reading("classify"))
     assert "its own splits" in load(str(file), Reading("classify"), skip_bad=True).about
+
+
+def test_a_column_of_splits_is_not_read_where_the_files_are_splits(tmp_path: Path) -> None:
+    rows = [f"text number {row},{'ab'[row % 2]},{'train' if row else 'extra'}" for row in range(20)]
+    for name in ("train", "val", "test"):
+        (tmp_path / f"{name}.csv").write_text("text,label,dataset\n" + "\n".join(rows).replace("number", name) + "\n")
+    data = load(str(tmp_path), Reading("classify"), division=None)
+    assert [len(data.part(split)) for split in ("train", "val", "test")] == [20, 20, 20]

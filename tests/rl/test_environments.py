@@ -352,7 +352,7 @@ class Told(gym.Env[Any, Any]):
 SEEN = np.zeros(2, np.float32)
 
 
-@pytest.mark.parametrize("flag", [True, np.True_, 1, np.array(True), np.array([True])])
+@pytest.mark.parametrize("flag", [True, np.True_, 1, np.array(True), np.array([True]), [True], torch.tensor(True)])
 @pytest.mark.parametrize("info", [{}, None])
 @pytest.mark.parametrize("reward", [1, np.float64(1), np.array([1.0])])
 def test_what_old_environments_give_is_taken(flag: Any, info: Any, reward: Any) -> None:
@@ -361,6 +361,23 @@ def test_what_old_environments_give_is_taken(flag: Any, info: Any, reward: Any) 
         rewards, terminated, truncated = environments.step(np.zeros(1, np.int64))
     assert (rewards[0], terminated[0], truncated[0]) == (1.0, True, False)
     assert list(environments.returns) == [1.0]
+
+
+class Mistaken(gym.Env[Any, Any]):
+    """Has a mistake of its own, in the words of which Gymnasium tells another interface."""
+
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+
+    def reset(self, **options: Any) -> Any:
+        return SEEN, {}
+
+    def step(self, action: Any) -> Any:
+        _, _ = None  # type: ignore[misc]
+
+
+def test_a_mistake_of_its_own_is_told_as_such() -> None:
+    with pytest.raises(UserError, match="environment told: TypeError: cannot unpack non-iterable NoneType"):
+        Environments("told", 1, seed=0, vector="sync", trial=False, instance=Mistaken()).step(np.zeros(1, np.int64))
 
 
 @pytest.mark.parametrize("trial", [True, False])
@@ -379,6 +396,8 @@ def test_what_old_environments_give_is_taken(flag: Any, info: Any, reward: Any) 
         ((SEEN, {}), (SEEN, 1.0, None, False, {}), "its step gives None for terminated"),
         ((SEEN, {}), (SEEN, 1.0, False, "False", {}), "its step gives 'False' for truncated"),
         ((SEEN, {}), (SEEN, 1.0, 0.5, False, {}), "its step gives 0.5 for terminated"),
+        ((SEEN, {}), (SEEN, 1.0, False, [False, False], {}), "its step gives [False, False] for truncated"),
+        ((SEEN, {}), (SEEN, 1.0, np.zeros(2, bool), False, {}), "its step gives array([False, False]) for terminated"),
         ((SEEN, {}), (SEEN, None, False, False, {}), "reward"),
         ((SEEN, {}), (SEEN, np.zeros(2), False, False, {}), "reward"),
     ],

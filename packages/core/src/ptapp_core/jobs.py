@@ -57,7 +57,9 @@ def runtime_of(settings: JobSettings) -> Runtime:
         raise UserError("--resume auto: the ranks see different runs: --run-dir must be a disk that all machines share")
     runtime.refuse_unequal(_facts(settings, runtime), "start the same command, with the same code, on all machines")
     least, most = machines(settings.nnodes)
-    if _shard_ranks(settings) == runtime.world and least == most:  # of a range, one machine may be left for a while
+    # Of several machines one may be left for a while, which torchrun starts again then.
+    left = least < most or os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    if _shard_ranks(settings) == runtime.world and not left:
         raise UserError(
             f"--parallel hsdp: all {runtime.world} ranks share one copy of the weights: give a smaller --shard-ranks "
             f"that divides {runtime.world}, or --parallel fsdp"

@@ -20,6 +20,10 @@ ASSISTANT = "assistant"
 _ROLES = ("system", "user", ASSISTANT)
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")  # as transformers looks for it
 
+_ANSWER = "zqx"  # an answer that is in the name of no mark
+_NOTHING: tuple[Any, ...] = (None, "", [], {})  # what other keys of a message may hold
+_FAULTS = (TypeError, ValueError, ArithmeticError, LookupError, AttributeError, RecursionError)  # of a template's code
+
 Message = Mapping[str, str]
 """A `role` and its `content`."""
 
@@ -60,12 +64,12 @@ class ChatForm(Typed):
 
     @staticmethod
     def _between_marks(encoding: Any, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-        """The tokens of spans of characters, as transformers finds them."""
+        """The tokens of spans of characters, of which some, as blanks, may be in no token."""
         for start, stop in spans:
-            first, last = encoding.char_to_token(start), encoding.char_to_token(stop - 1)
-            if first is None:
-                return
-            yield first, last + 1 if last else len(encoding.ids)
+            places = map(encoding.char_to_token, range(start, stop))
+            inside = [place for place in places if place is not None]
+            if inside:
+                yield inside[0], inside[-1] + 1
 
     def _after_prompts(
         self, messages: Sequence[Message], whole: Sequence[int], tokens: "Tokens"
@@ -98,7 +102,7 @@ class ChatForm(Typed):
             rendered: Any = render_jinja_template(
                 [[dict(message) for message in messages]], chat_template=self.template, **how
             )
-        except (TemplateError, TypeError) as error:
+        except (TemplateError, *_FAULTS) as error:
             reason = " ".join(str(error).split())[:100]
             raise UserError(f"the chat template does not take these messages ({reason})") from error
         (text,), spans = rendered
@@ -106,23 +110,33 @@ class ChatForm(Typed):
 
 
 def form_of(template: str, names: Mapping[str, str], tokens: "Tokens") -> ChatForm:
-    """The form of the chats of a template, whose mark after an answer is found by a chat of two messages.
+    """The form of the chats of a template.
+
+    The mark after an answer is the first one that a chat of two messages has behind its answer.
 
     Raises UserError where the text of a chat depends on the day, or the template has no such mark, does not mark it as
-    the assistant's, or asks for an answer otherwise than it writes one.
+    the assistant's, has the pad token in it, or asks for an answer otherwise than it writes one.
     """
     if "strftime_now" in template:
         raise UserError("its chat template writes the day's date, so each day has other texts; write a date into it")
-    asked, answered = {"role": "user", "content": "a"}, {"role": ASSISTANT, "content": "b"}
+    asked, answered = {"role": "user", "content": "a"}, {"role": ASSISTANT, "content": _ANSWER}
     form = ChatForm(template=template, names=names, end=0)
     prompt = form.prompt([asked], tokens)
-    whole = list(tokens.encode_marked(form._rendered([asked, answered], tokens)[0]).ids)
-    if whole[: len(prompt)] != prompt:
+    text, _ = form._rendered([asked, answered], tokens)
+    whole = tokens.encode_marked(text)
+    if list(whole.ids[: len(prompt)]) != prompt or _ANSWER not in text:
         raise UserError("its chat template asks for an answer otherwise than it writes one; give another template")
-    ends = [place for place in range(len(prompt), len(whole)) if whole[place] in tokens.special]
+    if tokens.pad in whole.ids:
+        raise UserError("its chat template writes the pad token, which is never read: give it a pad_token of its own")
+    behind = text.rindex(_ANSWER) + len(_ANSWER)
+    ends = [
+        place
+        for place, (number, (start, _)) in enumerate(zip(whole.ids, whole.offsets, strict=True))
+        if number in tokens.special and start >= behind
+    ]
     if not ends:
         raise UserError("its chat template writes no special token after an answer, so none would end; put one there")
-    form = form.model_copy(update={"end": whole[ends[0]]})
+    form = form.model_copy(update={"end": whole.ids[ends[0]]})
     _, said = form.answers([asked, answered], tokens)
     if not said[ends[0]]:
         raise UserError(
@@ -147,11 +161,12 @@ def fault_of(messages: object) -> str | None:
         role = message.get("role") if isinstance(message, dict) else None
         if role not in _ROLES:
             return f"message {number} has the role {role!r}; known are system, user and assistant"
-        if not isinstance(text := message.get("content"), str) or not text.strip():
+        if not isinstance(text := message.get("content"), str) or not (text.strip() or role == "system"):
             return f"message {number} has no text as its content"
         if not is_unicode(text):
             return f"message {number} holds half of a surrogate pair, so it is no Unicode text"
-        if others := [key for key, value in message.items() if key not in ("role", "content") and value is not None]:
+        others = [key for key, value in message.items() if key not in ("role", "content") and value not in _NOTHING]
+        if others:
             return f"message {number} has {others[0]!r}, which is not read; leave it out"
     return None
 

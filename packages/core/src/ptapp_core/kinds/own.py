@@ -1,7 +1,9 @@
 """A kind of target of the user's own: found by its name, and tried on a few random samples before it is trained."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +57,9 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         card = kind.card()
         if card.get("kind") != kind.name:
             raise UserError(f"{where}: its `card` does not say its kind: begin it with super().card()")
-        again = found.of_card(KindCard.model_validate_json(json.dumps(card)))
+        fresh = found.of(names, targets)  # without what the trial above may have left in the other one
+        fresh.name = kind.name
+        again = found.of_card(KindCard.model_validate_json(json.dumps(fresh.card())))
     except UserError:
         raise
     except Exception as error:  # whatever the user's code does
@@ -66,7 +70,7 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
         )
     if lacking := [figure for figure in kind.figures if figure not in figures]:
         raise UserError(f"{where}: its predictions have no figure {lacking[0]!r}{nearest(lacking[0], figures)}")
-    _refuse_lost(kind, again, where)
+    _refuse_lost(fresh, again, where)
     make_loss(loss, where, (kind.outputs,), targets=lambda count, draw: [target], device=torch.device("cpu"))
     return kind
 
@@ -74,18 +78,22 @@ def make_kind(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
 def _refuse_lost(kind: VectorKind, again: VectorKind, where: str) -> None:
     """Raises UserError where the kind that its card builds lacks a value that it has: a loaded run would be another."""
     for name in vars(kind).keys() - vars(nn.Module()).keys() - {"name"}:
-        own, other = _plain(vars(kind)[name]), _plain(vars(again).get(name))
-        if own != other:
+        own, other = vars(kind)[name], getattr(again, name, None)
+        if not _alike(own, other):
             raise UserError(
-                f"{where}: `{name}` is {own} in training and {other} in a run that is loaded: "
+                f"{where}: `{name}` is {own!r:.60} in training and {other!r:.60} in a run that is loaded: "
                 "write it in `card` and read it in `of_card`, or make it a buffer named in `measured`"
             )
 
 
-def _plain(value: object) -> str:
-    """A value as JSON has it; of what has no such form, its type."""
-    value = value.tolist() if hasattr(value, "tolist") else value
-    try:
-        return json.dumps(value)
-    except (TypeError, ValueError):
-        return type(value).__name__
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same but for rounding and for how JSON writes them; of other types, only these."""
+    one, other = (each.tolist() if hasattr(each, "tolist") else each for each in (one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        texts = {str(key): value for key, value in other.items()}
+        return {*map(str, one)} == texts.keys() and all(_alike(value, texts[str(key)]) for key, value in one.items())
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, (int, float)) and isinstance(other, (int, float)):
+        return math.isclose(one, other, rel_tol=1e-6) or (one != one and other != other)
+    return one == other if isinstance(one, (str, set, frozenset, type(None))) else type(one) is type(other)

@@ -111,13 +111,12 @@ class Runtime:
             raise UserError(f"--precision bf16: this {self.device.type} device does not compute in bfloat16; use fp32")
         self.precision = precision
         self._deterministic, self._threads = deterministic, threads
+        self.group_timeout = timedelta(seconds=timeout + 60)  # torch's limit is beyond ours, which says more
         self._grouped = "WORLD_SIZE" in os.environ and not dist.is_initialized()
         if self._grouped:
             # Control messages (counts, stop flags, metrics) are host numbers: gloo carries them without a device sync.
-            # torch's own limit is beyond ours, which says more.
-            dist.init_process_group(
-                "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout + 60)
-            )
+            backend = "cpu:gloo,cuda:nccl" if self.device.type == "cuda" else "gloo"
+            dist.init_process_group(backend, timeout=self.group_timeout)
             if self.device.type != "cuda":  # NCCL would wait here for the other ranks
                 atexit.register(_leave_group)
         self.rank = dist.get_rank() if dist.is_initialized() else 0

@@ -13,6 +13,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.optim import Optimizer
@@ -171,7 +172,12 @@ def _mesh(runtime: Runtime) -> DeviceMesh:
     copies = runtime.world // runtime.shard_ranks
     if copies == 1:
         return init_device_mesh(runtime.device.type, (runtime.world,))
-    return init_device_mesh(runtime.device.type, (copies, runtime.shard_ranks), mesh_dim_names=("copies", "shares"))
+    places = torch.arange(runtime.world).view(copies, runtime.shard_ranks)
+    groups: list[Any] = [  # this rank's own two
+        dist.new_subgroups_by_enumeration(ranks.tolist(), timeout=runtime.group_timeout)[0]
+        for ranks in (places.T, places)
+    ]
+    return DeviceMesh.from_group(groups, runtime.device.type, places, mesh_dim_names=("copies", "shares"))
 
 
 def _gathered_alone(task: Any) -> list[nn.Module]:

@@ -46,9 +46,9 @@ def read_told(
 
 
 def form_of_answers(file: Path, encoding: str) -> Literal["answer", "chat"]:
-    """What the rows of such a file are, by the keys of the first."""
+    """What the rows of such a file are, by the keys of the first: chats where there are no prompts and answers."""
     _, header = next(rows_of(file, Columns(), encoding, bad=Bad(skip=True)), (0, []))
-    return "chat" if _CHAT in header else "answer"
+    return "chat" if _CHAT in header and not {*_KEYS} <= {*header} else "answer"
 
 
 def read_answers(file: Path, encoding: str, bad: Bad) -> Examples:

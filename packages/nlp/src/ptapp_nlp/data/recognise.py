@@ -188,19 +188,21 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
     tables = {split: by_split[split] for split in files}
     kinds = sorted({str(form_of(file))[1:].upper() for file in files.values()})
     what = f"{path.name} ({', '.join(kinds)})"
-    if len(tables) == 1 and all(row.split for table in tables.values() for row in table.rows):
+    if len(tables) == 1 and any(row.split for table in tables.values() for row in table.rows):
         (file,), (table,) = files.values(), tables.values()
-        tables = _by_column(table)
+        tables = _by_column(file, table, bad)
         files, what = dict.fromkeys(tables, file), f"{what}, its own splits"
     return _divided(path, what, files, tables, reading, bad, division)
 
 
-def _by_column(table: Table) -> dict[SplitName, Table]:
-    """The rows of each split that a column of the table says."""
+def _by_column(file: Path, table: Table, bad: Bad) -> dict[SplitName, Table]:
+    """The rows of each split that a column of the table says; those of another word are bad."""
     found: dict[SplitName, list[Labelled]] = {}
     for row in table.rows:
         if split := split_of(row.split):
             found.setdefault(split, []).append(row)
+        else:
+            bad.row(file, row.number, f"split {row.split!r} is none of train, val, test")
     return {split: table._replace(rows=rows) for split, rows in found.items()}
 
 

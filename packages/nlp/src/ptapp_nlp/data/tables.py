@@ -7,7 +7,6 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
-from ptapp_core.data.layout import split_of
 from ptapp_core.data.table import is_ragged, named_width
 from ptapp_core.data.targets import MULTILABEL
 from ptapp_core.errors import UserError
@@ -246,8 +245,7 @@ def labelled(file: Path, rows: Rows, columns: Columns, *, bad: Bad) -> Table:
     called = [titles[0], titles[1] + chooses, *titles[2:]]
     kept = []
     for number, cells in body:
-        fault = _fault_of(cells, read, called, needs_label=columns.kind != MULTILABEL)
-        if fault := fault or _fault_of_split(cells, split):
+        if fault := _fault_of(cells, read, called, needs_label=columns.kind != MULTILABEL):
             bad.row(file, number, fault)
             continue
         own: Text = cells[text] if second is None else (cells[text], cells[second])
@@ -317,12 +315,6 @@ def _fault_of(cells: list[str], read: Sequence[int], titles: Sequence[str], *, n
     if lacking := [number for number in empty if number != 1]:
         return f"the text is empty (column {titles[lacking[0]]})"
     return f"the label is empty (column {titles[1]})" if empty and needs_label else None
-
-
-def _fault_of_split(cells: list[str], split: int | None) -> str | None:
-    """Why a row is bad whose other rows say their split in this column."""
-    own = cells[split] if split is not None and split < len(cells) else ""
-    return None if split is None or split_of(own) else f"split {own.strip()!r} is none of train, val, test"
 
 
 def _without_ragged(file: Path, header: list[str], body: Rows, bad: Bad) -> Rows:

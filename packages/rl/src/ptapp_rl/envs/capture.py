@@ -57,8 +57,8 @@ class Resumable(gym.Wrapper[Any, Any, Any, Any]):
         if self._way == "replay":
             self._actions.append(np.array(action))
         observation, reward, terminated, truncated, info = step(self.env, action)
-        self._over = bool(terminated or truncated)
-        return observation, reward_of(reward), bool(terminated), bool(truncated), info
+        self._over = terminated or truncated
+        return observation, reward_of(reward), terminated, truncated, info
 
     def rewind(self) -> None:
         """Makes the next reset begin the first episode again."""

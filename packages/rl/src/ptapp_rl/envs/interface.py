@@ -1,8 +1,7 @@
 """Gymnasium's interface, and one line for an environment that has another one."""
 
+import sys
 from typing import Any
-
-import numpy as np
 
 from ptapp_core.errors import UserError
 from ptapp_rl.envs.spaces import name_of, refuse_other_shape
@@ -21,34 +20,54 @@ def fault_in(error: Exception) -> str:
 
 def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
     """Resets an environment; raises UserError where it has another interface than Gymnasium's."""
+    other = f"--env {name_of(env)}: its reset is not as {OLD_GYM}"
     try:
         result = env.reset(seed=seed)
     except (TypeError, ValueError) as error:
-        if "argument 'seed'" not in str(error) and "unpack (expected 2" not in str(error):
+        if not _is_of(error, ("argument 'seed'", "unpack (expected 2"), env):
             raise
-        result = None
+        raise UserError(other) from error
     if not isinstance(result, tuple) or len(result) != 2 or not _is_info(result[1]):
-        raise UserError(f"--env {name_of(env)}: its reset is not as {OLD_GYM}")
+        raise UserError(other)
     refuse_other_shape(env, result[0])
     return result[0], result[1] or {}
 
 
-def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+def step(env: Any, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
     """Steps an environment; raises UserError where it has another interface than Gymnasium's."""
+    other = f"--env {name_of(env)}: its step is not as {OLD_GYM}"
     try:
         result = env.step(action)
     except (TypeError, ValueError) as error:
-        if "unpack (expected 5" not in str(error) and "unpack non-iterable NoneType" not in str(error):
+        if not _is_of(error, ("unpack (expected 5", "unpack non-iterable NoneType"), env):
             raise
-        result = ()
+        raise UserError(other) from error
     if not isinstance(result, tuple) or len(result) != 5 or not _is_info(result[4]):
-        raise UserError(f"--env {name_of(env)}: its step is not as {OLD_GYM}")
+        raise UserError(other)
     observation, reward, terminated, truncated, info = result
-    for what, flag in (("terminated", terminated), ("truncated", truncated)):
-        if not _is_flag(flag):
-            raise UserError(f"--env {name_of(env)}: its step gives {flag!r:.40} for {what}; it must be True or False")
+    flags = [terminated, truncated]
+    for place, what in enumerate(("terminated", "truncated")):
+        if (said := _said(flags[place])) is None:
+            raise UserError(
+                f"--env {name_of(env)}: its step gives {flags[place]!r:.40} for {what}; it must be True or False"
+            )
+        flags[place] = said
     refuse_other_shape(env, observation)
-    return observation, reward, terminated, truncated, info or {}
+    return observation, reward, *flags, info or {}
+
+
+def _is_of(error: Exception, texts: tuple[str, ...], env: Any) -> bool:
+    """Whether an error is one of these that a wrapper of Gymnasium makes of what an environment gives.
+
+    The same words of the environment's own code are of its own fault.
+    """
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    file = place.tb_frame.f_code.co_filename if place is not None else ""
+    own = sys.modules.get(type(env.unwrapped).__module__)
+    within = file == getattr(own, "__file__", None) and "argument 'seed'" not in str(error)
+    return any(text in str(error) for text in texts) and not within
 
 
 def _is_info(info: Any) -> bool:
@@ -56,9 +75,12 @@ def _is_info(info: Any) -> bool:
     return info is None or isinstance(info, dict)
 
 
-def _is_flag(flag: Any) -> bool:
-    """Whether this says yes or no, of one environment or of each of a vector."""
-    if isinstance(flag, (bool, np.bool_)):
-        return True
-    array = np.asarray(flag)
-    return array.dtype.kind == "b" or (array.dtype.kind in "iu" and bool(((array == 0) | (array == 1)).all()))
+def _said(flag: Any) -> bool | None:
+    """What a flag says, also as a number or an array of one; None: nothing."""
+    if isinstance(flag, (list, tuple)) and len(flag) == 1:
+        (flag,) = flag
+    try:
+        value = flag.item() if hasattr(flag, "item") else flag
+    except (ValueError, RuntimeError):  # of an array of several
+        return None
+    return bool(value) if isinstance(value, int) and value in (0, 1) else None
