@@ -3,6 +3,8 @@
 import sys
 from typing import Any
 
+import gymnasium as gym
+
 from ptapp_core.errors import UserError
 from ptapp_rl.envs.spaces import name_of, refuse_other_shape
 
@@ -33,8 +35,11 @@ def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
     return result[0], result[1] or {}
 
 
-def step(env: Any, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-    """Steps an environment; raises UserError where it has another interface than Gymnasium's."""
+def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+    """Steps an environment, or a vector of Gymnasium's own; raises UserError where it has another interface.
+
+    Whether the episode has ended is said by two bools, of a vector of environments by two arrays of them.
+    """
     other = f"--env {name_of(env)}: its step is not as {OLD_GYM}"
     try:
         result = env.step(action)
@@ -44,6 +49,8 @@ def step(env: Any, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         raise UserError(other) from error
     if not isinstance(result, tuple) or len(result) != 5 or not _is_info(result[4]):
         raise UserError(other)
+    if isinstance(env, gym.vector.VectorEnv):
+        return result
     observation, reward, terminated, truncated, info = result
     flags = [terminated, truncated]
     for place, what in enumerate(("terminated", "truncated")):
