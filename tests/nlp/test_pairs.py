@@ -109,6 +109,9 @@ def test_a_relation_is_learned_from_both_texts_and_not_from_one(run: Path, tmp_p
     ("names", "found"),
     [
         (("premise", "hypothesis"), ("premise", "hypothesis")),
+        (("text", "text_pair"), ("text", "text_pair")),
+        (("sentence2", "sentence"), ("sentence", "sentence2")),
+        (("text", "pair"), ("text", "pair")),
         (("hypothesis", "premise"), ("premise", "hypothesis")),
         (("sentence2", "sentence1"), ("sentence1", "sentence2")),
         (("Text_B", "Text_A"), ("Text_A", "Text_B")),

@@ -12,14 +12,19 @@ _ASKED = ("sentence", "passage", "document", "context", "answer", "text")
 _PAIRS = (
     *product(("question", "query"), _ASKED),
     *(("premise", "hypothesis"), ("text", "hypothesis"), ("claim", "evidence"), ("context", "response")),
-    ("left", "right"),
+    *(("left", "right"), ("text", "pair")),
 )
-_NUMBERED = re.compile(r"(text|sentence|sent|question|query|phrase|utterance|document|passage|s|q)[ _-]?([12ab])")
+_WORDS = "text|sentence|sent|question|query|phrase|utterance|document|passage"
+_NUMBERED = re.compile(rf"({_WORDS}|s|q)[ _-]?([12ab])")
+_SECOND = re.compile(rf"({_WORDS})[ _-]?(?:pair|[2b])")
+"""The name of a second text whose first one has the bare word."""
 
 
 def are_pair(one: str, other: str) -> bool:
     """Whether two names in small letters are those of a pair in this order, such as premise and hypothesis."""
     if (one, other) in _PAIRS:
+        return True
+    if (second := _SECOND.fullmatch(other)) and second[1] == one:
         return True
     first, second = _NUMBERED.fullmatch(one), _NUMBERED.fullmatch(other)
     return (
