@@ -199,3 +199,17 @@ def test_a_named_file_is_read_whatever_its_suffix(name: str, tmp_path: Path) -> 
     for form in ("WAV", "CAF", "VOC", "NIST"):
         (tmp_path / name).write_bytes(encoded(form, samples))
         assert same(tmp_path / name, samples)
+
+
+def test_a_voc_file_of_which_sox_wrote_the_size_is_whole(tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).integers(-9000, 9000, (901, 1)).astype(np.int16)
+    file = bytearray(encoded("VOC", samples))
+    assert file[26] == 9  # the type of its only block, whose size of three bytes follows
+    length = int.from_bytes(file[27:30], "little") - 8
+    file[27:30] = length.to_bytes(3, "little")
+    (tmp_path / "x.voc").write_bytes(file)
+    assert same(tmp_path / "x.voc", samples)
+    for missing in (10, 400, 1801):
+        (tmp_path / "x.voc").write_bytes(file[:-missing])
+        with pytest.raises(Unreadable, match="cut short"):
+            read(tmp_path / "x.voc")

@@ -162,11 +162,16 @@ def _sphere(file: memoryview) -> Data | None:
     return None if packed else Data(begin, count * channels * width, 0, form="<I", frame=channels * width)
 
 
+_SOX_BLOCK, _SOX_LACKS = 9, 8  # the type of a block of 16 bits, of whose size sox leaves out so many bytes
+
+
 def _voice(file: memoryview) -> Data | None:
     """Creative's VOC: blocks with a size of three bytes, until one of type 0."""
     at = int.from_bytes(file[20:22], "little")
     while at + 4 <= len(file) and file[at]:
         length = int.from_bytes(file[at + 1 : at + 4], "little")
+        if file[at] == _SOX_BLOCK and at + 4 + length + _SOX_LACKS in (len(file) - 1, len(file)):
+            return None
         if at + 4 + length > len(file):
             return Data(at + 4, length, at + 1, form="<I")
         at += 4 + length
