@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
@@ -74,6 +75,14 @@ def test_frames_are_the_x_axis_where_the_record_has_them(tmp_path: Path, drawn: 
     assert first.get_xlabel() == second.get_xlabel() == "frames"
     assert list(first.get_lines()[0].get_xdata()) == [64, 128, 192]  # type: ignore[arg-type]
     assert second.get_title(loc="right") == "best 5 at 192"
+
+
+def test_names_that_no_font_has_are_told_apart_at_the_axes(tmp_path: Path) -> None:
+    counts, pictures = torch.eye(2, dtype=torch.int64), []
+    for names in (["猫", "犬"], ["犬", "猫"]):
+        confusion_matrix(counts, names, tmp_path / "a.png", title="test")
+        pictures.append((tmp_path / "a.png").read_bytes())
+    assert pictures[0] != pictures[1]
 
 
 @pytest.mark.parametrize("rows", [[], [{"step": 1, "loss": None}], [{"step": 1, "loss": 0.5, "val/loss": 0.5}]])

@@ -39,12 +39,15 @@ def save(figure: Figure, out: Path) -> Path:
 
     A character that none of them has is written as its code (`\\u4e2d`), so that two names are never the same boxes.
     """
-    fonts, characters = _fonts()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):  # which write their names anew while they are drawn
+            names = [label.get_text() for label in axis.get_ticklabels()]
+            if (shown := [*map(_drawable, names)]) != names:
+                axis.set_ticks(axis.get_ticklocs(), shown)
     for text in figure.findobj(Text):
-        text.set_fontfamily(fonts)
-        shown = text.get_text()
-        if any(ord(each) not in characters and not each.isspace() for each in shown):
-            text.set_text("".join(each if ord(each) in characters else _code(each) for each in shown))
+        text.set_fontfamily(_fonts()[0])
+        if (known := _drawable(text.get_text())) != text.get_text():
+            text.set_text(known)
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.part")
     with warnings.catch_warnings():
@@ -61,6 +64,11 @@ def _fonts() -> tuple[list[str], frozenset[int]]:
     fonts = [font for font in _FONTS if font in installed]
     maps = (font_manager.get_font(font_manager.findfont(font)).get_charmap() for font in fonts)
     return fonts, frozenset(code for characters in maps for code in characters)
+
+
+def _drawable(text: str) -> str:
+    """The text with the code of each character that no font has."""
+    return "".join(each if ord(each) in _fonts()[1] else _code(each) for each in text)
 
 
 def _code(character: str) -> str:
