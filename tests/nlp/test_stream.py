@@ -138,7 +138,7 @@ def test_the_lengths_of_a_report_are_those_of_the_windows_that_are_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part, drawn = parts_of(PLAY, tmp_path)[2]["val"], []
-    monkeypatch.setattr("ptapp_nlp.evaluate.lengths", lambda counts, *_, **__: drawn.append(counts.tolist()))
+    monkeypatch.setattr("ptapp_nlp.pictures.lengths", lambda counts, *_, **__: drawn.append(counts.tolist()))
     place = Place(tmp_path / "report", "val", False, Runtime("cpu", "fp32"))
     measure(build(part.card), part, part.card, place=place)
     assert drawn == [part.whole.lengths.tolist()]
