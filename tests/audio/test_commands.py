@@ -333,23 +333,3 @@ def test_wav2vec2_trains_and_goes_without_its_folder_after(tmp_path: Path) -> No
     assert command(["audio", "evaluate", str(only_run(tmp_path))]) == 0
     assert command(["audio", "predict", str(only_run(tmp_path)), str(data / "low" / "0.wav")]) == 0
     assert command(["audio", "export", str(only_run(tmp_path)), "--format", "onnx"]) == 0
-
-
-def test_a_run_resumes_though_the_weights_that_it_began_with_were_moved(tmp_path: Path) -> None:
-    data = write_sounds(tmp_path / "tones", 10)
-    words = ["--data", str(data), "--seconds", "0.25", *QUICK, "--split", "exact", "--no-test"]
-
-    def train(name: str, *more: str) -> Path:
-        assert (
-            command(["audio", "train", *words, "--steps", "4", "--run-dir", str(tmp_path / name / "runs"), *more]) == 0
-        )
-        return only_run(tmp_path / name)
-
-    first = train("first")
-    run = train("then", "--weights", str(first), "--eval-every", "0.34")
-    last = last_checkpoint(run)
-    expected = (last / "model.safetensors").read_bytes()
-    shutil.rmtree(last)
-    (tmp_path / "first").rename(tmp_path / "moved")
-    assert command(["audio", "train", "--resume", str(run)]) == 0
-    assert (last / "model.safetensors").read_bytes() == expected

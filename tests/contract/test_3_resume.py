@@ -75,6 +75,20 @@ def test_so_does_a_job_that_was_made_longer_and_its_schedules_stay_at_their_end(
     assert {line["lr"] for line in later} == {lines[-1]["lr"]}
 
 
+@pytest.mark.parametrize("row", [row for row in FIRST if row.name in ("vision", "audio")], ids=str)
+def test_so_does_a_job_whose_first_weights_have_been_moved(row: Row, tmp_path: Path) -> None:
+    first, then = tmp_path / "first", tmp_path / "then"
+    assert command(row.train(first)) == 0
+    assert command([*row.train(then), "--weights", str(only_run(first))]) == 0
+    run = only_run(then)
+    last = last_checkpoint(run)
+    expected = (last / "model.safetensors").read_bytes()
+    shutil.rmtree(last)
+    first.rename(tmp_path / "moved")
+    assert command([*row.train(then)[:2], "--resume", str(run)]) == 0
+    assert (last / "model.safetensors").read_bytes() == expected
+
+
 def test_so_does_a_job_that_is_killed_before_a_change_of_a_file(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     function = "contract.learner:learn_again"

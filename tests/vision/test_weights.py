@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -256,23 +255,3 @@ def test_a_job_reads_its_weights_once(tmp_path: Path, monkeypatch: pytest.Monkey
     job = TrainVision(weights=file, steps=1, device="cpu", threads=1, log_to=[], run_dir=tmp_path / "runs")
     train_once(VISION, job)
     assert read == [file]
-
-
-def test_a_run_resumes_though_the_weights_that_it_began_with_were_moved(tmp_path: Path) -> None:
-    data = write_images(tmp_path / "bars", 12)
-    words = ["--data", str(data), "--threads", "1", "--split", "exact", "--log-to", "none", "--no-test"]
-
-    def train(name: str, *more: str) -> Path:
-        assert (
-            command(["vision", "train", *words, "--steps", "4", "--run-dir", str(tmp_path / name / "runs"), *more]) == 0
-        )
-        return only_run(tmp_path / name)
-
-    first = train("first")
-    run = train("then", "--weights", str(first), "--eval-every", "0.34")
-    last = last_checkpoint(run)
-    expected = (last / "model.safetensors").read_bytes()
-    shutil.rmtree(last)
-    (tmp_path / "first").rename(tmp_path / "moved")
-    assert command(["vision", "train", "--resume", str(run)]) == 0
-    assert (last / "model.safetensors").read_bytes() == expected

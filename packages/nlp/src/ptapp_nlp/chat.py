@@ -72,20 +72,20 @@ class ChatForm(Typed):
                 yield inside[0], inside[-1] + 1
 
     def _after_prompts(
-        self, messages: Sequence[Message], whole: Sequence[int], tokens: "Tokens"
+        self, messages: Sequence[Message], whole: list[int], tokens: "Tokens"
     ) -> Iterator[tuple[int, int]]:
         for number, message in enumerate(messages):
             if message["role"] != ASSISTANT:
                 continue
             prompt = self.prompt(messages[:number], tokens)
             start = len(prompt)
-            if list(whole[:start]) != prompt or self.end not in whole[start:]:
+            if whole[:start] != prompt or self.end not in whole[start:]:
                 raise UserError(
                     f"the chat template writes the chat up to message {number + 1} otherwise where it asks for that "
                     "answer, so what the model reads before it is not known; mark the answers in the template by "
                     "{% generation %}, or give rows with prompt and answer"
                 )
-            yield start, start + list(whole[start:]).index(self.end) + 1
+            yield start, whole.index(self.end, start) + 1
 
     def _rendered(
         self, messages: Sequence[Message], tokens: "Tokens", **how: Any

@@ -22,15 +22,14 @@ def fault_in(error: Exception) -> str:
 
 def reset(env: Any, seed: int) -> tuple[Any, dict[str, Any]]:
     """Resets an environment; raises UserError where it has another interface than Gymnasium's."""
-    other = f"--env {name_of(env)}: its reset is not as {OLD_GYM}"
     try:
         result = env.reset(seed=seed)
     except (TypeError, ValueError) as error:
         if not _is_of(error, ("argument 'seed'", "unpack (expected 2"), env):
             raise
-        raise UserError(other) from error
+        raise _other(env, "reset") from error
     if not isinstance(result, tuple) or len(result) != 2 or not _is_info(result[1]):
-        raise UserError(other)
+        raise _other(env, "reset")
     refuse_other_shape(env, result[0])
     return result[0], result[1] or {}
 
@@ -40,15 +39,14 @@ def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
 
     Whether the episode has ended is said by two bools, of a vector of environments by two arrays of them.
     """
-    other = f"--env {name_of(env)}: its step is not as {OLD_GYM}"
     try:
         result = env.step(action)
     except (TypeError, ValueError) as error:
         if not _is_of(error, ("unpack (expected 5", "unpack non-iterable NoneType"), env):
             raise
-        raise UserError(other) from error
+        raise _other(env, "step") from error
     if not isinstance(result, tuple) or len(result) != 5 or not _is_info(result[4]):
-        raise UserError(other)
+        raise _other(env, "step")
     if isinstance(env, gym.vector.VectorEnv):
         return result
     observation, reward, terminated, truncated, info = result
@@ -61,6 +59,10 @@ def step(env: Any, action: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         flags[place] = said
     refuse_other_shape(env, observation)
     return observation, reward, *flags, info or {}
+
+
+def _other(env: Any, method: str) -> UserError:
+    return UserError(f"--env {name_of(env)}: its {method} is not as {OLD_GYM}")
 
 
 def _is_of(error: Exception, texts: tuple[str, ...], env: Any) -> bool:
