@@ -32,8 +32,10 @@ DURATION = ("duration", "duration_s", "length_s")
 FILE_OFFSET = ("file_offset",)
 """Raven's column for where a segment begins in its file; its others count from the first of several files."""
 _ENDS = frozenset(("start", "end", "onset", "offset", "begin", "stop"))
-_OF_TIMES = _ENDS | set("time t s sec secs seconds ms msec us sample samples frame frames index idx minutes".split())  # noqa: SIM905
-_OF_TIMES |= {"segment", "clip", "event", "call", "audio", "pos", "position", "milliseconds"}
+_OF_TIMES = _ENDS | {
+    "time", "t", "s", "sec", "secs", "seconds", "ms", "msec", "milliseconds", "us", "minutes", "sample", "samples",
+    "frame", "frames", "index", "idx", "pos", "position", "segment", "clip", "event", "call", "audio",
+}  # fmt: skip
 """Words of which the name of a column consists that may say where a segment begins or ends."""
 _OF_A_RECORDING = "fsid"  # with UrbanSound8K's column, start and end are of the recording, not of the file
 _NEAR = ("audio", "images")  # folders beside a manifest, or beside its folder, that may hold its files

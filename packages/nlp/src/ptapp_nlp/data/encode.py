@@ -196,9 +196,15 @@ def cut_of(
     """How many of the examples that became `texts` are cut; a translation counts by its longer side, a generator's text
     where it is an answer or a chat, with all that is read before it."""
     if task == "generate":
-        with_answers = isinstance(next(iter(examples.target), None), str)
-        told = _told(examples, tokens, chat) if with_answers else ()
-        return Cut([len(sample.numbers) - 1 for sample in told], limit)
+        if not isinstance(next(iter(examples.target), None), str):
+            return Cut([], limit)
+        ragged = texts.columns["input"]
+        assert isinstance(ragged, Ragged)
+        lengths = (ragged.lengths - 1).tolist()  # without the mark before it, or a chat's first token
+        full = [row for row, length in enumerate(lengths) if length >= limit]  # so that the others need no second look
+        for row, sample in zip(full, _told(examples.take(full), tokens, chat), strict=True):
+            lengths[row] = len(sample.numbers) - 1
+        return Cut(lengths, limit)
     longest = [0] * len(examples)
     for name, column in (("source", examples.source), ("target", examples.target)):
         ragged = texts.columns["input" if task != "translate" else name]
