@@ -21,7 +21,7 @@ from ptapp_core.serve.body import Bodies
 from ptapp_core.serve.front import Playing, Tell
 from ptapp_core.serve.metrics import Metrics
 from ptapp_core.serve.openapi import described
-from ptapp_core.serve.outside import Exchange, Outside
+from ptapp_core.serve.outside import Computed, Exchange, Outside
 from ptapp_core.serve.pages import pages, shown
 from ptapp_core.serve.pool import Done, Full, Pool
 from ptapp_core.serve.session import Model
@@ -93,8 +93,7 @@ class Service:
         async with self.bodies.of(request) as body:
             done = await self.pool.run(compute)
         asked, outputs, (content, json_length) = done.value
-        self.metrics.computed(served.name, version, waited=done.waited, samples=asked.samples)
-        Exchange.of(request).computed(waited=done.waited, samples=asked.samples)
+        Exchange.of(request).computed = Computed(done.waited, asked.samples)
         self.shadows.compare(
             served,
             version,
@@ -119,9 +118,8 @@ class Service:
 
         def noted(done: Done[tuple[list[dict[str, Any]], bytes]]) -> bytes:
             answers, content = done.value
-            self.metrics.computed(served.name, version, waited=done.waited, samples=len(answers))
             self.metrics.answers(served.name, version, answers, classes=model.classes)
-            Exchange.of(request).computed(waited=done.waited, samples=len(answers))
+            Exchange.of(request).computed = Computed(done.waited, len(answers))
             self.shadows.compare(
                 served,
                 version,
@@ -260,24 +258,25 @@ def build(service: Service, *, token: str | None, every: float) -> Outside:
 
 def routes(service: Service) -> list[Route]:
     """Each address, with what answers there."""
-    found = [
+    found = []
+    for place in ("{name}", "{name}/versions/{version}"):  # first, for these are asked most, and each is tried in turn
+        found += [
+            Route(f"/v2/models/{place}/infer", service.infer, methods=["POST"]),
+            Route(f"/models/{place}/predict", service.predict, methods=["POST"]),
+            Route(f"/models/{place}/play", service.play, methods=["POST"]),
+            Route(f"/v2/models/{place}", service.model),
+            Route(f"/v2/models/{place}/ready", service.model_ready),
+        ]
+    return [
+        *found,
+        Route("/predict", service.predict, methods=["POST"]),
         Route("/v2", service.about),
         Route("/v2/health/live", service.live),
         Route("/v2/health/ready", service.ready),
         Route("/models", service.models),
-        Route("/predict", service.predict, methods=["POST"]),
         Route("/metrics", service.measured),
         Route("/openapi.json", service.openapi),
     ]
-    for place in ("{name}", "{name}/versions/{version}"):
-        found += [
-            Route(f"/v2/models/{place}", service.model),
-            Route(f"/v2/models/{place}/ready", service.model_ready),
-            Route(f"/v2/models/{place}/infer", service.infer, methods=["POST"]),
-            Route(f"/models/{place}/predict", service.predict, methods=["POST"]),
-            Route(f"/models/{place}/play", service.play, methods=["POST"]),
-        ]
-    return found
 
 
 async def _watch(store: Store, every: float) -> None:

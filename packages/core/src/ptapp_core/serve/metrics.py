@@ -1,6 +1,7 @@
 """What the server counts, in the form that Prometheus reads."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
+from functools import cache
 from typing import Any
 
 from prometheus_client import (
@@ -27,77 +28,67 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._requests = Counter(
-            "ptapp_inference_requests", "Requests for an answer", (*_VERSION, "code"), registry=registry
+
+        # Looking a counter up by its labels is a good part of what is done for a request, so each is kept.
+        def counter(name: str, what: str, labels: Sequence[str]) -> Callable[..., Counter]:
+            return cache(Counter(name, what, labels, registry=registry).labels)
+
+        def histogram(
+            name: str, what: str, labels: Sequence[str], *, buckets: Sequence[float] = _SECONDS
+        ) -> Callable[..., Histogram]:
+            return cache(Histogram(name, what, labels, buckets=buckets, registry=registry).labels)
+
+        self._requests = counter("ptapp_inference_requests", "Requests for an answer", (*_VERSION, "code"))
+        self._seconds = histogram(
+            "ptapp_inference_request_duration_seconds", "From the head of a request to the end of its answer", _VERSION
         )
-        self._seconds = Histogram(
-            "ptapp_inference_request_duration_seconds",
-            "From the head of a request to the end of its answer",
-            _VERSION,
-            buckets=_SECONDS,
-            registry=registry,
+        self._waited = histogram(
+            "ptapp_inference_queue_duration_seconds", "How long a request waited for a thread", _VERSION
         )
-        self._waited = Histogram(
-            "ptapp_inference_queue_duration_seconds",
-            "How long a request waited for a thread",
-            _VERSION,
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._sizes = Histogram(
-            "ptapp_inference_batch_size", "Samples of a request", _VERSION, buckets=_SIZES, registry=registry
-        )
+        self._sizes = histogram("ptapp_inference_batch_size", "Samples of a request", _VERSION, buckets=_SIZES)
         depth = Gauge("ptapp_inference_queue_depth", "Requests that wait for a thread", registry=registry)
         depth.set_function(waiting)
         self.ready = Gauge("ptapp_ready", "1 where requests are welcome", registry=registry)
-        self._predicted = Counter(
-            "ptapp_inference_predictions", "Predicted classes and labels", (*_VERSION, "class"), registry=registry
+        self._predicted = counter("ptapp_inference_predictions", "Predicted classes and labels", (*_VERSION, "class"))
+        self._confidence = histogram(
+            "ptapp_inference_confidence", "The probability of the predicted class", _VERSION, buckets=_CONFIDENCES
         )
-        self._confidence = Histogram(
-            "ptapp_inference_confidence",
-            "The probability of the predicted class",
-            _VERSION,
-            buckets=_CONFIDENCES,
-            registry=registry,
-        )
-        self._shadowed = Counter(
+        self._shadowed = counter(
             "ptapp_shadow_comparisons",
             "Answers that were compared with those of the shadow: same, other, failed or skipped",
             (*_VERSION, "shadow", "result"),
-            registry=registry,
         )
-        self._differences = Histogram(
+        self._differences = histogram(
             "ptapp_shadow_difference",
             "The greatest absolute difference of a number of an answer from that of the shadow",
             (*_VERSION, "shadow"),
             buckets=_DIFFERENCES,
-            registry=registry,
         )
 
     def request(self, model: str, version: str, *, code: int, seconds: float) -> None:
         """A request for an answer has ended; `model` and `version` are empty where none was found for it."""
-        self._requests.labels(model, version, str(code)).inc()
-        self._seconds.labels(model, version).observe(seconds)
+        self._requests(model, version, str(code)).inc()
+        self._seconds(model, version).observe(seconds)
 
     def computed(self, model: str, version: str, *, waited: float, samples: int) -> None:
         """The samples of a request were computed, after it had waited some seconds."""
-        self._waited.labels(model, version).observe(waited)
-        self._sizes.labels(model, version).observe(samples)
+        self._waited(model, version).observe(waited)
+        self._sizes(model, version).observe(samples)
 
     def answers(self, model: str, version: str, answers: Sequence[Mapping[str, Any]], *, classes: Set[str]) -> None:
         """The predicted ones of `classes`, and how sure the model was of them."""
         for answer in answers:
             for name in [answer.get("class"), *answer.get("labels", [])]:
                 if name in classes:
-                    self._predicted.labels(model, version, name).inc()
+                    self._predicted(model, version, name).inc()
             if "confidence" in answer:
-                self._confidence.labels(model, version).observe(answer["confidence"])
+                self._confidence(model, version).observe(answer["confidence"])
 
     def shadow(self, model: str, version: str, shadow: str, *, result: str, difference: float | None = None) -> None:
         """An answer was compared with that of the version `shadow`, or could not be."""
-        self._shadowed.labels(model, version, shadow, result).inc()
+        self._shadowed(model, version, shadow, result).inc()
         if difference is not None:
-            self._differences.labels(model, version, shadow).observe(difference)
+            self._differences(model, version, shadow).observe(difference)
 
     def text(self) -> bytes:
         """All of it, as Prometheus reads it."""

@@ -24,6 +24,14 @@ _OPEN = frozenset(["/v2/health/live", "/v2/health/ready", *OPEN])
 """What whoever asks is told: probes have no token, and the page asks for it."""
 
 
+@dataclass(frozen=True)
+class Computed:
+    """How long the samples of a request waited for a thread, in seconds, and how many they were."""
+
+    waited: float
+    samples: int
+
+
 @dataclass
 class Exchange:
     """A request and its answer, as the log and the counters have them."""
@@ -38,8 +46,7 @@ class Exchange:
     """The bytes of the answer."""
     model: str = ""
     version: str = ""
-    waited: float | None = None
-    samples: int | None = None
+    computed: Computed | None = None
     reason: str = ""
     """Why the request was refused."""
 
@@ -48,10 +55,6 @@ class Exchange:
         """That of a request."""
         found: Exchange = request.scope[_KEY]
         return found
-
-    def computed(self, *, waited: float, samples: int) -> None:
-        """The samples were computed, after `waited` seconds in the queue."""
-        self.waited, self.samples = waited, samples
 
 
 class Outside:
@@ -98,8 +101,9 @@ class Outside:
 
     def _write(self, scope: Scope, address: str, exchange: Exchange) -> None:
         seconds = time.perf_counter() - exchange.began
+        model, version = exchange.model, exchange.version
         if scope["method"] == "POST":
-            self._metrics.request(exchange.model, exchange.version, code=exchange.status, seconds=seconds)
+            self._metrics.request(model, version, code=exchange.status, seconds=seconds)
         line = {
             "request_id": exchange.id,
             "client": address,
@@ -109,10 +113,11 @@ class Outside:
             "seconds": round(seconds, 6),
             "bytes": exchange.size,
         }
-        if exchange.model:
-            line |= {"model": exchange.model, "version": exchange.version}
-        if exchange.waited is not None:
-            line |= {"queue_seconds": round(exchange.waited, 6), "samples": exchange.samples}
+        if model:
+            line |= {"model": model, "version": version}
+        if (done := exchange.computed) is not None:
+            self._metrics.computed(model, version, waited=done.waited, samples=done.samples)
+            line |= {"queue_seconds": round(done.waited, 6), "samples": done.samples}
         if exchange.reason:
             line["reason"] = exchange.reason
         access.info("%s", line["path"], extra={"fields": line})
