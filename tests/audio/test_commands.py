@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import librosa
 import numpy as np
 import onnxruntime
 import pytest
@@ -219,6 +220,20 @@ def test_features_are_written_and_drawn(trained: Path, capsys: pytest.CaptureFix
         np.testing.assert_allclose(found["mfcc"], expected, atol=1e-3)
     assert command([*words, "--fmin", "2000"]) == 2
     assert "fmin of 2000 Hz: must be at least 0 and below fmax, here 2000 Hz" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT", "DOUBLE"])
+def test_features_of_a_file_are_librosas_however_deep_its_samples_are(tmp_path: Path, subtype: str) -> None:
+    """A sound of 20 steps of 16 bits, whose rounding to such steps is loud beside its nearly silent bands."""
+    wave = 6e-4 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000) + 1e-6 * np.random.default_rng(0).normal(size=8000)
+    soundfile.write(file := tmp_path / "a.wav", wave, 8000, subtype=subtype)
+    assert command(["audio", "features", str(file), "--out", str(tmp_path), "--n-fft", "512", "--only", "log_mel"]) == 0
+    whole, rate = soundfile.read(file, dtype="float32")
+    with np.load(tmp_path / "a.npz") as found:
+        power = librosa.feature.melspectrogram(
+            y=whole, sr=rate, n_fft=512, hop_length=int(found["hop"]), n_mels=len(found["log_mel"])
+        )
+        np.testing.assert_allclose(found["log_mel"], librosa.power_to_db(power), atol=0.02)
 
 
 def test_evaluate_says_of_the_data_what_training_said(

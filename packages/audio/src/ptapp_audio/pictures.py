@@ -141,7 +141,7 @@ def all_features(
     """Draw the features of a sound, those of many bands as pictures and those of one as curves, and write it as PNG.
 
     Of a long sound only some frames are drawn, and of its samples the lowest and highest of each of many parts.
-    `samples` are int16 (samples,), and each feature that was `found` is float (bands, frames).
+    `samples` are (samples,), in steps of int16, and each feature that was `found` is float (bands, frames).
     """
     seconds, hop = len(samples) / rate, settings.hop
     scales: dict[str, tuple[Callable[[float], float], tuple[float, float]]] = {

@@ -43,7 +43,9 @@ _UNKNOWN = 2**62  # frames: libsndfile says more where it does not know
 _CUT = "is cut short: it ends before the samples that its header promises"
 
 
-Samples = npt.NDArray[np.int16]
+Samples = npt.NDArray[np.int16 | np.float32]
+Stored = Callable[[Wave], Samples]
+"""From floats of -1 to 1 to samples."""
 Decoded = tuple[Samples, int, float]
 """Samples (n,), their rate, and the largest of any channel before it was divided."""
 
@@ -52,7 +54,7 @@ class Sound(NamedTuple):
     """A recording as `read` returns it."""
 
     samples: Samples
-    """int16 (samples,)."""
+    """int16 (samples,); not rounded to whole numbers, float32, where they were asked for so."""
     rate: int
     peak: float
     """The largest sample of any channel, before it was divided; 1 is full scale."""
@@ -61,8 +63,8 @@ class Sound(NamedTuple):
 
 
 def is_silent(samples: Samples) -> bool:
-    """Whether the peak of int16 (samples,) is below `SILENT`."""
-    return max(-int(samples.min()), int(samples.max())) < SILENT * FULL_SCALE
+    """Whether the peak of (samples,), in steps of int16, is below `SILENT`."""
+    return max(-float(samples.min()), float(samples.max())) < SILENT * FULL_SCALE
 
 
 def look(file: Path) -> tuple[int, float]:
@@ -107,16 +109,18 @@ SOUNDS = FileType(
 )
 
 
-def read(source: Path | bytes, rate: int | None = None) -> Sound:
+def read(source: Path | bytes, rate: int | None = None, *, rounded: bool = True) -> Sound:
     """The recording of a file, or of its bytes, as int16, the mean of its channels, at `rate` (None: its own).
 
     16-bit samples stay as they are; others are rounded to 16 bits. Floats up to 1.5 of full scale are clipped, for
     lossy codecs go so far. A file with larger ones is divided by the power of two that its largest reaches up to, so
-    that samples of int16 or int32 that were stored as floats come out as what they were.
+    that samples of int16 or int32 that were stored as floats come out as what they were. Those that are not `rounded`
+    are float32 in steps of int16, which keep what the file says and are not clipped.
 
     Raises Unreadable where the file is missing, empty, truncated, no audio, or holds samples that are no numbers.
     """
-    return _within_scale(lambda divisor: _decode(source, rate, divisor))
+    stored = _int16 if rounded else _steps
+    return _within_scale(lambda divisor: _decode(source, rate, divisor, stored=stored))
 
 
 def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
@@ -224,7 +228,9 @@ def from_array(wave: npt.NDArray[Any], own: int, rate: int) -> Sound:
         raise Unreadable(f"is {wave.dtype} {wave.shape}; give floats or int16, (samples,) or (samples, channels)")
     scale = FULL_SCALE if wave.dtype == np.int16 else 1.0
     block = ((wave if wave.ndim == 2 else wave[:, None]) / scale).astype(np.float32)
-    return _within_scale(lambda divisor: _joined([block] if block.size else [], own, rate, divisor))
+    return _within_scale(
+        lambda divisor: _joined([block] if block.size else [], own, rate, divisor=divisor, stored=_int16)
+    )
 
 
 def _within_scale(decoded: Callable[[float], Decoded]) -> Sound:
@@ -237,18 +243,18 @@ def _within_scale(decoded: Callable[[float], Decoded]) -> Sound:
     return Sound(samples, rate, peak, divisor)
 
 
-def _decode(source: Path | bytes, rate: int | None, divisor: float) -> Decoded:
+def _decode(source: Path | bytes, rate: int | None, divisor: float, *, stored: Stored) -> Decoded:
     """The samples of a file, at `rate` (None: its own)."""
     try:
         with _opened(source) as (own, blocks):
             if not _SLOWEST <= own <= _FASTEST:
                 raise Unreadable(f"says that it has {own:,} samples a second, which no recording has")
-            return _joined(blocks, own, rate or own, divisor)
+            return _joined(blocks, own, rate or own, divisor=divisor, stored=stored)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(source, error)) from error
 
 
-def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> Decoded:
+def _joined(blocks: Iterable[Wave], own: int, rate: int, *, divisor: float, stored: Stored) -> Decoded:
     """Blocks of float32 (samples, channels), divided and brought to `rate`."""
     to_rate, peak, parts = Resampler(own, rate), 0.0, []
     for block in blocks:
@@ -256,14 +262,18 @@ def _joined(blocks: Iterable[Wave], own: int, rate: int, divisor: float) -> Deco
         if not math.isfinite(largest):
             raise Unreadable("has samples that are not finite numbers")
         peak = max(peak, largest)
-        parts.append(_int16(to_rate(block.mean(1) / np.float32(divisor))))
+        parts.append(stored(to_rate(block.mean(1) / np.float32(divisor))))
     if not parts:
         raise Unreadable("holds no samples")
-    return np.concatenate([*parts, _int16(to_rate.rest())]), rate, peak
+    return np.concatenate([*parts, stored(to_rate.rest())]), rate, peak
 
 
-def _int16(wave: npt.NDArray[np.float32]) -> npt.NDArray[np.int16]:
-    return np.rint(wave * np.float32(FULL_SCALE)).clip(-32768, 32767).astype(np.int16)
+def _int16(wave: Wave) -> Samples:
+    return np.rint(_steps(wave)).clip(-32768, 32767).astype(np.int16)
+
+
+def _steps(wave: Wave) -> Samples:
+    return wave * np.float32(FULL_SCALE)
 
 
 class _Forward(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types

@@ -33,7 +33,7 @@ def describe(settings: FeaturesAudio) -> None:
     unreadable, remarks = 0, Remarks()
     for number, file in enumerate(files):
         try:
-            sound = read(file, settings.rate)
+            sound = read(file, settings.rate, rounded=False)
         except Unreadable as error:
             print(f"ptapp: {file}: {error}", file=sys.stderr)
             unreadable += 1
@@ -66,7 +66,7 @@ def describe(settings: FeaturesAudio) -> None:
 def compute(
     samples: Tensor, rate: int, settings: FeaturesAudio, *, device: torch.device
 ) -> dict[str, npt.NDArray[Any]]:
-    """The chosen features of int16 (samples,), float32 (bands, frames) each.
+    """The chosen features of (samples,), int16 or float32 in its steps, as float32 (bands, frames) each.
 
     They are computed in blocks, but for the scalogram: beside these features, a long file takes no more memory than a
     short one. Raises UserError where it takes more than is free.
@@ -108,7 +108,7 @@ def _modules(rate: int, settings: FeaturesAudio) -> dict[str, nn.Module]:
 def _feature(
     module: nn.Module, samples: Tensor, settings: FeaturesAudio, device: torch.device
 ) -> npt.NDArray[np.float32]:
-    """The features (bands, frames), float32, that a module computes from int16 (samples,)."""
+    """The features (bands, frames), float32, that a module computes from (samples,), in steps of int16."""
     if isinstance(module, features.MFCC):
         basis: npt.NDArray[np.float32] = module.basis.cpu().numpy()
         return basis @ _feature(module.log_mel, samples, settings, device)
