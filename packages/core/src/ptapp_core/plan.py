@@ -5,7 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.runs.log import lower_is_better
-from ptapp_core.settings.train import TrainSettings
+from ptapp_core.settings.train import JobSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Plan:
             clip=settings.clip,
             average=settings.average,
             average_decay=settings.average_decay,
-            log_every=settings.log_every,
+            log_every=logged_every(settings, scheduled),
             eval_every=in_steps(settings.eval_every),
             save_every=None if settings.save_every is None else in_steps(settings.save_every),
             monitor=watched,
@@ -119,3 +119,8 @@ class Plan:
         if self.eval_every:
             parts.append(f"evaluation every {min(self.eval_every, self.steps):,}")
         return "plan: " + ", ".join(parts)
+
+
+def logged_every(settings: JobSettings, steps: int) -> int:
+    """Steps between two logged losses of a job that began with so many: of a short one there are ten at least."""
+    return settings.log_every or min(50, max(1, steps // 10))

@@ -83,7 +83,9 @@ class JobSettings(Settings):
     run_dir: Path = option(Path("runs"), "directory for runs", group="Run")
     name: str | None = option(None, "name of this run, in place of the data's", group="Run")
     resume: Path | None = option(None, "run to continue, exactly; auto: that of --name", group="Run")
-    log_every: int = option(50, "optimizer steps between logged losses", group="Run", ge=1)
+    log_every: int | None = option(
+        None, "steps between logged losses; none: 50, a tenth of a shorter job", group="Run", ge=1
+    )
     keep: int = option(2, "checkpoints to keep, besides the best", group="Run", ge=1)
     log_to: list[Literal["tensorboard", "wandb", "mlflow"]] = option(
         ["tensorboard"], "where metrics go, besides metrics.jsonl", group="Run"

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ptapp_core.machine.runtime import Runtime
-from ptapp_core.plan import Plan
+from ptapp_core.plan import Plan, logged_every
 from ptapp_core.settings.fields import flag
 from ptapp_core.task import Task
 from ptapp_rl.algos.a2c import A2C
@@ -85,7 +85,7 @@ def plan_of(settings: TrainRL) -> Plan:
         clip=settings.clip,
         average=settings.average,
         average_decay=settings.average_decay,
-        log_every=settings.log_every,
+        log_every=logged_every(settings, scheduled),
         eval_every=in_steps(settings.eval_every),
         save_every=None if settings.save_every is None else in_steps(settings.save_every),
         monitor=settings.monitor or "return",
