@@ -113,10 +113,20 @@ def test_a_class_that_falls_into_no_split_is_refused_and_exact_is_named() -> Non
         assign(samples(["a", "b"]), Known("here", [0, 0], ("many",)), Division())
 
 
+def test_samples_that_the_data_has_for_its_test_are_not_counted_where_too_few_are_divided() -> None:
+    parts: list[SplitName] = ["train"] * 402 + ["test"] * 90
+    known = Known("here", [0] * 400 + [1] * 92, ("many", "few"), parts)
+    names = [str(row) for row in range(492)]
+    with pytest.raises(UserError, match="class 'few' has 2 samples, none of which fell into val"):
+        assign(samples(names), known, Division())
+    with pytest.raises(UserError, match="class 'few' has 90 samples, and none to train on"):
+        assign(samples(names), replace(known, labels=[0] * 402 + [1] * 90, classes=("many", "few")), Division())
+
+
 @pytest.mark.parametrize(
     ("contents", "groups", "said"),
     [
-        ("abc", "", "3 samples, too few"),
+        ("ab", "", "2 samples, too few"),
         ("aab", "", "3 samples, 2 of them different, too few"),
         ("aaa", "", "3 samples that are all the same, too few"),
         ("abc", "ggh", "3 samples in 2 groups, too few"),
@@ -124,10 +134,10 @@ def test_a_class_that_falls_into_no_split_is_refused_and_exact_is_named() -> Non
     ],
 )
 def test_a_class_of_copies_or_of_few_groups_is_refused_with_their_number(contents: str, groups: str, said: str) -> None:
-    names = [f"f:{row}" for row in range(43)]
     own = [*map(str, range(40)), *contents]
+    names = [f"f:{row}" for row in range(len(own))]
     all_groups = [*map(str, range(40)), *groups] if groups else ()
-    known = Known("here", [0] * 40 + [1] * 3, ("many", "few"), ["train"] * 40 + ["test"] * 3)
+    known = Known("here", [0] * 40 + [1] * len(contents), ("many", "few"))
     with pytest.raises(UserError, match=f"^here: class 'few' has {said}"):
         assign(Samples(names, own, own, all_groups), known, Division(how="exact"))
 

@@ -287,19 +287,25 @@ class _Dividing:
         if known.labels and sum(map(bool, totals.values())) < 2:
             only = known.classes[max(totals, key=totals.__getitem__)]
             raise UserError(f"{where}: all samples are of class {only!r}; a classifier needs at least two classes")
+        divided: tuple[SplitName, ...] = ("train", *self.drawn)
         for label, total in totals.items():
-            for split in ("train", *self.drawn):
-                if total and not counts[split, label]:
-                    whose = f"{where}: class {known.classes[label]!r}" if known.labels else f"{where}: the data"
-                    whose += f" has {counted(total, 'sample')}{self._in_groups(label, total)}, "
-                    if self.division.how == "hash":
-                        raise UserError(f"{whose}none of which fell into {split}; add some, or give --split exact")
-                    lacking = " and ".join(self.drawn) or split
-                    raise UserError(f"{whose}too few to divide; add some, or provide {lacking} samples")
+            lacking = [split for split in divided if total and not counts[split, label]]
+            if not lacking:
+                continue
+            whose = f"{where}: class {known.classes[label]!r}" if known.labels else f"{where}: the data"
+            if not (own := sum(counts[split, label] for split in divided)):
+                raise UserError(f"{whose} has {counted(total, 'sample')}, and none to train on; add some")
+            whose += f" has {counted(own, 'sample')}{self._in_groups(label, own)}, "
+            if self.division.how == "hash":
+                raise UserError(f"{whose}none of which fell into {lacking[0]}; add some, or give --split exact")
+            wanted = " and ".join(self.drawn) or lacking[0]
+            raise UserError(f"{whose}too few to divide; add some, or provide {wanted} samples")
 
     def _in_groups(self, label: int, total: int) -> str:
-        """` in 2 groups` where samples of a class stay together, as copies do."""
-        keys = {self.samples.key(row) for row in range(len(self.samples)) if self.known.label(row) == label}
+        """` in 2 groups` where those samples of a class that are divided stay together, as copies do."""
+        divided = ("train", *self.drawn)
+        rows = (row for row, part in enumerate(self.parts) if part in divided and self.known.label(row) == label)
+        keys = {self.samples.key(row) for row in rows}
         if len(keys) == total:
             return ""
         if any(self.samples.groups):
