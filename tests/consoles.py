@@ -15,6 +15,13 @@ def full_disk(words: list[str]) -> int:
     return main(words)
 
 
+def full_output(words: list[str]) -> int:
+    """`> /dev/full`."""
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    sys.stdout = os.fdopen(1, "w")
+    return main(words)
+
+
 def nothing(words: list[str]) -> int:
     """`>&- 2>&-`."""
     for number in (1, 2):

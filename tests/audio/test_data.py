@@ -217,12 +217,26 @@ def test_files_that_are_not_centred_get_a_line_where_they_are_many(offset: float
     assert (f"{count} files whose samples are not centred on 0" in about) == said
 
 
-def test_a_class_that_the_form_of_its_samples_tells_apart_gets_a_line(tmp_path: Path) -> None:
+def test_the_few_samples_of_a_file_that_holds_no_swing_are_not_said_to_be_off_centre(tmp_path: Path) -> None:
+    for number in range(40):
+        file = tmp_path / "ab"[number % 2] / f"x{number}q.wav"
+        file.parent.mkdir(exist_ok=True)
+        soundfile.write(file, np.full(1 + number, 0.5), 8000)
+    assert "not centred" not in load(str(tmp_path), division=EXACT).about
+
+
+@pytest.mark.parametrize(
+    ("form", "channels", "said"),
+    [("PCM_U8", 1, "samples that are stored as PCM_U8"), ("PCM_16", 2, "2 channels")],
+)
+def test_a_class_that_the_form_of_its_samples_tells_apart_gets_a_line(
+    form: str, channels: int, said: str, tmp_path: Path
+) -> None:
     random = np.random.default_rng(0)
-    for label, form in (("a", "PCM_U8"), ("b", "PCM_16"), ("c", "PCM_16")):
+    for label, own, count in (("a", form, channels), ("b", "PCM_16", 1), ("c", "PCM_16", 1)):
         (tmp_path / label).mkdir()
         for number in range(10):
-            sound = random.uniform(-0.5, 0.5, 800)
-            soundfile.write(tmp_path / label / f"{number}.wav", sound, 8_000, subtype=form)
+            sound = random.uniform(-0.5, 0.5, (800, count))
+            soundfile.write(tmp_path / label / f"{number}.wav", sound, 8_000, subtype=own)
     (line,) = load(str(tmp_path)).notes
-    assert line.startswith("class 'a' alone has samples that are stored as PCM_U8, in all its files: the model may ")
+    assert line.startswith(f"class 'a' alone has {said}, in all its files: the model may ")

@@ -138,11 +138,25 @@ def test_a_class_that_the_size_of_its_images_tells_apart_gets_a_line(tmp_path: P
     assert notes[0].startswith("class 'cat' alone has a size of 8x8 pixels, in all its files (and 1 class more")
 
 
-@pytest.mark.parametrize(("mode", "said"), [("RGB", "colour"), ("I;16", "grey of more than 8 bits")])
-def test_a_class_that_the_mode_of_its_images_tells_apart_gets_a_line(mode: str, said: str, tmp_path: Path) -> None:
-    for label, own in (("cat", "L"), ("cow", "L"), ("dog", mode)):
+@pytest.mark.parametrize(
+    ("mode", "format", "said"),
+    [
+        ("RGB", "png", "images that are stored as colour"),
+        ("I;16", "png", "images that are stored as grey of more than 8 bits"),
+        ("P", "png", "images that are stored as numbers of a palette"),
+        ("1", "png", "images that are stored as black and white"),
+        ("L", "bmp", "BMP files"),
+        ("L", "jpeg", "JPEG files"),
+    ],
+)
+def test_a_class_that_the_form_of_its_images_tells_apart_gets_a_line(
+    mode: str, format: str, said: str, tmp_path: Path
+) -> None:
+    for label, own, suffix in (("cat", "L", "png"), ("cow", "L", "png"), ("dog", mode, format)):
         (tmp_path / label).mkdir()
         for number in range(10):
-            Image.new(own, (8, 8), (number, 1, 2) if own == "RGB" else number).save(tmp_path / label / f"{number}q.png")
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            image = Image.new(own, (8, 8), number) if own == "I;16" else Image.fromarray(pixels).convert(own)
+            image.save(tmp_path / label / f"{number}q.{suffix}")
     (line,) = (note for note in load(str(tmp_path), division=EXACT).notes if note.startswith("class "))
-    assert line.startswith(f"class 'dog' alone has images that are stored as {said}, in all its files: the model may ")
+    assert line.startswith(f"class 'dog' alone has {said}, in all its files: the model may ")

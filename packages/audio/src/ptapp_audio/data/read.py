@@ -35,6 +35,7 @@ SILENT = 1e-3
 _OVERSHOOT = 1.5  # times full scale: a lossy codec may reach it, and what is beyond full scale is clipped
 _AT_MOST = (64, 2**28)  # files, and bytes of them, that are decoded before they are taken
 _OFFSET = 0.05  # share of full scale: a mean beyond it is a fault
+_CENTRED = 0.1  # seconds from which on the mean of a recording is that of several swings, and no single one
 _FEW = 0.05  # share of the files: a line says so where more have the fault
 _BLOCK = 2**18  # samples of all channels that are decoded at a time
 _SLOWEST, _FASTEST = 1_000, 768_000  # samples a second; beyond them a header is broken
@@ -83,13 +84,16 @@ def look(file: Path) -> tuple[int, float]:
         raise Unreadable(_reason(file, error)) from error
 
 
-def stored_as(file: Path) -> str:
-    """What libsndfile calls the form of the samples, `PCM_16` or `MPEG_LAYER_III`; the suffix where it reads none."""
+def stored_as(file: Path) -> tuple[str, str]:
+    """(what libsndfile calls the form of the samples, `1 channel`): `PCM_16`, or `MPEG_LAYER_III`.
+
+    The form is the suffix, and the channels are empty, where libsndfile cannot read it.
+    """
     try:
         with file.open("rb", buffering=0) as stream, soundfile.SoundFile(stream.fileno(), closefd=False) as sound:
-            return str(sound.subtype)
+            return str(sound.subtype), counted(sound.channels, "channel")
     except (soundfile.SoundFileError, OSError):
-        return file.suffix.lower()
+        return file.suffix.lower(), ""
 
 
 def opens(file: Path) -> bool:
@@ -168,7 +172,8 @@ class Remarks:
     def add(self, file: Path, sound: Sound) -> None:
         """Takes note of a file."""
         self._files += 1
-        if abs(float(sound.samples.mean(dtype=np.float64))) > _OFFSET * FULL_SCALE:
+        offset = abs(float(sound.samples.mean(dtype=np.float64)))
+        if offset > _OFFSET * FULL_SCALE and len(sound.samples) >= _CENTRED * sound.rate:
             self._offset.append(file)
         if sound.divisor > 1.0:
             self._divisors.append(sound.divisor)

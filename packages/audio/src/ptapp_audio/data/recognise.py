@@ -265,11 +265,12 @@ def _telltales(listing: Listing, clips: Clips, rate: int) -> list[str]:
             rows.append(row)
     labels = [listing.class_numbers[row] for row in rows]
     rates = [f"{look(listing.files[row])[0]:,}" for row in rows]
-    forms = [stored_as(listing.files[row]) for row in rows]
+    forms, channels = zip(*(stored_as(listing.files[row]) for row in rows), strict=True)
     lengths = [f"{length / rate:.2f}" for length in clips.lengths.tolist()]
     found = (
         telltale(labels, rates, listing.classes, what="a rate of {} Hz"),
         telltale(labels, forms, listing.classes, what="samples that are stored as {}"),
+        telltale(labels, [each or str(row) for row, each in enumerate(channels)], listing.classes, what="{}"),
         telltale(listing.class_numbers, lengths, listing.classes, what="a length of {} s"),
     )
     return [line for line in found if line]

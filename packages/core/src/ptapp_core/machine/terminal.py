@@ -1,5 +1,6 @@
 """Lines for the user, on a console that may be narrow, be closed, or have gone. Nothing heavy is imported."""
 
+import errno
 import os
 import sys
 import textwrap
@@ -19,12 +20,16 @@ def tell(text: str, stream: TextIO | None = None) -> None:
 def outlives(stream: TextIO) -> Iterator[None]:
     """Where `stream` cannot be written in this context, the process prints no more to it, and continues.
 
-    The reader of a pipe may have left, a terminal been closed, or the disk be full.
+    The reader of a pipe may have left, or a terminal been closed. That a disk is full is said on stderr.
     """
     try:
         yield
-    except OSError:
+    except OSError as error:
         silence(stream)
+        if error.errno == errno.ENOSPC and sys.stderr not in (None, stream):
+            with outlives(sys.stderr):
+                said = f"ptapp: note: the console's output is not written ({error.strerror})"
+                print(said, file=sys.stderr, flush=True)
 
 
 def silence(stream: TextIO) -> None:

@@ -87,9 +87,16 @@ def read_listing(
         )
     marked: list[str | None] = []
     if listing.kind == CLASSIFY:
-        for values, what in ((seen.sizes, "a size of {} pixels"), (seen.forms, "images that are stored as {}")):
+        for values, what in (
+            (seen.sizes, "a size of {} pixels"),
+            (seen.forms, "images that are stored as {}"),
+            (seen.formats, "{} files"),
+        ):
             marked.append(telltale(listing.class_numbers, values, listing.classes, what=what))
     return replace(data, span=span, notes=tuple(filter(None, (*listing.said, seen.note, *marked, *data.notes))))
+
+
+_FORMS = {"1": "black and white", "P": "numbers of a palette"}
 
 
 class _Seen:
@@ -99,6 +106,7 @@ class _Seen:
         headers = look_at_all(files)
         self.sizes = [f"{header.width}x{header.height}" if header else "unknown" for header in headers]
         self.forms = [_form(header) if header else "unknown" for header in headers]
+        self.formats = [header.format if header else "unknown" for header in headers]
         self.deep = [file for file, header in zip(files, headers, strict=True) if header and header.deep]
         seen = [header for header in headers if header]
         self.note = ""
@@ -121,6 +129,8 @@ class _Seen:
 
 
 def _form(header: Header) -> str:
+    if header.mode in _FORMS:
+        return _FORMS[header.mode]
     return "grey of more than 8 bits" if header.deep else "grey" if header.grey else "colour"
 
 

@@ -43,6 +43,10 @@ class Header(NamedTuple):
     """Grey of more than 8 bits, integers or floats, whose range the header does not give."""
     width: int
     height: int
+    format: str
+    """As Pillow names it: `PNG`."""
+    mode: str
+    """As Pillow names it: `P` where colours are numbers of a palette."""
 
 
 class Square(NamedTuple):
@@ -108,7 +112,8 @@ def look(source: Path | bytes) -> Header:
     """The header of an image file, or of its bytes, for which no pixel is decoded; raises Unreadable."""
     try:
         with Image.open(_opened(source), formats=FORMATS) as image:
-            return Header(image.mode in GREY_MODES, _is_deep(image), image.width, image.height)
+            grey, deep = image.mode in GREY_MODES, _is_deep(image)
+            return Header(grey, deep, image.width, image.height, image.format or "unknown", image.mode)
     except Exception as error:  # as in read_square
         raise Unreadable(reason(source, error)) from error
 
