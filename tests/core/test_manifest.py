@@ -126,6 +126,34 @@ def test_which_column_was_taken_as_the_class_is_said_where_several_could_be(tmp_
 
 @few
 @given(
+    name=st.sampled_from(["split", "partition", "Partition"]),
+    cells=st.permutations("012"),
+)
+def test_numbers_of_splits_are_those_of_celeba_and_wilds(tmp_path: Path, name: str, cells: list[str]) -> None:
+    rows = [f"{file},x,{cell}" for file, cell in zip("abc", cells, strict=True)]
+    listing = read(table(tmp_path, f"filename,label,{name}", *rows))
+    assert listing.parts == [{"0": "train", "1": "val", "2": "test"}[cell] for cell in cells]
+
+
+def test_a_class_with_a_comma_whose_parts_stand_nowhere_else_gets_a_line(tmp_path: Path) -> None:
+    listing = read(table(tmp_path, "filename,label", 'a,"dog,animal"', "b,cat", 'c,"owl, barn"'))
+    assert listing.notes == (
+        "a class is called 'dog,animal' (and 1 more with commas): if a comma stands between two classes, give --task "
+        "multilabel",
+    )
+
+
+@pytest.mark.parametrize("name", ["set", "usage", "partition"])
+def test_other_numbers_are_no_splits(tmp_path: Path, name: str) -> None:
+    cells = "01" if name == "partition" else "012"
+    rows = [f"{file},x,{cell}" for file, cell in zip("abc", cells, strict=False)]
+    listing = read(table(tmp_path, f"filename,label,{name}", *rows))
+    assert not listing.parts
+    assert listing.unread == (name,)
+
+
+@few
+@given(
     flags=st.lists(st.sampled_from(["is_train", "is_valid", "is_test"]), min_size=1, unique=True),
     words=st.sampled_from([("1", "0"), ("True", "False"), ("yes", "no"), ("1.0", "0.0")]),
     splits=st.lists(st.sampled_from(["train", "val", "test"]), min_size=3, max_size=3),

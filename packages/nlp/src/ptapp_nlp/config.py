@@ -358,7 +358,7 @@ class GenerateNLP(ComputeSettings):
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
 
-    prompt: str = option("", "how the text begins", group="Decoding")
+    prompt: str = option("", "how the text begins; of chats a message, or JSON", group="Decoding")
     length: int = option(60, "most tokens to add", group="Decoding", ge=1, le=100_000)
     temperature: float = option(0.8, "0 takes the likeliest token", group="Decoding", ge=0)
     top_k: int | None = option(None, "choose among so many of the likeliest tokens", group="Decoding", ge=1)

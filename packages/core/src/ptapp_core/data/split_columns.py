@@ -10,6 +10,8 @@ from ptapp_core.data.table import Table
 from ptapp_core.errors import UserError
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+_NUMBERS: dict[str, SplitName] = {"0": "train", "1": "val", "2": "test"}
+"""What CelebA's `partition` and WILDS' `split` say."""
 _FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
 
 
@@ -32,6 +34,7 @@ class SplitColumns:
         self._names = [name if (name := plain(title)) not in others else "" for title in table.header]
         self.split = self._split()
         """The position of the column of the splits."""
+        self._numbered = self.split is not None and self._holds_numbers(self.split)
         self.flags = self._flags() if self.split is None else {}
         """The columns such as `is_test` that hold nothing but yes and no, with the split of a yes."""
         self.fold = next((self._names.index(name) for name in FOLD if name in self._names), None)
@@ -47,9 +50,17 @@ class SplitColumns:
         for name in SPLIT:
             if name in self._names:
                 place = self._names.index(name)
-                if name == "split" or say_splits(cells[place] for _, cells in self._table.rows):
+                if (
+                    name == "split"
+                    or (name == "partition" and self._holds_numbers(place))
+                    or say_splits(cells[place] for _, cells in self._table.rows)
+                ):
                     return place
         return None
+
+    def _holds_numbers(self, place: int) -> bool:
+        """Whether the cells of a column are 0, 1 and 2, all of them."""
+        return {cells[place] for _, cells in self._table.rows} == set(_NUMBERS)
 
     def _flags(self) -> dict[int, SplitName]:
         found = {place: split_of(name[3:]) for place, name in enumerate(self._names) if name.startswith("is_")}
@@ -65,8 +76,9 @@ class SplitColumns:
         Raises UserError where the cells say none, or several.
         """
         if self.split is not None:
-            if (split := split_of(cells[self.split])) is None:
-                raise UserError(f"split {cells[self.split]!r} is none of train, val, test")
+            cell = cells[self.split]
+            if (split := _NUMBERS.get(cell) if self._numbered else split_of(cell)) is None:
+                raise UserError(f"split {cell!r} is none of train, val, test")
             return split
         if not self.flags:
             return None

@@ -19,6 +19,7 @@ from ptapp_core.data.targets import (
     is_constant_flag,
     is_flag,
     is_number,
+    note_on_commas,
     numbers,
 )
 from ptapp_core.errors import UserError, nearest
@@ -52,7 +53,9 @@ class TargetColumns:
 
     @property
     def note(self) -> str:
-        """A line on how cells that list labels are read, or on columns of flags that say nothing; empty without any."""
+        """A line on how cells are read that list labels or may do so, or on flags that say nothing; empty without."""
+        if self.kind == CLASSIFY:
+            return note_on_commas({cells[self.places[0]] for _, cells in self.table.rows})
         if self._lists:
             return f"column {self.titles[0]}: {self._lists.note}"
         constant = [

@@ -7,7 +7,7 @@ labels. `regress`: a number for each column. `multitask`: all numbers of several
 import ast
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 
@@ -323,3 +323,11 @@ def _parts(cell: str) -> list[str]:
             return [str(part) for part in found]
     inside = cell[1:-1]
     return [part.strip("'\" ") for part in (inside.split(",") if "," in inside else inside.split())]
+
+
+def note_on_commas(classes: Collection[str]) -> str:
+    """A line on classes whose names have commas, for a cell with two classes may not be known by them; else empty."""
+    if not (joined := sorted(name for name in classes if "," in name)):
+        return ""
+    more = f" (and {len(joined) - 1:,} more with commas)" if len(joined) > 1 else ""
+    return f"a class is called {joined[0]!r}{more}: if a comma stands between two classes, give --task multilabel"

@@ -12,7 +12,16 @@ from ptapp_core.data.layout import split_of
 from ptapp_core.data.listing import AUTO
 from ptapp_core.data.members import Members
 from ptapp_core.data.split import BY_HASH, SPLITS, Division, SplitName
-from ptapp_core.data.targets import CLASSIFY, MULTILABEL, MULTITASK, REGRESS, Wanted, note_on_single, refuse_single
+from ptapp_core.data.targets import (
+    CLASSIFY,
+    MULTILABEL,
+    MULTITASK,
+    REGRESS,
+    Wanted,
+    note_on_commas,
+    note_on_single,
+    refuse_single,
+)
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
@@ -337,7 +346,7 @@ def _check_labels(
                 f"{files['train']}: {tables['train'].columns}: the labels are {why}; is another column meant? "
                 "Give --label-column"
             )
-    notes = [alike(found), _of_two_classes(tables)]
+    notes = [alike(found), note_on_commas(found), _of_two_classes(tables)]
     for split, table in tables.items():
         first, others = table.rows[0], [found[label] for label in found if label != table.rows[0].label]
         stray = found[first.label] == 1 and first.number == 1 and min(others, default=0) > 1
