@@ -11,18 +11,33 @@ CORE = ("fit", "task", "plan", "domain", "export", "errors")
 
 
 def python_pages() -> dict[str, str]:
-    """The pages by their addresses."""
-    pages = {"python/ptapp.md": "# ptapp\n\n" + _shown("ptapp.load")}
-    modules = [_shown(f"ptapp_core.{name}", "heading_level: 2", "show_root_full_path: true") for name in CORE]
+    """The pages by their addresses. A name is described on the first page that has it, and linked from others."""
+    pages = {"python/ptapp.md": "# ptapp\n\n" + _described("ptapp.load")}
+    modules = [_described(f"ptapp_core.{name}", "heading_level: 2", "show_root_full_path: true") for name in CORE]
     pages["python/core.md"] = "\n\n".join(["# ptapp_core", *modules])
+    own = [name for name in promised() if not _is_of_core_page(name)]
+    pages["python/domains.md"] = "\n\n".join([_PROMISED, *_linked(set(promised()) - set(own)), *map(_described, own)])
     for domain in DOMAINS:
         package = f"ptapp_{domain}"
         homes = getattr(import_module(package), "_HOME", {})
-        names = [f"{home}.{name}" for name, home in homes.items()]
-        parts = [_shown(name) for name in [f"{package}.predictor.Predictor", *names] if ".fit.fit" not in name]
-        pages[f"python/{domain}.md"] = "\n\n".join([f"# {package}", _introduction(package, homes), *parts])
-    pages["python/domains.md"] = "\n\n".join([_PROMISED, *(_shown(name) for name in promised())])
+        names = [f"{package}.predictor.Predictor", *(f"{home}.{name}" for name, home in homes.items())]
+        elsewhere = {name for name in names if _is_of_core_page(name) or name in own}
+        parts = [_described(name) for name in names if name not in elsewhere]
+        introduction = [f"# {package}", _introduction(package, homes), *_linked(elsewhere)]
+        pages[f"python/{domain}.md"] = "\n\n".join([*introduction, *parts])
     return pages
+
+
+def _is_of_core_page(name: str) -> bool:
+    return any(name.startswith(f"ptapp_core.{module}.") for module in CORE)
+
+
+def _linked(names: set[str]) -> list[str]:
+    """A paragraph of links, where there are names."""
+    links = [
+        f"[`{name.rpartition('.')[2]}`][{name}]" for name in sorted(names, key=lambda name: name.rpartition(".")[2])
+    ]
+    return [f"Described elsewhere: {', '.join(links)}."] if links else []
 
 
 _PROMISED = """# For a domain of your own
@@ -36,7 +51,7 @@ def _introduction(package: str, homes: dict[str, str]) -> str:
     return f"{text} The other names are imported from `{package}` itself." if homes else text
 
 
-def _shown(name: str, *options: str) -> str:
+def _described(name: str, *options: str) -> str:
     lines = "".join(f"\n      {option}" for option in options)
     return f"::: {name}" + (f"\n    options:{lines}" if lines else "")
 

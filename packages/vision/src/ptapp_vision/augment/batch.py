@@ -34,7 +34,8 @@ class Augment:
         rotation: largest rotation each way, in degrees.
         erasing: share of the images that lose a rectangle (random erasing, Zhong et al. 2020): 2 to 33 % of the area,
             sides 3:10 to 10:3, one random tone a channel.
-        brightness, contrast: largest relative change each way.
+        brightness: largest relative change each way.
+        contrast: the same.
         policy: a published policy, see `ptapp_vision.augment.policies`.
 
     Raises:

@@ -22,8 +22,9 @@ class Pixels(nn.Module):
 
     Args:
         network: takes normalised float32 (N, C, H, W).
-        mean, std: shape (C,), of pixels scaled to [0, 1], for each channel that the network takes. It may take three
-            of grey images: they are then shown to it three times, as weights of a colour network expect.
+        mean: shape (C,), of pixels scaled to [0, 1], for each channel that the network takes. It may take three of grey
+            images: they are then shown to it three times, as weights of a colour network expect.
+        std: the deviation, of the same shape.
         kind: what is made of the outputs; a classifier unless another is given.
         channels_last: lay the images out as convolutions like them best, where the network's code allows it.
     """
