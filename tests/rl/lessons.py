@@ -32,7 +32,8 @@ class Drawn(gym.Env[Any, Any]):
         return self.observation_space.sample(), {}
 
     def step(self, action: Any) -> Any:
-        assert self.action_space.contains(np.asarray(action)), f"{action!r} is not in {self.action_space}"
+        taken = action if isinstance(action, dict | tuple) else np.asarray(action)
+        assert self.action_space.contains(taken), f"{action!r} is not in {self.action_space}"
         return self.observation_space.sample(), 1.0, self.np_random.random() < 0.2, False, {}
 
 

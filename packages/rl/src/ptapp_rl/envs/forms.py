@@ -136,11 +136,10 @@ def batch_of(observations: Sequence[Any], form: Observation) -> Any:
     if not isinstance(form, Parts):
         batch: Any = _stacked(observations, form, "an observation")
     else:
-        for name in form.parts:
-            if not all(isinstance(one, Mapping) and name in one for one in observations):
-                raise UserError(f"an observation has no part {name!r}: it is a dictionary of {', '.join(form.parts)}")
         batch = {
-            name: _stacked([one[name] for one in observations], part, f"the part {name!r} of an observation")
+            name: _stacked(
+                [_part(one, name, form) for one in observations], part, f"the part {name!r} of an observation"
+            )
             for name, part in form.parts.items()
         }
     if fault := fault_of(batch, form):
@@ -148,6 +147,20 @@ def batch_of(observations: Sequence[Any], form: Observation) -> Any:
     if (mask := mask_of(form)) and forbidden(batch, mask).all(1).any():
         raise UserError(f"the {MASK} of an observation forbids every action")
     return batch
+
+
+def _part(observation: Any, name: str, form: Parts) -> Any:
+    """A part of an observation by its name, or within a nested one by the names and places of its path `a/0`."""
+    if isinstance(observation, Mapping) and name in observation:
+        return observation[name]
+    found = observation
+    try:
+        for key in name.split("/"):
+            found = found[key if isinstance(found, Mapping) else int(key)]
+    except (LookupError, TypeError, ValueError):
+        known = ", ".join(form.parts)
+        raise UserError(f"an observation has no part {name!r}: it is a dictionary of {known}") from None
+    return found
 
 
 def _stacked(arrays: Sequence[Any], form: Part | Mask, what: str) -> npt.NDArray[Any]:

@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from ptapp_core.errors import UserError, close_to, install, nearest
 from ptapp_core.settings import own as own_code
+from ptapp_rl.envs.flat import flat, is_flat
 from ptapp_rl.envs.forms import MASK
 from ptapp_rl.envs.interface import OLD_GYM
 from ptapp_rl.envs.masks import shape_in_info, with_mask
@@ -161,9 +162,9 @@ def make(
     """One environment by its registered name, with what every algorithm here expects of it.
 
     Atari games get the preprocessing of Machado et al. (2018): 84x84 grey, every fourth frame, reward signs in
-    training only. Tuples of observations become vectors. `stack` frames make an observation. `limit` cuts an episode
-    after so many steps of an agent, in place of the environment's own time limit. `masked` looks for a mask of its
-    actions, and puts it into the observation.
+    training only. Nested spaces become flat ones (`envs/flat.py`). `stack` frames make an observation. `limit` cuts an
+    episode after so many steps of an agent, in place of the environment's own time limit. `masked` looks for a mask of
+    its actions, and puts it into the observation.
     """
     atari = name.startswith("ALE/")
     options: dict[str, Any] = {"frameskip": 1} if atari else {}
@@ -182,8 +183,7 @@ def make(
     except Exception as error:
         hint = f"; as {OLD_GYM}" if "incompatible with Gymnasium" in str(error) else ""
         raise UserError(f"--env {name}: cannot be made: {type(error).__name__}: {error}{hint}") from error
-    if isinstance(env.observation_space, spaces.Tuple):
-        env = gym.wrappers.FlattenObservation(env)
+    env = flat(env)
     env = with_mask(env, name) if masked and not atari else env
     return _Stack(env, stack) if stack > 1 else env
 
@@ -241,6 +241,7 @@ def has_own_vector(name: str, stack: int = 1, *, masked: bool = True) -> bool:
     probe = make_own_vector(name, 1)
     fits = probe.metadata.get("autoreset_mode") == gym.vector.AutoresetMode.NEXT_STEP
     fits = fits and isinstance(probe.single_observation_space, (spaces.Box, spaces.Dict))
+    fits = fits and is_flat(probe.single_observation_space, probe.single_action_space)
     if fits and masked:
         seen = probe.single_observation_space
         fits = not (isinstance(seen, spaces.Dict) and MASK in seen.spaces) and shape_in_info(probe) is None

@@ -44,8 +44,8 @@ TAKES = {
 }
 """Which kinds of actions an algorithm takes."""
 
-_TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
-_MOST = 2**20  # values of whole numbers, each of which is a feature or a logit
+TYPES = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64")
+MOST = 2**20  # values of whole numbers, each of which is a feature or a logit
 _SMALLEST_SIDE = 36  # pixels that the convolutions need
 
 
@@ -143,11 +143,11 @@ def _check_numbers(space: spaces.Space[Any], where: str) -> None:
     if 0 in (shape := space.shape or ()):
         raise UserError(f"{where} holds no numbers (its shape is {shape}): give it at least one")
     dtype = np.dtype(space.dtype)
-    if not (dtype.isnative and dtype.name in _TYPES):
+    if not (dtype.isnative and dtype.name in TYPES):
         raise UserError(f"{where} is of type {dtype}, which is not supported: convert it to float64 or int64")
     values = {spaces.Discrete: "n", spaces.MultiDiscrete: "nvec"}.get(type(space))
-    if values and (count := int(np.sum(getattr(space, values), dtype=np.float64))) > _MOST:
-        raise UserError(f"{where} has {count:,} values, of which a network takes {_MOST:,}: make it a Box")
+    if values and (count := int(np.sum(getattr(space, values), dtype=np.float64))) > MOST:
+        raise UserError(f"{where} has {count:,} values, of which a network takes {MOST:,}: make it a Box")
 
 
 def _whole(numbers: Any) -> tuple[int, ...]:
