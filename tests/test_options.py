@@ -26,6 +26,7 @@ from ptapp_core.errors import UserError
 from ptapp_core.fit import forward_backward
 from ptapp_core.loop.averaging import Averaging
 from ptapp_core.loop.update import Update
+from ptapp_core.runs.typed import Typed
 from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import RECORD, flag, group_of, kind
 from ptapp_core.settings.train import JobSettings, TrainSettings
@@ -322,6 +323,20 @@ def test_an_integer_beyond_a_float_is_refused_for_every_option_of_every_command(
                     settings.resolve(None, {**arguments, name: [str(number)] if kind(field).many else str(number)})
                 checked += 1
     assert checked > 10
+
+
+@pytest.mark.parametrize("domain", [domain for domain in SETTINGS if domain != "tabular"])
+def test_no_option_takes_an_integer_that_the_card_of_its_run_refuses(domain: str) -> None:
+    cards = [each for each in vars(import_module(f"ptapp_{domain}.card")).values() if isinstance(each, type)]
+    on_cards = {name for each in cards if issubclass(each, Typed) for name in each.model_fields}
+    fields = getattr(import_module(f"ptapp_{domain}.config"), SETTINGS[domain]).model_fields
+    checked = 0
+    for name, field in fields.items():
+        if kind(field).base is int and not kind(field).many and name in on_cards:
+            ends = [getattr(bound, end) for bound in field.metadata for end in ("le", "lt") if hasattr(bound, end)]
+            assert min(ends, default=2**53) <= 2**31, name
+            checked += 1
+    assert checked
 
 
 @pytest.mark.parametrize("domain", SETTINGS)

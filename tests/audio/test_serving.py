@@ -64,6 +64,14 @@ def test_bytes_are_read_as_their_file(tmp_path: Path) -> None:
             assert not unlike_its_file(changed, tmp_path / file.name)
 
 
+@pytest.mark.parametrize("form", ["wav", "flac", "ogg", "mp3"])
+def test_no_more_than_the_longest_recording_is_decoded(form: str, tmp_path: Path) -> None:
+    soundfile.write(file := tmp_path / f"a.{form}", np.zeros(16_000), 16_000)
+    assert len(read(file, longest=1.2).samples) >= 16_000
+    with pytest.raises(Unreadable, match="has more than 14,400 samples"):
+        read(file, longest=0.9)
+
+
 @pytest.mark.parametrize("task", ["classify", "multilabel", "regress"])
 def test_classes_labels_and_numbers(task: str, tmp_path: Path) -> None:
     words = of_audio._train_numbers(tmp_path)
@@ -80,7 +88,9 @@ def test_what_is_no_recording_is_named_in_one_line(tmp_path: Path) -> None:
     run = trained(tmp_path, "--data", str(of_audio.write_sounds(tmp_path / "tones", 12)), "--split", "exact")
     folder = export(run)
     (tone,) = (tmp_path / "tones" / "low").glob("0.wav")
+    soundfile.write(hours := tmp_path / "hours.flac", np.zeros(4001 * 600, np.int16), 4000)
     for content, why in (
+        (hours.read_bytes(), "has more than 2,400,000 samples; cut it into parts"),
         (b"", "is empty (0 bytes)"),
         (b"no recording", "is no audio of a known format"),
         (tone.read_bytes()[:500], "is cut short"),

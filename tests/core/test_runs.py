@@ -101,6 +101,13 @@ def test_the_monitored_metric_is_the_one_shown(tmp_path: Path) -> None:
     assert record.summary()["best"] == {"metric": "loss", "value": 0.25, "step": 200}
 
 
+@pytest.mark.parametrize("number", [10**400, -(10**309), float("nan"), float("inf"), True, "0.5", None])
+def test_what_is_no_number_that_a_float_holds_is_no_figure_of_a_report(tmp_path: Path, number: Any) -> None:
+    assert Record(make_run(tmp_path / "run", [0.5], test={"accuracy": number, "loss": 10**300})).test == {
+        "loss": 10**300
+    }
+
+
 @pytest.mark.parametrize("content", [None, b"{", b"[1, 2]", b"\xff\xfe\0", b"= ="])
 @pytest.mark.parametrize("name", ["config.toml", "meta.json", "metrics.jsonl", "report/metrics.json"])
 def test_a_missing_or_broken_file_is_told_in_the_row(

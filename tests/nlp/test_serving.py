@@ -48,6 +48,9 @@ def test_classes(model: str, tokenizer: str, tmp_path: Path) -> None:
     answers = assert_answers_alike(run, TEXTS)
     assert answers[0]["read"] == 12
     assert answers[2]["class"] is None
+    if model == "lstm":
+        said = served(run / "export", ["cat", "dog " * 25_001])
+        assert said == "sample 1: has 100,004 characters, and a request may have 100,000: cut it"
 
 
 @pytest.mark.parametrize(("task", "column"), [("multilabel", "cat+dog"), ("regress", "words")])

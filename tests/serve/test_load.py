@@ -1,5 +1,6 @@
 """Too many, too large and too slow requests; a token; and an end at which no request is lost."""
 
+import asyncio
 import signal
 import socket
 import threading
@@ -12,6 +13,7 @@ import httpx2
 import pytest
 
 from ptapp_core.cli.main import main
+from ptapp_core.serve.pool import Pool
 from ptapp_core.serve.server import Draining
 from serve.running import DEADLINE, Running, picture, serving, until, write_model
 
@@ -203,6 +205,25 @@ def test_what_is_computed_when_the_wait_is_over_is_still_answered(tmp_path: Path
         (tmp_path / "gate").touch()
         assert [each.result().status_code for each in asked] == [200] * 3
         assert server.process.wait(DEADLINE) == 0
+
+
+def test_a_job_without_end_does_not_keep_the_server_from_ending() -> None:
+    """A file of hours, or a model that hangs: nobody waits for its answer any more."""
+    begun, end = threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        end.wait()
+
+    async def serve() -> None:
+        pool = Pool(threads=2, queue=0)
+        asked = asyncio.create_task(pool.run(job))
+        await asyncio.to_thread(begun.wait)
+        pool.close(patience=0.1)
+        asked.cancel()
+
+    asyncio.run(serve())
+    end.set()
 
 
 def test_servers_that_are_replaced_one_after_the_other_lose_no_request(tmp_path: Path) -> None:

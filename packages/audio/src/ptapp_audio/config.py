@@ -59,7 +59,11 @@ class TrainAudio(SupervisedSettings):
     epochs: float = 30.0
 
     rate: int | None = option(
-        None, "samples a second that the model works at; none: the data's own, at most 16000", group="Data", ge=1000
+        None,
+        "samples a second that the model works at; none: the data's own, at most 16000",
+        group="Data",
+        ge=1000,
+        le=768_000,
     )
     seconds: float | None = option(
         None, "length of the model's window; none: as long as most clips, at most 5", group="Data", gt=0, le=60
@@ -180,7 +184,7 @@ class FeaturesAudio(Settings):
 
     files: list[Path] = argument("sound files, or folders of them")
     out: Path = option(Path("features"), "folder for NAME.npz and NAME.png", group="Output")
-    rate: int | None = option(None, "samples a second; none: each file's own", group="Features", ge=1000)
+    rate: int | None = option(None, "samples a second; none: each file's own", group="Features", ge=1000, le=768_000)
     n_fft: int = option(2048, "samples of a spectrum", group="Features", ge=16, le=65536)
     hop: int = option(512, "samples between two spectra", group="Features", ge=1)
     mels: int = option(128, "bands of the mel spectrogram", group="Features", ge=2, le=512)

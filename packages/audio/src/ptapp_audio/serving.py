@@ -16,6 +16,8 @@ from ptapp_core.runs.typed import Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute
 
 _BATCH = 64  # windows that are computed at a time
+_LONGEST = 600.0
+"""Seconds of a recording that a request may have: a small file of a stranger can be hours of silence."""
 
 
 class _Form(Typed):
@@ -42,7 +44,7 @@ class Front:
         Raises UserError, which begins with `name`, where they cannot be read.
         """
         try:
-            return read(content, self.rate).samples
+            return read(content, self.rate, longest=_LONGEST).samples
         except Unreadable as error:
             raise UserError(f"{name}: {error}") from error
 

@@ -179,17 +179,21 @@ class TrainNLP(SupervisedSettings):
     )
     balance: Literal["none", "weights"] = option("none", "weigh rare classes more in the loss", group=_DATA)
 
-    dim: int = option(256, "width of embeddings and transformer layers", group=_MODEL, ge=4)
-    hidden: int | None = option(128, "width of an lstm or a feed-forward part; none: dim, 4 dim", group=_MODEL, ge=4)
+    dim: int = option(256, "width of embeddings and transformer layers", group=_MODEL, ge=4, lt=2**31)
+    hidden: int | None = option(
+        128, "width of an lstm or a feed-forward part; none: dim, 4 dim", group=_MODEL, ge=4, lt=2**31
+    )
     layers: int = option(1, "layers", group=_MODEL, ge=1, le=100)
-    heads: int = option(4, "attention heads", group=_MODEL, ge=1)
+    heads: int = option(4, "attention heads", group=_MODEL, ge=1, lt=2**31)
     dropout: float = option(0.5, "share of units dropped in training", group=_MODEL, ge=0, lt=1)
     bidirectional: bool = option(True, "an lstm or gru that reads both ways", group=_MODEL)
     pool: Literal["mean", "max", "attention", "last", "first"] = option("mean", "states to one vector", group=_MODEL)
     norm: Literal["pre", "post"] = option("pre", "where a transformer normalises", group=_MODEL)
     pretrained: str | None = option(None, "folder or hub name of a pretrained model", group=_MODEL)
     weights: Path | None = option(None, "start from a run or checkpoint of the same --pretrained", group=_MODEL)
-    lora: int | None = option(None, f"rank of LoRA, for {_THOSE}, whose weights then stay", group=_MODEL, ge=1)
+    lora: int | None = option(
+        None, f"rank of LoRA, for {_THOSE}, whose weights then stay", group=_MODEL, ge=1, lt=2**31
+    )
     layer_decay: float = option(
         1.0, f"learning rate of each lower layer of {_THOSE}, relative", group=_BEST, gt=0, le=1
     )

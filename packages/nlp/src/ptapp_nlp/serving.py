@@ -26,6 +26,8 @@ from ptapp_nlp.data.words import places_between_blanks, places_of
 from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
 from ptapp_nlp.said import Said
 
+_LONGEST = 100_000
+"""Characters of a text that a request may have."""
 _NOTHING: dict[str, dict[str, Any]] = {
     "classify": {"class": None, "confidence": None, "probabilities": {}},
     "multilabel": {"labels": [], "probabilities": {}},
@@ -124,8 +126,11 @@ class Front:
     def read(self, content: str | Sequence[str], name: str) -> Text:
         """The text, or the two of a pair, which may come as one text with a tab between them.
 
-        Raises UserError, which begins with `name`, for a prompt that the model cannot continue, and for no pair.
+        Raises UserError, which begins with `name`, for a prompt that the model cannot continue, for no pair, and for a
+        text that is too long to be turned into tokens while others wait.
         """
+        if (length := sum(map(len, content))) > _LONGEST:
+            raise UserError(f"{name}: has {length:,} characters, and a request may have {_LONGEST:,}: cut it")
         if self._pair is not None:
             texts = content.split("\t") if isinstance(content, str) else content
             if len(texts) != 2:

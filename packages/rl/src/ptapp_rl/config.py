@@ -92,7 +92,7 @@ class TrainRL(JobSettings):
     )
     trial: bool = option(True, "play two more first, to see how they resume; else reset", group="Environment")
     max_episode_steps: int | None = option(
-        None, "steps that end an episode; none: the environment's own limit", group="Environment", ge=1
+        None, "steps that end an episode; none: the environment's own limit", group="Environment", ge=1, lt=2**31
     )
     stack: int = option(1, "latest frames that make an observation", group="Environment", ge=1, le=16)
     normalise: bool = option(False, "centre and scale observations by running statistics", group="Environment")
@@ -138,10 +138,12 @@ class TrainRL(JobSettings):
     prioritised: bool = option(False, "draw transitions by their last error", group="DQN")
     priority_exponent: float = option(0.6, "alpha: how much priorities count", group="DQN", ge=0, le=1)
     priority_correction: float = option(0.4, "first beta of the importance weights; ends at 1", group="DQN", ge=0, le=1)
-    atoms: int = option(1, "atoms of a return's distribution (C51 has 51); 1: its mean", group="DQN", ge=1)
+    atoms: int = option(1, "atoms of a return's distribution (C51 has 51); 1: its mean", group="DQN", ge=1, le=2**20)
     value_min: float | None = option(None, "least return of the atoms; none: by the first rewards", group="DQN")
     value_max: float | None = option(None, "greatest return of the atoms; none: by the first rewards", group="DQN")
-    quantiles: int = option(1, "quantiles of a return (QR-DQN has 200), not atoms; 1: its mean", group="DQN", ge=1)
+    quantiles: int = option(
+        1, "quantiles of a return (QR-DQN has 200), not atoms; 1: its mean", group="DQN", ge=1, le=2**20
+    )
     noisy: bool = option(False, "explore by noisy weights, whose noise is learned, not by epsilon", group="DQN")
 
     optimizer: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "adadelta"] = "adam"

@@ -65,7 +65,7 @@ class Sound(NamedTuple):
 
 def is_silent(samples: Samples) -> bool:
     """Whether the peak of (samples,), in steps of int16, is below `SILENT`."""
-    return max(-float(samples.min()), float(samples.max())) < SILENT * FULL_SCALE
+    return bool(max(-float(samples.min()), float(samples.max())) < SILENT * FULL_SCALE)
 
 
 def look(file: Path) -> tuple[int, float]:
@@ -113,18 +113,18 @@ SOUNDS = FileType(
 )
 
 
-def read(source: Path | bytes, rate: int | None = None, *, rounded: bool = True) -> Sound:
+def read(source: Path | bytes, rate: int | None = None, *, rounded: bool = True, longest: float = math.inf) -> Sound:
     """The recording of a file, or of its bytes, as int16, the mean of its channels, at `rate` (None: its own).
 
     16-bit samples stay as they are; others are rounded to 16 bits. Floats up to 1.5 of full scale are clipped, for
     lossy codecs go so far. A file with larger ones is divided by the power of two that its largest reaches up to, so
-    that samples of int16 or int32 that were stored as floats come out as what they were. Those that are not `rounded`
-    are float32 in steps of int16, which keep what the file says and are not clipped.
+    that int16 or int32 stored as floats come out as what they were. Without `rounded` they are float32 in steps of
+    int16, not clipped.
 
-    Raises Unreadable where the file is missing, empty, truncated, no audio, or holds samples that are no numbers.
+    Raises Unreadable where it is missing, empty, truncated, no audio, over `longest` seconds, or not all finite.
     """
     stored = _int16 if rounded else _steps
-    return _within_scale(lambda divisor: _decode(source, rate, divisor, stored=stored))
+    return _within_scale(lambda divisor: _decode(source, rate, divisor, stored=stored, longest=longest))
 
 
 def read_files(files: Sequence[Path], rate: int) -> Iterator[Sound | str]:
@@ -248,15 +248,24 @@ def _within_scale(decoded: Callable[[float], Decoded]) -> Sound:
     return Sound(samples, rate, peak, divisor)
 
 
-def _decode(source: Path | bytes, rate: int | None, divisor: float, *, stored: Stored) -> Decoded:
+def _decode(source: Path | bytes, rate: int | None, divisor: float, *, stored: Stored, longest: float) -> Decoded:
     """The samples of a file, at `rate` (None: its own)."""
     try:
         with _opened(source) as (own, blocks):
             if not _SLOWEST <= own <= _FASTEST:
                 raise Unreadable(f"says that it has {own:,} samples a second, which no recording has")
-            return _joined(blocks, own, rate or own, divisor=divisor, stored=stored)
+            return _joined(_first(blocks, longest * own), own, rate or own, divisor=divisor, stored=stored)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise Unreadable(_reason(source, error)) from error
+
+
+def _first(blocks: Iterable[Wave], most: float) -> Iterator[Wave]:
+    """The blocks, whose samples are counted, for a header may lie; raises Unreadable where they are more."""
+    count = 0
+    for block in blocks:
+        if (count := count + len(block)) > most:
+            raise Unreadable(f"has more than {most:,.0f} samples; cut it into parts")
+        yield block
 
 
 def _joined(blocks: Iterable[Wave], own: int, rate: int, *, divisor: float, stored: Stored) -> Decoded:

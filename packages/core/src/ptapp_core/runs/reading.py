@@ -1,9 +1,9 @@
 """What a run directory says to a reader in a hurry: settings, state, evaluations, what is broken. No torch."""
 
 import json
-import math
 import os
 import platform
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,9 +139,9 @@ def length_in(config: Path) -> str | None:
 
 
 def _finite(figures: Any) -> dict[str, float]:
-    """The entries that are finite numbers, of whatever was read."""
-    found = figures if isinstance(figures, dict) else {}
-    return {name: value for name, value in found.items() if type(value) in (int, float) and math.isfinite(value)}
+    """The entries that are numbers which a float holds, of whatever was read: JSON has integers of any size."""
+    found, most = figures if isinstance(figures, dict) else {}, sys.float_info.max
+    return {name: value for name, value in found.items() if type(value) in (int, float) and abs(value) <= most}
 
 
 def is_alive(process: Any) -> bool:

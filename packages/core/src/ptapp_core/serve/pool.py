@@ -64,14 +64,15 @@ class Pool:
         self._queue.put(_Queued(job, future, time.perf_counter()))
         return await future
 
-    def close(self) -> None:
-        """Ends the threads; what is computed now comes to its end, and what waits is left."""
+    def close(self, patience: float = 5.0) -> None:
+        """Ends the threads; what is computed now has so many seconds to come to its end, and what waits is left."""
+        end = time.monotonic() + patience
         while not self._queue.empty():
             self._queue.get()
         for _ in self._threads:
             self._queue.put(None)
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))  # they are daemons: one that goes on ends with the process
 
     def _work(self) -> None:
         while queued := self._queue.get():
