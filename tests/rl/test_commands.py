@@ -207,7 +207,7 @@ def test_another_algorithm_does_not_go_on_with_a_run(run: Path, capsys: pytest.C
 
 def test_play_says_where_there_is_nothing_to_see(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rl", "play", str(run)]) == 2
-    assert "render mode" in capsys.readouterr().err
+    assert "metadata['render_modes'] lacks 'human'" in capsys.readouterr().err
 
 
 def test_an_export_takes_the_dictionary_that_the_game_shows(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_what_wraps_a_network_is_left_out_of_its_names_and_said(
     weights = read_weights(file)
     parts = set(before) | ({"_orig_mod."} if inside else set())
     assert {f"{part}." for part in weights.left_out.split(".") if part} == parts
-    assert (str(weights) == f"--weights {file}, whose names are taken without {weights.left_out}") == bool(parts)
+    assert (str(weights) == f"--weights {file}, without {weights.left_out} in its names") == bool(parts)
     assert weights.state.keys() == saved.keys()
     model = build("fercnn", classes=3, channels=1, size=16, widths=(4,), weights=weights)
     assert all(torch.equal(model.state_dict()[name], value) for name, value in saved.items())
@@ -164,7 +164,7 @@ def test_a_run_a_checkpoint_and_its_file_are_weights_for_the_next_run(
     words = ["--data", str(bars), "--run-dir", str(tmp_path / "runs"), "--steps", "1", "--threads", "1"]
     capsys.readouterr()
     assert command(["vision", "train", *words, "--log-to", "none", "--split", "exact", "--weights", str(trained)]) == 0
-    assert f"weights: --weights {trained}, whose names are taken without network." in capsys.readouterr().out
+    assert f"weights: --weights {trained}, without network. in its names" in capsys.readouterr().out
 
 
 def test_grey_images_are_shown_to_weights_of_colour_images_as_colour(tmp_path: Path) -> None:

@@ -200,9 +200,11 @@ class Domain(ABC, Generic[S, D, M, C]):
     def lines(self, job: Job[S, D, M, C], loader: Loader) -> list[str]:
         """What the console says of the model, and of what is done to the data."""
         parameters = sum(parameter.numel() for parameter in job.model.parameters())
+        learned = sum(parameter.numel() for parameter in job.model.parameters() if parameter.requires_grad)
+        some = f", of which {learned:,} learn" if learned < parameters else ""
         kinds: list[OutputsCard] = [job.card, *job.card.tasks] if isinstance(job.card, KindCard) else []
         odd = [f"note: {line}" for kind in kinds for line in odd_classes(kind.classes)]
-        return [*odd, f"model: {job.settings.model}, {parameters:,} parameters; {job.runtime}"]
+        return [*odd, f"model: {job.settings.model}, {parameters:,} parameters{some}; {job.runtime}"]
 
     def notes(self, part: Part) -> list[str]:
         """What the console says of a split before it is measured."""

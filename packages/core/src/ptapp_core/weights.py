@@ -43,7 +43,7 @@ class Weights(Generic[C]):
     """What was before or in all its names, such as `module.`."""
 
     def __str__(self) -> str:
-        names = f", whose names are taken without {self.left_out}" if self.left_out else ""
+        names = f", without {self.left_out} in its names" if self.left_out else ""
         return f"{self.source}{names}"
 
     @property

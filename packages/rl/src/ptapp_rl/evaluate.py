@@ -196,7 +196,9 @@ def report(returns: list[float], folder: Path, *, stochastic: bool, asked: int =
     Says so where they are fewer than the episodes that were `asked` for.
     """
     if len(returns) < asked:
-        say(f"{len(returns)} of {counted(asked, 'episode')} took all the frames that an evaluation may take")
+        say(
+            f"only {len(returns)} of {counted(asked, 'episode')} were played: they took all the frames of an evaluation"
+        )
     found = figures(returns)
     folder.mkdir(parents=True, exist_ok=True)
     actions = "drawn" if stochastic else "likeliest"

@@ -275,7 +275,7 @@ class TrainSettings(JobSettings):
     fold: int | None = option(None, "test on this fold alone, of --folds", group="Data", ge=0)
 
     model: str = option("", "name of the model", group="Model", short="-m")
-    freeze: list[str] = option([], "do not train parameters whose names start so", group="Model")
+    freeze: list[str] = option([], "parts that do not learn, by the network's own names", group="Model")
     activation_checkpointing: bool = option(False, "recompute activations: less memory, more time", group="Model")
     compile: bool = option(False, "compile the model with torch.compile", group="Model")
     qat: Path | None = option(

@@ -228,7 +228,7 @@ def limit_note(name: str, own: int | None) -> str:
     """What is done about an environment without a time limit, for the console; empty where nothing is."""
     if own is not None or not is_endless(name):
         return ""
-    return f"{name} has no time limit: evaluated episodes end after {LONGEST:,} steps"
+    return f"{name} has no time limit (--max-episode-steps sets one): evaluated episodes end after {LONGEST:,} steps"
 
 
 def has_own_vector(name: str, stack: int = 1, *, masked: bool = True) -> bool:

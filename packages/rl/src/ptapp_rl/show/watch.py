@@ -59,7 +59,8 @@ def _open(settings: RecordRL | PlayRL, render: str) -> tuple[Policy, gym.Env[Any
         refuse_other_spaces(trained, name, probe)
         modes = probe.metadata.get("render_modes") or ()
     if render not in modes:
-        raise UserError(f"{name} cannot be shown: it has no render mode {render!r}")
+        remedy = "" if render == "human" else ", an array (height, width, 3) of bytes that `render` returns"
+        raise UserError(f"{name} cannot be shown: its metadata['render_modes'] lacks {render!r}{remedy}")
     if render == "human" and not _has_screen():
         raise UserError(f"{name}: there is no screen to show it on; `ptapp rl record` writes an episode to a file")
     policy = policy_of(model, settings.draws(job), settings.seed)
