@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contract.kinds import learner, two_tasks
+from contract.kinds import embedder, learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.kinds.multilabel import Multilabel
@@ -62,6 +62,16 @@ def _train_labels(folder: Path) -> list[str]:
 
 def _train_tasks(folder: Path) -> list[str]:
     return [*_train_labels(folder)[:-1], "classify,multilabel,regress", "--label-column", "animal,cat+dog,words"]
+
+
+def _train_vectors(folder: Path) -> list[str]:
+    return [*_train(folder), "--task", "embed", "--embedding", "8"]
+
+
+def _learner_of_vectors(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+    return embedder(net, torch.randn(49, 6), accumulate, runtime)
 
 
 def _train_running(folder: Path) -> list[str]:
@@ -227,6 +237,20 @@ ROWS = [
             "a loss of another kind": (["--loss", "mse,bce,mse"], "cross-entropy or focal"),
         },
         exported="tasks",
+    ),
+    Row(
+        "nlp vectors",
+        _train_vectors,
+        {"plain": "--accumulate 2", "contrastive": "--loss contrastive --margin 0.3 --model transformer"},
+        _learner_of_vectors,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--word-dropout 0.3",
+        mistakes={
+            "a loss of classes": (["--loss", "focal"], "triplet or contrastive"),
+            "weighed classes": (["--balance", "weights"], "--balance weights"),
+            "a margin of tags": (["--task", "tag", "--margin", "0.3"], "--task embed"),
+        },
+        exported="embedding",
     ),
     Row(
         "nlp tags",

@@ -11,6 +11,7 @@ from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, Size, Typed
+from ptapp_core.settings.embed import EMBED
 from ptapp_core.settings.own import full_name, is_own
 from ptapp_nlp.chat import ChatForm
 from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS, TrainNLP
@@ -87,7 +88,8 @@ class Card(KindCard, _Inputs):
     def _fits(self) -> Self:
         if self.name not in MODELS[self.task] and not (self.task in (*SUPERVISED, "tag") and is_own(self.name)):
             raise ValueError(f"name is {self.name}, which cannot {self.task}")
-        if self.task in SUPERVISED and self.task != self.kind and not is_own(self.kind):
+        like = "classify" if self.kind == EMBED else self.kind
+        if self.task in SUPERVISED and self.task != like and not is_own(self.kind):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name in PRETRAINED):
             raise ValueError("encoder is there for bert, causal and seq2seq alone")

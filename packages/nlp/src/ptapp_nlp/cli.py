@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
     from ptapp_nlp.config import (
         BatchesNLP,
+        EmbedNLP,
         EvaluateNLP,
         ExportNLP,
         GenerateNLP,
@@ -93,6 +94,14 @@ def generate(settings: "GenerateNLP") -> None:
     from ptapp_nlp.generate import generate
 
     generate(settings)
+
+
+@command(app, "ptapp_nlp.config:EmbedNLP")
+def embed(settings: "EmbedNLP") -> None:
+    """Write a vector of each line of a file, to find those that are alike."""
+    from ptapp_nlp.embed import embed
+
+    embed(settings)
 
 
 @command(app, "ptapp_nlp.config:ExportNLP")

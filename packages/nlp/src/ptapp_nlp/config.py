@@ -9,10 +9,10 @@ from pydantic import field_validator, model_validator
 
 from ptapp_core.errors import nearest
 from ptapp_core.settings.after_training import ComputeSettings, EvaluateSettings, ExportSettings
+from ptapp_core.settings.embed import EMBED, EmbeddingSettings, EmbedSettings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
-from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.tune.batch_settings import BatchSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
@@ -120,26 +120,26 @@ _ONLY = (
     Only(("weights",), lambda job: job.pretrained is not None, "models with --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
-    Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
-    Only(("pool",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
+    Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
+    Only(("pool",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
 )
 
 
-class TrainNLP(SupervisedSettings):
+class TrainNLP(EmbeddingSettings):
     """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
 
     first: ClassVar[tuple[str, ...]] = (
-        *SupervisedSettings.first,
+        *EmbeddingSettings.first,
         "text_column",
         "tokenizer",
         "pretrained",
     )
-    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
+    only: ClassVar[tuple[Only, ...]] = (*EmbeddingSettings.only, *_ONLY)
 
-    known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, *TOKENS)
+    known_tasks: ClassVar[tuple[str, ...]] = (*EmbeddingSettings.known_tasks, *TOKENS)
     task: str = option(
         "classify",
-        "classify, multilabel, regress, several of these (a,b), module:Kind; tag, translate, generate",
+        "classify, multilabel, regress, several of these (a,b), embed, module:Kind; tag, translate, generate",
         group="Task",
     )
     model: str = option(
@@ -289,7 +289,7 @@ class TrainNLP(SupervisedSettings):
 
 def _as_supervised(task: str) -> str:
     """The task whose recipes and models a task has: all that give each text a target have the same ones."""
-    return "classify" if "," in task or is_own(task) else task
+    return "classify" if task == EMBED or "," in task or is_own(task) else task
 
 
 def of_translation(task: str) -> Only:
@@ -342,6 +342,12 @@ class PredictNLP(ComputeSettings):
         if not all(map(is_unicode, texts)):
             raise ValueError("not UTF-8 text")
         return texts
+
+
+class EmbedNLP(EmbedSettings):
+    """`ptapp nlp embed`."""
+
+    file: Path = option(..., "a file with a text a line", group=_DATA)
 
 
 class TranslateNLP(PredictNLP):

@@ -78,7 +78,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, Card]:
         """The model with the weights of its encoder, if it has one, and its card."""
         supervised = settings.task not in TOKENS
-        kind = kind_for(settings.kind, data.classes, data.targets) if supervised else None
+        kind = kind_for(settings.kind, data.classes, data.targets, embedding=settings.embedding) if supervised else None
         card = card_of(settings, data, _tokens(data), kind=kind)
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
@@ -118,6 +118,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             accumulate=settings.accumulate,
             transform=_hidden_words(job) if settings.word_dropout else None,
             order=stream.order if stream else by_length(part.texts.lengths, settings.batch_size),
+            companions=None if settings.task in TOKENS else kind_in(job.model).companions(part.texts.targets),
             names=part.names,
         )
 

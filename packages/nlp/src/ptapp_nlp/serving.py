@@ -14,6 +14,7 @@ from ptapp_core.errors import UserError, placed
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Listed, Names, Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute, Tell
+from ptapp_core.settings.embed import EMBED
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.answering import Reading, Translating, Writing, options_of
@@ -33,6 +34,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "multitask": {"targets": {}},
     "tag": {"words": [], "tags": []},
     "translate": {"translation": ""},
+    EMBED: {"vector": []},
 }
 """The answer to a text without a character to read: a model would make one up."""
 _AT_ONCE = 32  # texts, or windows of them, that are computed at a time
@@ -104,7 +106,8 @@ class Front:
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
         self._pair = form.pair
         self.takes = "text" if form.pair is None else "pair"
-        self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
+        kind = str(about.get("kind"))
+        self._nothing = {} if is_own(kind) else _NOTHING.get(EMBED if kind == EMBED else self.task, {})
         marks = None
         match self.task:
             case "tag":
