@@ -14,10 +14,11 @@ from ptapp_core.runs.typed import Meta, Size, Typed
 from ptapp_core.settings.embed import EMBED
 from ptapp_core.settings.own import full_name, is_own
 from ptapp_nlp.chat import ChatForm
-from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
+from ptapp_nlp.recipes import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS
 
 _USUAL_LENGTH = 128  # tokens, where the user chose none and the pretrained model reads so many
 _AT_ONCE = 64  # texts that are measured at once; of `WRITERS`, whose vocabularies are large, an eighth

@@ -126,7 +126,7 @@ def benchmark(settings: "BenchmarkSettings") -> None:
 def models() -> None:
     """List the models of each task, with the defaults that they change."""
     from ptapp_core.settings.fields import flag
-    from ptapp_nlp.config import RECIPES
+    from ptapp_nlp.recipes import RECIPES
 
     for (task, model), changes in RECIPES.items():
         options = " ".join(

@@ -27,7 +27,7 @@ from ptapp_core.runs.run import Run, write_text
 from ptapp_core.settings.idle import Only
 from ptapp_core.task import Task
 from ptapp_nlp.card import About, Card, card_of
-from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP, of_translation
+from ptapp_nlp.config import TrainNLP, of_translation
 from ptapp_nlp.data.batches import Texts, by_length
 from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Splits
@@ -42,6 +42,7 @@ from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
 from ptapp_nlp.models.weights import begin_with
+from ptapp_nlp.recipes import SUPERVISED, TOKENS
 from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, logs_bits, tokens_of
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]

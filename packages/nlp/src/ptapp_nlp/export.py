@@ -10,7 +10,6 @@ from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import Answers, kind_in
 from ptapp_core.measure.judge import OfClasses
 from ptapp_nlp.card import About, Card
-from ptapp_nlp.config import CAUSAL, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED, fallback_tag
 from ptapp_nlp.data.spelling import LETTERS, WIDTH
 from ptapp_nlp.data.splits import Splits
@@ -19,6 +18,7 @@ from ptapp_nlp.entities import ENDS, Scheme
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.tasks import OUTPUTS
+from ptapp_nlp.recipes import CAUSAL, SUPERVISED
 from ptapp_nlp.search import LONGER, MORE
 
 _Free = dict[str, tuple[str, ...]]

@@ -18,13 +18,13 @@ from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.serve.front import Arrays
 from ptapp_nlp.card import About
-from ptapp_nlp.config import SUPERVISED
 from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import Translates, sample, session_of, translations
 from ptapp_nlp.export import use_of
 from ptapp_nlp.models import SentenceTagger, build
 from ptapp_nlp.models.own import OwnNetwork
+from ptapp_nlp.recipes import SUPERVISED
 from ptapp_nlp.serving import Front, padded
 
 _AT_ONCE = 64  # texts that are embedded at a time
@@ -80,7 +80,7 @@ class Predictor:
         return self.front.worded(self._checked(texts), lambda full: self._said(full, beam, length_penalty))
 
     def embed(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
-        """A vector of length 1 for each text, or each pair of a run of pairs, (N, K): as a run of `--task embed`
+        """A vector of length 1 for each text, or pair of a run of pairs, float32 (N, K): as a run of `--task embed`
         learned it, else what its head takes. Of a text that is longer than the model reads it is that of what is read.
 
         Raises UserError for a blank text, for a run that tags, translates or generates, and for a network of your own

@@ -16,7 +16,7 @@ from ptapp_core.runs.log import EVALUATED, records
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import checked
 from ptapp_nlp.card import About, Card
-from ptapp_nlp.config import CAUSAL, SEQ2SEQ, SPELLED, TOKENS, WRITERS, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
@@ -24,6 +24,7 @@ from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
 from ptapp_nlp.evaluate import BITS, Measured, tag_loss
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
+from ptapp_nlp.recipes import CAUSAL, SEQ2SEQ, SPELLED, TOKENS, WRITERS
 
 
 def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:

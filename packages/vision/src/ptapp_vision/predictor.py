@@ -97,8 +97,8 @@ class Predictor:
         return refuse_not_finite(self.kind(outputs.cpu()))
 
     def embed(self, images: Sequence[Picture]) -> npt.NDArray[np.float32]:
-        """A vector of length 1 for each image, (N, K): as a run of `--task embed` learned it, else the features that
-        the last layers of the network take.
+        """A vector of length 1 for each image, float32 (N, K): as a run of `--task embed` learned it, else the features
+        that the last layers of the network take.
 
         Raises UserError for an image that cannot be read, and for a run of masks, or of a network of your own that
         did not learn to embed.

@@ -274,5 +274,5 @@ class Embeddings(VectorPredictions):
         in_a_plane(self.vectors, self.target, names, out=folder / "embedding.png", title=title)
 
     def pooled(self, owner: Tensor, target: Tensor) -> Self:
-        """The mean vectors of the windows of each clip, of length 1."""
+        """The mean vectors of the windows of each clip, (N, K) float32 of length 1."""
         return type(self)(functional.normalize(mean_by(owner, self.vectors, len(target))), target)

@@ -16,7 +16,7 @@ from ptapp_core.data.targets import CLASSIFY, MULTILABEL, MULTITASK, REGRESS, Wa
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
-from ptapp_nlp.config import SPELLED, SUPERVISED, TOKENS, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.answers import KINDS, holds_answers, read_told
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
@@ -35,6 +35,7 @@ from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.data.tables import Labelled, Table, join_texts, labelled, read_tables
 from ptapp_nlp.data.targets import reader
 from ptapp_nlp.entities import about_tags, scheme_of, to_bio
+from ptapp_nlp.recipes import SPELLED, SUPERVISED, TOKENS
 
 
 @dataclass(frozen=True)
