@@ -18,7 +18,7 @@ from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
-from ptapp_nlp.recipes import CAUSAL, LORA_LR, MODELS, PRETRAINED, RECIPES, SEQ2SEQ, SPELLED, TOKENS, WRITERS
+from ptapp_nlp.recipes import CAUSAL, LORA_LR, MODELS, PRETRAINED, RECIPES, SEQ2SEQ, SPELLED, TOKENS, WRITERS, Long
 from ptapp_nlp.said import LONGEST_STOP
 
 _ESCAPES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")  # encodings of Python's that no file has
@@ -61,6 +61,7 @@ _ONLY = (
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
     Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
+    Only(("long",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
     Only(("pool",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
 )
 
@@ -114,6 +115,7 @@ class TrainNLP(EmbeddingSettings):
         ge=4,
         le=100_000,
     )
+    long: Long = option("truncate", "how a text that is longer is read", group=_DATA)
     word_dropout: float = option(
         0.3, "share of the tokens hidden in training (lstm-crf: of words seen once)", group=_DATA, ge=0, lt=1
     )
@@ -175,6 +177,7 @@ class TrainNLP(EmbeddingSettings):
                 raise ValueError(f"--model {self.model} cannot {self.task}; take {' or '.join(known)}")
             raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}; your own is module:Class")
         self._fits_pretrained()
+        self._fits_long_texts()
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
             raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
         if self.activation_checkpointing and self.model != "transformer" and not is_own(self.model):
@@ -192,6 +195,11 @@ class TrainNLP(EmbeddingSettings):
         if self.task in TOKENS and (self.balance != "none" or self.folds is not None):
             raise ValueError("--balance and --folds are for --task classify, multilabel and regress")
         return self
+
+    def _fits_long_texts(self) -> None:
+        """Raises ValueError where nothing says how the answers for the windows of a text become one."""
+        if self.long == "windows" and is_own(self.task):
+            raise ValueError(f"--long windows averages answers of built-in kinds, not of {self.task}: take head-tail")
 
     def _fits_pretrained(self) -> None:
         """Raises ValueError where pretrained weights, or what is for them alone, do not fit the model."""

@@ -117,7 +117,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
             job.runtime,
             seed=settings.seed,
             accumulate=settings.accumulate,
-            transform=_hidden_words(job) if settings.word_dropout else None,
+            transform=_changed(job),
             order=stream.order if stream else by_length(part.texts.lengths, settings.batch_size),
             companions=None if settings.task in TOKENS else kind_in(job.model).companions(part.texts.targets),
             names=part.names,
@@ -220,6 +220,16 @@ def _refuse_other_texts(trained: Trained[About], data: Splits) -> None:
 def _tokens_of(trained: Trained[About]) -> Tokens:
     about = trained.about
     return Tokens.load(trained.run / "tokenizer.json", about.tokenizer, marks=about.model.marks)
+
+
+def _changed(job: TextJob) -> Callable[[Batch, Draws], Batch] | None:
+    """What is done to a batch of training texts: one of the windows of a long one is drawn, and words are hidden."""
+    windows = job.parts["train"].windows
+    drawn = windows.drawn() if windows is not None else None
+    hidden = _hidden_words(job) if job.settings.word_dropout else None
+    if drawn is None or hidden is None:
+        return drawn or hidden
+    return lambda batch, draws: hidden(drawn(batch, draws), draws)
 
 
 def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:

@@ -30,7 +30,7 @@ def embed(settings: EmbedNLP) -> None:
     for start in range(0, len(full), _AT_ONCE):
         texts = [line for _, line in full[start : start + _AT_ONCE]]
         vectors.append(model.embed(texts))
-        lengths += whole_lengths(model.task, texts, model.front.tokens)
+        lengths += [] if model.front.reads_all else whole_lengths(model.task, texts, model.front.tokens)
     write_vectors(settings.out, vectors, [f"{settings.file}:{number}" for number, _ in full])
     if blank := len(read) - len(full):
         print(f"ptapp: note: {counted(blank, 'blank line')} left out", file=sys.stderr)

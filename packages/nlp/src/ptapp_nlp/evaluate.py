@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from torch import nn
 
 from ptapp_core.domain import Place
-from ptapp_core.kinds.kind import Kind, kind_in
+from ptapp_core.kinds.kind import Kind, VectorKind, VectorPredictions, kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import write_results
@@ -23,6 +23,7 @@ from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import (
     Cut,
+    Windows,
     cut_of,
     encode,
     encode_spelled,
@@ -59,6 +60,8 @@ class Measured:
     cut: Cut
     """How many of the texts are longer than the model reads."""
     card: Card
+    windows: Windows | None = None
+    """Those of texts that are read in windows."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -129,8 +132,10 @@ def prepare(
         examples = with_known_tags(examples, card.classes)
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: size_of(examples.source[row])))
+    windows = None
     if kind is not None:
-        texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
+        targets = kind.as_learned(names, targets_of(examples))
+        texts, windows = with_targets(examples, targets, tokens, limit=limit, long=card.long)
         called = examples.names
     elif card.spelled:
         texts, called = encode_spelled(examples, card.classes, tokens, limit=limit)
@@ -139,8 +144,20 @@ def prepare(
         texts, called = encode_tagged(begun, examples.target, card.classes, pad=tokens.pad), examples.names
     else:
         texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per, chat=card.chat)
-    cut = Cut([], limit) if card.spelled else cut_of(task, examples, texts, tokens=tokens, limit=limit, chat=card.chat)
-    return Measured(texts, called, tokens, examples, cut, card)
+    if card.spelled:
+        cut = Cut([], limit)
+    else:
+        cut = cut_of(task, examples, texts, tokens=tokens, limit=limit, chat=card.chat, long=card.long)
+    return Measured(texts, called, tokens, examples, cut, card, windows)
+
+
+def predicted(model: nn.Module, part: Measured, runtime: Runtime) -> VectorPredictions:
+    """What a model of a kind of target says of each text of a split; of one in windows the mean of theirs."""
+    kind = kind_in(model)
+    assert isinstance(kind, VectorKind), "a text has K numbers"
+    if part.windows is None:
+        return kind.predict(model, part.whole, runtime)
+    return kind.predict(model, part.windows.texts, runtime).pooled(part.windows.owner, part.whole.targets)
 
 
 def measure(
@@ -189,7 +206,7 @@ class Result(NamedTuple):
 
 def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     kind = kind_in(model)
-    predictions = kind.predict(model, part.whole, runtime)
+    predictions = predicted(model, part, runtime)
     wrong, names = predictions.mistakes(kind.names) or [], kind.names
     lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: {predictions.caption}, text"]
     for row, caption in wrong[:_WORST]:

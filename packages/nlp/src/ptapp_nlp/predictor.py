@@ -25,7 +25,7 @@ from ptapp_nlp.export import use_of
 from ptapp_nlp.models import SentenceTagger, build
 from ptapp_nlp.models.own import OwnNetwork
 from ptapp_nlp.recipes import SUPERVISED
-from ptapp_nlp.serving import Front, padded
+from ptapp_nlp.serving import Front
 
 _AT_ONCE = 64  # texts that are embedded at a time
 
@@ -92,12 +92,12 @@ class Predictor:
         if blank := [place for place, text in enumerate(full) if is_blank(text)]:
             raise UserError(f"text {blank[0]} is blank, and has no vector; leave it out")
         parts = [full[start : start + _AT_ONCE] for start in range(0, len(full), _AT_ONCE)]
-        found = [self._vectors(self.front.tokens.encode(part, self.max_length)) for part in parts]
+        found = [self.front.values(self._vectors, part, unit=True) for part in parts]
         return np.concatenate(found) if found else np.empty((0, 0), np.float32)
 
     @torch.no_grad()
-    def _vectors(self, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-        ids = self._runtime.to_device(torch.from_numpy(padded(rows, self.front.pad)))
+    def _vectors(self, arrays: Arrays) -> npt.NDArray[np.float32]:
+        ids = self._runtime.to_device(torch.from_numpy(arrays["input"]))
         with self._runtime.autocast():
             found: Tensor = self._embedder(ids)
         return refuse_not_finite(found.cpu()).numpy()

@@ -1,7 +1,9 @@
 """The tasks and models of text, and what each changes of the defaults of `ptapp nlp train`."""
 
-from typing import Any
+from typing import Any, Literal
 
+Long = Literal["truncate", "head-tail", "windows"]
+"""What is read of a long text: its first tokens, its first and its last ones, or windows that cover all of it."""
 SUPERVISED = ("classify", "multilabel", "regress", "multitask")
 """The kinds of target that each text has one of."""
 TOKENS = ("tag", "translate", "generate")

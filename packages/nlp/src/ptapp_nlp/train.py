@@ -9,7 +9,7 @@ from torch import nn
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.kind import kind_in
+from ptapp_core.kinds.kind import VectorKind, kind_in
 from ptapp_core.loop.milestones import Evaluate
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.log import EVALUATED, records
@@ -22,7 +22,7 @@ from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
-from ptapp_nlp.evaluate import BITS, Measured, tag_loss
+from ptapp_nlp.evaluate import BITS, Measured, predicted, tag_loss
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
 from ptapp_nlp.recipes import CAUSAL, SEQ2SEQ, SPELLED, TOKENS, WRITERS
 
@@ -128,7 +128,9 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime,
     """What measures the model on a split while it learns, by the loss that it learns from; `bits` per character too."""
 
     def supervised(model: nn.Module) -> Mapping[str, float]:
-        return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
+        kind = kind_in(model)
+        assert isinstance(kind, VectorKind), "a text has K numbers"
+        return kind.learned(predicted(model, part, runtime)).figures(loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         if card.task == "tag":
