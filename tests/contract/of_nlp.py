@@ -175,6 +175,7 @@ ROWS = [
         {
             "plain": "",
             "transformer": "--model transformer --pool attention --layers 2",
+            "long texts in windows": "--long windows --max-length 5",
             "translator": "--task translate --model transformer --dim 16 --layers 1 --vocab 300",
             "tokens in micro-batches": "--model gru --tokenizer char --average swa --average-decay 0.99 "
             "--schedule plateau --accumulate 2",
