@@ -43,7 +43,16 @@ from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
 from ptapp_nlp.models.weights import begin_with
 from ptapp_nlp.recipes import SUPERVISED, TOKENS
-from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, logs_bits, tokens_of
+from ptapp_nlp.train import (
+    about_stream,
+    about_tokens,
+    evaluation,
+    hide_rare_words,
+    hide_words,
+    logs_bits,
+    refuse_large_attention,
+    tokens_of,
+)
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]
 _LONGEST = 100_000  # the greatest --max-length
@@ -111,6 +120,8 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """The training texts, those of like lengths together."""
         settings, part = job.settings, job.parts["train"]
         stream = part.texts if isinstance(part.texts, Stream) else None
+        longest = job.card.max_length if stream else int(part.texts.lengths.max())
+        refuse_large_attention(settings, job.card, longest, job.runtime)
         return Loader(
             part.texts,
             settings.batch_size,

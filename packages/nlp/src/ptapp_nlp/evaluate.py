@@ -42,6 +42,7 @@ from ptapp_nlp.entities import tag_figures, to_bio
 from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
 
 _WORST = 50
+_AT_ONCE, _TOKENS = 256, 2**18  # texts that are measured at once, and their tokens with padding
 BITS = "bits_per_character"
 UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", BITS: "bits a character"}
 """What the figures of a model that writes are in."""
@@ -155,9 +156,10 @@ def predicted(model: nn.Module, part: Measured, runtime: Runtime) -> VectorPredi
     """What a model of a kind of target says of each text of a split; of one in windows the mean of theirs."""
     kind = kind_in(model)
     assert isinstance(kind, VectorKind), "a text has K numbers"
-    if part.windows is None:
-        return kind.predict(model, part.whole, runtime)
-    return kind.predict(model, part.windows.texts, runtime).pooled(part.windows.owner, part.whole.targets)
+    texts = part.whole if part.windows is None else part.windows.texts
+    size = max(1, min(_AT_ONCE, _TOKENS // int(texts.lengths.max())))
+    predictions = kind.predict(model, texts, runtime, batch_size=size)
+    return predictions if part.windows is None else predictions.pooled(part.windows.owner, part.whole.targets)
 
 
 def measure(
