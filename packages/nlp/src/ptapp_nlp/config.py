@@ -9,7 +9,7 @@ from pydantic import field_validator, model_validator
 
 from ptapp_core.errors import nearest
 from ptapp_core.settings.after_training import ComputeSettings, EvaluateSettings, ExportSettings
-from ptapp_core.settings.embed import EMBED, EmbeddingSettings, EmbedSettings
+from ptapp_core.settings.embed import EmbeddingSettings, EmbedSettings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
@@ -237,7 +237,7 @@ class TrainNLP(EmbeddingSettings):
 
 def _as_supervised(task: str) -> str:
     """The task whose recipes and models a task has: all that give each text a target have the same ones."""
-    return "classify" if task == EMBED or "," in task or is_own(task) else task
+    return "classify" if "," in task or is_own(task) else task
 
 
 def of_translation(task: str) -> Only:

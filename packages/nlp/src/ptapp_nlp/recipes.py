@@ -19,7 +19,7 @@ WRITERS = (CAUSAL, SEQ2SEQ)
 PRETRAINED = ("bert", *WRITERS)
 """The models that begin with the weights of `--pretrained`."""
 MODELS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert", CAUSAL)),
+    **dict.fromkeys((*SUPERVISED, "embed"), ("lstm", "gru", "transformer", "bert", CAUSAL)),
     "tag": (SPELLED, "lstm", "gru", "transformer", "bert"),
     "translate": ("transformer", SEQ2SEQ),
     "generate": ("transformer", "lstm", "gru", CAUSAL),
@@ -27,6 +27,7 @@ MODELS: dict[str, tuple[str, ...]] = {
 _PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2, "hidden": None, "pool": "max"}
 _TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
 _CLASSIFY = {**_TRANSFORMER, "word_dropout": 0.2, "pool": "mean", "average": "ema", "average_decay": 0.99}
+_EMBED = {"dropout": 0.1, "word_dropout": 0.0}  # with more noise the vectors of all texts become one
 _RECURRENT = {**_PLAIN, "lr": 2e-3}
 _SPELLED: dict[str, Any] = {  # widths and dropout as Lample et al. 2016; letters and case are kept beside small words
     **{"lr": 2e-3, "epochs": 20.0, "batch_size": 16, "clip": 5.0, "dim": 100, "hidden": 100, "dropout": 0.5},
@@ -52,6 +53,10 @@ RECIPES: dict[tuple[str, str], dict[str, Any]] = {
     **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
     **{(task, "bert"): _BERT for task in SUPERVISED},
     **{(task, CAUSAL): {**_BERT, "pool": "last"} for task in SUPERVISED},
+    **{("embed", model): _EMBED for model in ("lstm", "gru")},
+    ("embed", "transformer"): {**_CLASSIFY, **_EMBED},
+    ("embed", "bert"): _BERT,
+    ("embed", CAUSAL): {**_BERT, "pool": "last"},
     ("tag", SPELLED): _SPELLED,
     ("tag", "lstm"): {**_RECURRENT, "lower": False},
     ("tag", "gru"): {**_RECURRENT, "lower": False},

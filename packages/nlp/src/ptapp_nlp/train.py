@@ -97,8 +97,8 @@ def refuse_large_attention(settings: TrainNLP, card: Card, longest: int, runtime
     size = _BYTES * layers * card.options.heads * texts * longest**2
     if size > (free := free_memory()):
         raise UserError(
-            f"--batch-size {settings.batch_size}: with a text of {longest:,} tokens the attention of a transformer takes "
-            f"about {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free; give a smaller "
+            f"--batch-size {settings.batch_size}: with a text of {longest:,} tokens the attention of a transformer "
+            f"takes about {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free; give a smaller "
             "--max-length, a smaller --batch-size or a larger --accumulate, or --dropout 0, or take --model lstm"
         )
 
