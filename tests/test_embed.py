@@ -138,3 +138,13 @@ def test_what_makes_no_sense_is_refused_in_one_line(
         assert said in errors[0]
     with pytest.raises(Exception, match="text 1 is blank"):
         ptapp.load(runs["nlp embed"], device="cpu").embed(["cat", " "])
+
+
+@pytest.mark.parametrize("loss", ["triplet", "contrastive"])
+def test_texts_learn_to_embed_with_the_defaults(loss: str, tmp_path: Path) -> None:
+    data = of_nlp.write_texts(tmp_path / "texts", rows=600)  # whose class is one word of three
+    words = f"nlp train --task embed --data {data} --loss {loss} --dim 64 --epochs 6 --device cpu --threads 1"
+    assert command([*words.split(), "--log-to", "none", "--run-dir", str(tmp_path / "runs")]) == 0
+    figures = json.loads((only_run(tmp_path) / "report" / "metrics.json").read_text())["test"]
+    assert figures["recall_at_1"] > 0.9
+    assert figures["map_at_r"] > 0.9  # 0.33 at random

@@ -3,21 +3,31 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import ptapp
 from contract import of_nlp
 from contract.rows import command, only_run
 from ptapp_core.data.draws import Draws
+from ptapp_core.errors import UserError
+from ptapp_core.kinds.classify import Classify
+from ptapp_core.machine.runtime import Runtime
 from ptapp_core.serve.session import open_model
+from ptapp_nlp.card import Card, Options
+from ptapp_nlp.config import TrainNLP
+from ptapp_nlp.data.batches import Ragged, Texts
 from ptapp_nlp.data.encode import with_targets
 from ptapp_nlp.data.long import mean_of_windows, read_long, windows
 from ptapp_nlp.data.splits import Examples
 from ptapp_nlp.data.tokens import Tokens, learn
+from ptapp_nlp.evaluate import predicted
 from ptapp_nlp.recipes import Long
+from ptapp_nlp.train import refuse_large_attention
 
 WORDS = [f"w{number}" for number in range(40)]
 
@@ -177,3 +187,56 @@ def test_what_cannot_be_read_so_is_refused_in_one_line(tmp_path: Path, capsys: p
         error = capsys.readouterr().err
         assert error.count("\n") == 1
         assert said in error
+
+
+def test_attention_that_is_larger_than_the_free_memory_is_refused_before_a_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = 2 * 4 * 16 * 100**2  # of two layers, four heads, 16 texts of 100 tokens
+    for free, given in (
+        (13 * weights, {}),
+        (13 * weights - 1, {"dropout": 0.0}),
+        (13 * weights // 2, {"accumulate": 2}),
+    ):
+        monkeypatch.setattr("ptapp_nlp.train.free_memory", lambda free=free: free)
+        _attention(**given)
+    monkeypatch.setattr("ptapp_nlp.train.free_memory", lambda: 13 * weights - 1)
+    with pytest.raises(UserError, match=r"--batch-size 16: with a text of 100 tokens .* takes about 0.0 GiB"):
+        _attention()
+    with pytest.raises(UserError, match="give a smaller --max-length"):
+        _attention(task="embed")  # three texts for each
+    _attention(model="lstm")
+
+
+def _attention(**given: object) -> None:
+    settings = TrainNLP.resolve(None, {"model": "transformer", "batch_size": 16, **given})
+    options = Options(**{name: getattr(settings, name) for name in Options.model_fields})
+    card = Card(
+        task="classify", name=settings.model, vocab=9, pad=0, classes=("a", "b"), max_length=100, text_per="line",
+        pretrained=None, options=options,
+    )  # fmt: skip
+    refuse_large_attention(settings, card, 100, Runtime("cpu"))
+
+
+def test_long_texts_are_measured_fewer_at_a_time(monkeypatch: pytest.MonkeyPatch, tokens: Tokens) -> None:
+    sizes: list[int] = []
+
+    def predict(self: object, model: object, texts: object, runtime: object, *, batch_size: int) -> str:
+        sizes.append(batch_size)
+        return "said"
+
+    monkeypatch.setattr(Classify, "predict", predict)
+    model = nn.Identity()
+    model.kind = Classify(["a", "b"])
+    for length in (1, 1024, 2048, 2**30):
+        texts = Texts({"input": _Long(length), "target": torch.zeros(1, dtype=torch.int64)})  # type: ignore[dict-item]
+        part = SimpleNamespace(windows=None, whole=texts)
+        assert predicted(model, part, Runtime("cpu")) == "said"  # type: ignore[arg-type, comparison-overlap]
+    assert sizes == [256, 256, 128, 1]
+
+
+class _Long(Ragged):
+    """A text of a length, without its tokens."""
+
+    def __init__(self, length: int) -> None:
+        self.lengths = torch.tensor([length])
