@@ -52,7 +52,7 @@ def _around() -> object:
 
 
 def read(tokens: Tokens, count: int, limit: int, how: Long) -> list[list[int]]:
-    return read_long(tokens, [" ".join(WORDS[:count])], limit, how)[0]
+    return read_long(tokens, [" ".join(WORDS[:count])], limit=limit, how=how)[0]
 
 
 def test_head_and_tail_are_a_quarter_and_the_rest(tokens: Tokens, marked: Tokens) -> None:
@@ -84,7 +84,7 @@ def test_each_window_has_the_marks_of_a_text(marked: Tokens) -> None:
 @pytest.mark.parametrize("how", ["head-tail", "windows"])
 def test_a_text_that_fits_is_read_as_ever(how: Long, tokens: Tokens) -> None:
     texts = ["w1 w2", "", "nothing known", "w3"]
-    assert read_long(tokens, texts, 8, how) == (tokens.encode(texts, 8), [0, 1, 2, 3])
+    assert read_long(tokens, texts, limit=8, how=how) == (tokens.encode(texts, 8), [0, 1, 2, 3])
 
 
 def test_an_epoch_draws_one_window_of_each_text_by_seed_epoch_and_text(tokens: Tokens) -> None:

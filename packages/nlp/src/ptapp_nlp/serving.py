@@ -223,7 +223,7 @@ class Front:
     def values(self, compute: Compute, texts: Sequence[Text], *, unit: bool = False) -> npt.NDArray[Any]:
         """What the kind of target gives for texts or pairs that are not blank, (N, K) of a float dtype; of a text in
         windows their mean, of vectors with length 1 (`unit`)."""
-        rows, owners = read_long(self.tokens, texts, self.max_length, self._long)
+        rows, owners = read_long(self.tokens, texts, limit=self.max_length, how=self._long)
         if len(rows) == len(texts):
             return self._computed(compute, rows)
         parts = [self._computed(compute, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]

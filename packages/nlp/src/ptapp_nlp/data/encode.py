@@ -140,7 +140,7 @@ def with_targets(
 ) -> tuple[Texts, Windows | None]:
     """Texts or pairs with a target each, int64 (N,) or float32 (N, K), as a data set; where long ones are read in
     windows it has the first of each, and all of them come beside it."""
-    rows, owners = read_long(tokens, examples.source, limit, long)
+    rows, owners = read_long(tokens, examples.source, limit=limit, how=long)
     if long != "windows":
         return Texts({"input": Ragged(rows, tokens.pad), "target": targets}), None
     owner = torch.tensor(owners, dtype=torch.int64)

@@ -15,7 +15,7 @@ _HEAD = 4  # a quarter of what is read is the beginning (Sun et al. 2019: 128 of
 _OVERLAP = 4  # a quarter of a window, at least, is in the one before it too
 
 
-def read_long(tokens: Tokens, texts: Sequence[Text], limit: int, how: Long) -> tuple[list[list[int]], list[int]]:
+def read_long(tokens: Tokens, texts: Sequence[Text], *, limit: int, how: Long) -> tuple[list[list[int]], list[int]]:
     """The numbers of texts as a model of so many tokens reads them, and which text each row is of.
 
     Marks stay around each row. Raises UserError where they leave no room for two tokens of a text.
