@@ -215,7 +215,7 @@ def _attention(**given: object) -> None:
         task="classify", name=settings.model, vocab=9, pad=0, classes=("a", "b"), max_length=100, text_per="line",
         pretrained=None, options=options,
     )  # fmt: skip
-    refuse_large_attention(settings, card, 100, Runtime("cpu"))
+    refuse_large_attention(settings, card, 100, runtime=Runtime("cpu"))
 
 
 def test_long_texts_are_measured_fewer_at_a_time(monkeypatch: pytest.MonkeyPatch, tokens: Tokens) -> None:

@@ -121,7 +121,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         settings, part = job.settings, job.parts["train"]
         stream = part.texts if isinstance(part.texts, Stream) else None
         longest = job.card.max_length if stream else int(part.texts.lengths.max())
-        refuse_large_attention(settings, job.card, longest, job.runtime)
+        refuse_large_attention(settings, job.card, longest, runtime=job.runtime)
         return Loader(
             part.texts,
             settings.batch_size,

@@ -83,7 +83,7 @@ def _of_decoder(settings: TrainNLP, data: Splits) -> Tokens:
     return tokens
 
 
-def refuse_large_attention(settings: TrainNLP, card: Card, longest: int, runtime: Runtime) -> None:
+def refuse_large_attention(settings: TrainNLP, card: Card, longest: int, *, runtime: Runtime) -> None:
     """Raises UserError where the attention of a batch with a text of so many tokens is larger than the free memory.
 
     Where weights are dropped torch's attention on a processor keeps all of them, which grow with the square of the
