@@ -75,6 +75,9 @@ def draw(found: dict[str, list[tuple[int, dict[str, float]]]], batch: int, pictu
         memory.plot(lengths, [row["bytes"] / 2**30 for _, row in rows], marker="o", label=form)
     speed.set(xlabel="tokens of a text", ylabel="tokens learned from a second", xscale="log", yscale="log")
     memory.set(xlabel="tokens of a text", ylabel=f"GiB of a step with {batch} texts", xscale="log", yscale="log")
+    for axes in (speed, memory):
+        axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        axes.minorticks_off()
     speed.legend(frameon=False)
     figure.savefig(picture, dpi=100)
 
