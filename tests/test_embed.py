@@ -77,6 +77,19 @@ def test_predict_embed_the_library_and_a_server_give_the_same_vectors(
     np.testing.assert_allclose([answer["vector"] for answer in answers], vectors, atol=1e-5)
 
 
+def test_classes_that_were_not_learned_are_measured_too(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "new.csv"
+    data.write_text(
+        "text,label\n" + "".join(f"{['cat', 'bird'][n % 2]} {n},{['new', 'old'][n % 2]}\n" for n in range(8))
+    )
+    assert command(["nlp", "evaluate", str(runs["nlp embed"]), "--data", str(data), "--device", "cpu"]) == 0
+    (report,) = (runs["nlp embed"] / "evaluation").glob("new.csv-*/metrics.json")
+    counts = {row["class"]: row["queries"] for row in json.loads(report.read_text())["classes"]}
+    assert counts == {"bird": 0, "cat": 0, "dog": 0, "new": 4, "old": 4}
+
+
 def test_an_export_takes_and_gives_plain_tensors(runs: dict[str, Path]) -> None:
     run = runs["vision embed"]
     assert command(["vision", "export", str(run)]) == 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+from unicodedata import normalize
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,10 @@ class Embed(VectorKind):
         return [torch.randint(len(self.names), (count,), generator=draw)]
 
     def as_learned(self, found: Sequence[str], target: Tensor) -> Tensor:
-        """Class numbers (N,) as this kind counts them."""
+        """Class numbers (N,) as this kind counts them; a class that it has not learned, which is as good to measure,
+        becomes another one of its `names`."""
+        known = {normalize("NFC", name) for name in self.names}
+        self.names += [name for name in found if normalize("NFC", name) not in known]
         return torch.tensor(class_numbers(found, self.names, self.called))[target]
 
     def gathered(self, outputs: Tensor, target: Tensor) -> "Embeddings":
