@@ -6,11 +6,16 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
 import ptapp
 from contract import of_nlp, of_vision
 from contract.rows import command, only_run
+from ptapp_core.kinds.classify import Classify
+from ptapp_core.kinds.embed import Embedder
 from ptapp_core.serve.session import open_model
+from ptapp_vision.models import build
+from ptapp_vision.models.whole import Pixels
 
 pytestmark = [pytest.mark.slow, pytest.mark.draws]
 
@@ -112,6 +117,17 @@ def test_a_classifier_gives_the_features_of_its_head(domain: str, runs: dict[str
     before = model.predict(samples)
     model.embed(samples)
     assert model.predict(samples) == before  # which still has its head
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [("resnet18", 512), ("torchvision/mobilenet_v3_small", 1024), ("torchvision/squeezenet1_1", 512)],
+)
+def test_the_features_of_any_network_are_one_vector(name: str, numbers: int) -> None:
+    network = build(name, classes=5, channels=3, size=64)
+    model = Pixels(network, torch.zeros(3), torch.ones(3), kind=Classify([*"abcde"]))
+    embedder = Embedder(model, f"network.{network.head_prefix.rstrip('.')}").eval()
+    assert embedder(torch.zeros(2, 3, 64, 64, dtype=torch.uint8)).shape == (2, numbers)
 
 
 def test_what_cannot_be_read_or_has_no_text_gets_no_row(

@@ -278,7 +278,7 @@ class _Dividing:
 
         Not of a run, whose samples have their splits, and not where less than two classes would be measured.
         """
-        if not self.known.labels or not self.drawn or self.division.before is not None:
+        if not self.known.labels or not self.drawn or self.division.before is not None or not self._lacking(self.parts):
             return
         parts, rare = list(self.parts), set[int]()
         keys = [self.samples.key(row) for row in range(len(parts))]
