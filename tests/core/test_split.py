@@ -287,7 +287,7 @@ def test_classes_that_are_too_rare_to_divide_stay_in_train_and_are_said(how: str
     assigned = assign(samples([str(row) for row in range(603)]), known, Division(how=how))  # type: ignore[arg-type]
     assert [*assigned.parts[600:]] == ["train"] * 3
     assert assigned.parts[:600] == plain.parts  # whose splits are their own
-    assert "2 of 4 classes ('two', 'one') are too rare to divide and stay in train" in assigned.note
+    assert "2 of 4 classes ('two', 'one') are too rare to divide: all of their samples stay in train" in assigned.note
     assert ("--split exact" in assigned.note) == (how == "hash")
     assert "rare" not in plain.note
 

@@ -311,7 +311,8 @@ class _Dividing:
         names += ", ..." if len(self.rare) > _SHOWN else ""
         count = f"{len(self.rare):,} of {self.known.kinds:,} classes"
         exact = "" if self.division.how == "exact" else "; --split exact divides those that have samples enough"
-        return f"; {count} ({names}) are too rare to divide and stay in train, so nothing measures them{exact}"
+        left = f"all of their samples stay in train, and none is in {' or '.join(self.drawn)}"
+        return f"; {count} ({names}) are too rare to divide: {left}{exact}"
 
     def refuse_empty(self) -> None:
         """Refuses a division in which a class has no training sample, or none in a split that was drawn."""

@@ -180,7 +180,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
             unsaid = suffix_of(file) in ("", ".txt")
             why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
             raise UserError(f"{file}: of no known kind{why}; expected {expected(reading.task)}")
-    divided = reading.task in SUPERVISED and division is not None  # so a class of one text would be refused
+    divided = reading.task in SUPERVISED and division is not None  # so a class of one text is more likely a header
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
         [files[split] for split in first_train], _columns(reading), reading.encoding, bad=bad, divided=divided
