@@ -59,6 +59,7 @@ ELSEWHERE = {
         "allow_duplicates",
     ),
     *("skip_bad", "eval_episodes", "test_episodes", "freeze", "channels", "split", "text_column", "label_column"),
+    "long",  # of which nlp/test_long.py has texts that are long
     *("group_column", "split_by", "began_with", "qat", "trial", "stochastic_eval", "double"),
 }
 VALUES: dict[str, list[Any]] = {
