@@ -99,7 +99,7 @@ def test_an_export_takes_and_gives_plain_tensors(runs: dict[str, Path]) -> None:
     run = runs["vision embed"]
     assert command(["vision", "export", str(run)]) == 0
     card = json.loads((run / "export" / "model.onnx.json").read_text())
-    assert (card["kind"], card["embedding"]) == ("embed", 8)
+    assert (card["kind"], card["vector_size"]) == ("embed", 8)
     pixels = np.random.default_rng(0).integers(0, 255, (3, 1, 16, 16), np.uint8)
     (given,) = onnxruntime.InferenceSession(run / "export" / "model.onnx").run(None, {"input": pixels})
     np.testing.assert_allclose(given, ptapp.load(run, device="cpu").embed(list(pixels[:, 0])), atol=1e-5)

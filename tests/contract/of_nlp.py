@@ -251,7 +251,7 @@ ROWS = [
             "weighed classes": (["--balance", "weights"], "--balance weights"),
             "a margin of tags": (["--task", "tag", "--margin", "0.3"], "--task embed"),
         },
-        exported="embedding",
+        exported="vector_size",
     ),
     Row(
         "nlp tags",

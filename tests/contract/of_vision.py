@@ -241,7 +241,7 @@ ROWS = [
             "smoothed labels": (["--label-smoothing", "0.1"], "--label-smoothing does nothing here"),
             "no space": (["--embedding", "1"], "--embedding"),
         },
-        exported="embedding",
+        exported="vector_size",
     ),
     Row(
         "vision masks",

@@ -44,7 +44,7 @@ class Embed(VectorKind):
     like = "classify"
     figures = ("recall_at_1", "loss")
     called = "classes"
-    output = "vectors of length 1, float32 (batch, embedding)"
+    output = "vectors of length 1, float32 (batch, vector_size)"
 
     def __init__(self, names: Sequence[str], embedding: int) -> None:
         super().__init__(names)
@@ -53,8 +53,8 @@ class Embed(VectorKind):
     @classmethod
     def of_card(cls, card: OutputsCard) -> Self:
         """With as many numbers."""
-        assert card.embedding is not None
-        return cls(card.classes, card.embedding)
+        assert card.vector_size is not None
+        return cls(card.classes, card.vector_size)
 
     @property
     def outputs(self) -> int:
@@ -63,11 +63,11 @@ class Embed(VectorKind):
 
     def card(self) -> dict[str, Any]:
         """With the numbers of a vector."""
-        return {**super().card(), "embedding": self.embedding}
+        return {**super().card(), "vector_size": self.embedding}
 
     def use(self) -> dict[str, Any]:
         """With the numbers of a vector."""
-        return {**super().use(), "embedding": self.embedding}
+        return {**super().use(), "vector_size": self.embedding}
 
     def forward(self, outputs: Tensor) -> Tensor:
         """Vectors of length 1, (N, K) float32."""
