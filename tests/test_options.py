@@ -60,6 +60,7 @@ ELSEWHERE = {
         "allow_duplicates",
     ),
     *("skip_bad", "eval_episodes", "test_episodes", "freeze", "channels", "split", "text_column", "label_column"),
+    "long",  # of which nlp/test_long.py has texts that are long
     *("group_column", "split_by", "began_with", "qat", "trial", "stochastic_eval", "double"),
 }
 VALUES: dict[str, list[Any]] = {
@@ -82,7 +83,8 @@ VALUES: dict[str, list[Any]] = {
     "seconds": [0.4],
     "least": [70],
     "lora": [2],
-    "loss": ["focal", "l1"],
+    "loss": ["focal", "l1", "contrastive"],
+    "margin": [0.001],
     "tau": [0.5, 0.1],
     "stochastic_depth": [0.9],
     "value_min": [-3.0],
@@ -208,10 +210,12 @@ def jobs(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "nlp", options_of(f"{texts} --schedule {schedule}".split())
     for more in ("--optimizer sgd", "--optimizer adam --average swa", "--average none", "--tokenizer char"):
         yield "nlp", options_of(f"{texts} {more}".split())
+    yield "nlp", options_of(f"{texts} --task embed".split())
     steps = "--steps 12 --epochs 1 --batch-size 16 --device cpu --threads 1 --log-to none"
     for model in ("fercnn", "autoencoder"):
         images = of_vision.write_images(folder / "bars")
         yield "vision", options_of(f"--model {model} --data {images} {steps}".split())
+    yield "vision", options_of(f"--task embed --data {images} {steps}".split())
     for model in ("cnn", "transformer"):
         sounds = of_audio.write_sounds(folder / "tones")
         words = f"--model {model} --data {sounds} --seconds 0.25 --mels 16 --width 4 {steps}"
@@ -258,7 +262,7 @@ def without_effect(domain: str, options: dict[str, Any], folder: Path, part: int
     return wrong
 
 
-@pytest.mark.parametrize("number", range(32))
+@pytest.mark.parametrize("number", range(34))
 def test_every_option_does_something_or_is_refused(number: int, tmp_path: Path) -> None:
     domain, options = list(jobs(tmp_path))[number]
     part = None if "ALL_OPTIONS" in os.environ else number

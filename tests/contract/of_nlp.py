@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from contract.kinds import learner, two_tasks
+from contract.kinds import embedder, learner, two_tasks
 from contract.row import Row
 from ptapp_core.data.loader import Batch, Loader
 from ptapp_core.kinds.multilabel import Multilabel
@@ -62,6 +62,16 @@ def _train_labels(folder: Path) -> list[str]:
 
 def _train_tasks(folder: Path) -> list[str]:
     return [*_train_labels(folder)[:-1], "classify,multilabel,regress", "--label-column", "animal,cat+dog,words"]
+
+
+def _train_vectors(folder: Path) -> list[str]:
+    return [*_train(folder), "--task", "embed", "--embedding", "8"]
+
+
+def _learner_of_vectors(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 4))
+    return embedder(net, torch.randn(49, 6), accumulate, runtime)
 
 
 def _train_running(folder: Path) -> list[str]:
@@ -165,6 +175,7 @@ ROWS = [
         {
             "plain": "",
             "transformer": "--model transformer --pool attention --layers 2",
+            "long texts in windows": "--long windows --max-length 5",
             "translator": "--task translate --model transformer --dim 16 --layers 1 --vocab 300",
             "tokens in micro-batches": "--model gru --tokenizer char --average swa --average-decay 0.99 "
             "--schedule plateau --accumulate 2",
@@ -227,6 +238,20 @@ ROWS = [
             "a loss of another kind": (["--loss", "mse,bce,mse"], "cross-entropy or focal"),
         },
         exported="tasks",
+    ),
+    Row(
+        "nlp vectors",
+        _train_vectors,
+        {"plain": "--accumulate 2", "contrastive": "--loss contrastive --margin 0.3 --model transformer"},
+        _learner_of_vectors,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--word-dropout 0.3",
+        mistakes={
+            "a loss of classes": (["--loss", "focal"], "triplet or contrastive"),
+            "weighed classes": (["--balance", "weights"], "--balance weights"),
+            "a margin of tags": (["--task", "tag", "--margin", "0.3"], "--task embed"),
+        },
+        exported="vector_size",
     ),
     Row(
         "nlp tags",

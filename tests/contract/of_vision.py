@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from contract.kinds import learner, two_tasks
+from contract.kinds import embedder, learner, two_tasks
 from contract.row import Row
 from ptapp_core.cli.main import main
 from ptapp_core.data.loader import Loader
@@ -91,6 +91,16 @@ def _learner_of_labels(runtime: Runtime, accumulate: int) -> tuple[Task, Source,
     return learner(Multilabel(["across", "down"]), model, torch.randn(49, 1, 8, 8), accumulate, runtime)
 
 
+def _train_vectors(folder: Path) -> list[str]:
+    return [*_train(folder), "--task", "embed", "--embedding", "8"]
+
+
+def _learner_of_vectors(runtime: Runtime, accumulate: int) -> tuple[Task, Source, Evaluate]:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 4))
+    return embedder(net, torch.randn(49, 1, 8, 8), accumulate, runtime)
+
+
 def write_masks(folder: Path, count: int = 112, size: int = 16) -> Path:
     """Noisy squares and bars with their masks: class 1 and 2 on class 0, and a border of 255 around each."""
     random = np.random.default_rng(1)
@@ -161,6 +171,8 @@ ROWS = [
             "not a number": (["--epochs", "ten"], "--epochs"),
             "batch larger than the set": (["--batch-size", "5000"], "--batch-size"),
             "unknown option": (["--batchsize", "5"], "--batch-size"),
+            "a loss of embeddings": (["--loss", "triplet"], "cross-entropy or focal"),
+            "a margin of classes": (["--margin", "0.3"], "--task embed"),
             "not a run": (["--resume", "."], "config.toml"),
             "runs in a file": (["--run-dir", "/dev/null"], "--run-dir /dev/null: /dev/null is no folder"),
         },
@@ -210,6 +222,26 @@ ROWS = [
             "an unknown figure": (["--monitor", "accuracy"], "shape/accuracy"),
         },
         exported="tasks",
+    ),
+    Row(
+        "vision vectors",
+        _train_vectors,
+        {
+            "plain": "--accumulate 2",
+            "contrastive, from disk": "--loss contrastive --margin 0.3 --balance sampler --cache disk --workers 2",
+        },
+        _learner_of_vectors,
+        formats=("pt2", "onnx", "torchscript"),
+        augmented="--crop 2 --rotation 10",
+        mistakes={
+            "a loss of classes": (["--loss", "focal"], "triplet or contrastive"),
+            "a loss of their own": (["--loss", "mine:loss"], "triplet and contrastive"),
+            "mixed images": (["--mixup", "0.2"], "--mixup"),
+            "weighed classes": (["--balance", "weights"], "--balance weights"),
+            "smoothed labels": (["--label-smoothing", "0.1"], "--label-smoothing does nothing here"),
+            "no space": (["--embedding", "1"], "--embedding"),
+        },
+        exported="vector_size",
     ),
     Row(
         "vision masks",

@@ -287,3 +287,39 @@ def test_rows_that_their_content_alone_tells_apart_are_named_by_where_they_stand
         with pytest.raises(UserError) as caught:
             before.refuse_changed_training(run, rows(content))
         assert f"the training samples changed: {said}; restore" in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["hash", "exact"])
+def test_classes_that_are_too_rare_to_divide_stay_in_train_and_are_said(how: str) -> None:
+    labels = [0] * 300 + [1] * 300 + [2, 2, 3]
+    known = Known("here", labels, ("a", "b", "two", "one"))
+    plain = assign(samples([str(row) for row in range(600)]), replace(known, labels=labels[:600]), Division(how=how))
+    assigned = assign(samples([str(row) for row in range(603)]), known, Division(how=how))  # type: ignore[arg-type]
+    assert [*assigned.parts[600:]] == ["train"] * 3
+    assert assigned.parts[:600] == plain.parts  # whose splits are their own
+    assert "2 of 4 classes ('two', 'one') are too rare to divide: all of their samples stay in train" in assigned.note
+    assert ("--split exact" in assigned.note) == (how == "hash")
+    assert "rare" not in plain.note
+
+
+def test_a_group_with_a_sample_of_a_rare_class_stays_in_train_with_it() -> None:
+    labels = [0, 1] * 300 + [2]
+    groups = [f"group {row // 4}" for row in range(600)] + ["group 7"]
+    known = Known("here", labels, ("a", "b", "rare"))
+    assigned = assign(samples([str(row) for row in range(601)], groups), known, Division())
+    assert {assigned.parts[row] for row in (28, 29, 30, 31, 600)} == {"train"}
+    assert set(assigned.parts) == {"train", "val", "test"}
+
+
+def test_rare_classes_are_refused_where_one_class_would_be_left_to_measure() -> None:
+    labels = [0] * 400 + [1, 2]
+    with pytest.raises(UserError, match="class 'b' has 1 sample, none of which fell into"):
+        assign(samples([str(row) for row in range(402)]), Known("here", labels, ("a", "b", "c")), Division())
+
+
+def test_a_run_keeps_its_rare_classes_where_they_were() -> None:
+    labels = [0] * 100 + [1] * 100 + [2]
+    known, names = Known("here", labels, ("a", "b", "rare")), samples([str(row) for row in range(201)])
+    assigned = assign(names, known, Division(how="exact"))
+    again = assign(names, known, Division(how="exact", before=members(names, assigned)))
+    assert again.parts == assigned.parts

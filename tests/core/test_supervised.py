@@ -5,7 +5,6 @@ from pydantic import ValidationError
 
 from ptapp_audio.config import TrainAudio
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.known import KINDS
 from ptapp_core.settings.supervised import LOSSES, SupervisedSettings
 from ptapp_nlp.config import TrainNLP
 from ptapp_vision.config import TrainVision
@@ -14,7 +13,7 @@ DOMAINS = [TrainAudio, TrainNLP, TrainVision]
 
 
 @pytest.mark.parametrize("settings", DOMAINS)
-@pytest.mark.parametrize("task", list(KINDS))
+@pytest.mark.parametrize("task", list(LOSSES))
 def test_each_kind_takes_its_own_losses_and_refuses_the_others_by_name(
     settings: type[SupervisedSettings], task: str
 ) -> None:

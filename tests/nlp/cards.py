@@ -3,7 +3,7 @@
 from typing import Any
 
 from ptapp_nlp.card import Card, Options
-from ptapp_nlp.config import PRETRAINED, WRITERS
+from ptapp_nlp.recipes import PRETRAINED, WRITERS
 
 _OPTIONS = Options(
     dim=16,

@@ -11,12 +11,12 @@ from ptapp_core.data.loader import Batch
 from ptapp_core.kinds.known import kind_for
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.task import Task
-from ptapp_nlp.config import MODELS, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED
 from ptapp_nlp.data.spelling import WIDTH
 from ptapp_nlp.models import build
 from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
+from ptapp_nlp.recipes import MODELS, SUPERVISED
 
 pytestmark = pytest.mark.slow
 

@@ -62,6 +62,7 @@ class InMemory(Domain[S, D, M, C]):
             accumulate=settings.accumulate,
             transform=self.augment(job),
             sampling=balanced_sampling(rows.labels) if settings.balance == "sampler" else None,
+            companions=kind_in(job.model).companions(rows.labels),
             names=rows.samples.names,
         )
 

@@ -11,12 +11,14 @@ from ptapp_core.kinds.card import KindCard
 from ptapp_core.kinds.kind import Kind
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import Meta, Size, Typed
+from ptapp_core.settings.embed import EMBED
 from ptapp_core.settings.own import full_name, is_own
 from ptapp_nlp.chat import ChatForm
-from ptapp_nlp.config import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.splits import Splits, TextPer
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.entities import Scheme
+from ptapp_nlp.recipes import CAUSAL, MODELS, PRETRAINED, SEQ2SEQ, SPELLED, SUPERVISED, WRITERS, Long
 
 _USUAL_LENGTH = 128  # tokens, where the user chose none and the pretrained model reads so many
 _AT_ONCE = 64  # texts that are measured at once; of `WRITERS`, whose vocabularies are large, an eighth
@@ -52,6 +54,8 @@ class Card(KindCard, _Inputs):
     overlap: Size | None = None
     """Of running text: how many tokens of a window are predicted in the one before it too, where it is measured. A run
     of a version that cut the text into blocks has none."""
+    long: Long = "truncate"
+    """How a text is read that has more tokens than `max_length`."""
     pretrained: str | None
     options: Options
     encoder: Mapping[str, Any] | None = None
@@ -87,7 +91,8 @@ class Card(KindCard, _Inputs):
     def _fits(self) -> Self:
         if self.name not in MODELS[self.task] and not (self.task in (*SUPERVISED, "tag") and is_own(self.name)):
             raise ValueError(f"name is {self.name}, which cannot {self.task}")
-        if self.task in SUPERVISED and self.task != self.kind and not is_own(self.kind):
+        like = "classify" if self.kind == EMBED else self.kind
+        if self.task in SUPERVISED and self.task != like and not is_own(self.kind):
             raise ValueError(f"task is {self.task}, and kind is {self.kind}")
         if (self.encoder is None) == (self.name in PRETRAINED):
             raise ValueError("encoder is there for bert, causal and seq2seq alone")
@@ -101,6 +106,8 @@ class Card(KindCard, _Inputs):
             raise ValueError("overlap is for running text, and less than max_length")
         if self.pair_columns is not None and self.task not in SUPERVISED:
             raise ValueError(f"pair_columns are not for the task {self.task}")
+        if self.long != "truncate" and (self.task not in SUPERVISED or self.pair_columns is not None):
+            raise ValueError("long is for single texts with a target each")
         if self.segment_mark is not None:
             if self.encoder is None or self.pair_columns is None:
                 raise ValueError("segment_mark is there for a bert of pairs alone")
@@ -142,6 +149,12 @@ def card_of(settings: TrainNLP, data: Splits, tokens: Tokens, *, kind: Kind | No
     limit = _length(settings, others.get("encoder"), tokens.pad)
     if data.pair_columns is not None:
         others |= {"pair_columns": data.pair_columns, **_marks(settings, others.get("encoder"), tokens, limit=limit)}
+    if settings.long != "truncate":
+        if data.pair_columns is not None:
+            raise UserError(
+                f"--long {settings.long}: the data has pairs, of which the longer text is cut; leave it out"
+            )
+        others["long"] = settings.long
     if data.text_per == "file" and not _cuts_blocks(settings.resume):
         others["overlap"] = limit // 2
     task: Any = settings.task if kind is None else kind.like

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings
     from ptapp_nlp.config import (
         BatchesNLP,
+        EmbedNLP,
         EvaluateNLP,
         ExportNLP,
         GenerateNLP,
@@ -95,6 +96,14 @@ def generate(settings: "GenerateNLP") -> None:
     generate(settings)
 
 
+@command(app, "ptapp_nlp.config:EmbedNLP")
+def embed(settings: "EmbedNLP") -> None:
+    """Write a vector of each line of a file, to find those that are alike."""
+    from ptapp_nlp.embed import embed
+
+    embed(settings)
+
+
 @command(app, "ptapp_nlp.config:ExportNLP")
 def export(settings: "ExportNLP") -> None:
     """Write a trained model as pt2, ONNX or TorchScript, proven equal."""
@@ -117,7 +126,7 @@ def benchmark(settings: "BenchmarkSettings") -> None:
 def models() -> None:
     """List the models of each task, with the defaults that they change."""
     from ptapp_core.settings.fields import flag
-    from ptapp_nlp.config import RECIPES
+    from ptapp_nlp.recipes import RECIPES
 
     for (task, model), changes in RECIPES.items():
         options = " ".join(

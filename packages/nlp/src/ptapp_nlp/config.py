@@ -9,77 +9,17 @@ from pydantic import field_validator, model_validator
 
 from ptapp_core.errors import nearest
 from ptapp_core.settings.after_training import ComputeSettings, EvaluateSettings, ExportSettings
+from ptapp_core.settings.embed import EmbeddingSettings, EmbedSettings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
-from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.tune.batch_settings import BatchSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
 from ptapp_nlp.data.hub import PREFIX
 from ptapp_nlp.data.lines import is_unicode, is_wide
+from ptapp_nlp.recipes import CAUSAL, LORA_LR, MODELS, PRETRAINED, RECIPES, SEQ2SEQ, SPELLED, TOKENS, WRITERS, Long
 from ptapp_nlp.said import LONGEST_STOP
-
-SUPERVISED = ("classify", "multilabel", "regress", "multitask")
-"""The kinds of target that each text has one of."""
-TOKENS = ("tag", "translate", "generate")
-"""The tasks with a target for each token."""
-SPELLED = "lstm-crf"
-"""The model that reads whole words with their letters."""
-CAUSAL = "causal"
-"""A pretrained decoder."""
-SEQ2SEQ = "seq2seq"
-"""A pretrained encoder-decoder."""
-WRITERS = (CAUSAL, SEQ2SEQ)
-"""The pretrained models whose tokens have marks around a text that is written."""
-PRETRAINED = ("bert", *WRITERS)
-"""The models that begin with the weights of `--pretrained`."""
-MODELS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(SUPERVISED, ("lstm", "gru", "transformer", "bert", CAUSAL)),
-    "tag": (SPELLED, "lstm", "gru", "transformer", "bert"),
-    "translate": ("transformer", SEQ2SEQ),
-    "generate": ("transformer", "lstm", "gru", CAUSAL),
-}
-_PLAIN: dict[str, Any] = {"average": "none", "average_decay": 0.999, "least": 2, "hidden": None, "pool": "max"}
-_TRANSFORMER = {**_PLAIN, "lr": 5e-4, "dim": 128, "layers": 2, "dropout": 0.3, "warmup": 0.1, "batch_size": 64}
-_CLASSIFY = {**_TRANSFORMER, "word_dropout": 0.2, "pool": "mean", "average": "ema", "average_decay": 0.99}
-_RECURRENT = {**_PLAIN, "lr": 2e-3}
-_SPELLED: dict[str, Any] = {  # widths and dropout as Lample et al. 2016; letters and case are kept beside small words
-    **{"lr": 2e-3, "epochs": 20.0, "batch_size": 16, "clip": 5.0, "dim": 100, "hidden": 100, "dropout": 0.5},
-    **{"word_dropout": 0.5, "average": "none", "average_decay": 0.999},
-}
-_BERT = {
-    **{**_PLAIN, "lr": 2e-5, "epochs": 3.0, "warmup": 0.1, "schedule": "polynomial", "pool": "first"},
-    **{"dropout": 0.1, "word_dropout": 0.0, "max_length": None},
-}
-_LORA_LR = 4e-4  # Hu et al. 2021, table 9
-_GENERATE: dict[str, Any] = {
-    **{"tokenizer": "bpe", "lower": False, "vocab": 4000, "max_length": 128, "word_dropout": 0.0, "batch_size": 32}
-}
-_WRITE: dict[str, Any] = {**_GENERATE, "lr": 2e-3, "dropout": 0.2, "bidirectional": False}
-_TRANSLATE: dict[str, Any] = {
-    **{"tokenizer": "bpe", "lower": False, "vocab": 8000, "max_length": 128, "word_dropout": 0.0},
-    **{"dim": 256, "layers": 3, "dropout": 0.25, "label_smoothing": 0.1, "lr": 7e-4, "warmup": 0.06, "epochs": 10.0},
-    **{"average": "ema", "average_decay": 0.998},
-}
-RECIPES: dict[tuple[str, str], dict[str, Any]] = {
-    **{(task, model): {} for task in SUPERVISED for model in ("lstm", "gru")},
-    **{(task, "transformer"): _CLASSIFY for task in SUPERVISED},
-    **{(task, "bert"): _BERT for task in SUPERVISED},
-    **{(task, CAUSAL): {**_BERT, "pool": "last"} for task in SUPERVISED},
-    ("tag", SPELLED): _SPELLED,
-    ("tag", "lstm"): {**_RECURRENT, "lower": False},
-    ("tag", "gru"): {**_RECURRENT, "lower": False},
-    ("tag", "transformer"): {**_TRANSFORMER, "batch_size": 32, "lower": False},
-    ("tag", "bert"): {**_BERT, "lr": 5e-5},
-    ("translate", "transformer"): {**_TRANSFORMER, **_TRANSLATE},
-    ("translate", SEQ2SEQ): {**_BERT, "lr": 5e-5, "batch_size": 8, "pool": "mean"},
-    ("generate", "transformer"): {**_TRANSFORMER, **_GENERATE, "dropout": 0.1, "lr": 1e-3, "layers": 4},
-    ("generate", "lstm"): {**_RECURRENT, **_WRITE},
-    ("generate", "gru"): {**_RECURRENT, **_WRITE},
-    ("generate", CAUSAL): {**_BERT, "lr": 5e-5, "batch_size": 8, "pool": "mean", "bidirectional": False},
-}
-"""What each task and model changes of the defaults, which are those of classification by an lstm."""
 
 _ESCAPES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")  # encodings of Python's that no file has
 _DATA, _MODEL, _BEST = "Data", "Model", "Optimisation"
@@ -120,26 +60,27 @@ _ONLY = (
     Only(("weights",), lambda job: job.pretrained is not None, "models with --pretrained"),
     Only(("heads", "norm"), lambda job: job.model == "transformer", "--model transformer"),
     Only(("bidirectional",), lambda job: job.model in ("lstm", "gru"), "--model lstm and gru"),
-    Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
-    Only(("pool",), lambda job: job.task not in TOKENS, "--task classify, multilabel and regress"),
+    Only(("loss",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
+    Only(("long",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
+    Only(("pool",), lambda job: job.task not in TOKENS, "--task classify, multilabel, regress and embed"),
 )
 
 
-class TrainNLP(SupervisedSettings):
+class TrainNLP(EmbeddingSettings):
     """`ptapp nlp train`. The defaults are those of classification by an lstm; `RECIPES` has what others change."""
 
     first: ClassVar[tuple[str, ...]] = (
-        *SupervisedSettings.first,
+        *EmbeddingSettings.first,
         "text_column",
         "tokenizer",
         "pretrained",
     )
-    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
+    only: ClassVar[tuple[Only, ...]] = (*EmbeddingSettings.only, *_ONLY)
 
-    known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, *TOKENS)
+    known_tasks: ClassVar[tuple[str, ...]] = (*EmbeddingSettings.known_tasks, *TOKENS)
     task: str = option(
         "classify",
-        "classify, multilabel, regress, several of these (a,b), module:Kind; tag, translate, generate",
+        "classify, multilabel, regress, several of these (a,b), embed, module:Kind; tag, translate, generate",
         group="Task",
     )
     model: str = option(
@@ -174,6 +115,7 @@ class TrainNLP(SupervisedSettings):
         ge=4,
         le=100_000,
     )
+    long: Long = option("truncate", "how a text that is longer is read", group=_DATA)
     word_dropout: float = option(
         0.3, "share of the tokens hidden in training (lstm-crf: of words seen once)", group=_DATA, ge=0, lt=1
     )
@@ -208,7 +150,7 @@ class TrainNLP(SupervisedSettings):
         known = MODELS.get(task, ("lstm",))
         of_weights = [name for name in known if name in PRETRAINED] if values.get("pretrained") else []
         model = values.get("model", of_weights[0] if len(of_weights) == 1 else known[0])
-        rate = {"lr": _LORA_LR} if values.get("lora") not in (None, "none") else {}
+        rate = {"lr": LORA_LR} if values.get("lora") not in (None, "none") else {}
         return {"model": model, **RECIPES.get((task, str(model)), {}), **rate, **values}
 
     def usual(self) -> Mapping[str, Any]:
@@ -239,6 +181,7 @@ class TrainNLP(SupervisedSettings):
                 raise ValueError(f"--model {self.model} cannot {self.task}; take {' or '.join(known)}")
             raise ValueError(f"--model {self.model}: unknown{nearest(self.model, known)}; your own is module:Class")
         self._fits_pretrained()
+        self._fits_long_texts()
         if self.model == "transformer" and (self.dim % self.heads or self.dim % 2):
             raise ValueError(f"--dim {self.dim} cannot be divided into --heads {self.heads} of a whole, even width")
         if self.activation_checkpointing and self.model != "transformer" and not is_own(self.model):
@@ -256,6 +199,11 @@ class TrainNLP(SupervisedSettings):
         if self.task in TOKENS and (self.balance != "none" or self.folds is not None):
             raise ValueError("--balance and --folds are for --task classify, multilabel and regress")
         return self
+
+    def _fits_long_texts(self) -> None:
+        """Raises ValueError where nothing says how the answers for the windows of a text become one."""
+        if self.long == "windows" and is_own(self.task):
+            raise ValueError(f"--long windows averages answers of built-in kinds, not of {self.task}: take head-tail")
 
     def _fits_pretrained(self) -> None:
         """Raises ValueError where pretrained weights, or what is for them alone, do not fit the model."""
@@ -346,6 +294,12 @@ class PredictNLP(ComputeSettings):
         if not all(map(is_unicode, texts)):
             raise ValueError("not UTF-8 text")
         return texts
+
+
+class EmbedNLP(EmbedSettings):
+    """`ptapp nlp embed`."""
+
+    file: Path = option(..., "a file with a text a line", group=_DATA)
 
 
 class TranslateNLP(PredictNLP):

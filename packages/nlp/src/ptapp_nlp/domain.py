@@ -27,7 +27,7 @@ from ptapp_core.runs.run import Run, write_text
 from ptapp_core.settings.idle import Only
 from ptapp_core.task import Task
 from ptapp_nlp.card import About, Card, card_of
-from ptapp_nlp.config import SUPERVISED, TOKENS, TrainNLP, of_translation
+from ptapp_nlp.config import TrainNLP, of_translation
 from ptapp_nlp.data.batches import Texts, by_length
 from ptapp_nlp.data.recognise import load_for
 from ptapp_nlp.data.splits import Splits
@@ -42,7 +42,17 @@ from ptapp_nlp.models.losses import VocabularyLoss
 from ptapp_nlp.models.optimise import blocks_of, optimizer_of
 from ptapp_nlp.models.tasks import OUTPUTS, PathTask, TokenTask
 from ptapp_nlp.models.weights import begin_with
-from ptapp_nlp.train import about_stream, about_tokens, evaluation, hide_rare_words, hide_words, logs_bits, tokens_of
+from ptapp_nlp.recipes import SUPERVISED, TOKENS
+from ptapp_nlp.train import (
+    about_stream,
+    about_tokens,
+    evaluation,
+    hide_rare_words,
+    hide_words,
+    logs_bits,
+    refuse_large_attention,
+    tokens_of,
+)
 
 TextJob = Job[TrainNLP, Splits, nn.Module, Card]
 _LONGEST = 100_000  # the greatest --max-length
@@ -78,7 +88,7 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
     def build(self, settings: TrainNLP, data: Splits, runtime: Runtime) -> tuple[nn.Module, Card]:
         """The model with the weights of its encoder, if it has one, and its card."""
         supervised = settings.task not in TOKENS
-        kind = kind_for(settings.kind, data.classes, data.targets) if supervised else None
+        kind = kind_for(settings.kind, data.classes, data.targets, embedding=settings.embedding) if supervised else None
         card = card_of(settings, data, _tokens(data), kind=kind)
         torch.manual_seed(settings.seed)  # what learned the tokens drew numbers
         model = build(card, pretrained=True, kind=kind)
@@ -110,14 +120,17 @@ class Text(Domain[TrainNLP, Splits, nn.Module, Card]):
         """The training texts, those of like lengths together."""
         settings, part = job.settings, job.parts["train"]
         stream = part.texts if isinstance(part.texts, Stream) else None
+        longest = job.card.max_length if stream else int(part.texts.lengths.max())
+        refuse_large_attention(settings, job.card, longest, runtime=job.runtime)
         return Loader(
             part.texts,
             settings.batch_size,
             job.runtime,
             seed=settings.seed,
             accumulate=settings.accumulate,
-            transform=_hidden_words(job) if settings.word_dropout else None,
+            transform=_changed(job),
             order=stream.order if stream else by_length(part.texts.lengths, settings.batch_size),
+            companions=None if settings.task in TOKENS else kind_in(job.model).companions(part.texts.targets),
             names=part.names,
         )
 
@@ -218,6 +231,16 @@ def _refuse_other_texts(trained: Trained[About], data: Splits) -> None:
 def _tokens_of(trained: Trained[About]) -> Tokens:
     about = trained.about
     return Tokens.load(trained.run / "tokenizer.json", about.tokenizer, marks=about.model.marks)
+
+
+def _changed(job: TextJob) -> Callable[[Batch, Draws], Batch] | None:
+    """What is done to a batch of training texts: one of the windows of a long one is drawn, and words are hidden."""
+    windows = job.parts["train"].windows
+    drawn = windows.drawn() if windows is not None else None
+    hidden = _hidden_words(job) if job.settings.word_dropout else None
+    if drawn is None or hidden is None:
+        return drawn or hidden
+    return lambda batch, draws: hidden(drawn(batch, draws), draws)
 
 
 def _hidden_words(job: TextJob) -> Callable[[Batch, Draws], Batch]:

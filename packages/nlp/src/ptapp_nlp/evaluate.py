@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, cast
 from torch import nn
 
 from ptapp_core.domain import Place
-from ptapp_core.kinds.kind import Kind, kind_in
+from ptapp_core.kinds.kind import Kind, VectorKind, VectorPredictions, kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.measure.paired import FILE as PREDICTIONS
 from ptapp_core.measure.results import write_results
@@ -23,6 +23,7 @@ from ptapp_nlp.card import Card
 from ptapp_nlp.data.batches import Texts
 from ptapp_nlp.data.encode import (
     Cut,
+    Windows,
     cut_of,
     encode,
     encode_spelled,
@@ -41,6 +42,7 @@ from ptapp_nlp.entities import tag_figures, to_bio
 from ptapp_nlp.models.tasks import OUTPUTS, path_loss, predict_tags, token_figures
 
 _WORST = 50
+_AT_ONCE, _TOKENS = 256, 2**18  # texts that are measured at once, and their tokens with padding
 BITS = "bits_per_character"
 UNITS = {"loss": "nats a token", "perplexity": "equally likely tokens", BITS: "bits a character"}
 """What the figures of a model that writes are in."""
@@ -59,6 +61,8 @@ class Measured:
     cut: Cut
     """How many of the texts are longer than the model reads."""
     card: Card
+    windows: Windows | None = None
+    """Those of texts that are read in windows."""
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -129,8 +133,10 @@ def prepare(
         examples = with_known_tags(examples, card.classes)
     if task != "generate":
         examples = examples.take(sorted(range(len(examples)), key=lambda row: size_of(examples.source[row])))
+    windows = None
     if kind is not None:
-        texts = with_targets(examples, kind.as_learned(names, targets_of(examples)), tokens, limit=limit)
+        targets = kind.as_learned(names, targets_of(examples))
+        texts, windows = with_targets(examples, targets, tokens, limit=limit, long=card.long)
         called = examples.names
     elif card.spelled:
         texts, called = encode_spelled(examples, card.classes, tokens, limit=limit)
@@ -139,8 +145,21 @@ def prepare(
         texts, called = encode_tagged(begun, examples.target, card.classes, pad=tokens.pad), examples.names
     else:
         texts, called = encode(task, examples, tokens, limit=limit, per=card.text_per, chat=card.chat)
-    cut = Cut([], limit) if card.spelled else cut_of(task, examples, texts, tokens=tokens, limit=limit, chat=card.chat)
-    return Measured(texts, called, tokens, examples, cut, card)
+    if card.spelled:
+        cut = Cut([], limit)
+    else:
+        cut = cut_of(task, examples, texts, tokens=tokens, limit=limit, chat=card.chat, long=card.long)
+    return Measured(texts, called, tokens, examples, cut, card, windows)
+
+
+def predicted(model: nn.Module, part: Measured, runtime: Runtime) -> VectorPredictions:
+    """What a model of a kind of target says of each text of a split; of one in windows the mean of theirs."""
+    kind = kind_in(model)
+    assert isinstance(kind, VectorKind), "a text has K numbers"
+    texts = part.whole if part.windows is None else part.windows.texts
+    size = max(1, min(_AT_ONCE, _TOKENS // int(texts.lengths.max())))
+    predictions = kind.predict(model, texts, runtime, batch_size=size)
+    return predictions if part.windows is None else predictions.pooled(part.windows.owner, part.whole.targets)
 
 
 def measure(
@@ -189,7 +208,7 @@ class Result(NamedTuple):
 
 def _supervised(model: nn.Module, part: Measured, card: Card, runtime: Runtime, beam: Any) -> Result:
     kind = kind_in(model)
-    predictions = kind.predict(model, part.whole, runtime)
+    predictions = predicted(model, part, runtime)
     wrong, names = predictions.mistakes(kind.names) or [], kind.names
     lines = [f"{len(wrong):,} of {len(part.names):,} are wrong; the worst first: {predictions.caption}, text"]
     for row, caption in wrong[:_WORST]:

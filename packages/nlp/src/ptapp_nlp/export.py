@@ -10,7 +10,6 @@ from ptapp_core.jobs import Trained
 from ptapp_core.kinds.kind import Answers, kind_in
 from ptapp_core.measure.judge import OfClasses
 from ptapp_nlp.card import About, Card
-from ptapp_nlp.config import CAUSAL, SUPERVISED
 from ptapp_nlp.data.encode import IGNORED, fallback_tag
 from ptapp_nlp.data.spelling import LETTERS, WIDTH
 from ptapp_nlp.data.splits import Splits
@@ -19,6 +18,7 @@ from ptapp_nlp.entities import ENDS, Scheme
 from ptapp_nlp.evaluate import Measured, prepare
 from ptapp_nlp.models.encoder import positions_of
 from ptapp_nlp.models.tasks import OUTPUTS
+from ptapp_nlp.recipes import CAUSAL, SUPERVISED
 from ptapp_nlp.search import LONGER, MORE
 
 _Free = dict[str, tuple[str, ...]]
@@ -40,6 +40,13 @@ _PAIR = (
     "give tokenizer.json both texts of `pair` at once, in that order, such as `encode(first, second)`: it puts its "
     "marks between and around them, and cuts the longer text until all are `max_length` tokens"
 )
+_LONG = {
+    "head-tail": "tokenizer.json does not cut: of a text with more than `max_length` numbers give the marks around it "
+    "and between them its first numbers, a quarter of what is left of `max_length`, and its last ones, the rest",
+    "windows": "tokenizer.json does not cut: give a text with more than `max_length` numbers as the fewest windows of "
+    "as many, each with the marks around it, that are evenly spread and overlap by a quarter or more; the answer is "
+    "the mean of theirs",
+}
 
 _CHAT = (
     "input is the text that the Jinja template `chat.template` makes of `messages`, `chat.names` and "
@@ -88,7 +95,8 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
     generates, translates = card.task == "generate", card.task == "translate"
     begin = tokens.begin(card.text_per) if generates else None
     # The text of a chat template has the names of marks, which its tokenizer must know.
-    shipped = tokens.json() if card.chat else tokens.shipped(card.max_length, eos=translates, begin=begin)
+    limit = card.max_length if card.long == "truncate" else None
+    shipped = tokens.json() if card.chat else tokens.shipped(limit, eos=translates, begin=begin)
     options = {
         "free": list(form.values()),
         "names": list(form),
@@ -133,7 +141,10 @@ def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:
         case "classify" | "multilabel" | "regress" | "multitask":
             if card.pair_columns is not None:
                 return {**common, "empty": tokens.unk, "pair": card.pair_columns, "use": _PAIR}
-            return {**common, "empty": tokens.unk, "use": "a text without tokens is the one number `empty`"}
+            use = "a text without tokens is the one number `empty`"
+            if card.long == "truncate":
+                return {**common, "empty": tokens.unk, "use": use}
+            return {**common, "empty": tokens.unk, "long": card.long, "use": f"{use}; {_LONG[card.long]}"}
         case "tag":
             tagger = {**common, "no_token": card.classes[fallback_tag(card.classes)], "split": "words"}
             if card.spelled:

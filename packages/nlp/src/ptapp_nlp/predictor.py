@@ -1,26 +1,33 @@
 """A trained model of texts, for `ptapp nlp predict`, `translate`, `generate` and `ptapp.load`."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
+from ptapp_core.kinds.embed import Embed, Embedder
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
 from ptapp_core.serve.front import Arrays
 from ptapp_nlp.card import About
-from ptapp_nlp.data.pairs import Text
+from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.tokens import Tokens
 from ptapp_nlp.decode import Translates, sample, session_of, translations
 from ptapp_nlp.export import use_of
 from ptapp_nlp.models import SentenceTagger, build
+from ptapp_nlp.models.own import OwnNetwork
+from ptapp_nlp.recipes import SUPERVISED
 from ptapp_nlp.serving import Front
+
+_AT_ONCE = 64  # texts that are embedded at a time
 
 
 class Predictor:
@@ -51,12 +58,13 @@ class Predictor:
     def predict(self, texts: Sequence[Text], *, beam: int = 4, length_penalty: float = 1.0) -> list[dict[str, Any]]:
         """An answer for each text, or each pair (first, second) of a run of pairs, by what the model was trained for.
 
-        classify: `class`, `confidence`, `probabilities`; multilabel: `labels`, those that reach their thresholds, and
-        `probabilities`; regress: `values` by name; several targets: `targets`, the answer of each by its name; tag:
-        `words`, `tags`, and where these mark entities `spans`, each with its `start` and `end` in the text, its `type`
-        and the `score` of its least certain word; translate: `translation`, by a search of width `beam` (Wu et al. 2016
-        have the length penalty); a run that learned from chats: `answer`, the likeliest next turn of the assistant,
-        token by token and of at most `max_length` tokens, to a message of the user, or to `{"messages": [...]}`.
+        classify: `class`, `confidence`, `probabilities`; embed: `vector`, of length 1; multilabel: `labels`, those that
+        reach their thresholds, and `probabilities`; regress: `values` by name; several targets: `targets`, the answer
+        of each by its name; tag: `words`, `tags`, and where these mark entities `spans`, each with its `start` and
+        `end` in the text, its `type` and the `score` of its least certain word; translate: `translation`, by a search
+        of width `beam` (Wu et al. 2016 have the length penalty); a run that learned from chats: `answer`, the likeliest
+        next turn of the assistant, token by token and of at most `max_length` tokens, to a message of the user, or to
+        `{"messages": [...]}`.
         A text that the model does not read whole has `tokens`, its length, and `read`, how many of them were. Raises
         UserError for a run that generates texts.
         """
@@ -70,6 +78,39 @@ class Predictor:
                 {"answer": self.generate(str(text), length=length, temperature=0)[0]} for text in self._checked(texts)
             ]
         return self.front.worded(self._checked(texts), lambda full: self._said(full, beam, length_penalty))
+
+    def embed(self, texts: Sequence[Text]) -> npt.NDArray[np.float32]:
+        """A vector of length 1 for each text, or pair of a run of pairs, float32 (N, K): as a run of `--task embed`
+        learned it, else what its head takes. Of a text that is longer than the model reads it is that of what is read.
+
+        Raises UserError for a blank text, for a run that tags, translates or generates, and for a network of your own
+        that did not learn to embed.
+        """
+        if isinstance(texts, str):
+            raise UserError("`embed` takes a list: give [text] for a single one")
+        full = self._checked(texts)
+        if blank := [place for place, text in enumerate(full) if is_blank(text)]:
+            raise UserError(f"text {blank[0]} is blank, and has no vector; leave it out")
+        parts = [full[start : start + _AT_ONCE] for start in range(0, len(full), _AT_ONCE)]
+        found = [self.front.values(self._vectors, part, unit=True) for part in parts]
+        return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+    @torch.no_grad()
+    def _vectors(self, arrays: Arrays) -> npt.NDArray[np.float32]:
+        ids = self._runtime.to_device(torch.from_numpy(arrays["input"]))
+        with self._runtime.autocast():
+            found: Tensor = self._embedder(ids)
+        return refuse_not_finite(found.cpu()).numpy()
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        if self.task not in SUPERVISED:
+            raise UserError(f"{self.run}: learned to {self.task}, and has no vector of a text; take another run")
+        if isinstance(self.model, OwnNetwork) and not isinstance(kind_in(self.model), Embed):
+            raise UserError(
+                f"{self.run}: nothing says where the head of a network of your own begins; train it with --task embed"
+            )
+        return Embedder(self.model, "head")
 
     def generate(
         self,

@@ -14,16 +14,19 @@ from ptapp_core.errors import UserError, placed
 from ptapp_core.kinds.wording import Outputs, refuse_not_finite
 from ptapp_core.runs.typed import Listed, Names, Size, Typed, checked
 from ptapp_core.serve.front import CARD, Compute, Tell
+from ptapp_core.settings.embed import EMBED
 from ptapp_core.settings.own import is_own
 from ptapp_nlp import search
 from ptapp_nlp.answering import Reading, Translating, Writing, options_of
 from ptapp_nlp.chat import ChatForm, asked_by, refuse_missing
+from ptapp_nlp.data.long import mean_of_windows, read_long
 from ptapp_nlp.data.pairs import Text, is_blank
 from ptapp_nlp.data.spelling import LETTERS
 from ptapp_nlp.data.tokens import BOS, EOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece, pieces
 from ptapp_nlp.data.words import places_between_blanks, places_of
 from ptapp_nlp.entities import Scheme, from_bio, mark_entities, spans_of, to_bio
+from ptapp_nlp.recipes import Long
 from ptapp_nlp.said import Said
 
 _LONGEST = 100_000
@@ -35,6 +38,7 @@ _NOTHING: dict[str, dict[str, Any]] = {
     "multitask": {"targets": {}},
     "tag": {"words": [], "tags": []},
     "translate": {"translation": ""},
+    EMBED: {"vector": []},
 }
 """The answer to a text without a character to read: a model would make one up."""
 _AT_ONCE = 32  # texts, or windows of them, that are computed at a time
@@ -46,6 +50,8 @@ class _About(Typed):
     task: Literal["classify", "multilabel", "regress", "multitask", "tag", "translate", "generate"]
     max_length: Size
     pad: int = Field(ge=0)
+    long: Long = "truncate"
+    """How a longer text is read; an export of an earlier version does not say it."""
     pair: Annotated[tuple[str, str], Field(strict=False)] | None = None
     """The columns of the two texts, where the model reads pairs."""
 
@@ -104,9 +110,11 @@ class Front:
         card = folder / CARD
         form = checked(card, about, _About)
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
-        self._pair = form.pair
+        self._pair, self._long = form.pair, form.long
         self.takes = "text" if form.pair is None else "pair"
-        self._nothing = {} if is_own(str(about.get("kind"))) else _NOTHING.get(self.task, {})
+        kind = str(about.get("kind"))
+        self._embeds = kind == EMBED
+        self._nothing = {} if is_own(kind) else _NOTHING.get(EMBED if self._embeds else self.task, {})
         marks = None
         match self.task:
             case "tag":
@@ -198,8 +206,7 @@ class Front:
         full = [text for text in texts if not is_blank(text)]
         answers = iter(said(full) if full else [])
         found = []
-        tagged = self.task == "tag"  # which reads all of a text, in windows
-        lengths = [0] * len(texts) if tagged else whole_lengths(self.task, texts, self.tokens)
+        lengths = [0] * len(texts) if self.reads_all else whole_lengths(self.task, texts, self.tokens)
         for text, length in zip(texts, lengths, strict=True):
             answer = self._nothing if is_blank(text) else next(answers)
             found.append(
@@ -213,9 +220,19 @@ class Front:
             return self._outputs.answers(self.values(compute, texts))
         return self._tags(compute, texts)
 
-    def values(self, compute: Compute, texts: Sequence[Text]) -> npt.NDArray[Any]:
-        """What the kind of target gives for texts or pairs that are not blank, (N, K) of a float dtype."""
-        return self._computed(compute, self.tokens.encode(texts, self.max_length))
+    @property
+    def reads_all(self) -> bool:
+        """Whether it reads all of a long text, in windows."""
+        return self.task == "tag" or self._long == "windows"
+
+    def values(self, compute: Compute, texts: Sequence[Text], *, unit: bool = False) -> npt.NDArray[Any]:
+        """What the kind of target gives for texts or pairs that are not blank, (N, K) of a float dtype; of a text in
+        windows their mean, of vectors with length 1 (`unit`)."""
+        rows, owners = read_long(self.tokens, texts, limit=self.max_length, how=self._long)
+        if len(rows) == len(texts):
+            return self._computed(compute, rows)
+        parts = [self._computed(compute, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]
+        return mean_of_windows(np.concatenate(parts), owners, unit=unit or self._embeds)
 
     def prompt(self, text: str, name: str) -> list[int]:
         """The tokens of a prompt, or of a chat up to its next answer; raises UserError, which begins with `name`, for a

@@ -9,21 +9,26 @@ from torch import nn
 from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError
-from ptapp_core.kinds.kind import kind_in
+from ptapp_core.kinds.kind import VectorKind, kind_in
 from ptapp_core.loop.milestones import Evaluate
+from ptapp_core.machine.memory import free_memory
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.runs.log import EVALUATED, records
 from ptapp_core.runs.run import read_json
 from ptapp_core.runs.typed import checked
+from ptapp_core.settings.embed import EMBED
 from ptapp_nlp.card import About, Card
-from ptapp_nlp.config import CAUSAL, SEQ2SEQ, SPELLED, TOKENS, WRITERS, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.batches import Ragged, Texts, by_length, padding
 from ptapp_nlp.data.pairs import texts_of
 from ptapp_nlp.data.splits import Splits
 from ptapp_nlp.data.stream import Stream
 from ptapp_nlp.data.tokens import Tokens, learn, learn_words
-from ptapp_nlp.evaluate import BITS, Measured, tag_loss
+from ptapp_nlp.evaluate import BITS, Measured, predicted, tag_loss
 from ptapp_nlp.models.tasks import OUTPUTS, token_figures
+from ptapp_nlp.recipes import CAUSAL, SEQ2SEQ, SPELLED, TOKENS, WRITERS
+
+_BYTES = 13  # that each weight of a layer's attention takes until the gradient has passed
 
 
 def tokens_of(settings: TrainNLP, data: Splits, runtime: Runtime) -> Tokens:
@@ -78,6 +83,26 @@ def _of_decoder(settings: TrainNLP, data: Splits) -> Tokens:
     return tokens
 
 
+def refuse_large_attention(settings: TrainNLP, card: Card, longest: int, *, runtime: Runtime) -> None:
+    """Raises UserError where the attention of a batch with a text of so many tokens is larger than the free memory.
+
+    Where weights are dropped torch's attention on a processor keeps all of them, which grow with the square of the
+    length; `benchmarks/text_length.py` measures that. No other kernel does.
+    """
+    quadratic = card.name == "transformer" and card.task != "translate" and settings.dropout > 0
+    if not quadratic or runtime.device.type != "cpu":
+        return
+    texts = -(-settings.batch_size // (settings.accumulate * runtime.world)) * (3 if settings.kind == EMBED else 1)
+    layers = 1 if settings.activation_checkpointing else card.options.layers
+    size = _BYTES * layers * card.options.heads * texts * longest**2
+    if size > (free := free_memory()):
+        raise UserError(
+            f"--batch-size {settings.batch_size}: with a text of {longest:,} tokens the attention of a transformer "
+            f"takes about {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free; give a smaller "
+            "--max-length, a smaller --batch-size or a larger --accumulate, or --dropout 0, or take --model lstm"
+        )
+
+
 def hide_rare_words(share: float, tokens: Tokens, texts: Texts) -> Callable[[Batch, Draws], Batch]:
     """Replaces a share of the words that are seen once in the `texts` to learn from by the unknown word, so that its
     number is learned (Lample et al. 2016), and less of others: s / (s + (1 - s) n) of a word that is seen n times
@@ -127,7 +152,9 @@ def evaluation(card: Card, part: Measured, loss: nn.Module, *, runtime: Runtime,
     """What measures the model on a split while it learns, by the loss that it learns from; `bits` per character too."""
 
     def supervised(model: nn.Module) -> Mapping[str, float]:
-        return kind_in(model).evaluate(model, part.texts, runtime, loss=loss)
+        kind = kind_in(model)
+        assert isinstance(kind, VectorKind), "a text has K numbers"
+        return kind.learned(predicted(model, part, runtime)).figures(loss)
 
     def of_tokens(model: nn.Module) -> Mapping[str, float]:
         if card.task == "tag":

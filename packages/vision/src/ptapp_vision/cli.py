@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ptapp_core.settings.after_training import BenchmarkSettings, PruneSettings
     from ptapp_vision.config import (
         BatchesVision,
+        EmbedVision,
         EvaluateVision,
         ExportVision,
         PredictVision,
@@ -71,6 +72,14 @@ def predict(settings: "PredictVision") -> None:
     from ptapp_vision.predict import predict
 
     predict(settings)
+
+
+@command(app, "ptapp_vision.config:EmbedVision")
+def embed(settings: "EmbedVision") -> None:
+    """Write a vector of each image file, to find those that are alike."""
+    from ptapp_vision.embed import embed
+
+    embed(settings)
 
 
 @command(app, "ptapp_vision.config:ExportVision")

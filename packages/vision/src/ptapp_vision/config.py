@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import model_validator
 
 from ptapp_core.settings.after_training import EvaluateSettings, ExportSettings, PredictFiles
+from ptapp_core.settings.embed import EmbeddingSettings, EmbedSettings
 from ptapp_core.settings.fields import argument, flag, option
 from ptapp_core.settings.idle import Only
 from ptapp_core.settings.own import is_own
-from ptapp_core.settings.supervised import SupervisedSettings
 from ptapp_core.tune.batch_settings import BatchSettings
 from ptapp_core.tune.config import TuneSettings
 from ptapp_core.tune.rate_settings import RateSettings
@@ -38,21 +38,21 @@ _ONLY = (
 )
 
 
-class TrainVision(SupervisedSettings):
+class TrainVision(EmbeddingSettings):
     """`ptapp vision train`."""
 
-    first: ClassVar[tuple[str, ...]] = (*SupervisedSettings.first, "size", "pretrained", "weights")
-    only: ClassVar[tuple[Only, ...]] = (*SupervisedSettings.only, *_ONLY)
+    first: ClassVar[tuple[str, ...]] = (*EmbeddingSettings.first, "size", "pretrained", "weights")
+    only: ClassVar[tuple[Only, ...]] = (*EmbeddingSettings.only, *_ONLY)
 
     losses: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        **SupervisedSettings.losses,
+        **EmbeddingSettings.losses,
         "reconstruct": ("mse", "l1"),
         "segment": ("cross-entropy",),
     }
-    known_tasks: ClassVar[tuple[str, ...]] = (*SupervisedSettings.known_tasks, "segment")
+    known_tasks: ClassVar[tuple[str, ...]] = (*EmbeddingSettings.known_tasks, "segment")
     task: str = option(
         "classify",
-        "classify, multilabel, regress, several of these (a,b), segment, or module:Kind",
+        "classify, multilabel, regress, several of these (a,b), embed, segment, or module:Kind",
         group="Data",
     )
     model: str = option("fercnn", "name of the model, or module:Class of your own", group="Model", short="-m")
@@ -222,6 +222,12 @@ class PredictVision(PredictFiles):
     margin: float = option(0.0, "what is added around a face, as a share of its side", group="Faces", ge=0, le=1)
     draw: Path | None = option(None, "folder for annotated copies, NAME.jpg or NAME.mp4", group="Faces")
     every: int = option(1, "look at every N-th frame of a video", group="Faces", ge=1)
+
+
+class EmbedVision(EmbedSettings):
+    """`ptapp vision embed`."""
+
+    files: list[Path] = argument("image files, or folders of them")
 
 
 class ExportVision(ExportSettings):

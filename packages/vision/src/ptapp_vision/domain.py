@@ -97,6 +97,7 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
             accumulate=settings.accumulate,
             transform=augmented(settings, job.model.kind),
             sampling=balanced_sampling(images.labels) if settings.balance == "sampler" else None,
+            companions=job.model.kind.companions(images.labels),
             names=images.names,
             workers=settings.workers,
         )

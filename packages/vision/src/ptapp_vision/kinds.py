@@ -339,11 +339,11 @@ def _tinted(pixels: npt.NDArray[np.uint8], mask: Tensor) -> npt.NDArray[np.uint8
     return np.where((mask == IGNORED).numpy()[:, :, None], pixels, colours)
 
 
-def kind_for(name: str, names: Sequence[str], targets: Tensor) -> Kind:
+def kind_for(name: str, names: Sequence[str], targets: Tensor, *, embedding: int = 128) -> Kind:
     """The kind of some data: `names` of its outputs, and the training targets, int64 (N,), float64 (N, K) or uint8
-    (N, H, W)."""
+    (N, H, W); `embedding` is as in core."""
     own: dict[str, type[Kind]] = {Reconstruct.name: Reconstruct, Segment.name: Segment}
-    return own[name](names) if name in own else known.kind_for(name, names, targets)
+    return own[name](names) if name in own else known.kind_for(name, names, targets, embedding=embedding)
 
 
 def kind_of(card: Card) -> Kind:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import Trained, Which
+from ptapp_core.kinds.embed import Embed, Embedder
 from ptapp_core.kinds.kind import kind_in
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.nn.finite import refuse_not_finite
@@ -20,6 +22,7 @@ from ptapp_vision.answers import Mask, mask_of, shares_of
 from ptapp_vision.card import About
 from ptapp_vision.data.image import Square, Unreadable, read_square, shown, square_of, whole_image
 from ptapp_vision.kinds import Segment
+from ptapp_vision.models.own import OwnNetwork
 from ptapp_vision.models.whole import rebuild
 from ptapp_vision.serving import Images
 
@@ -38,6 +41,7 @@ class Predictor:
         card = trained.about.model
         if card.name == "autoencoder":
             raise UserError(f"{run}: an autoencoder has no classes; see its report, or export it")
+        self.run = run
         self.drawn = trained.about.drawn
         """Whether the model learned from pictures that the program drew."""
         self.model = runtime.place(trained.load(rebuild))
@@ -54,7 +58,7 @@ class Predictor:
         classify: the likeliest `class`, its `confidence`, and the `probabilities` of all classes by name; multilabel:
         the `labels` that reach their thresholds, and the `probabilities`; regress: the `values` by name; segment: the
         `shares` of the classes by name, and the `mask`, uint8 (height, width) of class numbers, as large as the image;
-        several targets: `targets`, the answer of each by its name.
+        several targets: `targets`, the answer of each by its name; embed: the `vector`, of length 1.
         With `faces` it is {"faces": [...]}, from left to right: each has a `box` (left, top, width, height in pixels of
         the upright image), an `angle` (degrees by which the head is turned clockwise), and what is said above.
 
@@ -91,6 +95,39 @@ class Predictor:
         with self._runtime.autocast():
             outputs = self.model(pixels.to(self._runtime.device))
         return refuse_not_finite(self.kind(outputs.cpu()))
+
+    def embed(self, images: Sequence[Picture]) -> npt.NDArray[np.float32]:
+        """A vector of length 1 for each image, float32 (N, K): as a run of `--task embed` learned it, else the features
+        that the last layers of the network take.
+
+        Raises UserError for an image that cannot be read, and for a run of masks, or of a network of your own that
+        did not learn to embed.
+        """
+        if isinstance(images, str | Path):
+            raise UserError("`embed` takes a list: give [file] for a single one")
+        found = []
+        for start in range(0, len(images), self.images.batch):
+            some = images[start : start + self.images.batch]
+            squares = [self._square(image, place) for place, image in enumerate(some, start=start)]
+            found.append(self.vectors(torch.from_numpy(np.stack([square.pixels for square in squares]))))
+        return np.concatenate(found) if found else np.empty((0, 0), np.float32)
+
+    @torch.no_grad()
+    def vectors(self, pixels: Tensor) -> npt.NDArray[np.float32]:
+        """uint8 (N, channels, size, size) -> vectors (N, K), as `embed` gives them."""
+        with self._runtime.autocast():
+            found: Tensor = self._embedder(pixels.to(self._runtime.device))
+        return refuse_not_finite(found.cpu()).numpy()
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        if isinstance(self.kind, Segment):
+            raise UserError(f"{self.run}: has a class for each pixel and no vector of an image; take another run")
+        if isinstance(self.model.network, OwnNetwork) and not isinstance(self.kind, Embed):
+            raise UserError(
+                f"{self.run}: nothing says where the head of a network of your own begins; train it with --task embed"
+            )
+        return Embedder(self.model, f"network.{self.model.network.head_prefix.rstrip('.')}")
 
     def _answer_faces(self, images: Sequence[Picture]) -> list[dict[str, Any]]:
         from ptapp_vision.faces.detect import detector_of, find

@@ -18,7 +18,7 @@ from ptapp_vision.models.whole import Pixels, pixel_statistics
 
 def build_model(settings: TrainVision, data: Splits, weights: Weights | None) -> tuple[Pixels, Card]:
     """The model with the statistics of the pixels that its weights expect, and what it takes to build it again."""
-    kind = kind_for(settings.kind, data.classes, data.train.labels)
+    kind = kind_for(settings.kind, data.classes, data.train.labels, embedding=settings.embedding)
     if weights is not None and weights.card is not None and weights.widths is not None:
         weights.refuse_other_outputs(kind_of(weights.card).outputs, kind.outputs)
     card = card_of(settings, data, kind, weights=weights)

@@ -35,8 +35,8 @@ class Draws:
         unit: Tensor = upper(self.bits(name, *shape)).to(torch.float32) * 2.0**-24
         return unit * (high - low) + low if (low, high) != (0.0, 1.0) else unit
 
-    def integers(self, name: str, high: int, *shape: int) -> Tensor:
-        """Uniform int64 in [0, high), high < 2**24, shape (n, *shape)."""
+    def integers(self, name: str, high: int | Tensor, *shape: int) -> Tensor:
+        """Uniform int64 in [0, high), shape (n, *shape); high < 2**24, one for all or int64 that broadcasts to it."""
         numbers: Tensor = (upper(self.bits(name, *shape)) * high) >> 24
         return numbers
 

@@ -61,6 +61,8 @@ class Loader:
         transform: called with (batch, draws) on the batch's own device; `draws` are the samples' random numbers.
         sampling: shape (N,); samples are drawn with replacement in this proportion instead of each once an epoch.
         order: takes a generator, seeded with (seed, epoch), to the order of an epoch, int64 (N,); else it is random.
+        companions: takes samples, int64 (n,), and their random numbers to P others each, int64 (n, P), that come with
+            them. A batch then holds n * (1 + P) samples: first the n, then the first companion of each, and so on.
         names: what sample i is called in messages.
     """
 
@@ -75,6 +77,7 @@ class Loader:
         transform: Callable[[Batch, Draws], Batch] | None = None,
         sampling: Tensor | None = None,
         order: Callable[[torch.Generator], Tensor] | None = None,
+        companions: Callable[[Tensor, Draws], Tensor] | None = None,
         names: Sequence[str] = (),
         workers: int = 0,
     ) -> None:
@@ -87,6 +90,7 @@ class Loader:
         self._data, self._batch_size, self._runtime = data, batch_size, runtime
         self._seed, self._accumulate, self._transform = seed, accumulate, transform
         self._sampling, self._own_order, self._names, self._workers = sampling, order, names, workers
+        self._companions = companions
         self._epoch = self._step = 0
 
     def __iter__(self) -> Iterator[Batch | None]:
@@ -142,11 +146,18 @@ class Loader:
             order = self._order(epoch)
             for samples in order[step * self._batch_size :].split(self._batch_size):
                 if self._accumulate * world == 1:
-                    yield epoch, samples
+                    yield epoch, self._accompanied(epoch, samples)
                     continue
                 for micro in samples.tensor_split(self._accumulate):
-                    yield epoch, micro.tensor_split(world)[rank]
+                    yield epoch, self._accompanied(epoch, micro.tensor_split(world)[rank])
             step = 0
+
+    def _accompanied(self, epoch: int, samples: Tensor) -> Tensor:
+        """The samples, int64 (n,), and then their companions."""
+        if self._companions is None:
+            return samples
+        drawn = self._companions(samples, Draws(self._seed, epoch, samples))
+        return torch.cat([samples, drawn.T.flatten()])
 
     def _read(self, epoch: int, step: int) -> Iterator[tuple[int, Tensor, Batch | None]]:
         shares = self._shares(epoch, step)

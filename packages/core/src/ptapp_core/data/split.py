@@ -157,6 +157,7 @@ def assign(samples: Samples, known: Known, division: Division | None) -> Assigne
     if division.fold is not None:
         dividing.test_a_fold(division.fold)
     dividing.draw_what_is_missing()
+    dividing.keep_rare_classes()
     copies = dividing.copies()
     # The samples of a run are compared with its record instead, and what was added to its data is only measured.
     if division.before is None:
@@ -174,6 +175,7 @@ class _Dividing:
         self.samples, self.known, self.division = samples, known, division
         self.parts: list[SplitName | None] = list(known.parts) or ["train"] * len(samples)
         self.drawn: list[SplitName] = []
+        self.rare: list[int] = []
         if "train" not in self.parts:
             found = " and ".join(sorted(set(known.parts)))
             raise UserError(f"{known.where}: all its samples are of {found}, none of train")
@@ -271,13 +273,46 @@ class _Dividing:
                     self.parts[row] = split
                     wanted[self.known.label(row)] -= 1
 
+    def keep_rare_classes(self) -> None:
+        """Leaves in train the samples of classes of which train or a drawn split would have none, in whole groups.
+
+        Not of a run, whose samples have their splits, and not where less than two classes would be measured.
+        """
+        if not self.known.labels or not self.drawn or self.division.before is not None or not self._lacking(self.parts):
+            return
+        parts, rare = list(self.parts), set[int]()
+        keys = [self.samples.key(row) for row in range(len(parts))]
+        while lacking := self._lacking(parts) - rare:  # a group that stays may be all that another class had
+            rare |= lacking
+            kept = {key for row, key in enumerate(keys) if self.known.label(row) in rare}
+            parts = ["train" if part in self.drawn and keys[row] in kept else part for row, part in enumerate(parts)]
+        measured = [{self.known.label(row) for row, own in enumerate(parts) if own == split} for split in self.drawn]
+        if all(len(labels) > 1 for labels in measured):
+            self.parts, self.rare = parts, sorted(rare)
+
+    def _lacking(self, parts: Sequence[SplitName | None]) -> set[int]:
+        """The classes of which train, or a split that was drawn, has no sample."""
+        found = {split: {self.known.label(row) for row, own in enumerate(parts) if own == split} for split in SPLITS}
+        return {label for split in ("train", *self.drawn) for label in set().union(*found.values()) - found[split]}
+
     def note(self) -> str:
         """How the splits came about, for the console."""
         if not self.drawn:
             idle = self.division.how == "exact" and self.division.before is None
             return "--split exact does nothing here: the data brings all its splits" if idle else ""
         shares = "exact shares of each class" if self.division.how == "exact" else "approximate shares"
-        return f"{' and '.join(self.drawn)} drawn from train ({shares}, seed {self.division.seed})"
+        return f"{' and '.join(self.drawn)} drawn from train ({shares}, seed {self.division.seed}){self._on_rare()}"
+
+    def _on_rare(self) -> str:
+        """What is said of classes that stay in train."""
+        if not self.rare:
+            return ""
+        names = ", ".join(repr(self.known.classes[label]) for label in self.rare[:_SHOWN])
+        names += ", ..." if len(self.rare) > _SHOWN else ""
+        count = f"{len(self.rare):,} of {self.known.kinds:,} classes"
+        exact = "" if self.division.how == "exact" else "; --split exact divides those that have samples enough"
+        left = f"all of their samples stay in train, and none is in {' or '.join(self.drawn)}"
+        return f"; {count} ({names}) are too rare to divide: {left}{exact}"
 
     def refuse_empty(self) -> None:
         """Refuses a division in which a class has no training sample, or none in a split that was drawn."""
@@ -290,7 +325,7 @@ class _Dividing:
         divided: tuple[SplitName, ...] = ("train", *self.drawn)
         for label, total in totals.items():
             lacking = [split for split in divided if total and not counts[split, label]]
-            if not lacking:
+            if not lacking or (label in self.rare and counts["train", label]):
                 continue
             whose = f"{where}: class {known.classes[label]!r}" if known.labels else f"{where}: the data"
             if not (own := sum(counts[split, label] for split in divided)):

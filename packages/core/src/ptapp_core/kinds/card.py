@@ -34,6 +34,7 @@ class OutputsCard(Typed):
         "multilabel": "labels",
         "regress": "targets",
         "multitask": "tasks",
+        "embed": "classes",
     }
     """The field with the names of the outputs, by the kind."""
 
@@ -43,6 +44,8 @@ class OutputsCard(Typed):
     targets: Names = ()
     mean: Listed[float] = ()
     std: Listed[Annotated[float, Field(gt=0)]] = ()
+    vector_size: Size | None = None
+    """How many numbers an embedding has."""
 
     @property
     def has_outputs(self) -> bool:
@@ -59,6 +62,8 @@ class OutputsCard(Typed):
             raise ValueError("classes, labels or targets are missing")
         if not is_own(self.kind) and not len(self.targets) == len(self.mean) == len(self.std):
             raise ValueError("targets, mean and std differ in length")
+        if (self.kind == "embed") != (self.vector_size is not None):
+            raise ValueError("vector_size is there for the kind embed alone")
         return self
 
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from ptapp_core.data.draws import Draws
 from ptapp_core.data.loader import Batch, Data, each_once
 from ptapp_core.errors import UserError, counted
 from ptapp_core.kinds.card import OutputsCard
@@ -174,6 +175,13 @@ class Kind(nn.Module, ABC):
     def task(self, model: nn.Module, loss: nn.Module) -> Task:
         """What is minimised."""
         return Supervised(model, loss)
+
+    def companions(self, target: Tensor) -> Callable[[Tensor, Draws], Tensor] | None:
+        """Which other training samples come with each, as `data.loader.Loader` takes it; None: none do.
+
+        `target` is that of the training samples, int64 (N,) or float (N, K).
+        """
+        return None
 
     def mixable(self, target: Tensor) -> Tensor:
         """The targets as MixUp mixes them: (N, K) float32; raises UserError for classes, of which it takes shares."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from ptapp_core.data.targets import PartNames, Wanted
 from ptapp_core.kinds.card import KindCard, OutputsCard
 from ptapp_core.kinds.classify import Classify
+from ptapp_core.kinds.embed import Embed
 from ptapp_core.kinds.kind import VectorKind
 from ptapp_core.kinds.multilabel import Multilabel
 from ptapp_core.kinds.multitask import Multitask
@@ -15,11 +16,16 @@ from ptapp_core.kinds.regress import Regress
 from ptapp_core.settings.own import is_own
 from ptapp_core.settings.supervised import SupervisedSettings
 
-KINDS: dict[str, type[VectorKind]] = {kind.name: kind for kind in (Classify, Multilabel, Regress)}
+KINDS: dict[str, type[VectorKind]] = {kind.name: kind for kind in (Classify, Multilabel, Regress, Embed)}
 
 
-def kind_for(name: str, names: Sequence[str], targets: Tensor) -> VectorKind:
-    """The kind of some data: `names` of its outputs, and the training targets, int64 (N,) or float64 (N, K)."""
+def kind_for(name: str, names: Sequence[str], targets: Tensor, *, embedding: int = 128) -> VectorKind:
+    """The kind of some data: `names` of its outputs, and the training targets, int64 (N,) or float64 (N, K).
+
+    `embedding` is how many numbers a vector has that is learned of a class.
+    """
+    if name == Embed.name:
+        return Embed(names, embedding)
     if isinstance(names, PartNames):
         own = zip(names.parts, targets.split([part.width for part in names.parts], 1), strict=True)
         return Multitask(names.titles, [kind_for(part.kind, part.names, columns) for part, columns in own])
@@ -42,6 +48,9 @@ def wanted_of(settings: SupervisedSettings, found: Sequence[str] = ()) -> Wanted
 
     `found` are the target's columns where the user named none.
     """
-    task = own_kind(settings.task).like if is_own(settings.task) else settings.task
+    if is_own(settings.task):
+        task = own_kind(settings.task).like
+    else:
+        task = KINDS[settings.task].like if settings.task in KINDS else settings.task
     wanted = Wanted.of(task, settings.label_column)
     return wanted if wanted.columns else Wanted(wanted.kind, tuple(found))

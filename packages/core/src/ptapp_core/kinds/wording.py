@@ -45,6 +45,11 @@ def rounded(row: Sequence[float], std: Sequence[float]) -> list[float]:
     return [round(value, 6 - floor(log10(spread))) for value, spread in zip(row, std, strict=True)]
 
 
+def vector_answer(row: Sequence[float]) -> dict[str, Any]:
+    """The `vector`, to a millionth."""
+    return {"vector": [round(value, 6) for value in row]}
+
+
 def targets_answer(answers: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     """`targets`: the answer of each of several targets by its name."""
     return {"targets": dict(answers)}
@@ -60,7 +65,7 @@ def refuse_not_finite(answers: npt.NDArray[Any]) -> npt.NDArray[Any]:
 class _Target(Typed):
     """What the card of an export says of the outputs of one target (`Kind.use`), by which they are put into words."""
 
-    kind: Literal["classify", "multilabel", "regress"]
+    kind: Literal["classify", "multilabel", "regress", "embed"]
     classes: Names = ()
     labels: Names = ()
     thresholds: Listed[float] = ()
@@ -69,7 +74,7 @@ class _Target(Typed):
 
     @model_validator(mode="after")
     def _outputs_have_names(self) -> Self:
-        called = {"classify": "classes", "multilabel": "labels", "regress": "targets"}[self.kind]
+        called = {"multilabel": "labels", "regress": "targets"}.get(self.kind, "classes")
         if not getattr(self, called):
             raise ValueError(f"{called} are missing")
         if len(self.thresholds) != len(self.labels):
@@ -84,6 +89,8 @@ class _Target(Typed):
                 return class_answer(self.classes, row)
             case "multilabel":
                 return labels_answer(self.labels, self.thresholds, row)
+            case "embed":
+                return vector_answer(row)
         return numbers_answer(self.targets, self.std, row)
 
 

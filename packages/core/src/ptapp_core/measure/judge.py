@@ -11,8 +11,11 @@ from torch import Tensor
 
 from ptapp_core.measure.label_metrics import label_metrics
 from ptapp_core.measure.number_metrics import number_metrics
+from ptapp_core.measure.retrieval import nearest, queries
 
 _NEAR = 0.1  # deviations of the targets within which two numbers are one answer
+
+_ALIKE = 0.99  # cosine from which on two vectors are one answer
 
 
 class Judge(ABC):
@@ -122,6 +125,25 @@ class OfNumbers(Judge):
     def agreement(self, one: Tensor, other: Tensor) -> float:
         """The share of the samples whose numbers (N, K) all lie within a tenth of a deviation of each other."""
         return _share(((one - other).abs() <= _NEAR * self._std).all(1))
+
+
+class OfVectors(Judge):
+    """Embeddings: answers (N, K) of length 1, targets are classes (N,) int64."""
+
+    figure: ClassVar[str] = "recall at 1"
+
+    def score(self, kept: Tensor, target: Tensor) -> float:
+        """The share of vectors (N, K) whose nearest neighbour is of their class, where there is another one."""
+        own = queries(target)
+        return _share((target[nearest(kept.float()).row] == target)[own])
+
+    def chance(self, target: Tensor) -> float:
+        """The share of the commonest class of targets (N,)."""
+        return (target.bincount().max() / len(target)).item()
+
+    def agreement(self, one: Tensor, other: Tensor) -> float:
+        """The share of the samples whose two vectors, (N, K) both, have a cosine of 0.99 or more."""
+        return _share((one * other).sum(1) >= _ALIKE)
 
 
 class OfActions(Judge):

@@ -1,8 +1,9 @@
-"""Pictures of what a multi-label model or a regression says of a whole set."""
+"""Pictures of what a model of labels, numbers or embeddings says of a whole set."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -13,6 +14,8 @@ from ptapp_core.measure.report import BLUE, GREY, INK, ORANGE, clip, save
 _MOST = 24  # panels of a picture
 _DOTS = 4000  # samples that are drawn, evenly chosen
 _NAME = 24  # characters of a name above a panel
+_COLOURS = (BLUE, ORANGE, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000", GREY, "#7A3E9D")
+"""Of classes: the eight of Okabe and Ito (2008), a grey and a violet."""
 
 
 def precision_recall(
@@ -49,6 +52,36 @@ def against_truth(values: Tensor, target: Tensor, names: Sequence[str], *, out: 
         axes.plot(ends, ends, color=GREY, linewidth=1)
         axes.scatter(true, said, s=9, color=BLUE, alpha=0.35, linewidths=0)
         _name(axes, names[which], "true", "predicted")
+    return save(figure, out)
+
+
+def in_a_plane(vectors: Tensor, target: Tensor, names: Sequence[str], *, out: Path, title: str) -> Path:
+    """Draw vectors, float32 (N, K), in the plane of their two principal components, and write it as PNG.
+
+    The classes, (N,) int64, have colours; of many the commonest are drawn.
+    """
+    often = target.bincount().argsort(descending=True, stable=True)[: len(_COLOURS)].sort().values
+    rows = torch.isin(target, often).nonzero().flatten()
+    rows = rows[:: -(-len(rows) // _DOTS)]
+    centred = vectors.double() - vectors.double().mean(0)
+    spread, axes_of = torch.linalg.eigh(centred.T @ centred)  # ascending
+    places, shares = centred[rows] @ axes_of[:, -2:].flip(1), spread[-2:].flip(0) / spread.sum().clamp(min=1e-12)
+    figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+    axes = figure.subplots()
+    for colour, label in zip(_COLOURS, often.tolist(), strict=False):
+        own = places[target[rows] == label]
+        axes.scatter(
+            own[:, 0].numpy(),
+            own[:, 1].numpy(),
+            s=9,
+            color=colour,
+            alpha=0.5,
+            linewidths=0,
+            label=clip(names[label], _NAME),
+        )
+    _name(axes, title, *(f"principal component {n}, {share:.0%} of the variance" for n, share in enumerate(shares, 1)))
+    for text in axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9).get_texts():
+        text.set_parse_math(False)
     return save(figure, out)
 
 

@@ -129,6 +129,22 @@ class TripletMargin(nn.Module):
         return functional.triplet_margin_loss(anchor, positive, negative, self.margin, reduction="sum")
 
 
+class Contrastive(nn.Module):
+    """½ d(a, p)² + ½ max(0, margin - d(a, n))² of embeddings (N, D) (Hadsell et al. 2006, "Dimensionality reduction by
+    learning an invariant mapping"), with one pair of each kind for an anchor."""
+
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        """(N, D) three times -> the summed loss, float32 ()."""
+        anchor = wide(anchor)
+        near = functional.pairwise_distance(anchor, wide(positive))
+        far = functional.pairwise_distance(anchor, wide(negative))
+        return 0.5 * (near.square() + (self.margin - far).clamp(min=0).square()).sum()
+
+
 class MultiTask(nn.Module):
     """The weighted sum of losses, each of its own pair of outputs and targets."""
 
@@ -197,6 +213,7 @@ LOSSES: dict[str, Callable[..., nn.Module]] = {
     "l1": lambda: Elementwise(functional.l1_loss),
     "huber": lambda delta=1.0: Elementwise(functional.huber_loss, delta=delta),
     "triplet": TripletMargin,
+    "contrastive": Contrastive,
 }
 
 

@@ -79,7 +79,7 @@ class SupervisedSettings(TrainSettings):
     @property
     def smooths(self) -> bool:
         """Whether a loss smooths labels."""
-        others = ("multilabel", "regress")
+        others = ("multilabel", "regress", "embed")
         return any(not (kind in others or is_own(kind) or (loss and is_own(loss))) for kind, loss in self.tasks)
 
     @property

@@ -259,7 +259,7 @@ class TrainSettings(JobSettings):
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
     only: ClassVar[tuple[Only, ...]] = (*JobSettings.only, *OF_DATA)
 
-    data: str | None = option(None, "path or name of the data; none: built-in generated data", group="Data")
+    data: str | None = option(None, "path or name of the data; none: generated data", group="Data")
     batch_size: int = option(
         64, "samples per optimizer step, over all ranks and micro-batches", group="Data", short="-b", ge=1
     )

@@ -63,6 +63,13 @@ class Texts:
         return batch
 
     @property
+    def targets(self) -> Tensor:
+        """The target of each sample, int64 (N,) or float32 (N, K), where it has one as a whole."""
+        column = self.columns["target"]
+        assert isinstance(column, Tensor)
+        return column
+
+    @property
     def lengths(self) -> Tensor:
         """Tokens of each sample over its ragged columns, int64 (N,); targets of tokens are no tokens."""
         ragged = {name: column.lengths for name, column in self.columns.items() if isinstance(column, Ragged)}

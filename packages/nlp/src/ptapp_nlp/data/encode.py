@@ -2,22 +2,26 @@
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ptapp_core.data.draws import Draws
+from ptapp_core.data.loader import Batch
 from ptapp_core.errors import UserError, placed
 from ptapp_core.measure.results import class_numbers
 from ptapp_nlp.chat import ChatForm
 from ptapp_nlp.data.batches import Ragged, Texts
+from ptapp_nlp.data.long import read_long
 from ptapp_nlp.data.spelling import spelled
 from ptapp_nlp.data.splits import Examples, TextPer
 from ptapp_nlp.data.tokens import EOS, Tokens, whole_lengths
 from ptapp_nlp.data.windows import Piece
 from ptapp_nlp.entities import mark_entities, to_bio
+from ptapp_nlp.recipes import Long
 
 IGNORED = -100
 """The target of a token that has none: padding, or a later part of a tagged word."""
@@ -108,9 +112,41 @@ def _named(blocks: Sequence[object]) -> list[str]:
     return [f"block {number}" for number in range(1, len(blocks) + 1)]
 
 
-def with_targets(examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int) -> Texts:
-    """Texts or pairs with a target each, int64 (N,) or float32 (N, K), as a data set."""
-    return Texts({"input": Ragged(tokens.encode(examples.source, limit), tokens.pad), "target": targets})
+@dataclass(frozen=True)
+class Windows:
+    """The windows of texts that are read in such."""
+
+    texts: Texts
+    """Each window as a sample, with the target of its text."""
+    owner: Tensor
+    """The text of each window, int64 (M,), in the order of the texts."""
+
+    def drawn(self) -> Callable[[Batch, Draws], Batch]:
+        """What puts in the place of each text of a batch one of its windows, each as likely as the others."""
+        count = self.owner.bincount()
+        first, column = count.cumsum(0) - count, self.texts.columns["input"]
+        assert isinstance(column, Ragged)
+
+        def transform(batch: Batch, draws: Draws) -> Batch:
+            own = count.to(batch["index"].device)[batch["index"]]
+            rows = first[batch["index"].cpu()] + draws.integers("window", own).cpu()
+            return {**batch, "input": column.gather(rows).to(batch["input"].device)}
+
+        return transform
+
+
+def with_targets(
+    examples: Examples, targets: Tensor, tokens: Tokens, *, limit: int, long: Long = "truncate"
+) -> tuple[Texts, Windows | None]:
+    """Texts or pairs with a target each, int64 (N,) or float32 (N, K), as a data set; where long ones are read in
+    windows it has the first of each, and all of them come beside it."""
+    rows, owners = read_long(tokens, examples.source, limit=limit, how=long)
+    if long != "windows":
+        return Texts({"input": Ragged(rows, tokens.pad), "target": targets}), None
+    owner = torch.tensor(owners, dtype=torch.int64)
+    firsts = [row for place, row in enumerate(rows) if not place or owners[place - 1] != owners[place]]
+    windows = Texts({"input": Ragged(rows, tokens.pad), "target": targets[owner]})
+    return Texts({"input": Ragged(firsts, tokens.pad), "target": targets}), Windows(windows, owner)
 
 
 def with_known_tags(examples: Examples, classes: Sequence[str]) -> Examples:
@@ -173,6 +209,8 @@ class Cut:
     limit: int
     pairs: bool = False
     """Whether the texts are pairs, whose longer text is cut."""
+    long: Long = "truncate"
+    """What is read of them."""
 
     def line(self, which: str = "", most: int | None = None) -> str | None:
         """A line that says how many texts are cut, and by how much; None where none is.
@@ -183,15 +221,26 @@ class Cut:
         if not lost:
             return None
         what = "pairs are cut in their longer text" if self.pairs else "texts are cut"
-        said = f"{lost:,} of {len(self.lengths):,} {which}{what} to {self.limit:,} tokens"
+        if self.long == "windows":
+            what = "texts are read in windows"
+        to = "of" if self.long == "windows" else "to"
+        said = f"{lost:,} of {len(self.lengths):,} {which}{what} {to} {self.limit:,} tokens"
+        said += ", their beginning and their end" if self.long == "head-tail" else ""
         said += f" (the longest has {longest:,})"
-        if most is None or most <= self.limit:
+        if most is None or most <= self.limit or self.long == "windows":
             return said
         return f"{said}; give --max-length {min(longest, most)} to keep {'all' if longest <= most else 'more'}"
 
 
 def cut_of(
-    task: str, examples: Examples, texts: Texts, *, tokens: Tokens, limit: int, chat: ChatForm | None = None
+    task: str,
+    examples: Examples,
+    texts: Texts,
+    *,
+    tokens: Tokens,
+    limit: int,
+    chat: ChatForm | None = None,
+    long: Long = "truncate",
 ) -> Cut:
     """How many of the examples that became `texts` are cut; a translation counts by its longer side, a generator's text
     where it is an answer or a chat, with all that is read before it."""
@@ -217,7 +266,7 @@ def cut_of(
         longest = [max(pair) for pair in zip(longest, lengths, strict=True)]
         if task != "translate":
             break
-    return Cut(longest, limit, pairs=len(examples) > 0 and isinstance(examples.source[0], tuple))
+    return Cut(longest, limit, pairs=len(examples) > 0 and isinstance(examples.source[0], tuple), long=long)
 
 
 def fallback_tag(classes: Sequence[str]) -> int:

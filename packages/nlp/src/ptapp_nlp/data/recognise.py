@@ -25,7 +25,7 @@ from ptapp_core.data.targets import (
 from ptapp_core.errors import UserError, counted, nearest
 from ptapp_core.jobs import division_of
 from ptapp_core.kinds.known import wanted_of
-from ptapp_nlp.config import SPELLED, SUPERVISED, TOKENS, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.data.answers import KINDS, holds_answers, read_told
 from ptapp_nlp.data.built_in import make
 from ptapp_nlp.data.columns import Columns, may_be_names
@@ -44,6 +44,7 @@ from ptapp_nlp.data.splits import Examples, Splits, TextPer, divide, in_order
 from ptapp_nlp.data.tables import Labelled, Table, join_texts, labelled, read_tables
 from ptapp_nlp.data.targets import reader
 from ptapp_nlp.entities import about_tags, scheme_of, to_bio
+from ptapp_nlp.recipes import SPELLED, SUPERVISED, TOKENS
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ def _tables(path: Path, files: dict[SplitName, Path], reading: Reading, bad: Bad
             unsaid = suffix_of(file) in ("", ".txt")
             why = " (each line of a .txt, or of a file without suffix, must have a tab)" if unsaid else ""
             raise UserError(f"{file}: of no known kind{why}; expected {expected(reading.task)}")
-    divided = reading.task in SUPERVISED and division is not None  # so a class of one text would be refused
+    divided = reading.task in SUPERVISED and division is not None  # so a class of one text is more likely a header
     first_train = sorted(files, key=lambda split: split != "train")  # whose columns the others must have
     read = read_tables(
         [files[split] for split in first_train], _columns(reading), reading.encoding, bad=bad, divided=divided

@@ -70,7 +70,8 @@ class Table(NamedTuple):
 def read_tables(files: Sequence[Path], columns: Columns, encoding: str, *, bad: Bad, divided: bool) -> list[Table]:
     """The columns that matter of every row of each file, as `labelled`; those of the first file, of the others too.
 
-    `divided`: a class of one text would be refused, so a header of unknown names is recognised in a single file too.
+    `divided`: a class of one text could not be measured, so a header of unknown names is recognised in a single file
+    too.
     """
     tables: list[Rows] = []
     for file in files:

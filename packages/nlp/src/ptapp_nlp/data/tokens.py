@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -185,13 +185,13 @@ class Tokens:
             return EOS
         return self.encode(["\n"], 1)[0][0]
 
-    def shipped(self, limit: int, *, eos: bool = False, begin: int | None = None) -> str:
+    def shipped(self, limit: int | None, *, eos: bool = False, begin: int | None = None) -> str:
         """A `tokenizer.json` that any program reads as this one does: with marks, a limit and padding.
 
         A special token's name in a text is text there too.
 
         Args:
-            limit: the most tokens, marks among them.
+            limit: the most tokens, marks among them; None: it does not cut.
             eos: an end mark goes after each text.
             begin: this token goes before each text, which keeps its last tokens and not its first.
         """
@@ -201,7 +201,8 @@ class Tokens:
             mark = {"id": "MARK", "ids": [number], "tokens": [own.id_to_token(number)]}
             single = "$A MARK" if begin is None else "MARK $A"
             own.post_processor = processors.TemplateProcessing(single=single, special_tokens=[mark])
-        own.enable_truncation(limit, direction="right" if begin is None else "left")
+        if limit is not None:
+            own.enable_truncation(limit, direction="right" if begin is None else "left")
         content = json.loads(own.to_str())
         model = set(own.get_vocab(with_added_tokens=False).values())
         content["added_tokens"] = [
@@ -221,6 +222,13 @@ class Tokens:
         added = eos and not self._ends_texts
         rows = [encoding.ids for encoding in self._cutting(limit - bos - added).encode_batch_fast(list(texts))]
         return [[self.start] * bos + (row or [self.unk] * (not eos)) + [self.end] * added for row in rows]
+
+    def parts(self, texts: Sequence[Text]) -> Iterator[tuple[list[int], list[int], list[int]]]:
+        """The marks before each text, its token numbers in full, and the marks after it."""
+        for encoding in self._cutting(sys.maxsize).encode_batch_fast(list(texts)):
+            text = [place for place, whose in enumerate(encoding.sequence_ids) if whose is not None]
+            first, stop = (text[0], text[-1] + 1) if text else (len(encoding.ids), len(encoding.ids))
+            yield encoding.ids[:first], encoding.ids[first:stop], encoding.ids[stop:]
 
     def encode_marked(self, text: str) -> Encoding:
         """A text, without marks around it, in which the name of a mark is that mark, as in the text of a template."""

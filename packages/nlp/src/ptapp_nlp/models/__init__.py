@@ -8,13 +8,13 @@ from ptapp_core.kinds.kind import Kind
 from ptapp_core.kinds.known import kind_of
 from ptapp_core.settings.own import is_own
 from ptapp_nlp.card import Card
-from ptapp_nlp.config import CAUSAL, SEQ2SEQ, SUPERVISED
 from ptapp_nlp.models.encoder import Encoder
 from ptapp_nlp.models.heads import Classifier, Tagger
 from ptapp_nlp.models.own import own_network
 from ptapp_nlp.models.recurrent import Cell, RecurrentEncoder, RecurrentLanguageModel
 from ptapp_nlp.models.spelled import SentenceTagger, SpelledEncoder
 from ptapp_nlp.models.transformer import LanguageModel, TransformerEncoder, Translator
+from ptapp_nlp.recipes import CAUSAL, SEQ2SEQ, SUPERVISED
 
 __all__ = ["Classifier", "LanguageModel", "RecurrentLanguageModel", "SentenceTagger", "Tagger", "Translator", "build"]
 

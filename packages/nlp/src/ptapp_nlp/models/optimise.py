@@ -9,8 +9,9 @@ from torch.optim import Optimizer
 from ptapp_core.errors import UserError
 from ptapp_core.jobs import optimizer_of as plain_optimizer
 from ptapp_core.nn.transformer import Layer
-from ptapp_nlp.config import SPELLED, TrainNLP
+from ptapp_nlp.config import TrainNLP
 from ptapp_nlp.models.own import OwnNetwork
+from ptapp_nlp.recipes import SPELLED
 
 _EMBEDDING = re.compile(r"embed(?!_out)|\bw[tp]e\b")
 _LAYER = re.compile(r"\.(?:layer|layers|h|block|blocks|albert_layers)\.(\d+)\.")
