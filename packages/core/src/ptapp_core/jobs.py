@@ -274,6 +274,7 @@ def run_of(
         about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
+        save_async=isinstance(settings, TrainSettings) and settings.save_async,
         origin={
             "model": card_digest(less_place(about["model"])),
             "about": {name: value for name, value in about.items() if name not in ("data", "model")},

@@ -34,15 +34,16 @@ def local(tensor: Tensor) -> Tensor:
     return own
 
 
-def gathered(state: Any, *, keep: bool) -> Any:
+def gathered(state: Any, *, keep: bool, copied: Callable[[Tensor], Tensor] | None = None) -> Any:
     """Plain data with all of each tensor in place of its shards, on the CPU; all ranks must ask for it.
 
-    Where a rank does not `keep` them it has None in their place, and the memory of one of them at a time.
+    Where a rank does not `keep` them it has None in their place, and the memory of one of them at a time. What is not
+    in shards stays the same tensor, unless it is `copied`.
     """
 
     def whole_of(tensor: Any) -> Any:
         if not is_shard(tensor):
-            return tensor
+            return copied(tensor) if copied else tensor
         found = tensor.detach().full_tensor()
         return found.cpu() if keep else None
 

@@ -251,7 +251,7 @@ class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {
-        *("epochs", "steps", "workers", "test", "parallel", "shard_ranks")
+        *("epochs", "steps", "workers", "test", "parallel", "shard_ranks", "save_async")
     }
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "data", "split", "folds", "model", "epochs", "patience")
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
@@ -298,6 +298,9 @@ class TrainSettings(JobSettings):
     eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
     test: bool = option(True, "measure on the test split at the end; --no-test: on val, as tuning must", group="Run")
     save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
+    save_async: bool = option(
+        False, "write checkpoints in the background, from a copy in memory, while the job goes on", group="Run"
+    )
 
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
