@@ -147,8 +147,9 @@ REFUSED = {
 
 
 def learn(
-    folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None, group: int | None = None
-) -> Optimizer:
+    folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None, group: int | None = None,
+    save_async: bool = False,
+) -> Optimizer:  # fmt: skip
     """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end.
 
     Of the ranks that are `sharded`, each `group` share a copy of the weights, or all do.
@@ -178,7 +179,7 @@ def learn(
         share = nn.functional.cross_entropy(logits, data["target"][own], reduction="sum").item()
         return {"loss": runtime.total(share)[0] / 17}
 
-    with Run(folder, runtime, resume=folder.exists(), keep=9) as run:
+    with Run(folder, runtime, resume=folder.exists(), keep=9, save_async=save_async) as run:
         if say is not None:
             run.say = say  # type: ignore[method-assign]
         try:
@@ -204,22 +205,27 @@ def held(optimizer: Optimizer) -> int:
 def digest(optimizer: Optimizer) -> str:
     """What differs where a bit of a rank's weights does."""
     own = [local(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    return sha256(b"".join(tensor.numpy().tobytes() for tensor in own)).hexdigest()
+    return sha256(b"".join(tensor.detach().numpy().tobytes() for tensor in own)).hexdigest()
 
 
 def main(words: list[str]) -> int:
     """Runs cases in folders of their names, and leaves what each rank held and said.
 
-    Each rank has a share, of all that there is, or of the copy of its pair of ranks where the first word is `pairs`.
+    Each rank has a share, of all that there is, or of the copy of its pair of ranks where the first word is `pairs`,
+    or all where that is `ddp`. Before it may stand `async`.
     """
-    pairs = words[0] == "pairs"
-    folder, *names = words[pairs:]
+    late = words[0] == "async"
+    form = words[late] if words[late] in ("pairs", "ddp") else ""
+    folder, *names = words[late + bool(form) :]
     rank = Runtime("cpu").rank
     for name in names:
         said: list[str] = []
         kept: dict[str, Any] = {}
         try:
-            optimizer = learn(Path(folder, name), name, sharded=True, say=said.append, group=2 if pairs else None)
+            optimizer = learn(
+                Path(folder, name), name, sharded=form != "ddp", say=said.append,
+                group=2 if form == "pairs" else None, save_async=late,
+            )  # fmt: skip
             kept = {"held": held(optimizer), "digest": digest(optimizer)}
         except UserError as error:
             said.append(str(error))
