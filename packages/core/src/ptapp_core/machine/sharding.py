@@ -35,10 +35,10 @@ def local(tensor: Tensor) -> Tensor:
 
 
 def gathered(state: Any, *, keep: bool, copied: Callable[[Tensor], Tensor] | None = None) -> Any:
-    """Plain data with all of each tensor in place of its shards, on the CPU; all ranks must ask for it.
+    """Plain data with all of each tensor, of any shape and dtype, in place of its shards, on the CPU.
 
-    Where a rank does not `keep` them it has None in their place, and the memory of one of them at a time. What is not
-    in shards stays the same tensor, unless it is `copied`.
+    All ranks must ask for it. Where a rank does not `keep` them it has None in their place, and the memory of one of
+    them at a time. What is not in shards stays the same tensor, unless it is `copied`.
     """
 
     def whole_of(tensor: Any) -> Any:
