@@ -76,16 +76,20 @@ def test_they_are_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert files_of(tmp_path / "True") == files_of(tmp_path / "False")
 
 
-@pytest.mark.parametrize(("form", "ranks"), [("ddp", 2), ("", 2), ("pairs", 4)], ids=["ddp", "fsdp", "hsdp"])
-def test_so_they_are_of_several_ranks(form: str, ranks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("form", "ranks", "names"),
+    [("ddp", 2, ["adamw", "sgd"]), ("", 2, ["adamw", "sgd"]), ("pairs", 4, ["adamw"]), ("tensor 2", 2, ["heads"])],
+    ids=["ddp", "fsdp", "hsdp", "tensor"],
+)
+def test_so_they_are_of_several_ranks(form: str, ranks: int, names: list[str], tmp_path: Path) -> None:
     for late in ("", "async"):
         folder = tmp_path / (late or "now")
         folder.mkdir()
-        words = [word for word in (late, form, str(folder), "adamw", "sgd") if word]
+        words = [word for word in (late, form, str(folder), *names) if word]
         imports = ("core.shards_job", "torch.distributed.fsdp")
         done = process(words, ranks=ranks, function="core.shards_job:main", imports=imports)
         assert done.returncode == 0, done.stderr
-    for name in ("adamw", "sgd"):
+    for name in names:
         assert files_of(tmp_path / "async" / name)
         assert files_of(tmp_path / "async" / name) == files_of(tmp_path / "now" / name)
 

@@ -25,7 +25,7 @@ class BatchSettings(SomeSteps):
         (
             *("batch_size", "lr", "backbone_lr", "lr_scale", "lr_base_batch", "schedule", "warmup", "milestones"),
             *("lr_gamma", "power", "epochs", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
-            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel"),
+            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel", "tensor"),
             *("sync_batchnorm", "save_async", "began_with"),
         )
     )
