@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp")
     words = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         found = measure(words.rounds, words.parallel == "fsdp", Path(folder))
     for name, rows in found.items():
         seconds, after = (statistics.median(column) for column in zip(*rows, strict=True))

@@ -72,7 +72,7 @@ class Update:
         for parameter in self._parameters:
             parameter.grad = None
 
-    def _held(self) -> list[float] | None:
+    def _held(self) -> list[int] | None:
         """Of each gradient, by how many ranks of a group all of it is held; None where each rank holds its own part."""
         if self._runtime.tensor_ranks == 1:
             return None
@@ -100,7 +100,7 @@ class Update:
         steps.add_(flag)
 
 
-def _clip(gradients: list[Tensor], limit: float, runtime: Runtime, *, held: list[float] | None) -> Tensor:
+def _clip(gradients: list[Tensor], limit: float, runtime: Runtime, *, held: list[int] | None) -> Tensor:
     """The global norm, over all ranks, to which the gradients are scaled down where it is above the limit.
 
     The same bits as `torch.nn.utils.clip_grad_norm_`, which takes twice as long for a small model: it sorts gradients
