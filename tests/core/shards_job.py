@@ -20,6 +20,7 @@ from ptapp_core.loop.milestones import Diverged
 from ptapp_core.loop.optim import build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.sharding import held_by, local, unshard
+from ptapp_core.nn.attention import MultiHeadAttention
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.nn.transformer import Stack
 from ptapp_core.plan import Plan
@@ -66,6 +67,19 @@ class Translating(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         memory = self.encoder(self.table(words), keep=words > 0)
         return nn.functional.linear(self.decoder(self.table(words), memory, causal=True).mean(1), self.table.weight)
+
+
+class ByName(nn.Module):
+    """Words (N, L) to a word (N, 5), by an attention that gets its memory by name, or, `apart`, is not called."""
+
+    def __init__(self, *, apart: bool = False) -> None:
+        super().__init__()
+        self.table, self.attention, self.apart = nn.Embedding(5, 8), MultiHeadAttention(8, 4), apart
+
+    def forward(self, words: Tensor) -> Tensor:
+        x = self.table(words)
+        mixed = self.attention.with_maps(x)[0] if self.apart else self.attention(x, memory=x.sin())
+        return nn.functional.linear(mixed.mean(1), self.table.weight)
 
 
 def plain(width: int = 9) -> nn.Module:
@@ -156,6 +170,8 @@ TENSOR = {
     "heads": Case(Translating, average="ema", clip=0.05),
     "heads sgd": Case(Translating, "sgd", accumulate=3, clip=0.5, average="swa"),
     "heads dropout": Case(lambda: Translating(0.3)),
+    "heads by name": Case(ByName, "sgd"),
+    "heads apart": Case(lambda: ByName(apart=True)),  # which is refused
 }
 """Those of layers that ranks compute together."""
 REFUSED = {
@@ -187,7 +203,7 @@ def learn(
     words = torch.randint(0, 5, (17, 4), generator=generator)
     # batches of 8, 8 and 1: a single rank has the sample of the last
     data = {
-        "input": words if isinstance(network, Recurrent | Attentive | Translating) else words.float(),
+        "input": words if isinstance(network, Recurrent | Attentive | Translating | ByName) else words.float(),
         "target": words[:, 2],
     }
     if name.endswith("infinite") and runtime.rank == 1:

@@ -20,7 +20,7 @@ from ptapp_core.settings.train import TrainSettings
 
 pytestmark = pytest.mark.slow
 
-ALIKE = ("heads", "heads sgd")
+ALIKE = ("heads", "heads sgd", "heads by name")
 
 
 def on_ranks(folder: Path, *names: str, ranks: int = 2, tensor: int = 2, **options: Any) -> int:
@@ -138,6 +138,9 @@ def test_what_cannot_be_divided_is_one_line(two: Path, tmp_path: Path) -> None:
     for rank in (0, 1):
         (line,) = told(two, "adamw", rank)["said"]
         assert line == "--tensor divides the layers of a transformer, and this network has none: leave it out"
+        (line,) = told(two, "heads apart", rank)["said"]
+        assert "the ranks that compute together have losses of" in line
+        assert "in another way than by calling them" in line
     on_ranks(tmp_path, "transformer", ranks=4, tensor=4)
     assert told(tmp_path, "transformer", 3)["said"] == ["--tensor 4: 2 heads cannot be divided among 4 ranks"]
     with pytest.raises(UserError, match="--tensor 2: 1 ranks are no groups of 2"):

@@ -9,6 +9,7 @@ what computes are plain tensors, this rank's part of each.
 
 from collections.abc import Callable, Mapping
 from copy import deepcopy
+from math import isfinite
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -63,6 +64,7 @@ class Divided(nn.Module):
         self._runtime, self._mesh = runtime, mesh_of(runtime)
         self._ranks = self._mesh if self._mesh.ndim == 1 else self._mesh["shares"]
         self._added: set[int] = set()
+        self._compared = False
 
     def cut(self) -> dict[int, nn.Parameter]:
         """Takes this rank's parts of the parameters, which are returned by the ids of the whole ones."""
@@ -81,7 +83,7 @@ class Divided(nn.Module):
             places |= {id(part.get_parameter(name)): cut_in_stripes(count) for name, count in part.by_outputs.items()}
             places |= {id(part.get_parameter(name)): Shard(1) for name in part.by_inputs}
             added.add(id(part.get_parameter(part.added)))
-            part.register_forward_pre_hook(self._enter)
+            part.register_forward_pre_hook(self._enter, with_kwargs=True)
             part.register_forward_hook(self._leave)
         own = {
             id(whole): nn.Parameter(
@@ -105,7 +107,11 @@ class Divided(nn.Module):
         for parameter in named.values():
             if id(parameter) not in own:
                 own[id(parameter)] = self._own(parameter)
-        return functional_call(self.task, {name: own[id(parameter)] for name, parameter in named.items()}, (batch,))
+        parts = {name: own[id(parameter)] for name, parameter in named.items()}
+        loss, units, figures = functional_call(self.task, parts, (batch,))
+        if not self._compared:
+            self._compare(loss)
+        return loss, units, figures
 
     def sum_gradients(self) -> None:
         """Adds up the gradients of all groups, each of which has samples of its own."""
@@ -121,6 +127,19 @@ class Divided(nn.Module):
         for gradient, total in zip(gradients, together.split([each.numel() for each in gradients]), strict=True):
             gradient.copy_(total.view_as(gradient))
 
+    def _compare(self, loss: Tensor) -> None:
+        """Raises UserError where the ranks of a group, which compute one thing together, have different losses."""
+        self._compared = True
+        ends = torch.stack([loss.detach(), -loss.detach()]).double()
+        dist.all_reduce(ends, dist.ReduceOp.MAX, group=self._ranks.get_group())
+        largest, smallest = ends[0].item(), -ends[1].item()
+        if isfinite(largest) and isfinite(smallest) and largest != smallest:
+            raise UserError(
+                f"--tensor {self._ranks.size()}: the ranks that compute together have losses of {smallest:.9g} to "
+                f"{largest:.9g}: the network uses parts of its layers in another way than by calling them, or draws "
+                "numbers of its own: leave --tensor out"
+            )
+
     def _own(self, parameter: Any) -> Tensor:
         """What this rank computes with in place of a parameter; its gradient is the parameter's."""
         own: Tensor = parameter.to_local()
@@ -131,16 +150,19 @@ class Divided(nn.Module):
             own.register_hook(lambda gradient: gradient * ranks)
         return own / ranks  # for it is added on each rank
 
-    def _enter(self, part: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    def _enter(
+        self, part: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The same inputs, whose gradient is the sum of the ranks' gradients."""
         from torch.distributed.tensor import DTensor, Partial, Replicate
 
-        return tuple(
-            DTensor.from_local(value, self._ranks, [Replicate()], run_check=False).to_local(grad_placements=[Partial()])
-            if isinstance(value, Tensor)
-            else value
-            for value in inputs
-        )
+        def enter(value: Any) -> Any:
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            same = DTensor.from_local(value, self._ranks, [Replicate()], run_check=False)
+            return same.to_local(grad_placements=[Partial()])
+
+        return tuple(map(enter, inputs)), {name: enter(value) for name, value in named.items()}
 
     def _leave(self, part: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         """The sum of the ranks' outputs, float (N, S, dim)."""
