@@ -21,7 +21,7 @@ def package_job(settings: PackageSettings) -> None:
     for several in ("folds", "seeds"):
         if table.get(several, "none") != "none":
             raise UserError(f"{config}: {several}: a job that is started again continues one run, not several")
-    ranks = int(table.get("nproc", 1))
+    ranks = table.get("nproc", 1)
     on_gpu = str(meta.get("device", "")).startswith("cuda")
     values = {
         "name": settings.model_name,
