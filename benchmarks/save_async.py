@@ -1,11 +1,11 @@
 """How long a checkpoint holds up the loop: written before the next step, and in the background (`--save-async`).
 
     python benchmarks/save_async.py [--rounds 5]
-    torchrun --nproc-per-node 2 benchmarks/save_async.py [--parallel fsdp]
+    torchrun --nproc-per-node 2 benchmarks/save_async.py [--parallel fsdp --steps 0]
 
 A network of 100 million weights, AdamW in fp32, one thread a rank: a checkpoint of 1.2 GB. Both forms take turns. Each
-figure is the median of its rounds: the seconds until `save` returns, and those of the ten steps after it, which share
-the processor with the writing. The ratio is of the same round. The first save of each, which takes new memory, is said
+figure is the median of its rounds: the seconds until `save` returns, and those of the steps after it, which share the
+processor with the writing. The ratio is of the same round. The first save of each, which takes new memory, is said
 apart, and so is the memory that rank 0 has more when it is written.
 """
 
@@ -26,7 +26,7 @@ from ptapp_core.machine.sharding import shard
 from ptapp_core.nn.losses import build_loss
 from ptapp_core.runs.checkpoint import Checkpoints
 
-LAYERS, WIDTH, STEPS = 24, 2048, 10
+LAYERS, WIDTH = 24, 2048
 FORMS = {"before the next step": False, "in the background": True}
 
 
@@ -35,7 +35,7 @@ def resident() -> float:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e9
 
 
-def measure(rounds: int, sharded: bool, folder: Path) -> dict[str, list[tuple[float, float]]]:
+def measure(rounds: int, count: int, folder: Path, *, sharded: bool) -> dict[str, list[tuple[float, float]]]:
     """Seconds until `save` returns, and those of the steps after it, by form, of each round."""
     runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded).set_up_process()
     folder = runtime.gather(folder)[0]
@@ -64,7 +64,7 @@ def measure(rounds: int, sharded: bool, folder: Path) -> dict[str, list[tuple[fl
             before, start = resident(), time.perf_counter()
             checkpoints.save(number, shared, {})
             seconds = time.perf_counter() - start
-            after = steps(STEPS)
+            after = steps(count)
             checkpoints.wait()
             if number:
                 found[name].append((seconds, after))
@@ -78,12 +78,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parallel", choices=("ddp", "fsdp"), default="ddp")
+    parser.add_argument("--steps", type=int, default=10)
     words = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(words.rounds, words.parallel == "fsdp", Path(folder))
+        found = measure(words.rounds, words.steps, Path(folder), sharded=words.parallel == "fsdp")
     for name, rows in found.items():
         seconds, after = (statistics.median(column) for column in zip(*rows, strict=True))
-        print(f"{name:22} save {seconds:6.3f} s, then {STEPS} steps {after:6.2f} s")
+        print(f"{name:22} save {seconds:6.3f} s, then {words.steps} steps {after:6.2f} s")
     if found:
         one, other = ([row[0] for row in rows] for rows in found.values())
         ratios = [late / early for early, late in zip(one, other, strict=True)]
