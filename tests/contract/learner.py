@@ -46,12 +46,15 @@ def given_to_fit(words: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[Tas
 
 
 def learn_again(words: list[str]) -> NoReturn:
-    """Learns the named row into a folder, from where it was killed, keeping a checkpoint every other step."""
+    """Learns the named row into a folder, from where it was killed, keeping a checkpoint every other step.
+
+    A third word has the checkpoints written in the background.
+    """
     row, folder = next(row for row in ROWS if row.name == words[0]), Path(words[1])
     runtime = Runtime("cpu", "fp32").set_up_process()
     task, source, evaluate = row.learner(runtime, 1)
     plan = Plan(6, log_every=1, eval_every=3, save_every=2)
-    with Run(folder, runtime, config="lr = 0.1\n", resume=folder.exists(), keep=1) as run:
+    with Run(folder, runtime, config="lr = 0.1\n", resume=folder.exists(), keep=1, save_async=len(words) > 2) as run:
         fit(
             plan,
             runtime,

@@ -155,7 +155,7 @@ ROWS = [
         _train,
         {
             "plain": "",
-            "workers": "--balance sampler --cache disk --workers 2 --shift 0",
+            "workers": "--balance sampler --cache disk --workers 2 --shift 0 --save-async",
             "averaged late in micro-batches": "--average swa --average-decay 0.999 --schedule plateau --accumulate 2 "
             "--patience 2",
             "fp16 with pairs": "--precision fp16 --mixup 0.2 --optimizer sgd --average none --average-decay 0.999",

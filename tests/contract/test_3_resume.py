@@ -89,14 +89,16 @@ def test_so_does_a_job_whose_first_weights_have_been_moved(row: Row, tmp_path: P
     assert (last / "model.safetensors").read_bytes() == expected
 
 
-def test_so_does_a_job_that_is_killed_before_a_change_of_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", [[], ["save async"]], ids=" ".join)
+def test_so_does_a_job_that_is_killed_before_a_change_of_a_file(form: list[str], tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     function = "contract.learner:learn_again"
     assert process(["nlp", str(whole)], function=function).returncode == 0
     for change in range(1, 200, 5):  # each fifth one keeps the test short
         killed = tmp_path / f"{change}" / "run"
-        ended = process(["nlp", str(killed)], function=function, killed_before=(change, tmp_path)).returncode
-        assert process(["nlp", str(killed)], function=function).returncode == 0, change
+        words = ["nlp", str(killed), *form]
+        ended = process(words, function=function, killed_before=(change, tmp_path)).returncode
+        assert process(words, function=function).returncode == 0, change
         assert_same_job(whole, killed)
         names = [sorted(path.name for path in (run / "checkpoints").iterdir()) for run in (whole, killed)]
         assert names[0] == names[1], change

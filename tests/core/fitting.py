@@ -49,7 +49,8 @@ def train(
     loader = Loader(data(), BATCH, runtime, seed=3, accumulate=plan.accumulate)
     task = options.pop("task", None) or Supervised(model, CrossEntropy())
     source = options.pop("source", loader)
-    with Run(folder, runtime, keep=options.pop("keep", 9), resume=options.pop("resume", False)) as run:
+    kept = {"keep": 9} | {name: options.pop(name) for name in ("keep", "resume", "save_async") if name in options}
+    with Run(folder, runtime, **kept) as run:
         return fit(plan, runtime, run, task=task, source=source, optimizer=optimizer, **options)
 
 

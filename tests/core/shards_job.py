@@ -19,7 +19,8 @@ from ptapp_core.kinds.kind import Supervised
 from ptapp_core.loop.milestones import Diverged
 from ptapp_core.loop.optim import build_optimizer, build_schedule
 from ptapp_core.machine.runtime import Runtime
-from ptapp_core.machine.sharding import local, unshard
+from ptapp_core.machine.sharding import held_by, local, unshard
+from ptapp_core.nn.attention import MultiHeadAttention
 from ptapp_core.nn.losses import CrossEntropy
 from ptapp_core.nn.transformer import Stack
 from ptapp_core.plan import Plan
@@ -52,6 +53,33 @@ class Attentive(nn.Module):
     def forward(self, words: Tensor) -> Tensor:
         logits: Tensor = self.out(self.stack(self.table(words)).mean(1))
         return logits
+
+
+class Translating(nn.Module):
+    """Words (N, L) to a word (N, 5), by layers of four heads that see each other and the words, with one table."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 8)
+        self.encoder = Stack(1, 8, 4, hidden=16, dropout=dropout)
+        self.decoder = Stack(2, 8, 4, hidden=12, cross=True, pre_norm=False)
+
+    def forward(self, words: Tensor) -> Tensor:
+        memory = self.encoder(self.table(words), keep=words > 0)
+        return nn.functional.linear(self.decoder(self.table(words), memory, causal=True).mean(1), self.table.weight)
+
+
+class ByName(nn.Module):
+    """Words (N, L) to a word (N, 5), by an attention that gets its memory by name, or, `apart`, is not called."""
+
+    def __init__(self, *, apart: bool = False) -> None:
+        super().__init__()
+        self.table, self.attention, self.apart = nn.Embedding(5, 8), MultiHeadAttention(8, 4), apart
+
+    def forward(self, words: Tensor) -> Tensor:
+        x = self.table(words)
+        mixed = self.attention.with_maps(x)[0] if self.apart else self.attention(x, memory=x.sin())
+        return nn.functional.linear(mixed.mean(1), self.table.weight)
 
 
 def plain(width: int = 9) -> nn.Module:
@@ -138,6 +166,14 @@ CASES = {
 }
 RANDOM = {"dropout": Case(lambda: resting(0.5))}
 """Those that learn something else with another number of ranks."""
+TENSOR = {
+    "heads": Case(Translating, average="ema", clip=0.05),
+    "heads sgd": Case(Translating, "sgd", accumulate=3, clip=0.5, average="swa"),
+    "heads dropout": Case(lambda: Translating(0.3)),
+    "heads by name": Case(ByName, "sgd"),
+    "heads apart": Case(lambda: ByName(apart=True)),  # which is refused
+}
+"""Those of layers that ranks compute together."""
 REFUSED = {
     "misused": Case(Misused, blocks=lambda network: [network.part]),
     "scaled": Case(Scaled),
@@ -147,14 +183,18 @@ REFUSED = {
 
 
 def learn(
-    folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None, group: int | None = None
-) -> Optimizer:
+    folder: Path, name: str, *, sharded: bool, steps: int = STEPS, say: Any = None, group: int | None = None,
+    save_async: bool = False, tensor: int = 1,
+) -> Optimizer:  # fmt: skip
     """A case, from where it was, with a checkpoint each 4 steps; the optimizer as it is at the end.
 
-    Of the ranks that are `sharded`, each `group` share a copy of the weights, or all do.
+    Of the ranks that are `sharded`, each `group` share a copy of the weights, or all do. Of the others, each `tensor`
+    compute each layer together.
     """
-    case = {**CASES, **RANDOM, **REFUSED}[name.removesuffix(" infinite")]
-    runtime = Runtime("cpu", "fp32", threads=1, sharded=sharded, shard_ranks=group).set_up_process()
+    case = {**CASES, **RANDOM, **TENSOR, **REFUSED}[name.removesuffix(" infinite")]
+    runtime = Runtime(
+        "cpu", "fp32", threads=1, sharded=sharded, shard_ranks=group, tensor_ranks=tensor
+    ).set_up_process()
     torch.manual_seed(0)
     network = case.network()
     task = Supervised(network, CrossEntropy())
@@ -162,7 +202,10 @@ def learn(
     generator = torch.Generator().manual_seed(5)
     words = torch.randint(0, 5, (17, 4), generator=generator)
     # batches of 8, 8 and 1: a single rank has the sample of the last
-    data = {"input": words if isinstance(network, Recurrent | Attentive) else words.float(), "target": words[:, 2]}
+    data = {
+        "input": words if isinstance(network, Recurrent | Attentive | Translating | ByName) else words.float(),
+        "target": words[:, 2],
+    }
     if name.endswith("infinite") and runtime.rank == 1:
         task.loss.forward = lambda logits, target: logits.sum() + float("inf")  # type: ignore[method-assign]
     loader = Loader(data, 8, runtime, accumulate=case.accumulate)
@@ -178,7 +221,7 @@ def learn(
         share = nn.functional.cross_entropy(logits, data["target"][own], reduction="sum").item()
         return {"loss": runtime.total(share)[0] / 17}
 
-    with Run(folder, runtime, resume=folder.exists(), keep=9) as run:
+    with Run(folder, runtime, resume=folder.exists(), keep=9, save_async=save_async) as run:
         if say is not None:
             run.say = say  # type: ignore[method-assign]
         try:
@@ -201,26 +244,35 @@ def held(optimizer: Optimizer) -> int:
     return sum(tensor.nbytes for tensor in (*weights, *kept))
 
 
-def digest(optimizer: Optimizer) -> str:
-    """What differs where a bit of a rank's weights does."""
-    own = [local(parameter) for group in optimizer.param_groups for parameter in group["params"]]
-    return sha256(b"".join(tensor.numpy().tobytes() for tensor in own)).hexdigest()
+def digest(optimizer: Optimizer, *, whole: bool = False) -> str:
+    """What differs where a bit of a rank's weights does, or of those `whole` ones that all ranks of a group have."""
+    weights = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own = [local(parameter) for parameter in weights if not whole or held_by(parameter) > 1]
+    return sha256(b"".join(tensor.detach().numpy().tobytes() for tensor in own)).hexdigest()
 
 
 def main(words: list[str]) -> int:
     """Runs cases in folders of their names, and leaves what each rank held and said.
 
-    Each rank has a share, of all that there is, or of the copy of its pair of ranks where the first word is `pairs`.
+    Each rank has a share, of all that there is, or of the copy of its pair of ranks where the first word is `pairs`,
+    or all where that is `ddp`. Before it may stand `async`.
     """
-    pairs = words[0] == "pairs"
-    folder, *names = words[pairs:]
+    late = words[0] == "async"
+    form = words[late] if words[late] in ("pairs", "ddp", "tensor 2", "tensor 4") else ""
+    folder, *names = words[late + bool(form) :]
     rank = Runtime("cpu").rank
     for name in names:
         said: list[str] = []
         kept: dict[str, Any] = {}
         try:
-            optimizer = learn(Path(folder, name), name, sharded=True, say=said.append, group=2 if pairs else None)
+            optimizer = learn(
+                Path(folder, name), name, sharded=form in ("", "pairs"), say=said.append,
+                group=2 if form == "pairs" else None, save_async=late,
+                tensor=int(form.removeprefix("tensor ")) if form.startswith("tensor") else 1,
+            )  # fmt: skip
             kept = {"held": held(optimizer), "digest": digest(optimizer)}
+            if form.startswith("tensor"):
+                kept["whole"] = digest(optimizer, whole=True)
         except UserError as error:
             said.append(str(error))
         Path(folder, f"{name}-{rank}.json").write_text(json.dumps({**kept, "said": said}))

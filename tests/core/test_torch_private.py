@@ -160,3 +160,21 @@ def test_the_number_of_collectives_is_that_of_those_begun() -> None:
     finally:
         dist.destroy_process_group()
     assert torch_private.collectives_made() == 0
+
+
+def test_a_tensor_is_cut_in_stripes_and_put_together_again() -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import distribute_tensor
+
+    rows = torch.arange(12.0)
+    dist.init_process_group(backend="fake", rank=1, world_size=2)  # each rank is alone with its part
+    try:
+        mesh = init_device_mesh("cpu", (2,))
+        for count, expected in ((1, [6, 7, 8, 9, 10, 11]), (3, [2, 3, 6, 7, 10, 11])):
+            place = torch_private.cut_in_stripes(count)
+            cut = distribute_tensor(rows, mesh, [place], src_data_rank=None)
+            assert cut.to_local().tolist() == expected
+            assert not place.is_replicate()
+            assert cut.shape == rows.shape
+    finally:
+        dist.destroy_process_group()

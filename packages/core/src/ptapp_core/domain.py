@@ -275,7 +275,7 @@ def begun(domain: AnyDomain, settings: Any) -> tuple[AnyJob, Loader, str]:
     job = Job(settings=settings, runtime=runtime, data=data, model=model, card=card, parts=parts, rounding=rounding)
     usual, size, sample = domain.usual_batch(settings), len(parts["train"]), domain.sample(job)
     least = 1 if sample is None else least_samples(model, sample.to(runtime.device))
-    job.settings, why_batch = fit_batch_size(settings, usual, size, least=least, ranks=runtime.world)
+    job.settings, why_batch = fit_batch_size(settings, usual, size, least=least, ranks=runtime.data_ranks)
     return job, domain.loader(job), why_batch
 
 

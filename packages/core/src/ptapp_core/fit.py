@@ -1,5 +1,6 @@
 """The training loop: the only one, for every domain."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from itertools import islice
 from typing import Any
@@ -14,6 +15,7 @@ from ptapp_core.loop.optim import Schedule
 from ptapp_core.loop.update import Update
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.sharding import shard
+from ptapp_core.machine.tensor_parallel import Divided, divide
 from ptapp_core.plan import Plan
 from ptapp_core.runs.run import Run
 from ptapp_core.task import Progress, Source, Task
@@ -40,7 +42,7 @@ def fit(
         UserError: a loss or gradient is not finite, or a checkpoint cannot be saved.
     """
     task.train()  # first: the copy of a task that is sharded has modes of its own
-    model = shard(task, optimizer, runtime, say=run.say) if runtime.sharded else runtime.parallel(task)
+    model = parallel(task, optimizer, runtime, say=run.say)
     update, averaging, meter = Update(optimizer, runtime, plan.clip), Averaging(task, plan), Meter(runtime)
     loop = Loop(
         plan=plan,
@@ -57,6 +59,7 @@ def fit(
     progress = milestones.progress
     with run.locked() as stop:
         done = milestones.restore()
+        runtime.share_random()
         with run.recording(plan.steps, done), run.profiler(plan.profile) as profiler:
             batches = iter(source)
             while not milestones.done and (micro_batches := list(islice(batches, plan.accumulate))):
@@ -64,7 +67,7 @@ def fit(
                 for parameter in task.resting:
                     parameter.grad = None
                 # The gradient is that of loss / units of the whole step over all ranks, never a mean of means.
-                units, stopping = runtime.total(own_units, bool(stop))
+                units, stopping = runtime.total(own_units * runtime.counts, bool(stop))
                 update.step(figures["loss"], 1.0 if averaged else runtime.averaged_over / max(units, 1))
                 if schedule:
                     schedule.step()
@@ -72,11 +75,18 @@ def fit(
                 progress.units += int(units)
                 averaging.update(progress.step)
                 task.after_step(progress)
-                meter.add(int(units), figures, update.figures)
+                meter.add(int(units), figures if runtime.counts else {}, update.figures)
                 if profiler:
                     profiler.step()
                 milestones.pass_step(bool(stopping))
             return milestones.finish()
+
+
+def parallel(task: Task, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[str], None]) -> nn.Module:
+    """The task as the loop calls it, with the weights as the ranks share them."""
+    if runtime.tensor_ranks > 1:
+        return divide(task, optimizer, runtime, say=say)
+    return shard(task, optimizer, runtime, say=say) if runtime.sharded else runtime.parallel(task)
 
 
 def forward_backward(
@@ -107,4 +117,6 @@ def forward_backward(
         figures["loss"] = loss
         for name, value in figures.items():
             sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+    if isinstance(model, Divided):
+        model.sum_gradients()
     return sums, units, alone

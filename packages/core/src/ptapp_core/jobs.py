@@ -51,6 +51,7 @@ def runtime_of(settings: JobSettings) -> Runtime:
         threads=settings.threads,
         sharded=isinstance(settings, TrainSettings) and settings.parallel != "ddp",
         shard_ranks=_shard_ranks(settings),
+        tensor_ranks=settings.tensor if isinstance(settings, TrainSettings) else 1,
         timeout=settings.timeout,
     ).set_up_process()
     if len(set(runtime.gather(str(settings.resume)))) > 1:
@@ -78,9 +79,8 @@ def _facts(settings: JobSettings, runtime: Runtime) -> dict[str, str]:
     """What the ranks of a job must have in common before they read its data, by what a message calls it."""
     files = {name: [file for file in code_of(code) if file.is_file()] for name, code in settings.own_code().items()}
     code = {name: sha256(b"".join(file.read_bytes() for file in found)) for name, found in files.items()}
-    beside = {
-        name: toml_value(getattr(settings, name)) for name in (*settings.lengths, "parallel") if hasattr(settings, name)
-    }
+    names = (*settings.lengths, "parallel", "tensor")
+    beside = {name: toml_value(getattr(settings, name)) for name in names if hasattr(settings, name)}
     given = {**settings.kept(), **beside, "precision": runtime.precision}
     return {
         **versions(),
@@ -134,12 +134,12 @@ def fit_batch_size(settings: S, usual: int, size: int, *, least: int = 1, ranks:
         usual: the default batch size.
         size: training samples.
         least: samples that each micro-batch of each rank needs, 1 or 2.
-        ranks: those of the runtime.
+        ranks: those of the runtime that have samples of their own.
 
     Raises:
         UserError: the user's own batch size leaves a micro-batch with fewer than `least` samples, or every size does.
     """
-    shares = settings.accumulate * max(settings.nproc, ranks)
+    shares = settings.accumulate * max(settings.nproc // settings.tensor, ranks)
     batch_size, note = settings.batch_size, ""
     if batch_size == usual > size:
         batch_size = max(size // 4, shares)
@@ -274,6 +274,7 @@ def run_of(
         about={**about, "settings": settings.kept()},
         resume=settings.resume is not None,
         keep=settings.keep,
+        save_async=isinstance(settings, TrainSettings) and settings.save_async,
         origin={
             "model": card_digest(less_place(about["model"])),
             "about": {name: value for name, value in about.items() if name not in ("data", "model")},

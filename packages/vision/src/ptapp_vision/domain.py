@@ -88,7 +88,7 @@ class Vision(Domain[TrainVision, Splits, Pixels, Card]):
         """The training images."""
         settings, images = job.settings, job.parts["train"]
         if settings.sync_batchnorm:
-            refuse_empty_shares(len(images), settings.batch_size, settings.accumulate, ranks=job.runtime.world)
+            refuse_empty_shares(len(images), settings.batch_size, settings.accumulate, ranks=job.runtime.data_ranks)
         return Loader(
             columns(images),
             settings.batch_size,

@@ -141,7 +141,7 @@ class Loader:
 
     def _shares(self, first_epoch: int, step: int) -> Iterator[tuple[int, Tensor]]:
         """Yields from that step on the epoch and this rank's part of the next micro-batch as indices."""
-        rank, world = self._runtime.rank, self._runtime.world
+        rank, world = self._runtime.data_rank, self._runtime.data_ranks
         for epoch in count(first_epoch):
             order = self._order(epoch)
             for samples in order[step * self._batch_size :].split(self._batch_size):

@@ -1,6 +1,7 @@
 """What happens between two steps: log, evaluate, save, stop."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import isfinite
 
@@ -133,6 +134,7 @@ class Milestones:
         if logs or evaluates or saves or stop:
             self._pause(logs, evaluates, saves or stop)
             if stop and not self.done:
+                self._run.checkpoints.wait()
                 raise Interrupted(
                     f"stopped and saved at step {step} of {plan.steps}; continue it with --resume {self._run.path}"
                 )
@@ -140,6 +142,7 @@ class Milestones:
     def finish(self) -> Progress:
         """Logs, evaluates and saves what is left; then `task.model` gets the weights to ship, in eval mode."""
         self._pause(True, True, True)
+        self._run.checkpoints.wait()
         if self.progress.skipped == self.progress.step > 0:
             raise UserError("fp16 skipped every step, its gradients overflow: use bf16 or fp32")
         checkpoints = self._run.checkpoints
@@ -154,6 +157,7 @@ class Milestones:
     def _pause(self, logs: bool, evaluates: bool, saves: bool) -> None:
         progress = self.progress
         self._check()
+        self._run.checkpoints.wait(until_written=False)
         measures = evaluates and self._evaluate is not None and progress.evaluated < progress.step
         if measures or saves:
             self._check_weights()
@@ -196,6 +200,8 @@ class Milestones:
         return next(filter(None, self._run.runtime.gather(found)), "")
 
     def _advice(self) -> str:
+        with suppress(UserError):
+            self._run.checkpoints.wait()
         steps = self._run.checkpoints.steps()
         return f"; last good checkpoint: {steps[-1] if steps else 'none yet'}; try a lower --lr, --clip 1, or fp32"
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ptapp_core.machine.runtime import Runtime
-from ptapp_core.machine.sharding import local
+from ptapp_core.machine.sharding import held_by, local
 from ptapp_core.machine.torch_private import multiply_each, norm_of_each, raise_where_not_finite, skip_where_raised
 
 
@@ -59,7 +59,7 @@ class Update:
             multiply_each(gradients, scale)
         self.figures = {"lr": float(self._optimizer.param_groups[-1]["lr"])}
         if self._clip is not None:
-            self.figures["grad_norm"] = _clip(gradients, self._clip, self._runtime)
+            self.figures["grad_norm"] = _clip(gradients, self._clip, self._runtime, held=self._held())
         if self.scaler.is_enabled():
             self._raise(torch.zeros_like(self._bad), gradients, self._overflows)
             self._raise(self._bad, [loss.detach()], self._bad_steps)
@@ -71,6 +71,12 @@ class Update:
                 self._optimizer.step()
         for parameter in self._parameters:
             parameter.grad = None
+
+    def _held(self) -> list[int] | None:
+        """Of each gradient, by how many ranks of a group all of it is held; None where each rank holds its own part."""
+        if self._runtime.tensor_ranks == 1:
+            return None
+        return [held_by(parameter) for parameter in self._parameters if parameter.grad is not None]
 
     def check(self) -> int:
         """Looks at the flag: how many steps fp16 skipped since the last look.
@@ -94,13 +100,16 @@ class Update:
         steps.add_(flag)
 
 
-def _clip(gradients: list[Tensor], limit: float, runtime: Runtime) -> Tensor:
+def _clip(gradients: list[Tensor], limit: float, runtime: Runtime, *, held: list[int] | None) -> Tensor:
     """The global norm, over all ranks, to which the gradients are scaled down where it is above the limit.
 
     The same bits as `torch.nn.utils.clip_grad_norm_`, which takes twice as long for a small model: it sorts gradients
     by device and type, and here they are all on one.
     """
-    norm = runtime.norm(torch.linalg.vector_norm(torch.stack(norm_of_each(gradients))))
+    norms = torch.stack(norm_of_each(gradients))
+    if held is not None:  # squares are added up over the ranks
+        norms /= norms.new_tensor(held).sqrt()
+    norm = runtime.norm(torch.linalg.vector_norm(norms))
     multiply_each(gradients, (limit / (norm + 1e-6)).clamp_(max=1.0))
     return norm
 

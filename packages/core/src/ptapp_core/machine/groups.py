@@ -3,6 +3,17 @@
 from ptapp_core.errors import UserError
 
 
+def refuse_other_groups(world: int, tensor_ranks: int, precision: str) -> None:
+    """Raises UserError where `world` ranks are no groups of `tensor_ranks`, or the precision needs another form."""
+    if world % tensor_ranks:
+        raise UserError(
+            f"--tensor {tensor_ranks}: {world} ranks are no groups of {tensor_ranks} that compute each layer together: "
+            f"give --nproc {tensor_ranks}, or a multiple of it"
+        )
+    if precision == "fp16":
+        raise UserError("--tensor does not scale the loss, as --precision fp16 must: give bf16 or fp32")
+
+
 def ranks_of_a_copy(world: int, shard_ranks: int | None, precision: str) -> int:
     """How many of the `world` ranks share a copy: `shard_ranks` that follow each other, or all where that is None.
 

@@ -7,7 +7,7 @@ import platform
 import random
 import signal
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
@@ -21,7 +21,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ptapp_core.errors import UserError
-from ptapp_core.machine.groups import ranks_of_a_copy
+from ptapp_core.machine.groups import ranks_of_a_copy, refuse_other_groups
+from ptapp_core.machine.random_state import RandomState
 from ptapp_core.machine.watch import Watch
 
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
@@ -86,6 +87,7 @@ class Runtime:
         threads: number of threads of this process; None keeps torch's choice.
         sharded: ranks keep a share each of the weights, gradients and optimizer state, and not all of them.
         shard_ranks: how many ranks, one after the other, share a copy of all that; None: all. It divides their number.
+        tensor_ranks: how many ranks, one after the other, compute each layer together. It divides their number.
         timeout: seconds that a rank may keep the others waiting (see `watch`).
 
     Raises:
@@ -102,6 +104,7 @@ class Runtime:
         threads: int | None = None,
         sharded: bool = False,
         shard_ranks: int | None = None,
+        tensor_ranks: int = 1,
         timeout: float = TIMEOUT,
     ) -> None:
         self.device = choose_device(device)
@@ -123,8 +126,13 @@ class Runtime:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.watch = Watch(timeout) if self._grouped and self.world > 1 else None
         self.seed = seed
-        self.sharded = sharded
-        self.shard_ranks = ranks_of_a_copy(self.world, shard_ranks, precision) if sharded else 1
+        self.tensor_ranks = tensor_ranks
+        self.sharded = sharded or tensor_ranks > 1
+        if tensor_ranks > 1:
+            refuse_other_groups(self.world, tensor_ranks, precision)
+            self.shard_ranks = tensor_ranks
+        else:
+            self.shard_ranks = ranks_of_a_copy(self.world, shard_ranks, precision) if sharded else 1
         self.random = RandomState(self.device)
 
     def set_up_process(self) -> Self:
@@ -153,6 +161,26 @@ class Runtime:
         return self.rank == 0
 
     @property
+    def data_ranks(self) -> int:
+        """The ranks, or groups that compute each layer together, that have samples of their own."""
+        return self.world // self.tensor_ranks
+
+    @property
+    def data_rank(self) -> int:
+        """Which of them this rank is, or is in."""
+        return self.rank // self.tensor_ranks
+
+    @property
+    def counts(self) -> bool:
+        """Whether this rank's samples count: those of the others in its group are the same ones."""
+        return self.rank % self.tensor_ranks == 0
+
+    def share_random(self) -> None:
+        """Gives all ranks of a group the random numbers of its first, as the group computes one thing together."""
+        if self.tensor_ranks > 1:
+            self.random.load_bytes(self.gather(self.random.as_bytes())[self.data_rank * self.tensor_ranks])
+
+    @property
     def averaged_over(self) -> int:
         """What gradients are divided by as they travel: DistributedDataParallel gives means over ranks, shards sums."""
         return 1 if self.sharded else self.world
@@ -160,7 +188,8 @@ class Runtime:
     def __str__(self) -> str:
         ranks = f", {self.world} ranks" if self.world > 1 else ""
         whose = "that" if self.shard_ranks == self.world else f"of which each {self.shard_ranks}"
-        ranks += f" {whose} share the weights" if self.sharded else ""
+        what = "share the weights" if self.tensor_ranks == 1 else "compute each layer together"
+        ranks += f" {whose} {what}" if self.sharded else ""
         return f"{self.device} {self.precision}{ranks}"
 
     def autocast(self) -> AbstractContextManager[Any]:
@@ -340,41 +369,6 @@ def _kill_serving() -> None:
     for process, parent in list(_serving.items()):
         if parent == os.getpid():  # a fork of this process has no say in them
             process.kill()
-
-
-class RandomState:
-    """The state of this process's global generators (torch, CUDA, NumPy, Python), as plain data."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._cuda = device if device.type == "cuda" else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Tensors, numbers and tuples only, so that it loads without running code."""
-        kind, keys, position, has_gauss, cached = np.random.get_state()  # the legacy state is a tuple of five
-        return {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(self._cuda) if self._cuda else None,
-            "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
-            "numpy": (str(kind), torch.from_numpy(np.asarray(keys).copy()), position, has_gauss, cached),
-            "python": random.getstate(),
-        }
-
-    def of_ranks(self, states: Sequence[dict[str, Any]], rank: int) -> dict[str, Any]:
-        """A rank that was there goes on with its own numbers, and a new one with those that it was seeded for."""
-        return states[rank] if rank < len(states) else self.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Sets all generators to a stored state."""
-        torch.set_rng_state(state["torch"])
-        if state["cuda"] is not None and self._cuda:
-            torch.cuda.set_rng_state(state["cuda"], self._cuda)
-        if state["mps"] is not None and torch.backends.mps.is_available():
-            torch.mps.set_rng_state(state["mps"])
-        kind, keys, position, *rest = state["numpy"]
-        if not 0 <= position <= len(keys):  # NumPy would read there
-            raise ValueError(f"numpy: position {position} is beyond its {len(keys)} numbers")
-        np.random.set_state((kind, keys.numpy(), position, *rest))
-        random.setstate(state["python"])
 
 
 def _nothing() -> None:

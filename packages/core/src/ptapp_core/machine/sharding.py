@@ -34,16 +34,24 @@ def local(tensor: Tensor) -> Tensor:
     return own
 
 
-def gathered(state: Any, *, keep: bool) -> Any:
-    """Plain data with all of each tensor in place of its shards, on the CPU; all ranks must ask for it.
+def held_by(tensor: Any) -> int:
+    """How many ranks of a group have all of a DTensor, of any shape and dtype: one where it is cut, else all."""
+    return 1 if any(not place.is_replicate() for place in tensor.placements) else tensor.device_mesh.size()
 
-    Where a rank does not `keep` them it has None in their place, and the memory of one of them at a time.
+
+def gathered(state: Any, *, keep: bool, copied: Callable[[Tensor], Tensor] | None = None) -> Any:
+    """Plain data with all of each tensor, of any shape and dtype, in place of its shards, on the CPU.
+
+    All ranks must ask for it. Where a rank does not `keep` them it has None in their place, and the memory of one of
+    them at a time. What is not in shards stays the same tensor, unless it is `copied`.
     """
 
     def whole_of(tensor: Any) -> Any:
         if not is_shard(tensor):
-            return tensor
+            return copied(tensor) if copied else tensor
         found = tensor.detach().full_tensor()
+        if copied and found.data_ptr() == local(tensor).data_ptr():  # it is the same on all ranks
+            return copied(found)
         return found.cpu() if keep else None
 
     return map_tensors(state, whole_of)
@@ -140,7 +148,7 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     torch.manual_seed(runtime.seed + 1_000_003 * runtime.rank)
-    mesh = _mesh(runtime)
+    mesh = mesh_of(runtime)
     before = dict(task.named_parameters(remove_duplicate=False))
     if scalar := next((name for name, parameter in before.items() if not parameter.ndim), None):
         raise UserError(f"--parallel fsdp and hsdp: {scalar} has no dimension to cut: make it one of shape (1,)")
@@ -156,18 +164,19 @@ def shard(task: Any, optimizer: Optimizer, runtime: Runtime, *, say: Callable[[s
             part.set_force_sum_reduction_for_comms(True)  # gloo knows no sum with a factor
     shards = dict(model.task.named_parameters(remove_duplicate=False))
     own = {id(parameter): shards[name] for name, parameter in before.items()}
-    for part in task.modules():
-        for name, parameter in list(part.named_parameters(recurse=False, remove_duplicate=False)):
-            setattr(part, name, own[id(parameter)])
-    _give_shards(optimizer, own)
-    if optimizer.defaults.get("fused") and not _steps(optimizer, mesh):
-        say(f"note: torch has no fused {type(optimizer).__name__} for shards: it takes its other form (foreach)")
-        for options in (optimizer.defaults, *optimizer.param_groups):
-            options.update(fused=None, foreach=True)
+    replace_parameters(task, own)
+    give_shards(optimizer, own, say=say)
     return model
 
 
-def _mesh(runtime: Runtime) -> DeviceMesh:
+def replace_parameters(module: nn.Module, own: Mapping[int, nn.Parameter]) -> None:
+    """Gives a module its shards in place of the whole parameters, by the ids of these."""
+    for part in module.modules():
+        for name, parameter in list(part.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(part, name, own[id(parameter)])
+
+
+def mesh_of(runtime: Runtime) -> DeviceMesh:
     """The ranks in a row, or in rows that share a copy each: torch sums gradients along a row, then over the rows."""
     copies = runtime.world // runtime.shard_ranks
     if copies == 1:
@@ -201,8 +210,11 @@ def _gathered_alone(task: Any) -> list[nn.Module]:
     return blocks
 
 
-def _give_shards(optimizer: Optimizer, own: Mapping[int, nn.Parameter]) -> None:
-    """Replaces the parameters of an optimizer, and what it keeps of each, by shards, found by the parameter's id."""
+def give_shards(optimizer: Optimizer, own: Mapping[int, nn.Parameter], *, say: Callable[[str], None]) -> None:
+    """Replaces the parameters of an optimizer, and what it keeps of each, by shards, found by the parameter's id.
+
+    Where it has no fused form for shards it takes its other one, and `say` gets a line.
+    """
     state = dict(optimizer.state)
     optimizer.state.clear()
     for parameter, kept in state.items():
@@ -213,12 +225,17 @@ def _give_shards(optimizer: Optimizer, own: Mapping[int, nn.Parameter]) -> None:
         }
     for group in optimizer.param_groups:
         group["params"] = [own[id(parameter)] for parameter in group["params"]]
+    if optimizer.defaults.get("fused") and not _steps(optimizer, next(iter(own.values()))):
+        say(f"note: torch has no fused {type(optimizer).__name__} for shards: it takes its other form (foreach)")
+        for options in (optimizer.defaults, *optimizer.param_groups):
+            options.update(fused=None, foreach=True)
 
 
-def _steps(optimizer: Optimizer, mesh: DeviceMesh) -> bool:
+def _steps(optimizer: Optimizer, like: Any) -> bool:
     """Whether the optimizer's present form takes shards: tried on a number, as torch has no public list of them."""
     from torch.distributed.tensor import DTensor, Replicate, Shard
 
+    mesh: DeviceMesh = like.device_mesh
     places = [Replicate(), Shard(0)][-mesh.ndim :]
     value, gradient = (DTensor.from_local(torch.zeros(1, device=mesh.device_type), mesh, places) for _ in range(2))
     probe = nn.Parameter(value)

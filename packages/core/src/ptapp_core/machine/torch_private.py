@@ -23,6 +23,7 @@ __all__ = [
     "call_first",
     "collectives_made",
     "copy_each",
+    "cut_in_stripes",
     "keep_loops",
     "lerp_each",
     "load_any_version",
@@ -107,6 +108,14 @@ def keep_loops() -> Iterator[None]:
 def load_any_version(net: nn.Module) -> None:
     """Lets a module that asks for torch.save's version numbers, as torchvision's MNASNet does, load without them."""
     net._load_from_state_dict = MethodType(nn.Module._load_from_state_dict, net)  # type: ignore[method-assign]
+
+
+def cut_in_stripes(count: int) -> Any:
+    """How a DTensor of `count` equal stripes along its first dimension is cut: each rank has a part of every stripe."""
+    from torch.distributed.tensor import Shard
+    from torch.distributed.tensor.placement_types import _StridedShard
+
+    return Shard(0) if count == 1 else _StridedShard(0, split_factor=count)
 
 
 def collectives_made() -> int:

@@ -4,7 +4,9 @@ Masks say what may be seen: `keep` (N, T) is true where a key is a real token, n
 the keys up to its own. A query that may see nothing gets zeros.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +47,10 @@ class MultiHeadAttention(nn.Module):
         dropout: share of the attention weights that are dropped in training.
     """
 
+    by_outputs: ClassVar[Mapping[str, int]] = {"in_projection.weight": 3, "in_projection.bias": 3}
+    by_inputs: ClassVar[tuple[str, ...]] = ("out_projection.weight",)
+    added: ClassVar[str] = "out_projection.bias"
+
     def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
         super().__init__()
         if dim % heads:
@@ -55,6 +61,12 @@ class MultiHeadAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_projection.weight)
         nn.init.zeros_(self.in_projection.bias)
         nn.init.zeros_(self.out_projection.bias)
+
+    def take_share(self, ranks: int) -> None:
+        """Computes some of the heads, with weights of these (`machine.tensor_parallel`); ValueError if some remain."""
+        if self.heads % ranks:
+            raise ValueError(f"{self.heads} heads cannot be divided among {ranks} ranks")
+        self.heads //= ranks
 
     def forward(
         self,
@@ -92,11 +104,11 @@ class MultiHeadAttention(nn.Module):
 
     def project(self, x: Tensor, memory: Tensor | None, cache: KeyValues | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of x (N, S, dim), each float (N, heads, length, dim / heads)."""
-        dim = x.shape[-1]
+        weight, bias = self.in_projection.weight, self.in_projection.bias
+        dim = weight.shape[0] // 3  # less than that of x where ranks share the heads
         if memory is None:
             query, keys, values = map(self.split, self.in_projection(x).split(dim, -1))
             return (query, *cache.append(keys, values)) if cache is not None else (query, keys, values)
-        weight, bias = self.in_projection.weight, self.in_projection.bias
         query = self.split(functional.linear(x, weight[:dim], bias[:dim]))
         if cache is not None and cache.keys is not None and cache.values is not None:
             return query, cache.keys, cache.values

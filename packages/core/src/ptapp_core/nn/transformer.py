@@ -5,8 +5,9 @@ Transformer architecture"). With the same weights both equal torch's `nn.Transfo
 `nn.TransformerDecoderLayer`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,11 +19,20 @@ from ptapp_core.nn.dropout import Dropout
 class FeedForward(nn.Module):
     """Two linear layers with a GELU or ReLU between, on each position alone."""
 
+    by_outputs: ClassVar[Mapping[str, int]] = {"up.weight": 1, "up.bias": 1}
+    by_inputs: ClassVar[tuple[str, ...]] = ("down.weight",)
+    added: ClassVar[str] = "down.bias"
+
     def __init__(self, dim: int, hidden: int, dropout: float = 0.0, *, activation: str = "gelu") -> None:
         super().__init__()
         self.up, self.down = nn.Linear(dim, hidden), nn.Linear(hidden, dim)
         self.dropout = Dropout(dropout)
         self.activation = nn.ReLU() if activation == "relu" else nn.GELU()
+
+    def take_share(self, ranks: int) -> None:
+        """Computes some of the hidden units (`machine.tensor_parallel`); ValueError if some remain."""
+        if self.up.out_features % ranks:
+            raise ValueError(f"{self.up.out_features} hidden units cannot be divided among {ranks} ranks")
 
     def forward(self, x: Tensor) -> Tensor:
         """Float (N, S, dim) to float (N, S, dim)."""

@@ -17,7 +17,10 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,7 @@ from ptapp_core.errors import UserError, counted, one_line
 from ptapp_core.machine.runtime import Runtime
 from ptapp_core.machine.sharding import gathered, sharded_like
 from ptapp_core.nn.finite import first_not_finite
+from ptapp_core.runs.copies import Copies
 from ptapp_core.runs.stored import OfRanks, Stateful, modules_in, restore_states, states_of
 from ptapp_core.runs.typed import Typed, checked
 
@@ -70,6 +74,7 @@ class Checkpoints:
         keep: how many of the latest stay; the best stays as well.
         say: called when a damaged checkpoint is passed over.
         origin: the `model` and `about` of each manifest.
+        save_async: checkpoints are written by a thread of rank 0, from a copy that it keeps in memory.
     """
 
     def __init__(
@@ -80,9 +85,13 @@ class Checkpoints:
         *,
         say: Callable[[str], None] = print,
         origin: Mapping[str, Any] | None = None,
+        save_async: bool = False,
     ) -> None:
         self.folder, self._runtime, self._keep, self._say = folder, runtime, keep, say
         self._origin = dict(origin or {})
+        self._thread = ThreadPoolExecutor(1) if save_async else None
+        self._copies = Copies() if save_async else None
+        self._writing: Future[None] | None = None
 
     def steps(self) -> list[Path]:
         """The folders that are there, oldest first."""
@@ -112,8 +121,12 @@ class Checkpoints:
     ) -> Path:
         """Saves `shared` once and `own` for every rank; returns when the checkpoint stands on the disk.
 
-        Raises UserError when it cannot be written (full or read-only disk); the earlier checkpoints stay.
+        In the background it returns when what rank 0 writes is copied, after the save before has ended.
+
+        Raises UserError when it, or the one before, cannot be written (full or read-only disk); the earlier checkpoints
+        stay.
         """
+        self.wait()
         final = self.folder / f"step-{step:08d}"
         part = self.folder / f".{final.name}.part"
         runtime = self._runtime
@@ -123,37 +136,61 @@ class Checkpoints:
             part.mkdir(parents=True)
 
         def write() -> None:
-            _write_torch(part / _of_rank(runtime.rank), states_of(own))
-            if runtime.is_main:
+            with self._said_of(step, part):
                 for name, state in weights.items():
                     _write_weights(part / f"{name}.safetensors", state)
                 _write_torch(part / "state.pt", states)
-
-        def finish() -> None:
-            _finish(part, final, {"step": step, "ranks": runtime.world, **self._origin})
-
-        def tidy() -> None:
+                _finish(part, final, {"step": step, "ranks": runtime.world, **self._origin})
             if best:
                 self.mark_best(step)
             self.prune(step)
             for folder in [p for p in self.steps() if p > final]:  # damaged: `restore` would have begun there otherwise
                 _remove(folder)
 
-        try:
+        with self._said_of(step, part):
             runtime.on_main(make_room)
-            # What is in shards is written whole, by rank 0, to which all ranks give theirs.
-            weights = {name: gathered(m.state_dict(), keep=runtime.is_main) for name, m in modules_in(shared).items()}
-            states = gathered(states_of(shared), keep=runtime.is_main)
-            runtime.together(write)
-            runtime.on_main(finish)
+            runtime.together(lambda: _write_torch(part / _of_rank(runtime.rank), states_of(own)))
+        live = [{name: module.state_dict() for name, module in modules_in(shared).items()}, states_of(shared)]
+        if self._copies:
+            self._copies.begin()
+        # What is in shards is written whole, by rank 0, to which all ranks give theirs.
+        weights, states = gathered(live, keep=runtime.is_main, copied=self._copies if runtime.is_main else None)
+        if self._thread is None:
+            runtime.on_main(write)
+        elif runtime.is_main:
+            self._writing = self._thread.submit(write)
+        return final
+
+    def wait(self, *, until_written: bool = True) -> None:
+        """Waits for the checkpoint that is written in the background, if there is one; all ranks must.
+
+        Raises its error on all of them. Without `until_written` it only raises the error of one that has failed.
+        """
+        if self._thread is None:
+            return
+
+        def look() -> None:
+            if self._writing and (until_written or self._writing.done()):
+                self._writing.result()
+
+        self._runtime.on_main(look)
+
+    def close(self) -> None:
+        """Waits for what this process itself writes in the background, whatever becomes of it."""
+        if self._writing:
+            futures.wait([self._writing])
+
+    @contextmanager
+    def _said_of(self, step: int, part: Path) -> Iterator[None]:
+        """In this context an OSError is a UserError that says which checkpoint was not saved, and leaves none of it."""
+        try:
+            yield
         except OSError as error:
-            if runtime.is_main:
+            if self._runtime.is_main:
                 shutil.rmtree(part, ignore_errors=True)
             last = self.steps()[-1].name if self.steps() else "none"
             reason = f"{error.strerror or error} ({error.filename or part})"
             raise UserError(f"checkpoint of step {step} was not saved: {reason}; last good one: {last}") from None
-        runtime.on_main(tidy)
-        return final
 
     def restore(self, shared: Mapping[str, Stateful], own: Mapping[str, Stateful]) -> int | None:
         """Restores from the latest checkpoint that is whole; returns its step, or None if there is no checkpoint.

@@ -67,6 +67,7 @@ class Run:
         about: what else `meta.json` holds (domain, data, classes, ...).
         resume: go on with the run that is there. Without it, a directory that already holds one is refused.
         keep: latest checkpoints that stay.
+        save_async: checkpoints are written in the background (see `Checkpoints`).
         origin: what each checkpoint keeps of the run that it is of, a `model` and `about` of `checkpoint.Manifest`.
         log_to: tensorboard, wandb, mlflow.
     """
@@ -80,11 +81,14 @@ class Run:
         about: Mapping[str, Any] | None = None,
         resume: bool = False,
         keep: int = 2,
+        save_async: bool = False,
         origin: Mapping[str, Any] | None = None,
         log_to: Sequence[str] = (),
     ) -> None:
         self.path, self.runtime, self._log_to = Path(path), runtime, tuple(log_to)
-        self.checkpoints = Checkpoints(self.path / "checkpoints", runtime, keep, say=self.say, origin=origin)
+        self.checkpoints = Checkpoints(
+            self.path / "checkpoints", runtime, keep, say=self.say, origin=origin, save_async=save_async
+        )
         self._record: JsonLines | None = None
         self._lines = 0
         self._console: Console | None = None
@@ -158,7 +162,10 @@ class Run:
     def locked(self) -> Iterator["StopRequest"]:
         """Keeps other processes from training this run; yields what `STOPS` set, for a loop to end between steps."""
         with self._lock() if self.runtime.is_main else nullcontext(), StopRequest() as stop:
-            yield stop
+            try:
+                yield stop
+            finally:
+                self.checkpoints.close()
 
     @contextmanager
     def recording(self, steps: int, done: int | None) -> Iterator[None]:

@@ -253,7 +253,7 @@ class TrainSettings(JobSettings):
     """The settings that every `train` on a data set shares; a domain subclasses it and adds its own."""
 
     may_change: ClassVar[frozenset[str]] = JobSettings.may_change | {
-        *("epochs", "steps", "workers", "test", "parallel", "shard_ranks")
+        *("epochs", "steps", "workers", "test", "parallel", "shard_ranks", "tensor", "save_async")
     }
     first: ClassVar[tuple[str, ...]] = (*JobSettings.first, "data", "split", "folds", "model", "epochs", "patience")
     lengths: ClassVar[tuple[str, ...]] = ("epochs", "steps")
@@ -289,6 +289,8 @@ class TrainSettings(JobSettings):
         None, "ranks that share a copy of the model; none: those of a machine", group="Device", ge=2
     )
 
+    tensor: int = option(1, "ranks that compute each layer of a transformer together", group="Device", ge=1, le=1024)
+
     epochs: float = option(10.0, "passes over the training data", group="Optimisation", short="-e", gt=0)
     steps: int | None = option(None, "optimizer steps to train for, instead of --epochs", group="Optimisation", ge=1)
     backbone_lr: float | None = option(None, "peak lr of the pretrained part; none: --lr", group="Optimisation", ge=0)
@@ -300,13 +302,17 @@ class TrainSettings(JobSettings):
     eval_every: float = option(1.0, "epochs between evaluations", group="Run", gt=0)
     test: bool = option(True, "measure on the test split at the end; --no-test: on val, as tuning must", group="Run")
     save_every: float | None = option(None, "epochs between checkpoints; none: at each evaluation", group="Run", gt=0)
+    save_async: bool = option(
+        False, "write checkpoints in the background, from a copy in memory, while the job goes on", group="Run"
+    )
 
     @model_validator(mode="after")
     def _possible_together(self) -> Self:
-        if self.accumulate * self.nproc > self.batch_size:
+        least = self.accumulate * max(self.nproc // self.tensor, 1)
+        if least > self.batch_size:
             raise ValueError(
                 f"--batch-size {self.batch_size} is too small for --accumulate {self.accumulate} micro-batches on "
-                f"--nproc {self.nproc}: give at least {self.accumulate * self.nproc}"
+                f"--nproc {self.nproc}: give at least {least}"
             )
         if self.patience is not None and self.steps is None and self.eval_every > self.epochs:
             raise ValueError(
@@ -321,16 +327,23 @@ class TrainSettings(JobSettings):
             raise ValueError("--compile and --activation-checkpointing do not work together: leave one of them out")
         if self.qat is not None:
             self._fits_qat()
-        if self.parallel != "ddp":
+        if self.parallel != "ddp" or self.tensor > 1:
             self._fits_shards()
         return self
 
     def _fits_shards(self) -> None:
         """Raises ValueError for what a job whose ranks have a share each of the weights cannot do."""
-        if self.compile:
-            raise ValueError(f"--compile and --parallel {self.parallel} do not work together: leave one of them out")
+        form = f"--parallel {self.parallel}" if self.tensor == 1 else f"--tensor {self.tensor}"
+        beside = {"compile": self.compile}
+        if self.tensor > 1:
+            beside |= {f"parallel {self.parallel}": self.parallel != "ddp"}
+            beside |= {"activation-checkpointing": self.activation_checkpointing}
+        for name in (name for name, given in beside.items() if given):
+            raise ValueError(f"--{name} and {form} do not work together: leave one of them out")
         if self.qat is not None:
-            raise ValueError("--qat takes its ranges from rank 0, which has all weights with --parallel ddp alone")
+            raise ValueError(
+                "--qat takes its ranges from rank 0, which has all weights with --parallel ddp and --tensor 1 alone"
+            )
 
     def _fits_qat(self) -> None:
         """Raises ValueError for what quantisation-aware training cannot do, or would not heed."""

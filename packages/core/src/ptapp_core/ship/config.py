@@ -11,7 +11,9 @@ from ptapp_core.settings.base import Settings
 from ptapp_core.settings.fields import argument, option
 from ptapp_core.settings.idle import Only, refuse_idle
 
-Target = Literal["docker", "compose", "kubernetes", "kserve", "triton"]
+Target = Literal["docker", "compose", "kubernetes", "kserve", "triton", "slurm", "kubeflow"]
+TRAINING = ("slurm", "kubeflow")
+"""The targets that train, as the run was trained; the others serve its export."""
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?")
 _REPOSITORY = r"[a-z0-9][a-z0-9._-]*(:[0-9]{1,5})?(/[a-z0-9][a-z0-9._-]*)*"
@@ -21,13 +23,15 @@ _IMAGE = re.compile(rf"{_REPOSITORY}:[A-Za-z0-9_][\w.-]{{0,127}}", re.ASCII)
 class PackageSettings(Settings):
     """What is packaged, for which engine, and under which names."""
 
-    run: Path = argument("run directory, which has an ONNX export")
-    target: Target = option(..., "engine that the folder is for", group="Output")
+    run: Path = argument("run directory; one that is to be served has an ONNX export")
+    target: Target = option(..., "engine or scheduler that the folder is for", group="Output")
     out: Path = option(..., "folder to write; it must not exist, or be empty", group="Output")
     name: str | None = option(
         None, "name of the model in addresses; none: that of the folder in which the run lies", group="Names"
     )
-    image: str | None = option(None, "REPOSITORY:TAG of the image; none: NAME:RUN", group="Names")
+    image: str | None = option(
+        None, "REPOSITORY:TAG of the image; none: NAME:RUN; kubeflow: one that has ptapp", group="Names"
+    )
 
     @field_validator("name")
     @classmethod
@@ -45,7 +49,10 @@ class PackageSettings(Settings):
 
     @model_validator(mode="after")
     def _options_fit_each_other(self) -> Self:
-        refuse_idle(self, [Only(("image",), lambda job: job.target != "triton", "targets that are an image")], {})
+        images = Only(("image",), lambda job: job.target not in ("triton", "slurm"), "targets that are an image")
+        refuse_idle(self, [images], {})
+        if self.target == "kubeflow" and self.image is None:
+            raise ValueError("--target kubeflow: give an image with ptapp and torch, as --image REPOSITORY:TAG")
         return self
 
     @property

@@ -26,7 +26,7 @@ class Exported:
         Raises UserError where this is no run, where it has no ONNX export, and where the export was made of a
         checkpoint that is neither the best nor the last one now.
         """
-        meta = _json(run / "meta.json", f"{run}: not a run directory (it has no meta.json)")
+        meta = meta_of(run)
         domain, folder = str(meta.get("domain")), run / "export"
         remedy = f"ptapp {domain} export {run} --format onnx"
         if not (folder / FILE).is_file():
@@ -64,6 +64,11 @@ def _current(checkpoints: Path) -> set[str]:
     best = checkpoints / "best"
     last = max((path.name for path in checkpoints.glob("step-*")), default="")
     return {last, os.readlink(best)} if best.is_symlink() else {last}
+
+
+def meta_of(run: Path) -> dict[str, Any]:
+    """What `meta.json` of a run holds; raises UserError where this is no run directory."""
+    return _json(run / "meta.json", f"{run}: not a run directory (it has no meta.json)")
 
 
 def _json(file: Path, absent: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ptapp_core.serve.session import open_model
 from ptapp_core.ship import triton, wheels
 from ptapp_core.ship.config import PackageSettings, version_of
 from ptapp_core.ship.exported import Exported
-from ptapp_core.ship.render import render
+from ptapp_core.ship.render import complete, render
 from ptapp_core.ship.requirements import pinned
 
 TEMPLATES = {
@@ -38,17 +38,8 @@ def package(settings: PackageSettings) -> None:
     exported = Exported.of(settings.run)
     if "image" in TEMPLATES[settings.target]:
         open_model(exported.model)
-    out = settings.out.absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"--out {settings.out} exists already; remove it, or choose another folder")
-    values = _values(settings, exported)
-    part = out.with_name(f".part-{out.name}")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        _write(part, settings, exported, values)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with complete(settings.out) as folder:
+        _write(folder, settings, exported, _values(settings, exported))
     print(
         f"{settings.out}: {settings.model_name} for {settings.target}, {exported.about['checkpoint']} of {settings.run}"
     )

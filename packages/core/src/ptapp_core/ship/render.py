@@ -1,11 +1,15 @@
 """Files from templates: plain files in `templates/`, with `%{name}` for what depends on the run."""
 
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
+
+from ptapp_core.errors import UserError
 
 
 class _Template(Template):
@@ -13,6 +17,24 @@ class _Template(Template):
 
     delimiter = "%"
     flags = re.ASCII
+
+
+@contextmanager
+def complete(out: Path) -> Iterator[Path]:
+    """A folder to write to, which gets the place of `out` at the end, and is gone if that is not reached.
+
+    Raises UserError where there is something in this place.
+    """
+    place = out.absolute()
+    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
+        raise UserError(f"--out {out} exists already; remove it, or choose another folder")
+    part = place.with_name(f".part-{place.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        yield part
+        part.rename(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def render(template: str, folder: Path, values: Mapping[str, str]) -> None:

@@ -25,8 +25,8 @@ class BatchSettings(SomeSteps):
         (
             *("batch_size", "lr", "backbone_lr", "lr_scale", "lr_base_batch", "schedule", "warmup", "milestones"),
             *("lr_gamma", "power", "epochs", "patience", "monitor", "eval_every", "save_every", "keep", "log_every"),
-            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel"),
-            *("sync_batchnorm", "began_with"),
+            *("resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel", "tensor"),
+            *("sync_batchnorm", "save_async", "began_with"),
         )
     )
     """Settings of `train` without an effect on a step's time; a file that has them is taken without."""

@@ -35,7 +35,7 @@ FORMS: dict[str, Mapping[str, Any]] = {
 _PLAINLY = {"precision": "fp32", "compile": False, "channels_last": False, "activation_checkpointing": False}
 _ONE_JOB: Mapping[str, Any] = {
     **dict.fromkeys(("resume", "folds", "fold", "steps", "patience", "shard_ranks")),
-    **{"nproc": 1, "parallel": "ddp", "log_to": [], "profile": False, "began_with": {}},
+    **{"nproc": 1, "parallel": "ddp", "tensor": 1, "log_to": [], "profile": False, "began_with": {}},
 }
 """A single job of this process, whose steps alone are timed."""
 
