@@ -80,7 +80,7 @@ def heeds(option: str, data: Splits) -> bool:
     return {
         "skip_bad": len(data.skipped) == 1,
         "group_column": not groups,
-        "split_by": ", divided by speaker" in data.about or "the test is one speaker" in data.about,
+        "split_by": ", divided by speaker" in data.about or "a fold for each speaker" in data.about,
         "cache": "mapped from disk" in data.about,
     }[option]
 

@@ -101,14 +101,14 @@ class Listing:
         """
         groups = self._column(column, "--split-by")
         values = tuple(sorted(set(groups)))
-        unread = self._unread_without(column)
+        unread, what = self._unread_without(column), self.what.partition("; ")[0]  # without the data's own splits
         drawn = replace(self, groups=groups, parts=None, folds=None, fold_names=(), group_note="", unread=unread)
         if not 1 < len(values) <= _FEW:
-            return replace(drawn, what=f"{self.what}, divided by {column}")
+            return replace(drawn, what=f"{what}, divided by {column}")
         numbers = [values.index(group) + 1 for group in groups]
         return replace(
             drawn,
-            what=f"{self.what}; the test is one {column} ({', '.join(values)})",
+            what=f"{what}; a fold for each {column} ({', '.join(values)}): the first is the test without --fold",
             parts=["test" if number == 1 else "train" for number in numbers],
             folds=numbers,
             fold_names=values,
