@@ -5,6 +5,8 @@ drawing takes long; the tests that are marked `draws` have real ones.
 """
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -26,3 +28,11 @@ Figure.savefig = save_empty  # type: ignore[method-assign]
 def pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.node.get_closest_marker("draws"):
         monkeypatch.setattr(Figure, "savefig", _savefig)
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Wheels are built, and libraries installed, from a package index."""
+    words = ["download", "--quiet", "--no-deps", "--dest", str(tmp_path_factory.mktemp("index")), "hatchling"]
+    if subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True).returncode:
+        pytest.skip("there is no package index")

@@ -34,15 +34,7 @@ from ptapp_core.ship.package import TEMPLATES
 from saved.test_saved import DOMAINS, copied
 from serve.running import HERE, picture, write_model
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module", autouse=True)
-def index(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Wheels are built, and libraries installed, from a package index."""
-    words = ["download", "--quiet", "--no-deps", "--dest", str(tmp_path_factory.mktemp("index")), "hatchling"]
-    if subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True).returncode:
-        pytest.skip("there is no package index")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("index")]
 
 
 def exported(domain: str, folder: Path) -> Path:

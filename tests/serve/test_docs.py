@@ -48,6 +48,7 @@ def run_page(name: str, folder: Path) -> tuple[str, str, list[dict[str, Any]]]:
     return done.stdout, done.stderr, [json.loads(found) for found in re.findall(r'\{"model": .*?\]\}', done.stdout)]
 
 
+@pytest.mark.usefixtures("index")
 def test_every_command_of_serving_does_what_it_says(tmp_path: Path) -> None:
     out, err, answers = run_page("serving.md", tmp_path)
     assert [(answer["model"], answer["version"]) for answer in answers[:2]] == [("faces", "1")] * 2
@@ -58,6 +59,8 @@ def test_every_command_of_serving_does_what_it_says(tmp_path: Path) -> None:
     assert len(answers) == 3
     assert "faces (image): version 1 answers 100 %" in err
     assert 'ptapp_inference_requests_total{code="200",model="faces",version="1"} 1.0' in out
+    assert "layers in int8, static" in out
+    assert (tmp_path / "shipped" / "Dockerfile").exists()
 
 
 @pytest.mark.skipif(find_spec("mlflow") is None, reason="MLflow is not installed (the extra mlflow)")
