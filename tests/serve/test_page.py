@@ -65,6 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             folder / "models" / takes / str(place + 1), takes=takes, input="three numbers", model="toy", **names
         )
     write_model(folder / "models" / "story" / "1", takes="text", streams=True)
+    write_model(folder / "models" / "both" / "1", takes="text", targets=["mood", "age"])
     write_model(folder / "models" / "game" / "1", takes="observation", plays=True)
     write_model(folder / "models" / "text" / "9", takes="text", scale=-1.0, classes=["<b>x</b>", "y", "z"])
     with serving(folder, folder / "models", "--split", "text=3:90,9:10") as running:
@@ -98,6 +99,15 @@ def test_a_text_is_answered_by_the_keyboard_alone(page: Page) -> None:
     assert page.said() == answer["class"] == "c"
     assert f"{100 * answer['confidence']:.1f} %" in page.answers()[0]
     assert "text, version 3" in page.answers()[0]
+
+
+def test_several_targets_of_a_text_are_answered_each_under_its_name(page: Page) -> None:
+    page.choose("both")
+    page.find("text").send_keys("1 2 9", Keys.TAB, Keys.ENTER)
+    assert page.said() == "c"
+    lines = page.answers()[0].splitlines()
+    for target in ("mood", "age"):
+        assert lines[lines.index(target) + 1] == "c"
 
 
 def test_a_version_can_be_chosen_and_names_of_classes_are_no_html(page: Page) -> None:

@@ -21,6 +21,7 @@ class Front:
         self._gate = Path(about["gate"]) if about.get("gate") else None
         self.streams = about.get("streams", False)
         self.plays = about.get("plays", False)
+        self._targets = about.get("targets", ())
 
     def read(self, content: Any, name: str) -> Any:
         if self.takes in ("image", "audio"):
@@ -73,4 +74,5 @@ class Front:
         best = max(range(len(row)), key=row.__getitem__)
         probabilities = dict(zip(self._classes, row, strict=True))
         text = {"text": "to be, or not"} if self.streams else {}
-        return text | {"class": self._classes[best], "confidence": row[best], "probabilities": probabilities}
+        answer = text | {"class": self._classes[best], "confidence": row[best], "probabilities": probabilities}
+        return {"targets": dict.fromkeys(self._targets, answer)} if self._targets else answer

@@ -55,7 +55,7 @@ function tagged(words, tags) {
 /** The elements that show one answer, whatever the kind of model. */
 export function showAnswer(answer) {
   const shown = [];
-  for (const [name, own] of Object.entries(answer.targets ?? {})) shown.push(element("h4", name), ...showAnswer(own));
+  for (const [name, own] of Object.entries(answer.targets ?? {})) shown.push(element("h3", name), ...showAnswer(own));
   if (answer.class !== undefined) shown.push(element("p", answer.class ?? "The text is empty.", "said"));
   if (answer.labels) shown.push(element("p", answer.labels.join(", ") || "None of the labels", "said"));
   if (answer.probabilities) shown.push(bars(answer.probabilities));
