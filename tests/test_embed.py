@@ -44,7 +44,7 @@ def written(run: Path, domain: str, folder: Path) -> tuple[np.ndarray, list[str]
     (folder / "texts.txt").write_text("\n".join(TEXTS) + "\n")
     given = images_of(run) if domain == "vision" else ["--file", str(folder / "texts.txt")]
     assert command([domain, "embed", str(run), *given, "--out", str(out), "--device", "cpu"]) == 0
-    return np.load(out), out.with_suffix(".txt").read_text().splitlines()
+    return np.load(out), out.with_suffix(".names.txt").read_text().splitlines()
 
 
 @pytest.mark.parametrize("domain", ["vision", "nlp"])
@@ -138,12 +138,12 @@ def test_what_cannot_be_read_or_has_no_text_gets_no_row(
     good, out = images_of(runs["vision embed"])[0], tmp_path / "some.npy"
     assert command(["vision", "embed", str(runs["vision embed"]), str(broken), good, "--out", str(out)]) == 2
     assert str(broken) in capsys.readouterr().err
-    assert (len(np.load(out)), out.with_suffix(".txt").read_text()) == (1, f"{good}\n")
+    assert (len(np.load(out)), out.with_suffix(".names.txt").read_text()) == (1, f"{good}\n")
     (tmp_path / "few.txt").write_text("cat\n \ndog\n")
     words = ["nlp", "embed", str(runs["nlp embed"]), "--file", str(tmp_path / "few.txt"), "--out", str(out)]
     assert command(words) == 0
     assert "1 blank line left out" in capsys.readouterr().err
-    assert [name.rpartition(":")[2] for name in out.with_suffix(".txt").read_text().splitlines()] == ["1", "3"]
+    assert [name.rpartition(":")[2] for name in out.with_suffix(".names.txt").read_text().splitlines()] == ["1", "3"]
 
 
 def test_what_makes_no_sense_is_refused_in_one_line(

@@ -59,9 +59,10 @@ def test_the_job_for_slurm_trains_by_the_settings_and_is_queued_again_after_75(r
     assert "#SBATCH --cpus-per-task=2\n" in script
     asked = tmp_path / "asked"
     scontrol = f'[ "$1" = show ] && echo localhost || echo "$@" >> {asked}'
-    own = programs(tmp_path / "bin", srun='exec "$@"', scontrol=scontrol)
+    own = programs(tmp_path / "bin", srun='shift; exec "$@"', scontrol=scontrol)
     own |= {"SLURM_JOB_NAME": "night", "SLURM_JOB_NODELIST": "localhost", "SLURM_JOB_ID": "7", "SLURM_NNODES": "1"}
-    shell = ["bash", "-c", script.replace(":29400", f":{free_port()}")]
+    own |= {"SLURM_CPUS_PER_TASK": "2"}
+    shell = ["bash", "-c", script.replace("$((29400 + SLURM_JOB_ID % 1000))", str(free_port()))]
     done = subprocess.run(shell, cwd=job, env=own, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "2 ranks" in done.stdout

@@ -298,8 +298,15 @@ def test_classes_that_are_too_rare_to_divide_stay_in_train_and_are_said(how: str
     assert [*assigned.parts[600:]] == ["train"] * 3
     assert assigned.parts[:600] == plain.parts  # whose splits are their own
     assert "2 of 4 classes ('two', 'one') are too rare to divide: all of their samples stay in train" in assigned.note
-    assert ("--split exact" in assigned.note) == (how == "hash")
     assert "rare" not in plain.note
+
+
+def test_a_class_that_could_be_divided_does_not_stay_in_train_by_the_hash() -> None:
+    labels = [0, 1] * 300 + [2] * 3
+    known, names = Known("here", labels, ("a", "b", "three")), samples([str(row) for row in range(603)])
+    with pytest.raises(UserError, match=r"class 'three' has 3 samples, none of which fell into .* --split exact"):
+        assign(names, known, Division())
+    assert set(assign(names, known, Division(how="exact")).parts[600:]) == {"train", "val", "test"}
 
 
 def test_a_group_with_a_sample_of_a_rare_class_stays_in_train_with_it() -> None:

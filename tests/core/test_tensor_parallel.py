@@ -143,7 +143,7 @@ def test_what_cannot_be_divided_is_one_line(two: Path, tmp_path: Path) -> None:
         assert "in another way than by calling them" in line
     on_ranks(tmp_path, "transformer", ranks=4, tensor=4)
     assert told(tmp_path, "transformer", 3)["said"] == ["--tensor 4: 2 heads cannot be divided among 4 ranks"]
-    with pytest.raises(UserError, match="--tensor 2: 1 ranks are no groups of 2"):
+    with pytest.raises(UserError, match="--tensor 2: 1 rank cannot be groups of 2"):
         Runtime("cpu", tensor_ranks=2)
     for options, said in (
         ({"compile": "true"}, "--compile and --tensor 2 do not work together"),

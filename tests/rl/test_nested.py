@@ -15,6 +15,7 @@ import ptapp
 from contract.rows import command, only_run
 from ptapp_core.errors import UserError
 from ptapp_rl.envs.flat import flat, is_flat
+from ptapp_rl.envs.forms import Parts, Vector, batch_of
 from rl.lessons import Drawn, learn, learner
 from rl.test_spaces import SIMPLE, plays
 
@@ -203,8 +204,14 @@ def test_a_run_of_a_nested_game_is_put_back_exported_and_asked_as_the_game_shows
     assert command(["rl", "evaluate", str(run), "--episodes", "2"]) == 0
     assert command(["rl", "export", str(run), "--format", "onnx"]) == 0
     model = ptapp.load(run)
-    nested = {"a": (np.int64(1),), "b": {"c": np.int64(2)}}
+    nested = {"a": [1], "b": {"c": np.int64(2)}}
     (own,), (other,) = model.predict([nested]), model.predict([{"a/0": 1, "b/c": 2}])
     np.testing.assert_array_equal(own, other)
     with pytest.raises(UserError, match="an observation has no part 'b/c': it is a dictionary of a/0, b/c"):
         model.predict([{"a": (1,), "b": {}}])
+
+
+def test_a_part_is_found_whatever_the_keys_on_its_path_are() -> None:
+    form = Parts(kind="dict", parts={name: Vector(kind="vector", shape=(1,)) for name in ("a/d", "a/b/c", "1/0")})
+    found = batch_of([{"a": {"d": [1.0]}, "a/b": {"c": [2.0]}, 1: ([3.0],)}], form)
+    assert {name: values.tolist() for name, values in found.items()} == {"a/d": [[1]], "a/b/c": [[2]], "1/0": [[3]]}

@@ -34,5 +34,5 @@ def embed(settings: EmbedNLP) -> None:
     write_vectors(settings.out, vectors, [f"{settings.file}:{number}" for number, _ in full])
     if blank := len(read) - len(full):
         print(f"ptapp: note: {counted(blank, 'blank line')} left out", file=sys.stderr)
-    if note := Cut(lengths, model.max_length).line():
+    if note := Cut(lengths, model.max_length, long=model.front.long).line():
         print(f"ptapp: note: {note}", file=sys.stderr)

@@ -119,15 +119,16 @@ def example_of(trained: Trained[About], model: nn.Module, data: Splits) -> Examp
 
 
 def _inputs(split: str, part: Measured, card: Card) -> Inputs:
-    """The texts of a split as an export takes them, and their targets."""
+    """The texts of a split as an export takes them, or the windows of all of them, and their targets."""
+    texts = part.windows.texts if part.windows else part.whole
 
     def batch(rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-        found = part.whole.gather(rows)
+        found = texts.gather(rows)
         if card.task in SUPERVISED:
             return (found["input"],), found["target"]
         return OUTPUTS[card.task](lambda *arguments: arguments, found, card.pad)
 
-    return Inputs(split, len(part.whole), batch)
+    return Inputs(split, len(texts), batch)
 
 
 def use_of(card: Card, tokens: Tokens) -> dict[str, Any]:

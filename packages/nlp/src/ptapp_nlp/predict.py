@@ -39,7 +39,7 @@ def predict(settings: PredictNLP, task: str | None = None) -> None:
             print(json.dumps({**own, **answer}, ensure_ascii=False))
         sys.stdout.flush()  # the reader of a pipe waits for it
         lengths += [answer.get("tokens", 0) for answer in answers]  # only those that are cut have it
-    if note := Cut(lengths, model.max_length, pairs=model.pair_columns is not None).line():
+    if note := Cut(lengths, model.max_length, pairs=model.pair_columns is not None, long=model.front.long).line():
         print(f"ptapp: note: {note}", file=sys.stderr)
 
 

@@ -110,7 +110,7 @@ class Front:
         card = folder / CARD
         form = checked(card, about, _About)
         self.task, self.max_length, self.pad = form.task, form.max_length, form.pad
-        self._pair, self._long = form.pair, form.long
+        self._pair, self.long = form.pair, form.long
         self.takes = "text" if form.pair is None else "pair"
         kind = str(about.get("kind"))
         self._embeds = kind == EMBED
@@ -223,12 +223,12 @@ class Front:
     @property
     def reads_all(self) -> bool:
         """Whether it reads all of a long text, in windows."""
-        return self.task == "tag" or self._long == "windows"
+        return self.task == "tag" or self.long == "windows"
 
     def values(self, compute: Compute, texts: Sequence[Text], *, unit: bool = False) -> npt.NDArray[Any]:
         """What the kind of target gives for texts or pairs that are not blank, (N, K) of a float dtype; of a text in
         windows their mean, of vectors with length 1 (`unit`)."""
-        rows, owners = read_long(self.tokens, texts, limit=self.max_length, how=self._long)
+        rows, owners = read_long(self.tokens, texts, limit=self.max_length, how=self.long)
         if len(rows) == len(texts):
             return self._computed(compute, rows)
         parts = [self._computed(compute, rows[start : start + _AT_ONCE]) for start in range(0, len(rows), _AT_ONCE)]

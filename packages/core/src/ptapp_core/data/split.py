@@ -1,7 +1,8 @@
 """Division of a data set into train, val and test by what each sample is, never by where it stands.
 
 A sample's key is its group if it has one, else its id: its relative path, the id of its row, or the row's content. A
-seeded hash of the key against fixed thresholds decides its split, so adding or removing a sample moves no other.
+seeded hash of the key against fixed thresholds decides its split, so adding or removing a sample moves no other. Of
+classes with fewer keys than there are splits all stay in train.
 """
 
 from collections import Counter
@@ -274,7 +275,7 @@ class _Dividing:
                     wanted[self.known.label(row)] -= 1
 
     def keep_rare_classes(self) -> None:
-        """Leaves in train the samples of classes of which train or a drawn split would have none, in whole groups.
+        """Leaves in train the samples of classes with fewer keys than there are splits, in whole groups.
 
         Not of a run, whose samples have their splits, and not where less than two classes would be measured.
         """
@@ -282,7 +283,12 @@ class _Dividing:
             return
         parts, rare = list(self.parts), set[int]()
         keys = [self.samples.key(row) for row in range(len(parts))]
-        while lacking := self._lacking(parts) - rare:  # a group that stays may be all that another class had
+        own: dict[int, set[str]] = {}
+        for row, part in enumerate(parts):
+            if part in ("train", *self.drawn):
+                own.setdefault(self.known.label(row), set()).add(keys[row])
+        few = {label for label, found in own.items() if len(found) <= len(self.drawn)}
+        while lacking := (self._lacking(parts) & few) - rare:  # a group that stays may be all that another class had
             rare |= lacking
             kept = {key for row, key in enumerate(keys) if self.known.label(row) in rare}
             parts = ["train" if part in self.drawn and keys[row] in kept else part for row, part in enumerate(parts)]
@@ -310,9 +316,8 @@ class _Dividing:
         names = ", ".join(repr(self.known.classes[label]) for label in self.rare[:_SHOWN])
         names += ", ..." if len(self.rare) > _SHOWN else ""
         count = f"{len(self.rare):,} of {self.known.kinds:,} classes"
-        exact = "" if self.division.how == "exact" else "; --split exact divides those that have samples enough"
         left = f"all of their samples stay in train, and none is in {' or '.join(self.drawn)}"
-        return f"; {count} ({names}) are too rare to divide: {left}{exact}"
+        return f"; {count} ({names}) are too rare to divide: {left}"
 
     def refuse_empty(self) -> None:
         """Refuses a division in which a class has no training sample, or none in a split that was drawn."""

@@ -11,7 +11,7 @@ from ptapp_core.errors import UserError
 
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _NUMBERS: dict[str, SplitName] = {"0": "train", "1": "val", "2": "test"}
-"""What CelebA's `partition` and WILDS' `split` say."""
+"""What a column `split` of numbers says, as those of WILDS."""
 _FOLD = re.compile(r"(?:fold)?[-_ ]*(\d+)", re.IGNORECASE)
 
 
@@ -50,11 +50,7 @@ class SplitColumns:
         for name in SPLIT:
             if name in self._names:
                 place = self._names.index(name)
-                if (
-                    name == "split"
-                    or (name == "partition" and self._holds_numbers(place))
-                    or say_splits(cells[place] for _, cells in self._table.rows)
-                ):
+                if name == "split" or say_splits(cells[place] for _, cells in self._table.rows):
                     return place
         return None
 

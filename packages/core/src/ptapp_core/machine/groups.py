@@ -1,14 +1,14 @@
 """How many ranks share one copy of the weights, in a job in which no rank has all of them."""
 
-from ptapp_core.errors import UserError
+from ptapp_core.errors import UserError, counted
 
 
 def refuse_other_groups(world: int, tensor_ranks: int, precision: str) -> None:
     """Raises UserError where `world` ranks are no groups of `tensor_ranks`, or the precision needs another form."""
     if world % tensor_ranks:
         raise UserError(
-            f"--tensor {tensor_ranks}: {world} ranks are no groups of {tensor_ranks} that compute each layer together: "
-            f"give --nproc {tensor_ranks}, or a multiple of it"
+            f"--tensor {tensor_ranks}: {counted(world, 'rank')} cannot be groups of {tensor_ranks} that compute each "
+            f"layer together: give --nproc {tensor_ranks}, or a multiple of it"
         )
     if precision == "fp16":
         raise UserError("--tensor does not scale the loss, as --precision fp16 must: give bf16 or fp32")

@@ -12,7 +12,7 @@ from ptapp_core.runs.typed import Typed, checked
 from ptapp_core.settings.train import TrainSettings
 
 S = TypeVar("S", bound=TrainSettings)
-_SHOWN = ("accuracy", "f1", "nll", "map", "f1_macro", "rmse", "mae", "r2", "miou")
+_SHOWN = ("accuracy", "f1", "nll", "map", "f1_macro", "rmse", "mae", "r2", "miou", "recall_at_1", "map_at_r")
 # Student's t at 97.5 %, of 1 to 20 degrees of freedom
 _T = [12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228]
 _T += [2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086]

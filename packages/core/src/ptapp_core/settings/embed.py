@@ -58,7 +58,7 @@ class EmbedSettings(ComputeSettings):
 
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # as exports compute
 
-    out: Path = option(Path("vectors.npy"), "file of the vectors; NAME.txt beside it names the rows", group="Output")
+    out: Path = option(Path("vectors.npy"), "file of the vectors; NAME.names.txt names its rows", group="Output")
 
     @field_validator("out")
     @classmethod

@@ -29,7 +29,8 @@ def package_job(settings: PackageSettings) -> None:
         "domain": str(meta.get("domain")),
         "run": version_of(settings.run),
         "ranks": str(ranks),
-        "slurm_device": f"--gpus-per-node={ranks}" if on_gpu else f"--cpus-per-task={ranks}",
+        "cores": str(ranks * (1 + table.get("workers", 2)) if on_gpu else ranks),
+        "slurm_device": f"#SBATCH --gpus-per-node={ranks}\n" if on_gpu else "",
         "kubernetes_device": "nvidia.com/gpu" if on_gpu else "cpu",
         "settings": indent(text, "    ").rstrip("\n"),
     }

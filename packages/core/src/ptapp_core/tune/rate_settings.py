@@ -25,19 +25,7 @@ class RateSettings(SomeSteps):
         (
             *("lr", "backbone_lr", "schedule", "warmup", "milestones", "lr_gamma", "power"),
             *("epochs", "average", "average_decay", "patience", "monitor", "eval_every", "save_every", "keep"),
-            *(
-                "log_every",
-                "resume",
-                "test",
-                "log_to",
-                "profile",
-                "folds",
-                "fold",
-                "nproc",
-                *OF_MACHINES,
-                "parallel",
-                "tensor",
-            ),
+            *("log_every", "resume", "test", "log_to", "profile", "folds", "fold", "nproc", *OF_MACHINES, "parallel"),
             *("sync_batchnorm", "save_async", "tensor", "compile", "began_with"),
         )
     )

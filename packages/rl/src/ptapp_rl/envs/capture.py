@@ -27,7 +27,7 @@ Way = Literal["plain", "replay", "reset"]
 
 _FIXED = {"env", "spec", "metadata", "observation_space", "action_space", "single_observation_space"}
 _FIXED |= {"single_action_space", "_action_space", "_observation_space", "_metadata", "_cached_spec"}
-_FIXED |= {"_saved_kwargs", "render_mode", "stack_size", "parts"}
+_FIXED |= {"_saved_kwargs", "render_mode", "stack_size", "_flat_parts"}
 """What no step changes."""
 
 

@@ -84,20 +84,21 @@ class _FlatObservation(gym.ObservationWrapper[Any, Any, Any]):
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
-        self.parts = {"/".join(map(str, path)): (path, part) for path, part in _leaves(env.observation_space)}
+        self._flat_parts = {"/".join(map(str, path)): (path, part) for path, part in _leaves(env.observation_space)}
         where = f"--env {name_of(env)}: an observation"
-        if len(self.parts) < sum(1 for _ in _leaves(env.observation_space)):
+        if len(self._flat_parts) < sum(1 for _ in _leaves(env.observation_space)):
             raise UserError(f"{where} has two parts with one path, as a/b within and without a dictionary: rename one")
-        if not self.parts:
+        if not self._flat_parts:
             raise UserError(f"{where} holds no numbers: give it at least one")
         shown = {
-            name: _observed(part, f"{where}{f' ({name})' if name else ''}") for name, (_, part) in self.parts.items()
+            name: _observed(part, f"{where}{f' ({name})' if name else ''}")
+            for name, (_, part) in self._flat_parts.items()
         }
         self.observation_space = shown[""] if "" in shown else spaces.Dict(shown)
 
     def observation(self, observation: Any) -> Any:
         """The numbers of an observation of the environment."""
-        found = {name: _numbers(part, _at(observation, path)) for name, (path, part) in self.parts.items()}
+        found = {name: _numbers(part, _at(observation, path)) for name, (path, part) in self._flat_parts.items()}
         return found.get("", found)
 
 
@@ -132,15 +133,15 @@ class _FlatAction(gym.ActionWrapper[Any, Any, Any]):
     def __init__(self, env: gym.Env[Any, Any]) -> None:
         super().__init__(env)
         where = f"--env {name_of(env)}: an action"
-        self.parts = dict(_leaves(env.action_space))
-        kinds = {type(part).__name__ for part in self.parts.values() if not isinstance(part, _NUMBERS)}
+        self._flat_parts = dict(_leaves(env.action_space))
+        kinds = {type(part).__name__ for part in self._flat_parts.values() if not isinstance(part, _NUMBERS)}
         if kinds:
             raise UserError(
                 f"{where} is of kind {sorted(kinds)[0]}, which no algorithm takes; wrap it into a Discrete, a "
                 "MultiDiscrete, or a Box of floats"
             )
-        real = [isinstance(part, spaces.Box) and part.dtype.kind == "f" for part in self.parts.values()]
-        if not self.parts:
+        real = [isinstance(part, spaces.Box) and part.dtype.kind == "f" for part in self._flat_parts.values()]
+        if not self._flat_parts:
             raise UserError(f"{where} holds no numbers: give it at least one")
         if any(real) and not all(real):
             raise UserError(
@@ -151,13 +152,13 @@ class _FlatAction(gym.ActionWrapper[Any, Any, Any]):
 
     def _reals(self) -> spaces.Box:
         low, high = (
-            np.concatenate([np.ravel(getattr(part, end)).astype(np.float64) for part in self.parts.values()])
+            np.concatenate([np.ravel(getattr(part, end)).astype(np.float64) for part in self._flat_parts.values()])
             for end in ("low", "high")
         )
         return spaces.Box(low, high, dtype=np.float64)
 
     def _choices(self, where: str) -> spaces.MultiDiscrete:
-        ends = [_ends(part) for part in self.parts.values()]
+        ends = [_ends(part) for part in self._flat_parts.values()]
         low, high = (np.concatenate([pair[end] for pair in ends]) for end in (0, 1))
         if (count := sum(int(last) - int(first) + 1 for first, last in zip(low, high, strict=True))) > MOST:
             raise UserError(
@@ -169,7 +170,7 @@ class _FlatAction(gym.ActionWrapper[Any, Any, Any]):
     def action(self, action: Any) -> Any:
         """The environment's own action, from all its numbers side by side."""
         numbers, taken = np.asarray(action).reshape(-1), {}
-        for path, part in self.parts.items():
+        for path, part in self._flat_parts.items():
             size = int(np.prod(part.shape or (), dtype=np.int64))
             own = numbers[:size].astype(part.dtype).reshape(part.shape or ())
             numbers = numbers[size:]

@@ -1,6 +1,7 @@
 """The forms of observations and actions, as a run's `meta.json` holds them, and observations as arrays. No torch."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -151,16 +152,22 @@ def batch_of(observations: Sequence[Any], form: Observation) -> Any:
 
 def _part(observation: Any, name: str, form: Parts) -> Any:
     """A part of an observation by its name, or within a nested one by the names and places of its path `a/0`."""
-    if isinstance(observation, Mapping) and name in observation:
-        return observation[name]
-    found = observation
     try:
-        for key in name.split("/"):
-            found = found[key if isinstance(found, Mapping) else int(key)]
-    except (LookupError, TypeError, ValueError):
+        return _within(observation, name)
+    except LookupError:
         known = ", ".join(form.parts)
         raise UserError(f"an observation has no part {name!r}: it is a dictionary of {known}") from None
-    return found
+
+
+def _within(whole: Any, path: str) -> Any:
+    parts = whole.items() if isinstance(whole, Mapping) else enumerate(whole) if isinstance(whole, list | tuple) else ()
+    for key, part in parts:
+        if path == str(key):
+            return part
+        if path.startswith(f"{key}/"):
+            with suppress(LookupError):  # another key may begin in the same way
+                return _within(part, path[len(str(key)) + 1 :])
+    raise LookupError(path)
 
 
 def _stacked(arrays: Sequence[Any], form: Part | Mask, what: str) -> npt.NDArray[Any]:
