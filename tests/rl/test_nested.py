@@ -16,8 +16,8 @@ from contract.rows import command, only_run
 from ptapp_core.errors import UserError
 from ptapp_rl.envs.flat import flat, is_flat
 from ptapp_rl.envs.forms import Parts, Vector, batch_of
+from rl.drawn_spaces import SIMPLE, plays
 from rl.lessons import Drawn, learn, learner
-from rl.test_spaces import SIMPLE, plays
 
 PART = spaces.Box(-1, 1, (3,), np.float32)
 NESTED = spaces.Dict(

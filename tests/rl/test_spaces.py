@@ -16,15 +16,15 @@ from torch import nn
 from ptapp_core.errors import UserError
 from ptapp_core.export import READERS, export
 from ptapp_rl.algos.build import build
-from ptapp_rl.config import CONTINUOUS, OFF_POLICY
+from ptapp_rl.config import CONTINUOUS
 from ptapp_rl.envs.forms import Image
 from ptapp_rl.envs.spaces import TAKES, action_form, action_note, reward_of
 from ptapp_rl.envs.vector import Environments
-from ptapp_rl.evaluate import play, policy_of
 from ptapp_rl.models.actor import Gaussian
 from ptapp_rl.models.networks import NatureCNN
 from rl.cards import card_for
-from rl.lessons import BOUNDS, RUNTIME, Drawn, learn, learner
+from rl.drawn_spaces import SIMPLE, plays
+from rl.lessons import BOUNDS, Drawn, learn, learner
 
 
 def bounds(dtype: Any) -> st.SearchStrategy[tuple[float, float]]:
@@ -118,41 +118,6 @@ def test_the_shortest_axis_of_an_image_is_its_channels(shape: tuple[int, ...], c
     assert network(torch.zeros(2, *shape, dtype=torch.uint8)).shape == (2, 512)
 
 
-TYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float16", "float32"]
-
-
-@st.composite
-def boxes(draw: st.DrawFn) -> spaces.Box:
-    dtype = np.dtype(draw(st.sampled_from([*TYPES, "float64", ">f4", "longdouble"])))
-    shape = draw(st.lists(st.integers(0, 3), max_size=4).map(tuple) | st.sampled_from([(40, 40, 6), (36, 37), (2,)]))
-    low, high = {"b": (0, 1), "u": (0, 200), "i": (-100, 100), "f": (-1e4, 1e4)}[dtype.kind]
-    if dtype.kind == "f":
-        low, high = draw(st.sampled_from([low, -np.inf, 0.0])), draw(st.sampled_from([high, np.inf, 0.5]))
-    return spaces.Box(low, high, shape, dtype)
-
-
-SIMPLE = st.one_of(
-    boxes(),
-    st.builds(
-        spaces.Discrete, st.integers(1, 6), start=st.integers(-3, 3), dtype=st.sampled_from([np.int64, np.int32])
-    ),
-    st.builds(spaces.MultiBinary, st.lists(st.integers(1, 3), min_size=1, max_size=3) | st.integers(1, 4)),
-    st.builds(
-        lambda nvec, start, dtype: spaces.MultiDiscrete(nvec, dtype=dtype, start=np.full(nvec.shape, start)),
-        st.sampled_from([np.array([3]), np.array([2, 4]), np.array([[2, 3], [1, 4]])]),
-        st.integers(-2, 2),
-        st.sampled_from([np.int64, np.int8]),
-    ),
-    st.sampled_from(
-        [
-            spaces.Text(4),
-            spaces.Sequence(spaces.Discrete(2)),
-            spaces.Sequence(spaces.Box(0, 1, (2,)), stack=True),
-            spaces.Graph(spaces.Box(0, 1, (2,)), spaces.Discrete(3)),
-            spaces.OneOf([spaces.Discrete(2), spaces.Box(0, 1, (2,))]),
-        ]
-    ),
-)
 ANY = st.recursive(
     SIMPLE,
     lambda inner: st.one_of(
@@ -163,20 +128,6 @@ ANY = st.recursive(
     ),
     max_leaves=4,
 )
-
-
-def plays(algo: str, stack: int, normalise: bool, lstm: int | None = None) -> None:
-    """A few steps of a job on the game of this moment, and an evaluation."""
-    replay: dict[str, Any] = {"frames": 24, "learning_starts": 8, "buffer": 100, "hidden": [16]}
-    own = replay if algo in OFF_POLICY else {"frames": 16, "rollout": 4, "lstm": lstm}
-    options = own | {"batch_size": 8, "algo": algo, "envs": 2, "vector": "sync"}
-    model, task, source, _ = learner("Drawn-v0", stack=stack, normalise=normalise, **options)
-    for _, batch in zip(range(2), source, strict=False):
-        loss, _, _ = task(batch)
-        assert loss.isfinite()
-        loss.backward()
-    with closing(Environments("Drawn-v0", 2, seed=1, stack=stack, trial=False)) as environments:
-        play(policy_of(model, False, seed=0), environments, 2, runtime=RUNTIME)
 
 
 KINDS = {
