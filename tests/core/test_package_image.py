@@ -264,6 +264,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     made = {path.name for path in tmp_path.iterdir()} - {"runs", "bars"}
-    assert made == set(re.findall(r"--out (\w+)", script))
-    assert re.findall(r"--target (\w+)", script) == list(TEMPLATES)
-    assert all(any((tmp_path / name / "models" / "faces" / "1").iterdir()) for name in made)
+    out = dict(re.findall(r"--target (\w+) --out (\w+)", script))
+    assert list(out) == [*TEMPLATES, "slurm", "kubeflow"]
+    assert made == set(out.values())
+    assert all(any((tmp_path / out[name] / "models" / "faces" / "1").iterdir()) for name in TEMPLATES)
