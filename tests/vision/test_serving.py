@@ -116,7 +116,7 @@ def test_what_is_no_image_is_named_in_one_line(classifier: Path) -> None:
         ({"classes": []}, "model.onnx.json: classes are missing; the file was changed"),
         (
             {"kind": "guess"},
-            "model.onnx.json: kind: must be 'classify', 'multilabel' or 'regress'",
+            "model.onnx.json: kind: must be 'classify', 'multilabel', 'regress' or 'embed'",
         ),
         ({"kind": "reconstruct"}, "model.onnx.json: is of an autoencoder"),
         (
